@@ -1,0 +1,1 @@
+"""Reads the store: effects with intervals, pictures, notebooks."""

@@ -1,0 +1,25 @@
+"""LOGAN's white-box attack (Hayes et al. 2019, section 4.2): rank queries by the target's own discriminator."""
+
+import torch
+
+from mia_core.access import Access, WhiteBoxView
+from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
+from mia_core.settings import settings
+from mia_core.streams import Streams
+
+
+@ATTACKS.register
+class WhiteBox(Attack):
+    """A discriminator that overfits is more confident on records it was trained on."""
+
+    name = "white_box"
+    access = Access.WHITE_BOX
+    needs = frozenset({"discriminator"})
+
+    @settings
+    class Config:
+        """Nothing to set."""
+
+    def run(self, view: WhiteBoxView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+        """The discriminator's logits."""
+        return Scores(self.levels, view.discriminate(queries)[None])

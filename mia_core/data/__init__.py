@@ -1,0 +1,17 @@
+"""Data sources, each giving one in-memory uint8 pool, and the splits that say who trains on what."""
+
+from mia_core.data import digits, fashion_mnist
+from mia_core.data.pool import SOURCES, Pool, Source, load_pool
+from mia_core.data.splits import SPLITS, Membership, Split
+
+__all__ = [
+    "SOURCES",
+    "SPLITS",
+    "Membership",
+    "Pool",
+    "Source",
+    "Split",
+    "digits",
+    "fashion_mnist",
+    "load_pool",
+]

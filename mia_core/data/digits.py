@@ -1,0 +1,32 @@
+"""scikit-learn's handwritten digits: 1,797 records of 8x8 pixels that come with the package."""
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from sklearn.datasets import load_digits
+
+from mia_core.data.pool import SOURCES, Pool, Source, resize
+from mia_core.settings import settings
+
+
+@SOURCES.register
+class Digits(Source):
+    """The embedded default."""
+
+    name = "digits"
+
+    @settings
+    class Config:
+        """size: height and width in pixels after resizing."""
+
+        size: Annotated[int, Ge(8)] = 16
+
+    config: Config
+
+    def load(self) -> Pool:
+        """1,797 records [1, size, size]; no writer is known, so every record is its own group."""
+        bunch = load_digits()
+        gray = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+        labels = bunch.target.astype(np.int64)
+        return Pool(self.name, resize(gray, self.config.size), labels, np.arange(len(labels)))

@@ -1,0 +1,85 @@
+"""Fashion-MNIST (Xiao et al. 2017): 70,000 records of 28x28 pixels, from Debian's files or torchvision's."""
+
+import gzip
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from mia_core.data.pool import SOURCES, Pool, Source, resize
+from mia_core.settings import settings
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+@SOURCES.register
+class FashionMnist(Source):
+    """All 70,000 records (60,000 'train', then 10,000 'test': the published halves mean nothing to a split of ours)."""
+
+    name = "fashion_mnist"
+
+    @settings
+    class Config:
+        """root: folder of the four IDX files, plain or gzipped; by default Debian's, else torchvision's under `data/`.
+
+        download: let torchvision download into root. records: the first so many, null for all. size: pixels.
+        """
+
+        root: str | None = None
+        download: bool = False
+        records: Annotated[int, Ge(1)] | None = None
+        size: Annotated[int, Ge(8)] = 28
+
+    config: Config
+
+    def load(self) -> Pool:
+        """[N, 1, size, size] uint8."""
+        folder = self._folder()
+        halves = [
+            (_read_idx(folder, f"{half}-images-idx3-ubyte"), _read_idx(folder, f"{half}-labels-idx1-ubyte"))
+            for half in ("train", "t10k")
+        ]
+        images, labels = (np.concatenate(parts)[: self.config.records] for parts in zip(*halves, strict=True))
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise ValueError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
+        return Pool(
+            self.name, resize(images[:, None], self.config.size), labels.astype(np.int64), np.arange(len(labels))
+        )
+
+    def _folder(self) -> Path:
+        root = Path(self.config.root) if self.config.root else None
+        if self.config.download:
+            from mia_core.vision import torchvision
+
+            root = root or Path("data")
+            for train in (True, False):
+                torchvision.datasets.FashionMNIST(str(root), train=train, download=True)
+        candidates = [root, root / "FashionMNIST" / "raw"] if root else [DEBIAN, Path("data/FashionMNIST/raw")]
+        for folder in candidates:
+            if _find(folder, "train-images-idx3-ubyte"):
+                return folder
+        raise ValueError(
+            f"data: Fashion-MNIST is not in {' or '.join(map(str, candidates))}; get it by "
+            "`sudo apt-get install dataset-fashion-mnist`, or with data.download=true"
+        )
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _read_idx(folder: Path, name: str) -> np.ndarray:
+    """An unsigned-byte IDX file (LeCun's format: 0, 0, type 8, number of dimensions, big-endian sizes, the bytes)."""
+    path = _find(folder, name)
+    if path is None:
+        raise ValueError(f"data: {folder / name} (or .gz) is missing")
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise ValueError(f"data: {path} cannot be read: {error}") from None
+    dimensions = data[3] if data[:3] == b"\0\0\x08" else 0
+    shape = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
+    if not dimensions or len(data) != 4 + 4 * dimensions + shape.prod():
+        raise ValueError(f"data: {path} is not a whole IDX file of unsigned bytes")
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

@@ -1,0 +1,104 @@
+"""The pool: all records of a data set as one uint8 array, with labels, groups and the units a split may not cut."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mia_core.hashing import array_digest
+from mia_core.settings import Choice, Registry
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Records of one data set.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], records of one person share a number (by default
+    every record is its own group).
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"{self.name}: images must be uint8 [N,C,H,W], got {self.images.dtype} {self.images.shape}"
+            )
+        if self.labels.shape != (count,) or self.groups.shape != (count,):
+            raise ValueError(f"{self.name}: {count} images need {count} labels and groups")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of everything in the pool but its name."""
+        return array_digest(self.images, self.labels.astype(np.int64), self.groups.astype(np.int64))
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """int64 [N]: records with one number stay on one side of a split (same group, or exact duplicates)."""
+        count = len(self)
+        _, copy_of = np.unique(self.images.reshape(count, -1), axis=0, return_inverse=True)
+        _, group = np.unique(self.groups, return_inverse=True)
+        records = np.arange(count)
+        nodes = count + copy_of.max() + 1
+        edges = coo_array(
+            (
+                np.ones(2 * count, dtype=np.int8),
+                (np.tile(records, 2), np.concatenate([count + copy_of.ravel(), nodes + group.ravel()])),
+            ),
+            shape=(nodes + group.max() + 1,) * 2,
+        )
+        return connected_components(edges, directed=False)[1][:count].astype(np.int64)
+
+
+class Source(ABC):
+    """A data set that can be loaded; subclasses have `name` and a settings class `Config`."""
+
+    name: ClassVar[str]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def load(self) -> Pool:
+        """Read all records; ValueError says how to get the data when it is missing."""
+
+
+SOURCES: Registry[Source] = Registry("data set")
+
+
+def load_pool(choice: Choice[Source]) -> Pool:
+    """Load the data set a spec names."""
+    return choice.build().load()
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine)."""
+    if images.shape[2:] == (size, size):
+        return images
+    planes = images.reshape(-1, *images.shape[2:])
+    resized = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
+    return np.stack(resized).reshape(*images.shape[:2], size, size)
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [0, 255] to float32 [-1, 1]."""
+    return images.float() / 127.5 - 1.0

@@ -1,0 +1,8 @@
+"""Defenses, one a file, and arms: combinations of them that a study compares."""
+
+from mia_core.defenses.arm import Arm
+from mia_core.defenses.base import DEFENSES, Defense, RandomLayer
+from mia_core.defenses.dp_sgd import DPSGD
+from mia_core.defenses.dropout import Dropout
+
+__all__ = ["DEFENSES", "DPSGD", "Arm", "Defense", "Dropout", "RandomLayer"]

@@ -1,0 +1,101 @@
+"""An arm: one level of the factor `defense`, none or one or several defenses together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mia_core.defenses.base import DEFENSES, Defense
+from mia_core.defenses.dp_sgd import DPSGD, epsilon
+from mia_core.settings import Choice
+from mia_core.streams import Streams
+from mia_core.targets import RecordGradients, Target, mean_gradients
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Defenses applied in their order; empty is the arm `none`, the control of all others."""
+
+    choices: tuple[Choice[Defense], ...] = ()
+
+    @classmethod
+    def parse(cls, spec: Any, where: str = "defense") -> "Arm":
+        """`none`, a defense (name, or mapping with a name), or a list of defenses."""
+        if spec == NONE or (isinstance(spec, Mapping) and spec.get("name") == NONE and len(spec) == 1):
+            return cls()
+        parts = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
+        if not parts or NONE in parts:
+            raise ValueError(f"{where}: a combination needs at least one defense, and `none` stands alone")
+        choices = tuple(DEFENSES.choose(part, where) for part in parts)
+        names = [choice.name for choice in choices]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{where}: {'+'.join(names)} has a defense twice")
+        return cls(choices)
+
+    @property
+    def defense(self) -> str:
+        """`none`, a name, or names joined by +."""
+        return "+".join(choice.name for choice in self.choices) or NONE
+
+    @property
+    def strength(self) -> float:
+        """The main setting of the first defense, for display; 0 for none."""
+        return float(getattr(self.choices[0].config, self.choices[0].cls.strength)) if self.choices else 0.0
+
+    @property
+    def label(self) -> str:
+        """`none`, `dropout 0.5`, `dp_sgd sigma=2`."""
+        words = []
+        for choice in self.choices:
+            key = choice.cls.strength
+            value = f"{getattr(choice.config, key):g}"
+            words.append(f"{choice.name} {value}" if len(choice.arguments()) == 1 else f"{choice.name} {key}={value}")
+        return " + ".join(words) or NONE
+
+    def columns(self) -> dict[str, float]:
+        """The arms' own settings under their own names."""
+        return {key: value for choice in self.choices for key, value in choice.arguments().items()}
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Plain values, for ids and specs."""
+        return [choice.to_dict() for choice in self.choices]
+
+    @property
+    def _private(self) -> DPSGD | None:
+        built = (choice.build() for choice in self.choices if issubclass(choice.cls, DPSGD))
+        return next((defense for defense in built if isinstance(defense, DPSGD)), None)
+
+    @property
+    def poisson(self) -> bool:
+        """Whether batches are Poisson samples."""
+        return self._private is not None
+
+    @property
+    def delta(self) -> float | None:
+        """delta of the guarantee; None without one."""
+        private = self._private
+        return private.config.delta if private and private.config.sigma > 0 else None
+
+    def epsilon(self, sampling_rate: float, steps: int) -> float | None:
+        """epsilon(delta) after so many steps; None for arms without a guarantee."""
+        private = self._private
+        return epsilon(private.config.sigma, sampling_rate, steps, private.config.delta) if private else None
+
+    def refusal(self, target: Target, train_size: int) -> str | None:
+        """Why the arm does not fit, or None."""
+        private = self._private
+        if private and private.config.delta >= 1 / train_size:
+            return f"dp_sgd.delta {private.config.delta:g} must be below 1/{train_size}, or it guarantees nothing"
+        reasons = (choice.build().refusal(target) for choice in self.choices)
+        return next((reason for reason in reasons if reason), None)
+
+    def modify(self, target: Target) -> None:
+        """Let every defense change the target's networks."""
+        for choice in self.choices:
+            choice.build().modify(target)
+
+    def record_gradients(self, noise: Streams, expected_batch: float) -> RecordGradients:
+        """How real records reach a gradient."""
+        private = self._private
+        return private.record_gradients(noise, expected_batch) if private else mean_gradients

@@ -1,0 +1,48 @@
+"""What a defense may do: change the target's networks before training, or how real records reach a gradient."""
+
+from abc import ABC
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from mia_core.settings import Registry
+from mia_core.streams import Streams
+from mia_core.targets import Target
+
+
+class Defense(ABC):
+    """A defense with its settings; subclasses have `name`, a settings class `Config` and `strength`.
+
+    strength: the setting by which users order this defense from weak to strong (units differ between defenses).
+    """
+
+    name: ClassVar[str]
+    strength: ClassVar[str]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def refusal(self, target: Target) -> str | None:
+        """Why this defense does not fit a target, or None."""
+        return None
+
+    def modify(self, target: Target) -> None:
+        """Change the target's networks in place, without drawing random numbers."""
+        return
+
+
+class RandomLayer(nn.Module):
+    """A layer that draws noise in training mode, from the stream of its step only; `index` tells layers apart."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.random = torch.Generator()
+
+    def reseed(self, streams: Streams, step: int, device: torch.device) -> None:
+        """Point to the stream of a step."""
+        self.random = streams.torch(f"{type(self).__name__.lower()}_layer", self.index, step, device=device)
+
+
+DEFENSES: Registry[Defense] = Registry("defense")

@@ -1,0 +1,50 @@
+"""Dropout in the discriminator (Srivastava et al. 2014), after every hidden activation, as LOGAN tries it."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Lt
+
+from mia_core.defenses.base import DEFENSES, Defense, RandomLayer
+from mia_core.settings import settings
+from mia_core.targets import Target
+
+
+class DropoutLayer(RandomLayer):
+    """Inverted dropout; torch's own takes no generator."""
+
+    def __init__(self, rate: float, index: int) -> None:
+        super().__init__(index)
+        self.rate = rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape; each element is kept with probability 1 - rate and scaled by its inverse."""
+        if not self.training:
+            return x
+        keep = torch.rand(x.shape, generator=self.random, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+@DEFENSES.register
+class Dropout(Defense):
+    """No privacy guarantee."""
+
+    name = "dropout"
+    strength = "rate"
+
+    @settings
+    class Config:
+        """rate: probability of dropping an activation."""
+
+        rate: Annotated[float, Gt(0), Lt(1)] = 0.5
+
+    config: Config
+
+    def refusal(self, target: Target) -> str | None:
+        """Needs a discriminator."""
+        return None if "discriminator" in target.offers else f"{target.name} has no discriminator to drop out"
+
+    def modify(self, target: Target) -> None:
+        """Append a dropout layer to every hidden block of the discriminator."""
+        for index, block in enumerate(target.activations()):
+            block.append(DropoutLayer(self.config.rate, index))

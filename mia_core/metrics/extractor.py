@@ -1,0 +1,106 @@
+"""The domain extractor: a small network trained once a study on the reference split, whose features judge quality.
+
+Inception's weights are a download and say little about 16x16 digits; a network that knows the domain is the default.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Gt
+from torch import nn
+
+from mia_core.data.pool import to_float
+from mia_core.hashing import content_id
+from mia_core.settings import settings
+from mia_core.streams import Streams
+
+Positive = Annotated[int, Gt(0)]
+
+
+@settings
+class ExtractorConfig:
+    """features: dimension d of the feature space. width: channels of the first convolution. steps: of training."""
+
+    features: Positive = 32
+    width: Positive = 16
+    steps: Positive = 400
+    batch_size: Positive = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines an extractor's weights."""
+
+    config: ExtractorConfig
+    data: str
+    reference: str
+    image_shape: tuple[int, int, int]
+    classes: int
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Names the extractor in measure_ids and in the store."""
+        return content_id(["extractor", 1, self])
+
+
+class Extractor(nn.Module):
+    """uint8 or float [-1, 1] images [B,C,H,W] to features [B,d]: two strided convolutions, a linear layer, softplus."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        width, (channels, height, side) = recipe.config.width, recipe.image_shape
+        self.num_features = recipe.config.features
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d((min(4, height // 4), min(4, side // 4))),
+            nn.Flatten(),
+            nn.LazyLinear(self.num_features),
+        )
+        self.head = nn.Linear(self.num_features, recipe.classes)
+        with torch.no_grad():
+            self.body(torch.zeros(1, *recipe.image_shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features [B,d], smooth and nonnegative."""
+        return nn.functional.softplus(self.body(to_float(x) if x.dtype == torch.uint8 else x))
+
+    @torch.no_grad()
+    def features(self, images: torch.Tensor, chunk: int = 512) -> torch.Tensor:
+        """Features [B,d] of many images, on the CPU."""
+        device = self.head.weight.device
+        return torch.cat([self(part.to(device)).cpu() for part in images.split(chunk)])
+
+
+def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
+    """Classify the reference records (uint8 [R,C,H,W], int64 [R] from 0) by Adam; the features are the last layer's.
+
+    Raises ValueError without at least two classes, or fewer reference records than features.
+    """
+    if recipe.classes < 2 or len(images) < 2 * recipe.config.features:
+        raise ValueError(
+            f"quality: the domain extractor needs at least 2 classes and {2 * recipe.config.features} reference "
+            f"records, got {recipe.classes} and {len(images)}; raise split.reference or lower quality.extractor.features"
+        )
+    streams = Streams("extractor", recipe.seed)
+    network = Extractor(recipe)
+    random = streams.torch("weights")
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.weight.normal_(0.0, (2 / module.weight[0].numel()) ** 0.5, generator=random)
+                if module.bias is not None:
+                    module.bias.zero_()
+    records, classes = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for step in range(recipe.config.steps):
+        batch = torch.randint(len(records), (recipe.config.batch_size,), generator=streams.torch("batch", step))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network.head(network(records[batch])), classes[batch]).backward()
+        optimizer.step()
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,106 @@
+"""Sample quality on features of a named extractor: KID, FID (torchmetrics), precision, recall, density, coverage.
+
+Shapes: F fake features [M,d], R real features [N,d]. All are compared at equal counts in every trial of a study.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mia_core import vision  # noqa: F401  torchmetrics reaches torchvision, which may need help
+from mia_core.distances import nearest
+
+MEASURES = ("kid", "fid", "precision", "recall", "density", "coverage")
+NEIGHBORS = 5
+
+
+class _Given(nn.Module):
+    """Passes features through, in the place where torchmetrics wants a network."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.num_features = dimension
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | None:
+    """FID (Heusel et al. 2017); None where a count is at most 2 d, too few for a covariance."""
+    dimension = fake_MD.shape[1]
+    if min(len(fake_MD), len(real_ND)) <= 2 * dimension:
+        return None
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    def metric() -> nn.Module:
+        return FrechetInceptionDistance(feature=_Given(dimension), normalize=True).set_dtype(torch.float64)
+
+    return _compare(metric, fake_MD, real_ND)
+
+
+def kernel_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float:
+    """KID (Binkowski et al. 2018): the unbiased squared MMD with a cubic kernel, on all records at once."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    count = min(len(fake_MD), len(real_ND))
+
+    def metric() -> nn.Module:
+        return KernelInceptionDistance(feature=_Given(fake_MD.shape[1]), subsets=1, subset_size=count, normalize=True)
+
+    return _compare(metric, fake_MD[:count], real_ND[:count])
+
+
+def _compare(make: Callable[[], nn.Module], fake: torch.Tensor, real: torch.Tensor) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics warns of its feature buffers, which here are small
+        metric = make()
+        metric.update(real.double(), real=True)
+        metric.update(fake.double(), real=False)
+        value = metric.compute()
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+@dataclass(frozen=True)
+class Prdc:
+    """Shares in [0, 1], density up to N / k."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBORS) -> Prdc:
+    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    The ball of a point reaches to its k-th nearest neighbor among its own kind, itself not counted. Raises ValueError
+    with at most k points of a kind.
+    """
+    if min(len(fake_MD), len(real_ND)) <= neighbors:
+        raise ValueError(f"prdc: needs more than {neighbors} samples and records, got {len(fake_MD)}, {len(real_ND)}")
+    fake, real = fake_MD.double(), real_ND.double()
+    radius_real = nearest(real, real, neighbors + 1)[0][:, -1]
+    radius_fake = nearest(fake, fake, neighbors + 1)[0][:, -1]
+    distance_MN = torch.cdist(fake, real, compute_mode="donot_use_mm_for_euclid_dist")
+    in_real_ball = distance_MN < radius_real
+    return Prdc(
+        precision=float(in_real_ball.any(1).double().mean()),
+        recall=float((distance_MN < radius_fake[:, None]).any(0).double().mean()),
+        density=float(in_real_ball.sum(1).double().mean() / neighbors),
+        coverage=float((distance_MN.min(0).values < radius_real).double().mean()),
+    )
+
+
+def measure(names: tuple[str, ...], fake_MD: torch.Tensor, real_ND: torch.Tensor) -> dict[str, float | None]:
+    """The measures of `MEASURES` asked for, by name; None where one cannot be resolved at these counts."""
+    values: dict[str, float | None] = {}
+    if "kid" in names:
+        values["kid"] = kernel_distance(fake_MD, real_ND)
+    if "fid" in names:
+        values["fid"] = frechet_distance(fake_MD, real_ND)
+    if set(names) & set(vars(Prdc)["__dataclass_fields__"]):
+        values |= vars(prdc(fake_MD, real_ND))
+    return {name: values[name] for name in names}

@@ -1,0 +1,114 @@
+"""Settings: frozen, validated, keyword-only dataclasses, and registries that build objects from them by name."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass that refuses unknown keys and wrong types, also when built from Python."""
+    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))(cls)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' when a known word is close, else the list of known words."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
+    """`model(**values)`; a wrong or unknown key raises ValueError in one line, with `where` and the nearest name."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected keys and values, got {values!r}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ValueError("; ".join(_line(item, model, where) for item in error.errors())) from None
+
+
+def _line(item: Any, model: type, where: str) -> str:
+    *parents, key = [str(part) for part in item["loc"]] or ["?"]
+    place = ".".join([where, *parents, key] if where else [*parents, key])
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: unknown key{nearest(key, _keys(model, parents))}"
+    if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{place}: required, and missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+
+
+def _keys(model: type, parents: Iterable[str]) -> set[str]:
+    for parent in parents:
+        if parent in (fields := _fields(model)):
+            model = fields[parent]
+    return set(_fields(model))
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(model):
+        return {field.name: field.type for field in dataclasses.fields(model)}
+    if isinstance(model, type) and issubclass(model, pydantic.BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return {}
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """A registered class with its settings: what a spec names, and all that is needed to build the object again."""
+
+    name: str
+    cls: type[T]
+    config: Any
+
+    def build(self, *args: Any, **kwargs: Any) -> T:
+        """The object: `cls(config, ...)`."""
+        return self.cls(self.config, *args, **kwargs)  # type: ignore[call-arg]
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings as plain values, defaults included."""
+        return dataclasses.asdict(self.config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"name": ..., **arguments}`, the form a spec has."""
+        return {"name": self.name, **self.arguments()}
+
+
+class Registry(Generic[T]):
+    """Classes of one kind by name; each has a `name` and a settings class `Config`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, cls: type[T]) -> type[T]:
+        """Decorator that adds a class; a name taken twice is an error of ours."""
+        name: str = cls.name  # type: ignore[attr-defined]
+        assert name not in self._classes, f"{self.kind} {name!r} is registered twice"
+        self._classes[name] = cls
+        return cls
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._classes)
+
+    def choose(self, spec: str | Mapping[str, Any], where: str = "") -> Choice[T]:
+        """Resolve `"name"` or `{"name": ..., settings}`; ValueError names the place and the nearest known name."""
+        where = where or self.kind
+        values = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+        name = values.pop("name", None)
+        if not isinstance(name, str):
+            raise ValueError(f"{where}: expected a name or a mapping with a name, got {spec!r}")
+        if name not in self._classes:
+            raise ValueError(f"{where}: unknown {self.kind} {name!r}{nearest(name, self._classes)}")
+        cls = self._classes[name]
+        return Choice(name, cls, validate(cls.Config, values, where))  # type: ignore[attr-defined]

@@ -1,0 +1,177 @@
+"""The one training loop: data order, budget in steps, nested levels, exact resume.
+
+Every draw is a function of (stream, step), so the state to resume from is networks, optimizers and the step number.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt
+
+from mia_core.data.pool import to_float
+from mia_core.defenses import Arm, RandomLayer
+from mia_core.settings import settings
+from mia_core.streams import Streams
+from mia_core.targets import Step, Target
+
+
+@settings
+class TrainingConfig:
+    """batch_size: real and generated records a step. generator_every: discriminator steps per generator step."""
+
+    batch_size: Annotated[int, Gt(1)] = 32
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
+    generator_every: Annotated[int, Ge(1)] = 1
+
+
+def steps_per_epoch(train_size: int, batch_size: int) -> int:
+    """S = ceil(n / B), on the nominal n, so that a cell has the same budget in every replicate."""
+    return math.ceil(train_size / batch_size)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of history: means over an epoch's steps; None where nothing was computed."""
+
+    epoch: int
+    step: int
+    loss_generator: float | None
+    loss_discriminator: float | None
+    d_real: float | None
+    d_fake: float | None
+    epsilon: float | None
+    seconds: float
+
+
+class Trainer:
+    """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
+
+    Ordinary training shuffles the records and cuts them into S batches of equal size, give or take one; an arm with
+    Poisson sampling takes each record with probability 1/S in every step.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        images: np.ndarray,
+        train_size: int,
+        config: TrainingConfig,
+        arm: Arm,
+        streams: Streams,
+        noise: Streams,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """images: uint8 [members,C,H,W]. train_size: nominal n. noise: stream of this trajectory alone."""
+        self.config = config
+        self.arm = arm
+        self.streams = streams
+        self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
+        if reason := arm.refusal(target, train_size):
+            raise ValueError(reason)
+        arm.modify(target)
+        target.initialize(streams.child("initialization"))
+        self.target = target.to(device)
+        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        self.optimizers = target.optimizers(config.learning_rate, config.beta1)
+        self.record_gradients = arm.record_gradients(noise, train_size / self.steps_per_epoch)
+        self.step = 0
+        self.history: list[Epoch] = []
+        self._epoch_values: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._order: tuple[int, list[np.ndarray]] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def generator_steps(self) -> int:
+        """Generator updates done."""
+        return math.ceil(self.step / self.config.generator_every)
+
+    @property
+    def epsilon(self) -> float | None:
+        """epsilon(delta) of the training so far, None without a guarantee."""
+        return self.arm.epsilon(1 / self.steps_per_epoch, self.step)
+
+    def run_to(self, step: int) -> None:
+        """Train until `step` discriminator updates are done; whole epochs append to `history`."""
+        started = time.perf_counter()
+        random_layers = [module for module in self.target.modules() if isinstance(module, RandomLayer)]
+        self.target.train()
+        while self.step < step:
+            for layer in random_layers:
+                layer.reseed(self.streams, self.step, self.images.device)
+            values = self.target.update(to_float(self.images[self._batch()]), self._step())
+            self.step += 1
+            for key, value in values.items():
+                self._epoch_values[key].append(value)
+            if self.step % self.steps_per_epoch == 0:
+                self._end_epoch(time.perf_counter() - started)
+                started = time.perf_counter()
+        self.target.eval()
+
+    def _end_epoch(self, seconds: float) -> None:
+        means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
+        self._epoch_values.clear()
+        fields = ("loss_generator", "loss_discriminator", "d_real", "d_fake")
+        self.history.append(
+            Epoch(self.epoch, self.step, *(means.get(field) for field in fields), self.epsilon, seconds)
+        )
+
+    def _step(self) -> Step:
+        return Step(
+            number=self.step,
+            fakes=self.config.batch_size,
+            train_generator=self.step % self.config.generator_every == 0,
+            streams=self.streams,
+            optimizers=self.optimizers,
+            record_gradients=self.record_gradients,
+        )
+
+    def _batch(self) -> torch.Tensor:
+        """Indices of the records of this step."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if self.arm.poisson:
+            draws = self.streams.numpy("poisson", self.step).random(len(self.images))
+            return torch.from_numpy(np.flatnonzero(draws < 1 / self.steps_per_epoch))
+        if self._order is None or self._order[0] != epoch:
+            order = self.streams.numpy("order", epoch).permutation(len(self.images))
+            self._order = (epoch, np.array_split(order, self.steps_per_epoch))
+        return torch.from_numpy(self._order[1][position])
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Tensors and metadata that `restore` takes up bit for bit, in the form safetensors stores."""
+        tensors = {f"target.{name}": value.detach().cpu() for name, value in self.target.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                for key, value in values.items():
+                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
+        begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
+        history = [dataclasses.asdict(row) for row in self.history]
+        return tensors, {"step": str(self.step), "history": json.dumps(history), "begun_epoch": json.dumps(begun)}
+
+    def restore(self, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        """Go on from a state."""
+        weights = {name.removeprefix("target."): t for name, t in tensors.items() if name.startswith("target.")}
+        self.target.load_state_dict(weights)
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for key, tensor in tensors.items():
+                if key.startswith(f"optimizer.{name}."):
+                    index, field = key.removeprefix(f"optimizer.{name}.").split(".")
+                    state[int(index)][field] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
+        self.step = int(metadata["step"])
+        self.history = [Epoch(**row) for row in json.loads(metadata["history"])]
+        self._epoch_values.clear()
+        for key, values in json.loads(metadata["begun_epoch"]).items():
+            self._epoch_values[key] = [torch.tensor(value, device=self.images.device) for value in values]

@@ -1,0 +1,1 @@
+"""Many trials: specs, designs, sweeps under Ray Tune, the store, MLflow."""

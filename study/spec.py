@@ -1,0 +1,336 @@
+"""A study as one YAML file: read, checked, with every default filled in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import Strict, field_validator
+
+from mia_core.attacks import ATTACKS, Attack
+from mia_core.data import SOURCES, SPLITS, Source, Split
+from mia_core.defenses import Arm
+from mia_core.hashing import content_id
+from mia_core.metrics import MEASURES, ExtractorConfig
+from mia_core.settings import Choice, nearest, settings, validate
+from mia_core.targets import TARGETS, Target
+from mia_core.training import TrainingConfig
+from study import yaml
+
+OWN_FACTORS = ("train_size", "epochs", "defense")
+"""Factors every study has; all others are dotted settings of these sections:"""
+DOTTED_SECTIONS = ("target", "training")
+
+Word = Annotated[str, MinLen(1)]
+Levels = Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1), Strict(False)]
+
+
+@settings
+class QualitySpec:
+    """measures: of `kid fid precision recall density coverage`. against: `members`, `unseen`.
+
+    samples: generated samples, and at most so many reference records, the same in every trial.
+    """
+
+    measures: Annotated[tuple[str, ...], Strict(False)] = MEASURES
+    against: Annotated[tuple[str, ...], Strict(False)] = ("unseen", "members")
+    samples: Annotated[int, Gt(0)] = 300
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+
+    @field_validator("extractor", mode="before")
+    @classmethod
+    def _build(cls, values: Any) -> Any:
+        return validate(ExtractorConfig, values, "") if isinstance(values, Mapping) else values
+
+    @field_validator("measures", "against")
+    @classmethod
+    def _known(cls, words: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        known = MEASURES if info.field_name == "measures" else ("unseen", "members")
+        for word in words:
+            if word not in known:
+                raise ValueError(f"unknown word {word!r}{nearest(word, known)}")
+        return tuple(dict.fromkeys(words))
+
+
+@settings
+class ComputeSpec:
+    """Where trials run; changes no result but by floating-point differences between devices.
+
+    gpus_per_trial: share of a GPU, used when the machine or cluster has any. concurrent: trials at once, null for as
+    many as fit. retries: attempts after a failure. checkpoint_seconds: between checkpoints inside a trajectory.
+    """
+
+    gpus_per_trial: Annotated[float, Ge(0), Le(1)] = 0.25
+    concurrent: Annotated[int, Gt(0)] | None = None
+    retries: Annotated[int, Ge(0)] = 3
+    checkpoint_seconds: Annotated[float, Gt(0)] = 60.0
+
+
+@settings
+class _Sections:
+    """The top level of a study file; sections that name something are resolved by `Spec`."""
+
+    study: Annotated[str, MinLen(1)]
+    data: dict[str, Any] | str
+    split: dict[str, Any]
+    target: dict[str, Any] | str
+    factors: dict[str, Any]
+    attacks: list[Any]
+    seed: int = 0
+    replicates: Annotated[int, Gt(0)] = 5
+    training: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    keep_targets: Literal["all", "none"] = "all"
+    results: Word = "results"
+    tracking: str | None = "sqlite:///mlflow.db"
+    compute: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """One item of `attacks:`. label: unique in the study. at: epochs levels it is limited to, None for all."""
+
+    label: str
+    choice: Choice[Attack]
+    at: tuple[int, ...] | Literal["last"] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form a spec has."""
+        at = {} if self.at is None else {"at": {"epochs": self.at if self.at == "last" else list(self.at)}}
+        return {**self.choice.to_dict(), "label": self.label, **at}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of levels, epochs left out: what one trajectory trains in each replicate.
+
+    factors: the levels of the dotted factors, by name.
+    """
+
+    train_size: int
+    arm: Arm
+    target: Choice[Target]
+    training: TrainingConfig
+    factors: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A checked study. `to_dict` has all that determines results, with defaults filled in, and can be read again."""
+
+    study: str
+    seed: int
+    data: Choice[Source]
+    split: Choice[Split]
+    train_sizes: tuple[int, ...]
+    epochs: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    replicates: int
+    attacks: tuple[AttackEntry, ...]
+    quality: QualitySpec
+    keep_targets: bool
+    results: str
+    tracking: str | None
+    compute: ComputeSpec
+    resolved: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without places (results, tracking) and compute."""
+        return self.resolved
+
+    @property
+    def hash(self) -> str:
+        """Names this spec in the store."""
+        return content_id(self.resolved)
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+    """Read a study file, apply `key=value` overrides, check everything that needs no data; ValueError in one line."""
+    document = yaml.load(path)
+    for override in overrides:
+        _override(document, override)
+    return parse(document)
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise ValueError(f"--set {override}: expected key=value")
+    if key in OWN_FACTORS:
+        raise ValueError(f"--set {override}: unknown key; did you mean 'factors.{key}'?")
+    section, _, rest = key.partition(".")
+    parts = [section, rest] if section == "factors" and rest else key.split(".")
+    place: Any = document
+    for part in parts[:-1]:
+        place = _enter(place, part, override)
+    value = yaml.parse(text, f"--set {key}")
+    if isinstance(place, list):
+        place[_position(place, parts[-1], override)] = value
+    else:
+        place[parts[-1]] = value
+
+
+def _enter(place: Any, part: str, override: str) -> Any:
+    if isinstance(place, list):
+        position: Any = _position(place, part, override)
+    else:
+        position = part
+        place.setdefault(part, {})
+    if isinstance(place[position], str):
+        place[position] = {"name": place[position]}
+    if not isinstance(place[position], (dict, list)):
+        raise ValueError(f"--set {override}: {part} is not a section")
+    return place[position]
+
+
+def _position(items: list[Any], part: str, override: str) -> int:
+    names = [item if isinstance(item, str) else item.get("label", item.get("name")) for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise ValueError(f"--set {override}: no item {part!r}{nearest(part, map(str, names))}")
+
+
+def parse(document: Mapping[str, Any]) -> Spec:
+    """A study from plain values."""
+    sections = validate(_Sections, document, "")
+    if not sections.study.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
+    factors = dict(sections.factors)
+    for name in factors:
+        if name not in OWN_FACTORS and name.split(".")[0] not in DOTTED_SECTIONS:
+            raise ValueError(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or target.*, training.*")
+    train_sizes = _levels(factors, "train_size")
+    epochs = _levels(factors, "epochs")
+    arms = _arms(factors.get("defense", ["none"]))
+    dotted = {name: _values(levels, f"factors.{name}") for name, levels in factors.items() if name not in OWN_FACTORS}
+    cells = tuple(
+        Cell(n, arm, *_settings(sections, combination), combination)
+        for values in product(*dotted.values())
+        for combination in [dict(zip(dotted, values, strict=True))]
+        for n in train_sizes
+        for arm in arms
+    )
+    attacks = tuple(_attack(item, f"attacks[{number}]", epochs) for number, item in enumerate(sections.attacks))
+    _unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
+    data = SOURCES.choose(sections.data, "data")
+    split = SPLITS.choose({"name": "panel", **sections.split}, "split")
+    quality = validate(QualitySpec, sections.quality, "quality")
+    target, training = _settings(sections, {})
+    resolved = {
+        "study": sections.study,
+        "seed": sections.seed,
+        "data": data.to_dict(),
+        "split": split.to_dict(),
+        "target": target.to_dict(),
+        "training": asdict(training),
+        "factors": {
+            "train_size": list(train_sizes),
+            "epochs": list(epochs),
+            "defense": [arm.to_list() or "none" for arm in arms],
+            **{name: list(levels) for name, levels in dotted.items()},
+        },
+        "replicates": sections.replicates,
+        "attacks": [attack.to_dict() for attack in attacks],
+        "quality": asdict(quality),
+        "keep_targets": sections.keep_targets,
+    }
+    return Spec(
+        study=sections.study,
+        seed=sections.seed,
+        data=data,
+        split=split,
+        train_sizes=train_sizes,
+        epochs=epochs,
+        cells=cells,
+        replicates=sections.replicates,
+        attacks=attacks,
+        quality=quality,
+        keep_targets=sections.keep_targets == "all",
+        results=sections.results,
+        tracking=sections.tracking,
+        compute=validate(ComputeSpec, sections.compute, "compute"),
+        resolved=resolved,
+    )
+
+
+def _values(levels: Any, where: str) -> list[Any]:
+    values = levels if isinstance(levels, list) else [levels]
+    if not values:
+        raise ValueError(f"{where}: needs at least one level")
+    _unique([str(value) for value in values], where, "name each level once")
+    return values
+
+
+def _levels(factors: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    where = f"factors.{name}"
+    if name not in factors:
+        raise ValueError(f"{where}: required, and missing")
+    values = _values(factors[name], where)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{where}: levels must be whole numbers from 1, got {value!r}")
+    return tuple(sorted(values))
+
+
+def _arms(levels: Any) -> list[Arm]:
+    where = "factors.defense"
+    arms = [
+        Arm.parse(spec, f"{where}[{number}]")
+        for number, level in enumerate(_values(levels, where))
+        for spec in _expand(level)
+    ]
+    _unique([str(arm.to_list()) for arm in arms], where, "name each arm once")
+    return arms
+
+
+def _expand(level: Any) -> list[Any]:
+    """An arm's settings may be lists, e.g. `sigma: [1, 2]`: one arm for each combination."""
+    if isinstance(level, Mapping):
+        lists = [value if isinstance(value, list) else [value] for value in level.values()]
+        return [dict(zip(level, values, strict=True)) for values in product(*lists)]
+    if isinstance(level, list):
+        return [list(parts) for parts in product(*map(_expand, level))]
+    return [level]
+
+
+def _settings(sections: _Sections, factors: Mapping[str, Any]) -> tuple[Choice[Target], TrainingConfig]:
+    """Target and training with the levels of dotted factors filled in."""
+    target = {"name": sections.target} if isinstance(sections.target, str) else dict(sections.target)
+    values = {"target": target, "training": dict(sections.training)}
+    for name, level in factors.items():
+        section, _, key = name.partition(".")
+        values[section][key] = level
+    return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
+
+
+def _attack(item: Any, where: str, epochs: Sequence[int]) -> AttackEntry:
+    values = {"name": item} if isinstance(item, str) else dict(item) if isinstance(item, Mapping) else {}
+    label, at = values.pop("label", values.get("name")), values.pop("at", None)
+    choice = ATTACKS.choose(values or item, where)
+    if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
+    return AttackEntry(label, choice, _at(at, f"{where}.at", epochs))
+
+
+def _at(at: Any, where: str, epochs: Sequence[int]) -> tuple[int, ...] | Literal["last"] | None:
+    if at is None:
+        return None
+    if not isinstance(at, Mapping) or set(at) != {"epochs"}:
+        raise ValueError(f"{where}: expected `epochs: last` or `epochs: [levels]`, got {at!r}")
+    if at["epochs"] == "last":
+        return "last"
+    levels = _values(at["epochs"], where)
+    if missing := [level for level in levels if level not in epochs]:
+        raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.epochs {list(epochs)}")
+    return tuple(sorted(levels))
+
+
+def _unique(words: Sequence[str], where: str, way_out: str) -> None:
+    for word in words:
+        if words.count(word) > 1:
+            raise ValueError(f"{where}: {word!r} is there twice; {way_out}")
