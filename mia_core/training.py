@@ -4,12 +4,11 @@ Every draw is a function of (stream, step), so the state to resume from is netwo
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -47,7 +46,6 @@ class Epoch:
     loss_discriminator: float | None
     d_real: float | None
     d_fake: float | None
-    epsilon: float | None
     seconds: float
 
 
@@ -123,8 +121,9 @@ class Trainer:
         means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
         self._epoch_values.clear()
         fields = ("loss_generator", "loss_discriminator", "d_real", "d_fake")
+        loss_generator, loss_discriminator, d_real, d_fake = (means.get(field) for field in fields)
         self.history.append(
-            Epoch(self.epoch, self.step, *(means.get(field) for field in fields), self.epsilon, seconds)
+            Epoch(self.epoch, self.step, loss_generator, loss_discriminator, d_real, d_fake, seconds)
         )
 
     def _step(self) -> Step:
@@ -148,8 +147,8 @@ class Trainer:
             self._order = (epoch, np.array_split(order, self.steps_per_epoch))
         return torch.from_numpy(self._order[1][position])
 
-    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-        """Tensors and metadata that `restore` takes up bit for bit, in the form safetensors stores."""
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors, and a JSON-like rest, that `restore` takes up bit for bit."""
         tensors = {f"target.{name}": value.detach().cpu() for name, value in self.target.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
@@ -157,9 +156,9 @@ class Trainer:
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
-        return tensors, {"step": str(self.step), "history": json.dumps(history), "begun_epoch": json.dumps(begun)}
+        return tensors, {"step": self.step, "history": history, "begun_epoch": begun}
 
-    def restore(self, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
         """Go on from a state."""
         weights = {name.removeprefix("target."): t for name, t in tensors.items() if name.startswith("target.")}
         self.target.load_state_dict(weights)
@@ -170,8 +169,8 @@ class Trainer:
                     index, field = key.removeprefix(f"optimizer.{name}.").split(".")
                     state[int(index)][field] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
-        self.step = int(metadata["step"])
-        self.history = [Epoch(**row) for row in json.loads(metadata["history"])]
+        self.step = rest["step"]
+        self.history = [Epoch(**row) for row in rest["history"]]
         self._epoch_values.clear()
-        for key, values in json.loads(metadata["begun_epoch"]).items():
+        for key, values in rest["begun_epoch"].items():
             self._epoch_values[key] = [torch.tensor(value, device=self.images.device) for value in values]

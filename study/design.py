@@ -1,0 +1,251 @@
+"""From a spec to trials: every cell in every replicate, with ids, and what each trial is wanted to hold."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from mia_core.access import Access
+from mia_core.attacks import Attack
+from mia_core.data import Pool, Split
+from mia_core.hashing import FORMAT, array_digest, content_id
+from mia_core.metrics.extractor import Recipe
+from mia_core.settings import Choice
+from mia_core.targets import Target
+from mia_core.training import steps_per_epoch
+from study.spec import AttackEntry, Cell, Spec
+
+KNOWABLE = frozenset({"reference"})
+"""What a study can let an attacker know, besides what the target offers."""
+
+PRDC_WORDS = ("precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class WantedAttack:
+    """An attack at one step level: one row of the store. skipped: why it does not fit, or None.
+
+    run_id: the same for all levels of one run, names its random stream.
+    """
+
+    label: str
+    attack_id: str
+    run_id: str
+    level: int | None
+    choice: Choice[Attack]
+    arguments: dict[str, Any]
+    skipped: str | None
+
+
+@dataclass(frozen=True)
+class WantedMeasure:
+    """A quality measure against one set of real records."""
+
+    name: str
+    against: str
+    measure_id: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A cell in a replicate, at one epochs level."""
+
+    trial_id: str
+    trajectory_id: str
+    cell: Cell
+    replicate: int
+    epochs: int
+    attacks: tuple[WantedAttack, ...]
+    measures: tuple[WantedMeasure, ...]
+    role: str = "study"
+
+    @property
+    def steps(self) -> int:
+        """Discriminator updates."""
+        return self.epochs * steps_per_epoch(self.cell.train_size, self.cell.training.batch_size)
+
+    @property
+    def name(self) -> str:
+        """For people: `n=100 epochs=20 dropout 0.5 replicate=0`."""
+        factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
+        return (
+            f"n={self.cell.train_size} epochs={self.epochs} {factors}{self.cell.arm.label} replicate={self.replicate}"
+        )
+
+
+class Design:
+    """A spec on its data: the split, the extractor's recipe and all trials. ValueError when something does not fit."""
+
+    def __init__(self, spec: Spec, pool: Pool) -> None:
+        self.spec = spec
+        self.pool = pool
+        self.split: Split = spec.split.build(pool, spec.train_sizes, spec.seed)
+        self.recipe = Recipe(
+            config=spec.quality.extractor,
+            data=pool.digest,
+            reference=array_digest(self.split.reference),
+            image_shape=pool.image_shape,
+            classes=int(pool.labels.max()) + 1,
+            seed=spec.seed,
+        )
+        self._epsilons: dict[tuple[Any, ...], float | None] = {}
+        self._check_quality()
+        self._targets = {cell.target.name: self._check_cell(cell) for cell in spec.cells}
+        self._check_attacks()
+        self.trials = tuple(
+            self._trial(cell, replicate, epochs)
+            for replicate in range(spec.replicates)
+            for cell in spec.cells
+            for epochs in spec.epochs
+        )
+
+    @cached_property
+    def trajectories(self) -> dict[str, tuple[Trial, ...]]:
+        """Trials by the training run they share, epochs ascending."""
+        groups: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault(trial.trajectory_id, []).append(trial)
+        return {name: tuple(trials) for name, trials in groups.items()}
+
+    def epsilon(self, trial: Trial) -> float | None:
+        """epsilon(delta) of a trained trial; None for arms without a guarantee. Kept, since the accountant is slow."""
+        cell = trial.cell
+        key = (cell.arm.label, cell.train_size, cell.training.batch_size, trial.steps, cell.arm.delta)
+        if key not in self._epsilons:
+            rate = 1 / steps_per_epoch(cell.train_size, cell.training.batch_size)
+            self._epsilons[key] = cell.arm.epsilon(rate, trial.steps)
+        return self._epsilons[key]
+
+    @cached_property
+    def trial_columns(self) -> frozenset[str]:
+        """Columns of the trials table that are this study's own: settings of its arms, further factors."""
+        return frozenset(name for cell in self.spec.cells for name in (*cell.arm.columns(), *cell.factors))
+
+    def against(self, word: str, replicate: int, train_size: int) -> Any:
+        """Indices of the real records that samples are judged against, as many in every trial."""
+        if word == "unseen":
+            return self.split.unseen[: self.spec.quality.samples]
+        members = self.split.membership(replicate, train_size).train
+        order = self.split.streams.numpy("quality", replicate).permutation(len(members))
+        return members[order[: self._member_count]]
+
+    @property
+    def _member_count(self) -> int:
+        return min(self.spec.quality.samples, min(self.spec.train_sizes))
+
+    def _check_quality(self) -> None:
+        quality = self.spec.quality
+        if "unseen" in quality.against and len(self.split.unseen) < quality.samples:
+            raise ValueError(
+                f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "
+                f"{len(self.split.unseen)}"
+            )
+        if set(quality.measures) & set(PRDC_WORDS) and min(quality.samples, self._member_count) < 6:
+            raise ValueError("quality.samples: precision, recall, density and coverage need at least 6 samples")
+        config = quality.extractor
+        if quality.measures and (self.recipe.classes < 2 or len(self.split.reference) < 2 * config.features):
+            raise ValueError(
+                f"split.reference: the extractor needs {2 * config.features} labelled records of at least 2 classes, "
+                f"got {len(self.split.reference)} of {self.recipe.classes}; or lower quality.extractor.features"
+            )
+
+    def _check_cell(self, cell: Cell) -> Target:
+        with torch.device("meta"):
+            target = cell.target.build(self.pool.image_shape)
+        if reason := cell.arm.refusal(target, cell.train_size):
+            raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
+        return target
+
+    def _check_attacks(self) -> None:
+        for entry in self.spec.attacks:
+            reasons = {self._skip(entry, target) for target in self._targets.values()}
+            if None not in reasons:
+                raise ValueError(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
+
+    def _skip(self, entry: AttackEntry, target: Target) -> str | None:
+        missing = entry.choice.cls.needs - target.offers - KNOWABLE
+        return f"{target.name} offers no {', '.join(sorted(missing))}" if missing else None
+
+    def _trial(self, cell: Cell, replicate: int, epochs: int) -> Trial:
+        spec = self.spec
+        trajectory_id = content_id(
+            {
+                "format": FORMAT,
+                "data": self.pool.digest,
+                "split": spec.split.to_dict(),
+                "target": cell.target.to_dict(),
+                "training": cell.training,
+                "train_size": cell.train_size,
+                "defense": cell.arm.to_list(),
+                "seed": spec.seed,
+                "replicate": replicate,
+            }
+        )
+        steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
+        return Trial(
+            trial_id=content_id(["trial", trajectory_id, steps]),
+            trajectory_id=trajectory_id,
+            cell=cell,
+            replicate=replicate,
+            epochs=epochs,
+            attacks=self._wanted_attacks(cell, epochs),
+            measures=self._wanted_measures,
+        )
+
+    def _wanted_attacks(self, cell: Cell, epochs: int) -> tuple[WantedAttack, ...]:
+        last = max(self.spec.epochs)
+        wanted: list[WantedAttack] = []
+        for entry in self.spec.attacks:
+            levels = (last,) if entry.at == "last" else entry.at
+            if levels is None or epochs in levels:
+                wanted += self._levels(entry, self._targets[cell.target.name])
+        return tuple(wanted)
+
+    def _levels(self, entry: AttackEntry, target: Target) -> list[WantedAttack]:
+        attack = entry.choice.build()
+        arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
+        run = {
+            "format": FORMAT,
+            "attack": entry.choice.name,
+            "arguments": arguments,
+            "knowledge": self.knowledge(attack),
+            "queries": self.split.queries_digest,
+            "generated": attack.generated,
+            "seed": self.spec.seed,
+        }
+        return [
+            WantedAttack(
+                label=entry.label if level is None else f"{entry.label}_steps{level}",
+                attack_id=content_id([run, level]),
+                run_id=content_id(run),
+                level=level,
+                choice=entry.choice,
+                arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
+                skipped=self._skip(entry, target),
+            )
+            for level in attack.levels
+        ]
+
+    @staticmethod
+    def knowledge(attack: Attack) -> str:
+        """What the attacker knows besides the view, in a word: `none`, `reference`."""
+        return "+".join(sorted(attack.needs & KNOWABLE)) or "none"
+
+    @cached_property
+    def _wanted_measures(self) -> tuple[WantedMeasure, ...]:
+        quality = self.spec.quality
+        wanted = []
+        for against in quality.against:
+            real = quality.samples if against == "unseen" else self._member_count
+            arguments = {"samples": quality.samples, "records": real}
+            for name in quality.measures:
+                recipe = [FORMAT, name, against, arguments, self.recipe.id, self.split.queries_digest, self.spec.seed]
+                wanted.append(WantedMeasure(name, against, content_id(recipe), arguments))
+        return tuple(wanted)
+
+
+def access_word(attack: type[Attack]) -> str:
+    """`SAMPLES`, `WHITE_BOX`, ... as the store has it."""
+    return Access(attack.access).name

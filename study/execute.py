@@ -1,0 +1,418 @@
+"""Running one trajectory: train to each level, measure, attack, seal a pass; or only what is missing on kept targets."""
+
+import contextlib
+import dataclasses
+import io
+import platform
+import resource
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+from mia_core.access import Snapshot
+from mia_core.attacks import Knowledge
+from mia_core.data import Membership
+from mia_core.data.pool import to_float
+from mia_core.hashing import canonical_json
+from mia_core.metrics import Extractor, judge, measure
+from mia_core.metrics.extractor import train as train_extractor
+from mia_core.streams import Streams
+from mia_core.training import Trainer
+from study.design import Design, Trial, WantedAttack, WantedMeasure, access_word
+from study.store import Done, Store, to_bytes
+
+EXTRACTOR = "domain"
+GRID = 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is missing of one trial. retrain: train again, to the same bits, because its target was not kept."""
+
+    trial: Trial
+    train: bool
+    retrain: bool
+    attacks: tuple[WantedAttack, ...]
+    measures: tuple[WantedMeasure, ...]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What one pass did, for progress and for the log. failed: attacks that raised, with their errors."""
+
+    trial: Trial
+    seconds: float
+    failed: dict[str, str]
+
+
+def missing(design: Design, store: Store) -> dict[str, list[Work]]:
+    """Work still to do, by trajectory, epochs ascending; empty when the study is complete."""
+    done = store.done()
+    todo = {name: _missing(trials, done) for name, trials in design.trajectories.items()}
+    return {name: works for name, works in todo.items() if works}
+
+
+def missing_of(trials: Sequence[Trial], store: Store) -> list[Work]:
+    """Work still to do on some trials, reading their markers only."""
+    return _missing(trials, store.done([trial.trial_id for trial in trials]))
+
+
+def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
+    works = []
+    for trial in trials:
+        have = done.get(trial.trial_id)
+        work = Work(
+            trial,
+            train=not (have and have.train),
+            retrain=bool(have and have.train and not have.kept),
+            attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
+            measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
+        )
+        if work.train or work.attacks or work.measures:
+            works.append(work)
+    return works
+
+
+def feature_network(design: Design, store: Store) -> tuple[Extractor, str]:
+    """The study's extractor and the sha256 of its weights; trained when it is not in the store yet."""
+    stored = store.feature_network(design.recipe.id)
+    if stored is None:
+        reference = design.split.reference
+        network = train_extractor(design.recipe, design.pool.images[reference], design.pool.labels[reference])
+        store.save_feature_network(design.recipe.id, network.state_dict())
+        stored = store.feature_network(design.recipe.id)
+        assert stored is not None
+    network = Extractor(design.recipe)
+    network.load_state_dict(stored[0])
+    return network.eval().requires_grad_(False), stored[1]
+
+
+class Runner:
+    """Runs trajectories of one study in this process; what they share is loaded once."""
+
+    def __init__(self, design: Design, store: Store, device: str = "cpu") -> None:
+        self.design = design
+        self.store = store
+        self.device = device
+        self._features: dict[str, torch.Tensor] = {}
+        self._extractor: tuple[Extractor, str] | None = None
+
+    def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
+        """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and a checkpoint behind."""
+        trial = works[0].trial
+        membership = self.design.split.membership(trial.replicate, trial.cell.train_size)
+        trainer: Trainer | None = None
+        seconds_train = 0.0
+        last_trained = max((work.trial.steps for work in works if work.train), default=None)
+        for work in works:
+            started = time.perf_counter()
+            current = self.store.begin()
+            if work.train or work.retrain:
+                if trainer is None:
+                    trainer, seconds_train = self._start(work.trial, membership)
+                seconds_train = self._train(trainer, work.trial, seconds_train)
+            target = trainer.target if trainer and trainer.step == work.trial.steps else self._kept_target(work.trial)
+            if work.train:
+                assert trainer is not None
+                current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+                current.add("history", _history_rows(work.trial, trainer, self.design.epsilon(work.trial)))
+                if self.design.spec.keep_targets:
+                    current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
+                if work.trial.steps == last_trained:
+                    tensors, state = trainer.state()
+                    name = f"resume/{work.trial.trajectory_id}-{trainer.step}.safetensors"
+                    current.add_file(name, to_bytes(tensors, state))
+            streams = Streams("samples", self.design.spec.seed, work.trial.replicate)
+            snapshot = Snapshot(target, streams)
+            if work.train:
+                current.add_file(f"samples/{work.trial.trial_id}.png", _grid(snapshot))
+            quality = self._quality_rows(work, snapshot)
+            rows, scores, failed = self._attack_rows(work, snapshot, membership)
+            if quality:
+                current.add("quality", quality)
+            if rows:
+                current.add("attacks", rows)
+            if scores:
+                current.add("scores", {key: np.concatenate([part[key] for part in scores]) for key in scores[0]})
+            if work.train or quality or rows:
+                current.seal(
+                    work.trial.trial_id,
+                    train=work.train,
+                    attacks=[row["attack_id"] for row in rows],
+                    measures=[row["measure_id"] for row in quality],
+                )
+            yield Sealed(work.trial, time.perf_counter() - started, failed)
+        self.store.drop_checkpoints(trial.trajectory_id)
+
+    # Training
+
+    def trainer(self, trial: Trial, membership: Membership) -> Trainer:
+        """A trainer at step 0."""
+        spec, cell = self.design.spec, trial.cell
+        return Trainer(
+            target=cell.target.build(self.design.pool.image_shape),
+            images=self.design.pool.images[membership.train],
+            train_size=cell.train_size,
+            config=cell.training,
+            arm=cell.arm,
+            streams=Streams("training", spec.seed, trial.replicate),
+            noise=Streams("dp_noise", spec.seed, trial.trajectory_id),
+            device=self.device,
+        )
+
+    def _start(self, trial: Trial, membership: Membership) -> tuple[Trainer, float]:
+        """A trainer at the latest state not beyond the trial: a checkpoint, a sealed resume state, or step 0."""
+        trainer = self.trainer(trial, membership)
+        checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
+        sealed = [step for step in self.store.resume_steps(trial.trajectory_id) if step <= trial.steps]
+        if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
+            trainer.restore(*checkpoint)
+            return trainer, checkpoint[1]["seconds"]
+        if sealed:
+            trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
+        return trainer, 0.0
+
+    def _train(self, trainer: Trainer, trial: Trial, seconds: float) -> float:
+        """Train to a trial's level, with checkpoints on the way; seconds spent training so far."""
+        started = saved = time.perf_counter()
+        while trainer.step < trial.steps:
+            next_epoch = (trainer.epoch + 1) * trainer.steps_per_epoch
+            trainer.run_to(min(next_epoch, trial.steps))
+            now = time.perf_counter()
+            if now - saved > self.design.spec.compute.checkpoint_seconds and trainer.step < trial.steps:
+                tensors, state = trainer.state()
+                self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds + now - started})
+                saved = now
+        _require_finite(trainer, trial)
+        return seconds + time.perf_counter() - started
+
+    def _kept_target(self, trial: Trial) -> Any:
+        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")
+        target = trial.cell.target.build(self.design.pool.image_shape)
+        trial.cell.arm.modify(target)
+        target.load_state_dict(tensors)
+        return target.to(self.device).eval()
+
+    # Measuring
+
+    def _quality_rows(self, work: Work, snapshot: Snapshot) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        if not work.measures:
+            return rows
+        extractor, sha = self._extractor or feature_network(self.design, self.store)
+        self._extractor = (extractor, sha)
+        fake = extractor.features(snapshot.samples(self.design.spec.quality.samples).cpu())
+        for against, group in groupby(work.measures, key=lambda wanted: wanted.against):
+            wanted = list(group)
+            started = time.perf_counter()
+            real = extractor.features(self._real(work.trial, against))
+            values = measure(tuple(item.name for item in wanted), fake, real)
+            seconds = (time.perf_counter() - started) / len(wanted)
+            rows += [
+                {
+                    "trial_id": work.trial.trial_id,
+                    "measure": item.name,
+                    "measure_id": item.measure_id,
+                    "arguments": canonical_json(item.arguments),
+                    "extractor": EXTRACTOR,
+                    "extractor_sha256": sha,
+                    "against": against,
+                    "value": values[item.name],
+                    "samples": len(fake),
+                    "seconds": seconds,
+                }
+                for item in wanted
+            ]
+        return rows
+
+    def _real(self, trial: Trial, against: str) -> torch.Tensor:
+        indices = self.design.against(against, trial.replicate, trial.cell.train_size)
+        return torch.from_numpy(self.design.pool.images[indices])
+
+    def _attack_rows(
+        self, work: Work, snapshot: Snapshot, membership: Membership
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
+        """Rows, columns of scores, and errors by label. An attack that raises leaves no row, so it stays missing."""
+        rows: list[dict[str, Any]] = []
+        scores: list[dict[str, Any]] = []
+        failed: dict[str, str] = {}
+        queries = to_float(torch.from_numpy(self.design.pool.images[membership.queries]))
+        for _, group in groupby(work.attacks, key=lambda wanted: (wanted.run_id, wanted.skipped)):
+            wanted = list(group)
+            if wanted[0].skipped:
+                rows += [_attack_row(work.trial, item) for item in wanted]
+                continue
+            try:
+                found, columns = self._attack(work.trial, wanted, snapshot, queries, membership)
+            except Exception:
+                failed[wanted[0].label] = traceback.format_exc()
+            else:
+                rows += found
+                scores += columns
+        return rows, scores, failed
+
+    def _attack(
+        self,
+        trial: Trial,
+        wanted: list[WantedAttack],
+        snapshot: Snapshot,
+        queries: torch.Tensor,
+        membership: Membership,
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """One run of one attack: its levels that are missing."""
+        choice = wanted[0].choice
+        config = choice.config
+        if choice.cls.nested:
+            config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in wanted)})
+        attack = choice.cls(config)
+        rng = Streams("attack", self.design.spec.seed, trial.replicate, wanted[0].run_id)
+        result = attack(snapshot, queries, self._knowledge(attack.needs), rng)
+        rows, scores = [], []
+        for item, values in zip(wanted, result.scores.values.numpy(), strict=True):
+            leakage = dataclasses.asdict(judge(values, membership.member))
+            rows.append(_attack_row(trial, item) | leakage | {"seconds": result.seconds})
+            scores.append(
+                {
+                    "trial_id": np.full(len(values), trial.trial_id, dtype=object),
+                    "attack_id": np.full(len(values), item.attack_id, dtype=object),
+                    "query": membership.queries,
+                    "member": membership.member,
+                    "judged": np.ones(len(values), dtype=bool),
+                    "score": values,
+                }
+            )
+        return rows, scores
+
+    def _knowledge(self, needs: frozenset[str]) -> Knowledge:
+        if "reference" not in needs:
+            return Knowledge()
+        images = self.design.pool.images[self.design.split.reference]
+        return Knowledge(reference=to_float(torch.from_numpy(images)).to(self.device))
+
+    def _trial_row(
+        self, trial: Trial, membership: Membership, trainer: Trainer, seconds_train: float
+    ) -> dict[str, Any]:
+        spec, cell = self.design.spec, trial.cell
+        return {
+            "trial_id": trial.trial_id,
+            "trajectory_id": trial.trajectory_id,
+            "study": spec.study,
+            "role": trial.role,
+            "dataset": self.design.pool.name,
+            "target": cell.target.name,
+            "split": spec.split.name,
+            "train_size": cell.train_size,
+            "members": len(membership.train),
+            "epochs": trial.epochs,
+            "steps": trainer.step,
+            "generator_steps": trainer.generator_steps,
+            "defense": cell.arm.defense,
+            "strength": cell.arm.strength,
+            "replicate": trial.replicate,
+            "seed": spec.seed,
+            "epsilon": self.design.epsilon(trial),
+            "delta": cell.arm.delta,
+            **cell.arm.columns(),
+            **{key: value for key, value in cell.factors.items() if not isinstance(value, (dict, list))},
+            "seconds_train": seconds_train,
+            "peak_bytes": _peak_bytes(self.device),
+            "device": _device_name(self.device),
+            "config": canonical_json(
+                {
+                    "data": spec.data.to_dict(),
+                    "data_digest": self.design.pool.digest,
+                    "split": spec.split.to_dict(),
+                    "target": cell.target.to_dict(),
+                    "training": cell.training,
+                    "defense": cell.arm.to_list(),
+                    "train_size": cell.train_size,
+                    "epochs": trial.epochs,
+                    "replicate": trial.replicate,
+                    "seed": spec.seed,
+                }
+            ),
+            "versions": canonical_json(versions()),
+            "finished_at": datetime.now(UTC),
+        }
+
+
+def versions() -> dict[str, Any]:
+    """What the bits of a result depend on besides its config."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+    }
+
+
+def pick_device() -> str:
+    """`cuda` where a GPU was given to this process, else `cpu`; one thread, and repeatable kernels."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
+    """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
+    rows = [{"trajectory_id": trial.trajectory_id, "epsilon": None} | vars(row) for row in trainer.history]
+    trainer.history.clear()
+    if rows:
+        rows[-1]["epsilon"] = epsilon
+    return rows
+
+
+def _attack_row(trial: Trial, wanted: WantedAttack) -> dict[str, Any]:
+    attack = wanted.choice.build()
+    return {
+        "trial_id": trial.trial_id,
+        "attack": wanted.label,
+        "attack_id": wanted.attack_id,
+        "arguments": canonical_json(wanted.arguments),
+        "access": access_word(wanted.choice.cls),
+        "knowledge": Design.knowledge(attack),
+        "steps": wanted.level,
+        "generated": attack.generated,
+        "skipped": wanted.skipped,
+    }
+
+
+def _require_finite(trainer: Trainer, trial: Trial) -> None:
+    for name, tensor in trainer.target.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise FloatingPointError(f"{trial.name}: training diverged, {name} is not finite")
+
+
+def _grid(snapshot: Snapshot) -> bytes:
+    """PNG of the first 64 samples of the fixed stream."""
+    from PIL import Image
+
+    from mia_core.vision import torchvision
+
+    samples = (snapshot.samples(GRID).cpu() + 1) / 2
+    grid = torchvision.utils.make_grid(samples, nrow=8, padding=1, pad_value=0.5)
+    pixels = (grid * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    with contextlib.closing(io.BytesIO()) as sink:
+        Image.fromarray(pixels).save(sink, "PNG")
+        return sink.getvalue()
+
+
+def _peak_bytes(device: str) -> int:
+    """Peak memory of this process: on the GPU where there is one, else resident."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

@@ -1,0 +1,69 @@
+"""What a study would do: the factor table, what is done and to do, what is skipped, what private arms guarantee."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from study.design import Design
+from study.execute import Work
+
+
+def design_rows(design: Design) -> list[dict[str, Any]]:
+    """Rows of the design table: one a trial, one a trial x attack, one a trial x measure."""
+    rows = []
+    for trial in design.trials:
+        base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})
+        rows += [
+            base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
+            for wanted in trial.attacks
+        ]
+        rows += [
+            base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
+            for wanted in trial.measures
+        ]
+    return rows
+
+
+def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
+    """Print the plan."""
+    spec = design.spec
+    table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
+    table.add_column("factor")
+    table.add_column("levels")
+    factors: dict[str, list[Any]] = spec.resolved["factors"]
+    arms = list(dict.fromkeys(cell.arm.label for cell in spec.cells))
+    for name, levels in factors.items():
+        table.add_row(name, ", ".join(arms if name == "defense" else map(str, levels)))
+    table.add_row("replicate", f"0 to {spec.replicates - 1}")
+    console.print(table)
+    works = [work for items in todo.values() for work in items]
+    training = sum(work.train for work in works)
+    console.print(
+        f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
+        f"{sum(any(work.train for work in items) for items in todo.values())} trajectories)"
+    )
+    console.print(
+        f"to run: {sum(len(work.attacks) for work in works)} attacks, "
+        f"{sum(len(work.measures) for work in works)} quality measures"
+    )
+    for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
+        console.print(f"skipped: {reason}")
+    for line in _guarantees(design):
+        console.print(line)
+    if spec.replicates < 5:
+        console.print(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
+    if all(cell.arm.choices for cell in spec.cells):
+        console.print("note: no arm `none`, so defenses have no control to be compared with")
+
+
+def _guarantees(design: Design) -> list[str]:
+    """One line an arm and training-set size that has a guarantee."""
+    lines: dict[str, list[str]] = {}
+    for trial in design.trials:
+        if trial.replicate == 0 and trial.cell.arm.delta is not None:
+            key = f"{trial.cell.arm.label}, n={trial.cell.train_size}, delta={trial.cell.arm.delta:g}"
+            lines.setdefault(key, []).append(f"{design.epsilon(trial):.3g} after {trial.epochs} epochs")
+    return [f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()]

@@ -1,0 +1,153 @@
+"""Columns of the store's tables, and the Parquet bytes they become."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+TEXT, WHOLE, REAL, YES = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+SCHEMAS: dict[str, dict[str, pa.DataType]] = {
+    "trials": {
+        "trial_id": TEXT,
+        "trajectory_id": TEXT,
+        "study": TEXT,
+        "role": TEXT,
+        "dataset": TEXT,
+        "target": TEXT,
+        "split": TEXT,
+        "train_size": WHOLE,
+        "members": WHOLE,
+        "epochs": WHOLE,
+        "steps": WHOLE,
+        "generator_steps": WHOLE,
+        "defense": TEXT,
+        "strength": REAL,
+        "replicate": WHOLE,
+        "seed": WHOLE,
+        "epsilon": REAL,
+        "delta": REAL,
+        "target_epsilon": REAL,
+        "seconds_train": REAL,
+        "peak_bytes": WHOLE,
+        "device": TEXT,
+        "flags": TEXT,
+        "config": TEXT,
+        "versions": TEXT,
+        "finished_at": TIME,
+    },
+    "quality": {
+        "trial_id": TEXT,
+        "measure": TEXT,
+        "measure_id": TEXT,
+        "arguments": TEXT,
+        "extractor": TEXT,
+        "extractor_sha256": TEXT,
+        "against": TEXT,
+        "value": REAL,
+        "samples": WHOLE,
+        "seconds": REAL,
+    },
+    "attacks": {
+        "trial_id": TEXT,
+        "attack": TEXT,
+        "attack_id": TEXT,
+        "arguments": TEXT,
+        "access": TEXT,
+        "knowledge": TEXT,
+        "steps": WHOLE,
+        "generated": WHOLE,
+        "queries": WHOLE,
+        "auc": REAL,
+        "auc_low": REAL,
+        "auc_high": REAL,
+        "accuracy_top_n": REAL,
+        "baseline_top_n": REAL,
+        "advantage": REAL,
+        "balanced_accuracy": REAL,
+        "tpr_at_1pct_fpr": REAL,
+        "tpr_at_01pct_fpr": REAL,
+        "epsilon_low": REAL,
+        "epsilon_ceiling": REAL,
+        "epsilon_confidence": REAL,
+        "epsilon_method": TEXT,
+        "seconds": REAL,
+        "flags": TEXT,
+        "skipped": TEXT,
+    },
+    "scores": {
+        "trial_id": TEXT,
+        "attack_id": TEXT,
+        "query": WHOLE,
+        "member": YES,
+        "judged": YES,
+        "score": pa.float32(),
+    },
+    "history": {
+        "trajectory_id": TEXT,
+        "epoch": WHOLE,
+        "step": WHOLE,
+        "loss_generator": REAL,
+        "loss_discriminator": REAL,
+        "d_real": REAL,
+        "d_fake": REAL,
+        "epsilon": REAL,
+        "seconds": REAL,
+    },
+    "design": {
+        "trial_id": TEXT,
+        "trajectory_id": TEXT,
+        "role": TEXT,
+        "kind": TEXT,
+        "id": TEXT,
+        "label": TEXT,
+        "skipped": TEXT,
+    },
+}
+"""Columns every file of a table has; `trials` adds the arm's own settings and further factors, as numbers or words."""
+
+Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+
+
+def to_table(name: str, rows: Rows) -> pa.Table:
+    """Rows (a list of mappings, or one mapping of columns) under the table's schema.
+
+    Unknown columns are allowed in `trials` only. Raises ArrowInvalid for a value that does not fit its column.
+    """
+    known = SCHEMAS[name]
+    columns: Mapping[str, Any] = rows if isinstance(rows, Mapping) else _columns(known, rows)
+    extra = [column for column in columns if column not in known]
+    assert not extra or name == "trials", f"{name} has no columns {extra}"
+    fields = [pa.field(column, kind) for column, kind in known.items()]
+    fields += [pa.field(column, _kind(columns[column])) for column in extra]
+    table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
+    for field in fields:
+        if pa.types.is_floating(field.type) and pc.any(pc.invert(pc.is_finite(table[field.name]))).as_py():
+            raise ValueError(f"{name}.{field.name}: not finite; the store has nulls, no NaN and no infinity")
+    return table
+
+
+def _columns(known: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = list(known) + sorted({name for row in rows for name in row} - set(known))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _kind(values: Sequence[Any]) -> pa.DataType:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return REAL if numbers else TEXT
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """zstd, with a checksum on every page."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def from_parquet(data: bytes) -> pa.Table:
+    """Checks every page."""
+    return pq.read_table(io.BytesIO(data), page_checksum_verification=True)

@@ -1,0 +1,152 @@
+"""`python -m study.sweep [CONFIG] [--set key=value] [--plan]`: run a study, or what is missing of it.
+
+Exit codes: 0 the study is complete; 1 it is not (failures or an interruption; the same command goes on); 2 refused.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mia_core.data import load_pool
+from study import planning
+from study.design import Design
+from study.execute import Work, feature_network, missing, versions
+from study.spec import read
+from study.store import Damaged, Store, compact
+
+PROJECT = Path(__file__).parents[1]
+COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, check, run; the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        spec = read(options.config, options.set)
+        design = Design(spec, load_pool(spec.data))
+        store = Store(spec.results, spec.study)
+        todo = missing(design, store)
+        if options.plan:
+            planning.show(console, design, todo)
+            return COMPLETE
+        _refuse_lost_targets(todo, options.retrain)
+        store.probe()
+        with store.lock():
+            return _sweep(design, store, todo, options.address, console)
+    except (ValueError, Damaged) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m study.sweep", description=__doc__.splitlines()[0])
+    add_study_arguments(parser)
+    parser.add_argument("--plan", action="store_true", help="print what would run, and do nothing")
+    parser.add_argument("--retrain", action="store_true", help="train targets again that were not kept")
+    parser.add_argument("--address", help="a running Ray cluster, e.g. auto; by default this machine alone")
+    return parser
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a study."""
+    default = PROJECT / "configs" / "digits.yaml"
+    parser.add_argument("config", nargs="?", default=default, help="a study file (default: configs/digits.yaml)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. replicates=1")
+
+
+def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> None:
+    lost = [work.trial for works in todo.values() for work in works if work.retrain]
+    if lost and not retrain:
+        raise ValueError(
+            f"{len(lost)} trials lack results and their targets were not kept (e.g. {lost[0].name}); "
+            "--retrain trains them again"
+        )
+
+
+def _sweep(
+    design: Design, store: Store, todo: Mapping[str, Sequence[Work]], address: str | None, console: Console
+) -> int:
+    from study.tracking import Tracker
+
+    about = {"git_commit": _git_commit(), "lock": _lock_hash()}
+    store.publish(design.spec.to_dict(), planning.design_rows(design), {**about, "versions": versions()})
+    tracker = Tracker(design, store, about, warn=lambda line: console.print(f"warning: {line}"))
+    tracker.reconcile()
+    if todo:
+        planning.show(console, design, todo)
+        _run(design, store, todo, tracker.log, address, console)
+        tracker.reconcile()
+        compact(store)
+    left = missing(design, store) if todo else {}
+    tracker.close(complete=not left)
+    _summary(design, store, left, console)
+    return INCOMPLETE if left else COMPLETE
+
+
+def _run(
+    design: Design,
+    store: Store,
+    todo: Mapping[str, Sequence[Work]],
+    log: Callable[[str], None],
+    address: str | None,
+    console: Console,
+) -> None:
+    from study.progress import Progress
+    from study.scheduling import schedule
+
+    if any(work.measures for works in todo.values() for work in works):
+        feature_network(design, store)
+    works = [work for items in todo.values() for work in items]
+    steps = sum(items[-1].trial.steps for items in todo.values())
+    with Progress(console, len(works), steps) as progress:
+        schedule(design, str(store.folder.parent), todo, progress, log, address)
+
+
+def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], console: Console) -> None:
+    total = len(design.trials)
+    if left:
+        missing_trials = sum(map(len, left.values()))
+        console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
+        for trajectory_id in left:
+            path = store.failure_path(trajectory_id)
+            if path.is_file():
+                error = json.loads(path.read_bytes())["error"]
+                console.print(f"  {left[trajectory_id][0].trial.name}: {error}\n    {path}", soft_wrap=True)
+        return
+    spec = design.spec
+    lines = {"complete": f"{total} trials", "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}"}
+    if spec.tracking and spec.tracking.startswith("sqlite:"):
+        lines["mlflow"] = f"mlflow ui --backend-store-uri {spec.tracking}"
+    elif spec.tracking:
+        lines["mlflow"] = spec.tracking
+    lines["next"] = f"python -m analysis.notebooks {store.folder}"
+    console.print()
+    for key, value in lines.items():
+        console.print(f"{key + ':':10}{value}", soft_wrap=True)
+
+
+def _git_commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def _lock_hash() -> str:
+    lock = PROJECT / "constraints.txt"
+    return hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

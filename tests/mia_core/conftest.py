@@ -1,0 +1,81 @@
+"""Small pools, targets and trainers for the tests of mia_core."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mia_core.data import Pool
+from mia_core.defenses import Arm
+from mia_core.streams import Streams
+from mia_core.targets import DCGAN, TARGETS
+from mia_core.training import Trainer, TrainingConfig
+
+DELTA = 1e-3
+
+
+def images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
+
+
+def pool(count: int, seed: int = 0, largest_group: int = 1, copies: float = 0.0) -> Pool:
+    """Random records; groups of about `largest_group`, and a share of `copies` of records that repeat another one."""
+    rng = np.random.default_rng(seed)
+    records = images(count, seed=seed)
+    copied = np.flatnonzero(rng.random(count) < copies)
+    records[copied] = records[rng.integers(0, count, len(copied))]
+    groups = rng.permutation(count) // largest_group
+    return Pool("toy", records, rng.integers(0, 10, count), groups)
+
+
+def dcgan(size: int = 8, channels: int = 1, seed: int = 0, **config: Any) -> DCGAN:
+    choice = TARGETS.choose({"name": "dcgan", "width": 4, "latent": 8, **config})
+    target = choice.build((channels, size, size))
+    target.initialize(Streams(seed))
+    return target
+
+
+def trainer(
+    arm: Any = "none", count: int = 13, seed: int = 5, noise: int = 9, generator_every: int = 1, **config: Any
+) -> Trainer:
+    """13 records in batches of 4: S = 4 steps an epoch."""
+    return Trainer(
+        dcgan(**config),
+        images(count),
+        count,
+        TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every),
+        Arm.parse(arm),
+        Streams(seed),
+        Streams("noise", noise),
+    )
+
+
+def two_sided_p(statistic: float, distribution: Any) -> float:
+    """p of a statistic against a frozen scipy distribution; a test that asks for more than 1e-6 errs once in 1e6."""
+    return 2 * min(distribution.cdf(statistic), distribution.sf(statistic))
+
+
+@pytest.fixture(scope="session")
+def make_images() -> Callable[..., np.ndarray]:
+    return images
+
+
+@pytest.fixture(scope="session")
+def make_pool() -> Callable[..., Pool]:
+    return pool
+
+
+@pytest.fixture(scope="session")
+def make_dcgan() -> Callable[..., DCGAN]:
+    return dcgan
+
+
+@pytest.fixture(scope="session")
+def make_trainer() -> Callable[..., Trainer]:
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def p_value() -> Callable[[float, Any], float]:
+    return two_sided_p

@@ -1,0 +1,75 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from mia_core.streams import Streams
+
+
+def test_same_path_gives_same_draws():
+    assert torch.equal(
+        torch.randn(5, generator=Streams(1, 2).torch("latent", 3)),
+        torch.randn(5, generator=Streams(1, 2).torch("latent", 3)),
+    )
+    assert np.array_equal(Streams(1, 2).numpy("order", 3).random(5), Streams(1, 2).numpy("order", 3).random(5))
+
+
+def test_every_part_of_a_name_gives_another_stream():
+    base = Streams(2019, 0, "trial")
+    others = [
+        Streams(2020, 0, "trial").seed("latent", 0),
+        Streams(2019, 1, "trial").seed("latent", 0),
+        Streams(2019, 0, "attack").seed("latent", 0),
+        Streams("2019", 0, "trial").seed("latent", 0),
+        base.seed("order", 0),
+        base.seed("latent", 1),
+        base.seed("latent", "0"),
+        base.seed("latent"),
+        base.seed("latent", 0, 0),
+        base.child("x").seed("latent", 0),
+        base.seed("latent", 0),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_ten_thousand_counters_give_ten_thousand_different_seeds_of_63_bits():
+    seeds = {Streams(0).seed("latent", step) for step in range(10_000)}
+    assert len(seeds) == 10_000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_seed_is_the_hash_of_the_written_path():
+    digest = hashlib.sha256(b'[2019,3,"latent",7]').digest()
+    assert Streams(2019, 3).seed("latent", 7) == int.from_bytes(digest[:8], "big") // 2
+
+
+def test_child_extends_the_path():
+    assert Streams(1).child("a", 2).path == (1, "a", 2)
+    assert Streams(1).child("a", 2).seed("x") == Streams(1, "a", 2).seed("x")
+
+
+def test_drawing_from_one_stream_never_changes_another():
+    streams = Streams(7)
+    alone = torch.randn(4, generator=Streams(7).torch("latent", 1))
+    torch.randn(1000, generator=streams.torch("latent", 0))
+    streams.torch("noise", 1).seed()
+    streams.numpy("latent", 1).random(1000)
+    assert torch.equal(torch.randn(4, generator=streams.torch("latent", 1)), alone)
+
+
+def test_a_stream_neither_reads_nor_advances_the_global_generators():
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  the global generator is what is tested
+    before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    first = torch.randn(3, generator=Streams(1).torch("x"))
+    Streams(1).numpy("x").random(3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], before_numpy)
+    torch.manual_seed(1)
+    assert torch.equal(torch.randn(3, generator=Streams(1).torch("x")), first)
+
+
+def test_a_name_without_a_written_form_is_refused():
+    with pytest.raises(TypeError, match="canonical form"):
+        Streams(1).seed("x", np.int64(3))
