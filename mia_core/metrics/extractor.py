@@ -47,7 +47,13 @@ class Recipe:
 
 
 class Extractor(nn.Module):
-    """uint8 or float [-1, 1] images [B,C,H,W] to features [B,d]: two strided convolutions, a linear layer, softplus."""
+    """uint8 or float [-1, 1] images [B,C,H,W] to features [B,d]: two strided convolutions, a linear layer, softplus.
+
+    Features are standardized on the reference records, so that a KID or FID of 1 is large in every domain.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -63,12 +69,15 @@ class Extractor(nn.Module):
             nn.LazyLinear(self.num_features),
         )
         self.head = nn.Linear(self.num_features, recipe.classes)
+        self.register_buffer("mean", torch.zeros(self.num_features))
+        self.register_buffer("scale", torch.ones(self.num_features))
         with torch.no_grad():
             self.body(torch.zeros(1, *recipe.image_shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features [B,d], smooth and nonnegative."""
-        return nn.functional.softplus(self.body(to_float(x) if x.dtype == torch.uint8 else x))
+        """Features [B,d], of mean 0 and deviation 1 on the reference records once trained."""
+        activations = nn.functional.softplus(self.body(to_float(x) if x.dtype == torch.uint8 else x))
+        return (activations - self.mean) / self.scale
 
     @torch.no_grad()
     def features(self, images: torch.Tensor, chunk: int = 512) -> torch.Tensor:
@@ -103,4 +112,8 @@ def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
         optimizer.zero_grad()
         nn.functional.cross_entropy(network.head(network(records[batch])), classes[batch]).backward()
         optimizer.step()
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    activations = network.features(records)
+    network.mean.copy_(activations.mean(0))
+    network.scale.copy_(activations.std(0).clamp_min(1e-6))
+    return network

@@ -20,12 +20,13 @@ def images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.nd
 
 
 def pool(count: int, seed: int = 0, largest_group: int = 1, copies: float = 0.0) -> Pool:
-    """Random records; groups of about `largest_group`, and a share of `copies` of records that repeat another one."""
+    """Random records in groups of 1 to `largest_group`; a share `copies` of the records repeats another one."""
     rng = np.random.default_rng(seed)
     records = images(count, seed=seed)
     copied = np.flatnonzero(rng.random(count) < copies)
     records[copied] = records[rng.integers(0, count, len(copied))]
-    groups = rng.permutation(count) // largest_group
+    sizes = rng.integers(1, largest_group + 1, count)
+    groups = rng.permutation(np.repeat(np.arange(count), sizes)[:count])
     return Pool("toy", records, rng.integers(0, 10, count), groups)
 
 
@@ -42,7 +43,7 @@ def trainer(
     """13 records in batches of 4: S = 4 steps an epoch."""
     return Trainer(
         dcgan(**config),
-        images(count),
+        images(count, config.get("size", 8)),
         count,
         TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every),
         Arm.parse(arm),

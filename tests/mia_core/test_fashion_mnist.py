@@ -21,11 +21,9 @@ def write(folder, name, data, packed):
 
 def records(train=6, test=4):
     rng = np.random.default_rng(0)
-    return {
-        name: rng.integers(0, 10 if "labels" in name else 256, (count, 28, 28)[: None if "images" in name else 1])
-        .astype(np.uint8)
-        for name, count in zip(NAMES, (train, train, test, test), strict=True)
-    }
+    images = [rng.integers(0, 256, (count, 28, 28), dtype=np.uint8) for count in (train, test)]
+    labels = [rng.integers(0, 10, count, dtype=np.uint8) for count in (train, test)]
+    return dict(zip(NAMES, (images[0], labels[0], images[1], labels[1]), strict=True))
 
 
 def load(folder, **settings):

@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from mia_core.defenses import Arm
+
+DP = {"name": "dp_sgd", "sigma": 2.0, "clip": 0.5, "delta": 1e-3}
+CLIP_ONLY = {**DP, "sigma": 0.0}
+HALF = {"name": "dropout", "rate": 0.5}
+ARMS = {
+    "none": ("none", "none", 0.0, {}),
+    "dropout 0.5": ("dropout", "dropout", 0.5, {"rate": 0.5}),
+    "dropout 0.25": ({"name": "dropout", "rate": 0.25}, "dropout", 0.25, {"rate": 0.25}),
+    "dp_sgd sigma=2": (DP, "dp_sgd", 2.0, {"sigma": 2.0, "clip": 0.5, "delta": 1e-3}),
+    "dp_sgd sigma=0": ([CLIP_ONLY], "dp_sgd", 0.0, {"sigma": 0.0, "clip": 0.5, "delta": 1e-3}),
+    "dp_sgd sigma=2 + dropout 0.5": (
+        [DP, "dropout"],
+        "dp_sgd+dropout",
+        2.0,
+        {"sigma": 2.0, "clip": 0.5, "delta": 1e-3, "rate": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("label", ARMS)
+def test_an_arm_has_label_defense_strength_and_its_settings_as_columns(label):
+    spec, defense, strength, columns = ARMS[label]
+    arm = Arm.parse(spec)
+    assert arm.label == label
+    assert arm.defense == defense
+    assert arm.strength == strength
+    assert arm.columns() == columns
+
+
+@pytest.mark.parametrize("label", [label for label in ARMS if label != "none"])
+def test_an_arm_written_out_is_read_as_the_same_arm(label):
+    arm = Arm.parse(ARMS[label][0])
+    assert Arm.parse(arm.to_list()) == arm
+
+
+def test_none_is_the_empty_arm_in_both_spellings():
+    assert Arm.parse("none") == Arm.parse({"name": "none"}) == Arm()
+    assert Arm().to_list() == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ([], "at least one defense"),
+        (["none", "dropout"], "`none` stands alone"),
+        (["none"], "`none` stands alone"),
+        ([HALF, {"name": "dropout", "rate": 0.1}], r"dropout\+dropout has a defense twice"),
+        ("drop_out", "place: unknown defense 'drop_out'; did you mean 'dropout'"),
+        ({"name": "dp_sgd", "sigma": 1.0}, r"place\.clip: required, and missing; place\.delta: required"),
+        ({**DP, "sigma": -1.0}, r"place\.sigma: .*greater than or equal to 0.*got -1"),
+        ({**DP, "clip": 0.0}, r"place\.clip: .*greater than 0"),
+        ({**DP, "delta": 1.0}, r"place\.delta: .*less than 1"),
+        ({**DP, "sigma": True}, r"place\.sigma: .*got True"),
+        ({**DP, "sigma": float("inf")}, r"place\.sigma"),
+        ({**DP, "clip": float("inf")}, r"place\.clip"),
+        ({**DP, "clip": float("nan")}, r"place\.clip"),
+        ({"name": "none", "rate": 0.5}, "place"),
+        (None, "place: expected a name or a mapping"),
+        (3, "place: expected a name or a mapping"),
+    ],
+    ids=str,
+)
+def test_what_is_no_arm_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        Arm.parse(spec, "place")
+
+
+def test_dp_sgd_refuses_a_delta_of_1_over_n_or_more(make_dcgan):
+    arm = Arm.parse(DP)
+    assert arm.refusal(make_dcgan(), 999) is None
+    for train_size in (1000, 5000):
+        assert f"must be below 1/{train_size}" in arm.refusal(make_dcgan(), train_size)
+    assert "must be below" in Arm.parse([HALF, CLIP_ONLY]).refusal(make_dcgan(), 1000)
+
+
+def test_dp_sgd_refuses_a_discriminator_with_batch_norm_and_says_what_to_set(make_dcgan):
+    reason = Arm.parse(["dropout", DP]).refusal(make_dcgan(16, norm="batch"), 10)
+    assert reason == "dp_sgd needs a discriminator without batch norm; set target.norm to group or none"
+    assert Arm.parse("dropout").refusal(make_dcgan(16, norm="batch"), 10) is None
+    assert all(Arm.parse(DP).refusal(make_dcgan(16, norm=norm), 10) is None for norm in ("group", "none"))
+
+
+def test_a_refused_arm_cannot_be_trained(make_trainer):
+    with pytest.raises(ValueError, match="must be below 1/13"):
+        make_trainer({**DP, "delta": 0.08})
+    with pytest.raises(ValueError, match="without batch norm"):
+        make_trainer(DP, size=16, norm="batch")
+
+
+def test_only_noise_gives_a_guarantee():
+    for spec in ("none", "dropout", CLIP_ONLY, [CLIP_ONLY, "dropout"]):
+        assert Arm.parse(spec).delta is None
+        assert Arm.parse(spec).epsilon(0.1, 10) is None
+    assert Arm.parse([HALF, DP]).delta == 1e-3
+    assert Arm.parse([HALF, DP]).epsilon(0.1, 10) > 0
+
+
+def test_only_dp_sgd_samples_by_poisson():
+    assert [Arm.parse(spec).poisson for spec in ("none", "dropout", CLIP_ONLY, ["dropout", DP])] == [False, False, True, True]
+
+
+def test_none_is_not_dp_sgd_without_noise(make_trainer):
+    # Clip-only also samples by Poisson: an arm of its own, never the control.
+    weights = []
+    for spec in ("none", {**CLIP_ONLY, "clip": 1e6}):
+        trainer = make_trainer(spec)
+        trainer.run_to(5)
+        weights.append(torch.cat([p.flatten() for p in trainer.target.discriminator.parameters()]))
+    assert Arm.parse("none") != Arm.parse(CLIP_ONLY)
+    assert not torch.allclose(*weights)
+
+
+@pytest.mark.parametrize("norm", ["group", "none"])
+@pytest.mark.parametrize("spec", [[DP, "dropout"], ["dropout", DP], [CLIP_ONLY, "dropout"]], ids=str)
+def test_dp_sgd_and_dropout_train_together(make_trainer, spec, norm):
+    trainer = make_trainer(spec, size=16, norm=norm)
+    before = {name: p.detach().clone() for name, p in trainer.target.named_parameters()}
+    trainer.run_to(8)
+    assert len(trainer.history) == 2
+    for name, parameter in trainer.target.named_parameters():
+        assert bool(parameter.isfinite().all())
+        assert not torch.equal(parameter, before[name]), name

@@ -1,0 +1,175 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from mia_core.data.pool import to_float
+from mia_core.streams import Streams
+from mia_core.targets import TARGETS, Step, mean_gradients
+
+NORMS = ["group", "batch", "none"]
+
+
+def floats(images):
+    return to_float(torch.from_numpy(images))
+
+
+def step(target, number=0, train_generator=True, seed=3, rule=mean_gradients, fakes=5):
+    return Step(number, fakes, train_generator, Streams(seed), target.optimizers(2e-3, 0.5), rule)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
+def test_shapes_and_ranges(make_dcgan, make_images, size, channels):
+    target = make_dcgan(size, channels)
+    with torch.no_grad():
+        fake = target.generate(torch.randn(3, 8, generator=Streams(0).torch("z")))
+        score = target.discriminate(floats(make_images(2, size, channels)))
+    assert fake.shape == (3, channels, size, size)
+    assert float(fake.abs().max()) <= 1
+    assert score.shape == (2,)
+    assert target.latent_dimension == 8
+
+
+@pytest.mark.parametrize(("shape", "message"), [((1, 16, 12), "square"), ((1, 4, 4), "at least 8"), ((1, 36, 36), "36")])
+def test_sizes_that_do_not_halve_are_refused_with_sizes_that_do(shape, message):
+    with pytest.raises(ValueError, match=f"target: dcgan .*{message}"):
+        TARGETS.choose("dcgan").build(shape)
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+def test_every_width_builds_with_every_norm(make_dcgan, width):
+    for norm in NORMS:
+        target = make_dcgan(32, width=width, norm=norm)
+        assert target.discriminate(torch.zeros(2, 1, 32, 32)).shape == (2,)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_initialization_depends_on_its_streams_only(make_dcgan, norm):
+    weights = []
+    for global_seed, seed in ((0, 4), (1, 4), (1, 5)):
+        torch.manual_seed(global_seed)
+        weights.append(make_dcgan(16, seed=seed, norm=norm).state_dict())
+    first, again, other = weights
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name in first if first[name].dtype == torch.float32 and first[name].std() > 0]
+    assert len(drawn) >= 6
+    assert all(not torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_weights_start_with_deviation_3_fan_in_to_the_minus_half(make_dcgan):
+    # A relative deviation of 5 / sqrt(2 N) is five standard errors; N is at least 1024 here.
+    for module in make_dcgan(16, width=16).modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and module.weight.numel() >= 1024:
+            expected = 1 / math.sqrt(3 * module.weight.shape[1] * module.weight.shape[2] * module.weight.shape[3])
+            margin = 5 / math.sqrt(2 * module.weight.numel())
+            assert float(module.weight.std()) == pytest.approx(expected, rel=margin)
+        if getattr(module, "bias", None) is not None:
+            assert not module.bias.any()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_scores_do_not_depend_on_batching_or_other_records(make_trainer, make_images, norm):
+    # Mistake 5 of published code: batch statistics of whoever is queried together leaking into a score.
+    target = make_trainer(norm=norm)
+    target.run_to(6)
+    x = floats(make_images(9, seed=1))
+    with torch.no_grad():
+        together = target.target.discriminate(x)
+        alone = torch.cat([target.target.discriminate(row[None]) for row in x])
+        among_others = target.target.discriminate(torch.cat([x[:4], -torch.ones(20, 1, 8, 8)]))[:4]
+    assert together.std() > 0
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(among_others, together[:4], atol=1e-5, rtol=0)
+
+
+def test_generated_images_do_not_depend_on_batching_in_evaluation_mode(make_trainer):
+    trainer = make_trainer()
+    trainer.run_to(6)
+    z = torch.randn(7, 8, generator=Streams(0).torch("z"))
+    with torch.no_grad():
+        together = trainer.target.generate(z)
+        alone = torch.cat([trainer.target.generate(row[None]) for row in z])
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("train_generator", [True, False])
+def test_a_step_equals_the_formulas_written_out(make_dcgan, make_images, norm, train_generator):
+    # Mistake 1 of published code: a sampler that only drew label 1. Both labels must reach the discriminator.
+    target = make_dcgan(16, norm=norm).train()
+    slow = copy.deepcopy(target)
+    x = floats(make_images(6, 16))
+    now = step(target, number=2, train_generator=train_generator)
+    history = target.update(x, now)
+
+    optimizers = {
+        name: torch.optim.Adam(getattr(slow, name).parameters(), 2e-3, (0.5, 0.999), fused=False, foreach=False)
+        for name in ("discriminator", "generator")
+    }
+    fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", 2)))
+    real_logit, fake_logit = slow.discriminate(x), slow.discriminate(fake.detach())
+    loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
+    loss.backward()
+    for name, parameter in slow.discriminator.named_parameters():
+        if not train_generator:
+            torch.testing.assert_close(target.discriminator.get_parameter(name).grad, parameter.grad)
+    optimizers["discriminator"].step()
+    if train_generator:
+        slow.generator.zero_grad()
+        loss_generator = softplus(-slow.discriminate(fake)).mean()
+        loss_generator.backward()
+        optimizers["generator"].step()
+        assert float(history["loss_generator"]) == pytest.approx(float(loss_generator), rel=1e-5)
+    else:
+        assert "loss_generator" not in history
+    for (name, fast), reference in zip(target.state_dict().items(), slow.state_dict().values(), strict=True):
+        torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-5, msg=name)
+    assert float(history["loss_discriminator"]) == pytest.approx(float(loss), rel=1e-5)
+    assert float(history["d_real"]) == pytest.approx(float(real_logit.sigmoid().mean()), rel=1e-5)
+    assert float(history["d_fake"]) == pytest.approx(float(fake_logit.sigmoid().mean()), rel=1e-5)
+
+
+def test_a_step_without_the_generator_leaves_its_weights_alone(make_dcgan, make_images):
+    target = make_dcgan().train()
+    before = copy.deepcopy(target.generator)
+    target.update(floats(make_images(4)), step(target, train_generator=False))
+    for name, parameter in before.named_parameters():
+        assert torch.equal(target.generator.get_parameter(name), parameter)
+
+
+def test_all_parameters_ask_for_gradients_again_after_a_step(make_dcgan, make_images):
+    target = make_dcgan().train()
+    target.update(floats(make_images(4)), step(target))
+    assert all(parameter.requires_grad for parameter in target.parameters())
+
+
+def test_the_generators_step_adds_nothing_to_the_discriminators_gradient(make_dcgan, make_images):
+    gradients = []
+    for train_generator in (True, False):
+        target = make_dcgan().train()
+        target.update(floats(make_images(4)), step(target, train_generator=train_generator))
+        gradients.append([parameter.grad for parameter in target.discriminator.parameters()])
+    for with_generator, without in zip(*gradients, strict=True):
+        assert torch.equal(with_generator, without)
+
+
+def test_latents_depend_on_the_steps_number_and_stream_only(make_dcgan, make_images):
+    fakes = []
+    for global_seed, number, seed in ((0, 1, 3), (1, 1, 3), (0, 2, 3), (0, 1, 4)):
+        torch.manual_seed(global_seed)
+        target = make_dcgan().train()
+        target.update(floats(make_images(4)), step(target, number=number, seed=seed))
+        fakes.append(np.concatenate([p.detach().flatten() for p in target.discriminator.parameters()]))
+    assert np.array_equal(fakes[0], fakes[1])
+    assert not np.array_equal(fakes[0], fakes[2])
+    assert not np.array_equal(fakes[0], fakes[3])
+
+
+def test_a_target_without_a_discriminator_has_no_blocks_for_a_defense(make_dcgan):
+    blocks = make_dcgan(32).activations()
+    assert len(blocks) == 3
+    assert all(isinstance(block[-1], torch.nn.LeakyReLU) for block in blocks)

@@ -1,0 +1,279 @@
+from collections import defaultdict
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, chi2
+
+from mia_core.data import SPLITS
+
+PANEL = {"reference": 60, "unseen": 40, "panel": 60, "extra_non_members": 50, "known": 15}
+LOGAN = {"reference": 60, "unseen": 40, "known": 15}
+SIZES = (50, 80, 120)
+REPLICATES = (0, 1, 7)
+
+
+def build(name, pool, train_sizes=SIZES, seed=1, **changes):
+    settings = PANEL if name == "panel" else LOGAN
+    return SPLITS.choose({"name": name, **settings, **changes}).build(pool, train_sizes, seed)
+
+
+def parts(split):
+    named = ("reference", "unseen", "known_members", "known_non_members", "panel", "extra_non_members")
+    return {name: getattr(split, name) for name in named if hasattr(split, name)}
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("train", "queries", "member"))
+
+
+@pytest.fixture(scope="module")
+def plain(make_pool):
+    return make_pool(600)
+
+
+@pytest.fixture(scope="module")
+def grouped(make_pool):
+    return make_pool(600, largest_group=4, copies=0.1)
+
+
+both = pytest.mark.parametrize("name", ["panel", "logan"])
+
+
+@both
+def test_parts_have_their_sizes_and_are_disjoint(plain, name):
+    split = build(name, plain)
+    sizes = {"known_members": 15, "known_non_members": 15, **(PANEL if name == "panel" else LOGAN)}
+    for part, records in parts(split).items():
+        assert len(records) == sizes[part]
+    everything = np.concatenate(list(parts(split).values()))
+    assert len(set(everything)) == len(everything)
+
+
+@both
+def test_queries_are_the_same_for_every_size_and_replicate(plain, name):
+    split = build(name, plain)
+    cells = [split.membership(replicate, size) for replicate in REPLICATES for size in SIZES]
+    assert all(np.array_equal(cell.queries, cells[0].queries) for cell in cells)
+    assert np.array_equal(np.unique(cells[0].queries), cells[0].queries)
+    if name == "panel":
+        assert set(cells[0].queries) == {*split.panel, *split.extra_non_members}
+
+
+@both
+def test_member_means_trained_on(plain, grouped, name):
+    for pool in (plain, grouped):
+        for replicate in REPLICATES:
+            cell = build(name, pool).membership(replicate, 80)
+            assert np.array_equal(cell.member, [query in set(cell.train) for query in cell.queries])
+            assert 0 < cell.member.sum() < len(cell.queries)
+            assert len(set(cell.train)) == len(cell.train)
+
+
+@both
+def test_training_sets_have_their_nominal_size_where_every_record_is_its_own_unit(plain, name):
+    split = build(name, plain)
+    for replicate in range(20):
+        for size in SIZES[1:]:
+            assert len(split.membership(replicate, size).train) == size
+
+
+@both
+def test_a_further_train_size_changes_no_query_and_no_membership(plain, name):
+    few, more = build(name, plain, (50, 120)), build(name, plain, (200, 50, 120, 46))
+    assert few.queries_digest == more.queries_digest
+    for part, records in parts(few).items():
+        assert np.array_equal(records, parts(more)[part])
+    for replicate in REPLICATES:
+        for size in (50, 120):
+            assert same(few.membership(replicate, size), more.membership(replicate, size))
+
+
+def test_a_panel_records_membership_is_the_same_at_every_size(plain):
+    split = build("panel", plain)
+    for replicate in REPLICATES:
+        small, middle, large = (split.membership(replicate, size).member for size in SIZES)
+        assert np.array_equal(small, middle)
+        assert np.array_equal(small, large)
+
+
+@both
+@pytest.mark.parametrize("kind", ["plain", "grouped"])
+def test_training_sets_are_nested_over_sizes_within_a_replicate(request, name, kind):
+    split = build(name, request.getfixturevalue(kind))
+    for replicate in range(10):
+        trains = [set(split.membership(replicate, size).train) for size in (50, 55, 60, 80, 81, 120)]
+        assert all(smaller <= larger for smaller, larger in zip(trains, trains[1:], strict=False))
+
+
+@both
+def test_known_members_are_always_trained_on_and_nobody_known_is_judged(plain, grouped, name):
+    # Mistake 6 of published code: known records are what an attack is fitted on, so no query may be among them.
+    for pool in (plain, grouped):
+        split = build(name, pool)
+        for replicate in REPLICATES:
+            cell = split.membership(replicate, 50)
+            assert set(split.known_members) <= set(cell.train)
+            assert not set(split.known_non_members) & set(cell.train)
+            assert not {*split.known_members, *split.known_non_members} & set(cell.queries)
+
+
+@both
+def test_records_kept_aside_are_never_trained_on_nor_queried(plain, grouped, name):
+    for pool in (plain, grouped):
+        split = build(name, pool)
+        for replicate in REPLICATES:
+            cell = split.membership(replicate, 120)
+            aside = {*split.reference, *split.unseen}
+            assert not aside & set(cell.train)
+            assert not aside & set(cell.queries)
+            assert not set(parts(split).get("extra_non_members", [])) & set(cell.train)
+
+
+@both
+def test_known_shares_of_10_20_and_30_percent_are_nested(plain, name):
+    split = build(name, plain)
+    for kind, records in enumerate((split.known_members, split.known_non_members)):
+        at = [split.known(percent)[kind] for percent in (10, 20, 30)]
+        assert [len(part) for part in at] == [5, 10, 15]
+        assert set(at[0]) < set(at[1]) < set(at[2]) == set(records)
+
+
+@both
+def test_a_split_is_a_function_of_pool_settings_and_seed(plain, make_pool, name):
+    split = build(name, plain)
+    again, other = build(name, plain), build(name, plain, seed=2)
+    assert same(split.membership(3, 80), again.membership(3, 80))
+    assert not np.array_equal(split.reference, other.reference)
+    assert not np.array_equal(split.reference, build(name, make_pool(600, seed=9)).reference)
+    assert not np.array_equal(split.membership(3, 80).train, split.membership(4, 80).train)
+
+
+def test_reference_depends_on_data_and_seed_only(plain):
+    split = build("panel", plain)
+    other = build("panel", plain, (100,), unseen=10, panel=20, extra_non_members=3, known=0)
+    assert np.array_equal(split.reference, other.reference)
+    assert np.array_equal(split.reference, build("logan", plain).reference)
+
+
+def test_coins_are_fair_and_independent(plain, p_value):
+    # Each of the five checks errs once in 1e6 seeds.
+    split = build("panel", plain)
+    replicates, count = 1500, 60
+    panel = np.isin(split.membership(0, 50).queries, split.panel)
+    coins = np.stack([split.membership(replicate, 50).member[panel] for replicate in range(replicates)])
+    assert coins.shape == (replicates, count)
+    assert p_value(coins.sum(), binom(coins.size, 0.5)) > 1e-6
+    signs = 2.0 * coins - 1
+    per_record = signs.sum(0) ** 2 / replicates
+    assert p_value(per_record.sum(), chi2(count)) > 1e-6
+    between_records = np.array([signs[:, i] @ signs[:, j] for i, j in combinations(range(count), 2)])
+    assert p_value((between_records**2 / replicates).sum(), chi2(len(between_records))) > 1e-6
+    repeats = (coins[1:] == coins[:-1]).sum()
+    assert p_value(repeats, binom(coins[1:].size, 0.5)) > 1e-6
+    # An exactly balanced design would leak labels: the number of members must vary like a binomial.
+    balance = (signs.sum(1) ** 2 / count).sum()
+    assert p_value(balance, chi2(replicates)) > 1e-6
+
+
+def test_filler_is_drawn_fairly(plain, p_value):
+    # Every filler candidate is trained on equally often; errs once in 1e6 seeds.
+    split = build("panel", plain)
+    taken = np.concatenate(list(parts(split).values()))
+    candidates = np.setdiff1d(np.arange(600), taken)
+    counts, expected, variance = np.zeros(600), 0.0, 0.0
+    for replicate in range(300):
+        filler = np.setdiff1d(split.membership(replicate, 120).train, taken)
+        counts[filler] += 1
+        share = len(filler) / len(candidates)
+        expected += share
+        variance += share * (1 - share)
+    freedom = len(candidates) - 1
+    spread = ((counts[candidates] - expected) ** 2).sum() / variance * freedom / len(candidates)
+    assert p_value(spread, chi2(freedom)) > 1e-6
+
+
+@given(
+    name=st.sampled_from(["panel", "logan"]),
+    seed=st.integers(0, 99),
+    largest_group=st.integers(1, 6),
+    copies=st.sampled_from([0.0, 0.05, 0.2]),
+)
+def test_no_group_and_no_duplicate_straddles_the_line_or_two_parts(make_pool, name, seed, largest_group, copies):
+    pool = make_pool(600, seed, largest_group, copies)
+    split = build(name, pool, seed=seed)
+    place = np.zeros(len(pool), dtype=int)
+    for number, records in enumerate(parts(split).values(), start=1):
+        assert (place[records] == 0).all()
+        place[records] = number
+    cell = split.membership(0, 80)
+    trained, queried = (np.isin(np.arange(len(pool)), records) for records in (cell.train, cell.queries))
+    sides = defaultdict(set)
+    for record in range(len(pool)):
+        side = (place[record], trained[record], queried[record])
+        sides["group", pool.groups[record]].add(side)
+        sides["content", pool.images[record].tobytes()].add(side)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+@given(seed=st.integers(0, 99), largest_group=st.integers(1, 6))
+def test_parts_of_whole_groups_fall_short_of_their_size_by_less_than_a_group(make_pool, seed, largest_group):
+    split = build("panel", make_pool(600, seed, largest_group), seed=seed)
+    for part, records in parts(split).items():
+        size = PANEL.get(part, 15)
+        assert size - largest_group < len(records) <= size
+
+
+def test_logan_has_exactly_n_members_and_queries_all_other_records(plain):
+    split = build("logan", plain, known=0)
+    for replicate in REPLICATES:
+        for size in SIZES:
+            cell = split.membership(replicate, size)
+            assert cell.member.sum() == len(cell.train) == size
+            assert set(cell.queries) == set(range(600)) - {*split.reference, *split.unseen}
+
+
+def test_logan_trains_on_n_records_of_which_the_known_ones_are_not_judged(plain):
+    split = build("logan", plain)
+    cell = split.membership(0, 80)
+    assert len(cell.train) == 80
+    assert cell.member.sum() == 80 - 15
+    assert set(range(600)) - set(cell.queries) == set(
+        np.concatenate([split.reference, split.unseen, split.known_members, split.known_non_members])
+    )
+
+
+def test_logan_members_are_drawn_fairly(plain, p_value):
+    # Errs once in 1e6 seeds. Drawing 80 of 500 without replacement: variance 80/500 * 420/500 a record and replicate.
+    split = build("logan", plain, known=0)
+    counts = sum(split.membership(replicate, 80).member.astype(float) for replicate in range(300))
+    spread = ((counts - 300 * 0.16) ** 2).sum() / (300 * 0.16 * 0.84) * 499 / 500
+    assert p_value(spread, chi2(499)) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "changes", "message"),
+    [
+        ("panel", (50,), {"reference": 500}, "toy has 600 records, and reference 500 .* = [67]..; make some"),
+        ("panel", (50, 500), {}, r"toy has 600 records, and reference 60 .*panel 60 .*filler 479 = 719; make"),
+        ("panel", (50,), {"panel": 80}, "half of 80 records and 15 known members .*train_size 50; at most 70"),
+        ("panel", (44,), {}, "half of 60 records and 15 known members .*train_size 44; at most 58"),
+        ("logan", (50, 500), {}, "toy has 600 records, and reference 60 .*train_size 500 .* = 616; make some"),
+    ],
+)
+def test_sizes_too_large_are_refused_with_the_sizes(plain, name, sizes, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, plain, sizes, **changes)
+
+
+def test_the_largest_sizes_that_pass_the_check_are_reached_in_every_replicate(plain):
+    split = build("panel", plain, (50, 381))
+    assert all(len(split.membership(replicate, 381).train) == 381 for replicate in range(200))
+    with pytest.raises(ValueError, match="= 601; make"):
+        build("panel", plain, (50, 382))
+    logan = build("logan", plain, (484,))
+    assert (~logan.membership(0, 484).member).sum() == 1
+    with pytest.raises(ValueError, match="= 601; make"):
+        build("logan", plain, (485,))
