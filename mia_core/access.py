@@ -12,7 +12,7 @@ from mia_core.streams import Streams
 from mia_core.targets import Target
 
 CHUNK = 256
-"""Samples and scores are computed in chunks of this size, so that the k-th sample is the same however many are asked."""
+"""Samples and scores are computed in chunks of this size: the k-th sample is the same however many are asked for."""
 
 
 class Access(IntEnum):

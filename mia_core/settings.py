@@ -16,12 +16,15 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass that refuses unknown keys and wrong types, also when built from Python."""
-    return validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))(cls)
+    decorate: Any = validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+    return decorate(cls)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean X?' when a known word is close, else the list of known words."""
     known = sorted(known)
+    if not known:
+        return "; there is nothing to set here"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 

@@ -1,6 +1,6 @@
 """Random streams by name: every random number is a function of (seed, purpose, counter) and of nothing else.
 
-A stream is never advanced by another one, so evaluating a target, adding an attack or resuming at a step changes no draw.
+A stream is never advanced by another one: evaluating a target, adding an attack, resuming at a step change no draw.
 """
 
 import hashlib

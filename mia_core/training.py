@@ -122,9 +122,7 @@ class Trainer:
         self._epoch_values.clear()
         fields = ("loss_generator", "loss_discriminator", "d_real", "d_fake")
         loss_generator, loss_discriminator, d_real, d_fake = (means.get(field) for field in fields)
-        self.history.append(
-            Epoch(self.epoch, self.step, loss_generator, loss_discriminator, d_real, d_fake, seconds)
-        )
+        self.history.append(Epoch(self.epoch, self.step, loss_generator, loss_discriminator, d_real, d_fake, seconds))
 
     def _step(self) -> Step:
         return Step(

@@ -1,4 +1,4 @@
-"""Running one trajectory: train to each level, measure, attack, seal a pass; or only what is missing on kept targets."""
+"""Running one trajectory: train to each level, measure, attack, seal; or only what is missing on kept targets."""
 
 import contextlib
 import dataclasses
@@ -105,7 +105,7 @@ class Runner:
         self._extractor: tuple[Extractor, str] | None = None
 
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
-        """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and a checkpoint behind."""
+        """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""
         trial = works[0].trial
         membership = self.design.split.membership(trial.replicate, trial.cell.train_size)
         trainer: Trainer | None = None

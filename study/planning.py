@@ -12,7 +12,7 @@ from study.execute import Work
 
 def design_rows(design: Design) -> list[dict[str, Any]]:
     """Rows of the design table: one a trial, one a trial x attack, one a trial x measure."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trial in design.trials:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
         rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})

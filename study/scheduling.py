@@ -62,7 +62,7 @@ def failure(
     }
 
 
-class _Callback(tune.Callback):
+class _Callback(tune.Callback):  # type: ignore[misc]
     """Passes Tune's events on to progress and log, in the driver."""
 
     def __init__(self, progress: Progress, todo: Mapping[str, Sequence[Work]], log: Callable[[str], None]) -> None:

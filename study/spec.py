@@ -149,50 +149,48 @@ class Spec:
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     """Read a study file, apply `key=value` overrides, check everything that needs no data; ValueError in one line."""
     document = yaml.load(path)
-    for override in overrides:
-        _override(document, override)
+    for setting in overrides:
+        override(document, setting)
     return parse(document)
 
 
-def _override(document: dict[str, Any], override: str) -> None:
+def override(document: dict[str, Any], setting: str) -> None:
     """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
-    key, sign, text = override.partition("=")
+    key, sign, text = setting.partition("=")
+    where = f"--set {setting}"
     if not sign or not key:
-        raise ValueError(f"--set {override}: expected key=value")
+        raise ValueError(f"{where}: expected key=value")
     if key in OWN_FACTORS:
-        raise ValueError(f"--set {override}: unknown key; did you mean 'factors.{key}'?")
+        raise ValueError(f"{where}: unknown key; did you mean 'factors.{key}'?")
     section, _, rest = key.partition(".")
     parts = [section, rest] if section == "factors" and rest else key.split(".")
     place: Any = document
     for part in parts[:-1]:
-        place = _enter(place, part, override)
+        place = _enter(place, part, where)
     value = yaml.parse(text, f"--set {key}")
-    if isinstance(place, list):
-        place[_position(place, parts[-1], override)] = value
-    else:
-        place[parts[-1]] = value
+    place[_position(place, parts[-1], where) if isinstance(place, list) else parts[-1]] = value
 
 
-def _enter(place: Any, part: str, override: str) -> Any:
+def _enter(place: Any, part: str, where: str) -> Any:
+    position: Any = part
     if isinstance(place, list):
-        position: Any = _position(place, part, override)
+        position = _position(place, part, where)
     else:
-        position = part
         place.setdefault(part, {})
     if isinstance(place[position], str):
         place[position] = {"name": place[position]}
     if not isinstance(place[position], (dict, list)):
-        raise ValueError(f"--set {override}: {part} is not a section")
+        raise ValueError(f"{where}: {part} is not a section")
     return place[position]
 
 
-def _position(items: list[Any], part: str, override: str) -> int:
-    names = [item if isinstance(item, str) else item.get("label", item.get("name")) for item in items]
+def _position(items: list[Any], part: str, where: str) -> int:
+    names = [item.get("label", item.get("name")) if isinstance(item, dict) else item for item in items]
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
-    raise ValueError(f"--set {override}: no item {part!r}{nearest(part, map(str, names))}")
+    raise ValueError(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
 
 
 def parse(document: Mapping[str, Any]) -> Spec:

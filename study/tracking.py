@@ -130,8 +130,9 @@ class Tracker:
         own = [column for column in tables["trials"].columns if column in self._design.trial_columns]
         params = [Param(key, str(row[key])) for key in (*WORDS, *NUMBERS, *own) if pd.notna(row[key])]
         metrics = [Metric(key, value, time_ms, int(row["epochs"])) for key, value in _metrics(tables)]
-        tags = [RunTag("passes", passes), RunTag("trajectory_id", row["trajectory_id"]), RunTag("role", row["role"])]
-        self._client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
+        own_tags = {"passes": passes, "trajectory_id": row["trajectory_id"], "role": row["role"]}
+        batch_tags = [RunTag(key, value) for key, value in own_tags.items()]
+        self._client.log_batch(run_id, metrics=metrics, params=params, tags=batch_tags)
         self._client.set_terminated(run_id, "FINISHED", time_ms)
         self._runs[trial_id] = (run_id, passes)
 

@@ -1,7 +1,7 @@
-"""`python -m study.trial CONFIG [--set key=value] [--id ID]`: one trial in the foreground, without Ray; prints its numbers.
+"""`python -m study.trial CONFIG [--set key=value] [--id ID]`: one trial in the foreground, without Ray.
 
-The trial is the one --id names (a trial or trajectory id), else the first level of every factor, the last of epochs, in
-replicate 0. Nothing is kept unless --results names a folder.
+Prints its numbers. The trial is the one --id names (a trial or trajectory id), else the first level of every factor and
+the last of epochs, in replicate 0. Nothing is kept unless --results names a folder.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""DP-SGD (Abadi et al. 2016; arXiv 1607.00133): clip each real record's gradient, add Gaussian noise, sample by Poisson.
+"""DP-SGD (Abadi et al. 2016; arXiv 1607.00133): clip each real record's gradient, add noise, sample by Poisson.
 
 Only real records are private; gradients of generated records are added untouched (they are a function of weights that
-are private already). epsilon(delta) is opacus's PRV accountant's, under add/remove-one neighbors, and covers the trained
-networks; it covers neither the released training curves nor a choice of the epoch made by looking at them.
+are private already). epsilon(delta) is opacus's PRV accountant's, under add/remove-one neighbors, and covers the
+trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them.
 The noise comes from a seeded stream, so that a trial can be repeated: whoever releases a model keeps the seed secret.
 """
 

@@ -93,8 +93,8 @@ def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
     """
     if recipe.classes < 2 or len(images) < 2 * recipe.config.features:
         raise ValueError(
-            f"quality: the domain extractor needs at least 2 classes and {2 * recipe.config.features} reference "
-            f"records, got {recipe.classes} and {len(images)}; raise split.reference or lower quality.extractor.features"
+            f"the domain extractor needs at least 2 classes and {2 * recipe.config.features} records, "
+            f"got {recipe.classes} and {len(images)}"
         )
     streams = Streams("extractor", recipe.seed)
     network = Extractor(recipe)

@@ -6,6 +6,7 @@ Shapes: F fake features [M,d], R real features [N,d]. All are compared at equal 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +36,7 @@ def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | No
         return None
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    def metric() -> nn.Module:
+    def metric() -> Any:
         return FrechetInceptionDistance(feature=_Given(dimension), normalize=True).set_dtype(torch.float64)
 
     return _compare(metric, fake_MD, real_ND)
@@ -47,13 +48,13 @@ def kernel_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float:
 
     count = min(len(fake_MD), len(real_ND))
 
-    def metric() -> nn.Module:
+    def metric() -> Any:
         return KernelInceptionDistance(feature=_Given(fake_MD.shape[1]), subsets=1, subset_size=count, normalize=True)
 
     return _compare(metric, fake_MD[:count], real_ND[:count])
 
 
-def _compare(make: Callable[[], nn.Module], fake: torch.Tensor, real: torch.Tensor) -> float:
+def _compare(make: Callable[[], Any], fake: torch.Tensor, real: torch.Tensor) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns of its feature buffers, which here are small
         metric = make()

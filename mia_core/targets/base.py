@@ -24,7 +24,9 @@ class RecordGradients(Protocol):
     It is the only way in which real records may reach a parameter.
     """
 
-    def __call__(self, network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: "Step") -> torch.Tensor: ...
+    def __call__(self, network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: "Step") -> torch.Tensor:
+        """Backpropagate; see the class."""
+        ...
 
 
 def mean_gradients(network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: "Step") -> torch.Tensor:

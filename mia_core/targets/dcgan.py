@@ -4,6 +4,7 @@ The discriminator's norm is a setting and defaults to group norm: per-sample, so
 them) share one architecture and a record's white-box score does not depend on who else is in its batch.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -28,9 +29,9 @@ class DCGAN(Target):
 
     @settings
     class Config:
-        """width: the discriminator's channels at the highest resolution, doubled at each halving. latent: dimension of z.
+        """width: the discriminator's channels at the highest resolution, doubled at each halving. latent: size of z.
 
-        norm: the discriminator's, between convolutions; `batch` as in the paper, `none`, or groups of `width`/2 channels.
+        norm: the discriminator's; `batch` as in the paper, `none`, or `group`, in groups of `width`/2 channels.
         """
 
         width: Positive = 16
@@ -115,7 +116,7 @@ class DCGAN(Target):
         return [block for block in self.discriminator if isinstance(block, nn.Sequential)]
 
 
-def _loss_real(network: nn.Module, x_BCHW: torch.Tensor) -> torch.Tensor:
+def _loss_real(network: Callable[[torch.Tensor], torch.Tensor], x_BCHW: torch.Tensor) -> torch.Tensor:
     """-log D(x), one term a record."""
     return softplus(-network(x_BCHW).flatten())
 

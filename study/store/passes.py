@@ -27,7 +27,7 @@ class Damaged(Exception):
 
 @dataclass
 class Done:
-    """What sealed passes hold of one trial. train: it was trained; kept: its target was; ids of attacks and measures."""
+    """What sealed passes hold of one trial. kept: the trained target was kept; ids of attacks and measures."""
 
     train: bool = False
     kept: bool = False

@@ -100,7 +100,12 @@ def test_only_noise_gives_a_guarantee():
 
 
 def test_only_dp_sgd_samples_by_poisson():
-    assert [Arm.parse(spec).poisson for spec in ("none", "dropout", CLIP_ONLY, ["dropout", DP])] == [False, False, True, True]
+    assert [Arm.parse(spec).poisson for spec in ("none", "dropout", CLIP_ONLY, ["dropout", DP])] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_none_is_not_dp_sgd_without_noise(make_trainer):

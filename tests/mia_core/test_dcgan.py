@@ -34,7 +34,9 @@ def test_shapes_and_ranges(make_dcgan, make_images, size, channels):
     assert target.latent_dimension == 8
 
 
-@pytest.mark.parametrize(("shape", "message"), [((1, 16, 12), "square"), ((1, 4, 4), "at least 8"), ((1, 36, 36), "36")])
+@pytest.mark.parametrize(
+    ("shape", "message"), [((1, 16, 12), "square"), ((1, 4, 4), "at least 8"), ((1, 36, 36), "36")]
+)
 def test_sizes_that_do_not_halve_are_refused_with_sizes_that_do(shape, message):
     with pytest.raises(ValueError, match=f"target: dcgan .*{message}"):
         TARGETS.choose("dcgan").build(shape)

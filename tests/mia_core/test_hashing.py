@@ -13,7 +13,9 @@ class Point:
 
 
 def test_equal_values_have_one_spelling_whatever_the_order_of_keys():
-    assert canonical_json({"b": [1, 2], "a": None}) == canonical_json({"a": None, "b": (1, 2)}) == '{"a":null,"b":[1,2]}'
+    assert (
+        canonical_json({"b": [1, 2], "a": None}) == canonical_json({"a": None, "b": (1, 2)}) == '{"a":null,"b":[1,2]}'
+    )
 
 
 def test_dataclasses_are_spelled_as_their_fields():

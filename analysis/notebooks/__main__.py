@@ -1,0 +1,47 @@
+"""`python -m analysis.notebooks ROOT/STUDY`: run every notebook on a study; pages go to ROOT/STUDY/reports."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+from analysis.study_data import load
+
+FOLDER = Path(__file__).parent
+
+
+def execute(notebook: Path, study: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs; CellExecutionError when a cell raises."""
+    document = nbformat.read(notebook, as_version=4)
+    os.environ["STUDY_FOLDER"] = str(study.absolute())
+    client = NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
+    return client.execute()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write one HTML page a notebook."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.notebooks", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
+    options = parser.parse_args(arguments)
+    try:
+        load(options.folder)
+    except ValueError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    reports = options.folder / "reports"
+    reports.mkdir(exist_ok=True)
+    for notebook in sorted(FOLDER.glob("*.ipynb")):
+        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
+        path = reports / f"{notebook.stem}.html"
+        path.write_text(page, encoding="utf-8")
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

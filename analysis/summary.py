@@ -1,0 +1,47 @@
+"""Tables that answer a study's question: what each factor changes, in leakage and in quality."""
+
+import pandas as pd
+
+from analysis.effects import AUC, contrasts
+from analysis.study_data import ARM, StudyData
+
+OTHER_FACTORS = {
+    "train_size": ["epochs", ARM],
+    "epochs": ["train_size", ARM],
+    ARM: ["train_size", "epochs"],
+}
+
+
+def overview(data: StudyData) -> pd.DataFrame:
+    """What was run, one line a fact."""
+    trials = data.wide.drop_duplicates("trial_id")
+    facts = {
+        "data set": ", ".join(sorted(set(trials["dataset"]))),
+        "target": ", ".join(sorted(set(trials["target"]))),
+        "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
+        "epochs": ", ".join(map(str, sorted(set(trials["epochs"])))),
+        "arms": ", ".join(data.arms),
+        "attacks": ", ".join(data.attacks),
+        "replicates": str(data.replicates),
+        "trials": str(len(trials)),
+        "training": f"{_training_seconds(trials) / 3600:.2f} hours in all",
+    }
+    return pd.DataFrame({"": facts})
+
+
+def _training_seconds(trials: pd.DataFrame) -> float:
+    """Levels of a trajectory share its training: the last one's seconds count."""
+    return float(trials.groupby("trajectory_id")["seconds_train"].max().sum())
+
+
+def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
+    """Contrasts of a factor against its first level (arms: against `none`), in every cell of the other two."""
+    levels = data.arms if factor == ARM else sorted(set(data.wide[factor]))
+    return contrasts(data.attack(attack), value, factor, levels[0], OTHER_FACTORS[factor])
+
+
+def guarantees(data: StudyData) -> pd.DataFrame:
+    """epsilon(delta) of the arms that have one, by training-set size and epochs; the others guarantee nothing."""
+    trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
+    columns = [ARM, "train_size", "epochs", "delta", "epsilon"]
+    return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mia_core.distances import nearest
+from mia_core.streams import Streams
+
+
+def brute_force(x, y, k):
+    """All differences, in double precision."""
+    distances = (x.double()[:, None] - y.double()[None]).square().sum(-1).sqrt()
+    return distances.sort(dim=1).values[:, :k]
+
+
+def points(count, dimension, seed, purpose):
+    return torch.randn(count, dimension, generator=Streams(seed).torch(purpose))
+
+
+@given(
+    queries=st.integers(1, 30),
+    count=st.integers(1, 60),
+    dimension=st.integers(1, 70),
+    k=st.integers(1, 20),
+    offset=st.sampled_from([0.0, 1.0, -100.0, 1e4]),
+    seed=st.integers(0, 1000),
+)
+def test_nearest_equals_brute_force(queries, count, dimension, k, offset, seed):
+    x, y = (points(n, dimension, seed, name) + offset for n, name in ((queries, "x"), (count, "y")))
+    k = min(k, count)
+    distances, indices = nearest(x, y, k, chunk=7)
+    expected = brute_force(x, y, k)
+    assert distances.shape == indices.shape == (queries, k)
+    scale = float(expected.max())
+    torch.testing.assert_close(distances.double(), expected, rtol=1e-5, atol=1e-6 * scale)
+    reached = (x.double()[:, None] - y.double()[indices]).norm(dim=2)
+    torch.testing.assert_close(reached, expected, rtol=1e-5, atol=1e-6 * scale)
+    assert all(len(set(row)) == k for row in indices.tolist())
+
+
+@given(offset=st.sampled_from([0.0, 0.3, -1000.0]), dimension=st.sampled_from([1, 64, 784]), seed=st.integers(0, 100))
+def test_exact_copies_are_at_distance_exactly_zero(offset, dimension, seed):
+    y = points(100, dimension, seed, "y") + offset
+    chosen = torch.tensor([17, 3, 99])
+    distances, indices = nearest(torch.cat([y[chosen], y[chosen] + 1.0]), y)
+    assert torch.equal(distances[:3, 0], torch.zeros(3))
+    assert torch.equal(y[indices[:3, 0]], y[chosen])
+    assert bool((distances[3:] > 0).all()) or dimension == 1
+
+
+def test_a_copy_is_found_in_a_tight_cluster_far_from_the_mean():
+    # Samples of a collapsed generator: hundreds almost alike, where products of large numbers cannot tell them apart.
+    cluster = 1.0 + 1e-4 * points(400, 256, 0, "cluster")
+    y = torch.cat([cluster, -torch.ones(400, 256)])
+    distances, indices = nearest(cluster[:50], y)
+    assert torch.equal(distances[:, 0], torch.zeros(50))
+    assert torch.equal(indices[:, 0], torch.arange(50))
+
+
+def test_nearest_of_a_double_is_a_double():
+    x, y = points(4, 3, 0, "x").double(), points(9, 3, 0, "y").double()
+    distances, _ = nearest(x, y, 2)
+    assert distances.dtype == torch.float64
+    torch.testing.assert_close(distances, brute_force(x, y, 2), rtol=1e-12, atol=1e-12)
+
+
+def test_inputs_are_left_alone():
+    x, y = points(4, 3, 0, "x"), points(9, 3, 0, "y")
+    kept = x.clone(), y.clone()
+    nearest(x, y, 2)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(y, kept[1])
+
+
+def test_more_neighbors_than_points_are_refused():
+    with pytest.raises(ValueError, match="5 neighbors asked of 4 points"):
+        nearest(torch.zeros(2, 3), torch.zeros(4, 3), 5)

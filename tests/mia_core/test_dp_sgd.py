@@ -1,0 +1,269 @@
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2, kstest
+from torch import nn
+from torch.nn.functional import softplus
+
+from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
+from mia_core.data.pool import to_float
+from mia_core.defenses import Arm
+from mia_core.defenses.dp_sgd import PrivateGradients, clipped_sum, epsilon
+from mia_core.streams import Streams
+from mia_core.targets import Step, mean_gradients
+
+CLIP_ONLY = {"name": "dp_sgd", "sigma": 0.0, "clip": 1.0, "delta": 1e-3}
+
+
+def real_loss(network, x):
+    return softplus(-network(x).flatten(1).sum(1))
+
+
+def oracle(network, loss, records, clip):
+    """One record at a time, by plain autograd."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    total = [torch.zeros_like(p) for p in parameters]
+    losses, norms = [], []
+    for record in records:
+        value = loss(network, record[None]).sum()
+        gradients = torch.autograd.grad(value, parameters)
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        for part, gradient in zip(total, gradients, strict=True):
+            part += gradient * min(1.0, clip / norm) if norm > 0 else 0.0
+        losses.append(float(value))
+        norms.append(norm)
+    return total, losses, norms
+
+
+def norm_of(tensors):
+    return float(torch.cat([t.flatten() for t in tensors]).norm())
+
+
+def plain_step(number=0, train_generator=False, rule=mean_gradients, optimizers=None, fakes=5):
+    return Step(number, fakes, train_generator, Streams(3), optimizers or {}, rule)
+
+
+@st.composite
+def networks(draw):
+    """Convolution with any stride, padding and groups, group norm, a second layer; and its image shape."""
+    groups = draw(st.integers(1, 3))
+    channels = groups * draw(st.integers(1, 2))
+    hidden = groups * draw(st.integers(1, 3))
+    kernel, stride, padding = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    size = draw(st.integers(4, 9))
+    after = (size + 2 * padding - kernel) // stride + 1
+    layers = [nn.Conv2d(channels, hidden, kernel, stride, padding, groups=groups, bias=draw(st.booleans()))]
+    if draw(st.booleans()):
+        layers.append(nn.GroupNorm(groups, hidden))
+    layers += [nn.LeakyReLU(0.2)]
+    if draw(st.booleans()):
+        layers += [nn.Flatten(), nn.Linear(hidden * after**2, 1)]
+    else:
+        layers += [nn.Conv2d(hidden, 1, after)]
+    network = nn.Sequential(*layers)
+    random = Streams(draw(st.integers(0, 10**6))).torch("weights")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(generator=random)
+    return network, (channels, size, size)
+
+
+@given(networks(), st.sampled_from([0, 1, 2, 7]), st.sampled_from([1e-4, 0.3, 3.0, 1e4]), st.booleans())
+def test_clipped_sum_equals_one_record_at_a_time(case, batch, clip, double):
+    network, shape = case
+    records = torch.rand(batch, *shape, generator=Streams(batch).torch("records")) * 2 - 1
+    slow = copy.deepcopy(network).double()
+    total, losses, _ = oracle(slow, real_loss, records.double(), clip)
+    fast, fast_losses = clipped_sum(slow if double else network, real_loss, records.double() if double else records, clip)
+    assert fast_losses.shape == (batch,)
+    assert [g.shape for g in fast] == [p.shape for p in network.parameters()]
+    scale = max(norm_of(total), 1e-12)
+    difference = norm_of([a.double() - b for a, b in zip(fast, total, strict=True)])
+    assert difference <= (1e-12 if double else 2e-4) * scale
+    torch.testing.assert_close(fast_losses.double(), torch.tensor(losses, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [16, 28])
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_clipped_sum_equals_opacus_per_sample_gradients(make_dcgan, make_images, norm, size):
+    from opacus import GradSampleModule
+
+    network = make_dcgan(size, norm=norm).discriminator
+    x = to_float(torch.from_numpy(make_images(6, size)))
+    wrapped = GradSampleModule(copy.deepcopy(network), loss_reduction="sum")
+    real_loss(wrapped, x).sum().backward()
+    per_sample = [p.grad_sample for p in wrapped.parameters()]
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in per_sample]).norm(dim=0)
+    clip = float(norms.median())
+    factors = (clip / norms).clamp(max=1.0)
+    assert 0 < (factors < 1).sum() < 6
+    fast, _ = clipped_sum(network, real_loss, x, clip)
+    for ours, theirs in zip(fast, per_sample, strict=True):
+        torch.testing.assert_close(ours, torch.einsum("b,b...->...", factors, theirs), rtol=1e-4, atol=1e-6)
+
+
+@given(networks(), st.sampled_from([1e-3, 0.5, 50.0]))
+def test_removing_one_record_moves_the_sum_by_at_most_clip(case, clip):
+    network, shape = case
+    network = network.double()
+    records = torch.rand(5, *shape, generator=Streams(1).torch("records"), dtype=torch.float64) * 2 - 1
+    total, _ = clipped_sum(network, real_loss, records, clip)
+    for i in range(5):
+        rest, _ = clipped_sum(network, real_loss, torch.cat([records[:i], records[i + 1 :]]), clip)
+        moved = norm_of([a - b for a, b in zip(total, rest, strict=True)])
+        alone = oracle(network, real_loss, records[i : i + 1], clip)[2][0]
+        assert moved == pytest.approx(min(clip, alone), rel=1e-9)
+
+
+def test_removing_one_record_moves_a_dcgans_private_gradient_by_at_most_clip_over_batch(make_dcgan, make_images):
+    # The same noise stream and step: all coins fixed.
+    x = to_float(torch.from_numpy(make_images(5)))
+    sums = []
+    for records in (x, x[:2], x[:0]):
+        network = make_dcgan().discriminator
+        PrivateGradients(2.0, 0.1, Streams("noise"), 4.0)(network, real_loss, records, plain_step())
+        sums.append([p.grad * 4.0 for p in network.parameters()])
+    assert norm_of([a - b for a, b in zip(sums[0], sums[1], strict=True)]) <= 3 * 0.1 * (1 + 1e-4)
+    assert norm_of([a - b for a, b in zip(sums[1], sums[2], strict=True)]) <= 2 * 0.1 * (1 + 1e-4)
+    assert norm_of([a - b for a, b in zip(sums[0], sums[1], strict=True)]) > 0.1
+
+
+def test_a_record_without_gradient_adds_zero_and_no_nan():
+    network = nn.Linear(3, 1, bias=False)
+    total, losses = clipped_sum(network, lambda f, x: f(x).flatten() * 0.0, torch.ones(4, 3), 1.0)
+    assert torch.equal(total[0], torch.zeros(1, 3))
+    assert torch.equal(losses, torch.zeros(4))
+
+
+def test_frozen_parameters_get_no_gradient_and_count_in_no_norm():
+    network = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False))
+    network[0].weight.requires_grad_(False)
+    x = torch.rand(4, 3, generator=Streams(0).torch("x"))
+    total, _ = clipped_sum(network, real_loss, x, 1e-3)
+    expected = oracle(network, real_loss, x, 1e-3)[0]
+    assert len(total) == 1
+    torch.testing.assert_close(total[0], expected[0])
+
+
+def test_noise_is_normal_of_deviation_sigma_clip_over_expected_batch(p_value):
+    # Errs twice in 1e6 seeds.
+    network = nn.Linear(400, 50)
+    PrivateGradients(1.5, 0.2, Streams("noise", 1), 8.0)(network, real_loss, torch.zeros(0, 400), plain_step())
+    noise = torch.cat([p.grad.flatten() for p in network.parameters()]).double() / (1.5 * 0.2 / 8.0)
+    assert noise.numel() == 20_050
+    assert p_value(float(noise.square().sum()), chi2(20_050)) > 1e-6
+    assert kstest(noise.numpy(), "norm").pvalue > 1e-6
+
+
+def test_noise_is_new_in_every_parameter_step_and_trial_and_the_same_when_repeated():
+    def noise(trial, number):
+        network = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False))
+        rule = PrivateGradients(1.0, 1.0, Streams("noise", trial), 1.0)
+        rule(network, real_loss, torch.zeros(0, 5), plain_step(number))
+        return [p.grad for p in network.parameters()]
+
+    torch.manual_seed(0)
+    first = noise(0, 0)
+    torch.manual_seed(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, noise(0, 0), strict=True))
+    different = [first[0], first[1], noise(0, 1)[0], noise(1, 0)[0]]
+    assert len({tuple(t.flatten().tolist()) for t in different}) == 4
+
+
+def test_private_gradients_are_added_to_what_is_there_and_report_the_losses():
+    network = nn.Linear(3, 1)
+    x = torch.rand(4, 3, generator=Streams(0).torch("x"))
+    rule = PrivateGradients(0.0, 0.05, Streams("noise"), 8.0)
+    losses = rule(network, real_loss, x, plain_step())
+    total = oracle(network, real_loss, x, 0.05)[0]
+    torch.testing.assert_close(losses, real_loss(network, x).detach())
+    for parameter, expected in zip(network.parameters(), total, strict=True):
+        torch.testing.assert_close(parameter.grad, expected / 8.0)
+    rule(network, real_loss, x, plain_step())
+    for parameter, expected in zip(network.parameters(), total, strict=True):
+        torch.testing.assert_close(parameter.grad, 2 * expected / 8.0)
+
+
+@pytest.mark.parametrize("records", [0, 6])
+def test_gradients_of_generated_records_are_untouched(make_dcgan, make_images, records):
+    # The whole DCGAN step: private part of the real records + the plain, unclipped mean over the generated ones.
+    target = make_dcgan(16).train()
+    slow = copy.deepcopy(target)
+    x = to_float(torch.from_numpy(make_images(records, 16)))
+    rule = PrivateGradients(0.0, 1e-3, Streams("noise"), 4.0)
+    target.update(x, plain_step(0, True, rule, target.optimizers(1e-3, 0.5)))
+
+    fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", 0))).detach()
+    total = oracle(slow.discriminator, real_loss, x, 1e-3)[0]
+    softplus(slow.discriminate(fake)).mean().backward()
+    for fast, parameter, private in zip(
+        target.discriminator.parameters(), slow.discriminator.parameters(), total, strict=True
+    ):
+        torch.testing.assert_close(fast.grad, private / 4.0 + parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_arm_divides_by_the_expected_batch_of_nominal_n(make_trainer):
+    trainer = make_trainer(CLIP_ONLY)
+    assert trainer.record_gradients.expected_batch == 13 / 4
+    assert trainer.record_gradients.clip == 1.0
+
+
+def test_empty_batches_pass_through_whole_training(make_trainer):
+    trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=5)
+    sizes = []
+    private = trainer.record_gradients
+
+    def counted(network, loss, records, step):
+        sizes.append(len(records))
+        return private(network, loss, records, step)
+
+    trainer.record_gradients = counted
+    trainer.run_to(80)
+    assert 0 in sizes
+    assert max(sizes) > 0
+    assert len(trainer.history) == 40
+    assert any(row.d_real is None for row in trainer.history), "some epoch of two steps saw no record"
+    assert all(math.isfinite(row.loss_discriminator) for row in trainer.history)
+    assert all(bool(p.isfinite().all()) for p in trainer.target.parameters())
+
+
+@pytest.mark.parametrize(
+    ("sigma", "rate", "steps", "delta"), [(1.0, 0.25, 40, 1e-5), (4.0, 1 / 13, 1000, 1e-5), (0.7, 1.0, 5, 1e-3)]
+)
+def test_epsilon_is_opacus_prv_accountants_and_close_below_renyis(sigma, rate, steps, delta):
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+    prv, rdp = PRVAccountant(), RDPAccountant()
+    for _ in range(steps):
+        prv.step(noise_multiplier=sigma, sample_rate=rate)
+        rdp.step(noise_multiplier=sigma, sample_rate=rate)
+    value = epsilon(sigma, rate, steps, delta)
+    assert value == prv.get_epsilon(delta)
+    renyi = rdp.get_epsilon(delta)
+    assert 0.8 * renyi < value <= 1.01 * renyi
+
+
+def test_epsilon_is_none_without_noise_and_zero_before_the_first_step():
+    assert epsilon(0.0, 0.1, 100, 1e-5) is None
+    assert epsilon(1.0, 0.1, 0, 1e-5) == 0.0
+
+
+def test_epsilon_grows_with_steps_and_rate_and_falls_with_sigma_and_delta():
+    base = epsilon(1.0, 0.1, 50, 1e-5)
+    assert epsilon(1.0, 0.1, 100, 1e-5) > base
+    assert epsilon(1.0, 0.2, 50, 1e-5) > base
+    assert epsilon(2.0, 0.1, 50, 1e-5) < base
+    assert epsilon(1.0, 0.1, 50, 1e-3) < base
+
+
+def test_a_trainers_epsilon_is_that_of_its_rate_and_steps_so_far(make_trainer):
+    trainer = make_trainer({**CLIP_ONLY, "sigma": 2.0})
+    assert trainer.epsilon == 0.0
+    trainer.run_to(8)
+    assert trainer.epsilon == epsilon(2.0, 1 / 4, 8, 1e-3)
+    assert [row.epsilon for row in trainer.history] == [epsilon(2.0, 1 / 4, 4, 1e-3), trainer.epsilon]
+    assert Arm.parse("none").epsilon(0.25, 8) is None

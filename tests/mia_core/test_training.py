@@ -1,0 +1,281 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from scipy.stats import binom, chi2
+from torch import nn
+
+from mia_core.access import Snapshot
+from mia_core.defenses import Arm
+from mia_core.defenses.dropout import DropoutLayer
+from mia_core.streams import Streams
+from mia_core.targets import Target
+from mia_core.training import Epoch, Trainer, TrainingConfig, steps_per_epoch
+
+DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
+SETUPS = {
+    "none": {},
+    "batch norm": {"norm": "batch", "size": 16},
+    "generator every 3": {"generator_every": 3},
+    "dropout": {"arm": "dropout"},
+    "dp_sgd": {"arm": DP},
+    "dp_sgd+dropout": {"arm": [DP, "dropout"], "size": 16},
+}
+every_setup = pytest.mark.parametrize("setup", SETUPS)
+END = 10  # two and a half epochs of four steps
+
+
+class Ledger(Target):
+    """Learns nothing, and notes which records each step sees; record i is an image of value i."""
+
+    name = "ledger"
+    offers = frozenset()
+    private = ()
+
+    def __init__(self):
+        super().__init__(None, (1, 8, 8))
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = []
+        self.steps = []
+
+    def initialize(self, streams):
+        self.weight.data.normal_(generator=streams.torch("weights"))
+
+    def generate(self, z_BZ):
+        raise AssertionError("not asked")
+
+    def discriminate(self, x_BCHW):
+        raise AssertionError("not asked")
+
+    def optimizers(self, learning_rate, beta1):
+        return {}
+
+    def update(self, x_BCHW, step):
+        assert self.training
+        self.seen.append(((x_BCHW[:, 0, 0, 0] + 1) * 127.5).round().int().tolist())
+        self.steps.append(step)
+        return {"d_fake": torch.tensor(float(step.number))}
+
+
+def ledger(count, train_size=None, batch_size=5, arm="none", seed=1, generator_every=1):
+    images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 8, 8))
+    config = TrainingConfig(batch_size=batch_size, generator_every=generator_every)
+    return Trainer(Ledger(), images, train_size or count, config, Arm.parse(arm), Streams(seed), Streams("noise"))
+
+
+def facts(trainer):
+    """Everything a trainer's future depends on, and its history without the clock."""
+    tensors, metadata = trainer.state()
+    history = [{**dataclasses.asdict(row), "seconds": None} for row in trainer.history]
+    return tensors, {**metadata, "history": history}
+
+
+def assert_same(a, b):
+    (tensors, metadata), (others, other_metadata) = facts(a), facts(b)
+    assert metadata == other_metadata
+    assert tensors.keys() == others.keys()
+    different = [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])]
+    assert not different
+
+
+def evaluate(trainer):
+    snapshot = Snapshot(trainer.target, Streams("evaluation"))
+    return snapshot.discriminate(snapshot.samples(300))
+
+
+@pytest.fixture(scope="module")
+def in_one_go(make_trainer):
+    done = {}
+    for setup, arguments in SETUPS.items():
+        done[setup] = make_trainer(**arguments)
+        done[setup].run_to(END)
+    return done
+
+
+@every_setup
+def test_training_in_pieces_with_evaluations_between_equals_one_go(make_trainer, in_one_go, setup):
+    # Mistake 5 of published code: a network left in evaluation mode after it was first evaluated.
+    pieces = make_trainer(**SETUPS[setup])
+    evaluate(pieces)
+    for stop in (1, 2, 2, 4, 7, END):
+        pieces.run_to(stop)
+        torch.randn(3)
+        evaluate(pieces)
+        assert pieces.step == stop
+    assert_same(pieces, in_one_go[setup])
+
+
+@every_setup
+@pytest.mark.parametrize("stop", [0, 3, 4, 6, 8])
+def test_a_restored_state_goes_on_bit_for_bit(make_trainer, in_one_go, tmp_path, setup, stop):
+    begun = make_trainer(**SETUPS[setup])
+    begun.run_to(stop)
+    tensors, metadata = begun.state()
+    save_file(tensors, tmp_path / "state.safetensors", metadata)
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    torch.manual_seed(99)
+    resumed = make_trainer(**SETUPS[setup])
+    resumed.restore(tensors, metadata)
+    assert_same(resumed, begun)
+    resumed.run_to(END)
+    assert_same(resumed, in_one_go[setup])
+
+
+def test_restoring_forgets_what_the_trainer_did_before(make_trainer, in_one_go):
+    fresh, used = make_trainer(), make_trainer(seed=5, count=13)
+    fresh.run_to(2)
+    used.run_to(7)
+    used.restore(*fresh.state())
+    used.run_to(END)
+    assert_same(used, in_one_go["none"])
+
+
+def test_a_state_is_not_changed_by_training_on(make_trainer):
+    trainer = make_trainer()
+    trainer.run_to(3)
+    tensors, _ = trainer.state()
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    trainer.run_to(5)
+    assert [name for name in tensors if not torch.equal(tensors[name], before[name])] == []
+
+
+def test_a_state_is_not_changed_by_the_trainer_that_took_it_up(make_trainer):
+    trainer = make_trainer()
+    trainer.run_to(3)
+    tensors, metadata = trainer.state()
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    resumed = make_trainer()
+    resumed.restore(tensors, metadata)
+    resumed.run_to(5)
+    assert [name for name in tensors if not torch.equal(tensors[name], before[name])] == []
+
+
+def test_training_does_not_depend_on_global_generators_or_evaluations_seed(make_trainer, in_one_go):
+    torch.manual_seed(123)
+    trainer = make_trainer(**SETUPS["dp_sgd+dropout"])
+    torch.manual_seed(321)
+    trainer.run_to(END)
+    assert_same(trainer, in_one_go["dp_sgd+dropout"])
+
+
+def test_the_target_is_in_evaluation_mode_whenever_training_stops(make_trainer):
+    trainer = make_trainer(arm="dropout")
+    for stop in (3, 4):
+        trainer.run_to(stop)
+        assert not any(module.training for module in trainer.target.modules())
+
+
+@pytest.mark.parametrize("count", [20, 23, 26])
+def test_every_ordinary_epoch_uses_each_record_exactly_once(count):
+    # Nominal n = 23 in batches of 5: S = 5 whatever the actual number of members.
+    trainer = ledger(count, train_size=23)
+    trainer.run_to(15)
+    epochs = [trainer.target.seen[start : start + 5] for start in (0, 5, 10)]
+    orders = [[record for batch in epoch for record in batch] for epoch in epochs]
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    assert all(max(map(len, epoch)) - min(map(len, epoch)) <= 1 for epoch in epochs)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert list(range(count)) not in orders
+
+
+@pytest.mark.parametrize("train_size", [1, 31, 32, 33, 64, 1000])
+def test_steps_per_epoch_is_n_over_b_rounded_up(train_size):
+    assert steps_per_epoch(train_size, 32) == math.ceil(train_size / 32)
+
+
+def test_poisson_batches_take_each_record_with_probability_1_over_s(p_value):
+    # Nominal n = 23 in batches of 5: S = 5. Each of the four checks errs once in 1e6 seeds.
+    count, steps, rate = 20, 4000, 1 / 5
+    trainer = ledger(count, train_size=23, arm={**DP, "sigma": 0.0})
+    trainer.run_to(steps)
+    taken = np.zeros((steps, count))
+    for step, batch in enumerate(trainer.target.seen):
+        assert len(set(batch)) == len(batch)
+        taken[step, batch] = 1
+    z = (taken - rate) / math.sqrt(rate * (1 - rate))
+    assert p_value(int(taken.sum()), binom(taken.size, rate)) > 1e-6
+    assert p_value((z.sum(0) ** 2 / steps).sum(), chi2(count)) > 1e-6
+    pairs = (z.T @ z)[np.triu_indices(count, 1)]
+    assert p_value((pairs**2 / steps).sum(), chi2(len(pairs))) > 1e-6
+    successive = (z[1:] * z[:-1]).sum(0)
+    assert p_value((successive**2 / (steps - 1)).sum(), chi2(count)) > 1e-6
+
+
+def test_cells_of_a_replicate_share_initialization_order_and_latents(make_trainer):
+    arms = ("none", "dropout", DP, [DP, "dropout"])
+    weights = [make_trainer(arm).target.state_dict() for arm in arms]
+    weights.append(make_trainer(count=40).target.state_dict())
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][name], other[name]) for name in weights[0])
+    ordinary = [ledger(23, arm=arm) for arm in ("none", "none")]
+    private = [ledger(23, arm={**DP, "sigma": sigma}) for sigma in (0.0, 2.0)]
+    for a, b in (ordinary, private):
+        a.run_to(12)
+        b.run_to(12)
+        assert a.target.seen == b.target.seen
+        for first, second in zip(a.target.steps, b.target.steps, strict=True):
+            assert first.number == second.number
+            assert first.streams.seed("latent", first.number) == second.streams.seed("latent", second.number)
+
+
+def test_replicates_differ_in_initialization_and_order(make_trainer):
+    a, b = make_trainer(seed=1).target.state_dict(), make_trainer(seed=2).target.state_dict()
+    assert not torch.equal(a["discriminator.1.weight"], b["discriminator.1.weight"])
+    orders = [ledger(23, seed=seed) for seed in (1, 2)]
+    for trainer in orders:
+        trainer.run_to(5)
+    assert orders[0].target.seen != orders[1].target.seen
+
+
+def test_noise_of_private_training_is_another_in_every_trial(make_trainer):
+    weights = []
+    for noise in (1, 2):
+        trainer = make_trainer(DP, noise=noise)
+        trainer.run_to(1)
+        weights.append(trainer.target.state_dict()["discriminator.1.weight"])
+    assert not torch.equal(*weights)
+
+
+def test_steps_carry_number_fakes_and_whether_the_generator_trains():
+    trainer = ledger(23, generator_every=3)
+    trainer.run_to(7)
+    assert [step.number for step in trainer.target.steps] == list(range(7))
+    assert [step.train_generator for step in trainer.target.steps] == [True, False, False] * 2 + [True]
+    assert all(step.fakes == 5 for step in trainer.target.steps)
+    assert trainer.generator_steps == 3
+
+
+def test_history_has_one_row_an_epoch_with_means_over_its_steps():
+    trainer = ledger(23)
+    trainer.run_to(12)
+    assert trainer.epoch == 2
+    assert [dataclasses.replace(row, seconds=0.0) for row in trainer.history] == [
+        Epoch(1, 5, None, None, None, 2.0, None, 0.0),
+        Epoch(2, 10, None, None, None, 7.0, None, 0.0),
+    ]
+    assert all(row.seconds > 0 for row in trainer.history)
+
+
+def test_dropout_masks_are_redrawn_in_every_step(make_trainer):
+    trainer = make_trainer("dropout")
+    layer = next(module for module in trainer.target.modules() if isinstance(module, DropoutLayer))
+    seeds = []
+    for stop in range(1, 5):
+        trainer.run_to(stop)
+        seeds.append(layer.random.initial_seed())
+    assert len(set(seeds)) == 4
+
+
+def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
+    # Ten records overfitted by a discriminator: the sign of the loss and of the score is right.
+    trainer = make_trainer(count=10)
+    trainer.run_to(150)
+    real = Snapshot(trainer.target, Streams(0)).discriminate(trainer.images / 127.5 - 1)
+    fake = evaluate(trainer)
+    assert float(real.mean()) > float(fake.mean()) + 1

@@ -1,0 +1,35 @@
+"""The smallest study that has everything: two sizes, two nested levels, three arms, three attacks, all measures."""
+
+from study import yaml
+from study.spec import Spec, override, parse
+
+SMALL = """
+study: small
+seed: 7
+data: {name: digits, size: 8}
+split: {reference: 80, unseen: 40, panel: 40, extra_non_members: 40, known: 10}
+target: {name: dcgan, width: 4, latent: 8}
+training: {batch_size: 16}
+factors:
+  train_size: [40, 80]
+  epochs: [1, 2]
+  defense:
+    - none
+    - {name: dropout, rate: 0.5}
+    - {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}
+replicates: 2
+attacks:
+  - white_box
+  - {name: euclidean, generated: 64}
+  - {name: local_gan, steps: [2, 4], generated: 64, at: {epochs: last}, surrogate: {name: dcgan, width: 4, latent: 8}}
+quality: {samples: 40, extractor: {features: 8, width: 4, steps: 20}}
+tracking: ~
+"""
+
+
+def small_spec(*overrides: str) -> Spec:
+    """The study, with `key=value` overrides."""
+    document = yaml.parse(SMALL, "small")
+    for setting in overrides:
+        override(document, setting)
+    return parse(document)

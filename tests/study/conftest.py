@@ -1,0 +1,25 @@
+import pytest
+from tests.small import small_spec
+
+from mia_core.data import load_pool
+from study.design import Design
+from study.store import Store
+
+
+@pytest.fixture
+def make_design():
+    """A design of the small study, with overrides; and its pool is loaded once."""
+    pools = {}
+
+    def make(*overrides):
+        spec = small_spec(*overrides)
+        key = str(spec.data)
+        pools.setdefault(key, load_pool(spec.data))
+        return Design(spec, pools[key])
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", "small")

@@ -1,0 +1,133 @@
+import dataclasses
+
+import pytest
+from tests.small import small_spec
+
+from mia_core.attacks import ATTACKS
+from mia_core.attacks.white_box import WhiteBox
+from mia_core.data import load_pool
+from study.design import Design
+
+
+def ids(design):
+    return [trial.trial_id for trial in design.trials]
+
+
+def by_name(design):
+    return {trial.name: trial.trial_id for trial in design.trials}
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["study=renamed", "results=elsewhere", "attacks=[white_box]", "quality.samples=30", "keep_targets=none"],
+)
+def test_trial_ids_do_not_depend_on_names_places_attacks_or_measures(make_design, override):
+    assert ids(make_design(override)) == ids(make_design())
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=8", "data.size=16", "split.unseen=41", "target.latent=9", "training.beta1=0.4", "training.batch_size=15"],
+)
+def test_trial_ids_depend_on_everything_that_determines_the_trained_target(make_design, override):
+    assert not set(ids(make_design(override))) & set(ids(make_design()))
+
+
+def test_every_trial_has_its_own_id(make_design):
+    design = make_design()
+    assert len(set(ids(design))) == len(design.trials) == 2 * 2 * 3 * 2
+
+
+def test_added_levels_arms_and_replicates_leave_existing_ids_alone(make_design):
+    more = make_design(
+        "factors.epochs=[1, 2, 3]",
+        "factors.train_size=[40, 60, 80]",
+        "replicates=3",
+        "factors.defense=[none, {name: dropout, rate: [0.5, 0.2]}, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]",
+    )
+    small = by_name(make_design())
+    assert small.items() <= by_name(more).items()
+
+
+def test_levels_of_epochs_share_a_trajectory_and_nothing_else_does(make_design):
+    design = make_design()
+    assert len(design.trajectories) == 2 * 3 * 2
+    for trials in design.trajectories.values():
+        assert [trial.epochs for trial in trials] == [1, 2]
+        assert len({(trial.cell.train_size, trial.cell.arm.label, trial.replicate) for trial in trials}) == 1
+
+
+def test_attack_ids_are_the_same_for_every_trial_and_survive_added_step_levels(make_design):
+    def of(design):
+        found = {}
+        for trial in design.trials:
+            for wanted in trial.attacks:
+                found.setdefault(wanted.label, set()).add(wanted.attack_id)
+        assert all(len(values) == 1 for values in found.values())
+        return found
+
+    few = of(make_design())
+    assert few.keys() == {"white_box", "euclidean", "local_gan_steps2", "local_gan_steps4"}
+    assert few.items() <= of(make_design("attacks.local_gan.steps=[2, 3, 4]")).items()
+    changed = of(make_design("attacks.local_gan.generated=65", "attacks.euclidean.generated=65"))
+    assert not set().union(*few.values()) - few["white_box"] & set().union(*changed.values())
+
+
+def test_attack_ids_depend_on_the_queries(make_design):
+    first, other = make_design().trials[0], make_design("split.extra_non_members=41").trials[0]
+    assert {w.label for w in first.attacks} == {w.label for w in other.attacks}
+    assert not {w.attack_id for w in first.attacks} & {w.attack_id for w in other.attacks}
+
+
+def test_measure_ids_depend_on_the_extractors_recipe(make_design):
+    first, other = make_design().trials[0], make_design("quality.extractor.steps=21").trials[0]
+    assert not {w.measure_id for w in first.measures} & {w.measure_id for w in other.measures}
+
+
+def test_an_attack_limited_to_the_last_level_is_wanted_there_only(make_design):
+    for trial in make_design().trials:
+        assert any(w.label.startswith("local_gan") for w in trial.attacks) == (trial.epochs == 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split.panel=5000", "smallest train_size 40"),
+        ("factors.train_size=[40, 1700]", "1797 records"),
+        ("split.reference=1700", "make some of them smaller"),
+        ("quality.samples=41", "split.unseen has 40"),
+        ("quality.extractor.features=50", "lower quality.extractor.features"),
+        ("factors.defense=[{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 0.0125}]", "must be below 1/80"),
+        ("factors.target.norm=[group, batch]", "without batch norm"),
+        ("data.size=9", "cannot halve"),
+    ],
+)
+def test_what_does_not_fit_the_data_or_the_target_is_refused(make_design, override, message):
+    with pytest.raises(ValueError, match=message):
+        make_design("data.size=16", override)
+
+
+def test_an_attack_that_fits_no_target_is_refused(monkeypatch):
+    needy = type("Needy", (WhiteBox,), {"name": "needy", "needs": frozenset({"encoder"})})
+    monkeypatch.setitem(ATTACKS._classes, "needy", needy)
+    spec = small_spec("attacks=[white_box, needy]")
+    with pytest.raises(ValueError, match="needy fits no target of this study: dcgan offers no encoder"):
+        Design(spec, load_pool(spec.data))
+
+
+def test_quality_compares_as_many_records_in_every_trial(make_design):
+    design = make_design()
+    for trial in design.trials:
+        for against in ("unseen", "members"):
+            indices = design.against(against, trial.replicate, trial.cell.train_size)
+            assert len(indices) == len(set(indices)) == 40
+    members = design.against("members", 0, 80)
+    assert set(members) <= set(design.split.membership(0, 80).train)
+
+
+def test_a_trial_is_plain_data_that_travels(make_design):
+    import pickle
+
+    design = pickle.loads(pickle.dumps(make_design()))
+    assert ids(design) == ids(make_design())
+    assert dataclasses.is_dataclass(design.trials[0])

@@ -1,0 +1,193 @@
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from study.store import Damaged, Store, compact, read
+from study.store.schema import SCHEMAS, to_parquet, to_table
+
+TRIAL = {"trial_id": "t1", "trajectory_id": "j1", "study": "small", "train_size": 40, "sigma": 1, "role": "study"}
+ATTACK = {"trial_id": "t1", "attack": "old_label", "attack_id": "a1", "auc": 0.75, "steps": None}
+DESIGN = [
+    {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "trial", "id": "t1", "label": "trial"},
+    {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "attack", "id": "a1", "label": "label"},
+]
+MEASURE = {"trial_id": "t1", "measure": "kid", "measure_id": "m1", "extractor": "domain", "against": "unseen", "value": 2}
+
+
+def seal(store, trial_id="t1", attacks=("a1",), files=()):
+    current = store.begin()
+    current.add("trials", [TRIAL | {"trial_id": trial_id}])
+    current.add("attacks", [ATTACK | {"trial_id": trial_id, "attack_id": name} for name in attacks])
+    for name, data in files:
+        current.add_file(name, data)
+    return current.seal(trial_id, train=True, attacks=list(attacks), measures=[])
+
+
+def test_nothing_of_a_pass_is_seen_before_its_marker(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    current = store.begin()
+    current.add("trials", [TRIAL])
+    current.add_file("targets/t1.safetensors", b"weights")
+    assert store.done() == {}
+    assert read(store.folder.parent, "small", "trials").empty
+    assert current.seal("t1", train=True, attacks=[], measures=[])
+    assert store.done()["t1"].train
+    assert store.done()["t1"].kept
+    assert list(read(store.folder.parent, "small", "trials")["trial_id"]) == ["t1"]
+
+
+def test_a_result_cannot_be_sealed_twice(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    assert seal(store)
+    assert not seal(store)
+    assert len(read(store.folder.parent, "small", "trials")) == 1
+
+
+def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    seal(store, files=[("targets/t1.safetensors", b"weights")])
+    seals = next(iter(store.markers().values()))["files"]
+    assert {name.split("/")[0] for name in seals} == {"trials", "attacks", "targets"}
+    for name, seal_of in seals.items():
+        path = store.folder / name
+        good = path.read_bytes()
+        for bad in (good[:-1], b"", bytes([good[0] ^ 1]) + good[1:], good[:-1] + bytes([good[-1] ^ 128])):
+            path.write_bytes(bad)
+            with pytest.raises(Damaged, match=path.name):
+                store.sealed_bytes(name, seal_of)
+        path.unlink()
+        with pytest.raises(Damaged, match=path.name):
+            store.sealed_bytes(name, seal_of)
+        path.write_bytes(good)
+        assert store.sealed_bytes(name, seal_of) == good
+
+
+def test_reading_a_damaged_table_raises_and_never_returns_wrong_rows(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    seal(store)
+    path = next((store.folder / "attacks").iterdir())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+    with pytest.raises(Damaged):
+        read(store.folder.parent, "small", "attacks")
+
+
+def test_compacting_changes_no_row_and_later_passes_still_count(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    seal(store, "t1")
+    seal(store, "t2")
+    before = {table: read(store.folder.parent, "small", table, all=True) for table in ("trials", "attacks", "history")}
+    assert compact(store) == 2
+    for path in (store.folder / "trials").iterdir():
+        path.unlink()  # the compacted rows alone must do
+    for table, frame in before.items():
+        pd.testing.assert_frame_equal(read(store.folder.parent, "small", table, all=True), frame)
+    seal(store, "t3")
+    assert set(read(store.folder.parent, "small", "trials", all=True)["trial_id"]) == {"t1", "t2", "t3"}
+    (store.folder / "trials" / "stray.parquet").write_bytes(b"garbage nobody sealed")
+    assert compact(store) == 3
+    assert len(list((store.folder / "compacted").glob("*.json"))) == 1
+
+
+def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(store):
+    store.publish({"study": "small"}, DESIGN, {})
+    seal(store, "t1", attacks=("a1", "not_wanted_any_more"))
+    seal(store, "t_of_another_design")
+    frame = read(store.folder.parent, "small", "attacks")
+    assert list(frame["attack_id"]) == ["a1"]
+    assert list(frame["attack"]) == ["label"]
+    assert len(read(store.folder.parent, "small", "attacks", all=True)) == 3
+
+
+def test_wide_is_one_row_a_trial_and_attack_with_quality_by_name(store):
+    store.publish({"study": "small"}, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {})
+    current = store.begin()
+    current.add("trials", [TRIAL])
+    current.add("attacks", [ATTACK])
+    current.add("quality", [MEASURE])
+    current.seal("t1", True, ["a1"], ["m1"])
+    wide = read(store.folder.parent, "small", "wide")
+    assert len(wide) == 1
+    assert wide.loc[0, "kid_domain_unseen"] == 2.0
+    assert wide.loc[0, "auc"] == 0.75
+    assert wide.loc[0, "sigma"] == 1.0
+
+
+def test_every_file_has_the_documented_columns_and_types_and_page_checksums(store):
+    seal(store)
+    path = next((store.folder / "trials").iterdir())
+    schema = pq.read_schema(path)
+    assert schema.names[: len(SCHEMAS["trials"])] == list(SCHEMAS["trials"])
+    assert schema.field("train_size").type == pa.int64()
+    assert schema.field("sigma").type == pa.float64()
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_flipping_a_bit_in_a_page_is_caught_by_parquet_itself(tmp_path):
+    from study.store.schema import from_parquet
+
+    values = [{"trial_id": f"t{n}", "attack_id": "a", "query": n, "score": n / 7} for n in range(2000)]
+    good = to_parquet(to_table("scores", values))
+    expected = from_parquet(good)
+    for position in range(4, len(good) - 600, 97):
+        bad = bytearray(good)
+        bad[position] ^= 1
+        try:
+            assert from_parquet(bytes(bad)).equals(expected)
+        except (OSError, pa.ArrowException):
+            continue
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_and_infinity_never_reach_the_store(value):
+    with pytest.raises(ValueError, match="not finite"):
+        to_table("attacks", [ATTACK | {"auc": value}])
+
+
+def test_a_text_in_a_number_column_is_refused():
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
+        to_table("trials", [TRIAL | {"train_size": "forty"}])
+
+
+def test_a_torn_checkpoint_is_passed_over_and_two_are_kept(store):
+    import torch
+
+    for step in (1, 2, 3):
+        store.save_checkpoint("j1", {"x": torch.full((3,), float(step))}, {"step": step})
+    found = sorted((store.folder / "checkpoints" / "j1").iterdir())
+    assert len(found) == 2
+    assert store.checkpoint("j1", up_to_step=9)[1]["step"] == 3
+    assert store.checkpoint("j1", up_to_step=2)[1]["step"] == 2
+    found[-1].write_bytes(found[-1].read_bytes()[:-5])
+    tensors, state = store.checkpoint("j1", up_to_step=9)
+    assert state["step"] == 2
+    assert tensors["x"].tolist() == [2.0] * 3
+
+
+def test_two_drivers_on_one_study_the_second_is_refused(store):
+    with store.lock(), pytest.raises(ValueError, match="another sweep"), Store(store.folder.parent, "small").lock():
+        pass
+    with store.lock():
+        pass
+
+
+def test_what_is_not_a_study_or_a_table_is_said(tmp_path, store):
+    with pytest.raises(ValueError, match="no study here"):
+        read(tmp_path, "absent", "trials")
+    with pytest.raises(ValueError, match="not one of"):
+        read(tmp_path, "absent", "trails")
+    with pytest.raises(ValueError, match="object store"):
+        Store("s3://bucket/results", "small")
+
+
+def test_the_pointer_and_marker_are_plain_json(store):
+    store.publish({"study": "small"}, DESIGN, {"git_commit": "abc"})
+    seal(store)
+    assert store.pointer()["git_commit"] == "abc"
+    marker = json.loads(next((store.folder / "done").iterdir()).read_text())
+    assert marker["work"] == {"train": True, "attacks": ["a1"], "measures": []}
+    assert all(set(item) == {"bytes", "sha256"} for item in marker["files"].values())
