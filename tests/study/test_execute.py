@@ -1,0 +1,208 @@
+import pandas as pd
+import pytest
+import torch
+
+from mia_core.attacks import Euclidean
+from mia_core.training import Trainer
+from study.execute import Runner, missing, missing_of
+from study.planning import design_rows
+from study.store import Store, compact, read
+
+
+def run(design, store, trajectory=0):
+    """Run what is missing on one trajectory; the passes it sealed."""
+    trials = list(design.trajectories.values())[trajectory]
+    return list(Runner(design, store).run(missing_of(trials, store)))
+
+
+def kept(store, trial):
+    return store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")[0]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def table(design, store, name):
+    """Rows without what may differ between equal runs."""
+    store.publish(design.spec.to_dict(), design_rows(design), {})
+    frame = read(store.folder.parent, design.spec.study, name)
+    return frame.drop(columns=["seconds", "seconds_train", "peak_bytes", "finished_at"], errors="ignore")
+
+
+def assert_same_results(design, store, other):
+    for name in ("trials", "quality", "attacks", "scores", "history"):
+        keys = ["trial_id", "trajectory_id", "attack_id", "measure_id", "query", "epoch"]
+        frames = [table(design, s, name) for s in (store, other)]
+        keys = [key for key in keys if key in frames[0]]
+        first, second = (frame.sort_values(keys).reset_index(drop=True) for frame in frames)
+        pd.testing.assert_frame_equal(first, second)
+
+
+ARMS = (0, 1, 2)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_nested_levels_give_the_same_bits_as_one_run_for_each_level(make_design, store, tmp_path, arm):
+    design = make_design()
+    run(design, store, arm)
+    for level in (1, 2):
+        alone = Store(tmp_path / f"only{level}", "small")
+        single = make_design(f"factors.epochs=[{level}]")
+        run(single, alone, arm)
+        trial = list(single.trajectories.values())[arm][0]
+        assert same(kept(store, trial), kept(alone, trial))
+        both = table(design, store, "scores").set_index(["trial_id", "attack_id", "query"])
+        one = table(single, alone, "scores").set_index(["trial_id", "attack_id", "query"])
+        common = both.index.intersection(one.index)
+        assert len(common) >= 2 * 80
+        pd.testing.assert_frame_equal(both.loc[common], one.loc[common])
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_higher_level_goes_on_from_the_sealed_state_bit_for_bit(make_design, store, tmp_path, monkeypatch, arm):
+    run(make_design("attacks=[white_box]"), store, arm)
+    longer = make_design("factors.epochs=[1, 2, 4]", "attacks=[white_box]")
+    started = []
+    original = Trainer.run_to
+    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.step), original(self, step))[1])
+    run(longer, store, arm)
+    steps_of_level_2 = list(longer.trajectories.values())[arm][1].steps
+    assert min(started) == steps_of_level_2
+    monkeypatch.undo()
+    fresh = Store(tmp_path / "fresh", "small")
+    run(longer, fresh, arm)
+    for trial in list(longer.trajectories.values())[arm]:
+        assert same(kept(store, trial), kept(fresh, trial))
+
+
+def test_a_level_in_between_is_added_without_touching_the_others(make_design, store, tmp_path):
+    run(make_design("factors.epochs=[1, 4]"), store)
+    before = set(store.markers())
+    more = make_design("factors.epochs=[1, 2, 4]")
+    assert [sealed.trial.epochs for sealed in run(more, store)] == [2]
+    assert before < set(store.markers())
+    fresh = Store(tmp_path / "fresh", "small")
+    run(more, fresh)
+    assert_same_results(more, store, fresh)
+
+
+def test_added_attacks_levels_and_measures_train_nothing_and_equal_a_fresh_run(make_design, store, tmp_path, monkeypatch):
+    run(make_design("attacks=[white_box]", "quality.measures=[kid]"), store)
+    full = make_design("attacks.local_gan.at=~", "attacks.local_gan.surrogate={name: dcgan, width: 4, latent: 8}")
+    fresh = Store(tmp_path / "fresh", "small")
+    run(full, fresh)
+    monkeypatch.setattr(Runner, "trainer", lambda *a: pytest.fail("nothing may be trained"))
+    assert len(run(full, store)) == 2
+    assert_same_results(full, store, fresh)
+
+
+def test_a_finished_trajectory_misses_nothing_and_a_finished_study_neither(make_design, store):
+    design = make_design("factors.train_size=[40]", "replicates=1", "factors.defense=[none]")
+    assert [len(works) for works in missing(design, store).values()] == [2]
+    run(design, store)
+    assert missing(design, store) == {}
+    assert missing(make_design("factors.train_size=[40]", "replicates=2", "factors.defense=[none]"), store).keys() == {
+        make_design("replicates=2", "factors.defense=[none]").trials[4].trajectory_id
+    }
+
+
+def test_an_attack_that_raises_costs_only_itself_and_is_run_again(make_design, store, tmp_path, monkeypatch):
+    design = make_design()
+
+    def broken(*arguments):
+        raise RuntimeError("no samples today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Euclidean, "run", broken)
+        sealed = run(design, store)
+    assert all("no samples today" in item.failed["euclidean"] for item in sealed)
+    left = missing_of(next(iter(design.trajectories.values())), store)
+    assert [(work.train, [wanted.label for wanted in work.attacks], work.measures) for work in left] == [
+        (False, ["euclidean"], ())
+    ] * 2
+    run(design, store)
+    fresh = Store(tmp_path / "fresh", "small")
+    run(design, fresh)
+    assert_same_results(design, store, fresh)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
+    make_design, store, tmp_path, monkeypatch, arm
+):
+    design = make_design("factors.epochs=[1, 6]", "compute.checkpoint_seconds=0.000001", "attacks=[white_box]")
+    original = Trainer.run_to
+
+    def crash_late(self, step):
+        if self.epoch == 4:
+            raise KeyboardInterrupt
+        original(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "run_to", crash_late)
+        with pytest.raises(KeyboardInterrupt):
+            run(design, store, arm)
+    trials = list(design.trajectories.values())[arm]
+    assert [work.trial.epochs for work in missing_of(trials, store)] == [6]
+    started = []
+    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.epoch), original(self, step))[1])
+    run(design, store, arm)
+    assert min(started) == 4
+    assert not (store.folder / "checkpoints" / trials[0].trajectory_id).exists()
+    fresh = Store(tmp_path / "fresh", "small")
+    run(design, fresh, arm)
+    assert same(kept(store, trials[1]), kept(fresh, trials[1]))
+    for s in (store, fresh):
+        history = table(design, s, "history")
+        assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert_same_results(design, store, fresh)
+
+
+def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_design, store, tmp_path):
+    run(make_design("keep_targets=none", "attacks=[white_box]"), store)
+    assert not (store.folder / "targets").exists()
+    design = make_design("keep_targets=none")
+    first = missing_of(next(iter(design.trajectories.values())), store)
+    assert all(work.retrain and not work.train for work in first)
+    run(design, store)
+    fresh = Store(tmp_path / "fresh", "small")
+    run(design, fresh)
+    assert_same_results(design, store, fresh)
+
+
+def test_divergence_is_an_error_and_not_a_result(make_design, store):
+    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]")
+    with pytest.raises(FloatingPointError, match="diverged"):
+        run(design, store)
+    assert store.done() == {}
+
+
+def test_rows_say_what_ran(make_design, store):
+    design = make_design()
+    for trajectory in range(6):
+        run(design, store, trajectory)
+    compact(store)
+    wide = table(design, store, "wide")
+    assert len(wide) == 6 * (2 + 4)
+    assert set(wide["defense"]) == {"none", "dropout", "dp_sgd"}
+    none, dropout, private = (wide[wide["defense"] == name].iloc[0] for name in ("none", "dropout", "dp_sgd"))
+    assert none["strength"] == 0
+    assert dropout["strength"] == dropout["rate"] == 0.5
+    assert private["sigma"] == 1.0
+    assert private["epsilon"] > 1
+    assert private["delta"] == 1e-5
+    assert pd.isna(none["epsilon"])
+    assert pd.isna(dropout["epsilon"])
+    assert set(wide.loc[wide["train_size"] == 80, "steps"]) == {5, 10}
+    assert (wide["members"] >= wide["train_size"]).all()
+    assert wide["tpr_at_1pct_fpr"].isna().all()
+    assert wide.loc[wide["attack"] == "local_gan_steps4", "attack_steps"].eq(4).all()
+    scores = table(design, store, "scores")
+    assert len(scores) == len(wide) * 80
+    assert scores["judged"].all()
+    for (trial, attack), part in scores.groupby(["trial_id", "attack_id"]):
+        row = wide[(wide["trial_id"] == trial) & (wide["attack_id"] == attack)].iloc[0]
+        inside, outside = part.loc[part["member"], "score"], part.loc[~part["member"], "score"]
+        wins = sum((a > outside).sum() + 0.5 * (a == outside).sum() for a in inside)
+        assert row["auc"] == pytest.approx(wins / len(inside) / len(outside))
