@@ -1,5 +1,9 @@
 """The smallest study that has everything: two sizes, two nested levels, three arms, three attacks, all measures."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 from study import yaml
 from study.spec import Spec, override, parse
 
@@ -33,3 +37,9 @@ def small_spec(*overrides: str) -> Spec:
     for setting in overrides:
         override(document, setting)
     return parse(document)
+
+
+def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m study.sweep small.yaml` in a folder, with a MLflow database and results there."""
+    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)

@@ -103,13 +103,9 @@ SPLITS: Registry[Split] = Registry("split")
 
 
 def _fill(units: Sequence[np.ndarray], room: int) -> list[np.ndarray]:
-    """The first whole units that fit into `room` records (none when room is not positive)."""
-    taken = []
-    for unit in units:
-        if len(unit) <= room:
-            taken.append(unit)
-            room -= len(unit)
-    return taken
+    """The longest run of first units that fits into `room` records, so that a larger room holds a smaller one's."""
+    sizes = np.cumsum([len(unit) for unit in units])
+    return list(units[: int(np.searchsorted(sizes, room, side="right"))])
 
 
 def _refuse_too_small(pool: Pool, parts: dict[str, int]) -> None:

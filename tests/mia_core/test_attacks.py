@@ -87,7 +87,8 @@ def test_every_registered_attack_is_in_the_table():
 @every_attack
 def test_an_attack_declares_what_it_touches(row):
     attack = attack_of(row)
-    assert (attack.access, attack.needs, attack.levels, attack.generated) == (row.access, row.needs, row.levels, row.draws)
+    assert (attack.access, attack.needs) == (row.access, row.needs)
+    assert (attack.levels, attack.generated) == (row.levels, row.draws)
 
 
 @every_attack
@@ -205,7 +206,7 @@ def probe(target, queries, answer=Probe.answer, knowledge=KNOWN):
 def test_missing_knowledge_is_named(target, queries):
     with pytest.raises(ValueError, match="probe needs known_members, reference"):
         probe(target, queries, knowledge=Knowledge())
-    with pytest.raises(ValueError, match="probe needs known_members$"):
+    with pytest.raises(ValueError, match=r"probe needs known_members$"):
         probe(target, queries, knowledge=Knowledge(reference=torch.zeros(2, 1, 8, 8)))
 
 

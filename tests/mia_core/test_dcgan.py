@@ -57,7 +57,7 @@ def test_initialization_depends_on_its_streams_only(make_dcgan, norm):
         weights.append(make_dcgan(16, seed=seed, norm=norm).state_dict())
     first, again, other = weights
     assert all(torch.equal(first[name], again[name]) for name in first)
-    drawn = [name for name in first if first[name].dtype == torch.float32 and first[name].std() > 0]
+    drawn = [name for name in first if len(torch.unique(first[name])) > 1]
     assert len(drawn) >= 6
     assert all(not torch.equal(first[name], other[name]) for name in drawn)
 
@@ -68,7 +68,7 @@ def test_weights_start_with_deviation_3_fan_in_to_the_minus_half(make_dcgan):
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and module.weight.numel() >= 1024:
             expected = 1 / math.sqrt(3 * module.weight.shape[1] * module.weight.shape[2] * module.weight.shape[3])
             margin = 5 / math.sqrt(2 * module.weight.numel())
-            assert float(module.weight.std()) == pytest.approx(expected, rel=margin)
+            assert float(module.weight.detach().std()) == pytest.approx(expected, rel=margin)
         if getattr(module, "bias", None) is not None:
             assert not module.bias.any()
 

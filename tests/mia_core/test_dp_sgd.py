@@ -78,7 +78,8 @@ def test_clipped_sum_equals_one_record_at_a_time(case, batch, clip, double):
     records = torch.rand(batch, *shape, generator=Streams(batch).torch("records")) * 2 - 1
     slow = copy.deepcopy(network).double()
     total, losses, _ = oracle(slow, real_loss, records.double(), clip)
-    fast, fast_losses = clipped_sum(slow if double else network, real_loss, records.double() if double else records, clip)
+    asked = (slow, real_loss, records.double()) if double else (network, real_loss, records)
+    fast, fast_losses = clipped_sum(*asked, clip)
     assert fast_losses.shape == (batch,)
     assert [g.shape for g in fast] == [p.shape for p in network.parameters()]
     scale = max(norm_of(total), 1e-12)

@@ -57,11 +57,11 @@ def test_first_records_and_size_can_be_chosen(tmp_path):
 
 
 def test_a_missing_folder_says_where_was_looked_and_how_to_get_it(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="nowhere.*apt-get install dataset-fashion-mnist.*download=true"):
+    with pytest.raises(ValueError, match=r"nowhere.*apt-get install dataset-fashion-mnist.*download=true"):
         load(tmp_path / "nowhere")
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="debian or data/FashionMNIST/raw.*apt-get"):
+    with pytest.raises(ValueError, match=r"debian or data/FashionMNIST/raw.*apt-get"):
         load_pool(SOURCES.choose("fashion_mnist"))
 
 

@@ -89,7 +89,7 @@ def test_registries_refuse_unknown_names_keys_and_forms(registry):
     name = registry.names()[0]
     with pytest.raises(ValueError, match=f"place: unknown {registry.kind} '{name}_'; did you mean '"):
         registry.choose(f"{name}_", "place")
-    with pytest.raises(ValueError, match="place.unheard_of: unknown key"):
+    with pytest.raises(ValueError, match=r"place\.unheard_of: unknown key"):
         registry.choose({"name": name, "unheard_of": 1}, "place")
     for spec in (3, None, {}, {"name": 3}, [name]):
         with pytest.raises(ValueError, match="place: expected a name or a mapping with a name"):

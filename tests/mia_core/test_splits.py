@@ -1,5 +1,5 @@
 from collections import defaultdict
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_training_sets_are_nested_over_sizes_within_a_replicate(request, name, k
     split = build(name, request.getfixturevalue(kind))
     for replicate in range(10):
         trains = [set(split.membership(replicate, size).train) for size in (50, 55, 60, 80, 81, 120)]
-        assert all(smaller <= larger for smaller, larger in zip(trains, trains[1:], strict=False))
+        assert all(smaller <= larger for smaller, larger in pairwise(trains))
 
 
 @both

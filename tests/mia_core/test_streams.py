@@ -60,7 +60,7 @@ def test_drawing_from_one_stream_never_changes_another():
 
 def test_a_stream_neither_reads_nor_advances_the_global_generators():
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002  the global generator is what is tested
+    np.random.seed(0)
     before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     first = torch.randn(3, generator=Streams(1).torch("x"))
     Streams(1).numpy("x").random(3)

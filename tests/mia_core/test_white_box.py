@@ -9,6 +9,10 @@ from mia_core.streams import Streams
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
 
 
+def scores_of(target, queries):
+    return ATTACKS.choose("white_box").build()(Snapshot(target, Streams(0)), queries, Knowledge(), Streams(1)).scores
+
+
 @pytest.mark.parametrize("arm", ["none", "dropout", DP, [DP, "dropout"]], ids=str)
 @pytest.mark.parametrize("left", ["train", "eval"])
 def test_scores_are_the_discriminators_logits_in_evaluation_mode(make_trainer, make_images, arm, left):
@@ -18,7 +22,7 @@ def test_scores_are_the_discriminators_logits_in_evaluation_mode(make_trainer, m
     with torch.no_grad():
         expected = torch.cat([trainer.target.eval().discriminator(row[None]).flatten() for row in x])
     getattr(trainer.target, left)()
-    scores = ATTACKS.choose("white_box").build()(Snapshot(trainer.target, Streams(0)), x, Knowledge(), Streams(1)).scores
+    scores = scores_of(trainer.target, x)
     assert scores.levels == (None,)
     torch.testing.assert_close(scores.values[0], expected, atol=1e-5, rtol=0)
     assert expected.std() > 0
@@ -31,6 +35,6 @@ def test_confident_discriminators_do_not_saturate_into_ties(make_dcgan, make_ima
         target.discriminator[-1].weight.mul_(100)
         target.discriminator[-1].bias.fill_(200)
     x = to_float(torch.from_numpy(make_images(200)))
-    scores = ATTACKS.choose("white_box").build()(Snapshot(target, Streams(0)), x, Knowledge(), Streams(1)).scores
+    scores = scores_of(target, x)
     assert len(set(scores.values[0].sigmoid().tolist())) == 1
     assert len(set(scores.values[0].tolist())) > 190

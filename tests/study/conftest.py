@@ -1,9 +1,9 @@
 import pytest
-from tests.small import small_spec
 
 from mia_core.data import load_pool
 from study.design import Design
 from study.store import Store
+from tests.small import small_spec
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import dataclasses
 
 import pytest
-from tests.small import small_spec
 
 from mia_core.attacks import ATTACKS
 from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
 from study.design import Design
+from tests.small import small_spec
 
 
 def ids(design):

@@ -6,7 +6,7 @@ from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
 from study.execute import Runner, missing, missing_of
 from study.planning import design_rows
-from study.store import Store, compact, read
+from study.store import Damaged, Store, compact, read
 
 
 def run(design, store, trajectory=0):
@@ -87,7 +87,9 @@ def test_a_level_in_between_is_added_without_touching_the_others(make_design, st
     assert_same_results(more, store, fresh)
 
 
-def test_added_attacks_levels_and_measures_train_nothing_and_equal_a_fresh_run(make_design, store, tmp_path, monkeypatch):
+def test_added_attacks_levels_and_measures_train_nothing_and_equal_a_fresh_run(
+    make_design, store, tmp_path, monkeypatch
+):
     run(make_design("attacks=[white_box]", "quality.measures=[kid]"), store)
     full = make_design("attacks.local_gan.at=~", "attacks.local_gan.surrogate={name: dcgan, width: 4, latent: 8}")
     fresh = Store(tmp_path / "fresh", "small")
@@ -169,6 +171,15 @@ def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_desi
     fresh = Store(tmp_path / "fresh", "small")
     run(design, fresh)
     assert_same_results(design, store, fresh)
+
+
+def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
+    run(make_design("attacks=[white_box]"), store)
+    design = make_design()
+    path = store.folder / "targets" / f"{design.trials[0].trial_id}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(Damaged, match=f"{path.name}.* changed since it was sealed"):
+        run(design, store)
 
 
 def test_divergence_is_an_error_and_not_a_result(make_design, store):

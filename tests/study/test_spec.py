@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from tests.small import SMALL, small_spec
 
 from study.spec import parse, read
+from tests.small import SMALL, small_spec
 
 REFUSED = {
     "factors.train_sise=[100]": "did you mean 'train_size'?",
@@ -71,7 +71,8 @@ def test_an_integer_and_its_float_are_one_study():
 
 def test_lists_in_an_arm_and_dotted_factors_make_cells():
     spec = small_spec(
-        "factors.defense=[none, {name: dp_sgd, sigma: [0.0, 1.0], clip: 1.0, delta: 1e-5}]", "factors.target.width=[4, 8]"
+        "factors.defense=[none, {name: dp_sgd, sigma: [0.0, 1.0], clip: 1.0, delta: 1e-5}]",
+        "factors.target.width=[4, 8]",
     )
     assert [cell.arm.label for cell in spec.cells[:3]] == ["none", "dp_sgd sigma=0", "dp_sgd sigma=1"]
     assert len(spec.cells) == 3 * 2 * 2

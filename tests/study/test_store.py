@@ -14,7 +14,14 @@ DESIGN = [
     {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "trial", "id": "t1", "label": "trial"},
     {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "attack", "id": "a1", "label": "label"},
 ]
-MEASURE = {"trial_id": "t1", "measure": "kid", "measure_id": "m1", "extractor": "domain", "against": "unseen", "value": 2}
+MEASURE = {
+    "trial_id": "t1",
+    "measure": "kid",
+    "measure_id": "m1",
+    "extractor": "domain",
+    "against": "unseen",
+    "value": 2,
+}
 
 
 def seal(store, trial_id="t1", attacks=("a1",), files=()):

@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from analysis import figures
+from analysis.notebooks.__main__ import FOLDER, execute, main
+from analysis.study_data import load
+from analysis.summary import effects_of, guarantees, overview
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    assert [path.name for path in NOTEBOOKS] == ["01_sensitivity.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, swept):
+    document = execute(path, swept[0] / "results" / "small")
+    kinds = [kind for cell in document.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
+    assert kinds.count("image/png") == 3
+    assert kinds.count("text/html") >= 5
+    assert not [
+        output for cell in document.cells for output in cell.get("outputs", []) if output.output_type == "error"
+    ]
+
+
+def test_the_command_writes_pages_beside_the_study(swept, capsys):
+    assert main([str(swept[0] / "results" / "small")]) == 0
+    page = swept[0] / "results" / "small" / "reports" / "01_sensitivity.html"
+    assert str(page) in capsys.readouterr().out
+    assert "image/png" in page.read_text()
+
+
+def test_the_figures_command_writes_pictures(swept, tmp_path):
+    command = [sys.executable, "-m", "analysis.figures", str(swept[0] / "results" / "small"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "leakage_over_epochs.png", "leakage_against_quality.png", "attacks_compared.png",
+    }  # fmt: skip
+
+
+def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
+    for command in (main, lambda arguments: figures.main([*arguments, str(tmp_path)])):
+        assert command([str(tmp_path / "absent")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_tables_name_every_arm_and_only_noise_is_guaranteed(swept):
+    study = load(swept[0] / "results" / "small")
+    assert study.arms == ["none", "dp_sgd 1", "dropout 0.5"]
+    assert study.attacks == ["white_box", "euclidean", "local_gan_steps2", "local_gan_steps4"]
+    assert set(guarantees(study)["arm"]) == {"dp_sgd 1"}
+    assert len(guarantees(study)) == 4
+    assert overview(study).loc["trials", ""] == "24"
+    assert len(effects_of(study, "arm", "white_box")) == 2 * 2 * 2
+    with pytest.raises(ValueError, match="it has white_box"):
+        study.attack("whitebox")

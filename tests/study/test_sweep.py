@@ -1,0 +1,207 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from study.store import read
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
+from tests.small import SMALL, sweep
+
+TRIALS = 2 * 2 * 3 * 2
+ROWS = {"trials": TRIALS, "quality": 12 * TRIALS, "attacks": 2 * TRIALS + TRIALS, "history": TRIALS}
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def copy(swept, tmp_path):
+    """The swept folder, to be changed."""
+    return shutil.copytree(swept[0], tmp_path / "copy")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
+    folder, done = swept
+    for table, count in ROWS.items():
+        assert len(read(folder / "results", "small", table)) == count
+    assert len(read(folder / "results", "small", "wide")) == ROWS["attacks"]
+    assert not read(folder / "results", "small", "wide").isin([float("inf"), -float("inf")]).any(axis=None)
+    assert f"parquet:  {folder}/results/small" in done.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
+    assert "python -m analysis.notebooks" in done.stdout
+    left = {path.name for path in (folder / "results" / "small").iterdir()}
+    assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design",
+                    "compacted", "study.json", ".lock"}  # fmt: skip
+
+
+def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
+    folder, _ = swept
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if run.data.tags["kind"] == "study"]
+    children = {run.data.tags["trial_id"]: run for run in runs if run.data.tags["kind"] == "trial"}
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    wide = read(folder / "results", "small", "wide")
+    assert children.keys() == set(wide["trial_id"])
+    for row in wide.to_dict("records"):
+        run = children[row["trial_id"]]
+        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert run.info.status == "FINISHED"
+        assert float(run.data.params["train_size"]) == row["train_size"]
+        assert float(run.data.params["epochs"]) == row["epochs"]
+        assert float(run.data.params["strength"]) == row["strength"]
+        assert float(run.data.params["replicate"]) == row["replicate"]
+        assert run.data.params["defense"] == row["defense"]
+        assert run.data.metrics[f"attack/{row['attack']}/auc"] == row["auc"]
+        assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
+
+
+def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
+    before = tree(copy / "results")
+    environment = {**os.environ, "RAY_ADDRESS": "nowhere:1"}  # starting Ray would fail
+    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == COMPLETE, done.stderr
+    after = tree(copy / "results")
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert {path.name for path in changed} <= {"study.json", ".lock"}
+    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], max_results=1000)
+    assert len(runs) == TRIALS + 1
+
+
+def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
+    before = {path for path in tree(copy / "results") if path.parts[1] in ("trials", "targets", "scores")}
+    done = sweep(copy, "--set", "attacks=[white_box, {name: euclidean, generated: 32, label: near}]")
+    assert done.returncode == COMPLETE, done.stderr
+    assert f"{TRIALS} attacks, 0 quality measures" in done.stdout
+    added = {path for path in tree(copy / "results") if path.parts[1] in ("trials", "targets", "scores")} - before
+    assert len(added) == TRIALS
+    assert {path.parts[1] for path in added} == {"scores"}
+    assert set(read(copy / "results", "small", "attacks")["attack"]) == {"white_box", "near"}
+    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
+    assert len(runs) == TRIALS
+    assert all("attack/near/auc" in run.data.metrics and "attack/euclidean/auc" in run.data.metrics for run in runs)
+
+
+def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_again(fresh):
+    arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1"]
+    assert sweep(fresh, *arguments, "--plan").returncode == COMPLETE
+    from study.design import Design
+    from study.spec import read as read_spec
+
+    spec = read_spec(fresh / "small.yaml", arguments[1::2])
+    design = Design(spec, spec.data.build().load())
+    broken = design.trials[3]
+    in_the_way = fresh / "results" / "small" / "targets" / f"{broken.trial_id}.safetensors"
+    in_the_way.mkdir(parents=True)  # this trial's target cannot be written
+    done = sweep(fresh, *arguments)
+    assert done.returncode == INCOMPLETE
+    assert broken.name.split(" epochs")[0] in done.stdout
+    failure_path = fresh / "results" / "small" / "failures" / f"{broken.trajectory_id}.json"
+    assert str(failure_path) in done.stdout
+    failure = json.loads(failure_path.read_text())
+    assert "Traceback" in failure["traceback"]
+    assert failure["command"].endswith(f"--id {broken.trajectory_id}")
+    frame = read(fresh / "results", "small", "trials")
+    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
+    in_the_way.rmdir()
+    assert sweep(fresh, *arguments).returncode == COMPLETE
+    assert len(read(fresh / "results", "small", "trials")) == len(design.trials)
+    assert not failure_path.exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(fresh, sent):
+    arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
+                 "--set", "factors.defense=[none]", "--set", "tracking=~"]  # fmt: skip
+    command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments]
+    process = subprocess.Popen(command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((fresh / "results" / "small").glob("done/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(sent)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == INCOMPLETE, output + errors
+    sealed = set((fresh / "results" / "small" / "done").iterdir())
+    assert 0 < len(sealed) < 4
+    assert "the same command goes on" in output
+    if sent == signal.SIGTERM:
+        again = sweep(fresh, *arguments, "--set", "factors.epochs=[1, 2]")
+        assert again.returncode == COMPLETE, again.stdout + again.stderr
+        assert sealed < set((fresh / "results" / "small" / "done").iterdir())
+        assert len(read(fresh / "results", "small", "trials")) == 4
+
+
+def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatch):
+    monkeypatch.chdir(fresh)
+    before = tree(fresh)
+    assert main(["small.yaml", "--plan"]) == COMPLETE
+    printed = capsys.readouterr().out
+    assert "24 (0 trained, 24 to train in 12 trajectories)" in printed
+    assert "epsilon of dp_sgd sigma=1, n=40" in printed
+    assert "descriptive only" in printed
+    assert tree(fresh) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.yaml"], "absent.yaml: cannot be read"),
+        (["broken.yaml"], "broken.yaml:2:1"),
+        (["twice.yaml"], "duplicate key 'study'"),
+        (["small.yaml", "--set", "data.name=digts"], "did you mean 'digits'"),
+        (["small.yaml", "--set", "factors.epochs=[-1]"], "whole numbers from 1"),
+        (["small.yaml", "--set", "factors.train_size=[40, 5000]"], "1797 records"),
+        (["small.yaml", "--set", "attacks=[white_bx]"], "did you mean 'white_box'"),
+        (["small.yaml", "--set", "results=file/below"], "cannot write to"),
+        (["small.yaml", "--set", "results=s3://bucket"], "object store"),
+    ],
+)
+def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
+    fresh, capsys, monkeypatch, arguments, message
+):
+    (fresh / "broken.yaml").write_text("study: [small\n")
+    (fresh / "twice.yaml").write_text("study: a\nstudy: b\n")
+    (fresh / "file").write_text("not a folder")
+    monkeypatch.chdir(fresh)
+    before = tree(fresh)
+    assert main(arguments) == REFUSED
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert tree(fresh) == before
+
+
+def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
+    started = time.monotonic()
+    done = sweep(copy, "--set", "tracking=http://127.0.0.1:9")
+    assert done.returncode == COMPLETE, done.stderr
+    assert done.stdout.count("MLflow is not reachable") == 1
+    assert time.monotonic() - started < 60
+
+
+def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy):
+    (copy / "mlflow.db").unlink()
+    assert sweep(copy).returncode == COMPLETE
+    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
+    assert len(runs) == TRIALS
+    assert all("attack/white_box/auc" in run.data.metrics for run in runs)

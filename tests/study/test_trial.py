@@ -1,0 +1,35 @@
+from study.store import Store
+from study.sweep import COMPLETE, REFUSED
+from study.trial import main
+from tests.small import SMALL
+
+
+def test_one_trial_prints_its_numbers_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    assert (
+        main(["small.yaml", "--set", "factors.defense=[{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]"])
+        == COMPLETE
+    )
+    printed = capsys.readouterr().out
+    assert "n=40 epochs=2 dp_sgd sigma=1 replicate=0" in printed
+    assert "epsilon" in printed
+    for word in ("white_box", "euclidean", "local_gan_steps4", "kid", "coverage"):
+        assert word in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_trial_can_be_named_and_kept(tmp_path, monkeypatch, capsys, make_design):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    trial = make_design().trials[5]
+    assert main(["small.yaml", "--id", trial.trial_id, "--results", "kept"]) == COMPLETE
+    assert trial.name in capsys.readouterr().out
+    assert set(Store("kept", "small").done()) == {trial.trial_id}
+
+
+def test_an_unknown_trial_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    assert main(["small.yaml", "--id", "nonsense"]) == REFUSED
+    assert "no such trial or trajectory" in capsys.readouterr().err
