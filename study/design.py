@@ -185,7 +185,7 @@ class Design:
         )
         steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
         return Trial(
-            trial_id=content_id(["trial", trajectory_id, steps]),
+            trial_id=trial_id(trajectory_id, steps),
             trajectory_id=trajectory_id,
             cell=cell,
             replicate=replicate,
@@ -244,6 +244,11 @@ class Design:
                 recipe = [FORMAT, name, against, arguments, self.recipe.id, self.split.queries_digest, self.spec.seed]
                 wanted.append(WantedMeasure(name, against, content_id(recipe), arguments))
         return tuple(wanted)
+
+
+def trial_id(trajectory_id: str, steps: int) -> str:
+    """A trajectory stopped after so many discriminator updates."""
+    return content_id(["trial", trajectory_id, steps])
 
 
 def access_word(attack: type[Attack]) -> str:

@@ -25,8 +25,9 @@ from mia_core.metrics import Extractor, judge, measure
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
 from mia_core.training import Trainer
-from study.design import Design, Trial, WantedAttack, WantedMeasure, access_word
+from study.design import Design, Trial, WantedAttack, WantedMeasure, access_word, trial_id
 from study.store import Done, Store, to_bytes
+from study.store.reading import trial_tables
 
 EXTRACTOR = "domain"
 GRID = 64
@@ -175,9 +176,11 @@ class Runner:
         if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
             trainer.restore(*checkpoint)
             return trainer, checkpoint[1]["seconds"]
-        if sealed:
-            trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
-        return trainer, 0.0
+        if not sealed:
+            return trainer, 0.0
+        trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
+        _, before = trial_tables(self.store, trial_id(trial.trajectory_id, sealed[-1]))
+        return trainer, float(before["trials"]["seconds_train"].iloc[0])
 
     def _train(self, trainer: Trainer, trial: Trial, seconds: float) -> float:
         """Train to a trial's level, with checkpoints on the way; seconds spent training so far."""

@@ -147,7 +147,7 @@ def _ray(address: str | None, data_bytes: int) -> Iterator[None]:
         "include_dashboard": False,
         "object_store_memory": max(200 * 2**20, 3 * data_bytes),
     }
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
+    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
     # Tune ends a run in order on SIGINT only.
     previous = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:

@@ -16,7 +16,7 @@ from rich.console import Console
 from mia_core.data import load_pool
 from study import planning
 from study.design import Design
-from study.execute import Work, feature_network, missing, versions
+from study.execute import Work, feature_network, missing, pick_device, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, check, run; the exit code."""
     options = _parser().parse_args(arguments)
     console = Console(highlight=False)
+    pick_device()  # the extractor is trained in this process: on one thread, as in every other
     try:
         spec = read(options.config, options.set)
         design = Design(spec, load_pool(spec.data))
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return INCOMPLETE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,15 +51,17 @@ def test_records_that_differ_in_one_pixel_are_no_duplicates():
     assert len(set(pool_of([0, 1], [0, 1]).units)) == 2
 
 
-def test_digest_sees_images_labels_and_groups_and_not_the_name(make_pool):
-    pool = make_pool(20)
-    changed = {
-        "images": pool.images ^ np.eye(8, dtype=np.uint8),
-        "labels": pool.labels + 1,
-        "groups": pool.groups + 1,
-    }
-    digests = {Pool(**{**vars_of(pool), key: value}).digest for key, value in changed.items()}
-    assert len(digests | {pool.digest}) == 4
+def test_digest_sees_every_pixel_label_and_group_and_not_the_name(make_pool):
+    pool = make_pool(5)
+    digests = {pool.digest}
+    changes = 0
+    for field in ("images", "labels", "groups"):
+        for place in range(0, getattr(pool, field).size, 1 if field != "images" else 7):
+            changed = getattr(pool, field).copy()
+            changed.reshape(-1)[place] += 1
+            digests.add(Pool(**{**vars_of(pool), field: changed}).digest)
+            changes += 1
+    assert len(digests) == changes + 1
     assert Pool(**{**vars_of(pool), "name": "other"}).digest == pool.digest
 
 
