@@ -74,6 +74,8 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
         if reason := arm.refusal(target, train_size):
             raise ValueError(reason)
+        if len(images) < self.steps_per_epoch:
+            raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
         arm.modify(target)
         target.initialize(streams.child("initialization"))
         self.target = target.to(device)

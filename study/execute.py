@@ -102,7 +102,6 @@ class Runner:
         self.design = design
         self.store = store
         self.device = device
-        self._features: dict[str, torch.Tensor] = {}
         self._extractor: tuple[Extractor, str] | None = None
 
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -100,39 +101,54 @@ def test_generated_images_do_not_depend_on_batching_in_evaluation_mode(make_trai
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("train_generator", [True, False])
-def test_a_step_equals_the_formulas_written_out(make_dcgan, make_images, norm, train_generator):
+def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, train_generator):
     # Mistake 1 of published code: a sampler that only drew label 1. Both labels must reach the discriminator.
     target = make_dcgan(16, norm=norm).train()
     slow = copy.deepcopy(target)
-    x = floats(make_images(6, 16))
-    now = step(target, number=2, train_generator=train_generator)
-    history = target.update(x, now)
+    optimizers, slow_optimizers = (
+        {name: torch.optim.SGD(net.get_submodule(name).parameters(), 0.1) for name in ("discriminator", "generator")}
+        for net in (target, slow)
+    )
+    now = dataclasses.replace(step(target, train_generator=train_generator), optimizers=optimizers)
+    for number in range(3):
+        x = floats(make_images(6, 16, seed=number))
+        history = target.update(x, dataclasses.replace(now, number=number))
 
-    optimizers = {
-        name: torch.optim.Adam(getattr(slow, name).parameters(), 2e-3, (0.5, 0.999), fused=False, foreach=False)
-        for name in ("discriminator", "generator")
-    }
-    fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", 2)))
-    real_logit, fake_logit = slow.discriminate(x), slow.discriminate(fake.detach())
-    loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
-    loss.backward()
-    for name, parameter in slow.discriminator.named_parameters():
-        if not train_generator:
-            torch.testing.assert_close(target.discriminator.get_parameter(name).grad, parameter.grad)
-    optimizers["discriminator"].step()
-    if train_generator:
-        slow.generator.zero_grad()
-        loss_generator = softplus(-slow.discriminate(fake)).mean()
-        loss_generator.backward()
-        optimizers["generator"].step()
-        assert float(history["loss_generator"]) == pytest.approx(float(loss_generator), rel=1e-5)
-    else:
-        assert "loss_generator" not in history
-    for (name, fast), reference in zip(target.state_dict().items(), slow.state_dict().values(), strict=True):
-        torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-5, msg=name)
-    assert float(history["loss_discriminator"]) == pytest.approx(float(loss), rel=1e-5)
-    assert float(history["d_real"]) == pytest.approx(float(real_logit.sigmoid().mean()), rel=1e-5)
-    assert float(history["d_fake"]) == pytest.approx(float(fake_logit.sigmoid().mean()), rel=1e-5)
+        fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", number)))
+        real_logit, fake_logit = slow.discriminate(x), slow.discriminate(fake.detach())
+        loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
+        expected = {
+            "loss_discriminator": loss,
+            "d_real": real_logit.sigmoid().mean(),
+            "d_fake": fake_logit.sigmoid().mean(),
+        }
+        slow_optimizers["discriminator"].zero_grad()
+        loss.backward()
+        for fast, parameter in zip(target.discriminator.parameters(), slow.discriminator.parameters(), strict=True):
+            torch.testing.assert_close(fast.grad, parameter.grad, rtol=1e-4, atol=1e-6)
+        slow_optimizers["discriminator"].step()
+        if train_generator:
+            expected["loss_generator"] = softplus(-slow.discriminate(fake)).mean()
+            slow_optimizers["generator"].zero_grad()
+            expected["loss_generator"].backward(inputs=list(slow.generator.parameters()))
+            slow_optimizers["generator"].step()
+        assert {key: float(value) for key, value in history.items()} == pytest.approx(
+            {key: float(value.detach()) for key, value in expected.items()}, rel=1e-4
+        )
+        for (name, fast), reference in zip(target.state_dict().items(), slow.state_dict().values(), strict=True):
+            torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_optimizers_are_adam_each_with_its_own_network(make_dcgan):
+    target = make_dcgan()
+    optimizers = target.optimizers(2e-3, 0.4)
+    assert set(optimizers) == {"discriminator", "generator"}
+    for name, optimizer in optimizers.items():
+        (group,) = optimizer.param_groups
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-3, (0.4, 0.999), 0)
+        own = {id(parameter) for parameter in target.get_submodule(name).parameters()}
+        assert {id(parameter) for parameter in group["params"]} == own
 
 
 def test_a_step_without_the_generator_leaves_its_weights_alone(make_dcgan, make_images):
