@@ -149,11 +149,11 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and a JSON-like rest, that `restore` takes up bit for bit."""
-        tensors = {f"target.{name}": value.detach().cpu() for name, value in self.target.state_dict().items()}
+        tensors = {f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():
-                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
+                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().to("cpu", copy=True)
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
         return tensors, {"step": self.step, "history": history, "begun_epoch": begun}
@@ -167,7 +167,7 @@ class Trainer:
             for key, tensor in tensors.items():
                 if key.startswith(f"optimizer.{name}."):
                     index, field = key.removeprefix(f"optimizer.{name}.").split(".")
-                    state[int(index)][field] = tensor
+                    state[int(index)][field] = tensor.clone()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
         self.step = rest["step"]
         self.history = [Epoch(**row) for row in rest["history"]]

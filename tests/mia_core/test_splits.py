@@ -226,6 +226,13 @@ def test_parts_of_whole_groups_fall_short_of_their_size_by_less_than_a_group(mak
         assert size - largest_group < len(records) <= size
 
 
+@given(name=st.sampled_from(["panel", "logan"]), seed=st.integers(0, 99), largest_group=st.integers(1, 6))
+def test_training_sets_of_whole_groups_fall_short_by_less_than_a_group(make_pool, name, seed, largest_group):
+    split = build(name, make_pool(600, seed, largest_group), seed=seed)
+    for size in (80, 120):
+        assert size - largest_group < len(split.membership(seed, size).train) <= size
+
+
 def test_logan_has_exactly_n_members_and_queries_all_other_records(plain):
     split = build("logan", plain, known=0)
     for replicate in REPLICATES:
