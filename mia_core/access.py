@@ -39,7 +39,7 @@ class Snapshot:
             z = torch.empty(CHUNK, self.target.latent_dimension, device=self.target.device)
             z.normal_(generator=self._streams.torch("samples", len(self._chunks), device=self.target.device))
             self._chunks.append(self.generate(z))
-        return torch.cat(self._chunks)[:count]
+        return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.target.image_shape)
 
     @torch.no_grad()
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
@@ -113,10 +113,10 @@ class _Generator(nn.Module):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.network = target.get_submodule("generator")
-        self._call = target.generate
+        self._generate = lambda z_BZ: target.eval().generate(z_BZ)
 
     def forward(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        return self._call(z_BZ)
+        return self._generate(z_BZ)
 
 
 _VIEWS = {view.access: view for view in (SamplesView, LatentView, GeneratorView, WhiteBoxView)}

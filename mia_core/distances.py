@@ -9,11 +9,12 @@ def nearest(x_QD: torch.Tensor, y_ND: torch.Tensor, k: int = 1, chunk: int = 102
     """The k smallest distances [Q,k], ascending, from rows of x to rows of y, and the indices [Q,k] of those rows.
 
     ‖x - y‖^2 = ‖x‖^2 - 2 x.y + ‖y‖^2 loses small distances to rounding, so the best k + 16 are measured again by
-    subtraction: a copied record is at distance 0, not at 1e-3. Raises ValueError when y has fewer than k rows.
+    subtraction: a copied record is at distance 0, not at 1e-8. All in float64, so that the samples of a collapsed
+    generator, which lie close together, are still told apart. Raises ValueError when y has fewer than k rows.
     """
     if len(y_ND) < k:
         raise ValueError(f"nearest: {k} neighbors asked of {len(y_ND)} points")
-    center = y_ND.mean(0)
+    center = y_ND.double().mean(0)
     x, y = x_QD - center, y_ND - center
     norms_N = y.square().sum(1)
     distances, indices = [], []
@@ -22,6 +23,6 @@ def nearest(x_QD: torch.Tensor, y_ND: torch.Tensor, k: int = 1, chunk: int = 102
         candidates = ranks.topk(min(k + SHORTLIST, len(y)), dim=1, largest=False).indices
         exact = torch.stack([(row - y[near]).norm(dim=1) for row, near in zip(rows, candidates, strict=True)])
         best, order = exact.sort(dim=1, stable=True)
-        distances.append(best[:, :k])
+        distances.append(best[:, :k].to(x_QD.dtype))
         indices.append(candidates.gather(1, order[:, :k]))
     return torch.cat(distances), torch.cat(indices)

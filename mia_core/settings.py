@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, dataclass_transform
 
-import pydantic
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 T = TypeVar("T")
 
 
+_CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass that refuses unknown keys and wrong types, also when built from Python."""
-    decorate: Any = validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+    """Make a class a frozen dataclass that refuses unknown keys, wrong types and infinity, also from Python."""
+    decorate: Any = validated_dataclass(frozen=True, kw_only=True, config=_CONFIG)
     return decorate(cls)
 
 
@@ -43,26 +45,15 @@ def _line(item: Any, model: type, where: str) -> str:
     *parents, key = [str(part) for part in item["loc"]] or ["?"]
     place = ".".join([where, *parents, key] if where else [*parents, key])
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: unknown key{nearest(key, _keys(model, parents))}"
+        return f"{place}: unknown key{nearest(key, _fields(model))}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{place}: required, and missing"
     message = item["msg"].removeprefix("Value error, ")
     return f"{place}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
 
 
-def _keys(model: type, parents: Iterable[str]) -> set[str]:
-    for parent in parents:
-        if parent in (fields := _fields(model)):
-            model = fields[parent]
-    return set(_fields(model))
-
-
-def _fields(model: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(model):
-        return {field.name: field.type for field in dataclasses.fields(model)}
-    if isinstance(model, type) and issubclass(model, pydantic.BaseModel):
-        return {name: field.annotation for name, field in model.model_fields.items()}
-    return {}
+def _fields(model: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(model)]
 
 
 @dataclass(frozen=True)

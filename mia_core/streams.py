@@ -23,7 +23,7 @@ class Streams:
 
     def seed(self, purpose: str, *counter: int | str) -> int:
         """A 63-bit seed, by hash of path, purpose and counter."""
-        text = canonical_json([*self.path, purpose, *counter])
+        text = canonical_json([self.path, purpose, counter])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
     def torch(self, purpose: str, *counter: int | str, device: torch.device | str = "cpu") -> torch.Generator:

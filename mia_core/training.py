@@ -149,7 +149,9 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and a JSON-like rest, that `restore` takes up bit for bit."""
-        tensors = {f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()}
+        tensors = {
+            f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()
+        }
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():

@@ -1,6 +1,7 @@
 """Fashion-MNIST (Xiao et al. 2017): 70,000 records of 28x28 pixels, from Debian's files or torchvision's."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,10 @@ class FashionMnist(Source):
             (_read_idx(folder, f"{half}-images-idx3-ubyte"), _read_idx(folder, f"{half}-labels-idx1-ubyte"))
             for half in ("train", "t10k")
         ]
+        for images, labels in halves:
+            if images.ndim != 3 or labels.shape != images.shape[:1]:
+                raise ValueError(f"data: {folder}: images {images.shape} and labels {labels.shape} are not of one half")
         images, labels = (np.concatenate(parts)[: self.config.records] for parts in zip(*halves, strict=True))
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise ValueError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
         return Pool(
             self.name, resize(images[:, None], self.config.size), labels.astype(np.int64), np.arange(len(labels))
         )
@@ -76,10 +78,11 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
         raise ValueError(f"data: {folder / name} (or .gz) is missing")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"data: {path} cannot be read: {error}") from None
-    dimensions = data[3] if data[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
-    if not dimensions or len(data) != 4 + 4 * dimensions + shape.prod():
-        raise ValueError(f"data: {path} is not a whole IDX file of unsigned bytes")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    dimensions = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
+    header = 4 + 4 * dimensions
+    shape = np.frombuffer(data[4:header], ">u4").astype(int) if len(data) >= header > 4 else np.zeros(0, int)
+    if not len(shape) or len(data) != header + shape.prod():
+        raise ValueError(f"data: {path} is not a whole IDX file of unsigned bytes; get it again")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -212,6 +212,6 @@ class Logan(Split):
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """The first units of the replicate's order, as many as fit into train_size."""
-        members = _fill(self._shuffled(self._units, "members", replicate), train_size - self.config.known)
+        members = _fill(self._shuffled(self._units, "members", replicate), train_size - len(self.known_members))
         train = np.sort(np.concatenate([self.known_members, *members]))
         return Membership(train=train, queries=self._queries, member=np.isin(self._queries, train))

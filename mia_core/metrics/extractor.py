@@ -59,20 +59,20 @@ class Extractor(nn.Module):
         super().__init__()
         width, (channels, height, side) = recipe.config.width, recipe.image_shape
         self.num_features = recipe.config.features
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 3, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, 2, 1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d((min(4, height // 4), min(4, side // 4))),
-            nn.Flatten(),
-            nn.LazyLinear(self.num_features),
-        )
-        self.head = nn.Linear(self.num_features, recipe.classes)
+        grid = (min(4, height // 4), min(4, side // 4))
+        with torch.random.fork_rng(devices=[]):  # torch's own initialization, which `train` replaces
+            self.body = nn.Sequential(
+                nn.Conv2d(channels, width, 3, 2, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, 2 * width, 3, 2, 1),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(grid),
+                nn.Flatten(),
+                nn.Linear(2 * width * grid[0] * grid[1], self.num_features),
+            )
+            self.head = nn.Linear(self.num_features, recipe.classes)
         self.register_buffer("mean", torch.zeros(self.num_features))
         self.register_buffer("scale", torch.ones(self.num_features))
-        with torch.no_grad():
-            self.body(torch.zeros(1, *recipe.image_shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features [B,d], of mean 0 and deviation 1 on the reference records once trained."""

@@ -37,9 +37,10 @@ def judge(score: np.ndarray, member: np.ndarray) -> Leakage:
     """All metrics of one attack; ValueError unless there are members and non-members, and finite scores."""
     if score.shape != member.shape or score.ndim != 1 or member.dtype != np.bool_:
         raise ValueError(f"judge: scores {score.shape} and members {member.shape} {member.dtype} do not match")
+    with np.errstate(over="ignore"):
+        score = score.astype(np.float32)
     if not np.isfinite(score).all():
-        raise ValueError("judge: scores must be finite")
-    score = score.astype(np.float32)
+        raise ValueError("judge: scores must be finite in float32")
     inside, outside = score[member], score[~member]
     if not len(inside) or not len(outside):
         raise ValueError(f"judge: needs members and non-members, got {len(inside)} and {len(outside)}")

@@ -49,7 +49,7 @@ class DCGAN(Target):
         self.discriminator = _discriminator(image_shape[0], channels, base, config.norm, config.width)
 
     def initialize(self, streams: Streams) -> None:
-        """Normal weights of deviation (3 fan-in)^-1/2, norm gains of 1 +- 0.02, zero biases.
+        """Normal weights of deviation (3 fan-in)^-1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
 
         That is the paper's 0.02 at its width of 64 (fan-in 1024), and grows for narrower networks, which start too
         slowly with a fixed 0.02.
@@ -148,13 +148,18 @@ def _generator(latent: int, base: int, channels: list[int], image_channels: int)
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, image_channels, 4, 2, 1), nn.Tanh())
 
 
+def _groups(channels: int, width: int) -> int:
+    """The largest number of equal groups of at least width / 2 channels."""
+    return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
+
+
 def _discriminator(image_channels: int, channels: list[int], base: int, norm: str, width: int) -> nn.Sequential:
     blocks: list[nn.Module] = []
     previous = image_channels
     for level, count in enumerate(channels):
         layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1)]
         if level and norm == "group":
-            layers.append(nn.GroupNorm(max(1, count // max(1, width // 2)), count))
+            layers.append(nn.GroupNorm(_groups(count, width), count))
         elif level and norm == "batch":
             layers.append(nn.BatchNorm2d(count))
         blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))

@@ -122,7 +122,7 @@ def test_a_wrong_magic_number_is_refused(tmp_path, head):
 
 def test_images_and_labels_of_different_counts_are_refused(tmp_path):
     fill(tmp_path, arrays={**records(), NAMES[1]: np.zeros(5, dtype=np.uint8)})
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="are not of one half"):
         load(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_halves_whose_labels_are_shifted_are_refused(tmp_path, settings):
     arrays = records()
     labels = np.concatenate([arrays[NAMES[1]], arrays[NAMES[3]]])
     fill(tmp_path, arrays={**arrays, NAMES[1]: labels[:5], NAMES[3]: labels[5:]})
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="are not of one half"):
         load(tmp_path, **settings)
 
 

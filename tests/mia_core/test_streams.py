@@ -40,7 +40,7 @@ def test_ten_thousand_counters_give_ten_thousand_different_seeds_of_63_bits():
 
 
 def test_seed_is_the_hash_of_the_written_path():
-    digest = hashlib.sha256(b'[2019,3,"latent",7]').digest()
+    digest = hashlib.sha256(b'[[2019,3],"latent",[7]]').digest()
     assert Streams(2019, 3).seed("latent", 7) == int.from_bytes(digest[:8], "big") // 2
 
 
