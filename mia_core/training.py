@@ -76,8 +76,8 @@ class Trainer:
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
-        arm.modify(target)
         target.initialize(streams.child("initialization"))
+        arm.modify(target)
         self.target = target.to(device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)

@@ -101,6 +101,11 @@ class Design:
             for epochs in spec.epochs
         )
 
+    @property
+    def hash(self) -> str:
+        """Names this design in the store: the spec, on these data, under this format."""
+        return content_id([self.spec.resolved, self.pool.digest, FORMAT])
+
     @cached_property
     def trajectories(self) -> dict[str, tuple[Trial, ...]]:
         """Trials by the training run they share, epochs ascending."""

@@ -58,7 +58,7 @@ def failure(
         "trial": design.trajectories[trajectory_id][0].name,
         "error": f"{type(error).__name__}: {error}",
         "traceback": "\n".join(attacks.values()) or traceback.format_exc(),
-        "command": f"python -m study.trial {store.folder}/specs/{design.spec.hash}.json --id {trajectory_id}",
+        "command": f"python -m study.trial {store.folder}/specs/{design.hash}.json --id {trajectory_id}",
     }
 
 

@@ -72,7 +72,7 @@ class Tracker:
         )
         self._parent = parent.info.run_id
         client.update_run(self._parent, status="RUNNING")
-        for key, value in {**self._about, "spec": self._design.spec.hash, "results": str(self._store.folder)}.items():
+        for key, value in {**self._about, "spec": self._design.hash, "results": str(self._store.folder)}.items():
             client.set_tag(self._parent, key, value)
         if not parent.inputs.dataset_inputs:
             pool = self._design.pool

@@ -46,9 +46,8 @@ class Store:
 
     # What a sweep leaves for readers
 
-    def publish(self, spec: Mapping[str, Any], design: Rows, about: Mapping[str, Any]) -> None:
-        """Write the resolved spec and its design, then point to them."""
-        name = content_id(spec)
+    def publish(self, name: str, spec: Mapping[str, Any], design: Rows, about: Mapping[str, Any]) -> None:
+        """Write a resolved spec and its design under the design's hash, then point to them."""
         files.create(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
         files.create(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}

@@ -131,3 +131,11 @@ def test_a_trial_is_plain_data_that_travels(make_design):
     design = pickle.loads(pickle.dumps(make_design()))
     assert ids(design) == ids(make_design())
     assert dataclasses.is_dataclass(design.trials[0])
+
+
+def test_the_same_spec_on_other_data_is_another_design(make_design):
+    design = make_design()
+    other = Design(design.spec, dataclasses.replace(design.pool, labels=design.pool.labels[::-1].copy()))
+    assert design.hash == make_design("results=elsewhere").hash
+    assert design.hash != other.hash
+    assert not set(ids(design)) & set(ids(other))

@@ -34,7 +34,7 @@ def seal(store, trial_id="t1", attacks=("a1",), files=()):
 
 
 def test_nothing_of_a_pass_is_seen_before_its_marker(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     current = store.begin()
     current.add("trials", [TRIAL])
     current.add_file("targets/t1.safetensors", b"weights")
@@ -47,14 +47,14 @@ def test_nothing_of_a_pass_is_seen_before_its_marker(store):
 
 
 def test_a_result_cannot_be_sealed_twice(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     assert seal(store)
     assert not seal(store)
     assert len(read(store.folder.parent, "small", "trials")) == 1
 
 
 def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     seal(store, files=[("targets/t1.safetensors", b"weights")])
     seals = next(iter(store.markers().values()))["files"]
     assert {name.split("/")[0] for name in seals} == {"trials", "attacks", "targets"}
@@ -73,7 +73,7 @@ def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
 
 
 def test_reading_a_damaged_table_raises_and_never_returns_wrong_rows(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     seal(store)
     path = next((store.folder / "attacks").iterdir())
     data = bytearray(path.read_bytes())
@@ -84,7 +84,7 @@ def test_reading_a_damaged_table_raises_and_never_returns_wrong_rows(store):
 
 
 def test_compacting_changes_no_row_and_later_passes_still_count(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     seal(store, "t1")
     seal(store, "t2")
     before = {table: read(store.folder.parent, "small", table, all=True) for table in ("trials", "attacks", "history")}
@@ -101,7 +101,7 @@ def test_compacting_changes_no_row_and_later_passes_still_count(store):
 
 
 def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(store):
-    store.publish({"study": "small"}, DESIGN, {})
+    store.publish("d1", {"study": "small"}, DESIGN, {})
     seal(store, "t1", attacks=("a1", "not_wanted_any_more"))
     seal(store, "t_of_another_design")
     frame = read(store.folder.parent, "small", "attacks")
@@ -111,7 +111,9 @@ def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(st
 
 
 def test_wide_is_one_row_a_trial_and_attack_with_quality_by_name(store):
-    store.publish({"study": "small"}, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {})
+    store.publish(
+        "d1", {"study": "small"}, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {}
+    )
     current = store.begin()
     current.add("trials", [TRIAL])
     current.add("attacks", [ATTACK])
@@ -192,7 +194,7 @@ def test_what_is_not_a_study_or_a_table_is_said(tmp_path, store):
 
 
 def test_the_pointer_and_marker_are_plain_json(store):
-    store.publish({"study": "small"}, DESIGN, {"git_commit": "abc"})
+    store.publish("d1", {"study": "small"}, DESIGN, {"git_commit": "abc"})
     seal(store)
     assert store.pointer()["git_commit"] == "abc"
     marker = json.loads(next((store.folder / "done").iterdir()).read_text())
