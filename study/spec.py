@@ -12,7 +12,6 @@ from pydantic import Strict, field_validator
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.defenses import Arm
-from mia_core.hashing import content_id
 from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
@@ -118,7 +117,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked study. `to_dict` has all that determines results, with defaults filled in, and can be read again."""
+    """A checked study. resolved: all that determines results, defaults filled in, as plain values to read again."""
 
     study: str
     seed: int
@@ -135,15 +134,6 @@ class Spec:
     tracking: str | None
     compute: ComputeSpec
     resolved: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Without places (results, tracking) and compute."""
-        return self.resolved
-
-    @property
-    def hash(self) -> str:
-        """Names this spec in the store."""
-        return content_id(self.resolved)
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Spec:

@@ -80,7 +80,7 @@ def _sweep(
     from study.tracking import Tracker
 
     about = {"git_commit": _git_commit(), "lock": _lock_hash()}
-    store.publish(design.hash, design.spec.to_dict(), planning.design_rows(design), {**about, "versions": versions()})
+    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**about, "versions": versions()})
     tracker = Tracker(design, store, about, warn=lambda line: console.print(f"warning: {line}"))
     tracker.reconcile()
     if todo:

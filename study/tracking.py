@@ -79,7 +79,7 @@ class Tracker:
             split = content_id([pool.digest, self._design.spec.split.to_dict()])
             data = Dataset(name=pool.name, digest=split, source_type="local", source=json.dumps({"pool": pool.digest}))
             client.log_inputs(self._parent, [DatasetInput(dataset=data)])
-        client.log_dict(self._parent, self._design.spec.to_dict(), "config.json")
+        client.log_dict(self._parent, self._design.spec.resolved, "config.json")
         self._client = client
         self._find_runs()
 

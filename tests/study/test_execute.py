@@ -25,7 +25,7 @@ def same(first, second):
 
 def table(design, store, name):
     """Rows without what may differ between equal runs."""
-    store.publish(design.hash, design.spec.to_dict(), design_rows(design), {})
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
     frame = read(store.folder.parent, design.spec.study, name)
     return frame.drop(columns=["seconds", "seconds_train", "peak_bytes", "finished_at"], errors="ignore")
 
