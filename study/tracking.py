@@ -123,6 +123,7 @@ class Tracker:
         if not run_id:
             name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {row['strength']:g} r={row['replicate']}"
             tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": name, "trial_id": trial_id, "kind": "trial"}
+            tags |= self._about
             start = time_ms - int(row["seconds_train"] * 1000)
             run_id = self._client.create_run(self._experiment, start_time=start, tags=tags).info.run_id
             self._client.log_dict(run_id, json.loads(row["config"]), "config.json")

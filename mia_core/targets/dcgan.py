@@ -19,6 +19,10 @@ from mia_core.targets.base import TARGETS, Step, Target
 Positive = Annotated[int, Gt(0)]
 
 
+DISCRIMINATOR_DEPTH = 3
+"""Strided convolutions a discriminator has at least, while its feature map keeps 2 pixels: as many as at 32 pixels."""
+
+
 @TARGETS.register
 class DCGAN(Target):
     """Generator and discriminator; the white-box score is the discriminator's logit."""
@@ -44,9 +48,12 @@ class DCGAN(Target):
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
         base, halvings = _halvings(image_shape)
-        channels = [config.width * 2**level for level in range(halvings)]
-        self.generator = _generator(config.latent, base, channels, image_shape[0])
-        self.discriminator = _discriminator(image_shape[0], channels, base, config.norm, config.width)
+        depth = _depth(image_shape[1], halvings)
+        channels = [config.width * 2**level for level in range(depth)]
+        self.generator = _generator(config.latent, base, channels[:halvings], image_shape[0])
+        self.discriminator = _discriminator(
+            image_shape[0], channels, image_shape[1] >> depth, config.norm, config.width
+        )
 
     def initialize(self, streams: Streams) -> None:
         """Normal weights of deviation (3 fan-in)^-1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
@@ -134,6 +141,12 @@ def _halvings(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     return base, halvings
 
 
+def _depth(size: int, halvings: int) -> int:
+    while halvings < DISCRIMINATOR_DEPTH and size >> (halvings + 1) >= 2:
+        halvings += 1
+    return halvings
+
+
 def _generator(latent: int, base: int, channels: list[int], image_channels: int) -> nn.Sequential:
     """Twice the discriminator's channels at every resolution, as in the paper (1024 to 128 at width 64)."""
     width = 2 * channels[-1]
@@ -153,7 +166,7 @@ def _groups(channels: int, width: int) -> int:
     return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
 
 
-def _discriminator(image_channels: int, channels: list[int], base: int, norm: str, width: int) -> nn.Sequential:
+def _discriminator(image_channels: int, channels: list[int], last: int, norm: str, width: int) -> nn.Sequential:
     blocks: list[nn.Module] = []
     previous = image_channels
     for level, count in enumerate(channels):
@@ -164,4 +177,4 @@ def _discriminator(image_channels: int, channels: list[int], base: int, norm: st
             layers.append(nn.BatchNorm2d(count))
         blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
         previous = count
-    return nn.Sequential(*blocks, nn.Conv2d(previous, 1, base))
+    return nn.Sequential(*blocks, nn.Conv2d(previous, 1, last))
