@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import platform
-import resource
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -25,23 +23,14 @@ from mia_core.metrics import Extractor, judge, measure
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
 from mia_core.training import Trainer
-from study.design import Design, Trial, WantedAttack, WantedMeasure, access_word, trial_id
-from study.store import Done, Store, to_bytes
+from study.design import Design, Trial, WantedAttack, access_word, trial_id
+from study.machine import device_name, peak_bytes, versions
+from study.store import Store, to_bytes
 from study.store.reading import trial_tables
+from study.work import Work
 
 EXTRACTOR = "domain"
 GRID = 64
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is missing of one trial. retrain: train again, to the same bits, because its target was not kept."""
-
-    trial: Trial
-    train: bool
-    retrain: bool
-    attacks: tuple[WantedAttack, ...]
-    measures: tuple[WantedMeasure, ...]
 
 
 @dataclass(frozen=True)
@@ -51,34 +40,6 @@ class Sealed:
     trial: Trial
     seconds: float
     failed: dict[str, str]
-
-
-def missing(design: Design, store: Store) -> dict[str, list[Work]]:
-    """Work still to do, by trajectory, epochs ascending; empty when the study is complete."""
-    done = store.done()
-    todo = {name: _missing(trials, done) for name, trials in design.trajectories.items()}
-    return {name: works for name, works in todo.items() if works}
-
-
-def missing_of(trials: Sequence[Trial], store: Store) -> list[Work]:
-    """Work still to do on some trials, reading their markers only."""
-    return _missing(trials, store.done([trial.trial_id for trial in trials]))
-
-
-def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
-    works = []
-    for trial in trials:
-        have = done.get(trial.trial_id)
-        work = Work(
-            trial,
-            train=not (have and have.train),
-            retrain=bool(have and have.train and not have.kept),
-            attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
-            measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
-        )
-        if work.train or work.attacks or work.measures:
-            works.append(work)
-    return works
 
 
 def feature_network(design: Design, store: Store) -> tuple[Extractor, str]:
@@ -324,8 +285,8 @@ class Runner:
             **cell.arm.columns(),
             **{key: value for key, value in cell.factors.items() if not isinstance(value, (dict, list))},
             "seconds_train": seconds_train,
-            "peak_bytes": _peak_bytes(self.device),
-            "device": _device_name(self.device),
+            "peak_bytes": peak_bytes(self.device),
+            "device": device_name(self.device),
             "config": canonical_json(
                 {
                     "data": spec.data.to_dict(),
@@ -343,26 +304,6 @@ class Runner:
             "versions": canonical_json(versions()),
             "finished_at": datetime.now(UTC),
         }
-
-
-def versions() -> dict[str, Any]:
-    """What the bits of a result depend on besides its config."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "threads": torch.get_num_threads(),
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "machine": platform.machine(),
-    }
-
-
-def pick_device() -> str:
-    """`cuda` where a GPU was given to this process, else `cpu`; one thread, and repeatable kernels."""
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
@@ -407,14 +348,3 @@ def _grid(snapshot: Snapshot) -> bytes:
     with contextlib.closing(io.BytesIO()) as sink:
         Image.fromarray(pixels).save(sink, "PNG")
         return sink.getvalue()
-
-
-def _peak_bytes(device: str) -> int:
-    """Peak memory of this process: on the GPU where there is one, else resident."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

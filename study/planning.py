@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.design import Design
-from study.execute import Work
+from study.work import Work
 
 
 def design_rows(design: Design) -> list[dict[str, Any]]:

@@ -13,9 +13,11 @@ import ray
 from ray import tune
 
 from study.design import Design
-from study.execute import Runner, Work, missing_of, pick_device
+from study.execute import Runner
+from study.machine import pick_device
 from study.progress import Progress
 from study.store import Store
+from study.work import Work, missing_of
 
 for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",

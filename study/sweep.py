@@ -16,9 +16,11 @@ from rich.console import Console
 from mia_core.data import load_pool
 from study import planning
 from study.design import Design
-from study.execute import Work, feature_network, missing, pick_device, versions
+from study.execute import feature_network
+from study.machine import pick_device, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
+from study.work import Work, missing
 
 PROJECT = Path(__file__).parents[1]
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2

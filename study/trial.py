@@ -15,11 +15,13 @@ from rich.table import Table
 
 from mia_core.data import load_pool
 from study.design import Design, Trial
-from study.execute import Runner, missing_of, pick_device
+from study.execute import Runner
+from study.machine import pick_device
 from study.spec import read
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_study_arguments
+from study.work import missing_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,10 @@ import torch
 
 from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
-from study.execute import Runner, missing, missing_of
+from study.execute import Runner
 from study.planning import design_rows
 from study.store import Damaged, Store, compact, read
+from study.work import missing, missing_of
 
 
 def run(design, store, trajectory=0):

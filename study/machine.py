@@ -1,0 +1,40 @@
+"""The process and the machine a trial runs on: device, threads, versions, memory."""
+
+import platform
+import resource
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def versions() -> dict[str, Any]:
+    """What the bits of a result depend on besides its config."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+    }
+
+
+def pick_device() -> str:
+    """`cuda` where a GPU was given to this process, else `cpu`; one thread, and repeatable kernels."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def peak_bytes(device: str) -> int:
+    """Peak memory of this process: on the GPU where there is one, else resident."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or `cpu`."""
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
