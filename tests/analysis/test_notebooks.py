@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -36,9 +37,10 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     ]
 
 
-def test_the_command_writes_pages_beside_the_study(swept, capsys):
-    assert main([str(swept[0] / "results" / "small")]) == 0
-    page = swept[0] / "results" / "small" / "reports" / "01_sensitivity.html"
+def test_the_command_writes_pages_beside_the_study(swept, tmp_path, capsys):
+    folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
+    assert main([str(folder)]) == 0
+    page = folder / "reports" / "01_sensitivity.html"
     assert str(page) in capsys.readouterr().out
     assert "image/png" in page.read_text()
 
