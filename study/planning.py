@@ -65,5 +65,7 @@ def _guarantees(design: Design) -> list[str]:
     for trial in design.trials:
         if trial.replicate == 0 and trial.cell.arm.delta is not None:
             key = f"{trial.cell.arm.label}, n={trial.cell.train_size}, delta={trial.cell.arm.delta:g}"
-            lines.setdefault(key, []).append(f"{design.epsilon(trial):.3g} after {trial.epochs} epochs")
+            epsilon = design.epsilon(trial)
+            value = "none" if epsilon is None else f"{epsilon:.3g}"
+            lines.setdefault(key, []).append(f"{value} after {trial.epochs} epochs")
     return [f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()]

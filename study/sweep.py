@@ -139,13 +139,11 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
 
 
 def _git_commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine, and none is needed
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.store import read
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
 from tests.small import SMALL, sweep
 
 TRIALS = 2 * 2 * 3 * 2
@@ -147,6 +147,11 @@ def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(f
         assert again.returncode == COMPLETE, again.stdout + again.stderr
         assert sealed < set((fresh / "results" / "small" / "done").iterdir())
         assert len(read(fresh / "results", "small", "trials")) == 4
+
+
+def test_a_machine_without_git_says_so_and_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _git_commit() == "unknown"
 
 
 def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatch):
