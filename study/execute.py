@@ -308,7 +308,17 @@ class Runner:
 
 def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
     """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
-    rows = [{"trajectory_id": trial.trajectory_id, "epsilon": None} | vars(row) for row in trainer.history]
+    rows = [
+        {
+            "trajectory_id": trial.trajectory_id,
+            "epoch": row.epoch,
+            "step": row.step,
+            "seconds": row.seconds,
+            "epsilon": None,
+            **row.means,
+        }
+        for row in trainer.history
+    ]
     trainer.history.clear()
     if rows:
         rows[-1]["epsilon"] = epsilon
