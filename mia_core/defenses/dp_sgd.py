@@ -41,7 +41,7 @@ def clipped_sums(
             called = {name: partial(_call, network, weights[name]) for name, network in networks.items()}
             return {name: loss.sum() for name, loss in losses(called, *(part[None] for part in record)).items()}
 
-        values, pull = vjp(record_losses, weights)
+        values, pull = vjp(record_losses, weights)[:2]
         zeros = {name: torch.zeros_like(value) for name, value in values.items()}
         return {name: pull(zeros | {name: torch.ones_like(value)})[0][name] for name, value in values.items()}, values
 

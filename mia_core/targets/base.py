@@ -51,7 +51,8 @@ def mean_gradients(
 def add_gradients(network: nn.Module, loss: torch.Tensor, retain_graph: bool = False) -> None:
     """Add the gradient of a scalar to `.grad` of one network's parameters, and to nothing else."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, retain_graph=retain_graph)):
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
@@ -60,8 +61,8 @@ class Step:
     """All that one optimizer step needs besides the records.
 
     number: from 0. fakes: generated records per step; 0 trains the discriminator alone, against `contrast`.
-    train_generator: whether this step updates the generator too. contrast: records [M,C,H,W] that stand on the fake side
-    beside the generated ones, as an attacker puts known non-members there; None in a target's own training.
+    train_generator: whether this step updates the generator too. contrast: records [M,C,H,W] on the fake side beside
+    the generated ones, where an attacker puts known non-members; None in a target's own training.
     """
 
     number: int

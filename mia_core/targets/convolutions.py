@@ -1,5 +1,7 @@
 """Strided convolutional stacks in the manner of DCGAN, and their initial weights: what several targets are built of."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -22,7 +24,8 @@ def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) 
         base, count = base // 2, count + 1
     if base > 2 * smallest or (count == 0 and base > smallest):
         raise ValueError(
-            f"target: {target} cannot halve {height} pixels down to {smallest}..{2 * smallest}; use e.g. 16, 28, 32 or 64"
+            f"target: {target} cannot halve {height} pixels down to {smallest}..{2 * smallest}; "
+            "use e.g. 16, 28, 32 or 64"
         )
     return base, count
 
@@ -57,7 +60,7 @@ def up(latent: int, base: int, channels: list[int], image_channels: int, norm: s
     """
     widths = [2 * count for count in reversed(channels)]
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], base, bias=False)]
-    for width, narrower in zip(widths, widths[1:], strict=False):
+    for width, narrower in pairwise(widths):
         layers += [*normalization(norm, width, widths[-1]), nn.ReLU(True)]
         layers.append(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False))
     layers += [*normalization(norm, widths[-1], widths[-1]), nn.ReLU(True)]

@@ -140,7 +140,9 @@ def _columns(known: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _kind(values: Sequence[Any]) -> pa.DataType:
-    numbers = all(value is None or isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    numbers = all(
+        value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values
+    )
     return REAL if numbers else TEXT
 
 

@@ -278,4 +278,4 @@ def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
     real = Snapshot(trainer.target, Streams(0)).discriminate(trainer.images / 127.5 - 1)
     fake = evaluate(trainer)
     assert float(real.mean()) > 0 > float(fake.mean())
-    assert trainer.history[-1].d_real > 0.6 > 0.4 > trainer.history[-1].d_fake
+    assert trainer.history[-1].means["d_real"] > 0.6 > 0.4 > trainer.history[-1].means["d_fake"]
