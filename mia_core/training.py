@@ -75,7 +75,7 @@ class Trainer:
         self.arm = arm
         self.streams = streams
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
-        if reason := arm.refusal(target, train_size):
+        if reason := arm.refusal(target) or arm.hollow(train_size):
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")

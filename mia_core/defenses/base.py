@@ -14,11 +14,12 @@ from mia_core.targets import Target
 class Defense(ABC):
     """A defense with its settings; subclasses have `name`, a settings class `Config` and `strength`.
 
-    strength: the setting by which users order this defense from weak to strong (units differ between defenses).
+    strength: the setting by which users order this defense from weak to strong (units differ between defenses); None
+    for one that is on or off.
     """
 
     name: ClassVar[str]
-    strength: ClassVar[str]
+    strength: ClassVar[str | None]
 
     def __init__(self, config: Any) -> None:
         self.config = config

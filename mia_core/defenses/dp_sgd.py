@@ -103,6 +103,8 @@ class DPSGD(Defense):
 
     def refusal(self, target: Target) -> str | None:
         """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence."""
+        if target.beyond_gradients:
+            return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
         for name in target.private:
             for module in target.get_submodule(name).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

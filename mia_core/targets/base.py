@@ -73,11 +73,6 @@ class Step:
     record_gradients: RecordGradients
     contrast: torch.Tensor | None = None
 
-    def latents(self, count: int, dimension: int, device: torch.device) -> torch.Tensor:
-        """Standard normal latents [count,Z] of this step."""
-        random = self.streams.torch("latent", self.number, device=device)
-        return torch.empty(count, dimension, device=device).normal_(generator=random)
-
     def fake_side(self, fake_BCHW: torch.Tensor) -> torch.Tensor:
         """Generated records, without their graph, and the contrast: what the discriminator learns to tell apart."""
         fakes = fake_BCHW.detach()
@@ -128,6 +123,15 @@ class Target(nn.Module, ABC):
 
         loss_generator, loss_discriminator, d_real, d_fake, and whatever else tells how this target's training goes.
         """
+
+    def fakes(self, step: Step) -> torch.Tensor:
+        """The generated records [fakes,C,H,W] of a step, with a graph when the generator learns in it."""
+        z = torch.empty(step.fakes, self.latent_dimension, device=self.device)
+        z.normal_(generator=step.streams.torch("latent", step.number, device=self.device))
+        if not step.fakes:
+            return z.new_empty(0, *self.image_shape)
+        with torch.set_grad_enabled(step.train_generator):
+            return self.generate(z)
 
     def activations(self) -> list[nn.Sequential]:
         """The discriminator's hidden blocks: where a defense may append a layer."""

@@ -73,9 +73,7 @@ class DCGAN(Target):
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
         """Discriminator on real and generated records, then generator on the same generated ones."""
         discriminator, generator = step.optimizers["discriminator"], step.optimizers["generator"]
-        with torch.set_grad_enabled(step.train_generator):
-            fake_BCHW = self.generate(step.latents(step.fakes, self.latent_dimension, self.device))
-
+        fake_BCHW = self.fakes(step)
         discriminator.zero_grad()
         real = step.record_gradients({"discriminator": self.discriminator}, _losses, (x_BCHW,), step)
         logit_fake_B = self.discriminate(step.fake_side(fake_BCHW))
