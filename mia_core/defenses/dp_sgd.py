@@ -43,12 +43,13 @@ def clipped_sums(
 
         values, pull = vjp(record_losses, weights)[:2]
         zeros = {name: torch.zeros_like(value) for name, value in values.items()}
-        return {name: pull(zeros | {name: torch.ones_like(value)})[0][name] for name, value in values.items()}, values
+        learning = {name: torch.ones_like(value) for name, value in values.items() if name in networks}
+        return {name: pull(zeros | {name: one})[0][name] for name, one in learning.items()}, values
 
     if not len(records[0]):
         with torch.no_grad():
             none = losses(networks, *records)
-        return {name: [torch.zeros_like(p) for p in weights[name].values()] for name in none}, none
+        return {name: [torch.zeros_like(p) for p in weights[name].values()] for name in none if name in networks}, none
     gradients, values = vmap(record_gradients, randomness="different")(*records)
     every = [g for parts in gradients.values() for g in parts.values()]
     norms = torch.stack([g.flatten(1).norm(dim=1) for g in every]).norm(dim=0)

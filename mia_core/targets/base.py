@@ -20,8 +20,8 @@ Networks = Mapping[str, Callable[..., Any]]
 RecordLosses = Callable[..., dict[str, torch.Tensor]]
 """`losses(networks, *records) -> {name: [B]}`: what each network that learns loses on each record, a term a record.
 
-The gradient of term `name` reaches the parameters of `networks[name]` and of no other network. `records` are tensors
-[B,...]: images, and whatever else a term needs of its record (e.g. an encoder's noise).
+The gradient of term `name` reaches the parameters of `networks[name]` and of no other network; a term whose name is no
+network's is only reported. `records` are tensors [B,...]: images, and whatever else a term needs of its record.
 """
 
 
@@ -43,17 +43,21 @@ def mean_gradients(
 ) -> dict[str, torch.Tensor]:
     """The ordinary way: the gradient of the mean loss of each network."""
     values = losses(networks, *records)
-    for number, (name, value) in enumerate(values.items(), 1):
-        add_gradients(networks[name], value.mean(), retain_graph=number < len(values))
+    learning = [name for name in values if name in networks]
+    for name in learning:
+        add_gradients(values[name].mean(), {networks[name]: 1.0}, retain_graph=name != learning[-1])
     return {name: value.detach() for name, value in values.items()}
 
 
-def add_gradients(network: nn.Module, loss: torch.Tensor, retain_graph: bool = False) -> None:
-    """Add the gradient of a scalar to `.grad` of one network's parameters, and to nothing else."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+def add_gradients(
+    loss: torch.Tensor, weights: Mapping[nn.Module, float | torch.Tensor], retain_graph: bool = False
+) -> None:
+    """Add the gradient of a scalar, times a network's weight, to `.grad` of those networks, and to nothing else."""
+    owned = [(p, weight) for network, weight in weights.items() for p in network.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
+    for (parameter, weight), gradient in zip(owned, gradients, strict=True):
+        weighted = gradient if weight == 1.0 else weight * gradient
+        parameter.grad = weighted if parameter.grad is None else parameter.grad + weighted
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,10 @@ class Step:
     record_gradients: RecordGradients
     contrast: torch.Tensor | None = None
 
-    def fake_side(self, fake_BCHW: torch.Tensor) -> torch.Tensor:
-        """Generated records, without their graph, and the contrast: what the discriminator learns to tell apart."""
-        fakes = fake_BCHW.detach()
-        return fakes if self.contrast is None else torch.cat([fakes, self.contrast])
+    def fake_side(self, *fakes_BCHW: torch.Tensor) -> torch.Tensor:
+        """Generated records, without their graph, and the contrast: what the discriminator learns to call fake."""
+        parts = [fake.detach() for fake in fakes_BCHW]
+        return torch.cat(parts if self.contrast is None else [*parts, self.contrast])
 
 
 class Target(nn.Module, ABC):

@@ -79,17 +79,17 @@ def _groups(channels: int, width: int) -> int:
     return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
 
 
-def initialize(network: nn.Module, streams: Streams) -> None:
-    """Normal weights of deviation (3 fan-in)^-1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
+def initialize(network: nn.Module, streams: Streams, gain: float = 3**-0.5) -> None:
+    """Normal weights of deviation `gain` / fan-in^1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
 
-    That is DCGAN's 0.02 at its width of 64 (fan-in 1024), and grows for narrower networks, which start too slowly with
-    a fixed 0.02.
+    The default gain gives DCGAN's 0.02 at its width of 64 (fan-in 1024), and more in narrower networks, which start too
+    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1.
     """
     random = streams.torch("weights")
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-                module.weight.normal_(0.0, (3 * module.weight[0].numel()) ** -0.5, generator=random)
+                module.weight.normal_(0.0, gain * module.weight[0].numel() ** -0.5, generator=random)
             elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
                 module.weight.normal_(1.0, 0.02, generator=random)
             bias = getattr(module, "bias", None)
