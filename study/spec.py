@@ -214,18 +214,21 @@ def parse(document: Mapping[str, Any]) -> Spec:
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
-    choices, trainings = zip(*(_settings(target, sections.training, {}) for target in targets), strict=True)
+    settled = [(target, *_settings(target, sections.training, {})) for target in targets]
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
         "data": data.to_dict(),
         "split": split.to_dict(),
-        "training": asdict(trainings[0]),
+        "training": asdict(validate(TrainingConfig, sections.training, "training")),
         "factors": {
             "train_size": list(train_sizes),
             "epochs": list(epochs),
             "defense": [arm.to_list() or "none" for arm in arms],
-            "target": [choice.to_dict() for choice in choices],
+            "target": [
+                {**choice.to_dict(), **({"training": asdict(training)} if "training" in target else {})}
+                for target, choice, training in settled
+            ],
             **{name: list(levels) for name, levels in dotted.items()},
         },
         "replicates": sections.replicates,
@@ -306,12 +309,19 @@ def _targets(sections: _Sections, factors: Mapping[str, Any]) -> list[dict[str, 
 def _settings(
     target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
 ) -> tuple[Choice[Target], TrainingConfig]:
-    """Target and training with the levels of dotted factors filled in."""
-    values = {"target": dict(target), "training": dict(training)}
+    """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
+    target = dict(target)
+    values = {"target": target, "training": {**training, **_section(target.pop("training", {}), "target.training")}}
     for name, level in factors.items():
         section, _, key = name.partition(".")
         values[section][key] = level
     return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
+
+
+def _section(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: expected keys and values, got {value!r}")
+    return dict(value)
 
 
 def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:

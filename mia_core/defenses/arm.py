@@ -60,8 +60,12 @@ class Arm:
         return " + ".join(words) or NONE
 
     def columns(self) -> dict[str, float]:
-        """The arms' own settings under their own names."""
-        return {key: value for choice in self.choices for key, value in choice.arguments().items()}
+        """The arm's own settings under their own names; one that an earlier defense has too under `defense.name`."""
+        columns: dict[str, float] = {}
+        for choice in self.choices:
+            own = choice.arguments()
+            columns |= {f"{choice.name}.{key}" if key in columns else key: value for key, value in own.items()}
+        return columns
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain values, for ids and specs."""

@@ -33,6 +33,11 @@ class Defense(ABC):
         return
 
 
+def needs_discriminator(defense: str, target: Target) -> str | None:
+    """The refusal of a defense that changes the discriminator, by a target without one."""
+    return None if "discriminator" in target.offers else f"{defense} needs a discriminator, and {target.name} has none"
+
+
 class RandomLayer(nn.Module):
     """A layer that draws noise in training mode, from the stream of its step only; `index` tells layers apart."""
 
