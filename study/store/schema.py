@@ -67,6 +67,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "auc_high": REAL,
         "accuracy_top_n": REAL,
         "baseline_top_n": REAL,
+        "accuracy_top_10pct": REAL,
         "advantage": REAL,
         "balanced_accuracy": REAL,
         "tpr_at_1pct_fpr": REAL,
