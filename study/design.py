@@ -291,7 +291,7 @@ class Design:
 
     def _null(self) -> list[Trial]:
         """Each target and train_size without a defense (else with the first arm), at all epochs levels."""
-        replicates = min(self.spec.controls.null, self.spec.replicates)
+        replicates = min(self.spec.controls.nulls, self.spec.replicates)
         if not replicates:
             self.no_control[NULL] = "switched off"
         trials = []

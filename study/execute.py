@@ -19,7 +19,8 @@ from mia_core.attacks import Attack, Knowledge
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
-from mia_core.metrics import Extractor, blind, judge, measure
+from mia_core.metrics import Extractor, judge, measure
+from mia_core.metrics.blind import blind
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
 from mia_core.targets import Copycat, Target

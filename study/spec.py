@@ -57,16 +57,16 @@ class QualitySpec:
 class ControlsSpec:
     """Controls, on in every study; false or 0 leaves one out, and the plan and the summary say so.
 
-    blind: a classifier that sees no target. null: replicates that get a target trained without the queries. copycat: a
+    blind: a classifier that sees no target. nulls: replicates that get a target trained without the queries. copycat: a
     generator that replays its training set. permutations: of labels, the finest p is 1 / (1 + permutations).
     """
 
     blind: bool = True
-    null: Annotated[int, Ge(0)] = 1
+    nulls: Annotated[int, Ge(0)] = 1
     copycat: bool = True
     permutations: Annotated[int, Ge(99)] = 999
 
-    @field_validator("null", mode="before")
+    @field_validator("nulls", mode="before")
     @classmethod
     def _switch(cls, value: Any) -> Any:
         return int(value) if isinstance(value, bool) else value
