@@ -7,14 +7,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from mia_core.attacks import Attack
-from mia_core.data import Pool, Split
+from mia_core.access import Access
+from mia_core.attacks import ATTACKS, Attack
+from mia_core.data import Membership, Pool, Split
+from mia_core.defenses import Arm
 from mia_core.hashing import FORMAT, array_digest, content_id
+from mia_core.metrics.blind import SETTINGS
 from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
-from mia_core.targets import Target
+from mia_core.targets import Copycat, Target
 from mia_core.training import steps_per_epoch
 from study.spec import AttackEntry, Cell, Spec
+
+STUDY, BLIND, NULL, COPYCAT = "study", "blind", "null", "copycat"
+"""Roles of trials: the study's own, and its controls."""
+
+NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
+"""What a blind trial has in place of a target; never built."""
+
+COPYCAT_TARGET: Choice[Target] = Choice(COPYCAT, Copycat, Copycat.Config())
+"""Built from its training set, by the runner."""
+
+COPIES = 5
+"""Samples a training record that a copycat is asked for: all but e^-5 of the records are among them."""
 
 KNOWABLE = frozenset({"reference", "known_members", "known_non_members"})
 """What a study can let an attacker know, besides what the target offers."""
@@ -26,16 +41,19 @@ PRDC_WORDS = ("precision", "recall", "density", "coverage")
 class WantedAttack:
     """An attack at one step level: one row of the store. skipped: why it does not fit, or None.
 
-    run_id: the same for all levels of one run, names its random stream.
+    run_id: the same for all levels of one run, names its random stream. choice: None for the blind classifier, which is
+    told labels and so is no attack.
     """
 
     label: str
     attack_id: str
     run_id: str
     level: int | None
-    choice: Choice[Attack]
+    choice: Choice[Attack] | None
     arguments: dict[str, Any]
+    access: Access
     knowledge: str
+    generated: int
     skipped: str | None
 
 
@@ -51,7 +69,7 @@ class WantedMeasure:
 
 @dataclass(frozen=True)
 class Trial:
-    """A cell in a replicate, at one epochs level."""
+    """A cell in a replicate, at one epochs level; blind and copycat controls train nothing and have 0 epochs."""
 
     trial_id: str
     trajectory_id: str
@@ -60,7 +78,7 @@ class Trial:
     epochs: int
     attacks: tuple[WantedAttack, ...]
     measures: tuple[WantedMeasure, ...]
-    role: str = "study"
+    role: str = STUDY
 
     @property
     def steps(self) -> int:
@@ -69,17 +87,24 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """For people: `dcgan n=100 epochs=20 dropout 0.5 replicate=0`."""
+        """For people: `dcgan n=100 epochs=20 dropout 0.5 replicate=0`, `blind n=100 replicate=0`."""
+        if not self.epochs:
+            return f"{self.role} n={self.cell.train_size} replicate={self.replicate}"
+        role = "" if self.role == STUDY else f"{self.role} "
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
         cell = self.cell
         return (
-            f"{cell.target.name} n={cell.train_size} epochs={self.epochs} {factors}{cell.arm.label} "
+            f"{role}{cell.target.name} n={cell.train_size} epochs={self.epochs} {factors}{cell.arm.label} "
             f"replicate={self.replicate}"
         )
 
 
 class Design:
-    """A spec on its data: the split, the extractor's recipe and all trials. ValueError when something does not fit."""
+    """A spec on its data: the split, the extractor's recipe and all trials. ValueError when something does not fit.
+
+    trials: the study's own, the only ones that effects are estimated from. controls: the others. no_control: why a
+    control is left out, by its name.
+    """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
         self.spec = spec
@@ -104,17 +129,29 @@ class Design:
             for cell in self.cells
             for epochs in spec.epochs
         )
+        self.no_control: dict[str, str] = {}
+        self.controls = (*self._blind(), *self._null(), *self._copycat())
 
     @property
     def hash(self) -> str:
         """Names this design in the store: the spec, on these data, under this format."""
         return content_id([self.spec.resolved, self.pool.digest, FORMAT])
 
+    @property
+    def every(self) -> tuple[Trial, ...]:
+        """The study's own trials, then its controls."""
+        return self.trials + self.controls
+
+    def membership(self, trial: Trial) -> Membership:
+        """Training set and queries of a trial."""
+        of = self.split.null if trial.role == NULL else self.split.membership
+        return of(trial.replicate, trial.cell.train_size)
+
     @cached_property
     def trajectories(self) -> dict[str, tuple[Trial, ...]]:
         """Trials by the training run they share, epochs ascending."""
         groups: dict[str, list[Trial]] = {}
-        for trial in self.trials:
+        for trial in self.every:
             groups.setdefault(trial.trajectory_id, []).append(trial)
         return {name: tuple(trials) for name, trials in groups.items()}
 
@@ -182,7 +219,7 @@ class Design:
     def _check_attacks(self) -> None:
         for entry in self.spec.attacks:
             attack = entry.choice.build()
-            reasons = {self._skip(attack, target) for target in self._targets.values()}
+            reasons = {self._skip(attack, target.offers, target.name) for target in self._targets.values()}
             if None not in reasons:
                 raise ValueError(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
             for word in sorted(attack.needs & KNOWABLE):
@@ -190,9 +227,9 @@ class Design:
                     setting = "reference" if word == "reference" else "known"
                     raise ValueError(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")
 
-    def _skip(self, attack: Attack, target: Target) -> str | None:
-        missing = attack.needs - target.offers - KNOWABLE
-        return f"{target.name} offers no {', '.join(sorted(missing))}" if missing else None
+    def _skip(self, attack: Attack, offers: frozenset[str], target: str) -> str | None:
+        missing = attack.needs - offers - KNOWABLE
+        return f"{target} offers no {', '.join(sorted(missing))}" if missing else None
 
     def known(self, attack: Attack) -> dict[str, np.ndarray]:
         """Indices of the records that an attacker knows, of the words in `KNOWABLE` it needs."""
@@ -200,21 +237,15 @@ class Design:
         every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
         return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
 
-    def _trial(self, cell: Cell, replicate: int, epochs: int) -> Trial:
-        spec = self.spec
-        trajectory_id = content_id(
-            {
-                "format": FORMAT,
-                "data": self.pool.digest,
-                "split": spec.split.to_dict(),
-                "target": cell.target.to_dict(),
-                "training": cell.training,
-                "train_size": cell.train_size,
-                "defense": cell.arm.to_list(),
-                "seed": spec.seed,
-                "replicate": replicate,
-            }
-        )
+    def _trial(self, cell: Cell, replicate: int, epochs: int, role: str = STUDY) -> Trial:
+        trained = {
+            **self._origin(replicate),
+            "target": cell.target.to_dict(),
+            "training": cell.training,
+            "train_size": cell.train_size,
+            "defense": cell.arm.to_list(),
+        }
+        trajectory_id = content_id(trained if role == STUDY else {**trained, "role": role})
         steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
         return Trial(
             trial_id=trial_id(trajectory_id, steps),
@@ -222,20 +253,98 @@ class Design:
             cell=cell,
             replicate=replicate,
             epochs=epochs,
-            attacks=self._wanted_attacks(cell, epochs),
-            measures=self._wanted_measures,
+            attacks=self._wanted_attacks(cell, epochs, self._queries_digest(cell.train_size, replicate, role)),
+            measures=self._wanted_measures if role == STUDY else (),
+            role=role,
         )
 
-    def _wanted_attacks(self, cell: Cell, epochs: int) -> tuple[WantedAttack, ...]:
+    def _origin(self, replicate: int) -> dict[str, Any]:
+        """What every trial of a replicate depends on."""
+        return {
+            "format": FORMAT,
+            "data": self.pool.digest,
+            "split": self.spec.split.to_dict(),
+            "seed": self.spec.seed,
+            "replicate": replicate,
+        }
+
+    # Controls
+
+    def _blind(self) -> list[Trial]:
+        """One for each set of labels in each replicate, at the smallest train_size that has it."""
+        settings = self.spec.controls
+        if not settings.blind:
+            self.no_control[BLIND] = "switched off"
+            return []
+        arguments = {"permutations": settings.permutations, **SETTINGS}
+        trials: dict[str, Trial] = {}
+        for replicate in range(self.spec.replicates):
+            for train_size in self.spec.train_sizes:
+                judged = self.split.membership(replicate, train_size)
+                labels = array_digest(judged.queries, judged.member)
+                run_id = content_id([BLIND, FORMAT, arguments, self.split.queries_digest, self.spec.seed])
+                wanted = WantedAttack(BLIND, run_id, run_id, None, None, arguments, Access.NONE, "none", 0, None)
+                made = {**self._origin(replicate), "role": BLIND, "labels": labels}
+                trial = self._untrained(BLIND, NO_TARGET, train_size, replicate, wanted, made)
+                trials.setdefault(trial.trial_id, trial)
+        return list(trials.values())
+
+    def _null(self) -> list[Trial]:
+        """Each target and train_size without a defense (else with the first arm), at all epochs levels."""
+        replicates = min(self.spec.controls.nulls, self.spec.replicates)
+        if not replicates:
+            self.no_control[NULL] = "switched off"
+        trials = []
+        for train_size in self.spec.train_sizes if replicates else ():
+            if reason := self.split.null_refusal(train_size):
+                self.no_control[f"{NULL} n={train_size}"] = f"needs {reason}"
+                continue
+            for name in dict.fromkeys(cell.target.name for cell in self.cells):
+                cells = [cell for cell in self.cells if (cell.target.name, cell.train_size) == (name, train_size)]
+                cell = min(cells, key=lambda cell: bool(cell.arm.choices))
+                levels = [(replicate, epochs) for replicate in range(replicates) for epochs in self.spec.epochs]
+                trials += [self._trial(cell, *level, NULL) for level in levels]
+        return trials
+
+    def _copycat(self) -> list[Trial]:
+        """One for each train_size, in replicate 0."""
+        if not self.spec.controls.copycat:
+            self.no_control[COPYCAT] = "switched off"
+            return []
+        trials = []
+        for train_size in self.spec.train_sizes:
+            choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * train_size})
+            entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
+            (wanted,) = self._levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
+            made = {**self._origin(0), "role": COPYCAT, "train_size": train_size}
+            trials.append(self._untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, made))
+        return trials
+
+    def _untrained(
+        self, role: str, target: Choice[Target], train_size: int, replicate: int, wanted: WantedAttack, made: Any
+    ) -> Trial:
+        cell = Cell(train_size, Arm(), target, self.spec.cells[0].training, {})
+        trajectory_id = content_id(made)
+        return Trial(trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, (wanted,), (), role)
+
+    # Attacks and measures
+
+    def _queries_digest(self, train_size: int, replicate: int, role: str) -> str:
+        if role == STUDY:
+            return self.split.queries_digest
+        return array_digest(self.split.null(replicate, train_size).queries)[:16]
+
+    def _wanted_attacks(self, cell: Cell, epochs: int, queries: str) -> tuple[WantedAttack, ...]:
         last = max(self.spec.epochs)
         wanted: list[WantedAttack] = []
         for entry in self.spec.attacks:
             levels = (last,) if entry.at == "last" else entry.at
             if levels is None or epochs in levels:
-                wanted += self._levels(entry, self._targets[cell.target.name])
+                target = self._targets[cell.target.name]
+                wanted += self._levels(entry, target.offers, target.name, queries)
         return tuple(wanted)
 
-    def _levels(self, entry: AttackEntry, target: Target) -> list[WantedAttack]:
+    def _levels(self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str) -> list[WantedAttack]:
         attack = entry.choice.build()
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
         known = self.known(attack)
@@ -244,7 +353,7 @@ class Design:
             "attack": entry.choice.name,
             "arguments": arguments,
             "knowledge": "+".join(known) or "none",
-            "queries": self.split.queries_digest,
+            "queries": queries,
             "generated": attack.generated,
             "seed": self.spec.seed,
         }
@@ -258,8 +367,10 @@ class Design:
                 level=level,
                 choice=entry.choice,
                 arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
+                access=attack.access,
                 knowledge=self._knowledge(attack),
-                skipped=self._skip(attack, target),
+                generated=attack.generated,
+                skipped=self._skip(attack, offers, target),
             )
             for level in attack.levels
         ]

@@ -20,17 +20,21 @@ from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, judge, measure
+from mia_core.metrics.blind import blind
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
+from mia_core.targets import Copycat, Target
 from mia_core.training import Trainer
-from study.design import Design, Trial, WantedAttack, trial_id
+from study.design import BLIND, Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
-from study.store import Store, to_bytes
+from study.store import Pass, Store, to_bytes
 from study.store.reading import trial_tables
 from study.work import Work
 
 EXTRACTOR = "domain"
 GRID = 64
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class Runner:
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""
         trial = works[0].trial
-        membership = self.design.split.membership(trial.replicate, trial.cell.train_size)
+        membership = self.design.membership(trial)
+        if not trial.steps:
+            yield from (self._run_untrained(work, membership) for work in works)
+            return
         trainer: Trainer | None = None
         seconds_train = 0.0
         last_trained = max((work.trial.steps for work in works if work.train), default=None)
@@ -82,7 +89,7 @@ class Runner:
             target = trainer.target if trainer and trainer.step == work.trial.steps else self._kept_target(work.trial)
             if work.train:
                 assert trainer is not None
-                current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+                current.add("trials", [self._trial_row(work.trial, membership, trainer.generator_steps, seconds_train)])
                 current.add("history", _history_rows(work.trial, trainer, self.design.epsilon(work.trial)))
                 if self.design.spec.keep_targets:
                     current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
@@ -90,27 +97,33 @@ class Runner:
                     tensors, state = trainer.state()
                     name = f"resume/{work.trial.trajectory_id}-{trainer.step}.safetensors"
                     current.add_file(name, to_bytes(tensors, state))
-            streams = Streams("samples", self.design.spec.seed, work.trial.replicate)
-            snapshot = Snapshot(target, streams)
+            snapshot = self._snapshot(target, work.trial)
             if work.train:
                 current.add_file(f"samples/{work.trial.trial_id}.png", _grid(snapshot))
             quality = self._quality_rows(work, snapshot)
             rows, scores, failed = self._attack_rows(work, snapshot, membership)
-            if quality:
-                current.add("quality", quality)
-            if rows:
-                current.add("attacks", rows)
-            if scores:
-                current.add("scores", {key: np.concatenate([part[key] for part in scores]) for key in scores[0]})
-            if work.train or quality or rows:
-                current.seal(
-                    work.trial.trial_id,
-                    train=work.train,
-                    attacks=[row["attack_id"] for row in rows],
-                    measures=[row["measure_id"] for row in quality],
-                )
+            _seal(current, work, rows, scores, quality)
             yield Sealed(work.trial, time.perf_counter() - started, failed)
         self.store.drop_checkpoints(trial.trajectory_id)
+
+    def _run_untrained(self, work: Work, membership: Membership) -> Sealed:
+        """The one pass of a blind or copycat control. It keeps no target: a copycat is the records themselves."""
+        started = time.perf_counter()
+        current = self.store.begin()
+        if work.train:
+            current.add("trials", [self._trial_row(work.trial, membership, 0, 0.0)])
+        failed: dict[str, str] = {}
+        if work.trial.role == BLIND:
+            rows, scores = self._blind(work, membership)
+        else:
+            target = Copycat(work.trial.cell.target.config, self.design.pool.images[membership.train])
+            snapshot = self._snapshot(target.to(self.device), work.trial)
+            rows, scores, failed = self._attack_rows(work, snapshot, membership)
+        _seal(current, work, rows, scores, [])
+        return Sealed(work.trial, time.perf_counter() - started, failed)
+
+    def _snapshot(self, target: Target, trial: Trial) -> Snapshot:
+        return Snapshot(target, Streams("samples", self.design.spec.seed, trial.replicate))
 
     # Training
 
@@ -165,8 +178,8 @@ class Runner:
 
     # Measuring
 
-    def _quality_rows(self, work: Work, snapshot: Snapshot) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
+    def _quality_rows(self, work: Work, snapshot: Snapshot) -> Rows:
+        rows: Rows = []
         if not work.measures:
             return rows
         extractor, sha = self._extractor or feature_network(self.design, self.store)
@@ -199,12 +212,10 @@ class Runner:
         indices = self.design.against(against, trial.replicate, trial.cell.train_size)
         return torch.from_numpy(self.design.pool.images[indices])
 
-    def _attack_rows(
-        self, work: Work, snapshot: Snapshot, membership: Membership
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
+    def _attack_rows(self, work: Work, snapshot: Snapshot, membership: Membership) -> tuple[Rows, Rows, dict[str, str]]:
         """Rows, columns of scores, and errors by label. An attack that raises leaves no row, so it stays missing."""
-        rows: list[dict[str, Any]] = []
-        scores: list[dict[str, Any]] = []
+        rows: Rows = []
+        scores: Rows = []
         failed: dict[str, str] = {}
         queries = to_float(torch.from_numpy(self.design.pool.images[membership.queries]))
         for _, group in groupby(work.attacks, key=lambda wanted: (wanted.run_id, wanted.skipped)):
@@ -228,9 +239,10 @@ class Runner:
         snapshot: Snapshot,
         queries: torch.Tensor,
         membership: Membership,
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    ) -> tuple[Rows, Rows]:
         """One run of one attack: its levels that are missing."""
         choice = wanted[0].choice
+        assert choice is not None
         config = choice.config
         if choice.cls.nested:
             config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in wanted)})
@@ -241,24 +253,45 @@ class Runner:
         for item, values in zip(wanted, result.scores.values.numpy(), strict=True):
             leakage = dataclasses.asdict(judge(values, membership.member))
             rows.append(_attack_row(trial, item) | leakage | {"seconds": result.seconds})
-            scores.append(
-                {
-                    "trial_id": np.full(len(values), trial.trial_id, dtype=object),
-                    "attack_id": np.full(len(values), item.attack_id, dtype=object),
-                    "query": membership.queries,
-                    "member": membership.member,
-                    "judged": np.ones(len(values), dtype=bool),
-                    "score": values,
-                }
-            )
+            scores.append(self._scores(trial, item, membership.queries, membership.member, values))
         return rows, scores
+
+    def _blind(self, work: Work, membership: Membership) -> tuple[Rows, Rows]:
+        """The classifier that sees no target."""
+        rows, scores = [], []
+        for wanted in work.attacks:
+            started = time.perf_counter()
+            streams = Streams(BLIND, self.design.spec.seed, work.trial.replicate)
+            pool, queries = self.design.pool, membership.queries
+            permutations = wanted.arguments["permutations"]
+            found = blind(pool.images[queries], membership.member, pool.units[queries], streams, permutations)
+            member = membership.member[found.queries]
+            leakage = dataclasses.asdict(judge(found.score, member))
+            own = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
+            rows.append(_attack_row(work.trial, wanted) | leakage | own)
+            scores.append(self._scores(work.trial, wanted, queries[found.queries], member, found.score))
+        return rows, scores
+
+    def _scores(
+        self, trial: Trial, wanted: WantedAttack, queries: np.ndarray, member: np.ndarray, values: np.ndarray
+    ) -> dict[str, Any]:
+        """Columns of the table of scores."""
+        return {
+            "trial_id": np.full(len(values), trial.trial_id, dtype=object),
+            "attack_id": np.full(len(values), wanted.attack_id, dtype=object),
+            "query": queries,
+            "unit": self.design.pool.units[queries],
+            "member": member,
+            "judged": np.ones(len(values), dtype=bool),
+            "score": values,
+        }
 
     def _knowledge(self, attack: Attack) -> Knowledge:
         images = {word: self.design.pool.images[indices] for word, indices in self.design.known(attack).items()}
         return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})
 
     def _trial_row(
-        self, trial: Trial, membership: Membership, trainer: Trainer, seconds_train: float
+        self, trial: Trial, membership: Membership, generator_steps: int, seconds_train: float
     ) -> dict[str, Any]:
         spec, cell = self.design.spec, trial.cell
         return {
@@ -272,8 +305,8 @@ class Runner:
             "train_size": cell.train_size,
             "members": len(membership.train),
             "epochs": trial.epochs,
-            "steps": trainer.step,
-            "generator_steps": trainer.generator_steps,
+            "steps": trial.steps,
+            "generator_steps": generator_steps,
             "defense": cell.arm.defense,
             "strength": cell.arm.strength,
             "replicate": trial.replicate,
@@ -304,6 +337,23 @@ class Runner:
         }
 
 
+def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) -> None:
+    """Add what there is, and seal the pass unless that is nothing."""
+    if quality:
+        current.add("quality", quality)
+    if rows:
+        current.add("attacks", rows)
+    if scores:
+        current.add("scores", {key: np.concatenate([part[key] for part in scores]) for key in scores[0]})
+    if work.train or quality or rows:
+        current.seal(
+            work.trial.trial_id,
+            train=work.train,
+            attacks=[row["attack_id"] for row in rows],
+            measures=[row["measure_id"] for row in quality],
+        )
+
+
 def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
     """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
     rows = [
@@ -324,16 +374,15 @@ def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list
 
 
 def _attack_row(trial: Trial, wanted: WantedAttack) -> dict[str, Any]:
-    attack = wanted.choice.build()
     return {
         "trial_id": trial.trial_id,
         "attack": wanted.label,
         "attack_id": wanted.attack_id,
         "arguments": canonical_json(wanted.arguments),
-        "access": attack.access.name,
+        "access": wanted.access.name,
         "knowledge": wanted.knowledge,
         "steps": wanted.level,
-        "generated": attack.generated,
+        "generated": wanted.generated,
         "skipped": wanted.skipped,
     }
 

@@ -1,19 +1,20 @@
 """What a study would do: the factor table, what is done and to do, what is skipped, what private arms guarantee."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from study.design import Design
+from study.design import STUDY, Design
 from study.work import Work
 
 
 def design_rows(design: Design) -> list[dict[str, Any]]:
-    """Rows of the design table: one a trial, one a trial x attack, one a trial x measure."""
+    """Rows of the design table: one a trial, one a trial x attack, one a trial x measure, one a control left out."""
     rows: list[dict[str, Any]] = []
-    for trial in design.trials:
+    for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
         rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})
         rows += [
@@ -24,6 +25,8 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
             base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
             for wanted in trial.measures
         ]
+    for name, reason in design.no_control.items():
+        rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
     return rows
 
 
@@ -43,11 +46,17 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     works = [work for items in todo.values() for work in items]
-    training = sum(work.train for work in works)
+    own = [[work for work in items if work.trial.role == STUDY] for items in todo.values()]
+    training = sum(work.train for items in own for work in items)
     console.print(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
-        f"{sum(any(work.train for work in items) for items in todo.values())} trajectories)"
+        f"{sum(any(work.train for work in items) for items in own)} trajectories)"
     )
+    roles = Counter(trial.role for trial in design.controls)
+    left = sum(work.trial.role != STUDY for work in works)
+    console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
+    for name, reason in design.no_control.items():
+        console.print(f"no control: {name} ({reason})")
     console.print(
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"

@@ -54,6 +54,25 @@ class QualitySpec:
 
 
 @settings
+class ControlsSpec:
+    """Controls, on in every study; false or 0 leaves one out, and the plan and the summary say so.
+
+    blind: a classifier that sees no target. nulls: replicates that get a target trained without the queries. copycat: a
+    generator that replays its training set. permutations: of labels, the finest p is 1 / (1 + permutations).
+    """
+
+    blind: bool = True
+    nulls: Annotated[int, Ge(0)] = 1
+    copycat: bool = True
+    permutations: Annotated[int, Ge(99)] = 999
+
+    @field_validator("nulls", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, bool) else value
+
+
+@settings
 class ComputeSpec:
     """Where trials run; changes no result but by floating-point differences between devices.
 
@@ -81,6 +100,7 @@ class _Sections:
     replicates: Annotated[int, Gt(0)] = 5
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
+    controls: dict[str, Any] = field(default_factory=dict)
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = "sqlite:///mlflow.db"
@@ -129,6 +149,7 @@ class Spec:
     replicates: int
     attacks: tuple[AttackEntry, ...]
     quality: QualitySpec
+    controls: ControlsSpec
     keep_targets: bool
     results: str
     tracking: str | None
@@ -215,6 +236,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
     settled = [(target, *_settings(target, sections.training, {})) for target in targets]
+    controls = validate(ControlsSpec, sections.controls, "controls")
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
@@ -234,6 +256,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
+        "controls": asdict(controls),
         "keep_targets": sections.keep_targets,
     }
     return Spec(
@@ -247,6 +270,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         replicates=sections.replicates,
         attacks=attacks,
         quality=quality,
+        controls=controls,
         keep_targets=sections.keep_targets == "all",
         results=sections.results,
         tracking=sections.tracking,

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import planning
+from study import controls, planning
 from study.design import Design
 from study.execute import feature_network
 from study.machine import pick_device, versions
@@ -116,7 +116,7 @@ def _run(
 
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], console: Console) -> None:
-    total = len(design.trials)
+    total = len(design.every)
     if left:
         missing_trials = sum(map(len, left.values()))
         console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
@@ -127,7 +127,10 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
                 console.print(f"  {left[trajectory_id][0].trial.name}: {error}\n    {path}", soft_wrap=True)
         return
     spec = design.spec
-    lines = {"complete": f"{total} trials", "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}"}
+    lines = {
+        "complete": f"{len(design.trials)} trials, {len(design.controls)} controls",
+        "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}",
+    }
     if spec.tracking and spec.tracking.startswith("sqlite:"):
         lines["mlflow"] = f"mlflow ui --backend-store-uri {spec.tracking}"
     elif spec.tracking:
@@ -136,6 +139,8 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
+    for line in controls.lines(controls.verdicts(store.folder.parent, spec.study)):
+        console.print(f"{'control:':10}{line}", soft_wrap=True)
 
 
 def _git_commit() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mia_core.hashing import content_id
-from study.design import Design
+from study.design import STUDY, Design
 from study.store import Store
 from study.store.reading import trial_tables
 
@@ -25,6 +25,7 @@ LEAKAGE = (
     "advantage",
     "balanced_accuracy",
     "tpr_at_1pct_fpr",
+    "p_value",
 )
 WORDS = ("dataset", "target", "split", "defense")
 NUMBERS = ("train_size", "members", "epochs", "strength", "replicate", "epsilon")
@@ -107,7 +108,7 @@ class Tracker:
 
     def reconcile(self) -> None:
         """Log every sealed trial of the design that MLflow lacks, or has less of."""
-        wanted = {trial.trial_id for trial in self._design.trials}
+        wanted = {trial.trial_id for trial in self._design.every}
         if self._client:
             names: dict[str, list[str]] = {}
             for name, marker in self._store.markers().items():
@@ -131,6 +132,7 @@ class Tracker:
         run_id = self._runs.get(trial_id, ("", ""))[0]
         if not run_id:
             name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {row['strength']:g} r={row['replicate']}"
+            name = name if row["role"] == STUDY else f"{row['role']} {name}"
             tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": name, "trial_id": trial_id, "kind": "trial"}
             tags |= self._about
             start = time_ms - int(row["seconds_train"] * 1000)
@@ -159,7 +161,7 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, float]]:
             yield f"quality/{row['measure']}_{row['extractor']}_{row['against']}", row["value"]
     for row in tables["attacks"].to_dict("records"):
         for column in LEAKAGE:
-            if pd.notna(row[column]):
+            if pd.notna(row.get(column)):  # stores of older versions lack some
                 yield f"attack/{row['attack']}/{column}", row[column]
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _choose(design: Design, name: str | None) -> Trial:
     if name is None:
         return next(trial for trial in design.trials if trial.epochs == max(design.spec.epochs))
-    found = [trial for trial in design.trials if name in (trial.trial_id, trial.trajectory_id)]
+    found = [trial for trial in design.every if name in (trial.trial_id, trial.trajectory_id)]
     if not found:
         raise ValueError(f"--id {name}: no such trial or trajectory in this study")
     return found[-1]

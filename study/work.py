@@ -37,7 +37,7 @@ def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
         work = Work(
             trial,
             train=not (have and have.train),
-            retrain=bool(have and have.train and not have.kept),
+            retrain=bool(trial.steps and have and have.train and not have.kept),
             attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
             measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
         )

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -64,6 +64,14 @@ class Split(ABC):
     @abstractmethod
     def membership(self, replicate: int, train_size: int) -> Membership:
         """Training set and queries of a replicate; training sets are nested over sizes."""
+
+    @abstractmethod
+    def null_refusal(self, train_size: int) -> str | None:
+        """Why the pool is too small for a null target of a training-set size, or None."""
+
+    @abstractmethod
+    def null(self, replicate: int, train_size: int) -> Membership:
+        """The same labels, and a training set that has nothing to do with them: known members and unqueried records."""
 
     def _take(self, count: int) -> np.ndarray:
         """The next records of the order, by whole units; a unit that does not fit any more waits for the next part."""
@@ -183,6 +191,22 @@ class Panel(Split):
             member=np.isin(self._queries, always),
         )
 
+    def null_refusal(self, train_size: int) -> str | None:
+        """Known members and filler have to make up the whole training set."""
+        have = len(self.known_members) + sum(map(len, self._filler_units))
+        if have >= train_size:
+            return None
+        return (
+            f"{train_size} records to train on that are no query, and {self.pool.name} has {have}; make other parts of "
+            "the split or train_size smaller"
+        )
+
+    def null(self, replicate: int, train_size: int) -> Membership:
+        """Filler in place of the panel's members."""
+        filler = _fill(self._shuffled(self._filler_units, "null", replicate), train_size - len(self.known_members))
+        judged = self.membership(replicate, train_size)
+        return replace(judged, train=np.sort(np.concatenate([self.known_members, *filler])))
+
 
 @SPLITS.register
 class Logan(Split):
@@ -215,3 +239,19 @@ class Logan(Split):
         members = _fill(self._shuffled(self._units, "members", replicate), train_size - len(self.known_members))
         train = np.sort(np.concatenate([self.known_members, *members]))
         return Membership(train=train, queries=self._queries, member=np.isin(self._queries, train))
+
+    def null_refusal(self, train_size: int) -> str | None:
+        """As many records as members have to be left to train on, and again as many to be judged as non-members."""
+        need, have = 3 * (train_size - len(self.known_members)), len(self._queries)
+        if have >= need:
+            return None
+        return f"{need} records for members, a null training set and non-members, and {self.pool.name} leaves {have}"
+
+    def null(self, replicate: int, train_size: int) -> Membership:
+        """The next units of the replicate's order after the members; they are no queries."""
+        order, room = self._shuffled(self._units, "members", replicate), train_size - len(self.known_members)
+        others = order[len(_fill(order, room)) :]
+        train = np.concatenate([self.known_members, *_fill(others, room)])
+        judged = self.membership(replicate, train_size)
+        asked = ~np.isin(judged.queries, train)
+        return Membership(train=np.sort(train), queries=judged.queries[asked], member=judged.member[asked])

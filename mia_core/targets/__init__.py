@@ -2,6 +2,7 @@
 
 from mia_core.targets.base import TARGETS, RecordGradients, RecordLosses, Step, Target, add_gradients, mean_gradients
 from mia_core.targets.began import BEGAN
+from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
 from mia_core.targets.vae_gan import VAEGAN
 
@@ -10,6 +11,7 @@ __all__ = [
     "DCGAN",
     "TARGETS",
     "VAEGAN",
+    "Copycat",
     "RecordGradients",
     "RecordLosses",
     "Step",

@@ -1,7 +1,7 @@
 """Reading a store into pandas: sealed rows only, every byte checked; and compacting many passes into few files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ def sealed(store: Store, table: str) -> pa.Table:
     return frame.filter(pa.array(~duplicated))
 
 
-def trial_tables(store: Store, trial_id: str) -> tuple[list[str], dict[str, pd.DataFrame]]:
-    """Names of the passes of one trial, and its sealed rows of trials, quality and attacks."""
+def trial_tables(
+    store: Store, trial_id: str, names: Sequence[str] = ("trials", "quality", "attacks")
+) -> tuple[list[str], dict[str, pd.DataFrame]]:
+    """Names of the passes of one trial, and its sealed rows of some tables."""
     markers = store.markers([trial_id])
     tables = {}
-    for table in ("trials", "quality", "attacks"):
+    for table in names:
         parts = [
             from_parquet(store.sealed_bytes(relative, seal))
             for marker in markers.values()

@@ -7,9 +7,11 @@ import nbformat
 import pytest
 
 from analysis import figures
+from analysis.controls import attack_minus_blind, verdicts
 from analysis.notebooks.__main__ import FOLDER, execute, main
 from analysis.study_data import load
 from analysis.summary import effects_of, guarantees, overview
+from study.store import read
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -31,7 +33,7 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     document = execute(path, swept[0] / "results" / "small")
     kinds = [kind for cell in document.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
     assert kinds.count("image/png") == 3
-    assert kinds.count("text/html") >= 5
+    assert kinds.count("text/html") >= 7
     assert not [
         output for cell in document.cells for output in cell.get("outputs", []) if output.output_type == "error"
     ]
@@ -58,6 +60,21 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
     for command in (main, lambda arguments: figures.main([*arguments, str(tmp_path)])):
         assert command([str(tmp_path / "absent")]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_controls_are_shown_and_what_attacks_find_beyond_the_blind_classifier(swept):
+    study = load(swept[0] / "results" / "small")
+    assert set(verdicts(study)["control"]) == {"blind", "null", "copycat"}
+    table = attack_minus_blind(study)
+    assert len(table) == 4 * 3 * 2
+    assert table["descriptive"].all()
+    wide = read(swept[0] / "results", "small", "wide")
+    blind = wide[wide["role"] == "blind"].set_index("replicate")["auc"]
+    rows = wide[(wide["role"] == "study") & (wide["epochs"] == 2) & (wide["attack"] == "white_box")]
+    rows = rows[(rows["train_size"] == 80) & (rows["defense"] == "none")].set_index("replicate")
+    found = table[(table["attack"] == "white_box") & (table["arm"] == "none") & (table["train_size"] == 80)]
+    assert found["difference"].item() == pytest.approx((rows["auc"] - blind).mean())
+    assert found["blind"].item() == pytest.approx(blind.mean())
 
 
 def test_tables_name_every_arm_and_only_noise_is_guaranteed(swept):

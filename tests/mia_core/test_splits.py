@@ -260,6 +260,47 @@ def test_logan_members_are_drawn_fairly(plain, p_value):
     assert p_value(spread, chi2(499)) > 1e-6
 
 
+@both
+@pytest.mark.parametrize("kind", ["plain", "grouped"])
+def test_a_null_target_trains_on_no_query_and_is_judged_by_the_same_labels(request, name, kind):
+    split = build(name, request.getfixturevalue(kind))
+    units = split.pool.units
+    for replicate in REPLICATES:
+        for size in SIZES:
+            null, cell = split.null(replicate, size), split.membership(replicate, size)
+            assert not set(units[null.train]) & set(units[null.queries])
+            assert size - np.bincount(units).max() < len(null.train) == len(set(null.train)) <= size
+            assert set(split.known_members) <= set(null.train)
+            aside = [*split.reference, *split.unseen, *split.known_non_members]
+            assert not set(aside) & {*null.train, *null.queries}
+            asked = np.isin(cell.queries, null.queries)
+            assert np.array_equal(cell.queries[asked], null.queries)
+            assert np.array_equal(cell.member[asked], null.member)
+            assert null.member.sum() == cell.member.sum()
+            assert split.null_refusal(size) is None
+
+
+def test_a_null_training_set_has_nothing_to_do_with_the_coins(plain):
+    # It is the same for every outcome of the coins, which are redrawn here without touching anything else.
+    split, again = build("panel", plain), build("panel", plain)
+    drawn = again.streams.numpy
+    again.streams.numpy = lambda purpose, *counter: drawn(purpose, *((99, *counter) if purpose == "coins" else counter))
+    assert not np.array_equal(split.membership(0, 80).member, again.membership(0, 80).member)
+    assert np.array_equal(split.null(0, 80).train, again.null(0, 80).train)
+
+
+def test_a_pool_too_small_for_a_null_target_is_said(plain):
+    panel, logan = build("panel", plain, (50, 381)), build("logan", plain, (50, 200))
+    have = 600 - 60 - 40 - 60 - 50 - 15
+    assert panel.null_refusal(have) is None
+    assert len(panel.null(0, have).train) == have
+    assert f"{have + 1} records to train on that are no query, and toy has {have}" in panel.null_refusal(have + 1)
+    queries = 600 - 60 - 40 - 30
+    assert logan.null_refusal(queries // 3 + 15) is None
+    assert (~logan.null(0, queries // 3 + 15).member).sum() >= queries // 3
+    assert "570 records for members, a null training set and non-members" in logan.null_refusal(205)
+
+
 @pytest.mark.parametrize(
     ("name", "sizes", "changes", "message"),
     [

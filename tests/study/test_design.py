@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -36,6 +37,62 @@ def test_trial_ids_depend_on_everything_that_determines_the_trained_target(make_
 def test_every_trial_has_its_own_id(make_design):
     design = make_design()
     assert len(set(ids(design))) == len(design.trials) == 2 * 2 * 3 * 2
+    assert len({trial.trial_id for trial in design.every}) == len(design.trials) + len(design.controls)
+
+
+def roles(design):
+    return Counter((trial.role, trial.cell.train_size, trial.replicate, trial.epochs) for trial in design.controls)
+
+
+def test_every_study_has_its_controls(make_design):
+    design = make_design()
+    null = {("null", size, 0, epochs): 1 for size in (40, 80) for epochs in (1, 2)}
+    blind = {("blind", 40, replicate, 0): 1 for replicate in (0, 1)}  # the panel's labels are the same at every size
+    copycat = {("copycat", size, 0, 0): 1 for size in (40, 80)}
+    assert roles(design) == {**blind, **null, **copycat}
+    assert {trial.cell.arm.label for trial in design.controls} == {"none"}
+    assert {trial.role for trial in design.trials} == {"study"}
+    assert not any(trial.measures for trial in design.controls)
+    assert [w.label for trial in design.controls[2:4] for w in trial.attacks] == [
+        "white_box", "euclidean", "white_box", "euclidean", "local_gan_steps2", "local_gan_steps4",
+    ]  # fmt: skip
+    assert {w.generated for trial in design.controls if trial.role == "copycat" for w in trial.attacks} == {200, 400}
+    assert design.no_control == {}
+
+
+def test_controls_change_nothing_about_the_studys_own_trials(make_design):
+    with_controls = make_design("controls.nulls=2", "controls.permutations=99")
+    without = make_design("controls.blind=false", "controls.nulls=0", "controls.copycat=false")
+    assert with_controls.trials == without.trials == make_design().trials
+    assert without.controls == ()
+    assert without.no_control == dict.fromkeys(("blind", "null", "copycat"), "switched off")
+    assert len({design.hash for design in (with_controls, without, make_design())}) == 3
+
+
+def test_controls_of_logan_follow_its_labels(make_design):
+    design = make_design("split={name: logan, reference: 80, unseen: 40, known: 10}", "factors.train_size=[40, 600]")
+    blind = {("blind", size, replicate, 0): 1 for size in (40, 600) for replicate in (0, 1)}
+    null = {("null", 40, 0, epochs): 1 for epochs in (1, 2)}
+    assert roles(design) == {**blind, **null, ("copycat", 40, 0, 0): 1, ("copycat", 600, 0, 0): 1}
+    assert design.no_control.keys() == {"null n=600"}
+    assert "needs 1770 records" in design.no_control["null n=600"]
+    asked = {w.attack_id for trial in design.trials for w in trial.attacks}
+    assert not asked & {w.attack_id for trial in design.controls for w in trial.attacks if trial.role == "null"}
+
+
+def test_null_targets_are_one_a_target_without_a_defense_or_with_the_first(make_design):
+    arms = "factors.defense=[{name: dropout, rate: 0.2}, {name: dropout, rate: 0.5}]"
+    design = make_design(arms, "factors.target.width=[4, 8]", "controls.nulls=9")
+    null = [trial for trial in design.controls if trial.role == "null"]
+    assert {(trial.cell.arm.label, trial.cell.target.config.width) for trial in null} == {("dropout 0.2", 4)}
+    assert {trial.replicate for trial in null} == {0, 1}
+
+
+def test_more_permutations_ask_for_the_blind_classifier_again_and_for_nothing_else(make_design):
+    few, many = make_design().controls, make_design("controls.permutations=1999").controls
+    assert [trial.trial_id for trial in few] == [trial.trial_id for trial in many]
+    changed = {b.role for a, b in zip(few, many, strict=True) if a.attacks != b.attacks}
+    assert changed == {"blind"}
 
 
 def test_added_levels_arms_and_replicates_leave_existing_ids_alone(make_design):
@@ -51,8 +108,9 @@ def test_added_levels_arms_and_replicates_leave_existing_ids_alone(make_design):
 
 def test_levels_of_epochs_share_a_trajectory_and_nothing_else_does(make_design):
     design = make_design()
-    assert len(design.trajectories) == 2 * 3 * 2
-    for trials in design.trajectories.values():
+    own = [trials for trials in design.trajectories.values() if trials[0].role == "study"]
+    assert len(own) == 2 * 3 * 2
+    for trials in own:
         assert [trial.epochs for trial in trials] == [1, 2]
         assert len({(trial.cell.train_size, trial.cell.arm.label, trial.replicate) for trial in trials}) == 1
 

@@ -14,7 +14,10 @@ from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
 from tests.small import SMALL, sweep
 
 TRIALS = 2 * 2 * 3 * 2
-ROWS = {"trials": TRIALS, "quality": 12 * TRIALS, "attacks": 2 * TRIALS + TRIALS, "history": TRIALS}
+NULLS, CONTROLS = 4, 4 + 2 + 2
+ROWS = {"trials": TRIALS + CONTROLS, "quality": 12 * TRIALS, "attacks": 3 * TRIALS + 3 * NULLS + 2 + 2,
+        "history": TRIALS + NULLS}  # fmt: skip
+NO_CONTROLS = ["--set", "controls.blind=false", "--set", "controls.nulls=0", "--set", "controls.copycat=false"]
 
 
 def tree(folder):
@@ -39,6 +42,9 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
         assert len(read(folder / "results", "small", table)) == count
     assert len(read(folder / "results", "small", "wide")) == ROWS["attacks"]
     assert not read(folder / "results", "small", "wide").isin([float("inf"), -float("inf")]).any(axis=None)
+    assert f"complete: {TRIALS} trials, {CONTROLS} controls" in done.stdout
+    assert "control:  blind: the split is not told apart blindly" in done.stdout
+    assert "control:  copycat: works" in done.stdout
     assert f"parquet:  {folder}/results/small" in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     assert "python -m analysis.notebooks" in done.stdout
@@ -65,10 +71,12 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
         assert float(run.data.params["train_size"]) == row["train_size"]
         assert float(run.data.params["epochs"]) == row["epochs"]
         assert float(run.data.params["strength"]) == row["strength"]
+        assert run.data.tags["role"] == row["role"]
         assert float(run.data.params["replicate"]) == row["replicate"]
         assert run.data.params["defense"] == row["defense"]
         assert run.data.metrics[f"attack/{row['attack']}/auc"] == row["auc"]
-        assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
+        if row["role"] == "study":
+            assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
 
 
 def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
@@ -82,26 +90,29 @@ def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
     assert {path.name for path in changed} <= {"study.json", ".lock"}
     client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], max_results=1000)
-    assert len(runs) == TRIALS + 1
+    assert len(runs) == TRIALS + CONTROLS + 1
 
 
 def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     before = {path for path in tree(copy / "results") if path.parts[1] in ("trials", "targets", "scores")}
     done = sweep(copy, "--set", "attacks=[white_box, {name: euclidean, generated: 32, label: near}]")
     assert done.returncode == COMPLETE, done.stderr
-    assert f"{TRIALS} attacks, 0 quality measures" in done.stdout
+    assert f"{TRIALS + NULLS} attacks, 0 quality measures" in done.stdout
     added = {path for path in tree(copy / "results") if path.parts[1] in ("trials", "targets", "scores")} - before
-    assert len(added) == TRIALS
+    assert len(added) == TRIALS + NULLS
     assert {path.parts[1] for path in added} == {"scores"}
-    assert set(read(copy / "results", "small", "attacks")["attack"]) == {"white_box", "near"}
+    wide = read(copy / "results", "small", "wide")
+    assert set(wide.loc[wide["role"].isin(["study", "null"]), "attack"]) == {"white_box", "near"}
     client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
-    assert len(runs) == TRIALS
+    assert len(runs) == TRIALS + CONTROLS
+    runs = [run for run in runs if run.data.tags["role"] in ("study", "null")]
     assert all("attack/near/auc" in run.data.metrics and "attack/euclidean/auc" in run.data.metrics for run in runs)
 
 
 def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_again(fresh):
-    arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1"]
+    arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1",
+                 *NO_CONTROLS]  # fmt: skip
     assert sweep(fresh, *arguments, "--plan").returncode == COMPLETE
     from study.design import Design
     from study.spec import read as read_spec
@@ -130,7 +141,7 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(fresh, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
-                 "--set", "factors.defense=[none]", "--set", "tracking=~"]  # fmt: skip
+                 "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
     command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments]
     process = subprocess.Popen(command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -160,6 +171,7 @@ def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatc
     assert main(["small.yaml", "--plan"]) == COMPLETE
     printed = capsys.readouterr().out
     assert "24 (0 trained, 24 to train in 12 trajectories)" in printed
+    assert "controls: 2 blind, 4 null, 2 copycat (8 to run)" in printed
     assert "epsilon of dp_sgd sigma=1, n=40" in printed
     assert "descriptive only" in printed
     assert tree(fresh) == before
@@ -208,5 +220,5 @@ def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(c
     assert sweep(copy).returncode == COMPLETE
     client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
-    assert len(runs) == TRIALS
-    assert all("attack/white_box/auc" in run.data.metrics for run in runs)
+    assert len(runs) == TRIALS + CONTROLS
+    assert all(any(key.endswith("/auc") for key in run.data.metrics) for run in runs)

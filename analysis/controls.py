@@ -1,0 +1,36 @@
+"""Controls beside the effects: their verdicts, and what each attack finds beyond what no target is needed for."""
+
+import pandas as pd
+
+from analysis.effects import AUC, MIN_REPLICATES, t_interval
+from analysis.study_data import ARM, StudyData
+from study import controls
+from study.store import read
+
+CELL = ["attack", ARM, "train_size"]
+
+
+def verdicts(data: StudyData) -> pd.DataFrame:
+    """What each control says; see `study.controls`."""
+    return controls.verdicts(data.folder.parent, data.name)
+
+
+def attack_minus_blind(data: StudyData) -> pd.DataFrame:
+    """AUC of each attack less that of the blind classifier in the same replicate, at the last epochs level.
+
+    One row an attack, arm and train_size: mean difference with its 95 % t interval over replicates, the mean blind AUC,
+    replicates, descriptive. Empty without the blind control.
+    """
+    wide = read(data.folder.parent, data.name, "wide")
+    blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
+    # Where labels are the same at every size, one blind trial stands for all sizes.
+    on = ["replicate", "train_size"] if blind.duplicated("replicate").any() else ["replicate"]
+    last = data.wide[data.wide["epochs"] == data.wide["epochs"].max()]
+    paired = last.merge(blind[[*on, "blind"]], on=on)
+    records = [
+        (*cell, *t_interval((rows[AUC] - rows["blind"]).to_numpy()), rows["blind"].mean(), len(rows))
+        for cell, rows in paired.groupby(CELL, sort=False)
+    ]
+    result = pd.DataFrame(records, columns=[*CELL, "difference", "low", "high", "blind", "replicates"])
+    result["descriptive"] = result["replicates"] < MIN_REPLICATES
+    return result

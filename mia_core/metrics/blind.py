@@ -1,0 +1,100 @@
+"""The blind control (access NONE): can members be told from non-members without any target?
+
+A kernel ridge classifier on the queries' pixels, cross-validated with whole units held out. Its predictions are linear
+in the labels, so the classifier is refitted exactly to every permutation of them by one matrix product.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import rankdata
+
+from mia_core.streams import Streams
+
+LARGEST = 2000
+"""At most so many members and so many non-members are looked at: the kernel is a square matrix."""
+FOLDS = 5
+RIDGE = 0.3
+SETTINGS = {"classifier": "kernel ridge", "ridge": RIDGE, "folds": FOLDS, "largest": LARGEST}
+"""What a row of results says of the classifier."""
+
+
+@dataclass(frozen=True)
+class Blind:
+    """queries [K]: positions of the records looked at. score [K] float32, held out, higher = more like a member.
+
+    p_value: one-sided, (1 + permutations with at least the observed AUC) / (1 + permutations); uniform or larger when
+    membership was drawn by fair lots over units.
+    """
+
+    queries: np.ndarray
+    score: np.ndarray
+    p_value: float
+
+
+def blind(images: np.ndarray, member: np.ndarray, units: np.ndarray, streams: Streams, permutations: int) -> Blind:
+    """Classify queries, uint8 [Q,C,H,W], as member bool [Q]; records of one number in `units` [Q] share a label.
+
+    ValueError unless there are members and non-members.
+    """
+    if member.all() or not member.any():
+        raise ValueError(f"blind: needs members and non-members, got {member.sum()} members of {len(member)} queries")
+    chosen = _subset(member, units, streams)
+    _, first, unit = np.unique(units[chosen], return_index=True, return_inverse=True)
+    hat = predictor(images[chosen], unit, streams)
+    labels = permuted(member[chosen][first], unit, streams.numpy("permutations"), permutations)
+    scores = (hat @ labels).astype(np.float32)
+    auc = aucs(scores, labels)
+    at_least = int((auc[1:] >= auc[0]).sum())
+    return Blind(chosen, scores[:, 0], (1 + at_least) / (1 + permutations))
+
+
+def predictor(images: np.ndarray, unit: np.ndarray, streams: Streams) -> np.ndarray:
+    """The matrix [K,K] that turns labels into held-out predictions; row i has zeros at all records of i's fold.
+
+    Ridge regression with a Gaussian kernel, as wide as the median distance between records. Labels are centered on each
+    fold's training records, for their mean is low where many of the held-out records are members.
+    """
+    kernel = _kernel(images)
+    fold = streams.numpy("folds").permutation(unit.max() + 1)[unit] % FOLDS
+    hat = np.zeros_like(kernel)
+    for number in np.unique(fold):
+        test, train = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        among = kernel[np.ix_(train, train)]
+        center = among.mean(0)
+        among = among - center - center[:, None] + center.mean()
+        towards = kernel[np.ix_(test, train)]
+        towards = towards - towards.mean(1, keepdims=True) - center + center.mean()
+        weights = cho_solve(cho_factor(among + RIDGE * np.eye(len(train))), towards.T).T
+        hat[np.ix_(test, train)] = weights - weights.mean(1, keepdims=True)
+    return hat
+
+
+def _kernel(images: np.ndarray) -> np.ndarray:
+    pixels = images.reshape(len(images), -1) / 255
+    pixels -= pixels.mean(0)
+    norms = np.square(pixels).sum(1)
+    squared = np.maximum(norms[:, None] + norms - 2 * pixels @ pixels.T, 0)
+    return np.exp(-squared / (2 * max(float(np.median(squared)), np.finfo(float).tiny)))
+
+
+def permuted(labels: np.ndarray, unit: np.ndarray, random: np.random.Generator, count: int) -> np.ndarray:
+    """bool [K,1+count]: labels of units [U] spread over their records, first as they are, then permuted."""
+    draws = np.tile(labels, (1 + count, 1))
+    draws[1:] = random.permuted(draws[1:], axis=1)
+    return draws[:, unit].T
+
+
+def aucs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AUC of each column of scores [K,P] against the same column of labels [K,P]; ties count half."""
+    inside = labels.sum(0)
+    wins = np.where(labels, rankdata(scores, axis=0), 0).sum(0) - inside * (inside + 1) / 2
+    return wins / (inside * (len(labels) - inside))
+
+
+def _subset(member: np.ndarray, units: np.ndarray, streams: Streams) -> np.ndarray:
+    """Positions [K], ascending, of up to LARGEST records of either label, unit after unit in a random order."""
+    rank = streams.numpy("subset").permutation(units.max() + 1)[units]
+    sides = (np.flatnonzero(side) for side in (member, ~member))
+    return np.sort(np.concatenate([side[np.argsort(rank[side], kind="stable")][:LARGEST] for side in sides]))
