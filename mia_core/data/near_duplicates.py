@@ -14,6 +14,9 @@ from scipy.sparse.csgraph import connected_components
 CHUNK_BYTES = 2**24
 """Memory of one block of distances, or of one block of images as float64."""
 
+PAIRS = 2**19
+"""Close pairs held before they are joined, so that a pool of look-alikes costs no more memory than others."""
+
 
 def thumbnails(images: np.ndarray, size: int) -> np.ndarray:
     """float64 [N, size, size] of uint8 [N,C,H,W]: mean over channels and over areas, block by block."""
@@ -56,7 +59,7 @@ def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
     for rows in blocks(len(hashes), len(hashes)):
         row, column = np.nonzero(distances(hashes[rows], hashes[rows.start :]) <= distance)
         pairs.append(np.stack([row, column])[:, row < column] + rows.start)
-        if sum(map(np.size, pairs)) > 2**20:  # so that a pool of look-alikes costs no more memory than others
+        if sum(pair.shape[1] for pair in pairs) > PAIRS:
             groups, pairs = _merge(groups, pairs), []
     return _merge(groups, pairs)[copy_of.ravel()]
 
