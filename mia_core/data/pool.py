@@ -67,7 +67,10 @@ class Pool:
 
 
 def join(*partitions: np.ndarray) -> np.ndarray:
-    """int64 [N]: records that share a number in any of the partitions [N] share one here, through chains too."""
+    """int64 [N]: records that share a number in any of the partitions [N] share one here, through chains too.
+
+    Numbered by first record, so that records which are all their own units have the same numbers by any partition.
+    """
     count = len(partitions[0])
     nodes, ends = count, []
     for partition in partitions:

@@ -87,7 +87,7 @@ class SplitSettings:
 
     def units(self, pool: Pool) -> np.ndarray:
         """int64 [N]: records with one number stay on one side."""
-        units = pool.units if self.groups == "keep" else pool.copies
+        units = pool.units if self.groups == "keep" else join(pool.copies)
         return units if self.near_duplicates is None else join(units, near_groups(pool.images, self.near_duplicates))
 
     @property
