@@ -48,6 +48,16 @@ def blocks(count: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + rows, count)) for start in range(0, count, rows))
 
 
+def closest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each hash uint64 [X, 2] the differing bits [X] to the nearest of hashes [Y, 2], and its index [X], int64."""
+    bits, places = np.empty(len(x), dtype=np.int64), np.empty(len(x), dtype=np.int64)
+    for rows in blocks(len(x), len(y)):
+        different = distances(x[rows], y)
+        places[rows] = different.argmin(1)
+        bits[rows] = different.min(1)
+    return bits, places
+
+
 def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
     """int64 [N]: records at most `distance` bits apart share a number, through chains too.
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from mia_core.data import near_duplicates
-from mia_core.data.near_duplicates import difference_hash, distances, near_groups, thumbnails
+from mia_core.data.near_duplicates import closest, difference_hash, distances, near_groups, thumbnails
 
 
 def slow_bits(image):
@@ -72,3 +72,13 @@ def test_groups_are_the_components_of_all_close_pairs(seed, distance, chunk):
 
 def test_a_pool_of_equal_images_is_one_group():
     assert set(near_groups(np.zeros((50, 1, 8, 8), dtype=np.uint8), 0)) == {0}
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_closest_is_the_first_smallest_of_all_distances(make_images, monkeypatch, chunk):
+    a, b = (difference_hash(make_images(count, size=8, seed=count)) for count in (9, 300))
+    table = distances(a, b)
+    monkeypatch.setattr(near_duplicates, "CHUNK_BYTES", chunk)
+    bits, places = closest(a, b)
+    assert np.array_equal(bits, table.min(1))
+    assert np.array_equal(places, table.argmin(1))
