@@ -1,13 +1,16 @@
 """Pictures of a study. Every point is a mean over replicates with its 95 % t interval; colors are safe for the
 color-blind (Okabe & Ito), and markers repeat what colors say."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
-from analysis.study_data import ARM, StudyData
+from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -16,23 +19,19 @@ AXIS = {AUC: "AUC of {attack}", "advantage": "advantage (TPR - FPR) of {attack}"
 
 
 def leakage_over_epochs(data: StudyData, attack: str, value: str = AUC) -> Figure:
-    """One panel an arm: leakage against epochs, a line for each training-set size."""
-    table = means(data.attack(attack), value, [ARM, "train_size", "epochs"])
-    figure, axes = plt.subplots(
-        1, len(data.arms), figsize=(3.2 * len(data.arms) + 0.6, 3.4), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, arm in zip(axes[0], data.arms, strict=True):
-        panel = table[table[ARM] == arm]
+    """Leakage against epochs: a column of panels an arm, a row a variant, a line for each training-set size."""
+    table = means(data.attack(attack), value, CELL)
+    epochs = sorted(set(table["epochs"]))
+    figure, grid = _panels(data.variants, data.arms)
+    for (variant, arm), axis in grid.items():
+        panel = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
         for number, (size, line) in enumerate(panel.groupby("train_size")):
             _points(axis, line["epochs"], line, number, f"n = {size}")
         axis.set_xscale("log", base=2)
-        axis.set_xticks(sorted(set(table["epochs"])), [str(epochs) for epochs in sorted(set(table["epochs"]))])
+        axis.set_xticks(epochs, [str(level) for level in epochs])
         axis.minorticks_off()
-        axis.set_title(arm)
-        axis.set_xlabel("epochs")
         _chance(axis)
-    axes[0][0].set_ylabel(AXIS.get(value, value).format(attack=attack))
-    axes[0][0].legend(frameon=False, loc="upper left")
+    _name(figure, grid, "epochs", AXIS.get(value, value).format(attack=attack))
     figure.suptitle(_caption(data, "Leakage against epochs, training-set size and defense"))
     return figure
 
@@ -40,20 +39,19 @@ def leakage_over_epochs(data: StudyData, attack: str, value: str = AUC) -> Figur
 def leakage_against_quality(
     data: StudyData, attack: str, quality: str = "kid_domain_unseen", value: str = AUC
 ) -> Figure:
-    """The trade-off: one panel a training-set size, one path an arm, epochs growing along it (small to large marker).
+    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, epochs growing along it
+    (small to large marker).
 
     Up is more leakage; left is better quality for a distance (kid, fid).
     """
     rows = data.attack(attack)
-    by = [ARM, "train_size", "epochs"]
-    table = means(rows, value, by).merge(means(rows, quality, by), on=by, suffixes=("", "_quality"))
-    sizes = sorted(set(table["train_size"]))
-    figure, axes = plt.subplots(
-        1, len(sizes), figsize=(4.2 * len(sizes) + 0.6, 3.8), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, size in zip(axes[0], sizes, strict=True):
+    table = means(rows, value, CELL).merge(means(rows, quality, CELL), on=list(CELL), suffixes=("", "_quality"))
+    figure, grid = _panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    for (variant, size), axis in grid.items():
         for number, arm in enumerate(data.arms):
-            path = table[(table["train_size"] == size) & (table[ARM] == arm)].sort_values("epochs")
+            path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
+            if path.empty:
+                continue
             color = COLORS[number % len(COLORS)]
             axis.errorbar(
                 path["mean_quality"],
@@ -71,41 +69,66 @@ def leakage_against_quality(
                 path["mean_quality"], path["mean"], s=marks, color=color, marker=MARKERS[number % len(MARKERS)]
             )
         axis.set_xscale("log")
-        axis.set_title(f"n = {size}")
-        axis.set_xlabel(f"{quality} (lower is better)")
         _chance(axis)
-    axes[0][0].set_ylabel(AXIS.get(value, value).format(attack=attack))
-    axes[0][-1].legend(frameon=False)
+    _name(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
     figure.suptitle(_caption(data, "Leakage against sample quality; larger markers are later epochs"))
     return figure
 
 
-def attacks_compared(data: StudyData, value: str = AUC) -> Figure:
-    """All attacks side by side at the last epochs level, one panel an arm."""
+def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] | None = None) -> Figure:
+    """Attacks side by side at the last epochs level, panels as in `leakage_over_epochs`.
+
+    attacks: labels; by default the first seven that ran there, each after its last level of attack steps.
+    """
     last = data.wide[data.wide["epochs"] == data.wide["epochs"].max()]
-    figure, axes = plt.subplots(
-        1, len(data.arms), figsize=(3.2 * len(data.arms) + 0.6, 3.4), sharey=True, squeeze=False, layout="constrained"
-    )
-    for number, attack in enumerate(data.attacks):
-        rows = last[last["attack"] == attack]
-        if rows.empty:
-            continue
-        table = means(rows, value, [ARM, "train_size"])
-        for axis, arm in zip(axes[0], data.arms, strict=True):
-            line = table[table[ARM] == arm]
-            _points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack)
-    for axis, arm in zip(axes[0], data.arms, strict=True):
+    sizes = sorted(set(last["train_size"]))
+    shown = list(attacks or last_levels(last))[: len(COLORS)]
+    figure, grid = _panels(data.variants, data.arms)
+    for number, attack in enumerate(shown):
+        table = means(last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
+        for (variant, arm), axis in grid.items():
+            line = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
+            if len(line):
+                _points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack)
+    for axis in grid.values():
         axis.set_xscale("log", base=2)
-        sizes = sorted(set(last["train_size"]))
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
-        axis.set_title(arm)
-        axis.set_xlabel("training-set size n")
         _chance(axis)
-    axes[0][0].set_ylabel("AUC" if value == AUC else value)
-    axes[0][-1].legend(frameon=False, fontsize="small")
+    _name(figure, grid, "training-set size n", "AUC" if value == AUC else value)
     figure.suptitle(_caption(data, f"Attacks after {last['epochs'].max()} epochs"))
     return figure
+
+
+def _panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
+    """A grid of panels with shared y axes, by the words of its rows and columns."""
+    figure, axes = plt.subplots(
+        len(rows),
+        len(columns),
+        figsize=(width * len(columns) + 0.6, 3.0 * len(rows) + 0.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    return figure, {(row, column): axes[i][j] for i, row in enumerate(rows) for j, column in enumerate(columns)}
+
+
+def _name(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
+    """Titles of columns, labels of rows, and one legend of all that is drawn."""
+    rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
+    for (row, column), axis in grid.items():
+        if row == rows[0]:
+            axis.set_title(f"{prefix}{column}")
+        if row == rows[-1]:
+            axis.set_xlabel(x)
+        if column == columns[0]:
+            axis.set_ylabel(y if len(rows) == 1 else f"{row}\n{y}")
+        if not axis.has_data() or len(axis.containers) == 0:
+            axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
+    drawn = {
+        label: handle for axis in grid.values() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
 
 
 def _points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str) -> None:

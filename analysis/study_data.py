@@ -1,18 +1,26 @@
 """A study as the analysis sees it: the wide table of its store, one row a trial x attack."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from study.store import read
+from mia_core.defenses import Arm
+from study.store import Store, read
 
 ARM = "arm"
+VARIANT = "variant"
+CELL = (VARIANT, ARM, "train_size", "epochs")
+"""What names a cell of any study: all factors beyond the three of every study are one word, the variant."""
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """wide: the table of that name for trials in role `study`, with the column `arm` for display; no skipped rows."""
+    """wide: the table of that name for trials in role `study`; no skipped rows.
+
+    Two columns are added for display: `arm`, and `variant`, the target with the levels of further factors.
+    """
 
     name: str
     folder: Path
@@ -31,6 +39,11 @@ class StudyData:
         return order.sort_values(["control", "defense", "strength"])[ARM].tolist()
 
     @property
+    def variants(self) -> list[str]:
+        """Targets with the levels of further factors, in the order of the spec."""
+        return list(dict.fromkeys(self.wide[VARIANT]))
+
+    @property
     def replicates(self) -> int:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())
@@ -43,6 +56,15 @@ class StudyData:
         return rows
 
 
+def last_levels(rows: pd.DataFrame) -> list[str]:
+    """Labels of attacks, in their order, each after its last level of attack steps only."""
+    last: dict[str, tuple[float, str]] = {}
+    for label, steps in rows[["attack", "attack_steps"]].drop_duplicates().itertuples(index=False):
+        family = label if pd.isna(steps) else label.removesuffix(f"_steps{steps:.0f}")
+        last[family] = max(last.get(family, (0.0, label)), (0.0 if pd.isna(steps) else steps, label))
+    return [label for _, label in last.values()]
+
+
 def load(folder: str | Path) -> StudyData:
     """Read `<root>/<study>`; ValueError when nothing is there or no trial is sealed yet."""
     path = Path(folder).absolute()
@@ -50,6 +72,25 @@ def load(folder: str | Path) -> StudyData:
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise ValueError(f"{path}: no sealed trial with an attack yet")
-    strength = wide["strength"].map("{:g}".format)
-    wide[ARM] = wide["defense"].where(wide["defense"] == "none", wide["defense"] + " " + strength)
+    configs = {text: json.loads(text) for text in wide["config"].unique()}
+    wide[ARM] = wide["config"].map({text: _arm(config["defense"]) for text, config in configs.items()})
+    wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
     return StudyData(path.name, path, wide)
+
+
+def _arm(defense: list) -> str:
+    return Arm.parse(defense or "none").label
+
+
+def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:
+    words = wide["target"].astype("object")
+    for name in factors:
+        if "." in name:
+            levels = wide[name] if name in wide else wide["config"].map(lambda text, name=name: _setting(text, name))
+            words = words + f" {name}=" + levels.map(lambda level: f"{level:g}" if isinstance(level, float) else level)
+    return words
+
+
+def _setting(config: str, name: str) -> str:
+    section, _, key = name.partition(".")
+    return json.dumps(json.loads(config)[section][key])

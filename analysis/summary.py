@@ -3,13 +3,7 @@
 import pandas as pd
 
 from analysis.effects import AUC, contrasts
-from analysis.study_data import ARM, StudyData
-
-OTHER_FACTORS = {
-    "train_size": ["epochs", ARM],
-    "epochs": ["train_size", ARM],
-    ARM: ["train_size", "epochs"],
-}
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
 
 
 def overview(data: StudyData) -> pd.DataFrame:
@@ -17,7 +11,7 @@ def overview(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id")
     facts = {
         "data set": ", ".join(sorted(set(trials["dataset"]))),
-        "target": ", ".join(sorted(set(trials["target"]))),
+        "targets": ", ".join(data.variants),
         "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
         "epochs": ", ".join(map(str, sorted(set(trials["epochs"])))),
         "arms": ", ".join(data.arms),
@@ -35,9 +29,10 @@ def _training_seconds(trials: pd.DataFrame) -> float:
 
 
 def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
-    """Contrasts of a factor against its first level (arms: against `none`), in every cell of the other two."""
-    levels = data.arms if factor == ARM else sorted(set(data.wide[factor]))
-    return contrasts(data.attack(attack), value, factor, levels[0], OTHER_FACTORS[factor])
+    """Contrasts of a factor of `CELL` against its first level (arms: `none`), in every cell of the others."""
+    words = {ARM: data.arms, VARIANT: data.variants}
+    levels = words[factor] if factor in words else sorted(set(data.wide[factor]))
+    return contrasts(data.attack(attack), value, factor, levels[0], [other for other in CELL if other != factor])
 
 
 def guarantees(data: StudyData) -> pd.DataFrame:

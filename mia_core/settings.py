@@ -95,6 +95,10 @@ class Registry(Generic[T]):
         """All names, sorted."""
         return sorted(self._classes)
 
+    def find(self, name: object) -> type[T] | None:
+        """The class of a name, if there is one."""
+        return self._classes.get(name) if isinstance(name, str) else None
+
     def choose(self, spec: str | Mapping[str, Any], where: str = "") -> Choice[T]:
         """Resolve `"name"` or `{"name": ..., settings}`; ValueError names the place and the nearest known name."""
         where = where or self.kind

@@ -38,22 +38,20 @@ def steps_per_epoch(train_size: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of history: means over an epoch's steps; None where nothing was computed."""
+    """A row of history. means: over the epoch's steps, of what the target's `update` returns; absent if never there."""
 
     epoch: int
     step: int
-    loss_generator: float | None
-    loss_discriminator: float | None
-    d_real: float | None
-    d_fake: float | None
     seconds: float
+    means: dict[str, float]
 
 
 class Trainer:
     """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
 
     Ordinary training shuffles the records and cuts them into S batches of equal size, give or take one; an arm with
-    Poisson sampling takes each record with probability 1/S in every step.
+    Poisson sampling takes each record with probability 1/S in every step. An attacker's surrogate may learn against
+    `contrast` besides: known records that stand on the fake side of every step, drawn anew for each.
     """
 
     def __init__(
@@ -66,13 +64,18 @@ class Trainer:
         streams: Streams,
         noise: Streams,
         device: torch.device | str = "cpu",
+        contrast: np.ndarray | None = None,
+        contrast_share: float = 0.5,
     ) -> None:
-        """images: uint8 [members,C,H,W]. train_size: nominal n. noise: stream of this trajectory alone."""
+        """images: uint8 [members,C,H,W]. train_size: nominal n. noise: stream of this trajectory alone.
+
+        contrast: uint8 [.,C,H,W]; contrast_share: its share of the fake side, 1 trains a discriminator alone.
+        """
         self.config = config
         self.arm = arm
         self.streams = streams
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
-        if reason := arm.refusal(target, train_size):
+        if reason := arm.refusal(target) or arm.hollow(train_size):
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
@@ -80,6 +83,8 @@ class Trainer:
         arm.modify(target)
         self.target = target.to(device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        self.contrast = None if contrast is None else torch.from_numpy(np.ascontiguousarray(contrast)).to(device)
+        self.contrasted = 0 if contrast is None else max(1, round(contrast_share * config.batch_size))
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.record_gradients = arm.record_gradients(noise, train_size / self.steps_per_epoch)
         self.step = 0
@@ -122,19 +127,26 @@ class Trainer:
     def _end_epoch(self, seconds: float) -> None:
         means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
         self._epoch_values.clear()
-        fields = ("loss_generator", "loss_discriminator", "d_real", "d_fake")
-        loss_generator, loss_discriminator, d_real, d_fake = (means.get(field) for field in fields)
-        self.history.append(Epoch(self.epoch, self.step, loss_generator, loss_discriminator, d_real, d_fake, seconds))
+        self.history.append(Epoch(self.epoch, self.step, seconds, means))
 
     def _step(self) -> Step:
+        fakes = self.config.batch_size - self.contrasted
         return Step(
             number=self.step,
-            fakes=self.config.batch_size,
-            train_generator=self.step % self.config.generator_every == 0,
+            fakes=fakes,
+            train_generator=fakes > 0 and self.step % self.config.generator_every == 0,
             streams=self.streams,
             optimizers=self.optimizers,
             record_gradients=self.record_gradients,
+            contrast=self._contrast(),
         )
+
+    def _contrast(self) -> torch.Tensor | None:
+        """Float records of the fake side of this step, with replacement when there are few."""
+        if self.contrast is None:
+            return None
+        drawn = self.streams.numpy("contrast", self.step).integers(0, len(self.contrast), self.contrasted)
+        return to_float(self.contrast[torch.from_numpy(drawn)])
 
     def _batch(self) -> torch.Tensor:
         """Indices of the records of this step."""

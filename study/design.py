@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
-from mia_core.access import Access
 from mia_core.attacks import Attack
 from mia_core.data import Pool, Split
 from mia_core.hashing import FORMAT, array_digest, content_id
@@ -16,7 +16,7 @@ from mia_core.targets import Target
 from mia_core.training import steps_per_epoch
 from study.spec import AttackEntry, Cell, Spec
 
-KNOWABLE = frozenset({"reference"})
+KNOWABLE = frozenset({"reference", "known_members", "known_non_members"})
 """What a study can let an attacker know, besides what the target offers."""
 
 PRDC_WORDS = ("precision", "recall", "density", "coverage")
@@ -35,6 +35,7 @@ class WantedAttack:
     level: int | None
     choice: Choice[Attack]
     arguments: dict[str, Any]
+    knowledge: str
     skipped: str | None
 
 
@@ -68,10 +69,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """For people: `n=100 epochs=20 dropout 0.5 replicate=0`."""
+        """For people: `dcgan n=100 epochs=20 dropout 0.5 replicate=0`."""
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
+        cell = self.cell
         return (
-            f"n={self.cell.train_size} epochs={self.epochs} {factors}{self.cell.arm.label} replicate={self.replicate}"
+            f"{cell.target.name} n={cell.train_size} epochs={self.epochs} {factors}{cell.arm.label} "
+            f"replicate={self.replicate}"
         )
 
 
@@ -93,12 +96,13 @@ class Design:
         )
         self._epsilons: dict[tuple[Any, ...], float | None] = {}
         self._check_quality()
-        self._targets = {cell.target.name: self._check_cell(cell) for cell in spec.cells}
+        self.refused = self._check_cells()
         self._check_attacks()
+        self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
         self.trials = tuple(
             self._trial(cell, replicate, epochs)
             for replicate in range(spec.replicates)
-            for cell in spec.cells
+            for cell in self.cells
             for epochs in spec.epochs
         )
 
@@ -157,22 +161,45 @@ class Design:
                 f"got {len(self.split.reference)} of {self.recipe.classes}; or lower quality.extractor.features"
             )
 
-    def _check_cell(self, cell: Cell) -> Target:
-        with torch.device("meta"):
-            target = cell.target.build(self.pool.image_shape)
-        if reason := cell.arm.refusal(target, cell.train_size):
-            raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
-        return target
+    def _check_cells(self) -> dict[tuple[str, str], str]:
+        """Why arms do not fit targets, by label and name; ValueError for an arm that fits no target of the study."""
+        self._targets: dict[str, Target] = {}
+        reasons: dict[tuple[str, str], str] = {}
+        fitting = set()
+        for cell in self.spec.cells:
+            with torch.device("meta"):
+                target = self._targets[cell.target.name] = cell.target.build(self.pool.image_shape)
+            if reason := cell.arm.hollow(cell.train_size):
+                raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
+            if reason := cell.arm.refusal(target):
+                reasons[cell.arm.label, cell.target.name] = reason
+            else:
+                fitting.add((cell.arm.label, cell.target.name))
+        for (label, name), reason in reasons.items():
+            if label not in {arm for arm, _ in fitting} or (label, name) in fitting:
+                raise ValueError(f"factors.defense: {label} with {name}: {reason}")
+        return reasons
 
     def _check_attacks(self) -> None:
         for entry in self.spec.attacks:
-            reasons = {self._skip(entry, target) for target in self._targets.values()}
+            attack = entry.choice.build()
+            reasons = {self._skip(attack, target) for target in self._targets.values()}
             if None not in reasons:
                 raise ValueError(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
+            for word in sorted(attack.needs & KNOWABLE):
+                if not len(self.known(attack)[word]):
+                    setting = "reference" if word == "reference" else "known"
+                    raise ValueError(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")
 
-    def _skip(self, entry: AttackEntry, target: Target) -> str | None:
-        missing = entry.choice.cls.needs - target.offers - KNOWABLE
+    def _skip(self, attack: Attack, target: Target) -> str | None:
+        missing = attack.needs - target.offers - KNOWABLE
         return f"{target.name} offers no {', '.join(sorted(missing))}" if missing else None
+
+    def known(self, attack: Attack) -> dict[str, np.ndarray]:
+        """Indices of the records that an attacker knows, of the words in `KNOWABLE` it needs."""
+        members, non_members = self.split.known(attack.known)
+        every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
+        return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
 
     def _trial(self, cell: Cell, replicate: int, epochs: int) -> Trial:
         spec = self.spec
@@ -212,15 +239,18 @@ class Design:
     def _levels(self, entry: AttackEntry, target: Target) -> list[WantedAttack]:
         attack = entry.choice.build()
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
+        known = self.known(attack)
         run = {
             "format": FORMAT,
             "attack": entry.choice.name,
             "arguments": arguments,
-            "knowledge": self.knowledge(attack),
+            "knowledge": "+".join(known) or "none",
             "queries": self.split.queries_digest,
             "generated": attack.generated,
             "seed": self.spec.seed,
         }
+        if known:
+            run["known"] = array_digest(*known.values())
         return [
             WantedAttack(
                 label=entry.label if level is None else f"{entry.label}_steps{level}",
@@ -229,15 +259,18 @@ class Design:
                 level=level,
                 choice=entry.choice,
                 arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
-                skipped=self._skip(entry, target),
+                knowledge=self._knowledge(attack),
+                skipped=self._skip(attack, target),
             )
             for level in attack.levels
         ]
 
-    @staticmethod
-    def knowledge(attack: Attack) -> str:
-        """What the attacker knows besides the view, in a word: `none`, `reference`."""
-        return "+".join(sorted(attack.needs & KNOWABLE)) or "none"
+    def _knowledge(self, attack: Attack) -> str:
+        """What the attacker knows besides the view, e.g. `none`, `known_members 20 % + known_non_members 20 %`."""
+        words = [
+            word if word == "reference" else f"{word} {attack.known} %" for word in sorted(attack.needs & KNOWABLE)
+        ]
+        return " + ".join(words) or "none"
 
     @cached_property
     def _wanted_measures(self) -> tuple[WantedMeasure, ...]:
@@ -255,8 +288,3 @@ class Design:
 def trial_id(trajectory_id: str, steps: int) -> str:
     """A trajectory stopped after so many discriminator updates."""
     return content_id(["trial", trajectory_id, steps])
-
-
-def access_word(attack: type[Attack]) -> str:
-    """`SAMPLES`, `WHITE_BOX`, ... as the store has it."""
-    return Access(attack.access).name

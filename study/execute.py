@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mia_core.access import Snapshot
-from mia_core.attacks import Knowledge
+from mia_core.attacks import Attack, Knowledge
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
@@ -23,7 +23,7 @@ from mia_core.metrics import Extractor, judge, measure
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
 from mia_core.training import Trainer
-from study.design import Design, Trial, WantedAttack, access_word, trial_id
+from study.design import Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
 from study.store import Store, to_bytes
 from study.store.reading import trial_tables
@@ -236,7 +236,7 @@ class Runner:
             config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in wanted)})
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, wanted[0].run_id)
-        result = attack(snapshot, queries, self._knowledge(attack.needs), rng)
+        result = attack(snapshot, queries, self._knowledge(attack), rng)
         rows, scores = [], []
         for item, values in zip(wanted, result.scores.values.numpy(), strict=True):
             leakage = dataclasses.asdict(judge(values, membership.member))
@@ -253,11 +253,9 @@ class Runner:
             )
         return rows, scores
 
-    def _knowledge(self, needs: frozenset[str]) -> Knowledge:
-        if "reference" not in needs:
-            return Knowledge()
-        images = self.design.pool.images[self.design.split.reference]
-        return Knowledge(reference=to_float(torch.from_numpy(images)).to(self.device))
+    def _knowledge(self, attack: Attack) -> Knowledge:
+        images = {word: self.design.pool.images[indices] for word, indices in self.design.known(attack).items()}
+        return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})
 
     def _trial_row(
         self, trial: Trial, membership: Membership, trainer: Trainer, seconds_train: float
@@ -308,7 +306,17 @@ class Runner:
 
 def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
     """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
-    rows = [{"trajectory_id": trial.trajectory_id, "epsilon": None} | vars(row) for row in trainer.history]
+    rows = [
+        {
+            "trajectory_id": trial.trajectory_id,
+            "epoch": row.epoch,
+            "step": row.step,
+            "seconds": row.seconds,
+            "epsilon": None,
+            **row.means,
+        }
+        for row in trainer.history
+    ]
     trainer.history.clear()
     if rows:
         rows[-1]["epsilon"] = epsilon
@@ -322,8 +330,8 @@ def _attack_row(trial: Trial, wanted: WantedAttack) -> dict[str, Any]:
         "attack": wanted.label,
         "attack_id": wanted.attack_id,
         "arguments": canonical_json(wanted.arguments),
-        "access": access_word(wanted.choice.cls),
-        "knowledge": Design.knowledge(attack),
+        "access": attack.access.name,
+        "knowledge": wanted.knowledge,
         "steps": wanted.level,
         "generated": attack.generated,
         "skipped": wanted.skipped,

@@ -37,9 +37,12 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     table.add_column("factor")
     table.add_column("levels")
     factors: dict[str, list[Any]] = spec.resolved["factors"]
-    arms = list(dict.fromkeys(cell.arm.label for cell in spec.cells))
+    words = {
+        "defense": dict.fromkeys(cell.arm.label for cell in spec.cells),
+        "target": dict.fromkeys(cell.target.name for cell in spec.cells),
+    }
     for name, levels in factors.items():
-        table.add_row(name, ", ".join(arms if name == "defense" else map(str, levels)))
+        table.add_row(name, ", ".join(words.get(name, map(str, levels))))
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     for line in design.pool.notes[:NOTES]:
@@ -56,23 +59,26 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
+    for (arm, target), reason in design.refused.items():
+        console.print(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
         console.print(f"skipped: {reason}")
     for line in _guarantees(design):
         console.print(line)
     if spec.replicates < 5:
         console.print(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
-    if all(cell.arm.choices for cell in spec.cells):
+    if all(cell.arm.choices for cell in design.cells):
         console.print("note: no arm `none`, so defenses have no control to be compared with")
 
 
 def _guarantees(design: Design) -> list[str]:
     """One line an arm and training-set size that has a guarantee."""
-    lines: dict[str, list[str]] = {}
+    lines: dict[str, dict[str, None]] = {}
     for trial in design.trials:
-        if trial.replicate == 0 and trial.cell.arm.delta is not None:
-            key = f"{trial.cell.arm.label}, n={trial.cell.train_size}, delta={trial.cell.arm.delta:g}"
+        cell = trial.cell
+        if trial.replicate == 0 and cell.arm.delta is not None:
             epsilon = design.epsilon(trial)
             value = "none" if epsilon is None else f"{epsilon:.3g}"
-            lines.setdefault(key, []).append(f"{value} after {trial.epochs} epochs")
+            key = f"{cell.arm.label}, n={cell.train_size}, delta={cell.arm.delta:g}"
+            lines.setdefault(key, {})[f"{value} after {trial.epochs} epochs"] = None
     return [f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()]

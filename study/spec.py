@@ -18,8 +18,8 @@ from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study import yaml
 
-OWN_FACTORS = ("train_size", "epochs", "defense")
-"""Factors every study has; all others are dotted settings of these sections:"""
+OWN_FACTORS = ("train_size", "epochs", "defense", "target")
+"""Factors with columns of their own; all others are dotted settings of these sections:"""
 DOTTED_SECTIONS = ("target", "training")
 
 Word = Annotated[str, MinLen(1)]
@@ -74,9 +74,9 @@ class _Sections:
     study: Annotated[str, MinLen(1)]
     data: dict[str, Any] | str
     split: dict[str, Any]
-    target: dict[str, Any] | str
     factors: dict[str, Any]
     attacks: list[Any]
+    target: dict[str, Any] | str | None = None
     seed: int = 0
     replicates: Annotated[int, Gt(0)] = 5
     training: dict[str, Any] = field(default_factory=dict)
@@ -165,7 +165,7 @@ def override(document: dict[str, Any], setting: str) -> None:
 
 
 def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
-    if key in OWN_FACTORS:
+    if key in OWN_FACTORS and key != "target":
         raise ValueError(f"{where}: unknown key; did you mean 'factors.{key}'?")
     section, _, rest = key.partition(".")
     parts = [section, rest] if section == "factors" and rest else key.split(".")
@@ -210,30 +210,39 @@ def parse(document: Mapping[str, Any]) -> Spec:
     epochs = _levels(factors, "epochs")
     arms = _arms(factors.get("defense", ["none"]))
     dotted = {name: _values(levels, f"factors.{name}") for name, levels in factors.items() if name not in OWN_FACTORS}
+    targets = _targets(sections, factors)
     cells = tuple(
-        Cell(n, arm, *_settings(sections, combination), combination)
+        Cell(n, arm, *_settings(target, sections.training, combination), combination)
+        for target in targets
         for values in product(*dotted.values())
         for combination in [dict(zip(dotted, values, strict=True))]
         for n in train_sizes
         for arm in arms
     )
-    attacks = tuple(_attack(item, f"attacks[{number}]", epochs) for number, item in enumerate(sections.attacks))
+    attacks = tuple(
+        attack
+        for number, item in enumerate(sections.attacks)
+        for attack in _attacks(item, f"attacks[{number}]", epochs)
+    )
     _unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
-    target, training = _settings(sections, {})
+    settled = [(target, *_settings(target, sections.training, {})) for target in targets]
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
         "data": data.to_dict(),
         "split": split.to_dict(),
-        "target": target.to_dict(),
-        "training": asdict(training),
+        "training": asdict(validate(TrainingConfig, sections.training, "training")),
         "factors": {
             "train_size": list(train_sizes),
             "epochs": list(epochs),
             "defense": [arm.to_list() or "none" for arm in arms],
+            "target": [
+                {**choice.to_dict(), **({"training": asdict(training)} if "training" in target else {})}
+                for target, choice, training in settled
+            ],
             **{name: list(levels) for name, levels in dotted.items()},
         },
         "replicates": sections.replicates,
@@ -300,23 +309,49 @@ def _expand(level: Any) -> list[Any]:
     return [level]
 
 
-def _settings(sections: _Sections, factors: Mapping[str, Any]) -> tuple[Choice[Target], TrainingConfig]:
-    """Target and training with the levels of dotted factors filled in."""
-    target = {"name": sections.target} if isinstance(sections.target, str) else dict(sections.target)
-    values = {"target": target, "training": dict(sections.training)}
+def _targets(sections: _Sections, factors: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Levels of the factor `target`, or the one target of the study."""
+    where = "factors.target"
+    if ("target" in factors) == (sections.target is not None):
+        raise ValueError("target: required, as one target or as levels of factors.target, and not as both")
+    levels = _values(factors.get("target", sections.target), where)
+    targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
+    _unique([str(target.get("name")) for target in targets], where, "vary its settings by factors.target.*")
+    return targets
+
+
+def _settings(
+    target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
+) -> tuple[Choice[Target], TrainingConfig]:
+    """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
+    target = dict(target)
+    values = {"target": target, "training": {**training, **_section(target.pop("training", {}), "target.training")}}
     for name, level in factors.items():
         section, _, key = name.partition(".")
         values[section][key] = level
     return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
 
 
-def _attack(item: Any, where: str, epochs: Sequence[int]) -> AttackEntry:
-    values = {"name": item} if isinstance(item, str) else dict(item) if isinstance(item, Mapping) else {}
-    label, at = values.pop("label", values.get("name")), values.pop("at", None)
-    choice = ATTACKS.choose(values or item, where)
+def _section(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: expected keys and values, got {value!r}")
+    return dict(value)
+
+
+def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
+    """One item of `attacks:`; settings may be lists, e.g. `known: [10, 20, 30]`: one attack for each combination."""
+    if not isinstance(item, Mapping):
+        item = {"name": item}
+    values = dict(item)
+    label, at = values.pop("label", values.get("name")), _at(values.pop("at", None), f"{where}.at", epochs)
     if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
-    return AttackEntry(label, choice, _at(at, f"{where}.at", epochs))
+    cls = ATTACKS.find(values.get("name"))
+    whole = cls.nested if cls else None
+    lists = [value if isinstance(value, list) and key != whole else [value] for key, value in values.items()]
+    choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
+    named = "label" in item and len(choices) == 1
+    return [AttackEntry(label if named else label + choice.build().variant, choice, at) for choice in choices]
 
 
 def _at(at: Any, where: str, epochs: Sequence[int]) -> tuple[int, ...] | Literal["last"] | None:

@@ -16,7 +16,16 @@ from study.design import Design
 from study.store import Store
 from study.store.reading import trial_tables
 
-LEAKAGE = ("auc", "auc_low", "auc_high", "accuracy_top_n", "advantage", "balanced_accuracy", "tpr_at_1pct_fpr")
+LEAKAGE = (
+    "auc",
+    "auc_low",
+    "auc_high",
+    "accuracy_top_n",
+    "accuracy_top_10pct",
+    "advantage",
+    "balanced_accuracy",
+    "tpr_at_1pct_fpr",
+)
 WORDS = ("dataset", "target", "split", "defense")
 NUMBERS = ("train_size", "members", "epochs", "strength", "replicate", "epsilon")
 

@@ -48,13 +48,13 @@ class Attack(ABC):
     """An attack with its settings; subclasses have `name`, `access`, `needs` and a settings class `Config`.
 
     access: the least the attack works with. needs: what the target must offer ("discriminator", ...) and what must be
-    known ("known_members", "known_non_members", "reference"). nested: the setting that lists attack-training steps,
-    ascending, if one run reports several levels.
+    known ("known_members", "known_non_members", "reference"); either may be a property, where settings decide. nested:
+    the setting that lists attack-training steps, ascending, if one run reports several levels.
     """
 
     name: ClassVar[str]
-    access: ClassVar[Access]
-    needs: ClassVar[frozenset[str]] = frozenset()
+    access: Access
+    needs: frozenset[str] = frozenset()
     nested: ClassVar[str | None] = None
 
     def __init__(self, config: Any) -> None:
@@ -69,6 +69,16 @@ class Attack(ABC):
     def generated(self) -> int:
         """How many samples of the target the attack draws."""
         return 0
+
+    @property
+    def known(self) -> int:
+        """How many records the attacker knows on either side, in percent of the smallest training-set size."""
+        return 0
+
+    @property
+    def variant(self) -> str:
+        """What tells this attack from others of its name in a study's labels, e.g. `_known20`."""
+        return ""
 
     @abstractmethod
     def run(self, view: Any, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:

@@ -1,20 +1,20 @@
-"""LOGAN's black-box attack without knowledge (section 4.3): a local GAN learns the target's samples, its
-discriminator ranks the queries."""
+"""LOGAN's black-box attacks with a local GAN (sections 4.3 and 4.4): its discriminator ranks the queries.
 
-from dataclasses import field
-from typing import Annotated, Any
+Without knowledge, it learns the target's samples in place of real records. With limited knowledge, generative setting,
+known members stand beside the samples on the real side, known non-members beside its own samples on the fake side.
+"""
+
+from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt, MinLen
-from pydantic import Strict, field_validator
+from annotated_types import Gt, Lt
+from pydantic import ValidationInfo, field_validator
 
-from mia_core.access import Access, SamplesView, Snapshot
+from mia_core.access import Access, SamplesView
 from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
-from mia_core.defenses import Arm
+from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, to_uint8, with_share
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
-from mia_core.training import Trainer, TrainingConfig
 
 
 @ATTACKS.register
@@ -26,43 +26,54 @@ class LocalGAN(Attack):
     nested = "steps"
 
     @settings
-    class Config:
-        """steps: nested levels of attack training. generated: samples to train on. surrogate: a target by name."""
+    class Config(SurrogateConfig):
+        """known: percent of the smallest training-set size that is known, 0 for none. sides: which records are.
 
-        steps: Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1), Strict(False)] = (500,)
-        generated: Annotated[int, Gt(1)] = 2000
-        surrogate: dict[str, Any] = field(default_factory=lambda: TARGETS.choose("dcgan").to_dict())
-        batch_size: Annotated[int, Gt(1)] = 32
-        learning_rate: Annotated[float, Gt(0)] = 2e-4
+        share: of known records in what a step shows the surrogate, on each side that has them.
+        """
 
-        @field_validator("steps")
+        known: Literal[0, 10, 20, 30] = 0
+        sides: Literal["members", "non_members", "both"] = "both"
+        share: Annotated[float, Gt(0), Lt(1)] = 0.5
+
+        @field_validator("sides")
         @classmethod
-        def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
-            if list(steps) != sorted(set(steps)):
-                raise ValueError("levels must ascend")
-            return steps
-
-        @field_validator("surrogate")
-        @classmethod
-        def _known(cls, surrogate: dict[str, Any]) -> dict[str, Any]:
-            return TARGETS.choose(surrogate, "surrogate").to_dict()
+        def _of_something(cls, sides: str, info: ValidationInfo) -> str:
+            if sides != "both" and info.data.get("known") == 0:
+                raise ValueError("say how many percent are known; known is 0")
+            return sides
 
     config: Config
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The sides that are known."""
+        sides = ("members", "non_members") if self.config.sides == "both" else (self.config.sides,)
+        return frozenset(f"known_{side}" for side in sides) if self.config.known else frozenset()
+
+    @property
+    def known(self) -> int:
+        """Percent."""
+        return self.config.known
 
     @property
     def generated(self) -> int:
         """Samples drawn."""
         return self.config.generated
 
+    @property
+    def variant(self) -> str:
+        """`_known20`, `_members20`, `_non_members20`, after another architecture's name."""
+        word = "known" if self.config.sides == "both" else self.config.sides
+        return self.config.variant + (f"_{word}{self.config.known}" if self.config.known else "")
+
     def run(self, view: SamplesView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """The local discriminator's logits after each level of steps."""
+        """The local discriminator's scores after each level of steps."""
         config = self.config
-        samples = ((view.samples(config.generated) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-        surrogate = TARGETS.choose(config.surrogate).build(tuple(queries.shape[1:]))
-        training = TrainingConfig(batch_size=config.batch_size, learning_rate=config.learning_rate)
-        trainer = Trainer(surrogate, samples, len(samples), training, Arm(), rng, noise=rng, device=queries.device)
-        values = []
-        for level in config.steps:
-            trainer.run_to(level)
-            values.append(Snapshot(surrogate, rng).discriminate(queries))
-        return Scores(self.levels, torch.stack(values))
+        real, contrast = to_uint8(view.samples(config.generated)), None
+        if "known_members" in self.needs:
+            assert knowledge.known_members is not None
+            real = with_share(real, to_uint8(knowledge.known_members), config.share)
+        if "known_non_members" in self.needs:
+            contrast = knowledge.known_non_members
+        return Scores(self.levels, scores_by_level(config, real, contrast, config.share, queries, rng))

@@ -40,22 +40,32 @@ class Arm:
 
     @property
     def strength(self) -> float:
-        """The main setting of the first defense, for display; 0 for none."""
-        return float(getattr(self.choices[0].config, self.choices[0].cls.strength)) if self.choices else 0.0
+        """The main setting of the first defense, for display; 1 for one without, 0 for none."""
+        if not self.choices:
+            return 0.0
+        first = self.choices[0]
+        return float(getattr(first.config, first.cls.strength)) if first.cls.strength else 1.0
 
     @property
     def label(self) -> str:
-        """`none`, `dropout 0.5`, `dp_sgd sigma=2`."""
+        """`none`, `weight_norm`, `dropout 0.5`, `dp_sgd sigma=2`."""
         words = []
         for choice in self.choices:
             key = choice.cls.strength
+            if key is None:
+                words.append(choice.name)
+                continue
             value = f"{getattr(choice.config, key):g}"
             words.append(f"{choice.name} {value}" if len(choice.arguments()) == 1 else f"{choice.name} {key}={value}")
         return " + ".join(words) or NONE
 
     def columns(self) -> dict[str, float]:
-        """The arms' own settings under their own names."""
-        return {key: value for choice in self.choices for key, value in choice.arguments().items()}
+        """The arm's own settings under their own names; one that an earlier defense has too under `defense.name`."""
+        columns: dict[str, float] = {}
+        for choice in self.choices:
+            own = choice.arguments()
+            columns |= {f"{choice.name}.{key}" if key in columns else key: value for key, value in own.items()}
+        return columns
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain values, for ids and specs."""
@@ -82,13 +92,17 @@ class Arm:
         private = self._private
         return epsilon(private.config.sigma, sampling_rate, steps, private.config.delta) if private else None
 
-    def refusal(self, target: Target, train_size: int) -> str | None:
-        """Why the arm does not fit, or None."""
+    def refusal(self, target: Target) -> str | None:
+        """Why the arm does not fit a target, or None."""
+        reasons = (choice.build().refusal(target) for choice in self.choices)
+        return next((reason for reason in reasons if reason), None)
+
+    def hollow(self, train_size: int) -> str | None:
+        """Why the arm's guarantee would be worth nothing at a training-set size, or None."""
         private = self._private
         if private and private.config.delta >= 1 / train_size:
             return f"dp_sgd.delta {private.config.delta:g} must be below 1/{train_size}, or it guarantees nothing"
-        reasons = (choice.build().refusal(target) for choice in self.choices)
-        return next((reason for reason in reasons if reason), None)
+        return None
 
     def modify(self, target: Target) -> None:
         """Let every defense change the target's networks."""

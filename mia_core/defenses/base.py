@@ -14,11 +14,12 @@ from mia_core.targets import Target
 class Defense(ABC):
     """A defense with its settings; subclasses have `name`, a settings class `Config` and `strength`.
 
-    strength: the setting by which users order this defense from weak to strong (units differ between defenses).
+    strength: the setting by which users order this defense from weak to strong (units differ between defenses); None
+    for one that is on or off.
     """
 
     name: ClassVar[str]
-    strength: ClassVar[str]
+    strength: ClassVar[str | None]
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -30,6 +31,11 @@ class Defense(ABC):
     def modify(self, target: Target) -> None:
         """Change the target's networks in place, without drawing random numbers."""
         return
+
+
+def needs_discriminator(defense: str, target: Target) -> str | None:
+    """The refusal of a defense that changes the discriminator, by a target without one."""
+    return None if "discriminator" in target.offers else f"{defense} needs a discriminator, and {target.name} has none"
 
 
 class RandomLayer(nn.Module):

@@ -8,40 +8,59 @@ The noise comes from a seeded stream, so that a trial can be repeated: whoever r
 
 import math
 import warnings
-from functools import lru_cache
-from typing import Annotated
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vjp, vmap
 
 from mia_core.defenses.base import DEFENSES, Defense
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets import RecordLoss, Step, Target
+from mia_core.targets import RecordLosses, Step, Target
 
 
-def clipped_sum(
-    network: nn.Module, loss: RecordLoss, records: torch.Tensor, clip: float
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Sum over records of their gradients, each scaled to norm at most `clip`, and the losses [B].
+def clipped_sums(
+    networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], clip: float
+) -> tuple[dict[str, list[torch.Tensor]], dict[str, torch.Tensor]]:
+    """Sums over records of their gradients, each scaled to norm at most `clip`, and the losses [B], by network.
 
-    The sum has one tensor per trainable parameter, in order; the norm is over all of them together. B may be 0.
+    A sum has one tensor per trainable parameter, in order. A record's norm is over all parameters of all networks that
+    learn from it together, so that removing one record moves all sums together by at most `clip`. B may be 0.
     """
-    parameters = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
-    if not len(records):
-        return [torch.zeros_like(p) for p in parameters.values()], records.new_zeros(0)
+    weights = {
+        name: {key: p.detach() for key, p in network.named_parameters() if p.requires_grad}
+        for name, network in networks.items()
+    }
 
-    def record_loss(weights: dict[str, torch.Tensor], record: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value = loss(lambda x: functional_call(network, weights, (x,)), record[None]).sum()
-        return value, value.detach()
+    def record_gradients(*record: torch.Tensor) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        def record_losses(weights: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+            called = {name: partial(_call, network, weights[name]) for name, network in networks.items()}
+            return {name: loss.sum() for name, loss in losses(called, *(part[None] for part in record)).items()}
 
-    per_record = vmap(grad(record_loss, has_aux=True), in_dims=(None, 0), randomness="different")
-    gradients, losses = per_record(parameters, records)
-    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients.values()]).norm(dim=0)
-    weights = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
-    return [torch.einsum("b,b...->...", weights, g) for g in gradients.values()], losses
+        values, pull = vjp(record_losses, weights)[:2]
+        zeros = {name: torch.zeros_like(value) for name, value in values.items()}
+        learning = {name: torch.ones_like(value) for name, value in values.items() if name in networks}
+        return {name: pull(zeros | {name: one})[0][name] for name, one in learning.items()}, values
+
+    if not len(records[0]):
+        with torch.no_grad():
+            none = losses(networks, *records)
+        return {name: [torch.zeros_like(p) for p in weights[name].values()] for name in none if name in networks}, none
+    gradients, values = vmap(record_gradients, randomness="different")(*records)
+    every = [g for parts in gradients.values() for g in parts.values()]
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in every]).norm(dim=0)
+    factors = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
+    return {
+        name: [torch.einsum("b,b...->...", factors, g) for g in parts.values()] for name, parts in gradients.items()
+    }, {name: value.detach() for name, value in values.items()}
+
+
+def _call(network: nn.Module, weights: dict[str, torch.Tensor], *inputs: torch.Tensor) -> Any:
+    return functional_call(network, weights, inputs)
 
 
 @lru_cache(maxsize=4096)
@@ -85,6 +104,8 @@ class DPSGD(Defense):
 
     def refusal(self, target: Target) -> str | None:
         """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence."""
+        if target.beyond_gradients:
+            return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
         for name in target.private:
             for module in target.get_submodule(name).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -105,12 +126,16 @@ class PrivateGradients:
         self.noise = noise
         self.expected_batch = expected_batch
 
-    def __call__(self, network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: Step) -> torch.Tensor:
-        """Losses [B] of the sampled records."""
-        sums, losses = clipped_sum(network, loss, records, self.clip)
-        random = self.noise.torch("noise", step.number, device=records.device)
-        for parameter, total in zip((p for p in network.parameters() if p.requires_grad), sums, strict=True):
-            noise = torch.empty_like(total).normal_(generator=random)
-            private = (total + self.sigma * self.clip * noise) / self.expected_batch
-            parameter.grad = private if parameter.grad is None else parameter.grad + private
-        return losses
+    def __call__(
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+    ) -> dict[str, torch.Tensor]:
+        """Losses [B] of the sampled records, by network."""
+        sums, values = clipped_sums(networks, losses, records, self.clip)
+        random = self.noise.torch("noise", step.number, device=records[0].device)
+        for name, totals in sums.items():
+            trainable = (p for p in networks[name].parameters() if p.requires_grad)
+            for parameter, total in zip(trainable, totals, strict=True):
+                noise = torch.empty_like(total).normal_(generator=random)
+                private = (total + self.sigma * self.clip * noise) / self.expected_batch
+                parameter.grad = private if parameter.grad is None else parameter.grad + private
+        return values

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Lt
 
-from mia_core.defenses.base import DEFENSES, Defense, RandomLayer
+from mia_core.defenses.base import DEFENSES, Defense, RandomLayer, needs_discriminator
 from mia_core.settings import settings
 from mia_core.targets import Target
 
@@ -42,7 +42,7 @@ class Dropout(Defense):
 
     def refusal(self, target: Target) -> str | None:
         """Needs a discriminator."""
-        return None if "discriminator" in target.offers else f"{target.name} has no discriminator to drop out"
+        return needs_discriminator(self.name, target)
 
     def modify(self, target: Target) -> None:
         """Append a dropout layer to every hidden block of the discriminator."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
+PAPER_SHARE = 0.1
+"""Members in LOGAN's pools: a random tenth is trained on."""
+
 MIN_FALSE_POSITIVES = 10
 """TPR at an FPR is reported only where at least so many false positives are expected."""
 
@@ -18,7 +21,8 @@ class Leakage:
 
     auc_low, auc_high: 95 % DeLong interval, conditional on this target. accuracy_top_n: share of members among the n
     highest scores, n the number of members; baseline_top_n: the same by chance, n / Q. advantage (TPR - FPR) and
-    balanced_accuracy at that threshold. tpr_at_*: None where fewer than 10 false positives are expected.
+    balanced_accuracy at that threshold. accuracy_top_10pct: top-n accuracy in a pool of which a tenth are members, as
+    LOGAN's are (chance 0.1), by this ROC. tpr_at_*: None where fewer than 10 false positives are expected.
     """
 
     queries: int
@@ -27,6 +31,7 @@ class Leakage:
     auc_high: float
     accuracy_top_n: float
     baseline_top_n: float
+    accuracy_top_10pct: float
     advantage: float
     balanced_accuracy: float
     tpr_at_1pct_fpr: float | None
@@ -45,7 +50,7 @@ def judge(score: np.ndarray, member: np.ndarray) -> Leakage:
     if not len(inside) or not len(outside):
         raise ValueError(f"judge: needs members and non-members, got {len(inside)} and {len(outside)}")
     auc, low, high = delong_interval(inside, outside)
-    tpr = _top_n_share(inside, outside)
+    tpr = top_n_accuracy(inside, outside, len(inside) / len(score))
     fpr = (1 - tpr) * len(inside) / len(outside)
     return Leakage(
         queries=len(score),
@@ -54,6 +59,7 @@ def judge(score: np.ndarray, member: np.ndarray) -> Leakage:
         auc_high=high,
         accuracy_top_n=tpr,
         baseline_top_n=len(inside) / len(score),
+        accuracy_top_10pct=top_n_accuracy(inside, outside, PAPER_SHARE),
         advantage=tpr - fpr,
         balanced_accuracy=(tpr + 1 - fpr) / 2,
         tpr_at_1pct_fpr=tpr_at_fpr(inside, outside, 0.01),
@@ -86,14 +92,18 @@ def _variance(values: np.ndarray) -> float:
     return float(values.var(ddof=1)) if len(values) > 1 else 0.25
 
 
-def _top_n_share(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Expected share of members above the top-n threshold when ties are broken at random (precision and TPR there)."""
-    n = len(inside)
-    threshold = np.partition(np.concatenate([inside, outside]), -n)[-n]
-    above_inside, above_outside = (inside > threshold).sum(), (outside > threshold).sum()
-    tied_inside, tied_outside = (inside == threshold).sum(), (outside == threshold).sum()
-    room = n - above_inside - above_outside
-    return float((above_inside + room * tied_inside / (tied_inside + tied_outside)) / n)
+def top_n_accuracy(inside: np.ndarray, outside: np.ndarray, share: float) -> float:
+    """Share of members among the n highest scores of a pool of which a `share` are members, n of them in all.
+
+    That is precision and TPR at once. Ties are broken at random, which draws the ROC straight between its points.
+    """
+    fpr, tpr = roc(*_labelled(inside, outside))
+    called = share * tpr + (1 - share) * fpr
+    return float(np.interp(share, called, tpr))
+
+
+def _labelled(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([inside, outside]), np.repeat([True, False], [len(inside), len(outside)])
 
 
 def roc(score: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +120,5 @@ def tpr_at_fpr(inside: np.ndarray, outside: np.ndarray, target: float) -> float 
     """TPR of `score >= threshold` at the lowest threshold whose FPR is at most `target`; no interpolation."""
     if len(outside) * target < MIN_FALSE_POSITIVES:
         return None
-    member = np.repeat([True, False], [len(inside), len(outside)])
-    fpr, tpr = roc(np.concatenate([inside, outside]), member)
+    fpr, tpr = roc(*_labelled(inside, outside))
     return float(tpr[fpr <= target].max())

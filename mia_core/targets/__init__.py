@@ -1,6 +1,19 @@
 """Targets: the generative models under attack, one architecture a file."""
 
-from mia_core.targets.base import TARGETS, RecordGradients, RecordLoss, Step, Target, mean_gradients
+from mia_core.targets.base import TARGETS, RecordGradients, RecordLosses, Step, Target, add_gradients, mean_gradients
+from mia_core.targets.began import BEGAN
 from mia_core.targets.dcgan import DCGAN
+from mia_core.targets.vae_gan import VAEGAN
 
-__all__ = ["DCGAN", "TARGETS", "RecordGradients", "RecordLoss", "Step", "Target", "mean_gradients"]
+__all__ = [
+    "BEGAN",
+    "DCGAN",
+    "TARGETS",
+    "VAEGAN",
+    "RecordGradients",
+    "RecordLosses",
+    "Step",
+    "Target",
+    "add_gradients",
+    "mean_gradients",
+]

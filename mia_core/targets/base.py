@@ -4,7 +4,7 @@ Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,33 +14,59 @@ from torch import nn
 from mia_core.settings import Registry
 from mia_core.streams import Streams
 
-RecordLoss = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor], torch.Tensor]
-"""`loss(network, x_BCHW) -> [B]`: one term a record, so that its gradient can be taken record by record."""
+Networks = Mapping[str, Callable[..., Any]]
+"""Networks by the name of the target's attribute, to be called like modules."""
+
+RecordLosses = Callable[..., dict[str, torch.Tensor]]
+"""`losses(networks, *records) -> {name: [B]}`: what each network that learns loses on each record, a term a record.
+
+The gradient of term `name` reaches the parameters of `networks[name]` and of no other network; a term whose name is no
+network's is only reported. `records` are tensors [B,...]: images, and whatever else a term needs of its record.
+"""
 
 
 class RecordGradients(Protocol):
-    """Adds to `.grad` the gradient of a loss over real records and returns the losses [B]; a defense may replace it.
+    """Adds the gradients of losses over real records to `.grad` and returns the losses; a defense may replace it.
 
     It is the only way in which real records may reach a parameter.
     """
 
-    def __call__(self, network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: "Step") -> torch.Tensor:
+    def __call__(
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: "Step"
+    ) -> dict[str, torch.Tensor]:
         """Backpropagate; see the class."""
         ...
 
 
-def mean_gradients(network: nn.Module, loss: RecordLoss, records: torch.Tensor, step: "Step") -> torch.Tensor:
-    """The ordinary way: the gradient of the mean loss."""
-    losses = loss(network, records)
-    losses.mean().backward()
-    return losses.detach()
+def mean_gradients(
+    networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: "Step"
+) -> dict[str, torch.Tensor]:
+    """The ordinary way: the gradient of the mean loss of each network."""
+    values = losses(networks, *records)
+    learning = [name for name in values if name in networks]
+    for name in learning:
+        add_gradients(values[name].mean(), {networks[name]: 1.0}, retain_graph=name != learning[-1])
+    return {name: value.detach() for name, value in values.items()}
+
+
+def add_gradients(
+    loss: torch.Tensor, weights: Mapping[nn.Module, float | torch.Tensor], retain_graph: bool = False
+) -> None:
+    """Add the gradient of a scalar, times a network's weight, to `.grad` of those networks, and to nothing else."""
+    owned = [(p, weight) for network, weight in weights.items() for p in network.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
+    for (parameter, weight), gradient in zip(owned, gradients, strict=True):
+        weighted = gradient if weight == 1.0 else weight * gradient
+        parameter.grad = weighted if parameter.grad is None else parameter.grad + weighted
 
 
 @dataclass(frozen=True)
 class Step:
     """All that one optimizer step needs besides the records.
 
-    number: from 0. fakes: generated records per step. train_generator: whether this step updates the generator too.
+    number: from 0. fakes: generated records per step; 0 trains the discriminator alone, against `contrast`.
+    train_generator: whether this step updates the generator too. contrast: records [M,C,H,W] on the fake side beside
+    the generated ones, where an attacker puts known non-members; None in a target's own training.
     """
 
     number: int
@@ -49,6 +75,12 @@ class Step:
     streams: Streams
     optimizers: dict[str, torch.optim.Optimizer]
     record_gradients: RecordGradients
+    contrast: torch.Tensor | None = None
+
+    def fake_side(self, *fakes_BCHW: torch.Tensor) -> torch.Tensor:
+        """Generated records, without their graph, and the contrast: what the discriminator learns to call fake."""
+        parts = [fake.detach() for fake in fakes_BCHW]
+        return torch.cat(parts if self.contrast is None else [*parts, self.contrast])
 
 
 class Target(nn.Module, ABC):
@@ -56,11 +88,14 @@ class Target(nn.Module, ABC):
 
     offers: networks an attacker with enough access finds, of "generator", "discriminator", "encoder", "denoiser".
     private: networks whose gradients see real records. They are what a private defense has to treat.
+    beyond_gradients: what else of the target's state is a function of real records, if anything: no defense that works
+    on gradients covers it.
     """
 
     name: ClassVar[str]
     offers: ClassVar[frozenset[str]]
     private: ClassVar[tuple[str, ...]]
+    beyond_gradients: ClassVar[str | None] = None
     Config: ClassVar[type]
 
     latent_dimension: int
@@ -88,7 +123,19 @@ class Target(nn.Module, ABC):
 
     @abstractmethod
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """One optimizer step on real records (B may be 0); returns the scalars `history` has, not yet on the host."""
+        """One optimizer step on real records (B may be 0); returns the scalars of `history`, not yet on the host.
+
+        loss_generator, loss_discriminator, d_real, d_fake, and whatever else tells how this target's training goes.
+        """
+
+    def fakes(self, step: Step) -> torch.Tensor:
+        """The generated records [fakes,C,H,W] of a step, with a graph when the generator learns in it."""
+        z = torch.empty(step.fakes, self.latent_dimension, device=self.device)
+        z.normal_(generator=step.streams.torch("latent", step.number, device=self.device))
+        if not step.fakes:
+            return z.new_empty(0, *self.image_shape)
+        with torch.set_grad_enabled(step.train_generator):
+            return self.generate(z)
 
     def activations(self) -> list[nn.Sequential]:
         """The discriminator's hidden blocks: where a defense may append a layer."""

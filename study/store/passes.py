@@ -60,6 +60,10 @@ class Store:
             raise ValueError(f"{self.folder}: no study here (study.json is missing)")
         return json.loads(path.read_bytes())
 
+    def resolved(self) -> dict[str, Any]:
+        """The current spec, defaults filled in; ValueError when there is no such study."""
+        return json.loads((self.folder / "specs" / f"{self.pointer()['spec']}.json").read_bytes())
+
     # Passes
 
     def begin(self) -> "Pass":

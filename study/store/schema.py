@@ -67,6 +67,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "auc_high": REAL,
         "accuracy_top_n": REAL,
         "baseline_top_n": REAL,
+        "accuracy_top_10pct": REAL,
         "advantage": REAL,
         "balanced_accuracy": REAL,
         "tpr_at_1pct_fpr": REAL,
@@ -108,7 +109,10 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "skipped": TEXT,
     },
 }
-"""Columns every file of a table has; `trials` adds the arm's own settings and further factors, as numbers or words."""
+"""Columns every file of a table has; the two tables below add more."""
+
+OPEN = ("trials", "history")
+"""`trials` has also the arm's own settings and further factors, `history` whatever else a target's training tells."""
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -116,12 +120,12 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 def to_table(name: str, rows: Rows) -> pa.Table:
     """Rows (a list of mappings, or one mapping of columns) under the table's schema.
 
-    Unknown columns are allowed in `trials` only. Raises ArrowInvalid for a value that does not fit its column.
+    Unknown columns are allowed in `OPEN` tables only. Raises ArrowInvalid for a value that does not fit its column.
     """
     known = SCHEMAS[name]
     columns: Mapping[str, Any] = rows if isinstance(rows, Mapping) else _columns(known, rows)
     extra = [column for column in columns if column not in known]
-    assert not extra or name == "trials", f"{name} has no columns {extra}"
+    assert not extra or name in OPEN, f"{name} has no columns {extra}"
     fields = [pa.field(column, kind) for column, kind in known.items()]
     fields += [pa.field(column, _kind(columns[column])) for column in extra]
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
@@ -137,7 +141,9 @@ def _columns(known: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _kind(values: Sequence[Any]) -> pa.DataType:
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    numbers = all(
+        value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values
+    )
     return REAL if numbers else TEXT
 
 

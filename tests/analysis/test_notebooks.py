@@ -62,9 +62,10 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
 
 def test_tables_name_every_arm_and_only_noise_is_guaranteed(swept):
     study = load(swept[0] / "results" / "small")
-    assert study.arms == ["none", "dp_sgd 1", "dropout 0.5"]
+    assert study.arms == ["none", "dp_sgd sigma=1", "dropout 0.5"]
+    assert study.variants == ["dcgan"]
     assert study.attacks == ["white_box", "euclidean", "local_gan_steps2", "local_gan_steps4"]
-    assert set(guarantees(study)["arm"]) == {"dp_sgd 1"}
+    assert set(guarantees(study)["arm"]) == {"dp_sgd sigma=1"}
     assert len(guarantees(study)) == 4
     assert overview(study).loc["trials", ""] == "24"
     assert len(effects_of(study, "arm", "white_box")) == 2 * 2 * 2

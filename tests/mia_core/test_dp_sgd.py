@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
-from mia_core.defenses.dp_sgd import PrivateGradients, clipped_sum, epsilon
+from mia_core.defenses.dp_sgd import PrivateGradients, clipped_sums, epsilon
 from mia_core.streams import Streams
 from mia_core.targets import Step, mean_gradients
 
@@ -21,6 +21,17 @@ CLIP_ONLY = {"name": "dp_sgd", "sigma": 0.0, "clip": 1.0, "delta": 1e-3}
 
 def real_loss(network, x):
     return softplus(-network(x).flatten(1).sum(1))
+
+
+def clipped_sum(network, loss, records, clip):
+    """`clipped_sums` of a single network."""
+    sums, losses = clipped_sums({"net": network}, lambda nets, x: {"net": loss(nets["net"], x)}, (records,), clip)
+    return sums["net"], losses["net"]
+
+
+def apply(rule, network, loss, records, step):
+    """A rule of gradients on a single network."""
+    return rule({"net": network}, lambda nets, x: {"net": loss(nets["net"], x)}, (records,), step)["net"]
 
 
 def oracle(network, loss, records, clip):
@@ -127,7 +138,7 @@ def test_removing_one_record_moves_a_dcgans_private_gradient_by_at_most_clip_ove
     sums = []
     for records in (x, x[:2], x[:0]):
         network = make_dcgan().discriminator
-        PrivateGradients(2.0, 0.1, Streams("noise"), 4.0)(network, real_loss, records, plain_step())
+        apply(PrivateGradients(2.0, 0.1, Streams("noise"), 4.0), network, real_loss, records, plain_step())
         sums.append([p.grad * 4.0 for p in network.parameters()])
     assert norm_of([a - b for a, b in zip(sums[0], sums[1], strict=True)]) <= 3 * 0.1 * (1 + 1e-4)
     assert norm_of([a - b for a, b in zip(sums[1], sums[2], strict=True)]) <= 2 * 0.1 * (1 + 1e-4)
@@ -154,7 +165,7 @@ def test_frozen_parameters_get_no_gradient_and_count_in_no_norm():
 def test_noise_is_normal_of_deviation_sigma_clip_over_expected_batch(p_value):
     # Errs twice in 1e6 seeds.
     network = nn.Linear(400, 50)
-    PrivateGradients(1.5, 0.2, Streams("noise", 1), 8.0)(network, real_loss, torch.zeros(0, 400), plain_step())
+    apply(PrivateGradients(1.5, 0.2, Streams("noise", 1), 8.0), network, real_loss, torch.zeros(0, 400), plain_step())
     noise = torch.cat([p.grad.flatten() for p in network.parameters()]).double() / (1.5 * 0.2 / 8.0)
     assert noise.numel() == 20_050
     assert p_value(float(noise.square().sum()), chi2(20_050)) > 1e-6
@@ -165,7 +176,7 @@ def test_noise_is_new_in_every_parameter_step_and_trial_and_the_same_when_repeat
     def noise(trial, number):
         network = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False))
         rule = PrivateGradients(1.0, 1.0, Streams("noise", trial), 1.0)
-        rule(network, real_loss, torch.zeros(0, 5), plain_step(number))
+        apply(rule, network, real_loss, torch.zeros(0, 5), plain_step(number))
         return [p.grad for p in network.parameters()]
 
     torch.manual_seed(0)
@@ -180,12 +191,12 @@ def test_private_gradients_are_added_to_what_is_there_and_report_the_losses():
     network = nn.Linear(3, 1)
     x = torch.rand(4, 3, generator=Streams(0).torch("x"))
     rule = PrivateGradients(0.0, 0.05, Streams("noise"), 8.0)
-    losses = rule(network, real_loss, x, plain_step())
+    losses = apply(rule, network, real_loss, x, plain_step())
     total = oracle(network, real_loss, x, 0.05)[0]
     torch.testing.assert_close(losses, real_loss(network, x).detach())
     for parameter, expected in zip(network.parameters(), total, strict=True):
         torch.testing.assert_close(parameter.grad, expected / 8.0)
-    rule(network, real_loss, x, plain_step())
+    apply(rule, network, real_loss, x, plain_step())
     for parameter, expected in zip(network.parameters(), total, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * expected / 8.0)
 
@@ -219,17 +230,17 @@ def test_empty_batches_pass_through_whole_training(make_trainer):
     sizes = []
     private = trainer.record_gradients
 
-    def counted(network, loss, records, step):
-        sizes.append(len(records))
-        return private(network, loss, records, step)
+    def counted(networks, losses, records, step):
+        sizes.append(len(records[0]))
+        return private(networks, losses, records, step)
 
     trainer.record_gradients = counted
     trainer.run_to(300)
     assert 0 in sizes
     assert max(sizes) > 0
     assert len(trainer.history) == 150
-    assert any(row.d_real is None for row in trainer.history), "some epoch of two steps saw no record"
-    assert all(math.isfinite(row.loss_discriminator) for row in trainer.history)
+    assert any("d_real" not in row.means for row in trainer.history), "some epoch of two steps saw no record"
+    assert all(math.isfinite(row.means["loss_discriminator"]) for row in trainer.history)
     assert all(bool(p.isfinite().all()) for p in trainer.target.parameters())
 
 

@@ -97,7 +97,7 @@ def test_a_target_without_discriminator_is_refused(make_dcgan):
 
     assert DEFENSES.choose("dropout").build().refusal(make_dcgan()) is None
     only = Generator(make_dcgan().config, (1, 8, 8))
-    assert Dropout(Dropout.Config()).refusal(only) == "generator_only has no discriminator to drop out"
+    assert Dropout(Dropout.Config()).refusal(only) == "dropout needs a discriminator, and generator_only has none"
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1])

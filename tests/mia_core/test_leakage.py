@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from mia_core.metrics import delong_interval, judge, roc
-from mia_core.metrics.leakage import tpr_at_fpr
+from mia_core.metrics.leakage import top_n_accuracy, tpr_at_fpr
 
 levels = st.integers(-3, 3).map(float)  # few values, so many ties
 
@@ -260,3 +260,25 @@ def test_very_negative_scores_keep_their_order():
 def test_what_cannot_be_judged_is_refused(score, member, message):
     with pytest.raises(ValueError, match=f"judge: .*({message})"):
         judge(np.array(score), np.array(member, dtype=bool if not score else None))
+
+
+@given(trials(), st.integers(1, 4), st.integers(1, 4))
+def test_top_n_accuracy_in_a_pool_of_another_share_is_that_of_records_repeated(trial, copies, others):
+    # A pool in which each member stands `copies` times and each non-member `others` times has that share, the same ROC.
+    score, member = trial
+    inside, outside = score[member], score[~member]
+    repeated = np.repeat(inside, copies), np.repeat(outside, others)
+    share = len(repeated[0]) / sum(map(len, repeated))
+    both = np.concatenate(repeated)
+    label = np.repeat([True, False], [len(part) for part in repeated])
+    assert top_n_accuracy(inside, outside, share) == pytest.approx(judge(both, label).accuracy_top_n, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [30, 300])
+def test_top_n_accuracy_at_the_papers_ratio_does_not_move_with_n_as_the_raw_one_does(n):
+    score, member = normal_scores(10 * n, 10_000, 1.0)
+    found = judge(score, member)
+    # At a tenth of members and normal scores one deviation apart: TPR = 1 - F(t - 1) where .1 TPR + .9 FPR = .1.
+    tpr = next(norm.sf(t - 1) for t in np.linspace(0, 4, 40_001) if 0.1 * norm.sf(t - 1) + 0.9 * norm.sf(t) <= 0.1)
+    assert found.accuracy_top_10pct == pytest.approx(tpr, abs=4 * 0.5 / (10 * n) ** 0.5)
+    assert judge(np.zeros(50), member[:50] & (np.arange(50) < 5)).accuracy_top_10pct == pytest.approx(0.1)

@@ -255,8 +255,8 @@ def test_history_has_one_row_an_epoch_with_means_over_its_steps():
     trainer.run_to(12)
     assert trainer.epoch == 2
     assert [dataclasses.replace(row, seconds=0.0) for row in trainer.history] == [
-        Epoch(1, 5, None, None, None, 2.0, 0.0),
-        Epoch(2, 10, None, None, None, 7.0, 0.0),
+        Epoch(1, 5, 0.0, {"d_fake": 2.0}),
+        Epoch(2, 10, 0.0, {"d_fake": 7.0}),
     ]
     assert all(row.seconds > 0 for row in trainer.history)
 
@@ -278,4 +278,4 @@ def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
     real = Snapshot(trainer.target, Streams(0)).discriminate(trainer.images / 127.5 - 1)
     fake = evaluate(trainer)
     assert float(real.mean()) > 0 > float(fake.mean())
-    assert trainer.history[-1].d_real > 0.6 > 0.4 > trainer.history[-1].d_fake
+    assert trainer.history[-1].means["d_real"] > 0.6 > 0.4 > trainer.history[-1].means["d_fake"]

@@ -1,0 +1,96 @@
+"""An attacker's own network: the settings that attacks with a surrogate share, and its training in nested levels."""
+
+from dataclasses import field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Gt, MinLen
+from pydantic import Strict, field_validator
+
+from mia_core.access import Snapshot
+from mia_core.defenses import Arm
+from mia_core.settings import settings
+from mia_core.streams import Streams
+from mia_core.targets import TARGETS
+from mia_core.training import Trainer, TrainingConfig
+
+
+@settings
+class SurrogateConfig:
+    """surrogate: a target by name, with its settings; the attacker's own, whatever the target is.
+
+    steps: nested levels of attack training. generated: samples to train on.
+    """
+
+    steps: Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1), Strict(False)] = (500,)
+    generated: Annotated[int, Gt(1)] = 2000
+    surrogate: dict[str, Any] | str = field(default_factory=lambda: TARGETS.choose("dcgan").to_dict())
+    batch_size: Annotated[int, Gt(1)] = 32
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError("levels must ascend")
+        return steps
+
+    @field_validator("surrogate")
+    @classmethod
+    def _known(cls, surrogate: dict[str, Any] | str) -> dict[str, Any]:
+        choice = TARGETS.choose(surrogate, "surrogate")
+        if "discriminator" not in choice.cls.offers:
+            raise ValueError(f"a surrogate needs a discriminator, and {choice.name} has none")
+        return choice.to_dict()
+
+    @property
+    def variant(self) -> str:
+        """`` for the default architecture, else `_<name>`."""
+        name = TARGETS.choose(self.surrogate).name
+        return "" if name == "dcgan" else f"_{name}"
+
+
+def scores_by_level(
+    config: SurrogateConfig,
+    real: np.ndarray,
+    contrast: torch.Tensor | None,
+    contrast_share: float,
+    queries: torch.Tensor,
+    rng: Streams,
+) -> torch.Tensor:
+    """White-box scores [L,Q] of queries by a surrogate after each level of steps.
+
+    real: uint8 [., C, H, W] in place of training records. contrast: float [., C, H, W], known records on the fake side
+    of every step, `contrast_share` of it; 1 leaves no generated records and trains the discriminator alone.
+    """
+    surrogate = TARGETS.choose(config.surrogate).build(tuple(queries.shape[1:]))
+    training = TrainingConfig(batch_size=config.batch_size, learning_rate=config.learning_rate)
+    trainer = Trainer(
+        surrogate,
+        real,
+        len(real),
+        training,
+        Arm(),
+        rng,
+        noise=rng,
+        device=queries.device,
+        contrast=None if contrast is None else to_uint8(contrast),
+        contrast_share=contrast_share,
+    )
+    values = []
+    for level in config.steps:
+        trainer.run_to(level)
+        values.append(Snapshot(surrogate, rng).discriminate(queries))
+    return torch.stack(values)
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """Float [-1, 1] to uint8 [0, 255]."""
+    return ((images + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
+
+def with_share(images: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:
+    """`images`, and `known` repeated until they are about `share` of all."""
+    copies = max(1, round(len(images) * share / (1 - share) / len(known)))
+    return np.concatenate([images, *[known] * copies])

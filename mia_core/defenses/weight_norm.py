@@ -1,0 +1,30 @@
+"""Weight normalization of the discriminator (Salimans & Kingma 2016; arXiv 1602.07868): w = g v / |v|."""
+
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from mia_core.defenses.base import DEFENSES, Defense, needs_discriminator
+from mia_core.settings import settings
+from mia_core.targets import Target
+
+
+@DEFENSES.register
+class WeightNorm(Defense):
+    """On or off; no privacy guarantee. Training starts from the same weights as without."""
+
+    name = "weight_norm"
+    strength = None
+
+    @settings
+    class Config:
+        """Nothing to set."""
+
+    def refusal(self, target: Target) -> str | None:
+        """Needs a discriminator."""
+        return needs_discriminator(self.name, target)
+
+    def modify(self, target: Target) -> None:
+        """Length and direction apart, for each output of every convolution and linear layer of the discriminator."""
+        for module in list(target.get_submodule("discriminator").modules()):
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                weight_norm(module)

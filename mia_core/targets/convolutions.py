@@ -1,0 +1,97 @@
+"""Strided convolutional stacks in the manner of DCGAN, and their initial weights: what several targets are built of."""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from mia_core.streams import Streams
+
+DISCRIMINATOR_DEPTH = 3
+"""Strided convolutions a discriminator has at least, while its feature map keeps 2 pixels: as many as at 32 pixels."""
+
+
+def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) -> tuple[int, int]:
+    """Smallest feature map and number of halvings down to it: with `smallest` 4, 4 for 16, 32 and 64 pixels, 7 for 28.
+
+    Raises ValueError for images that are not square or do not halve down to `smallest`..2 `smallest` pixels.
+    """
+    _, height, width = image_shape
+    if height != width or height < 8:
+        raise ValueError(f"target: {target} needs square images of at least 8 pixels, got {height}x{width}")
+    base, count = height, 0
+    while base % 2 == 0 and base > smallest:
+        base, count = base // 2, count + 1
+    if base > 2 * smallest or (count == 0 and base > smallest):
+        raise ValueError(
+            f"target: {target} cannot halve {height} pixels down to {smallest}..{2 * smallest}; "
+            "use e.g. 16, 28, 32 or 64"
+        )
+    return base, count
+
+
+def discriminator_channels(width: int, size: int, count: int) -> list[int]:
+    """Channels after each strided convolution, doubling from `width`; `count` of them, or more on small images."""
+    while count < DISCRIMINATOR_DEPTH and size >> (count + 1) >= 2:
+        count += 1
+    return [width * 2**level for level in range(count)]
+
+
+def down(image_channels: int, channels: list[int], norm: str, width: int) -> list[nn.Module]:
+    """Blocks [B,C,H,W] to [B,channels[-1],H/2^L,W/2^L]: convolution, norm (not in the first), LeakyReLU.
+
+    norm: `group` in groups of `width`/2 channels, `batch`, or `none`.
+    """
+    blocks: list[nn.Module] = []
+    previous = image_channels
+    for level, count in enumerate(channels):
+        layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1)]
+        if level:
+            layers += normalization(norm, count, width)
+        blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
+        previous = count
+    return blocks
+
+
+def up(latent: int, base: int, channels: list[int], image_channels: int, norm: str = "batch") -> nn.Sequential:
+    """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1], with twice the discriminator's `channels` at every resolution.
+
+    That is the paper's generator (1024 to 128 channels at width 64).
+    """
+    widths = [2 * count for count in reversed(channels)]
+    layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], base, bias=False)]
+    for width, narrower in pairwise(widths):
+        layers += [*normalization(norm, width, widths[-1]), nn.ReLU(True)]
+        layers.append(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False))
+    layers += [*normalization(norm, widths[-1], widths[-1]), nn.ReLU(True)]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1), nn.Tanh())
+
+
+def normalization(norm: str, channels: int, width: int) -> list[nn.Module]:
+    """The layer of a norm, if it has one."""
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return [nn.GroupNorm(_groups(channels, width), channels)] if norm == "group" else []
+
+
+def _groups(channels: int, width: int) -> int:
+    """The largest number of equal groups of at least width / 2 channels."""
+    return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
+
+
+def initialize(network: nn.Module, streams: Streams, gain: float = 3**-0.5) -> None:
+    """Normal weights of deviation `gain` / fan-in^1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
+
+    The default gain gives DCGAN's 0.02 at its width of 64 (fan-in 1024), and more in narrower networks, which start too
+    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1.
+    """
+    random = streams.torch("weights")
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+                module.weight.normal_(0.0, gain * module.weight[0].numel() ** -0.5, generator=random)
+            elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
+                module.weight.normal_(1.0, 0.02, generator=random)
+            bias = getattr(module, "bias", None)
+            if bias is not None:
+                bias.zero_()

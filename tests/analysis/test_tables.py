@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from analysis import plots, tables
+from analysis.study_data import ARM, VARIANT, StudyData, last_levels, load
+from analysis.summary import effects_of
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Two targets, two arms, one of which does not fit the second target; AUC known up to a common replicate effect."""
+    truth = {"white_box": 0.8, "local_gan_steps5": 0.2, "local_gan_steps50": 0.4, "random": 0.0}
+    rows = [
+        {
+            "trial_id": f"{target}{arm}{n}{epochs}{replicate}",
+            "attack": attack,
+            "attack_steps": float(attack.split("steps")[1]) if "steps" in attack else np.nan,
+            VARIANT: target,
+            ARM: arm,
+            "defense": arm.split()[0],
+            "strength": float(arm != "none"),
+            "train_size": n,
+            "epochs": epochs,
+            "replicate": replicate,
+            "queries": 200,
+            "baseline_top_n": 0.5,
+            "accuracy_top_10pct": 0.1 + level / 10,
+            "auc": expit(level * (1 if arm == "none" else 0.5) * epochs / 20 * 100 / n + 0.1 * replicate),
+            "kid_domain_unseen": 0.5 + 0.01 * replicate,
+            "epsilon": np.nan,
+            "delta": np.nan,
+        }
+        for target in ("dcgan", "began")
+        for arm in ("none", "dp_sgd sigma=1")
+        if (target, arm) != ("began", "dp_sgd sigma=1")
+        for n in (100, 200)
+        for epochs in (10, 20)
+        for replicate in range(5)
+        for attack, level in truth.items()
+    ]
+    return StudyData("made", tmp_path, pd.DataFrame(rows))
+
+
+def test_the_last_level_of_each_attacks_steps_stands_for_it(made):
+    assert last_levels(made.wide) == ["white_box", "local_gan_steps50", "random"]
+
+
+def test_every_cell_of_a_table_is_the_mean_of_its_replicates_only(made):
+    found = dict(tables.tables(made, "white_box"))
+    table = found["Attacks after 20 epochs, arm none: AUC"].set_index("attack")
+    assert list(table.columns) == ["began, n = 100", "began, n = 200", "dcgan, n = 100", "dcgan, n = 200"]
+    # Replicates are 0 to .4 apart in log odds, so the mean is that of the third one.
+    assert float(table.loc["white_box", "dcgan, n = 100"].split()[0]) == pytest.approx(expit(0.8 + 0.2), abs=2e-3)
+    assert float(table.loc["local_gan_steps5", "began, n = 200"].split()[0]) == pytest.approx(expit(0.3), abs=2e-3)
+
+
+def test_effects_are_taken_inside_variant_arm_and_replicate(made):
+    sizes = effects_of(made, "train_size", "white_box")
+    assert len(sizes) == 3 * 2
+    row = sizes[(sizes[VARIANT] == "dcgan") & (sizes[ARM] == "none") & (sizes["epochs"] == 20)].iloc[0]
+    assert row["effect"] == pytest.approx(-0.4, abs=5e-3)
+    assert set(effects_of(made, ARM, "white_box")[VARIANT]) == {"dcgan"}
+    assert set(effects_of(made, VARIANT, "white_box")[VARIANT]) == {"began"}
+
+
+def test_attacks_are_compared_inside_replicates(made):
+    table = dict(tables.tables(made, "white_box"))[
+        "What other attacks give, less white_box: AUC after the last epochs, arm none"
+    ]
+    row = table[(table["target"] == "dcgan") & (table["n"] == 100) & (table["attack"] == "random")].iloc[0]
+    assert row["effect"].startswith("-0.80 [-0.8")
+    assert "local_gan_steps5" not in set(table["attack"])
+
+
+def test_pictures_have_a_row_a_variant_and_say_which_arm_does_not_fit(made):
+    figure = plots.leakage_over_epochs(made, "white_box")
+    assert len(figure.axes) == 4
+    words = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert words == ["does not fit"]
+    assert len(plots.leakage_against_quality(made, "white_box").axes) == 4
+    assert len(plots.attacks_compared(made).axes) == 4
+
+
+def test_the_command_prints_a_real_studys_tables(swept, capsys):
+    folder = swept[0] / "results" / "small"
+    assert tables.main([str(folder)]) == 0
+    text = capsys.readouterr().out
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert len(titles) == 11
+    assert "dp_sgd sigma=1" in text
+    assert "nan" not in text
+    widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+    assert tables.main([str(folder), "--attack", "whitebox"]) == 2
+    assert "it has white_box" in capsys.readouterr().err
+    assert set(load(folder).wide[ARM]) == {"none", "dropout 0.5", "dp_sgd sigma=1"}
