@@ -46,6 +46,11 @@ class Epoch:
     means: dict[str, float]
 
 
+def _contrasted(share: float, batch_size: int) -> int:
+    """Known records on the fake side of a step: all of it at a share of 1, else at least one and not all."""
+    return batch_size if share == 1 else min(max(1, round(share * batch_size)), batch_size - 1)
+
+
 class Trainer:
     """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
 
@@ -84,7 +89,7 @@ class Trainer:
         self.target = target.to(device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.contrast = None if contrast is None else torch.from_numpy(np.ascontiguousarray(contrast)).to(device)
-        self.contrasted = 0 if contrast is None else max(1, round(contrast_share * config.batch_size))
+        self.contrasted = 0 if contrast is None else _contrasted(contrast_share, config.batch_size)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.record_gradients = arm.record_gradients(noise, train_size / self.steps_per_epoch)
         self.step = 0

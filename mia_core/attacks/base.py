@@ -95,7 +95,7 @@ class Attack(ABC):
                 f"got {queries.dtype} {list(queries.shape)}"
             )
         lowest, highest = queries.aminmax()  # queries can be gigabytes: no copy of them
-        if max(-lowest, highest) > 1:
+        if not (lowest >= -1 and highest <= 1):  # NaN is neither above nor below
             raise ValueError(f"{self.name}: queries must be in [-1, 1]")
         allowed: NoView = view(snapshot, self.access)
         started = time.perf_counter()

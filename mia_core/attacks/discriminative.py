@@ -4,15 +4,17 @@ It learns to tell real from known non-members, where `real` is either the target
 attacker never touches the target (access NONE), so it can only find how members differ without any target.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import field_validator
 
 from mia_core.access import Access, NoView, SamplesView
 from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, to_uint8
 from mia_core.settings import settings
 from mia_core.streams import Streams
+from mia_core.targets import TARGETS
 
 
 @ATTACKS.register
@@ -28,6 +30,14 @@ class Discriminative(Attack):
 
         real: Literal["samples", "members"] = "samples"
         known: Literal[10, 20, 30] = 20
+
+        @field_validator("surrogate")
+        @classmethod
+        def _judges_alone(cls, surrogate: dict[str, Any]) -> dict[str, Any]:
+            choice = TARGETS.choose(surrogate)
+            if not choice.cls.judges_alone:
+                raise ValueError(f"the discriminator of {choice.name} cannot learn without a generator")
+            return surrogate
 
     config: Config
 

@@ -91,6 +91,12 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
 
 
 def with_share(images: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:
-    """`images`, and `known` repeated until they are about `share` of all."""
-    copies = max(1, round(len(images) * share / (1 - share) / len(known)))
-    return np.concatenate([images, *[known] * copies])
+    """`images` and `known`, with records of either repeated until `known` is `share` of all, to a record."""
+    wanted = round(len(images) * share / (1 - share))
+    if wanted < len(known):
+        images = _repeated(images, round(len(known) * (1 - share) / share))
+    return np.concatenate([images, _repeated(known, max(wanted, len(known)))])
+
+
+def _repeated(images: np.ndarray, count: int) -> np.ndarray:
+    return images[np.arange(count) % len(images)]

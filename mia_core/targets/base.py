@@ -64,7 +64,8 @@ def add_gradients(
 class Step:
     """All that one optimizer step needs besides the records.
 
-    number: from 0. fakes: generated records per step; 0 trains the discriminator alone, against `contrast`.
+    number: from 0. fakes: generated records per step; 0 trains the discriminator alone, against `contrast`, and is for
+    targets that `judges_alone`.
     train_generator: whether this step updates the generator too. contrast: records [M,C,H,W] on the fake side beside
     the generated ones, where an attacker puts known non-members; None in a target's own training.
     """
@@ -89,13 +90,15 @@ class Target(nn.Module, ABC):
     offers: networks an attacker with enough access finds, of "generator", "discriminator", "encoder", "denoiser".
     private: networks whose gradients see real records. They are what a private defense has to treat.
     beyond_gradients: what else of the target's state is a function of real records, if anything: no defense that works
-    on gradients covers it.
+    on gradients covers it. judges_alone: whether the discriminator can learn to tell two sets of records apart without
+    a generator beside it.
     """
 
     name: ClassVar[str]
     offers: ClassVar[frozenset[str]]
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
+    judges_alone: ClassVar[bool] = True
     Config: ClassVar[type]
 
     latent_dimension: int

@@ -3,7 +3,8 @@
 L(v) is the mean absolute error of v's reconstruction. The discriminator minimizes L(x) - k L(G(z)), the generator
 L(G(z)), and k goes after the equilibrium L(G(z)) = diversity * L(x). M = L(x) + |diversity * L(x) - L(G(z))| measures
 convergence, in the history as `convergence`, beside `balance`. The paper halves the learning rate where M stalls; here
-it stays, since a level of epochs must not depend on how a schedule will end.
+it stays, since a level of epochs must not depend on how a schedule will end. Known records on a surrogate's fake side
+weigh k like the generated ones and do not move it: they reconstruct as well as x, and would hold k at 0.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class BEGAN(Target):
     offers = frozenset({"generator", "discriminator"})
     private = ("discriminator",)
     beyond_gradients = "the balance k"
+    judges_alone = False
     balance: torch.Tensor
 
     @settings
@@ -86,12 +88,12 @@ class BEGAN(Target):
             optimizer.zero_grad()
         real = step.record_gradients({"discriminator": self.discriminator}, _losses, (x_BCHW,), step)
         loss_real = real["discriminator"].mean()
-        loss_fake, loss_generator = self._fake_gradients(step)
+        loss_fake, loss_generated = self._fake_gradients(step)
         step.optimizers["discriminator"].step()
         if step.train_generator:
             step.optimizers["generator"].step()
 
-        gap = self.config.diversity * loss_real - loss_fake
+        gap = self.config.diversity * loss_real - loss_generated
         history = {
             "loss_discriminator": loss_real - self.balance * loss_fake,
             "d_real": loss_real,
@@ -100,29 +102,25 @@ class BEGAN(Target):
             "balance": self.balance.clone(),
         }
         if step.train_generator:
-            history["loss_generator"] = loss_generator
+            history["loss_generator"] = loss_generated
         self.balance.add_(self.config.balance_rate * gap).clamp_(0, 1)
         return history
 
     def _fake_gradients(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of -k L(fake side) and L(G(z)), from one pass; L of the fake side, and of G(z)."""
-        fake_BCHW = self.fakes(step)
-        contrasted = 0 if step.contrast is None else len(step.contrast)
-        share = step.fakes / (step.fakes + contrasted)
-        loss_fake = loss_generator = fake_BCHW.new_zeros(())
-        if step.fakes:
-            loss = _reconstruction_error(self.discriminator, fake_BCHW).mean()
-            weights: dict[nn.Module, float | torch.Tensor] = {self.discriminator: -self.balance * share}
-            if step.train_generator:
-                weights[self.generator] = 1.0
-            add_gradients(loss, weights)
-            loss_generator = loss.detach()
-            loss_fake = share * loss_generator
-        if step.contrast is not None:
-            loss = _reconstruction_error(self.discriminator, step.contrast).mean()
-            add_gradients(loss, {self.discriminator: -self.balance * (1 - share)})
-            loss_fake = loss_fake + (1 - share) * loss.detach()
-        return loss_fake, loss_generator
+        assert step.fakes, "without generated records there is no equilibrium, and k stays 0"
+        share = step.fakes / (step.fakes + (0 if step.contrast is None else len(step.contrast)))
+        loss = _reconstruction_error(self.discriminator, self.fakes(step)).mean()
+        weights: dict[nn.Module, float | torch.Tensor] = {self.discriminator: -self.balance * share}
+        if step.train_generator:
+            weights[self.generator] = 1.0
+        add_gradients(loss, weights)
+        loss_generated = loss.detach()
+        if step.contrast is None:
+            return loss_generated, loss_generated
+        loss = _reconstruction_error(self.discriminator, step.contrast).mean()
+        add_gradients(loss, {self.discriminator: -self.balance * (1 - share)})
+        return share * loss_generated + (1 - share) * loss.detach(), loss_generated
 
     def activations(self) -> list[nn.Sequential]:
         """The blocks of the auto-encoder's encoder: what follows must reconstruct from what they leave."""

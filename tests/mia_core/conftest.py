@@ -16,7 +16,7 @@ from skimage.data import lfw_subset
 from mia_core.data import Pool
 from mia_core.defenses import Arm
 from mia_core.streams import Streams
-from mia_core.targets import DCGAN, TARGETS
+from mia_core.targets import DCGAN, TARGETS, Target
 from mia_core.training import Trainer, TrainingConfig
 
 
@@ -35,11 +35,15 @@ def pool(count: int, seed: int = 0, largest_group: int = 1, copies: float = 0.0)
     return Pool("toy", records, rng.integers(0, 10, count), groups)
 
 
+def target(name: str, size: int = 8, channels: int = 1, seed: int = 0, **config: Any) -> Target:
+    choice = TARGETS.choose({"name": name, "width": 4, "latent": 8, **config})
+    built = choice.build((channels, size, size))
+    built.initialize(Streams(seed))
+    return built
+
+
 def dcgan(size: int = 8, channels: int = 1, seed: int = 0, **config: Any) -> DCGAN:
-    choice = TARGETS.choose({"name": "dcgan", "width": 4, "latent": 8, **config})
-    target = choice.build((channels, size, size))
-    target.initialize(Streams(seed))
-    return target
+    return target("dcgan", size, channels, seed, **config)
 
 
 def trainer(
@@ -49,12 +53,13 @@ def trainer(
     seed: int = 5,
     noise: int = 9,
     generator_every: int = 1,
+    name: str = "dcgan",
     **config: Any,
 ) -> Trainer:
     """By default 13 records in batches of 4: S = 4 steps an epoch."""
     return Trainer(
-        dcgan(**config),
-        images(count, config.get("size", 8)),
+        target(name, **config),
+        images(count, config.get("size", 8), config.get("channels", 1)),
         count,
         TrainingConfig(batch_size=batch_size, learning_rate=2e-3, generator_every=generator_every),
         Arm.parse(arm),
@@ -76,6 +81,11 @@ def make_images() -> Callable[..., np.ndarray]:
 @pytest.fixture(scope="session")
 def make_pool() -> Callable[..., Pool]:
     return pool
+
+
+@pytest.fixture(scope="session")
+def make_target() -> Callable[..., Target]:
+    return target
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from mia_core.defenses.dropout import DropoutLayer
 from mia_core.streams import Streams
 from mia_core.targets import Target
 from mia_core.training import Epoch, Trainer, TrainingConfig, steps_per_epoch
+from tests.mia_core.states import assert_same
 
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
 SETUPS = {
@@ -65,21 +66,6 @@ def ledger(count, train_size=None, batch_size=5, arm="none", seed=1, generator_e
     images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 8, 8))
     config = TrainingConfig(batch_size=batch_size, generator_every=generator_every)
     return Trainer(Ledger(), images, train_size or count, config, Arm.parse(arm), Streams(seed), Streams("noise"))
-
-
-def facts(trainer):
-    """Everything a trainer's future depends on, and its history without the clock."""
-    tensors, rest = trainer.state()
-    history = [{**dataclasses.asdict(row), "seconds": None} for row in trainer.history]
-    return tensors, {**rest, "history": history}
-
-
-def assert_same(a, b):
-    (tensors, rest), (others, other_rest) = facts(a), facts(b)
-    assert rest == other_rest
-    assert tensors.keys() == others.keys()
-    different = [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])]
-    assert not different
 
 
 def evaluate(trainer):
