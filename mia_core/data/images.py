@@ -105,8 +105,7 @@ class ImageSource(Source):
             )
 
     def _key(self, listing: Listing) -> str:
-        stats = [(name, (listing.root / name).stat()) for name in listing.files]
-        files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        files = [(name, *_state(listing.root / name)) for name in listing.files]
         made = [self.config.size, self.config.channels, PIL.__version__, array_digest(listing.labels, listing.groups)]
         return content_id([made, files])
 
@@ -125,6 +124,15 @@ class ImageSource(Source):
                 raise ValueError(f"data: no image of {listing.root} can be used{_first(odd)}")
             good = listing.pick(kept)
             writer.seal(self.name, good.labels, good.groups, good.files, odd)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file; (-1, -1) for a link to nowhere, which decoding will find odd."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _first(odd: Sequence[str]) -> str:
@@ -162,7 +170,8 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
     except PIL.UnidentifiedImageError:
         raise ValueError("empty file" if path.stat().st_size == 0 else "no image of a known format") from None
     except Exception as error:  # damaged files make decoders raise anything
-        raise ValueError(f"cannot be decoded: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
+        raise ValueError(f"cannot be decoded: {reason}") from None
     side = min(upright.size)
     left, top = ((length - side) / 2 for length in upright.size)
     square = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))

@@ -88,6 +88,7 @@ def broken(folder):
     Image.fromarray(noise(9, 9, 4), "CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(noise(9, 9).astype(np.uint16) * 255).save(folder / "deep.png")
     Image.fromarray(noise(9, 9).astype(np.float32)).save(folder / "float.tif")
+    (folder / "nowhere.png").symlink_to(folder / "gone")
     palette = Image.fromarray(noise(9, 9), "P")
     palette.save(folder / "palette.png", transparency=3)
     frames = [Image.fromarray(noise(9, 9, seed=seed)) for seed in range(3)]
@@ -106,6 +107,7 @@ REASONS = {
     "cmyk.jpg": "has mode CMYK, not 8-bit gray or RGB",
     "deep.png": "has mode I;16, not 8-bit",
     "float.tif": "has mode F, not 8-bit",
+    "nowhere.png": "cannot be decoded: No such file or directory",
     "palette.png": "has transparency",
     "animated.gif": "has 3 frames",
 }
@@ -121,6 +123,15 @@ def test_each_odd_image_is_refused_with_its_reason(tmp_path):
         assert reason in str(error.value), name
         assert "\n" not in str(error.value)
         assert str(tmp_path) not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_folder_of_odd_images_and_a_good_one_gives_the_good_one_and_all_reasons(tmp_path):
+    broken(tmp_path)
+    save(tmp_path / "good.png", noise(8, 8, 3))
+    pool = load(tmp_path, on_unreadable="skip")
+    assert np.array_equal(pool.images[0], noise(8, 8, 3).transpose(2, 0, 1))
+    assert [line.split(": ")[1] for line in pool.notes] == sorted(REASONS)
 
 
 def test_decoding_keeps_the_order_of_files_and_puts_reasons_in_place(tmp_path):
