@@ -15,10 +15,11 @@ def nearest(x_QD: torch.Tensor, y_ND: torch.Tensor, k: int = 1, chunk: int = 102
     if len(y_ND) < k:
         raise ValueError(f"nearest: {k} neighbors asked of {len(y_ND)} points")
     center = y_ND.double().mean(0)
-    x, y = x_QD - center, y_ND - center
+    y = y_ND - center
     norms_N = y.square().sum(1)
     distances, indices = [], []
-    for rows in x.split(chunk):
+    for part in x_QD.split(chunk):
+        rows = part - center
         ranks = norms_N - 2 * rows @ y.T
         candidates = ranks.topk(min(k + SHORTLIST, len(y)), dim=1, largest=False).indices
         exact = torch.stack([(row - y[near]).norm(dim=1) for row, near in zip(rows, candidates, strict=True)])

@@ -110,6 +110,7 @@ class Design:
         self.spec = spec
         self.pool = pool
         self.split: Split = spec.split.build(pool, spec.train_sizes, spec.seed)
+        self.split.check_sizes(spec.replicates, spec.train_sizes)
         self.recipe = Recipe(
             config=spec.quality.extractor,
             data=pool.digest,

@@ -262,9 +262,9 @@ class Runner:
         for wanted in work.attacks:
             started = time.perf_counter()
             streams = Streams(BLIND, self.design.spec.seed, work.trial.replicate)
-            pool, queries = self.design.pool, membership.queries
+            queries, units = membership.queries, self.design.split.units[membership.queries]
             permutations = wanted.arguments["permutations"]
-            found = blind(pool.images[queries], membership.member, pool.units[queries], streams, permutations)
+            found = blind(self.design.pool.images[queries], membership.member, units, streams, permutations)
             member = membership.member[found.queries]
             leakage = dataclasses.asdict(judge(found.score, member))
             own = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
@@ -280,7 +280,7 @@ class Runner:
             "trial_id": np.full(len(values), trial.trial_id, dtype=object),
             "attack_id": np.full(len(values), wanted.attack_id, dtype=object),
             "query": queries,
-            "unit": self.design.pool.units[queries],
+            "unit": self.design.split.units[queries],
             "member": member,
             "judged": np.ones(len(values), dtype=bool),
             "score": values,

@@ -10,6 +10,9 @@ from rich.table import Table
 from study.design import STUDY, Design
 from study.work import Work
 
+NOTES = 10
+"""Notes on the data that a plan shows."""
+
 
 def design_rows(design: Design) -> list[dict[str, Any]]:
     """Rows of the design table: one a trial, one a trial x attack, one a trial x measure, one a control left out."""
@@ -45,6 +48,10 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         table.add_row(name, ", ".join(words.get(name, map(str, levels))))
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
+    for line in design.pool.notes[:NOTES]:
+        console.print(f"data: {line}", markup=False, soft_wrap=True)
+    if len(design.pool.notes) > NOTES:
+        console.print(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
     own = [[work for work in items if work.trial.role == STUDY] for items in todo.values()]
     training = sum(work.train for items in own for work in items)

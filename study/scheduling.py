@@ -110,7 +110,7 @@ def schedule(
     """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early."""
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
-    with _ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+    with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
             tune.with_parameters(run_trajectory, design=design, results=results), {"cpu": 1, "gpu": gpus}
@@ -142,12 +142,13 @@ def _cost(works: Sequence[Work]) -> float:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None, data_bytes: int) -> Iterator[None]:
+def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
     """A Ray of our own on this machine, without a dashboard, or a running cluster."""
     own = {
         "num_cpus": len(os.sched_getaffinity(0)),
         "include_dashboard": False,
-        "object_store_memory": max(200 * 2**20, 3 * data_bytes),
+        # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to the disk.
+        "object_store_memory": 200 * 2**20 + data_bytes * 5 // 4,
     }
     ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
     # Tune ends a run in order on SIGINT only.

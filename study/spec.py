@@ -157,9 +157,21 @@ class Spec:
     resolved: dict[str, Any]
 
 
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
-    """Read a study file, apply `key=value` overrides, check everything that needs no data; ValueError in one line."""
+def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Spec:
+    """Read a study file, apply a preset, then `key=value` overrides, and check all that needs no data.
+
+    A preset is an item of the file's `presets:`, a name with dotted settings; it is no part of the study itself.
+    ValueError in one line.
+    """
     document = yaml.load(path)
+    presets = document.pop("presets", {})
+    if not isinstance(presets, dict) or not all(isinstance(settings, dict) for settings in presets.values()):
+        raise ValueError("presets: expected names, each with dotted keys and values")
+    if preset is not None:
+        if preset not in presets:
+            raise ValueError(f"--preset {preset}: unknown preset{nearest(preset, presets)}")
+        for key, value in presets[preset].items():
+            _set(document, key, value, f"presets.{preset}.{key}")
     for setting in overrides:
         override(document, setting)
     return parse(document)
@@ -168,9 +180,12 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
 def override(document: dict[str, Any], setting: str) -> None:
     """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
     key, sign, text = setting.partition("=")
-    where = f"--set {setting}"
     if not sign or not key:
-        raise ValueError(f"{where}: expected key=value")
+        raise ValueError(f"--set {setting}: expected key=value")
+    _set(document, key, yaml.parse(text, f"--set {key}"), f"--set {setting}")
+
+
+def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
     if key in OWN_FACTORS and key != "target":
         raise ValueError(f"{where}: unknown key; did you mean 'factors.{key}'?")
     section, _, rest = key.partition(".")
@@ -178,7 +193,6 @@ def override(document: dict[str, Any], setting: str) -> None:
     place: Any = document
     for part in parts[:-1]:
         place = _enter(place, part, where)
-    value = yaml.parse(text, f"--set {key}")
     place[_position(place, parts[-1], where) if isinstance(place, list) else parts[-1]] = value
 
 

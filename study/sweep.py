@@ -1,4 +1,4 @@
-"""`python -m study.sweep [CONFIG] [--set key=value] [--plan]`: run a study, or what is missing of it.
+"""`python -m study.sweep [CONFIG] [--preset NAME] [--set key=value] [--plan]`: run a study, or what is missing of it.
 
 Exit codes: 0 the study is complete; 1 it is not (failures or an interruption; the same command goes on); 2 refused.
 """
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     pick_device()  # the extractor is trained in this process: on one thread, as in every other
     try:
-        spec = read(options.config, options.set)
+        spec = read(options.config, options.set, options.preset)
         design = Design(spec, load_pool(spec.data))
         store = Store(spec.results, spec.study)
         todo = missing(design, store)
@@ -64,6 +64,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a study."""
     default = PROJECT / "configs" / "digits.yaml"
     parser.add_argument("config", nargs="?", default=default, help="a study file (default: configs/digits.yaml)")
+    parser.add_argument("--preset", metavar="NAME", help="settings under presets: in the study file, before any --set")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. replicates=1")
 
 

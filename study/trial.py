@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     try:
-        spec = read(options.config, options.set)
+        spec = read(options.config, options.set, options.preset)
         design = Design(spec, load_pool(spec.data))
         trial = _choose(design, options.id)
         with tempfile.TemporaryDirectory() as scratch:

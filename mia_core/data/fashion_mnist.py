@@ -55,8 +55,11 @@ class FashionMnist(Source):
             from mia_core.vision import torchvision
 
             root = root or Path("data")
-            for train in (True, False):
-                torchvision.datasets.FashionMNIST(str(root), train=train, download=True)
+            try:
+                for train in (True, False):
+                    torchvision.datasets.FashionMNIST(str(root), train=train, download=True)
+            except (OSError, RuntimeError, EOFError, zlib.error) as error:
+                raise ValueError(f"data.download: Fashion-MNIST: {error}") from None
         candidates = [root, root / "FashionMNIST" / "raw"] if root else [DEBIAN, Path("data/FashionMNIST/raw")]
         for folder in candidates:
             if _find(folder, "train-images-idx3-ubyte"):

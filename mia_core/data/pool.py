@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
+from mia_core.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,14 @@ class Pool:
     """Records of one data set.
 
     images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], records of one person share a number (by default
-    every record is its own group).
+    every record is its own group). notes: what a reader of the plan should know, e.g. records that were left out.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -53,22 +55,37 @@ class Pool:
         return array_digest(self.images, self.labels.astype(np.int64), self.groups.astype(np.int64))
 
     @cached_property
+    def copies(self) -> np.ndarray:
+        """int64 [N]: exact duplicates share a number."""
+        contents = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images])
+        return np.unique(contents.view("V16"), return_inverse=True)[1].ravel()
+
+    @cached_property
     def units(self) -> np.ndarray:
         """int64 [N]: records with one number stay on one side of a split (same group, or exact duplicates)."""
-        count = len(self)
-        contents = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images])
-        _, copy_of = np.unique(contents.view("V16"), return_inverse=True)
-        _, group = np.unique(self.groups, return_inverse=True)
-        records = np.arange(count)
-        nodes = count + copy_of.max() + 1
-        edges = coo_array(
-            (
-                np.ones(2 * count, dtype=np.int8),
-                (np.tile(records, 2), np.concatenate([count + copy_of.ravel(), nodes + group.ravel()])),
-            ),
-            shape=(nodes + group.max() + 1,) * 2,
-        )
-        return connected_components(edges, directed=False)[1][:count].astype(np.int64)
+        return join(self.copies, self.groups)
+
+
+def join(*partitions: np.ndarray) -> np.ndarray:
+    """int64 [N]: records that share a number in any of the partitions [N] share one here, through chains too.
+
+    Numbered by first record, so that records which are all their own units have the same numbers by any partition.
+    """
+    count = len(partitions[0])
+    nodes, ends = count, []
+    for partition in partitions:
+        _, number = np.unique(partition, return_inverse=True)
+        ends.append(nodes + number.ravel())
+        nodes += number.max() + 1
+    starts = np.tile(np.arange(count), len(ends))
+    edges = coo_array((np.ones(len(starts), dtype=np.int8), (starts, np.concatenate(ends))), shape=(nodes, nodes))
+    return connected_components(edges, directed=False)[1][:count].astype(np.int64)
+
+
+def draw(count: int, fraction: float, seed: int) -> np.ndarray:
+    """int64 [round(fraction x count)], ascending: a random share of so many records, the same for the same seed."""
+    order = Streams("fraction", seed).numpy("order").permutation(count)
+    return np.sort(order[: round(fraction * count)])
 
 
 class Source(ABC):

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from heapq import heappop, heappush
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
-from mia_core.data.pool import Pool
+from mia_core.data.near_duplicates import near_groups
+from mia_core.data.pool import Pool, join
 from mia_core.hashing import array_digest
 from mia_core.settings import Registry, settings
 from mia_core.streams import Streams
@@ -16,6 +19,8 @@ from mia_core.streams import Streams
 Count = Annotated[int, Ge(0)]
 KNOWN_PERCENT = 30
 """`known` records are this share of the smallest training-set size; 10 % and 20 % are nested in them."""
+TENTH = 10
+"""One unit is at most this part of the queries drawn with it; sizes more than this part short are refused."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,83 @@ class Membership:
     member: np.ndarray
 
 
+@dataclass(frozen=True)
+class Units:
+    """Units in an order, as two flat arrays (which all processes of a machine can share).
+
+    records: int64 [.], those of a unit next to each other. sizes: int64 [U].
+    """
+
+    records: np.ndarray
+    sizes: np.ndarray
+
+    def pick(self, which: np.ndarray) -> "Units":
+        """The units `which`, by index int64 [.] or mask bool [U]."""
+        starts, sizes = (np.cumsum(self.sizes) - self.sizes)[which], self.sizes[which]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return Units(self.records[np.repeat(starts, sizes) + within], sizes)
+
+    def fill(self, room: int) -> np.ndarray:
+        """Records of the longest run of first units that fits, so that a larger room holds a smaller one's."""
+        return self.records[: self.sizes[: self._fitting(room)].sum()]
+
+    def beyond(self, room: int) -> "Units":
+        """The units that `fill` leaves."""
+        return self.pick(np.arange(self._fitting(room), len(self.sizes)))
+
+    def _fitting(self, room: int) -> int:
+        return int(np.searchsorted(np.cumsum(self.sizes), room, side="right"))
+
+    def small_first(self, start: int) -> "Units":
+        """The same units, in an order whose every step adds at most a tenth to a set of `start` records.
+
+        The order is kept, but for a unit that is larger than that, which waits until enough others are in. So `fill`
+        comes within a tenth of any room, unless only larger units are left: they come last, the smallest first.
+        """
+        order: list[int] = []
+        waiting: list[tuple[int, int]] = []
+        total = start
+        for position, size in enumerate(self.sizes.tolist()):
+            heappush(waiting, (size, position))
+            while waiting and waiting[0][0] <= max(1, total // (TENTH - 1)):
+                added, first = heappop(waiting)
+                order.append(first)
+                total += added
+        return self.pick(np.array(order + [position for _, position in sorted(waiting)], dtype=np.int64))
+
+
+@settings
+class SplitSettings:
+    """What all splits have.
+
+    groups: `keep` puts all records of a person on one side; `ignore` splits by record, as LOGAN does with its ten
+    identities (exact duplicates still stay together). near_duplicates: images whose 128-bit difference hashes differ in
+    at most so many bits are one unit too; null for exact duplicates only.
+    """
+
+    groups: Literal["keep", "ignore"] = "keep"
+    near_duplicates: Annotated[int, Ge(0), Le(32)] | None = None
+
+    def units(self, pool: Pool) -> np.ndarray:
+        """int64 [N]: records with one number stay on one side."""
+        units = pool.units if self.groups == "keep" else join(pool.copies)
+        return units if self.near_duplicates is None else join(units, near_groups(pool.images, self.near_duplicates))
+
+    @property
+    def way_out(self) -> str:
+        """What makes smaller units of these."""
+        found = [
+            *(["split.groups=ignore"] if self.groups == "keep" else []),
+            *(["split.near_duplicates=null"] if self.near_duplicates is not None else []),
+        ]
+        return " or ".join(found) or "other sizes"
+
+
 class Split(ABC):
-    """A division of the pool; its parts depend on the pool, the sizes in its settings and the study seed only.
+    """A division of the pool; its parts depend on the pool, the split's settings and the study seed only.
 
     reference [.], unseen [.], known_members [k], known_non_members [k]: int64 indices into the pool, disjoint from each
-    other and from every query. Whole units only: a group, or a set of exact duplicates, is in one part.
+    other and from every query. units: int64 [N], records of one number are in one part: a group, or exact duplicates.
     """
 
     name: ClassVar[str]
@@ -44,22 +121,23 @@ class Split(ABC):
         self.pool = pool
         self.streams = Streams("split", pool.digest, seed)
         self._check(min(train_sizes), max(train_sizes))
-        shuffled = self.streams.numpy("order").permutation(np.unique(pool.units))
-        rank = np.empty(shuffled.max() + 1, dtype=np.int64)
+        self.units = np.unique(config.units(pool), return_inverse=True)[1].ravel()
+        shuffled = self.streams.numpy("order").permutation(self.units.max() + 1)
+        rank = np.empty_like(shuffled)
         rank[shuffled] = np.arange(len(shuffled))
-        order = np.argsort(rank[pool.units], kind="stable")
-        self._remaining = np.split(order, np.flatnonzero(np.diff(pool.units[order])) + 1)
-        self.reference = self._take(config.reference)
-        self.unseen = self._take(config.unseen)
-        self._divide()
+        ranks = rank[self.units]
+        self._remaining = Units(np.argsort(ranks, kind="stable"), np.bincount(ranks))
+        self.reference = self._take("reference").records
+        self.unseen = self._take("unseen").records
+        self._divide(min(train_sizes))
 
     @abstractmethod
     def _check(self, smallest: int, largest: int) -> None:
         """Raise ValueError when the sizes do not fit the pool or each other."""
 
     @abstractmethod
-    def _divide(self) -> None:
-        """Take the further parts."""
+    def _divide(self, smallest: int) -> None:
+        """Take the further parts; ValueError when units are too large for the smallest training-set size."""
 
     @abstractmethod
     def membership(self, replicate: int, train_size: int) -> Membership:
@@ -73,23 +151,42 @@ class Split(ABC):
     def null(self, replicate: int, train_size: int) -> Membership:
         """The same labels, and a training set that has nothing to do with them: known members and unqueried records."""
 
-    def _take(self, count: int) -> np.ndarray:
-        """The next records of the order, by whole units; a unit that does not fit any more waits for the next part."""
-        taken: list[np.ndarray] = []
-        waiting: list[np.ndarray] = []
-        room = count
-        for unit in self._remaining:
-            if len(unit) <= room:
-                taken.append(unit)
-                room -= len(unit)
-            else:
-                waiting.append(unit)
-        self._remaining = waiting
-        return np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
+    def check_sizes(self, replicates: int, train_sizes: Sequence[int]) -> None:
+        """ValueError when a training set misses its nominal size by more than a tenth (and chance) for its units."""
+        for replicate, train_size in product(range(replicates), train_sizes):
+            members = len(self.membership(replicate, train_size).train)
+            short, over = train_size - members, members - train_size - self._chance
+            if TENTH * max(short, over) > train_size:
+                raise ValueError(
+                    f"factors.train_size: whole groups and duplicates make {members} members of train_size "
+                    f"{train_size} in replicate {replicate}; {self.config.way_out} comes nearer"
+                )
 
-    def _shuffled(self, parts: Sequence[np.ndarray], purpose: str, replicate: int) -> list[np.ndarray]:
-        order = self.streams.numpy(purpose, replicate).permutation(len(parts))
-        return [parts[i] for i in order]
+    _chance = 0.0
+    """Records by which fair coins alone may overshoot a size."""
+
+    def _take(self, part: str, largest: int | None = None) -> Units:
+        """The next units of the order for a part, as many as its setting says; what does not fit waits for the next.
+
+        largest: records of a unit at most. ValueError when the part is more than a tenth short.
+        """
+        count: int = getattr(self.config, "known" if part.startswith("known") else part)
+        room = count
+        taken = np.zeros(len(self._remaining.sizes), dtype=bool)
+        for position, size in enumerate(self._remaining.sizes.tolist()):
+            if size <= min(room, largest or count):
+                taken[position] = True
+                room -= size
+        if TENTH * room > count:
+            raise ValueError(
+                f"split.{part}: whole groups and duplicates fill {count - room} of {count} records; "
+                f"{self.config.way_out} comes nearer"
+            )
+        units, self._remaining = self._remaining.pick(taken), self._remaining.pick(~taken)
+        return units
+
+    def _shuffled(self, units: Units, purpose: str, replicate: int) -> Units:
+        return units.pick(self.streams.numpy(purpose, replicate).permutation(len(units.sizes)))
 
     def known(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
         """Known members and known non-members at `percent` (10, 20, 30) of the smallest training-set size; nested."""
@@ -110,12 +207,6 @@ class Split(ABC):
 SPLITS: Registry[Split] = Registry("split")
 
 
-def _fill(units: Sequence[np.ndarray], room: int) -> list[np.ndarray]:
-    """The longest run of first units that fits into `room` records, so that a larger room holds a smaller one's."""
-    sizes = np.cumsum([len(unit) for unit in units])
-    return list(units[: int(np.searchsorted(sizes, room, side="right"))])
-
-
 def _refuse_too_small(pool: Pool, parts: dict[str, int]) -> None:
     need = sum(parts.values())
     if need > len(pool):
@@ -134,7 +225,7 @@ class Panel(Split):
     name = "panel"
 
     @settings
-    class Config:
+    class Config(SplitSettings):
         """Sizes in records. panel: at most 2 x the smallest train_size, about half of it are members.
 
         known: known members and known non-members each, 30 % of the smallest train_size. reference and unseen: for
@@ -170,30 +261,30 @@ class Panel(Split):
             },
         )
 
-    def _divide(self) -> None:
-        self.panel = self._take(self.config.panel)
-        self.extra_non_members = self._take(self.config.extra_non_members)
-        self.known_members = self._take(self.config.known)
-        self.known_non_members = self._take(self.config.known)
-        self._filler_units = self._remaining
-        self._panel_units = np.split(self.panel, np.flatnonzero(np.diff(self.pool.units[self.panel])) + 1)
+    def _divide(self, smallest: int) -> None:
+        self._panel = self._take("panel", max(1, self.config.panel // TENTH))
+        extra = self._take("extra_non_members", max(1, self.config.extra_non_members // TENTH))
+        self.panel, self.extra_non_members = self._panel.records, extra.records
+        self.known_members = self._take("known_members").records
+        self.known_non_members = self._take("known_non_members").records
+        self._filler = self._remaining
         self._queries = np.sort(np.concatenate([self.panel, self.extra_non_members]))
+        self._chance = 2 * self.config.panel**0.5  # four standard deviations of as many single coins
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """Panel coins, known members, then filler up to train_size (coins may overshoot it by a few)."""
-        coins = self.streams.numpy("coins", replicate).integers(0, 2, len(self._panel_units)).astype(bool)
-        inside = [unit for unit, coin in zip(self._panel_units, coins, strict=True) if coin]
-        always = np.concatenate([self.known_members, *inside])
-        filler = _fill(self._shuffled(self._filler_units, "filler", replicate), train_size - len(always))
+        coins = self.streams.numpy("coins", replicate).integers(0, 2, len(self._panel.sizes)).astype(bool)
+        always = np.concatenate([self.known_members, self._panel.pick(coins).records])
+        filler = self._shuffled(self._filler, "filler", replicate).small_first(len(always))
         return Membership(
-            train=np.sort(np.concatenate([always, *filler])),
+            train=np.sort(np.concatenate([always, filler.fill(train_size - len(always))])),
             queries=self._queries,
             member=np.isin(self._queries, always),
         )
 
     def null_refusal(self, train_size: int) -> str | None:
         """Known members and filler have to make up the whole training set."""
-        have = len(self.known_members) + sum(map(len, self._filler_units))
+        have = len(self.known_members) + len(self._filler.records)
         if have >= train_size:
             return None
         return (
@@ -203,9 +294,9 @@ class Panel(Split):
 
     def null(self, replicate: int, train_size: int) -> Membership:
         """Filler in place of the panel's members."""
-        filler = _fill(self._shuffled(self._filler_units, "null", replicate), train_size - len(self.known_members))
-        judged = self.membership(replicate, train_size)
-        return replace(judged, train=np.sort(np.concatenate([self.known_members, *filler])))
+        filler = self._shuffled(self._filler, "null", replicate).small_first(len(self.known_members))
+        train = np.concatenate([self.known_members, filler.fill(train_size - len(self.known_members))])
+        return replace(self.membership(replicate, train_size), train=np.sort(train))
 
 
 @SPLITS.register
@@ -215,7 +306,7 @@ class Logan(Split):
     name = "logan"
 
     @settings
-    class Config:
+    class Config(SplitSettings):
         """Sizes in records, as in the panel; whatever is left is the paper's pool."""
 
         reference: Count = 0
@@ -228,16 +319,22 @@ class Logan(Split):
         parts = {"reference": self.config.reference, "unseen": self.config.unseen, "train_size": largest}
         _refuse_too_small(self.pool, {**parts, "known_non_members": self.config.known, "one non-member": 1})
 
-    def _divide(self) -> None:
-        self.known_members = self._take(self.config.known)
-        self.known_non_members = self._take(self.config.known)
+    def _divide(self, smallest: int) -> None:
+        self.known_members = self._take("known_members").records
+        self.known_non_members = self._take("known_non_members").records
         self._units = self._remaining
-        self._queries = np.sort(np.concatenate(self._units))
+        self._queries = np.sort(self._units.records)
+        # A larger unit could hardly ever be members: which group a query is of would then give its membership away.
+        if TENTH * (largest := int(self._units.sizes.max())) > max(smallest, TENTH):
+            raise ValueError(
+                f"split: {largest} records of one group or set of duplicates are more than a tenth of train_size "
+                f"{smallest}; {self.config.way_out}, or a train_size of at least {TENTH * largest}"
+            )
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """The first units of the replicate's order, as many as fit into train_size."""
-        members = _fill(self._shuffled(self._units, "members", replicate), train_size - len(self.known_members))
-        train = np.sort(np.concatenate([self.known_members, *members]))
+        members = self._shuffled(self._units, "members", replicate).fill(train_size - len(self.known_members))
+        train = np.sort(np.concatenate([self.known_members, members]))
         return Membership(train=train, queries=self._queries, member=np.isin(self._queries, train))
 
     def null_refusal(self, train_size: int) -> str | None:
@@ -250,8 +347,7 @@ class Logan(Split):
     def null(self, replicate: int, train_size: int) -> Membership:
         """The next units of the replicate's order after the members; they are no queries."""
         order, room = self._shuffled(self._units, "members", replicate), train_size - len(self.known_members)
-        others = order[len(_fill(order, room)) :]
-        train = np.concatenate([self.known_members, *_fill(others, room)])
+        train = np.concatenate([self.known_members, order.beyond(room).fill(room)])
         judged = self.membership(replicate, train_size)
         asked = ~np.isin(judged.queries, train)
         return Membership(train=np.sort(train), queries=judged.queries[asked], member=judged.member[asked])

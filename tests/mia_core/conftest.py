@@ -1,10 +1,17 @@
 """Small pools, targets and trainers for the tests of mia_core."""
 
-from collections.abc import Callable
+import io
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from skimage.data import lfw_subset
 
 from mia_core.data import Pool
 from mia_core.defenses import Arm
@@ -94,3 +101,52 @@ def make_trainer() -> Callable[..., Trainer]:
 @pytest.fixture(scope="session")
 def p_value() -> Callable[[float, Any], float]:
     return two_sided_p
+
+
+@pytest.fixture(autouse=True)
+def cache_of_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MIA_STUDY_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces() -> np.ndarray:
+    """uint8 [100, 25, 25]: gray faces of Labeled Faces in the Wild, cut out, that come with scikit-image."""
+    return (lfw_subset()[:100] * 255).round().astype(np.uint8)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Put files on a web server on loopback: `serve(name, data)` gives the address of one."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def put(name: str, data: bytes) -> str:
+            (folder / name).write_bytes(data)
+            return f"http://127.0.0.1:{server.server_port}/{name}"
+
+        yield put
+        server.shutdown()
+
+
+def tar_gz(files: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_tar_gz() -> Callable[[dict[str, bytes]], bytes]:
+    return tar_gz

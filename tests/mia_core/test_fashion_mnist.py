@@ -1,10 +1,12 @@
 import gzip
+import hashlib
 import struct
 
 import numpy as np
 import pytest
 
 from mia_core.data import SOURCES, fashion_mnist, load_pool
+from mia_core.vision import torchvision
 
 NAMES = [f"{half}-{kind}" for half in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 
@@ -134,6 +136,35 @@ def test_halves_whose_labels_are_shifted_are_refused(tmp_path, settings):
     fill(tmp_path, arrays={**arrays, NAMES[1]: labels[:5], NAMES[3]: labels[5:]})
     with pytest.raises(ValueError, match="are not of one half"):
         load(tmp_path, **settings)
+
+
+def offer(serve, monkeypatch, arrays):
+    """torchvision's list of archives, with the hashes of these and a server on loopback."""
+    packed = {f"{name}.gz": gzip.compress(idx(array), mtime=0) for name, array in arrays.items()}
+    mirror = {serve(name, data).removesuffix(name) for name, data in packed.items()}.pop()
+    dataset = torchvision.datasets.FashionMNIST
+    monkeypatch.setattr(dataset, "mirrors", [mirror])
+    hashes = [(name, hashlib.md5(data).hexdigest()) for name, data in packed.items()]
+    monkeypatch.setattr(dataset, "resources", hashes)
+    return hashes
+
+
+def test_download_fetches_what_is_then_read(tmp_path, serve, monkeypatch):
+    arrays = records()
+    offer(serve, monkeypatch, arrays)
+    pool = load(tmp_path / "data", download=True)
+    assert np.array_equal(pool.images[:, 0], np.concatenate([arrays[NAMES[0]], arrays[NAMES[2]]]))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_download_that_fails_or_has_another_hash_is_refused(tmp_path, serve, monkeypatch, place):
+    hashes = offer(serve, monkeypatch, records())
+    hashes[place] = (hashes[place][0], "0" * 32)
+    with pytest.raises(ValueError, match=r"data.download: Fashion-MNIST: "):
+        load(tmp_path / "data", download=True)
+    hashes[place] = ("gone.gz", "0" * 32)
+    with pytest.raises(ValueError, match=r"data.download: Fashion-MNIST: .*gone.gz"):
+        load(tmp_path / "data", download=True)
 
 
 @pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="dataset-fashion-mnist is not installed")

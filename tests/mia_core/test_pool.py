@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mia_core.data import Pool
-from mia_core.data.pool import resize, to_float
+from mia_core.data.pool import draw, resize, to_float
 
 
 def slow_units(contents, groups):
@@ -103,3 +105,22 @@ def test_resizing_keeps_records_channels_and_type(make_images):
 def test_resizing_to_the_same_size_changes_nothing(make_images):
     images = make_images(4)
     assert np.array_equal(resize(images, 8), images)
+
+
+def test_a_drawn_fraction_is_the_same_for_the_same_seed_and_ascends():
+    drawn = draw(1000, 0.1, 3)
+    assert len(drawn) == 100
+    assert np.array_equal(drawn, np.unique(drawn))
+    assert np.array_equal(drawn, draw(1000, 0.1, 3))
+    assert not np.array_equal(drawn, draw(1000, 0.1, 4))
+    assert np.array_equal(draw(7, 1.0, 0), np.arange(7))
+
+
+def test_what_was_computed_once_travels_with_the_pool(make_pool, monkeypatch):
+    pool = make_pool(50, largest_group=3)
+    units, digest = pool.units, pool.digest
+    sent = pickle.loads(pickle.dumps(pool))
+    monkeypatch.setattr("mia_core.data.pool.join", None)
+    monkeypatch.setattr("mia_core.data.pool.array_digest", None)
+    assert np.array_equal(sent.units, units)
+    assert sent.digest == digest

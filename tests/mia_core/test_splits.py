@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2
 
-from mia_core.data import SPLITS
+from mia_core.data import SOURCES, SPLITS, Pool, load_pool
+from mia_core.data.splits import Units
+from mia_core.hashing import array_digest
 
 PANEL = {"reference": 60, "unseen": 40, "panel": 60, "extra_non_members": 50, "known": 15}
 LOGAN = {"reference": 60, "unseen": 40, "known": 15}
@@ -36,7 +38,7 @@ def plain(make_pool):
 
 @pytest.fixture(scope="module")
 def grouped(make_pool):
-    return make_pool(600, largest_group=4, copies=0.1)
+    return make_pool(600, largest_group=2, copies=0.02)
 
 
 both = pytest.mark.parametrize("name", ["panel", "logan"])
@@ -198,17 +200,16 @@ def test_filler_is_drawn_fairly(plain, p_value):
 @given(
     name=st.sampled_from(["panel", "logan"]),
     seed=st.integers(0, 99),
-    largest_group=st.integers(1, 6),
-    copies=st.sampled_from([0.0, 0.05, 0.2]),
+    units=st.sampled_from([(1, 0.0), (1, 0.2), (6, 0.0), (6, 0.02), (3, 0.05)]),
 )
-def test_no_group_and_no_duplicate_straddles_the_line_or_two_parts(make_pool, name, seed, largest_group, copies):
-    pool = make_pool(600, seed, largest_group, copies)
-    split = build(name, pool, seed=seed)
+def test_no_group_and_no_duplicate_straddles_the_line_or_two_parts(make_pool, name, seed, units):
+    pool = make_pool(1200, seed, *units)
+    split = build(name, pool, (500,), seed=seed)
     place = np.zeros(len(pool), dtype=int)
     for number, records in enumerate(parts(split).values(), start=1):
         assert (place[records] == 0).all()
         place[records] = number
-    cell = split.membership(0, 80)
+    cell = split.membership(0, 500)
     trained, queried = (np.isin(np.arange(len(pool)), records) for records in (cell.train, cell.queries))
     sides = defaultdict(set)
     for record in range(len(pool)):
@@ -228,7 +229,7 @@ def test_parts_of_whole_groups_fall_short_of_their_size_by_less_than_a_group(mak
 
 @given(name=st.sampled_from(["panel", "logan"]), seed=st.integers(0, 99), largest_group=st.integers(1, 6))
 def test_training_sets_of_whole_groups_fall_short_by_less_than_a_group(make_pool, name, seed, largest_group):
-    split = build(name, make_pool(600, seed, largest_group), seed=seed)
+    split = build(name, make_pool(600, seed, largest_group), (60, 120), seed=seed)
     for size in (80, 120):
         assert size - largest_group < len(split.membership(seed, size).train) <= size
 
@@ -325,3 +326,151 @@ def test_the_largest_sizes_that_pass_the_check_are_reached_in_every_replicate(pl
     assert (~logan.membership(0, 484).member).sum() == 1
     with pytest.raises(ValueError, match="= 601; make"):
         build("logan", plain, (485,))
+
+
+GOLDEN = {
+    "panel": "b44a9cded5939ba432fb6060ace729609edc5bc0c53bff1de2232b1f6f6380a0",
+    "logan": "6b49f980260d1d0ebd3d059350be903ac9c231b42b8304bba33f1984fce91424",
+}
+
+
+@both
+@pytest.mark.parametrize("groups", ["keep", "ignore"])
+def test_splits_of_records_without_groups_have_the_same_bytes_on_every_day(name, groups):
+    sizes = {"reference": 300, "unseen": 200, "known": 25, "groups": groups}
+    if name == "panel":
+        sizes |= {"panel": 150, "extra_non_members": 300}
+    pool = load_pool(SOURCES.choose({"name": "digits", "size": 16}))
+    split = SPLITS.choose({"name": name, **sizes}).build(pool, (100, 400), 2019)
+    cells = [split.membership(replicate, size) for replicate in (0, 1, 7) for size in (100, 400)]
+    arrays = [array for cell in cells for array in (cell.train, cell.queries, cell.member)]
+    assert array_digest(*parts(split).values(), *arrays) == GOLDEN[name]
+
+
+def units_of(sizes):
+    sizes = np.array(sizes, dtype=np.int64)
+    return Units(np.random.default_rng(0).permutation(sizes.sum()), sizes)
+
+
+def as_lists(units):
+    return [part.tolist() for part in np.split(units.records, np.cumsum(units.sizes)[:-1])]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_picking_units_is_picking_lists(sizes, random):
+    units = units_of(sizes)
+    lists = as_lists(units)
+    order = random.sample(range(len(sizes)), random.randint(1, len(sizes)))
+    assert as_lists(units.pick(np.array(order))) == [lists[i] for i in order]
+    mask = np.isin(np.arange(len(sizes)), order)
+    assert as_lists(units.pick(mask)) == [lists[i] for i in sorted(order)]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(0, 200))
+def test_a_unit_waits_until_it_is_a_tenth_unless_only_larger_ones_are_left(sizes, start):
+    units = units_of(sizes)
+    order = as_lists(units.small_first(start))
+    assert sorted(order) == sorted(as_lists(units))
+    total = start
+    for position, unit in enumerate(order):
+        left = [len(other) for other in order[position:]]
+        assert len(unit) <= max(1, (total + len(unit)) / 10) or len(unit) == min(left)
+        total += len(unit)
+
+
+def test_single_records_keep_their_order():
+    assert np.array_equal(units_of([1] * 50).small_first(0).records, units_of([1] * 50).records)
+
+
+@pytest.fixture(scope="module")
+def faces_pool():
+    """1,500 records: identities of 300, 200 and 100, twenty of 20, and 500 of one, as skewed as LFW's."""
+    sizes = [300, 200, 100, *[20] * 20, *[1] * 500]
+    count = sum(sizes)
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    identities = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    return Pool("faces", images, identities, identities)
+
+
+FACES = {"reference": 100, "unseen": 50, "panel": 100, "extra_non_members": 50, "known": 15}
+
+
+def test_large_identities_come_near_to_every_size_and_sizes_stay_nested(faces_pool):
+    split = SPLITS.choose({"name": "panel", **FACES}).build(faces_pool, (80, 200, 400), 1)
+    split.check_sizes(20, (80, 200, 400))
+    for replicate in range(20):
+        trains = [split.membership(replicate, size).train for size in (80, 100, 200, 300, 400)]
+        for size, train in zip((80, 100, 200, 300, 400), trains, strict=True):
+            assert 0.9 * size < len(train) <= max(size, 100)
+        assert all(set(smaller) <= set(larger) for smaller, larger in pairwise(trains))
+
+
+def test_no_identity_is_more_than_a_tenth_of_the_panel_and_its_coin_decides_for_all(faces_pool):
+    split = SPLITS.choose({"name": "panel", **FACES}).build(faces_pool, (80,), 1)
+    for records, size in ((split.panel, 100), (split.extra_non_members, 50)):
+        assert np.bincount(faces_pool.groups[records]).max() <= size / 10
+        assert len(records) == size
+
+
+def test_sizes_that_whole_identities_cannot_make_are_refused(faces_pool):
+    split = SPLITS.choose({"name": "panel", **FACES}).build(faces_pool, (80, 900), 1)
+    message = (
+        r"factors.train_size: whole groups .* make \d+ members of train_size 900 .*; split.groups=ignore comes nearer"
+    )
+    with pytest.raises(ValueError, match=message):
+        split.check_sizes(5, (80, 900))
+    ten = Pool("ten", *(getattr(faces_pool, name)[faces_pool.groups < 3] for name in ("images", "labels", "groups")))
+    with pytest.raises(ValueError, match=r"split.panel: .* fill 0 of 100 records; split.groups=ignore comes nearer"):
+        SPLITS.choose({"name": "panel", "reference": 0, "unseen": 0, "panel": 100}).build(ten, (80,), 1)
+
+
+def test_logan_refuses_identities_that_could_hardly_be_members(faces_pool):
+    message = (
+        r"split: 300 records of one group .* a tenth of train_size 200; split.groups=ignore, or a .* at least 3000"
+    )
+    with pytest.raises(ValueError, match=message):
+        SPLITS.choose({"name": "logan"}).build(faces_pool, (200, 500), 1)
+
+
+@both
+def test_by_record_every_size_is_exact_and_only_duplicates_stay_together(faces_pool, name):
+    images = faces_pool.images.copy()
+    copies = faces_pool.groups == 5
+    images[copies] = images[np.flatnonzero(copies)[0]]
+    pool = Pool("faces", images, faces_pool.labels, faces_pool.groups)
+    settings = FACES if name == "panel" else {"reference": 100, "known": 15}
+    split = SPLITS.choose({"name": name, "groups": "ignore", **settings}).build(pool, (200, 400), 1)
+    split.check_sizes(10, (200, 400))
+    trained = np.zeros(len(pool), dtype=bool)
+    trained[split.membership(0, 400).train] = True
+    assert 380 < trained.sum() <= 400
+    assert trained[copies].all() or not trained[copies].any()
+    straddling = [0 < trained[pool.groups == group].mean() < 1 for group in range(3)]
+    assert straddling == [True, True, True]
+
+
+def test_near_duplicates_are_one_unit_on_request(make_images):
+    images = make_images(300, size=18)
+    images[150:] = np.clip(images[:150].astype(int) + 2, 0, 255)
+    pool = Pool("near", images, np.zeros(300, dtype=np.int64), np.arange(300))
+    sizes = {"reference": 40, "panel": 60, "unseen": 20}
+    apart = SPLITS.choose({"name": "panel", **sizes}).build(pool, (60,), 1)
+    together = SPLITS.choose({"name": "panel", **sizes, "near_duplicates": 8}).build(pool, (60,), 1)
+    for replicate in range(5):
+        for split, expected in ((apart, False), (together, True)):
+            trained = np.isin(np.arange(300), split.membership(replicate, 60).train)
+            assert np.array_equal(trained[:150], trained[150:]) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"groups": "drop"}, "split.groups: .*'keep' or 'ignore'"),
+        ({"near_duplicates": 33}, "less than or equal to 32"),
+        ({"near_duplicates": True}, "valid integer"),
+        ({"near_duplicate": 3}, "did you mean 'near_duplicates'"),
+    ],
+)
+def test_wrong_settings_of_units_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        SPLITS.choose({"name": "logan", **setting}, "split")

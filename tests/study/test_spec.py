@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from study import sweep, trial
 from study.spec import parse, read
 from tests.small import SMALL, small_spec
 
@@ -91,3 +92,88 @@ def test_read_applies_overrides_to_a_file(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(SMALL)
     assert read(path, ["factors.epochs=[3]", "data=digits", "data.size=16"]).epochs == (3,)
+
+
+PRESETS = """
+presets:
+  quick:
+    factors.train_size: [30]
+    factors.epochs: [1]
+    attacks.euclidean.generated: 32
+    target.width: 8
+    replicates: 1
+  wrong: {target.widht: 8}
+"""
+
+
+@pytest.fixture
+def with_presets(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(SMALL + PRESETS)
+    return path
+
+
+def test_a_preset_sets_dotted_keys_before_any_override(with_presets):
+    spec = read(with_presets, ["factors.epochs=[3]"], "quick")
+    assert (spec.train_sizes, spec.epochs, spec.replicates) == ((30,), (3,), 1)
+    assert spec.cells[0].target.config.width == 8
+    assert next(entry for entry in spec.attacks if entry.label == "euclidean").choice.config.generated == 32
+    assert spec.split == small_spec().split
+
+
+def test_presets_are_no_part_of_the_study(with_presets):
+    assert read(with_presets).resolved == small_spec().resolved
+    by_hand = small_spec(
+        "factors.train_size=[30]",
+        "factors.epochs=[1]",
+        "attacks.euclidean.generated=32",
+        "target.width=8",
+        "replicates=1",
+    )
+    assert read(with_presets, preset="quick").resolved == by_hand.resolved
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("quik", r"--preset quik: unknown preset; did you mean 'quick'\?"),
+        ("paper", "--preset paper: unknown preset; known: quick, wrong"),
+        ("wrong", r"target.widht: unknown key; did you mean 'width'\?"),
+    ],
+)
+def test_a_preset_that_is_unknown_or_wrong_is_refused(with_presets, preset, message):
+    with pytest.raises(ValueError, match=message):
+        read(with_presets, preset=preset)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("presets: quick\n", "presets: expected names"),
+        ("presets: {quick: [1]}\n", "presets: expected names"),
+        ("presets: {quick: {train_size: [3]}}\n", "presets.quick.train_size: unknown key; did you mean 'factors.train"),
+        ("presets: {quick: {attacks.whitebox.x: 3}}\n", "presets.quick.attacks.whitebox.x: no item 'whitebox'"),
+        ("presets: {quick: {seed.x: 3}}\n", "presets.quick.seed.x: seed is not a section"),
+    ],
+)
+def test_presets_of_another_form_are_refused_with_their_place(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(SMALL + text)
+    with pytest.raises(ValueError, match=message):
+        read(path, preset="quick")
+
+
+def test_a_study_without_presets_says_so(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(SMALL)
+    with pytest.raises(ValueError, match="--preset quick: unknown preset; there is nothing to set here"):
+        read(path, preset="quick")
+
+
+def test_the_commands_take_a_preset(with_presets, monkeypatch, capsys):
+    monkeypatch.chdir(with_presets.parent)
+    assert sweep.main([str(with_presets), "--preset", "quick", "--plan"]) == sweep.COMPLETE
+    assert "trials: 3 (0 trained, 3 to train" in capsys.readouterr().out
+    for main in (sweep.main, trial.main):
+        assert main([str(with_presets), "--preset", "quik"]) == sweep.REFUSED
+        assert "did you mean 'quick'?" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""Decoded pools on disk: one folder each with `images.npy` (to be mapped), `records.npy` and `manifest.json`.
+
+A folder is written under another name, synced, and renamed, so it is whole or absent; it is checked against its digest
+whenever it is read, and a damaged one counts as absent. It holds the records themselves: only its owner may read it.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mia_core.data.pool import Pool
+from mia_core.hashing import content_id
+
+IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
+
+
+def cache_folder(setting: str | None) -> Path:
+    """Where pools are kept: the setting, `$MIA_STUDY_CACHE`, `$XDG_CACHE_HOME/mia-study`, or `~/.cache/mia-study`."""
+    if setting or (setting := os.environ.get("MIA_STUDY_CACHE")):
+        return Path(setting).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mia-study"
+
+
+def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
+    """A pool whose images are mapped, not read, and what was odd when it was made; None when absent or damaged.
+
+    notes: those the pool is to have, before the odd ones.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest.pop("check") != content_id(manifest):
+            return None
+        # A plain array over the mapping: numpy.memmap itself would be copied whenever it is pickled.
+        images = np.asarray(np.load(folder / IMAGES, mmap_mode="r"))
+        labels, groups = np.load(folder / RECORDS)
+        odd: list[str] = manifest["odd"]
+        pool = Pool(manifest["name"], images, labels, groups, (*notes, *(f"left out: {line}" for line in odd)))
+        return (pool, odd) if pool.digest == manifest["digest"] else None
+    except Exception:  # damaged files make numpy raise anything
+        return None
+
+
+class Writer:
+    """Writes a pool record by record, in constant memory; nothing is left of it unless it is sealed."""
+
+    def __init__(self, folder: Path, image_shape: tuple[int, int, int]) -> None:
+        self.folder = folder
+        self.image_shape = image_shape
+        self.count = 0
+
+    def __enter__(self) -> "Writer":
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
+        except OSError as error:
+            raise self._refused(error) from None
+        self._images = (self._scratch / IMAGES).open("wb")
+        self._header()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._images.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def append(self, image: np.ndarray) -> None:
+        """The next record, uint8 [C,H,W]."""
+        assert image.shape == self.image_shape and image.dtype == np.uint8
+        try:
+            self._images.write(image.tobytes())
+        except OSError as error:
+            raise self._refused(error) from None
+        self.count += 1
+
+    def seal(self, name: str, labels: np.ndarray, groups: np.ndarray, files: Sequence[str], odd: Sequence[str]) -> None:
+        """Give the pool its labels, groups, the files its records came from, and what was odd; then its own name."""
+        try:
+            self._images.seek(0)
+            self._header()  # as long as the first one: numpy leaves room for the number of records
+            self._images.close()
+            np.save(self._scratch / RECORDS, np.stack([labels, groups]).astype(np.int64))
+            images = np.asarray(np.load(self._scratch / IMAGES, mmap_mode="r"))
+            digest = Pool(name, images, labels, groups).digest
+            manifest: dict[str, Any] = {"name": name, "digest": digest, "files": list(files), "odd": list(odd)}
+            text = json.dumps({**manifest, "check": content_id(manifest)}, indent=1)
+            (self._scratch / MANIFEST).write_text(text, encoding="utf-8")
+            for path in self._scratch.iterdir():
+                _sync(path)
+            if self.folder.exists():  # damaged, else it would have been loaded
+                shutil.rmtree(self.folder)
+            self._scratch.rename(self.folder)
+            _sync(self.folder.parent)
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _header(self) -> None:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.image_shape)}
+        np.lib.format.write_array_header_1_0(self._images, header)
+
+    def _refused(self, error: OSError) -> ValueError:
+        where = self.folder.parent
+        return ValueError(f"data.cache: {where} cannot be written: {error.strerror or error}; name another folder")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,218 @@
+"""Data sets of image files: decoded and resized once, odd ones listed, the pool kept in a cache."""
+
+import csv
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import PIL
+from annotated_types import Ge, Gt, Le
+from PIL import Image, ImageOps
+
+from mia_core.data import cache
+from mia_core.data.pool import Pool, Source, draw
+from mia_core.hashing import array_digest, content_id
+from mia_core.settings import nearest, settings
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
+MODES = ("1", "L", "P", "RGB")
+MEGAPIXELS = 80
+"""Larger images are refused before they are decoded: a file of a few kilobytes can claim gigabytes of pixels."""
+SHOWN = 3
+BATCH = 256
+
+
+@settings
+class ImageSettings:
+    """root: the folder. size: pixels, of the central square after resizing. channels: 3 for color, 1 for gray.
+
+    fraction: random share of the records, drawn by `seed`. on_unreadable: `refuse` the data set when an image cannot be
+    used, or `skip` it and say so in the plan. cache: folder of decoded pools, by default `~/.cache/mia-study`.
+    """
+
+    root: str = "data"
+    size: Annotated[int, Ge(8)] = 64
+    channels: Literal[1, 3] = 3
+    fraction: Annotated[float, Gt(0), Le(1)] = 1.0
+    seed: int = 0
+    on_unreadable: Literal["refuse", "skip"] = "refuse"
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data set consists of before an image is opened.
+
+    files: paths below root, one a record. labels, groups: int64 [N]. odd: one line each on what cannot be used.
+    """
+
+    root: Path
+    files: Sequence[str]
+    labels: np.ndarray
+    groups: np.ndarray
+    odd: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
+
+    def pick(self, which: Iterable[int]) -> "Listing":
+        """The records `which`, by index."""
+        index = np.array(list(which), dtype=np.int64)
+        files = [self.files[i] for i in index]
+        return replace(self, files=files, labels=self.labels[index], groups=self.groups[index])
+
+
+class ImageSource(Source):
+    """A source that says which files, labels and groups it has; reading them is the same for all."""
+
+    Config: ClassVar[type[ImageSettings]]
+    config: ImageSettings
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """All records; ValueError says how to get the data when it is missing."""
+
+    def load(self) -> Pool:
+        """uint8 [N, channels, size, size], mapped from the cache; decoded first when it is not there.
+
+        ValueError lists the first images that cannot be used, unless they are to be skipped.
+        """
+        listing = self.listing()
+        if self.config.fraction < 1:
+            listing = listing.pick(draw(len(listing.files), self.config.fraction, self.config.seed))
+        if not listing.files:
+            raise ValueError(f"data: no usable image in {listing.root}{_first(listing.odd)}")
+        self._refuse(listing, listing.odd)
+        folder = cache.cache_folder(self.config.cache) / f"{self.name}-{self._key(listing)}"
+        notes = (*listing.notes, *(f"left out: {line}" for line in listing.odd))
+        if (cached := cache.load(folder, notes)) is None:
+            self._decode(listing, folder)
+            cached = cache.load(folder, notes)
+            assert cached is not None, f"{folder} cannot be read back"
+        pool, odd = cached
+        self._refuse(listing, odd)
+        return pool
+
+    def _refuse(self, listing: Listing, odd: Sequence[str]) -> None:
+        if odd and self.config.on_unreadable == "refuse":
+            raise ValueError(
+                f"data: {len(odd)} records of {listing.root} cannot be used{_first(odd)}; mend them, or leave them "
+                "out with data.on_unreadable=skip"
+            )
+
+    def _key(self, listing: Listing) -> str:
+        files = [(name, *_state(listing.root / name)) for name in listing.files]
+        made = [self.config.size, self.config.channels, PIL.__version__, array_digest(listing.labels, listing.groups)]
+        return content_id([made, files])
+
+    def _decode(self, listing: Listing, folder: Path) -> None:
+        config = self.config
+        kept, odd = [], []
+        with cache.Writer(folder, (config.channels, config.size, config.size)) as writer:
+            paths = [listing.root / name for name in listing.files]
+            for number, image in enumerate(decode_all(paths, config.size, config.channels)):
+                if isinstance(image, str):
+                    odd.append(f"{listing.files[number]}: {image}")
+                else:
+                    writer.append(image)
+                    kept.append(number)
+            if not kept:
+                raise ValueError(f"data: no image of {listing.root} can be used{_first(odd)}")
+            good = listing.pick(kept)
+            writer.seal(self.name, good.labels, good.groups, good.files, odd)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file; (-1, -1) for a link to nowhere, which decoding will find odd."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _first(odd: Sequence[str]) -> str:
+    more = f"; and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+    return f": {'; '.join(odd[:SHOWN])}{more}" if odd else ""
+
+
+def decode_all(paths: Sequence[Path], size: int, channels: int) -> Iterator[np.ndarray | str]:
+    """For each path its image, uint8 [channels, size, size], or what is odd about it; all cores, a batch at a time."""
+
+    def one(path: Path) -> np.ndarray | str:
+        try:
+            return decode(path, size, channels)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for start in range(0, len(paths), BATCH):
+            yield from pool.map(one, paths[start : start + BATCH])
+
+
+def decode(path: Path, size: int, channels: int) -> np.ndarray:
+    """uint8 [channels, size, size]: upright by its EXIF tag, the central square, resized (bilinear, antialiased).
+
+    ValueError when it cannot be read, or would lose something: transparency, frames, more than 8 bits, CMYK.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if reason := _odd(image):
+                raise ValueError(reason)
+            image.draft(image.mode, (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter, an eighth
+            upright = ImageOps.exif_transpose(image.convert("L" if channels == 1 else "RGB"))
+    except ValueError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ValueError("empty file" if path.stat().st_size == 0 else "no image of a known format") from None
+    except Exception as error:  # damaged files make decoders raise anything
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
+        raise ValueError(f"cannot be decoded: {reason}") from None
+    side = min(upright.size)
+    left, top = ((length - side) / 2 for length in upright.size)
+    square = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _odd(image: Image.Image) -> str | None:
+    width, height = image.size
+    if width * height > MEGAPIXELS * 10**6:
+        return f"{width} x {height} pixels, more than {MEGAPIXELS} million"
+    if width * height == 0:
+        return "has no pixels"
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return "has transparency"
+    if image.mode not in MODES:
+        return f"has mode {image.mode}, not 8-bit gray or RGB"
+    frames = getattr(image, "n_frames", 1)
+    return f"has {frames} frames" if frames > 1 and image.format != "MPO" else None
+
+
+def below(folder: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it, sorted; hidden ones left out."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header; ValueError when it, or a column, is missing, or a row is short."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows, header = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"data.labels: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    for column in columns:
+        if column not in header:
+            raise ValueError(f"data.labels: {path} has no column {column!r}{nearest(column, header)}")
+        for number, row in enumerate(rows, start=2):
+            if not row[column]:
+                raise ValueError(f"data.labels: {path}, row {number} has no {column}")
+    return rows

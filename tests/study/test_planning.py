@@ -1,0 +1,18 @@
+import dataclasses
+
+from rich.console import Console
+
+from mia_core.data import load_pool
+from study import planning
+from study.design import Design
+from tests.small import small_spec
+
+
+def test_the_plan_shows_the_first_notes_on_the_data_and_how_many_there_are():
+    spec = small_spec()
+    notes = tuple(f"left out: [b]{number}.png: empty file" for number in range(planning.NOTES + 3))
+    design = Design(spec, dataclasses.replace(load_pool(spec.data), notes=notes))
+    console = Console(record=True, width=200)
+    planning.show(console, design, {})
+    lines = [line for line in console.export_text().splitlines() if line.startswith("data: ")]
+    assert lines == [*(f"data: {note}" for note in notes[: planning.NOTES]), "data: and 3 more"]
