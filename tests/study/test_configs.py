@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mia_core.data import load_pool
+from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
 from study.design import Design
 from study.spec import read
@@ -16,6 +17,8 @@ ARMS = {
 LONGEST = {"digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80}
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+LOGAN = [path for path in CONFIGS if path.stem.startswith("logan_")]
+LFW_PHOTOGRAPHS = [530, 236, 144, 121, 109, 77, 71, 60, 55, 53]  # of the ten most frequent identities
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -25,7 +28,50 @@ def test_every_config_states_its_purpose_command_time_and_expectation(path):
         assert any(line.startswith(f"# {word}") for line in header), word
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def stand_in(name, size):
+    """Noise in the sizes and groups of a data set that is not at hand: what a plan depends on."""
+    groups = {
+        "lfw": np.repeat(np.arange(10), LFW_PHOTOGRAPHS),
+        "cifar10": np.arange(60_000),
+        "retinopathy": np.arange(6_873) * 2 // 3,  # grades 2 to 4 in trainLabels.csv; some patients with both eyes
+    }[name]
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (len(groups), 3, size, size), dtype=np.uint8)
+    return Pool(name, images, groups if name == "lfw" else random.integers(2, 10, len(groups)), groups)
+
+
+@pytest.mark.parametrize("path", LOGAN, ids=lambda path: path.stem)
+def test_the_papers_studies_plan_in_full_on_data_of_their_size(path):
+    spec = read(path)
+    design = Design(spec, stand_in(spec.data.name, spec.data.config.size))
+    assert spec.replicates >= 5
+    assert {cell.target.name for cell in design.cells} == {"dcgan", "vae_gan", "began"}
+    if path.stem == "logan_defenses":
+        assert {cell.arm.defense for cell in design.cells} == ARMS["targets_digits"]
+        return
+    assert spec.split.name == "logan"
+    pool = len(design.split.membership(0, min(spec.train_sizes)).queries) + 2 * spec.split.config.known
+    shares = np.array(spec.train_sizes) / pool
+    np.testing.assert_allclose(shares, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.02)
+    attacks = {wanted.label for trial in design.trials for wanted in trial.attacks}
+    assert {f"local_gan_{side}{percent}_steps5000" for side in ("members", "non_members", "known") for percent in
+            (10, 20, 30)} <= attacks  # fmt: skip
+    assert {"white_box", "euclidean", "random", "local_gan_steps15000", "discriminative_members30_steps1000"} <= attacks
+
+
+@pytest.mark.parametrize("path", LOGAN, ids=lambda path: path.stem)
+def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
+    full, spec = read(path), read(path, preset="quick")
+    if spec.data.name == "fashion_mnist" and not DEBIAN.is_dir():
+        pytest.skip("needs Debian's dataset-fashion-mnist")
+    design = Design(spec, load_pool(spec.data))
+    assert spec.study == f"{full.study}_quick"
+    assert spec.split.name == full.split.name
+    assert {cell.target.name for cell in design.cells} == {cell.target.name for cell in full.cells}
+    assert {entry.label for entry in spec.attacks} == {entry.label for entry in full.attacks}
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in LOGAN], ids=lambda path: path.stem)
 def test_every_config_makes_a_whole_design(path):
     if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
