@@ -317,20 +317,27 @@ def _arms(levels: Any) -> list[Arm]:
     arms = [
         Arm.parse(spec, f"{where}[{number}]")
         for number, level in enumerate(_values(levels, where))
-        for spec in _expand(level)
+        for spec in _expand(level, f"{where}[{number}]")
     ]
     _unique([str(arm.to_list()) for arm in arms], where, "name each arm once")
     return arms
 
 
-def _expand(level: Any) -> list[Any]:
+def _expand(level: Any, where: str) -> list[Any]:
     """An arm's settings may be lists, e.g. `sigma: [1, 2]`: one arm for each combination."""
     if isinstance(level, Mapping):
-        lists = [value if isinstance(value, list) else [value] for value in level.values()]
+        lists = [_list(value, f"{where}.{key}") for key, value in level.items()]
         return [dict(zip(level, values, strict=True)) for values in product(*lists)]
     if isinstance(level, list):
-        return [list(parts) for parts in product(*map(_expand, level))]
+        return [list(parts) for parts in product(*(_expand(part, where) for part in level))]
     return [level]
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    """A setting's values; an empty list would silently leave out what it belongs to."""
+    if value == []:
+        raise ValueError(f"{where}: needs at least one value")
+    return value if isinstance(value, list) else [value]
 
 
 def _targets(sections: _Sections, factors: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -372,7 +379,7 @@ def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
         raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = cls.nested if cls else None
-    lists = [value if isinstance(value, list) and key != whole else [value] for key, value in values.items()]
+    lists = [[value] if key == whole else _list(value, f"{where}.{key}") for key, value in values.items()]
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1
     return [AttackEntry(label if named else label + choice.build().variant, choice, at) for choice in choices]

@@ -29,7 +29,8 @@ class LocalGAN(Attack):
     class Config(SurrogateConfig):
         """known: percent of the smallest training-set size that is known, 0 for none. sides: which records are.
 
-        share: of known records in what a step shows the surrogate, on each side that has them.
+        share: of known records in what the surrogate is shown, on each side that has them: in every step on the fake
+        side, over an epoch on the real one.
         """
 
         known: Literal[0, 10, 20, 30] = 0

@@ -134,7 +134,7 @@ def _losses(
     x_BCHW: torch.Tensor,
     noise_BZ: torch.Tensor,
 ) -> dict[str, torch.Tensor]:
-    """The terms of the module's text that a real record is in, one a record; `reconstruct` leaves out x~."""
+    """The terms of the module's text that a real record is in, one a record; those of x~ only with `reconstruct`."""
     logit_real, features_real = networks["discriminator"](x_BCHW)
     terms = {"discriminator": softplus(-logit_real)}
     if reconstruct:

@@ -150,10 +150,11 @@ def test_latents_are_uniform_before_the_generator(make_target, p_value):
 
 
 @pytest.mark.parametrize("train_generator", [True, False])
-@pytest.mark.parametrize("contrasted", [0, 2])
-def test_steps_equal_the_formulas_written_out(make_target, make_images, train_generator, contrasted):
-    # Mistake 1 of published code: a sampler that only drew label 1. Both sides must reach the discriminator.
-    target = make_target("began", 16, balance_rate=0.5, diversity=0.6).train()
+@pytest.mark.parametrize(("contrasted", "diversity"), [(0, 0.6), (0, 0.2), (2, 0.6)])
+def test_steps_equal_the_formulas_written_out(make_target, make_images, train_generator, contrasted, diversity):
+    # Mistake 1 of published code: a sampler that only drew label 1. Both sides must reach the discriminator. L(G(z)) is
+    # below diversity * L(x) at 0.6, so that k rises, and above it at 0.2.
+    target = make_target("began", 16, balance_rate=0.5, diversity=diversity).train()
     target.balance.fill_(0.3)
     slow = copy.deepcopy(target)
     optimizers, slow_optimizers = sgd(target), sgd(slow)
@@ -187,17 +188,17 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, train_ge
             "loss_discriminator": real - k * fake_side,
             "d_real": real,
             "d_fake": fake_side,
-            "convergence": real + abs(0.6 * real - generated),
+            "convergence": real + abs(diversity * real - generated),
             "balance": k,
             **({"loss_generator": generated} if train_generator else {}),
         }
         assert {key: float(value) for key, value in history.items()} == pytest.approx(expected, rel=1e-4)
-        k = min(1.0, max(0.0, k + 0.5 * (0.6 * real - generated)))
+        k = min(1.0, max(0.0, k + 0.5 * (diversity * real - generated)))
         assert float(target.balance) == pytest.approx(k, rel=1e-4)
         for (name, fast), reference in zip(target.state_dict().items(), slow.state_dict().values(), strict=True):
             if name != "balance":
                 torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-6, msg=name)
-    assert abs(k - 0.3) > 0.01
+    assert k > 0.31 if diversity == 0.6 else k < 0.29
 
 
 def test_the_balance_stays_between_0_and_1(make_target, make_images):

@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from torch.nn.functional import softplus
 
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
 from mia_core.data.pool import to_float
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients, clipped_sums, epsilon
 from mia_core.streams import Streams
-from mia_core.targets import Step, mean_gradients
+from mia_core.targets import Step, mean_gradients, vae_gan
 
 CLIP_ONLY = {"name": "dp_sgd", "sigma": 0.0, "clip": 1.0, "delta": 1e-3}
 
@@ -217,6 +218,166 @@ def test_gradients_of_generated_records_are_untouched(make_dcgan, make_images, r
         target.discriminator.parameters(), slow.discriminator.parameters(), total, strict=True
     ):
         torch.testing.assert_close(fast.grad, private / 4.0 + parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+# Several networks learn from a record: VAE-GAN
+
+NETWORKS = ("discriminator", "generator", "encoder")
+
+
+def vae_gan_case(make_target, make_images, count, arm="none", weight=0.3, norm="group"):
+    """A target in double precision, its three networks, a step's losses, and records with their posterior noise."""
+    target = make_target("vae_gan", 16, norm=norm, reconstruction_weight=weight)
+    Arm.parse(arm).modify(target)
+    target = target.double().train()
+    networks = {name: target.get_submodule(name) for name in NETWORKS}
+    losses = partial(vae_gan._losses, NETWORKS, True, weight)
+    x = to_float(torch.from_numpy(make_images(count, 16))).double()
+    noise = torch.randn(count, 8, generator=Streams(1).torch("noise"), dtype=torch.float64)
+    return target, networks, losses, (x, noise)
+
+
+def joint_oracle(networks, losses, records, clip):
+    """One record at a time: each network's gradient of its own loss, clipped by the norm over all networks together."""
+    sums = {name: [torch.zeros_like(p) for p in network.parameters()] for name, network in networks.items()}
+    norms, values = [], []
+    for i in range(len(records[0])):
+        terms = losses(networks, *(part[i : i + 1] for part in records))
+        gradients = {
+            name: torch.autograd.grad(terms[name].sum(), list(network.parameters()), retain_graph=True)
+            for name, network in networks.items()
+        }
+        norm = norm_of([g for parts in gradients.values() for g in parts])
+        for name, parts in gradients.items():
+            for total, gradient in zip(sums[name], parts, strict=True):
+                total += gradient * min(1.0, clip / norm)
+        norms.append(norm)
+        values.append({name: float(value.detach()) for name, value in terms.items()})
+    return sums, norms, values
+
+
+def every(sums):
+    return [part for name in sorted(sums) for part in sums[name]]
+
+
+@pytest.mark.parametrize("arm", ["none", "weight_norm"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_three_networks_are_clipped_together_as_one_record_at_a_time(make_target, make_images, arm, share):
+    _, networks, losses, records = vae_gan_case(make_target, make_images, 5, arm)
+    norms = sorted(joint_oracle(networks, losses, records, 1.0)[1])
+    clip = {0.0: 0.5 * norms[0], 0.5: norms[2], 1.0: 2 * norms[-1]}[share]  # all, some, none are clipped
+    expected, _, values = joint_oracle(networks, losses, records, clip)
+    sums, found = clipped_sums(networks, losses, records, clip)
+    assert sums.keys() == set(NETWORKS)
+    for name in NETWORKS:
+        for fast, slow in zip(sums[name], expected[name], strict=True):
+            torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-11)
+    for name in (*NETWORKS, "d_real"):
+        assert found[name].tolist() == pytest.approx([value[name] for value in values])
+    # Clipping each network alone would be another sum: the test can tell.
+    alone = {name: oracle_of_one(networks, losses, records, name, clip) for name in NETWORKS}
+    if share < 1:
+        assert norm_of([a - b for a, b in zip(every(alone), every(sums), strict=True)]) > 0.1 * clip
+
+
+def oracle_of_one(networks, losses, records, name, clip):
+    network = networks[name]
+    return oracle(network, lambda _, i: losses(networks, *(p[i] for p in records))[name], torch.arange(5), clip)[0]
+
+
+def test_removing_one_record_moves_all_three_sums_together_by_at_most_clip(make_target, make_images):
+    _, networks, losses, records = vae_gan_case(make_target, make_images, 5)
+    norms = joint_oracle(networks, losses, records, 1.0)[1]
+    clip = sorted(norms)[2]
+    total = every(clipped_sums(networks, losses, records, clip)[0])
+    for i in range(5):
+        rest = tuple(torch.cat([part[:i], part[i + 1 :]]) for part in records)
+        moved = norm_of(
+            [a - b for a, b in zip(total, every(clipped_sums(networks, losses, rest, clip)[0]), strict=True)]
+        )
+        assert moved == pytest.approx(min(clip, norms[i]), rel=1e-9)
+
+
+def test_removing_one_record_moves_a_vae_gans_whole_step_by_at_most_clip_over_batch(make_target, make_images):
+    # All coins fixed: latents, posterior noise of the records that stay, private noise. The last record is removed.
+    x = to_float(torch.from_numpy(make_images(4, 16)))
+    gradients = []
+    for records in (x, x[:3]):
+        target = make_target("vae_gan", 16, latent=16).train()
+        rule = PrivateGradients(2.0, 0.1, Streams("noise"), 4.0)
+        target.update(records, plain_step(0, True, rule, target.optimizers(1e-3, 0.5)))
+        gradients.append([p.grad * 4.0 for p in target.parameters()])
+    moved = norm_of([a - b for a, b in zip(*gradients, strict=True)])
+    # torch draws normals in blocks of 16, so that at a latent of 16 those who stay keep their posterior noise.
+    assert 0.09 < moved <= 0.1 * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_an_empty_batch_adds_noise_alone_to_all_three_networks(make_target, make_images, norm):
+    target, networks, losses, records = vae_gan_case(make_target, make_images, 0, norm=norm)
+    sums, values = clipped_sums(networks, losses, records, 1.0)
+    assert {name: [p.shape for p in parts] for name, parts in sums.items()} == {
+        name: [p.shape for p in network.parameters()] for name, network in networks.items()
+    }
+    assert not any(part.any() for part in every(sums))
+    assert all(value.shape == (0,) for value in values.values())
+    history = target.float().update(
+        records[0].float(),
+        plain_step(0, True, PrivateGradients(1.0, 1.0, Streams("noise"), 4.0), target.optimizers(1e-3, 0.5)),
+    )
+    assert history.keys() == {"loss_discriminator", "loss_generator", "d_fake"}
+    assert all(bool(p.isfinite().all()) for p in target.parameters())
+    first = target.encoder[0][0].weight.grad  # the encoder sees no generated record: noise is all it got
+    assert float(first.std()) == pytest.approx(1 / 4, rel=5 / math.sqrt(2 * first.numel()))
+
+
+@pytest.mark.parametrize("train_generator", [True, False])
+def test_the_generated_side_of_a_vae_gan_is_untouched(make_target, make_images, train_generator):
+    # The whole step: the clipped part of real records, and the plain gradients of generated ones.
+    target = make_target("vae_gan", 16).train()
+    slow = copy.deepcopy(target)
+    x = to_float(torch.from_numpy(make_images(6, 16)))
+    rule = PrivateGradients(0.0, 1e-3, Streams("noise"), 4.0)
+    target.update(x, plain_step(0, train_generator, rule, target.optimizers(1e-3, 0.5)))
+
+    noise = torch.randn(6, 8, generator=Streams(3).torch("posterior", 0))
+    networks = {name: slow.get_submodule(name) for name in (NETWORKS if train_generator else NETWORKS[:1])}
+    every_network = {name: slow.get_submodule(name) for name in NETWORKS}
+    losses = partial(vae_gan._losses, tuple(networks), True, slow.config.reconstruction_weight)
+    private = joint_oracle(networks, lambda _, *r: losses(every_network, *r), (x, noise), 1e-3)[0]
+    fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", 0)))
+    plain = {"discriminator": softplus(slow.discriminate(fake.detach())).mean()}
+    if train_generator:
+        plain["generator"] = softplus(-slow.discriminate(fake)).mean()
+    for name in NETWORKS:
+        parameters = list(slow.get_submodule(name).parameters())
+        added = torch.autograd.grad(plain[name], parameters) if name in plain else [0.0] * len(parameters)
+        for i, fast in enumerate(target.get_submodule(name).parameters()):
+            if name not in networks:
+                assert fast.grad is None
+            else:
+                torch.testing.assert_close(fast.grad, private[name][i] / 4.0 + added[i], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("arm", [{"name": "dropout", "rate": 0.5}, {"name": "noise_layer", "sigma": 1.0}], ids=str)
+def test_under_clipping_the_same_record_twice_gets_masks_and_noise_of_its_own(make_target, make_images, arm):
+    # A shared mask would let the sum of equal records be a multiple of one of them.
+    target, networks, losses, (x, noise) = vae_gan_case(make_target, make_images, 1, arm)
+    copies = (x.expand(8, -1, -1, -1), noise.expand(8, -1))
+
+    def run(records):
+        for layer in target.modules():
+            if isinstance(layer, RandomLayer):
+                layer.reseed(Streams(1), 0, torch.device("cpu"))
+        return clipped_sums(networks, losses, records, 1e6)
+
+    values = run(copies)[1]
+    for name in NETWORKS:
+        assert len(set(values[name].tolist())) == 8
+    assert run(copies)[1]["encoder"].tolist() == values["encoder"].tolist()
+    target.eval()  # the same without randomness, so that nothing else tells equal records apart
+    assert all(len({round(v, 9) for v in run(copies)[1][name].tolist()}) == 1 for name in NETWORKS)
 
 
 def test_arm_divides_by_the_expected_batch_of_nominal_n(make_trainer):

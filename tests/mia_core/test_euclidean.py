@@ -8,47 +8,7 @@ from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.metrics import judge
 from mia_core.streams import Streams
-from mia_core.targets import Target
-
-
-class Replay(Target):
-    """A sampler that replays one of its records with probability p, and else makes a fresh one of the same law."""
-
-    name = "replay"
-    offers = frozenset({"generator"})
-    private = ()
-
-    def __init__(self, records, p):
-        super().__init__(None, tuple(records.shape[1:]))
-        self.register_buffer("records", records)
-        self.p = p
-        self.latent_dimension = 1 + records[0].numel()
-
-    def initialize(self, streams):
-        raise AssertionError("has no weights")
-
-    def generate(self, z_BZ):
-        uniform = torch.special.ndtr(z_BZ[:, 0].double())
-        index = (uniform / self.p * len(self.records)).long().clamp(max=len(self.records) - 1)
-        fresh = z_BZ[:, 1:].tanh().reshape(-1, *self.image_shape)
-        return torch.where((uniform < self.p)[:, None, None, None], self.records[index], fresh)
-
-    def discriminate(self, x_BCHW):
-        raise AssertionError("has no discriminator")
-
-    def optimizers(self, learning_rate, beta1):
-        return {}
-
-    def update(self, x_BCHW, step):
-        raise AssertionError("does not train")
-
-    @property
-    def device(self):
-        return self.records.device
-
-
-def images_of_the_law(count, seed, size=4):
-    return torch.randn(count, 1, size, size, generator=Streams(seed).torch("images")).tanh()
+from tests.mia_core.replay import Replay, images_of_the_law
 
 
 def scores_of(target, queries, generated):
@@ -79,12 +39,3 @@ def test_a_sampler_that_replays_members_has_the_auc_of_the_formula(p, times):
     copied = int((scores[:n] == 0).sum())
     assert copied == pytest.approx(n * (1 - math.exp(-p * generated / n)), abs=5 * math.sqrt(n / 4))
     assert (scores[n:] < 0).all()
-
-
-def test_far_queries_are_ranked_and_not_tied():
-    # Mistake 3 of published code: exp(-distance^2) is 0 for all of these, and their order is lost.
-    samples = -torch.ones(1, 3, 20, 20)
-    queries = torch.linspace(0.5, 1, 200)[:, None, None, None].expand(200, 3, 20, 20).contiguous()
-    scores = scores_of(Replay(samples, 1.0), queries, 10)
-    assert float(torch.exp(-scores.double().square()).max()) == 0
-    assert bool((scores.diff() < 0).all())

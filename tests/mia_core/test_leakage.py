@@ -108,20 +108,6 @@ def test_perfect_separation_has_an_interval_that_shrinks_with_the_smaller_class(
     assert (auc, low, high) == (0.0, 0.0, pytest.approx(1 - far))
 
 
-@pytest.mark.parametrize("members_first", [True, False])
-@pytest.mark.parametrize(("n", "m"), [(3, 7), (50, 50), (70, 1000), (1, 1)])
-def test_constant_scores_are_worth_exactly_nothing_whatever_the_order(n, m, members_first):
-    # Mistake 2 of published code: with members first, an attack that says nothing used to look perfect.
-    member = np.repeat([members_first, not members_first], [n, m] if members_first else [m, n])
-    result = judge(np.full(n + m, 0.1, dtype=np.float32), member)
-    assert result.auc == 0.5
-    assert result.accuracy_top_n == pytest.approx(n / (n + m), rel=1e-15)
-    assert result.accuracy_top_n == pytest.approx(result.baseline_top_n, rel=1e-15)
-    assert result.advantage == pytest.approx(0, abs=1e-15)
-    assert result.balanced_accuracy == pytest.approx(0.5, abs=1e-15)
-    assert result.tpr_at_1pct_fpr in (None, 0.0)
-
-
 @given(trials(largest=3))
 def test_top_n_accuracy_is_the_average_over_all_ways_to_break_ties(trial):
     # Mistake 2 of published code.
@@ -182,15 +168,6 @@ def test_tpr_at_fpr_is_that_of_the_best_threshold_allowed(target, values, seed):
     assert tpr_at_fpr(inside, outside, target) == slow_tpr(inside, outside, target)
 
 
-def test_tpr_at_fpr_is_never_interpolated_and_never_beyond_its_fpr():
-    # Mistake 4 of published code. One tie of 50 non-members and all members is a single step from (0, 0) to (5 %, 1).
-    outside = np.concatenate([np.full(50, 1.0), np.zeros(950)]).astype(np.float32)
-    inside = np.ones(40, dtype=np.float32)
-    assert tpr_at_fpr(inside, outside, 0.01) == 0.0
-    assert tpr_at_fpr(inside, outside, 0.04999) == 0.0
-    assert tpr_at_fpr(inside, outside, 0.05) == 1.0
-
-
 def test_tpr_at_fpr_uses_all_false_positives_it_may_have():
     outside = np.arange(1000, dtype=np.float32)
     inside = np.array([991.0, 989.5, 989.0, 5.0], dtype=np.float32)
@@ -233,12 +210,6 @@ def test_scores_that_differ_in_double_precision_only_are_ties():
     # Results come from the stored float32.
     score = np.array([1 + 1e-12, 1.0, 1 + 2e-12, 1.0])
     assert judge(score, np.array([True, False, True, False])).auc == 0.5
-
-
-def test_very_negative_scores_keep_their_order():
-    # Mistake 3 of published code: what underflows outside of log space ties.
-    score = np.array([-1000.0, -1001.0, -1002.0, -1003.0], dtype=np.float32)
-    assert judge(score, np.array([True, True, False, False])).auc == 1.0
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")

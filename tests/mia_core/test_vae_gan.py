@@ -124,7 +124,7 @@ def written_out(slow, x, fakes, contrast, number, weight, train_generator, seed=
         name: torch.autograd.grad(losses[name], list(slow.get_submodule(name).parameters()), retain_graph=True)
         for name in learning
     }
-    return gradients, {name: float(losses[name]) for name in (*learning, "d_real", "d_fake")}
+    return gradients, {name: float(losses[name].detach()) for name in (*learning, "d_real", "d_fake")}
 
 
 @pytest.mark.parametrize("norm", ["group", "none"])

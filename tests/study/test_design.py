@@ -1,11 +1,14 @@
 import dataclasses
+import io
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from mia_core.attacks import ATTACKS
 from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
+from study import planning
 from study.design import Design
 from tests.small import small_spec
 
@@ -197,3 +200,140 @@ def test_the_same_spec_on_other_data_is_another_design(make_design):
     assert design.hash == make_design("results=elsewhere").hash
     assert design.hash != other.hash
     assert not set(ids(design)) & set(ids(other))
+
+
+# Several targets
+
+THREE = ("target=~", "factors.target=[{name: dcgan, width: 4, latent: 8}, {name: began, width: 2, latent: 8}, "
+    "{name: vae_gan, width: 4, latent: 8}]")  # fmt: skip
+
+
+def test_an_arm_is_skipped_for_the_target_that_refuses_it_and_the_plan_says_so(make_design):
+    design = make_design(*THREE)
+    reason = "dp_sgd does not cover the balance k of began, which no gradient carries"
+    assert design.refused == {("dp_sgd sigma=1", "began"): reason}
+    pairs = {(trial.cell.arm.label, trial.cell.target.name) for trial in design.trials}
+    assert pairs == {
+        (arm, target)
+        for arm in ("none", "dropout 0.5", "dp_sgd sigma=1")
+        for target in ("dcgan", "began", "vae_gan")
+        if (arm, target) != ("dp_sgd sigma=1", "began")
+    }
+    assert len(design.trials) == len(set(ids(design))) == 8 * 2 * 2 * 2
+    sink = io.StringIO()
+    planning.show(Console(file=sink, width=300), design, {})
+    assert f"skipped: dp_sgd sigma=1 with began: {reason}" in sink.getvalue()
+    assert "dcgan, began, vae_gan" in sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("target={name: began, width: 2}",), "dp_sgd sigma=1 with began: dp_sgd does not cover the balance k"),
+        (("target=~", "factors.target=[{name: dcgan, norm: batch}, began]"), "dp_sgd sigma=1 with .*: dp_sgd "),
+        (("target=~", "factors.target=[{name: vae_gan, norm: batch}]"), "needs a discriminator without batch norm"),
+    ],
+    ids=str,
+)
+def test_an_arm_that_fits_no_target_is_refused(make_design, overrides, message):
+    with pytest.raises(ValueError, match=f"factors.defense: .*{message}"):
+        make_design(*overrides)
+
+
+def test_a_further_target_leaves_existing_ids_alone_and_has_ids_of_its_own(make_design):
+    small, three = make_design(), make_design(*THREE)
+    assert by_name(small).items() <= by_name(three).items()
+    found = {name: {t.trial_id for t in three.trials if t.cell.target.name == name} for name in ("dcgan", "vae_gan")}
+    assert found["dcgan"] == set(ids(small))
+    assert not found["dcgan"] & found["vae_gan"]
+
+
+def test_trial_ids_depend_on_a_targets_own_training(make_design):
+    own = "factors.target=[{name: dcgan, width: 4, latent: 8, training: {learning_rate: 0.001}}]"
+    design = make_design("target=~", own)
+    assert not set(ids(design)) & set(ids(make_design()))
+    assert ids(design) == ids(make_design("training.learning_rate=0.001"))
+
+
+def test_attack_ids_do_not_depend_on_the_target(make_design):
+    found = {}
+    for trial in make_design(*THREE).trials:
+        for wanted in trial.attacks:
+            found.setdefault(wanted.label, set()).add(wanted.attack_id)
+    assert all(len(values) == 1 for values in found.values())
+
+
+# Knowledge
+
+KNOWING = (
+    "attacks=[random, white_box, {name: local_gan, known: [0, 10, 20], steps: [2]}, "
+    "{name: discriminative, real: [samples, members], known: 10, steps: [2]}]"
+)
+
+
+def wanted(design):
+    return {item.label: item for item in design.trials[0].attacks}
+
+
+def test_the_knowledge_of_an_attack_is_told_in_words(make_design):
+    both = "known_members {0} % + known_non_members {0} %"
+    assert {label: item.knowledge for label, item in wanted(make_design(KNOWING)).items()} == {
+        "random": "none",
+        "white_box": "none",
+        "local_gan_steps2": "none",
+        "local_gan_known10_steps2": both.format(10),
+        "local_gan_known20_steps2": both.format(20),
+        "discriminative_samples10_steps2": "known_non_members 10 %",
+        "discriminative_members10_steps2": both.format(10),
+    }
+
+
+def test_attack_ids_change_with_the_known_records_and_only_of_attacks_that_know_any(make_design):
+    # More known records are another `known`, and change no query.
+    few, more = wanted(make_design(KNOWING)), wanted(make_design(KNOWING, "split.known=12"))
+    same = {label for label in few if few[label].attack_id == more[label].attack_id}
+    # 10 % are 3 of 10 and 4 of 12 records.
+    assert same == {"random", "white_box", "local_gan_steps2"}
+    assert few["local_gan_steps2"].run_id == more["local_gan_steps2"].run_id
+
+
+def test_attacks_that_know_different_records_have_different_ids_and_streams(make_design):
+    found = wanted(make_design(KNOWING))
+    assert len({item.attack_id for item in found.values()}) == len({item.run_id for item in found.values()}) == 7
+
+
+def test_known_shares_are_what_an_attack_is_given_and_nested(make_design):
+    design = make_design(KNOWING)
+    known = {label: design.known(item.choice.build()) for label, item in wanted(design).items()}
+    assert known["random"] == known["local_gan_steps2"] == {}
+    assert {word: len(records) for word, records in known["local_gan_known20_steps2"].items()} == {
+        "known_members": 6,
+        "known_non_members": 6,
+    }
+    assert known["discriminative_samples10_steps2"].keys() == {"known_non_members"}
+    for word in ("known_members", "known_non_members"):
+        fewer, more = (known[f"local_gan_known{share}_steps2"][word] for share in (10, 20))
+        assert list(more[: len(fewer)]) == list(fewer)
+
+
+def test_nobody_an_attack_knows_is_judged_in_any_trial(make_design):
+    # Mistake 6 of published code, at the level of the design.
+    design = make_design(KNOWING)
+    known = {i for item in wanted(design).values() for part in design.known(item.choice.build()).values() for i in part}
+    assert len(known) == 12
+    aside = known | {*design.split.reference, *design.split.unseen}
+    for trial in design.trials:
+        membership = design.split.membership(trial.replicate, trial.cell.train_size)
+        assert not aside & set(membership.queries)
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_a_split_that_leaves_nobody_to_know_is_refused(make_design, known):
+    with pytest.raises(ValueError, match=r"local_gan_known10 needs known_members, and split.known leaves none"):
+        make_design("attacks=[{name: local_gan, known: 10}]", f"split.known={known}")
+    with pytest.raises(ValueError, match=r"discriminative_samples10 needs known_non_members, and split.known"):
+        make_design("attacks=[{name: discriminative, known: 10}]", f"split.known={known}")
+
+
+def test_an_attack_without_knowledge_needs_nobody_known(make_design):
+    assert make_design("split.known=0").trials

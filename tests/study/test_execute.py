@@ -1,8 +1,11 @@
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
 
-from mia_core.attacks import Euclidean
+from mia_core.attacks import Attack, Euclidean
+from mia_core.data.pool import to_float
 from mia_core.training import Trainer
 from study.execute import Runner
 from study.planning import design_rows
@@ -220,3 +223,108 @@ def test_rows_say_what_ran(make_design, store):
         inside, outside = part.loc[part["member"], "score"], part.loc[~part["member"], "score"]
         wins = sum((a > outside).sum() + 0.5 * (a == outside).sum() for a in inside)
         assert row["auc"] == pytest.approx(wins / len(inside) / len(outside))
+
+
+@pytest.mark.parametrize(
+    ("target", "own"),
+    [("began", {"convergence", "balance"}), ("vae_gan", {"loss_encoder"}), ("dcgan", set())],
+)
+def test_history_has_the_columns_of_its_target(make_design, store, target, own):
+    design = make_design(
+        f"target={{name: {target}, width: 2, latent: 4}}", "attacks=[random]", "factors.defense=[none]"
+    )
+    run(design, store)
+    history = table(design, store, "history")
+    base = {"trajectory_id", "epoch", "step", "loss_generator", "loss_discriminator", "d_real", "d_fake", "epsilon"}
+    assert set(history.columns) == base | own
+    assert list(history["epoch"]) == [1, 2]
+    assert history[sorted(own | {"loss_generator", "d_real"})].notna().all(axis=None)
+    assert set(table(design, store, "trials")["target"]) == {target}
+
+
+def test_a_study_of_several_targets_keeps_each_ones_columns(make_design, store):
+    levels = ", ".join(f"{{name: {name}, width: 2, latent: 4}}" for name in ("dcgan", "began", "vae_gan"))
+    design = make_design(
+        "target=~", f"factors.target=[{levels}]", "attacks=[random, white_box]", "factors.train_size=[40]",
+        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]", "replicates=1",
+    )  # fmt: skip
+    for trajectory in range(len(design.trajectories)):
+        run(design, store, trajectory)
+    assert missing(design, store) == {}
+    trials = table(design, store, "trials").set_index("trajectory_id")
+    history = table(design, store, "history").join(trials["target"].groupby(level=0).first(), on="trajectory_id")
+    found = history.groupby("target")[["convergence", "balance", "loss_encoder"]].count()
+    assert found.loc["began"].tolist() == [2, 2, 0]
+    assert found.loc["vae_gan"].tolist()[:2] == [0, 0]
+    assert found.loc["dcgan"].tolist() == [0, 0, 0]
+    private = history[history["trajectory_id"].isin(trials.index[trials["defense"] == "dp_sgd"])]
+    assert set(private["target"]) == {"dcgan", "vae_gan"}
+
+
+def same_image(x, others):
+    """[len(x)]: whether an image is among others."""
+    return (x[:, None] == others[None]).flatten(2).all(dim=2).any(dim=1)
+
+
+def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, store, monkeypatch):
+    # Mistake 6 of published code, at the place where an attack meets its queries.
+    given = {}
+
+    def spied(plain):
+        def call(self, snapshot, queries, knowledge, rng):
+            given[self.name + self.variant] = queries, knowledge
+            return plain(self, snapshot, queries, knowledge, rng)
+
+        return call
+
+    monkeypatch.setattr(Attack, "__call__", spied(Attack.__call__))
+    small = "surrogate: {name: dcgan, width: 2, latent: 4}, steps: [2], known: 20"
+    design = make_design(
+        f"attacks=[white_box, {{name: local_gan, generated: 64, sides: [members, both], {small}}}, "
+        f"{{name: discriminative, real: members, {small}}}]",
+        "factors.epochs=[1]",
+    )
+    run(design, store)
+    assert {name: knowledge.has() for name, (_, knowledge) in given.items()} == {
+        "white_box": set(),
+        "local_gan_members20": {"known_members"},
+        "local_gan_known20": {"known_members", "known_non_members"},
+        "discriminative_members20": {"known_members", "known_non_members"},
+    }
+    images = to_float(torch.from_numpy(design.pool.images))
+    membership = design.split.membership(0, 40)
+    for queries, knowledge in given.values():
+        assert torch.equal(queries, images[membership.queries])
+        for word in knowledge.has():
+            known = getattr(knowledge, word)
+            assert len(known) == 6
+            assert not same_image(known, queries).any()
+            inside = same_image(known, images[membership.train])
+            assert inside.all() if word == "known_members" else not inside.any()
+    attacks = table(design, store, "attacks").set_index("attack")
+    assert attacks.loc["discriminative_members20_steps2", "access"] == "NONE"
+    assert attacks.loc["discriminative_members20_steps2", "knowledge"] == (
+        "known_members 20 % + known_non_members 20 %"
+    )
+    assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 %"
+    assert attacks["generated"].to_dict()["discriminative_members20_steps2"] == 0
+
+
+def test_who_is_a_member_changes_no_score(make_design, store, tmp_path, monkeypatch):
+    # Mistake 6 of published code: the same target and queries under turned labels are scored to the same bits.
+    small = "surrogate: {name: dcgan, width: 2, latent: 4}, steps: [2], known: 20"
+    design = make_design(
+        f"attacks=[random, white_box, {{name: euclidean, generated: 64}}, {{name: local_gan, generated: 64, {small}}}, "
+        f"{{name: discriminative, real: [samples, members], {small}}}]",
+        "factors.epochs=[1]", "quality.measures=[]",
+    )  # fmt: skip
+    run(design, store)
+    other = Store(tmp_path / "turned", "small")
+    turned = type(design)(design.spec, design.pool)
+    plain = turned.split.membership
+    turned.split.membership = lambda r, n: dataclasses.replace(plain(r, n), member=~plain(r, n).member)
+    run(turned, other)
+    first, second = (table(design, s, "scores").sort_values(["attack_id", "query"]) for s in (store, other))
+    assert len(first) == 6 * 80
+    assert (first["member"].to_numpy() != second["member"].to_numpy()).all()
+    assert (first["score"].to_numpy() == second["score"].to_numpy()).all()

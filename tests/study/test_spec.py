@@ -14,6 +14,16 @@ REFUSED = {
     "factors.epochs=[1.5]": "whole numbers from 1, got 1.5",
     "factors.epochs=[true]": "whole numbers from 1, got True",
     "factors.epochs=[]": "at least one level",
+    "factors.defense=[{name: dropout, rate: []}]": "factors.defense[0].rate: needs at least one value",
+    "factors.defense=[[weight_norm, {name: dropout, rate: []}]]": "factors.defense[0].rate: needs at least one value",
+    "attacks=[{name: euclidean, generated: []}]": "attacks[0].generated: needs at least one value",
+    "attacks=[{name: euclidean, generated: [64, 65]}]": "'euclidean' is there twice",
+    "attacks=[{name: local_gan, steps: []}]": "attacks[0].steps",
+    "attacks=[{name: local_gan, sides: members}]": "known is 0",
+    "attacks=[{name: discriminative, surrogate: began}]": "cannot learn without a generator",
+    "target.training=3": "target.training: expected keys and values, got 3",
+    "target.training={batchsize: 3}": "did you mean 'batch_size'?",
+    "factors.defense=[{name: noise_layer}]": "sigma: required, and missing",
     "factors.defense=[{name: dropuot}]": "did you mean 'dropout'?",
     "factors.defense=[none, none]": "twice",
     "factors.defense=[[none, dropout]]": "`none` stands alone",
@@ -177,3 +187,137 @@ def test_the_commands_take_a_preset(with_presets, monkeypatch, capsys):
     for main in (sweep.main, trial.main):
         assert main([str(with_presets), "--preset", "quik"]) == sweep.REFUSED
         assert "did you mean 'quick'?" in capsys.readouterr().err
+
+
+TARGETS = (
+    "factors.target=[{name: dcgan, width: 4, latent: 8, training: {learning_rate: 0.001}}, "
+    "{name: began, width: 2, latent: 8}, vae_gan]"
+)
+
+
+def several_targets(*overrides):
+    return small_spec("target=~", TARGETS, *overrides)
+
+
+def test_levels_of_target_make_cells_each_with_its_own_settings_and_training():
+    spec = several_targets()
+    assert len(spec.cells) == 3 * 2 * 3
+    settings = {cell.target.name: (cell.target.config.width, cell.training.learning_rate) for cell in spec.cells}
+    assert settings == {"dcgan": (4, 1e-3), "began": (2, 2e-4), "vae_gan": (16, 2e-4)}
+    assert {cell.training.batch_size for cell in spec.cells} == {16}, "the study's training is for all of them"
+    assert all(cell.factors == {} for cell in spec.cells)
+
+
+def test_a_targets_own_training_goes_before_the_studys_and_a_dotted_factor_before_both():
+    spec = several_targets("training.learning_rate=0.5", "factors.training.learning_rate=[0.01, 0.02]")
+    assert {cell.training.learning_rate for cell in spec.cells} == {0.01, 0.02}
+    spec = several_targets("training.learning_rate=0.5")
+    assert {(cell.target.name, cell.training.learning_rate) for cell in spec.cells} == {
+        ("dcgan", 1e-3),
+        ("began", 0.5),
+        ("vae_gan", 0.5),
+    }
+
+
+def test_a_dotted_setting_varies_every_target_that_is_a_level():
+    spec = several_targets("factors.target.width=[4, 6]")
+    assert len(spec.cells) == 3 * 2 * 2 * 3
+    for name in ("dcgan", "began", "vae_gan"):
+        assert {cell.target.config.width for cell in spec.cells if cell.target.name == name} == {4, 6}
+    with pytest.raises(ValueError, match="norm: unknown key"):
+        several_targets("factors.target.norm=[group, none]")  # BEGAN has none
+
+
+@pytest.mark.parametrize(
+    "levels",
+    ["[dcgan, {name: dcgan, width: 4}]", "[{name: dcgan, latent: 8}, dcgan]", "[{name: began}, vae_gan, began]"],
+)
+def test_a_target_is_a_level_once(levels):
+    with pytest.raises(ValueError, match=r"factors.target: .* is there twice; .*factors.target\.\*"):
+        small_spec("target=~", f"factors.target={levels}")
+
+
+def test_a_level_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="target: expected a name"):
+        small_spec("target=~", "factors.target=[{width: 4}, dcgan]")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("factors.target.width=[4, 6]",),
+        ("factors.training.learning_rate=[0.01, 0.02]", "training.generator_every=2"),
+        ("attacks=[random, {name: local_gan, known: [0, 10]}, {name: discriminative, real: [samples, members]}]",),
+        ("factors.defense=[none, weight_norm, {name: noise_layer, sigma: [0.1, 1.0]}, [weight_norm, dropout]]",),
+    ],
+    ids=str,
+)
+def test_a_resolved_spec_with_several_targets_reads_back_as_the_same_cells_and_attacks(overrides):
+    spec = several_targets(*overrides)
+    again = parse(json.loads(json.dumps(spec.resolved)))
+    assert again.resolved == spec.resolved
+    assert again.cells == spec.cells
+    assert again.attacks == spec.attacks
+
+
+def test_one_target_and_a_factor_of_one_level_are_the_same_study():
+    one = small_spec()
+    level = small_spec("target=~", "factors.target=[{name: dcgan, width: 4, latent: 8}]")
+    assert one.resolved == level.resolved
+    assert one.cells == level.cells
+
+
+def labels(item):
+    return [attack.label for attack in small_spec(f"attacks=[{item}]").attacks]
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("random", ["random"]),
+        ("{name: local_gan, known: [0, 10, 30]}", ["local_gan", "local_gan_known10", "local_gan_known30"]),
+        (
+            "{name: local_gan, known: 20, sides: [members, non_members, both]}",
+            ["local_gan_members20", "local_gan_non_members20", "local_gan_known20"],
+        ),
+        (
+            "{name: local_gan, steps: [5, 10], surrogate: [dcgan, began, vae_gan]}",
+            ["local_gan", "local_gan_began", "local_gan_vae_gan"],
+        ),
+        (
+            "{name: discriminative, real: [samples, members], known: [10, 20]}",
+            [
+                "discriminative_samples10",
+                "discriminative_samples20",
+                "discriminative_members10",
+                "discriminative_members20",
+            ],
+        ),
+        ("{name: local_gan, label: mine, known: 20}", ["mine"]),
+        ("{name: local_gan, label: mine, known: [10, 20]}", ["mine_known10", "mine_known20"]),
+    ],
+)
+def test_lists_in_an_attacks_settings_make_attacks_with_labels_that_tell_them_apart(item, expected):
+    assert labels(item) == expected
+
+
+def test_steps_stay_one_nested_attack_and_at_holds_for_every_attack_of_a_list():
+    attacks = small_spec("attacks=[{name: local_gan, steps: [5, 10], known: [0, 10], at: {epochs: last}}]").attacks
+    assert [attack.choice.config.steps for attack in attacks] == [(5, 10)] * 2
+    assert [attack.choice.config.known for attack in attacks] == [0, 10]
+    assert [attack.at for attack in attacks] == ["last"] * 2
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "{name: local_gan, surrogate: [{name: dcgan, width: 4}, {name: dcgan, width: 8}]}",
+        "{name: local_gan, known: [10, 10]}",
+        "{name: local_gan, known: 10}, {name: local_gan, known: [10, 20]}",
+        "{name: random, label: x}, {name: euclidean, label: x}",
+    ],
+)
+def test_attacks_that_labels_do_not_tell_apart_are_refused_with_the_way_out(items):
+    with pytest.raises(ValueError, match=r"attacks: label: .* is there twice; give each its own `label:`"):
+        small_spec(f"attacks=[{items}]")
