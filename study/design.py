@@ -377,9 +377,10 @@ class Design:
         ]
 
     def _knowledge(self, attack: Attack) -> str:
-        """What the attacker knows besides the view, e.g. `none`, `known_members 20 % + known_non_members 20 %`."""
+        """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""
         words = [
-            word if word == "reference" else f"{word} {attack.known} %" for word in sorted(attack.needs & KNOWABLE)
+            word if word == "reference" else f"{word} {attack.known} % ({len(records)})"
+            for word, records in self.known(attack).items()
         ]
         return " + ".join(words) or "none"
 

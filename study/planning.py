@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mia_core.data.splits import KNOWN_PERCENT
 from study.design import STUDY, Design
 from study.work import Work
 
@@ -74,6 +75,12 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         console.print(f"skipped: {reason}")
     for line in _guarantees(design):
         console.print(line)
+    known, smallest = len(design.split.known_members), min(spec.train_sizes)
+    if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
+        console.print(
+            f"note: split.known={known} stands for {KNOWN_PERCENT} % of the smallest train_size, and is "
+            f"{100 * known / smallest:.0f} % of {smallest}"
+        )
     if spec.replicates < 5:
         console.print(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):

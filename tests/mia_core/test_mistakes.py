@@ -206,13 +206,13 @@ def test_mistake_6_whoever_an_attack_is_fitted_on_is_never_judged(make_pool, spl
     pool = make_pool(600, largest_group=4 if copies else 1, copies=copies)
     settings = {"reference": 60, "unseen": 40, "known": 15}
     settings |= {"panel": 60, "extra_non_members": 50} if split == "panel" else {}
-    built = SPLITS.choose({"name": split, **settings}).build(pool, (50, 120), 1)
+    built = SPLITS.choose({"name": split, **settings}).build(pool, (120, 160), 1)
     fitted_on = [built.reference, built.unseen, *built.known(30)]
     assert all(len(part) > 8 for part in fitted_on)
     aside = np.concatenate(fitted_on)
     assert len(set(aside)) == len(aside)
     for replicate in range(3):
-        for train_size in (50, 120):
+        for train_size in (120, 160):
             queries = built.membership(replicate, train_size).queries
             assert not set(pool.units[aside]) & set(pool.units[queries])
             assert not set(aside) & set(queries)

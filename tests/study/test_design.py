@@ -276,15 +276,15 @@ def wanted(design):
 
 
 def test_the_knowledge_of_an_attack_is_told_in_words(make_design):
-    both = "known_members {0} % + known_non_members {0} %"
+    both = "known_members {0} % ({1}) + known_non_members {0} % ({1})"
     assert {label: item.knowledge for label, item in wanted(make_design(KNOWING)).items()} == {
         "random": "none",
         "white_box": "none",
         "local_gan_steps2": "none",
-        "local_gan_known10_steps2": both.format(10),
-        "local_gan_known20_steps2": both.format(20),
-        "discriminative_samples10_steps2": "known_non_members 10 %",
-        "discriminative_members10_steps2": both.format(10),
+        "local_gan_known10_steps2": both.format(10, 3),
+        "local_gan_known20_steps2": both.format(20, 6),
+        "discriminative_samples10_steps2": "known_non_members 10 % (3)",
+        "discriminative_members10_steps2": both.format(10, 3),
     }
 
 

@@ -246,7 +246,7 @@ def test_a_study_of_several_targets_keeps_each_ones_columns(make_design, store):
     levels = ", ".join(f"{{name: {name}, width: 2, latent: 4}}" for name in ("dcgan", "began", "vae_gan"))
     design = make_design(
         "target=~", f"factors.target=[{levels}]", "attacks=[random, white_box]", "factors.train_size=[40]",
-        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]", "replicates=1",
+        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]", "replicates=1", "controls.nulls=0",
     )  # fmt: skip
     for trajectory in range(len(design.trajectories)):
         run(design, store, trajectory)
@@ -304,9 +304,9 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
     attacks = table(design, store, "attacks").set_index("attack")
     assert attacks.loc["discriminative_members20_steps2", "access"] == "NONE"
     assert attacks.loc["discriminative_members20_steps2", "knowledge"] == (
-        "known_members 20 % + known_non_members 20 %"
+        "known_members 20 % (6) + known_non_members 20 % (6)"
     )
-    assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 %"
+    assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 % (6)"
     assert attacks["generated"].to_dict()["discriminative_members20_steps2"] == 0
 
 
