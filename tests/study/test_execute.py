@@ -246,7 +246,8 @@ def test_a_study_of_several_targets_keeps_each_ones_columns(make_design, store):
     levels = ", ".join(f"{{name: {name}, width: 2, latent: 4}}" for name in ("dcgan", "began", "vae_gan"))
     design = make_design(
         "target=~", f"factors.target=[{levels}]", "attacks=[random, white_box]", "factors.train_size=[40]",
-        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]", "replicates=1", "controls.nulls=0",
+        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]",
+        "replicates=1", "controls.nulls=0",
     )  # fmt: skip
     for trajectory in range(len(design.trajectories)):
         run(design, store, trajectory)
