@@ -3,11 +3,11 @@
 import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES, t_interval
-from analysis.study_data import ARM, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from study import controls
 from study.store import read
 
-CELL = ["attack", ARM, "train_size"]
+BY = ["attack", VARIANT, ARM, "train_size"]
 
 
 def verdicts(data: StudyData) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def verdicts(data: StudyData) -> pd.DataFrame:
 def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     """AUC of each attack less that of the blind classifier in the same replicate, at the last epochs level.
 
-    One row an attack, arm and train_size: mean difference with its 95 % t interval over replicates, the mean blind AUC,
+    One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean blind AUC,
     replicates, descriptive. Empty without the blind control.
     """
     wide = read(data.folder.parent, data.name, "wide")
@@ -29,8 +29,8 @@ def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     paired = last.merge(blind[[*on, "blind"]], on=on)
     records = [
         (*cell, *t_interval((rows[AUC] - rows["blind"]).to_numpy()), rows["blind"].mean(), len(rows))
-        for cell, rows in paired.groupby(CELL, sort=False)
+        for cell, rows in paired.groupby(BY, sort=False)
     ]
-    result = pd.DataFrame(records, columns=[*CELL, "difference", "low", "high", "blind", "replicates"])
+    result = pd.DataFrame(records, columns=[*BY, "difference", "low", "high", "blind", "replicates"])
     result["descriptive"] = result["replicates"] < MIN_REPLICATES
     return result
