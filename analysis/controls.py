@@ -18,8 +18,8 @@ def verdicts(data: StudyData) -> pd.DataFrame:
 def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     """AUC of each attack less that of the blind classifier in the same replicate, at the last epochs level.
 
-    One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean blind AUC,
-    replicates, descriptive. Empty without the blind control.
+    One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean
+    blind AUC, replicates, descriptive. Empty without the blind control.
     """
     wide = read(data.folder.parent, data.name, "wide")
     blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
