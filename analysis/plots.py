@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from analysis.effects import AUC, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels
@@ -32,7 +33,7 @@ def leakage_over_epochs(data: StudyData, attack: str, value: str = AUC) -> Figur
         axis.minorticks_off()
         _chance(axis)
     _name(figure, grid, "epochs", AXIS.get(value, value).format(attack=attack))
-    figure.suptitle(_caption(data, "Leakage against epochs, training-set size and defense"))
+    _caption(figure, data, "Leakage against epochs, training-set size and defense")
     return figure
 
 
@@ -69,9 +70,12 @@ def leakage_against_quality(
                 path["mean_quality"], path["mean"], s=marks, color=color, marker=MARKERS[number % len(MARKERS)]
             )
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
         _chance(axis)
     _name(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
-    figure.suptitle(_caption(data, "Leakage against sample quality; larger markers are later epochs"))
+    _caption(figure, data, "Leakage against sample quality; larger markers are later epochs")
     return figure
 
 
@@ -96,39 +100,44 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
         axis.minorticks_off()
         _chance(axis)
     _name(figure, grid, "training-set size n", "AUC" if value == AUC else value)
-    figure.suptitle(_caption(data, f"Attacks after {last['epochs'].max()} epochs"))
+    _caption(figure, data, f"Attacks after {last['epochs'].max()} epochs")
     return figure
 
 
 def _panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
-    """A grid of panels with shared y axes, by the words of its rows and columns."""
+    """A grid of panels with shared y axes, by the words of its rows and columns; a single column lies on its side."""
+    down, across = (1, len(rows)) if len(columns) == 1 else (len(rows), len(columns))
     figure, axes = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(width * len(columns) + 0.6, 3.0 * len(rows) + 0.6),
+        down,
+        across,
+        figsize=(width * across + 0.6, 3.0 * down + 0.6),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    return figure, {(row, column): axes[i][j] for i, row in enumerate(rows) for j, column in enumerate(columns)}
+    return figure, dict(zip([(row, column) for row in rows for column in columns], axes.flat, strict=True))
 
 
 def _name(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
-    """Titles of columns, labels of rows, and one legend of all that is drawn."""
+    """Names of panels, rows and axes, and one legend of all that is drawn, beside the panels."""
     rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
+    flat = len(rows) == 1 or len(columns) == 1
     for (row, column), axis in grid.items():
-        if row == rows[0]:
+        axis.set_xlabel(x if flat or row == rows[-1] else "")
+        if flat:
+            axis.set_title(f"{row}, {prefix}{column}" if len(rows) > 1 else f"{prefix}{column}")
+        elif row == rows[0]:
             axis.set_title(f"{prefix}{column}")
-        if row == rows[-1]:
-            axis.set_xlabel(x)
-        if column == columns[0]:
-            axis.set_ylabel(y if len(rows) == 1 else f"{row}\n{y}")
-        if not axis.has_data() or len(axis.containers) == 0:
+        if (row, column) == (rows[0], columns[0]) or (not flat and column == columns[0]):
+            axis.set_ylabel(y if flat else f"{row}\n{y}")
+        if not axis.containers:
             axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
     drawn = {
         label: handle for axis in grid.values() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
+    legend_inches = 0.7 + 0.075 * max(map(len, drawn))
+    figure.set_figwidth(max(figure.get_figwidth() + legend_inches, 7.0))
 
 
 def _points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str) -> None:
@@ -152,7 +161,7 @@ def _chance(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _caption(data: StudyData, title: str) -> str:
+def _caption(figure: Figure, data: StudyData, title: str) -> None:
     count = data.replicates
     what = "mean and 95 % t interval" if count >= 5 else "descriptive only, mean and t interval"
-    return f"{title}\n{data.name}: {what} over {count} replicates"
+    figure.suptitle(f"{title}\n{data.name}: {what} over {count} replicates", fontsize="medium")
