@@ -356,17 +356,13 @@ def _settings(
 ) -> tuple[Choice[Target], TrainingConfig]:
     """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
     target = dict(target)
-    values = {"target": target, "training": {**training, **_section(target.pop("training", {}), "target.training")}}
+    own = target.pop("training", {})
+    validate(TrainingConfig, own, "target.training")
+    values = {"target": target, "training": {**training, **own}}
     for name, level in factors.items():
         section, _, key = name.partition(".")
         values[section][key] = level
     return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
-
-
-def _section(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where}: expected keys and values, got {value!r}")
-    return dict(value)
 
 
 def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
