@@ -29,10 +29,14 @@ def _training_seconds(trials: pd.DataFrame) -> float:
 
 
 def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
-    """Contrasts of a factor of `CELL` against its first level (arms: `none`), in every cell of the others."""
-    words = {ARM: data.arms, VARIANT: data.variants}
-    levels = words[factor] if factor in words else sorted(set(data.wide[factor]))
-    return contrasts(data.attack(attack), value, factor, levels[0], [other for other in CELL if other != factor])
+    """Contrasts of a factor of `CELL` against its first level (arms: `none`), in every cell of the others.
+
+    Empty where the attack ran at one level only.
+    """
+    rows = data.attack(attack)
+    words = {ARM: data.arms, VARIANT: data.variants}.get(factor, sorted(set(rows[factor])))
+    levels = [level for level in words if level in set(rows[factor])]
+    return contrasts(rows, value, factor, levels[0], [other for other in CELL if other != factor])
 
 
 def guarantees(data: StudyData) -> pd.DataFrame:

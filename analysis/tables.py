@@ -79,9 +79,9 @@ def over_epochs(rows: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
 
 def effect(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
     """Contrasts of a factor; for arms, at the last epochs only."""
-    if data.wide[factor].nunique() < 2:
-        return pd.DataFrame()
     table = effects_of(data, factor, attack, value)
+    if table.empty:
+        return table
     return _effects(table[table["epochs"] == table["epochs"].max()] if factor == ARM else table)
 
 

@@ -65,6 +65,13 @@ def test_effects_are_taken_inside_variant_arm_and_replicate(made):
     assert set(effects_of(made, VARIANT, "white_box")[VARIANT]) == {"began"}
 
 
+def test_an_attack_that_ran_at_the_last_epochs_only_has_tables_too(made):
+    wide = made.wide[(made.wide["attack"] == "white_box") | (made.wide["epochs"] == 20)]
+    found = dict(tables.tables(StudyData("made", made.folder, wide), "random"))
+    assert found["What epochs change: AUC of random against the fewest"].empty
+    assert len(found["What n changes: AUC of random against the smallest n"]) == 3
+
+
 def test_attacks_are_compared_inside_replicates(made):
     table = dict(tables.tables(made, "white_box"))[
         "What other attacks give, less white_box: AUC after the last epochs, arm none"
