@@ -29,6 +29,8 @@ MARGIN = 0.02
 """A null target's mean AUC is equivalent to 0.5 when its 90 % interval is within this of it (two one-sided tests)."""
 PERMUTATIONS = 9999
 CHUNK = 2_000_000
+NAMED = 5
+"""So many attacks of one verdict are named at the end of a sweep; more are counted."""
 
 
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
@@ -60,7 +62,8 @@ def lines(table: pd.DataFrame) -> list[str]:
     said = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
     rest = table[~failed].assign(word=table["verdict"].str.split(" within").str[0])
     for (control, _), rows in rest.groupby(["control", "word"], sort=False):
-        attacks = ", ".join(dict.fromkeys(rows["attack"].dropna())) if control == NULL else ""
+        names = list(dict.fromkeys(rows["attack"].dropna())) if control == NULL else []
+        attacks = ", ".join(names) if len(names) <= NAMED else f"{len(names)} attacks"
         said.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
     return said
 
