@@ -56,7 +56,7 @@ def add_gradients(
     owned = [(p, weight) for network, weight in weights.items() for p in network.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
     for (parameter, weight), gradient in zip(owned, gradients, strict=True):
-        weighted = gradient if weight == 1.0 else weight * gradient
+        weighted = weight * gradient
         parameter.grad = weighted if parameter.grad is None else parameter.grad + weighted
 
 
