@@ -96,7 +96,7 @@ def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBOR
 
 
 def _distances(x_MD: torch.Tensor, y_ND: torch.Tensor) -> torch.Tensor:
-    """[M,N], the same bits for the same two points: a copy of a record's k-th neighbor is outside its ball, never inside."""
+    """[M,N], the same bits for the same two points, so that a copy of the record on a ball's edge is not inside it."""
     return torch.cdist(x_MD, y_ND, compute_mode="donot_use_mm_for_euclid_dist")
 
 
