@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import Strict, field_validator
 
 from mia_core.attacks import ATTACKS, Attack
@@ -90,7 +90,7 @@ class ComputeSpec:
 class _Sections:
     """The top level of a study file; sections that name something are resolved by `Spec`."""
 
-    study: Annotated[str, MinLen(1)]
+    study: Annotated[str, MinLen(1), MaxLen(100)]
     data: dict[str, Any] | str
     split: dict[str, Any]
     factors: dict[str, Any]

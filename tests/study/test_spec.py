@@ -58,6 +58,7 @@ REFUSED = {
     "compute.gpus_per_trial=2": "less than or equal to 1",
     "replicates=0": "greater than 0",
     "study=../elsewhere": "letters, digits",
+    f"study={101 * 'a'}": "at most 100 characters",
     "keep_targets=some": "'all' or 'none'",
     "novalue": "expected key=value",
     "seed=[": "--set seed",
