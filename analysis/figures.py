@@ -9,6 +9,7 @@ import matplotlib
 
 from analysis import plots
 from analysis.study_data import load
+from study.store import Damaged
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         attack = options.attack or data.attacks[0]
         figures = {
             "leakage_over_epochs": plots.leakage_over_epochs(data, attack),
-            "leakage_against_quality": plots.leakage_against_quality(data, attack),
             "attacks_compared": plots.attacks_compared(data),
         }
-    except ValueError as error:
+        if data.quality:
+            figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
+    except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)

@@ -37,14 +37,16 @@ def leakage_over_epochs(data: StudyData, attack: str, value: str = AUC) -> Figur
     return figure
 
 
-def leakage_against_quality(
-    data: StudyData, attack: str, quality: str = "kid_domain_unseen", value: str = AUC
-) -> Figure:
+def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
     """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, epochs growing along it
     (small to large marker).
 
-    Up is more leakage; left is better quality for a distance (kid, fid).
+    Up is more leakage; left is better quality for a distance (kid, fid). quality: a column of the wide table, by
+    default `data.quality`.
     """
+    quality = quality or data.quality
+    if quality is None:
+        raise ValueError(f"study {data.name} has no measure of quality to show")
     rows = data.attack(attack)
     table = means(rows, value, CELL).merge(means(rows, quality, CELL), on=list(CELL), suffixes=("", "_quality"))
     figure, grid = _panels(data.variants, sorted(set(table["train_size"])), width=4.2)
@@ -53,22 +55,20 @@ def leakage_against_quality(
             path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
             if path.empty:
                 continue
-            color = COLORS[number % len(COLORS)]
+            look = _look(number)
             axis.errorbar(
                 path["mean_quality"],
                 path["mean"],
                 xerr=[path["mean_quality"] - path["low_quality"], path["high_quality"] - path["mean_quality"]],
                 yerr=[path["mean"] - path["low"], path["high"] - path["mean"]],
-                color=color,
-                linestyle=DASHES[number % len(DASHES)],
+                **look,
+                markersize=4,
                 elinewidth=0.7,
                 linewidth=1.2,
                 label=arm,
             )
             marks = [20 + 60 * rank / max(1, len(path) - 1) for rank in range(len(path))]
-            axis.scatter(
-                path["mean_quality"], path["mean"], s=marks, color=color, marker=MARKERS[number % len(MARKERS)]
-            )
+            axis.scatter(path["mean_quality"], path["mean"], s=marks, color=look["color"], marker=look["marker"])
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
@@ -140,14 +140,19 @@ def _name(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str =
     figure.set_figwidth(max(figure.get_figwidth() + legend_inches, 7.0))
 
 
+def _look(number: int) -> dict[str, Any]:
+    """Color, marker and dashes of a line; each round of colors has the markers one further."""
+    count = len(COLORS)
+    marker = MARKERS[(number + number // count) % len(MARKERS)]
+    return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
+
+
 def _points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str) -> None:
     axis.errorbar(
         x,
         line["mean"],
         yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
-        color=COLORS[number % len(COLORS)],
-        marker=MARKERS[number % len(MARKERS)],
-        linestyle=DASHES[number % len(DASHES)],
+        **_look(number),
         markersize=5,
         linewidth=1.2,
         elinewidth=0.8,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, labels
 from study.store import Store, read
 
 ARM = "arm"
@@ -44,6 +44,12 @@ class StudyData:
         return list(dict.fromkeys(self.wide[VARIANT]))
 
     @property
+    def quality(self) -> str | None:
+        """The measure that stands for quality: KID before FID, against unseen records before members; None without."""
+        names = [f"{measure}_domain_{against}" for measure in ("kid", "fid") for against in ("unseen", "members")]
+        return next((name for name in names if name in self.wide and self.wide[name].notna().any()), None)
+
+    @property
     def replicates(self) -> int:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())
@@ -73,13 +79,12 @@ def load(folder: str | Path) -> StudyData:
     if wide.empty:
         raise ValueError(f"{path}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
-    wide[ARM] = wide["config"].map({text: _arm(config["defense"]) for text, config in configs.items()})
+    arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
+    distinct = list(dict.fromkeys(arms.values()))
+    words = dict(zip(distinct, labels(distinct), strict=True))
+    wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
     return StudyData(path.name, path, wide)
-
-
-def _arm(defense: list) -> str:
-    return Arm.parse(defense or "none").label
 
 
 def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:

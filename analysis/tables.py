@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis.effects import AUC, contrasts, means
+from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels, load
 from analysis.summary import effects_of, guarantees
+from study.store import Damaged
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
-QUALITY = "kid_domain_unseen"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
+        if data.replicates < MIN_REPLICATES:
+            print(f"Descriptive only: {data.replicates} replicates, and intervals need {MIN_REPLICATES} or more.\n")
         for title, table in tables(data, options.attack or data.attacks[0]):
             if len(table):
                 print(f"### {title}\n\n{markdown(table)}\n")
-    except ValueError as error:
+    except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     return 0
@@ -45,7 +47,8 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
         attacks(control, "accuracy_top_10pct"),
     )
     yield f"AUC of {attack} over epochs and n", over_epochs(data.attack(attack), AUC, data.arms[0])
-    yield f"KID ({QUALITY}) over epochs and n", over_epochs(data.attack(attack), QUALITY, data.arms[0])
+    if data.quality:
+        yield f"{data.quality} over epochs and n", over_epochs(data.attack(attack), data.quality, data.arms[0])
     yield f"What n changes: AUC of {attack} against the smallest n", effect(data, "train_size", attack)
     yield f"What epochs change: AUC of {attack} against the fewest", effect(data, "epochs", attack)
     yield (
@@ -54,7 +57,8 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     )
     yield f"Arms after {last['epochs'].max()} epochs: AUC by attack", arms(last, AUC)
     yield f"What an arm changes: AUC of {attack} against {data.arms[0]}", effect(data, ARM, attack)
-    yield f"What an arm costs: {QUALITY} against {data.arms[0]}", effect(data, ARM, attack, QUALITY)
+    if data.quality:
+        yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
     epsilons = guarantees(data)
     yield "What is guaranteed: no other arm has an epsilon", epsilons.assign(epsilon=epsilons["epsilon"].round(1))
 
@@ -68,7 +72,8 @@ def arms(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     """One row an arm and variant, one column an attack (after its last level of steps), at the largest n."""
     rows = rows[(rows["train_size"] == rows["train_size"].max()) & rows["attack"].isin(last_levels(rows))]
     table = means(rows, value, [VARIANT, ARM, "attack"]).assign(text=_interval)
-    return _named(table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)].reset_index())
+    table = table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)]
+    return _named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
 
 
 def over_epochs(rows: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:

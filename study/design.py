@@ -184,15 +184,19 @@ class Design:
 
     def _check_quality(self) -> None:
         quality = self.spec.quality
+        if not quality.measures:
+            return
         if "unseen" in quality.against and len(self.split.unseen) < quality.samples:
             raise ValueError(
                 f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "
                 f"{len(self.split.unseen)}"
             )
-        if set(quality.measures) & set(PRDC_WORDS) and min(quality.samples, self._member_count) < 6:
+        if set(quality.measures) & set(PRDC_WORDS) and self._member_count < 6:
             raise ValueError("quality.samples: precision, recall, density and coverage need at least 6 samples")
+        if self._member_count < 2:
+            raise ValueError("quality.samples: needs at least 2 samples")
         config = quality.extractor
-        if quality.measures and (self.recipe.classes < 2 or len(self.split.reference) < 2 * config.features):
+        if self.recipe.classes < 2 or len(self.split.reference) < 2 * config.features:
             raise ValueError(
                 f"split.reference: the extractor needs {2 * config.features} labelled records of at least 2 classes, "
                 f"got {len(self.split.reference)} of {self.recipe.classes}; or lower quality.extractor.features"
@@ -293,10 +297,11 @@ class Design:
     def _null(self) -> list[Trial]:
         """Each target and train_size without a defense (else with the first arm), at all epochs levels."""
         replicates = min(self.spec.controls.nulls, self.spec.replicates)
-        if not replicates:
-            self.no_control[NULL] = "switched off"
+        if not replicates or not self.spec.attacks:
+            self.no_control[NULL] = "needs an attack" if replicates else "switched off"
+            return []
         trials = []
-        for train_size in self.spec.train_sizes if replicates else ():
+        for train_size in self.spec.train_sizes:
             if reason := self.split.null_refusal(train_size):
                 self.no_control[f"{NULL} n={train_size}"] = f"needs {reason}"
                 continue

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
+from mia_core.defenses import labels
 from study.design import STUDY, Design
 from study.work import Work
 
@@ -42,7 +43,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     table.add_column("levels")
     factors: dict[str, list[Any]] = spec.resolved["factors"]
     words = {
-        "defense": dict.fromkeys(cell.arm.label for cell in spec.cells),
+        "defense": labels(list(dict.fromkeys(cell.arm for cell in spec.cells))),
         "target": dict.fromkeys(cell.target.name for cell in spec.cells),
     }
     for name, levels in factors.items():

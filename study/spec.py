@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import Strict, field_validator
 
 from mia_core.attacks import ATTACKS, Attack
@@ -90,7 +90,7 @@ class ComputeSpec:
 class _Sections:
     """The top level of a study file; sections that name something are resolved by `Spec`."""
 
-    study: Annotated[str, MinLen(1)]
+    study: Annotated[str, MinLen(1), MaxLen(100)]
     data: dict[str, Any] | str
     split: dict[str, Any]
     factors: dict[str, Any]
@@ -378,7 +378,21 @@ def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
     lists = [[value] if key == whole else _list(value, f"{where}.{key}") for key, value in values.items()]
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1
-    return [AttackEntry(label if named else label + choice.build().variant, choice, at) for choice in choices]
+    labels = [label if named else label + choice.build().variant for choice in choices]
+    alike = {
+        word: [other.arguments() for other, own in zip(choices, labels, strict=True) if own == word] for word in labels
+    }
+    return [
+        AttackEntry(word + _telling(choice.arguments(), alike[word]), choice, at)
+        for choice, word in zip(choices, labels, strict=True)
+    ]
+
+
+def _telling(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
+    """The numbers that tell an attack's settings from others of its label, e.g. `_generated2000`, `_share0_5`."""
+    numbers = {key: value for key, value in own.items() if isinstance(value, (int, float))}
+    words = [f"_{key}{value}" for key, value in numbers.items() if any(other[key] != value for other in alike)]
+    return "".join(words).replace(".", "_")
 
 
 def _at(at: Any, where: str, epochs: Sequence[int]) -> tuple[int, ...] | Literal["last"] | None:

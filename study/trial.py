@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mia_core.data import load_pool
 from study.design import Design, Trial
@@ -69,7 +69,7 @@ def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks
     row = trials.iloc[0]
     guarantee = "" if pd.isna(row["epsilon"]) else f", epsilon {row['epsilon']:.3g} at delta {row['delta']:g}"
     console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s{guarantee}")
-    leakage = Table("attack", "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
+    leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):
         if pd.notna(item["skipped"]):
             leakage.add_row(item["attack"], f"skipped: {item['skipped']}")

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 from analysis.study_data import load
+from study.store import Damaged
 
 FOLDER = Path(__file__).parent
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         load(options.folder)
-    except ValueError as error:
+    except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     reports = options.folder / "reports"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 
-from mia_core.data.pool import SOURCES, Pool, Source, draw, resize
+from mia_core.data.pool import SOURCES, Pool, Size, Source, draw, resize
 from mia_core.settings import settings
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
@@ -38,7 +38,7 @@ class Cifar10(Source):
         download: bool = False
         fraction: Annotated[float, Gt(0), Le(1)] = 1.0
         seed: int = 0
-        size: Annotated[int, Ge(8)] = 32
+        size: Size = 32
 
     config: Config
 

@@ -1,12 +1,9 @@
 """scikit-learn's handwritten digits: 1,797 records of 8x8 pixels that come with the package."""
 
-from typing import Annotated
-
 import numpy as np
-from annotated_types import Ge
 from sklearn.datasets import load_digits
 
-from mia_core.data.pool import SOURCES, Pool, Source, resize
+from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
 from mia_core.settings import settings
 
 
@@ -20,7 +17,7 @@ class Digits(Source):
     class Config:
         """size: height and width in pixels after resizing."""
 
-        size: Annotated[int, Ge(8)] = 16
+        size: Size = 16
 
     config: Config
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from mia_core.data.pool import SOURCES, Pool, Source, resize
+from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
 from mia_core.settings import settings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -30,7 +30,7 @@ class FashionMnist(Source):
         root: str | None = None
         download: bool = False
         records: Annotated[int, Ge(1)] | None = None
-        size: Annotated[int, Ge(8)] = 28
+        size: Size = 28
 
     config: Config
 

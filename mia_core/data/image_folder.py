@@ -84,6 +84,7 @@ def _within(rows: dict[str, tuple[str, str]], odd: list[str]) -> tuple[dict[str,
 def _numbers(words: Iterable[str]) -> np.ndarray:
     """int64 [N]: words numbered in their order."""
     words = list(words)
-    order = sorted(set(words), key=int if all(word.isdecimal() for word in words) else None)
+    numbers = all(word.isdecimal() for word in words)
+    order = sorted(set(words), key=lambda word: (int(word) if numbers else 0, word))  # 1 and 01 are two words
     number = {word: place for place, word in enumerate(order)}
     return np.array([number[word] for word in words], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,12 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import PIL
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 
 from mia_core.data import cache
-from mia_core.data.pool import Pool, Source, draw
+from mia_core.data.pool import Pool, Size, Source, draw
 from mia_core.hashing import array_digest, content_id
 from mia_core.settings import nearest, settings
 
@@ -24,6 +26,7 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 MODES = ("1", "L", "P", "RGB")
 MEGAPIXELS = 80
 """Larger images are refused before they are decoded: a file of a few kilobytes can claim gigabytes of pixels."""
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is refused here
 SHOWN = 3
 BATCH = 256
 
@@ -37,7 +40,7 @@ class ImageSettings:
     """
 
     root: str = "data"
-    size: Annotated[int, Ge(8)] = 64
+    size: Size = 64
     channels: Literal[1, 3] = 3
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     seed: int = 0
@@ -107,7 +110,8 @@ class ImageSource(Source):
     def _key(self, listing: Listing) -> str:
         files = [(name, *_state(listing.root / name)) for name in listing.files]
         made = [self.config.size, self.config.channels, PIL.__version__, array_digest(listing.labels, listing.groups)]
-        return content_id([made, files])
+        # Two data sets may have files of the same names, sizes and times; they do not have the same root.
+        return content_id([str(listing.root.resolve()), made, files])
 
     def _decode(self, listing: Listing, folder: Path) -> None:
         config = self.config
@@ -126,13 +130,13 @@ class ImageSource(Source):
             writer.seal(self.name, good.labels, good.groups, good.files, odd)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of a file; (-1, -1) for a link to nowhere, which decoding will find odd."""
+def _state(path: Path) -> tuple[int, int, int]:
+    """Size and times of a file, the last of which no copying keeps; -1 for a link to nowhere, found odd later."""
     try:
         stat = path.stat()
     except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+        return -1, -1, -1
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _first(odd: Sequence[str]) -> str:
@@ -160,6 +164,8 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
     ValueError when it cannot be read, or would lose something: transparency, frames, more than 8 bits, CMYK.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("no regular file")
         with Image.open(path, formats=FORMATS) as image:
             if reason := _odd(image):
                 raise ValueError(reason)
@@ -178,7 +184,7 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _odd(image: Image.Image) -> str | None:
+def _odd(image: ImageFile) -> str | None:
     width, height = image.size
     if width * height > MEGAPIXELS * 10**6:
         return f"{width} x {height} pixels, more than {MEGAPIXELS} million"
@@ -188,17 +194,37 @@ def _odd(image: Image.Image) -> str | None:
         return "has transparency"
     if image.mode not in MODES:
         return f"has mode {image.mode}, not 8-bit gray or RGB"
+    if _deep(image):
+        return "has more than 8 bits a channel"
     frames = getattr(image, "n_frames", 1)
     return f"has {frames} frames" if frames > 1 and image.format != "MPO" else None
 
 
+def _deep(image: ImageFile) -> bool:
+    """Whether the file has more bits than the mode, from which Pillow would take the upper 8 without a word."""
+    arguments = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    modes = any(isinstance(part, str) and ";16" in part for part in arguments)
+    return modes or (image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in arguments))
+
+
 def below(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it, sorted; hidden ones left out."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(found)
+    """Paths of all files below a folder, relative to it, sorted; hidden ones left out, links followed.
+
+    ValueError for a link to a folder that it is in, OSError for a folder that cannot be read.
+    """
+    return sorted(path.relative_to(folder).as_posix() for path in _files(folder, ()))
+
+
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    if (real := folder.resolve()) in above:
+        raise ValueError(f"data: {folder} links to a folder that it is in; remove it")
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, real))
+        else:
+            yield path
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -4,10 +4,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -15,6 +16,9 @@ from scipy.sparse.csgraph import connected_components
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
 from mia_core.streams import Streams
+
+Size = Annotated[int, Ge(8), Le(1024)]
+"""Height and width in pixels of the records of a pool, which is in memory as a whole."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ SOURCES: Registry[Source] = Registry("data set")
 
 
 def load_pool(choice: Choice[Source]) -> Pool:
-    """Load the data set a spec names."""
-    return choice.build().load()
+    """Load the data set a spec names; ValueError also when a file or folder of it cannot be read."""
+    try:
+        return choice.build().load()
+    except OSError as error:
+        raise ValueError(f"data: {error.filename or choice.name} cannot be read: {error.strerror or error}") from None
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

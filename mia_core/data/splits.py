@@ -152,14 +152,24 @@ class Split(ABC):
         """The same labels, and a training set that has nothing to do with them: known members and unqueried records."""
 
     def check_sizes(self, replicates: int, train_sizes: Sequence[int]) -> None:
-        """ValueError when a training set misses its nominal size by more than a tenth (and chance) for its units."""
+        """ValueError when a training set misses its nominal size by more than a tenth (and chance) for its units, or
+        when only members, or only non-members, are judged.
+        """
         for replicate, train_size in product(range(replicates), train_sizes):
-            members = len(self.membership(replicate, train_size).train)
+            membership = self.membership(replicate, train_size)
+            members = len(membership.train)
             short, over = train_size - members, members - train_size - self._chance
             if TENTH * max(short, over) > train_size:
                 raise ValueError(
                     f"factors.train_size: whole groups and duplicates make {members} members of train_size "
                     f"{train_size} in replicate {replicate}; {self.config.way_out} comes nearer"
+                )
+            judged = membership.member
+            if judged.all() or not judged.any():
+                raise ValueError(
+                    f"split: {judged.sum()} of {len(judged)} queries are members of train_size {train_size} in "
+                    f"replicate {replicate}, and both kinds are needed; ask more records (a larger panel), or train on "
+                    "more than the known members"
                 )
 
     _chance = 0.0

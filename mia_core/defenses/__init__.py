@@ -1,10 +1,10 @@
 """Defenses, one a file, and arms: combinations of them that a study compares."""
 
-from mia_core.defenses.arm import Arm
+from mia_core.defenses.arm import Arm, labels
 from mia_core.defenses.base import DEFENSES, Defense, RandomLayer
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
 from mia_core.defenses.noise_layer import NoiseLayer
 from mia_core.defenses.weight_norm import WeightNorm
 
-__all__ = ["DEFENSES", "DPSGD", "Arm", "Defense", "Dropout", "NoiseLayer", "RandomLayer", "WeightNorm"]
+__all__ = ["DEFENSES", "DPSGD", "Arm", "Defense", "Dropout", "NoiseLayer", "RandomLayer", "WeightNorm", "labels"]

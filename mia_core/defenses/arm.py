@@ -13,6 +13,16 @@ from mia_core.targets import RecordGradients, Target, mean_gradients
 NONE = "none"
 
 
+def labels(arms: Sequence["Arm"]) -> list[str]:
+    """The label of each arm, with the settings that tell apart arms of the same label: `dp_sgd sigma=1 clip=2`."""
+    words = []
+    for arm in arms:
+        alike = [other.columns() for other in arms if other.label == arm.label]
+        own = arm.columns().items()
+        words.append(" ".join([arm.label, *(f"{key}={x:g}" for key, x in own if any(y[key] != x for y in alike))]))
+    return words
+
+
 @dataclass(frozen=True)
 class Arm:
     """Defenses applied in their order; empty is the arm `none`, the control of all others."""

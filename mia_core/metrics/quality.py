@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from mia_core import vision  # noqa: F401  torchmetrics reaches torchvision, which may need help
-from mia_core.distances import nearest
 
 MEASURES = ("kid", "fid", "precision", "recall", "density", "coverage")
 NEIGHBORS = 5
@@ -84,9 +83,9 @@ def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBOR
     if min(len(fake_MD), len(real_ND)) <= neighbors:
         raise ValueError(f"prdc: needs more than {neighbors} samples and records, got {len(fake_MD)}, {len(real_ND)}")
     fake, real = fake_MD.double(), real_ND.double()
-    radius_real = nearest(real, real, neighbors + 1)[0][:, -1]
-    radius_fake = nearest(fake, fake, neighbors + 1)[0][:, -1]
-    distance_MN = torch.cdist(fake, real, compute_mode="donot_use_mm_for_euclid_dist")
+    radius_real = _distances(real, real).sort(1).values[:, neighbors]
+    radius_fake = _distances(fake, fake).sort(1).values[:, neighbors]
+    distance_MN = _distances(fake, real)
     in_real_ball = distance_MN < radius_real
     return Prdc(
         precision=float(in_real_ball.any(1).double().mean()),
@@ -94,6 +93,11 @@ def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBOR
         density=float(in_real_ball.sum(1).double().mean() / neighbors),
         coverage=float((distance_MN.min(0).values < radius_real).double().mean()),
     )
+
+
+def _distances(x_MD: torch.Tensor, y_ND: torch.Tensor) -> torch.Tensor:
+    """[M,N], the same bits for the same two points, so that a copy of the record on a ball's edge is not inside it."""
+    return torch.cdist(x_MD, y_ND, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def measure(names: tuple[str, ...], fake_MD: torch.Tensor, real_ND: torch.Tensor) -> dict[str, float | None]:

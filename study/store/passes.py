@@ -21,6 +21,9 @@ from study.store.schema import Rows, to_parquet, to_table
 PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
 
 
+UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
+
+
 class Damaged(Exception):
     """A sealed file is missing or does not have the bytes it was sealed with."""
 
@@ -47,9 +50,12 @@ class Store:
     # What a sweep leaves for readers
 
     def publish(self, name: str, spec: Mapping[str, Any], design: Rows, about: Mapping[str, Any]) -> None:
-        """Write a resolved spec and its design under the design's hash, then point to them."""
-        files.create(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
-        files.create(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
+        """Write a resolved spec and its design under the design's hash, then point to them.
+
+        They replace what is there: it may be torn, or list the ids that an older version gave to the same spec.
+        """
+        files.write(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
+        files.write(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
         files.write(self.folder / "study.json", json.dumps(pointer, indent=2).encode())
 
@@ -58,11 +64,11 @@ class Store:
         path = self.folder / "study.json"
         if not path.is_file():
             raise ValueError(f"{self.folder}: no study here (study.json is missing)")
-        return json.loads(path.read_bytes())
+        return _read_json(path)
 
     def resolved(self) -> dict[str, Any]:
         """The current spec, defaults filled in; ValueError when there is no such study."""
-        return json.loads((self.folder / "specs" / f"{self.pointer()['spec']}.json").read_bytes())
+        return _read_json(self.folder / "specs" / f"{self.pointer()['spec']}.json")
 
     # Passes
 
@@ -225,6 +231,14 @@ class Pass:
         data = to_parquet(to_table(table, rows))
         files.write(self.store.folder / relative, data)
         self._seals[relative] = {"bytes": len(data), "sha256": files.sha256(data)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Damaged, with the way out, when a file that a sweep leaves for readers is missing or torn."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise Damaged(f"{path} {UNREADABLE}") from None
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:

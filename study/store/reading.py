@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mia_core.hashing import canonical_json, content_id
 from study.store import files
-from study.store.passes import PASS_TABLES, Store
+from study.store.passes import PASS_TABLES, UNREADABLE, Damaged, Store
 from study.store.schema import from_parquet, to_parquet, to_table
 
 TABLES = ("trials", "quality", "attacks", "scores", "history", "design", "wide")
@@ -37,7 +37,11 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table == "wide":
         return _wide(*(read(root, study, name, all) for name in ("trials", "quality", "attacks")))
     if table == "design":
-        return from_parquet((store.folder / "design" / f"{spec}.parquet").read_bytes()).to_pandas()
+        path = store.folder / "design" / f"{spec}.parquet"
+        try:
+            return from_parquet(path.read_bytes()).to_pandas()
+        except (OSError, pa.ArrowException):
+            raise Damaged(f"{path} {UNREADABLE}") from None
     frame = sealed(store, table).to_pandas()
     if all:
         return frame.sort_values(KEYS[table], ignore_index=True)

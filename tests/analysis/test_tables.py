@@ -90,6 +90,32 @@ def test_pictures_have_a_row_a_variant_and_say_which_arm_does_not_fit(made):
     assert len(plots.attacks_compared(made).axes) == 4
 
 
+def test_a_study_without_kid_shows_fid_and_one_without_quality_shows_none(made):
+    assert made.quality == "kid_domain_unseen"
+    with_fid = StudyData("made", made.folder, made.wide.rename(columns={"kid_domain_unseen": "fid_domain_members"}))
+    assert with_fid.quality == "fid_domain_members"
+    assert "fid_domain_members over epochs and n" in dict(tables.tables(with_fid, "white_box"))
+    without = StudyData("made", made.folder, made.wide.drop(columns="kid_domain_unseen"))
+    assert not any("domain" in title for title, _ in tables.tables(without, "white_box"))
+    with pytest.raises(ValueError, match="no measure of quality"):
+        plots.leakage_against_quality(without, "white_box")
+
+
+def test_lines_of_a_picture_look_different():
+    looks = [tuple(plots._look(number).values()) for number in range(28)]
+    assert len(set(looks)) == len(looks)
+    assert len({look[:2] for look in looks}) == len(looks)
+
+
+def test_arms_stand_in_the_order_of_the_study(made):
+    table = dict(tables.tables(made, "white_box"))["Arms after 20 epochs: AUC by attack"]
+    assert table[["target", "arm"]].to_numpy().tolist() == [
+        ["dcgan", "none"],
+        ["dcgan", "dp_sgd sigma=1"],
+        ["began", "none"],
+    ]
+
+
 def test_the_command_prints_a_real_studys_tables(swept, capsys):
     folder = swept[0] / "results" / "small"
     assert tables.main([str(folder)]) == 0

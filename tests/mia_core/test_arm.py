@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, labels
 
 DP = {"name": "dp_sgd", "sigma": 2.0, "clip": 0.5, "delta": 1e-3}
 CLIP_ONLY = {**DP, "sigma": 0.0}
@@ -130,3 +130,10 @@ def test_dp_sgd_and_dropout_train_together(make_trainer, spec, norm):
     for name, parameter in trainer.target.named_parameters():
         assert bool(parameter.isfinite().all())
         assert not torch.equal(parameter, before[name]), name
+
+
+def test_arms_of_one_label_are_told_apart_by_what_differs():
+    settings = {"name": "dp_sgd", "sigma": 1.0, "delta": 1e-5}
+    arms = [Arm(), *(Arm.parse({**settings, "clip": clip}) for clip in (0.5, 1.0)), Arm.parse("dropout")]
+    assert labels(arms) == ["none", "dp_sgd sigma=1 clip=0.5", "dp_sgd sigma=1 clip=1", "dropout 0.5"]
+    assert labels(arms[:2]) == ["none", "dp_sgd sigma=1"]

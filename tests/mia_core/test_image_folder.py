@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mia_core.data import SOURCES, load_pool
+from mia_core.data import SOURCES, image_folder, load_pool
 
 FILES = ("b/1.png", "b/deep/2.png", "a/3.bmp", "a/4.png", "c/5.png")
 
@@ -66,6 +66,10 @@ def test_an_image_outside_the_sub_folders_is_listed(root):
     with pytest.raises(ValueError, match=r"1 records .*: stray.png: in no sub-folder"):
         load(root)
     assert load(root, on_unreadable="skip").notes == ("left out: stray.png: in no sub-folder",)
+
+
+def test_numbers_are_in_numerical_order_and_words_that_are_equal_as_numbers_in_their_own(root):
+    assert image_folder._numbers(["10", "1", "9", "01"]).tolist() == [3, 1, 2, 0]
 
 
 def test_other_files_are_noted(root):

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 import zlib
 
@@ -24,13 +25,13 @@ def load(root, **settings):
     return load_pool(SOURCES.choose({"name": "image_folder", "root": str(root), "size": 8, **settings}))
 
 
-def bomb(width, height):
+def bomb(width, height, depth=8):
     """A PNG of 60 bytes whose header claims any size."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
@@ -88,6 +89,9 @@ def broken(folder):
     Image.fromarray(noise(9, 9, 4), "CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(noise(9, 9).astype(np.uint16) * 255).save(folder / "deep.png")
     Image.fromarray(noise(9, 9).astype(np.float32)).save(folder / "float.tif")
+    (folder / "deep_color.png").write_bytes(bomb(9, 9, depth=16))
+    (folder / "deep_color.ppm").write_bytes(b"P6 9 9 65535\n" + noise(9, 9, 3, 2).tobytes())
+    os.mkfifo(folder / "pipe.png")
     (folder / "nowhere.png").symlink_to(folder / "gone")
     palette = Image.fromarray(noise(9, 9), "P")
     palette.save(folder / "palette.png", transparency=3)
@@ -107,6 +111,9 @@ REASONS = {
     "cmyk.jpg": "has mode CMYK, not 8-bit gray or RGB",
     "deep.png": "has mode I;16, not 8-bit",
     "float.tif": "has mode F, not 8-bit",
+    "deep_color.png": "has more than 8 bits a channel",
+    "deep_color.ppm": "has more than 8 bits a channel",
+    "pipe.png": "no regular file",
     "nowhere.png": "cannot be decoded: No such file or directory",
     "palette.png": "has transparency",
     "animated.gif": "has 3 frames",
@@ -208,6 +215,40 @@ def test_a_changed_data_set_is_decoded_again(tmp_path, change, cache_of_test):
     folders = list(cache_of_test.iterdir())
     assert len(folders) == 2
     assert load(tmp_path / "pictures", **settings).digest == pool.digest
+
+
+def test_data_sets_whose_files_have_the_same_names_sizes_and_times_are_told_apart(tmp_path):
+    for shade in (10, 200):
+        file = save(tmp_path / str(shade) / "0" / "0.bmp", np.full((8, 8, 3), shade, np.uint8))
+        os.utime(file, (1e9, 1e9))
+        assert load(tmp_path / str(shade)).images.mean() == shade
+    replaced = save(tmp_path / "200" / "0" / "0.bmp", np.full((8, 8, 3), 90, np.uint8))
+    os.utime(replaced, (1e9, 1e9))
+    assert load(tmp_path / "200").images.mean() == 90
+
+
+def test_a_link_to_a_folder_that_it_is_in_is_refused_and_others_are_followed(tmp_path):
+    save(tmp_path / "elsewhere" / "0.png", noise(8, 8, 3))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert len(load(tmp_path / "pictures")) == 1
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "pictures")
+    with pytest.raises(ValueError, match=r"pictures/linked/back links to a folder that it is in|linked/back/linked"):
+        load(tmp_path / "pictures")
+
+
+def test_a_folder_that_cannot_be_read_is_refused_not_passed_over(tmp_path, monkeypatch):
+    people(tmp_path)
+    listed = os.listdir
+
+    def guarded(path):
+        if str(path).endswith("/1"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", guarded)  # the tests may run as root, whom no mode keeps out
+    with pytest.raises(ValueError, match="/1 cannot be read: Permission denied"):
+        load(tmp_path)
 
 
 def flipped_places(size):

@@ -78,6 +78,12 @@ def test_prdc_of_a_copy_of_the_records_is_perfect_with_density_one():
     assert vars(prdc(records, records)) == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
 
 
+def test_a_copied_record_is_in_the_balls_it_is_a_near_neighbor_of_and_not_in_that_it_bounds():
+    real, copies, k = normal(60, 8, 2), 50, 5
+    nearest = torch.cdist(real.double(), real.double()).argsort(1)[:, :k]  # itself and k - 1 others
+    assert prdc(real[:copies], real, k).density == pytest.approx((nearest < copies).sum().item() / copies / k)
+
+
 def test_prdc_of_samples_elsewhere_is_zero():
     assert set(vars(prdc(normal(20, 3, 0, shift=1e3), normal(20, 3, 1))).values()) == {0.0}
 

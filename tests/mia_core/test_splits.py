@@ -315,6 +315,12 @@ def test_sizes_too_large_are_refused_with_the_sizes(plain, name, sizes, changes,
         build(name, plain, sizes, **changes)
 
 
+def test_a_replicate_with_members_only_or_non_members_only_among_its_queries_is_refused(plain):
+    build("panel", plain, (50,)).check_sizes(20, (50,))
+    with pytest.raises(ValueError, match=r"[02] of 2 queries are members of train_size 50 in replicate"):
+        build("panel", plain, (50,), panel=2, extra_non_members=0).check_sizes(20, (50,))
+
+
 def test_the_largest_sizes_that_pass_the_check_are_reached_in_every_replicate(plain):
     split = build("panel", plain, (50, 381))
     assert all(len(split.membership(replicate, 381).train) == 381 for replicate in range(200))

@@ -161,11 +161,27 @@ def test_an_attack_limited_to_the_last_level_is_wanted_there_only(make_design):
         ("factors.defense=[{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 0.0125}]", "must be below 1/80"),
         ("factors.target.norm=[group, batch]", "without batch norm"),
         ("data.size=9", "cannot halve"),
+        ("quality={measures: [kid], samples: 1}", "at least 2 samples"),
+        (
+            "split={name: logan, reference: 80, unseen: 40, known: 40}",
+            "0 of .* members of train_size 40 .*known members",
+        ),
     ],
 )
 def test_what_does_not_fit_the_data_or_the_target_is_refused(make_design, override, message):
     with pytest.raises(ValueError, match=message):
         make_design("data.size=16", override)
+
+
+def test_without_quality_measures_nothing_is_kept_aside_for_them(make_design):
+    design = make_design("quality.measures=[]", "split.unseen=0", "split.reference=0")
+    assert not any(trial.measures for trial in design.every)
+
+
+def test_a_null_target_that_nothing_would_attack_is_not_trained(make_design):
+    design = make_design("attacks=[]")
+    assert design.no_control == {"null": "needs an attack"}
+    assert {trial.role for trial in design.controls} == {"blind", "copycat"}
 
 
 def test_an_attack_that_fits_no_target_is_refused(monkeypatch):

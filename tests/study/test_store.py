@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -191,6 +192,29 @@ def test_what_is_not_a_study_or_a_table_is_said(tmp_path, store):
         read(tmp_path, "absent", "trails")
     with pytest.raises(ValueError, match="object store"):
         Store("s3://bucket/results", "small")
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+@pytest.mark.parametrize("file", ["study.json", "specs/d1.json", "design/d1.parquet"])
+def test_a_lost_or_torn_file_for_readers_is_named_and_the_next_sweep_writes_it_again(store, file, harm):
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    seal(store)
+    harm(store.folder / file)
+
+    def look():
+        return store.resolved(), read(store.folder.parent, "small", "attacks")
+
+    with pytest.raises((Damaged, ValueError), match=Path(file).name):
+        look()
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    assert len(look()[1]) == 1
+
+
+def test_the_ids_that_a_newer_version_gives_to_the_same_spec_are_the_ones_read(store):
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    seal(store, attacks=("a1", "a2"))
+    store.publish("d1", {"study": "small"}, [DESIGN[0], DESIGN[1] | {"id": "a2"}], {})
+    assert read(store.folder.parent, "small", "attacks")["attack_id"].tolist() == ["a2"]
 
 
 def test_the_pointer_and_marker_are_plain_json(store):
