@@ -19,6 +19,12 @@ def write(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def settle(path: Path, data: bytes) -> None:
+    """Create, or replace other bytes; a file that has these already is left alone."""
+    if not path.is_file() or path.read_bytes() != data:
+        write(path, data)
+
+
 def create(path: Path, data: bytes) -> bool:
     """Create unless it exists; False when somebody else was first. The file appears whole."""
     temporary = _temporary(path, data)

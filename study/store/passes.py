@@ -54,8 +54,8 @@ class Store:
 
         They replace what is there: it may be torn, or list the ids that an older version gave to the same spec.
         """
-        files.write(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
-        files.write(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
+        files.settle(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
+        files.settle(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
         files.write(self.folder / "study.json", json.dumps(pointer, indent=2).encode())
 
