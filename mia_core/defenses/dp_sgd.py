@@ -9,58 +9,18 @@ The noise comes from a seeded stream, so that a trial can be repeated: whoever r
 import math
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache, partial
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import nn
-from torch.func import functional_call, vjp, vmap
 
 from mia_core.defenses.base import DEFENSES, Defense
+from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import RecordLosses, Step, Target
-
-
-def clipped_sums(
-    networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], clip: float
-) -> tuple[dict[str, list[torch.Tensor]], dict[str, torch.Tensor]]:
-    """Sums over records of their gradients, each scaled to norm at most `clip`, and the losses [B], by network.
-
-    A sum has one tensor per trainable parameter, in order. A record's norm is over all parameters of all networks that
-    learn from it together, so that removing one record moves all sums together by at most `clip`. B may be 0.
-    """
-    weights = {
-        name: {key: p.detach() for key, p in network.named_parameters() if p.requires_grad}
-        for name, network in networks.items()
-    }
-
-    def record_gradients(*record: torch.Tensor) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        def record_losses(weights: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-            called = {name: partial(_call, network, weights[name]) for name, network in networks.items()}
-            return {name: loss.sum() for name, loss in losses(called, *(part[None] for part in record)).items()}
-
-        values, pull = vjp(record_losses, weights)[:2]
-        zeros = {name: torch.zeros_like(value) for name, value in values.items()}
-        learning = {name: torch.ones_like(value) for name, value in values.items() if name in networks}
-        return {name: pull(zeros | {name: one})[0][name] for name, one in learning.items()}, values
-
-    if not len(records[0]):
-        with torch.no_grad():
-            none = losses(networks, *records)
-        return {name: [torch.zeros_like(p) for p in weights[name].values()] for name in none if name in networks}, none
-    gradients, values = vmap(record_gradients, randomness="different")(*records)
-    every = [g for parts in gradients.values() for g in parts.values()]
-    norms = torch.stack([g.flatten(1).norm(dim=1) for g in every]).norm(dim=0)
-    factors = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
-    return {
-        name: [torch.einsum("b,b...->...", factors, g) for g in parts.values()] for name, parts in gradients.items()
-    }, {name: value.detach() for name, value in values.items()}
-
-
-def _call(network: nn.Module, weights: dict[str, torch.Tensor], *inputs: torch.Tensor) -> Any:
-    return functional_call(network, weights, inputs)
 
 
 @lru_cache(maxsize=4096)
@@ -103,13 +63,18 @@ class DPSGD(Defense):
     config: Config
 
     def refusal(self, target: Target) -> str | None:
-        """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence."""
+        """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence.
+
+        Gradients of a single record are known for some layers only.
+        """
         if target.beyond_gradients:
             return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
         for name in target.private:
             for module in target.get_submodule(name).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     return f"dp_sgd needs a {name} without batch norm; set target.norm to group or none"
+                if list(module.parameters(recurse=False)) and not isinstance(module, LAYERS):
+                    return f"dp_sgd knows no gradient of a single record for {type(module).__name__} in the {name}"
         return None
 
     def record_gradients(self, noise: Streams, expected_batch: float) -> "PrivateGradients":

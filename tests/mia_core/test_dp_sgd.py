@@ -13,7 +13,8 @@ from torch.nn.functional import softplus
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
-from mia_core.defenses.dp_sgd import PrivateGradients, clipped_sums, epsilon
+from mia_core.defenses.clipping import clipped_sums
+from mia_core.defenses.dp_sgd import PrivateGradients, epsilon
 from mia_core.streams import Streams
 from mia_core.targets import Step, mean_gradients, vae_gan
 
@@ -441,3 +442,10 @@ def test_a_trainers_epsilon_is_that_of_its_rate_and_steps_so_far(make_trainer):
     trainer.run_to(8)
     assert trainer.epsilon == epsilon(2.0, 1 / 4, 8, 1e-3)
     assert Arm.parse("none").epsilon(0.25, 8) is None
+
+
+def test_a_target_with_a_layer_whose_single_gradients_are_not_known_is_refused(make_target):
+    target = make_target("dcgan")
+    target.discriminator.append(nn.PReLU())
+    reason = Arm.parse(CLIP_ONLY).refusal(target)
+    assert reason == "dp_sgd knows no gradient of a single record for PReLU in the discriminator"
