@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a trained target or a score means; a change that alters results raises it and so renews every id."""
 
 

@@ -158,7 +158,7 @@ class Split(ABC):
         for replicate, train_size in product(range(replicates), train_sizes):
             membership = self.membership(replicate, train_size)
             members = len(membership.train)
-            short, over = train_size - members, members - train_size - self._chance
+            short, over = train_size - members - self._shortfall, members - train_size - self._chance
             if TENTH * max(short, over) > train_size:
                 raise ValueError(
                     f"factors.train_size: whole groups and duplicates make {members} members of train_size "
@@ -174,6 +174,11 @@ class Split(ABC):
 
     _chance = 0.0
     """Records by which fair coins alone may overshoot a size."""
+
+    @property
+    def _shortfall(self) -> float:
+        """Records by which fair coins alone may fall short of it."""
+        return 0.0 if self.coin_swaps else self._chance
 
     def _take(self, part: str, largest: int | None = None) -> Units:
         """The next units of the order for a part, as many as its setting says; what does not fit waits for the next.
@@ -213,6 +218,12 @@ class Split(ABC):
 
     _queries: np.ndarray
 
+    coins: np.ndarray = np.empty(0, dtype=np.int64)
+    """Queries [.] of which each is a member by a fair coin of its own, by which an audit may judge a claim of privacy."""
+
+    coin_swaps = False
+    """Whether a coin that brings its record in also takes another one out."""
+
 
 SPLITS: Registry[Split] = Registry("split")
 
@@ -240,6 +251,9 @@ class Panel(Split):
 
         known: known members and known non-members each, 30 % of the smallest train_size. reference and unseen: for
         feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
+        filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
+        coins say, so that a coin decides about its record alone and members vary by a few (half the root of the panel):
+        audits of private arms are then twice as sharp.
         """
 
         reference: Count
@@ -247,6 +261,7 @@ class Panel(Split):
         panel: Annotated[int, Gt(1)]
         extra_non_members: Count = 0
         known: Count = 0
+        filler: Literal["fill", "fixed"] = "fill"
 
     config: Config
 
@@ -280,14 +295,20 @@ class Panel(Split):
         self._filler = self._remaining
         self._queries = np.sort(np.concatenate([self.panel, self.extra_non_members]))
         self._chance = 2 * self.config.panel**0.5  # four standard deviations of as many single coins
+        single = np.repeat(self._panel.sizes == 1, self._panel.sizes)
+        self.coins = np.sort(self._panel.records[single])
+        self.coin_swaps = self.config.filler == "fill"
 
     def membership(self, replicate: int, train_size: int) -> Membership:
-        """Panel coins, known members, then filler up to train_size (coins may overshoot it by a few)."""
+        """Panel coins, known members, then filler: up to train_size (coins may overshoot it by a few), or as much as
+        makes up train_size with half of the panel.
+        """
         coins = self.streams.numpy("coins", replicate).integers(0, 2, len(self._panel.sizes)).astype(bool)
         always = np.concatenate([self.known_members, self._panel.pick(coins).records])
-        filler = self._shuffled(self._filler, "filler", replicate).small_first(len(always))
+        expected = len(always) if self.coin_swaps else len(self.known_members) + len(self.panel) // 2
+        filler = self._shuffled(self._filler, "filler", replicate).small_first(expected)
         return Membership(
-            train=np.sort(np.concatenate([always, filler.fill(train_size - len(always))])),
+            train=np.sort(np.concatenate([always, filler.fill(train_size - expected)])),
             queries=self._queries,
             member=np.isin(self._queries, always),
         )

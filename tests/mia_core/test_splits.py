@@ -478,3 +478,59 @@ def test_near_duplicates_are_one_unit_on_request(make_images):
 def test_wrong_settings_of_units_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         SPLITS.choose({"name": "logan", **setting}, "split")
+
+
+# Coins that an audit may judge
+
+
+class OneCoinTurned:
+    """A split's streams with the coin of one unit of the panel turned."""
+
+    def __init__(self, streams, unit):
+        self.streams, self.unit = streams, unit
+
+    def numpy(self, purpose, *counter):
+        self.stream = self.streams.numpy(purpose, *counter)
+        return self if purpose == "coins" else self.stream
+
+    def integers(self, *arguments):
+        coins = self.stream.integers(*arguments)
+        coins[self.unit] ^= 1
+        return coins
+
+
+@pytest.mark.parametrize(("filler", "changed"), [("fixed", 1), ("fill", 2)])
+def test_a_coin_changes_one_record_of_the_training_set_or_swaps_it_for_filler(plain, filler, changed):
+    split = build("panel", plain, filler=filler)
+    assert split.coin_swaps == (changed == 2)
+    for replicate, unit in [(0, 0), (1, 30), (2, 59)]:
+        before = [split.membership(replicate, size).train for size in SIZES]
+        whole, split.streams = split.streams, OneCoinTurned(split.streams, unit)
+        for train, size in zip(before, SIZES, strict=True):
+            turned = split.membership(replicate, size).train
+            different = set(train) ^ set(turned)
+            assert len(different) == (1 if size == 50 and len(train) != 50 else changed)
+            assert split.panel[unit] in different
+        split.streams = whole
+
+
+def test_with_fixed_filler_sizes_vary_as_coins_do_and_stay_nested(plain):
+    split = build("panel", plain, filler="fixed")
+    split.check_sizes(50, SIZES)
+    for size in SIZES:
+        lengths = [len(split.membership(replicate, size).train) for replicate in range(400)]
+        panel = [split.membership(replicate, size).member.sum() for replicate in range(400)]
+        assert [n - size for n in lengths] == [n - 30 for n in panel]
+        assert abs(np.std(lengths) - 60**0.5 / 2) < 0.6  # its standard error is .14
+    small, large = (set(split.membership(3, size).train) for size in (50, 120))
+    assert small < large
+
+
+def test_only_records_with_a_coin_of_their_own_are_audited(plain, grouped):
+    split = build("panel", plain)
+    assert np.array_equal(split.coins, np.sort(split.panel))
+    split = build("panel", grouped)
+    counts = np.bincount(split.units)
+    assert 0 < len(split.coins) < len(split.panel)
+    assert set(split.coins) == {record for record in split.panel if counts[split.units[record]] == 1}
+    assert len(build("logan", plain).coins) == 0
