@@ -219,7 +219,7 @@ class Split(ABC):
     _queries: np.ndarray
 
     coins: np.ndarray = np.empty(0, dtype=np.int64)
-    """Queries [.] of which each is a member by a fair coin of its own, by which an audit may judge a claim of privacy."""
+    """Queries [.], each a member by a fair coin of its own: what an audit may judge a claim of privacy by."""
 
     coin_swaps = False
     """Whether a coin that brings its record in also takes another one out."""
