@@ -93,6 +93,7 @@ class Trainer:
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.record_gradients = arm.record_gradients(noise, train_size / self.steps_per_epoch)
         self.step = 0
+        self.batch = torch.empty(0, dtype=torch.int64)
         self.history: list[Epoch] = []
         self._epoch_values: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._order: tuple[int, list[np.ndarray]] | None = None
@@ -120,7 +121,8 @@ class Trainer:
         while self.step < step:
             for layer in random_layers:
                 layer.reseed(self.streams, self.step, self.images.device)
-            values = self.target.update(to_float(self.images[self._batch()]), self._step())
+            self.batch = self._batch()
+            values = self.target.update(to_float(self.images[self.batch]), self._step())
             self.step += 1
             for key, value in values.items():
                 self._epoch_values[key].append(value)

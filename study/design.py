@@ -19,8 +19,8 @@ from mia_core.targets import Copycat, Target
 from mia_core.training import steps_per_epoch
 from study.spec import AttackEntry, Cell, Spec
 
-STUDY, BLIND, NULL, COPYCAT = "study", "blind", "null", "copycat"
-"""Roles of trials: the study's own, and its controls."""
+STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
+"""Roles of trials: the study's own, its controls, and trainings with canaries, which audit private arms."""
 
 NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
 """What a blind trial has in place of a target; never built."""
@@ -41,8 +41,8 @@ PRDC_WORDS = ("precision", "recall", "density", "coverage")
 class WantedAttack:
     """An attack at one step level: one row of the store. skipped: why it does not fit, or None.
 
-    run_id: the same for all levels of one run, names its random stream. choice: None for the blind classifier, which is
-    told labels and so is no attack.
+    run_id: the same for all levels of one run, names its random stream. choice: None for what is no attack of the
+    registry: the blind classifier, which is told labels, and the search for canaries.
     """
 
     label: str
@@ -131,7 +131,7 @@ class Design:
             for epochs in spec.epochs
         )
         self.no_control: dict[str, str] = {}
-        self.controls = (*self._blind(), *self._null(), *self._copycat())
+        self.controls = (*self._blind(), *self._null(), *self._copycat(), *self._canary())
 
     @property
     def hash(self) -> str:
@@ -242,7 +242,9 @@ class Design:
         every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
         return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
 
-    def _trial(self, cell: Cell, replicate: int, epochs: int, role: str = STUDY) -> Trial:
+    def _trial(
+        self, cell: Cell, replicate: int, epochs: int, role: str = STUDY, canary: WantedAttack | None = None
+    ) -> Trial:
         trained = {
             **self._origin(replicate),
             "target": cell.target.to_dict(),

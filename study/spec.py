@@ -1,7 +1,7 @@
 """A study as one YAML file: read, checked, with every default filled in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import Strict, field_validator
 
 from mia_core.attacks import ATTACKS, Attack
+from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.defenses import Arm
 from mia_core.metrics import MEASURES, ExtractorConfig
@@ -73,6 +74,20 @@ class ControlsSpec:
 
 
 @settings
+class AuditSpec:
+    """How claims of privacy are checked. attack: the label whose guesses may contradict one, by default the first.
+
+    canaries: kinds (`gradient`, `mislabelled`, `noise`) that every private arm is trained with once more at its last
+    epochs, in so many trainings, each with `count` of them, of which a fair coin a canary trains on about half.
+    """
+
+    attack: Word | None = None
+    canaries: Annotated[tuple[Kind, ...], Strict(False)] = ()
+    count: Annotated[int, Ge(10)] = 200
+    trainings: Annotated[int, Gt(0)] = 1
+
+
+@settings
 class ComputeSpec:
     """Where trials run; changes no result but by floating-point differences between devices.
 
@@ -101,6 +116,7 @@ class _Sections:
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = "sqlite:///mlflow.db"
@@ -150,6 +166,7 @@ class Spec:
     attacks: tuple[AttackEntry, ...]
     quality: QualitySpec
     controls: ControlsSpec
+    audit: AuditSpec
     keep_targets: bool
     results: str
     tracking: str | None
@@ -251,6 +268,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     quality = validate(QualitySpec, sections.quality, "quality")
     settled = [(target, *_settings(target, sections.training, {})) for target in targets]
     controls = validate(ControlsSpec, sections.controls, "controls")
+    audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
@@ -271,6 +289,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
         "controls": asdict(controls),
+        "audit": asdict(audit),
         "keep_targets": sections.keep_targets,
     }
     return Spec(
@@ -285,6 +304,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         attacks=attacks,
         quality=quality,
         controls=controls,
+        audit=audit,
         keep_targets=sections.keep_targets == "all",
         results=sections.results,
         tracking=sections.tracking,
@@ -393,6 +413,15 @@ def _telling(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
     numbers = {key: value for key, value in own.items() if isinstance(value, (int, float))}
     words = [f"_{key}{value}" for key, value in numbers.items() if any(other[key] != value for other in alike)]
     return "".join(words).replace(".", "_")
+
+
+def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
+    """With the attack filled in, and only kinds of canaries that are told once."""
+    labels = [attack.label for attack in attacks]
+    if audit.attack is not None and audit.attack not in labels:
+        raise ValueError(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
+    kinds = tuple(dict.fromkeys(audit.canaries))
+    return replace(audit, attack=audit.attack or (labels[0] if labels else None), canaries=kinds)
 
 
 def _at(at: Any, where: str, epochs: Sequence[int]) -> tuple[int, ...] | Literal["last"] | None:

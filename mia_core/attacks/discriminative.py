@@ -11,7 +11,8 @@ from pydantic import field_validator
 
 from mia_core.access import Access, NoView, SamplesView
 from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
-from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, to_uint8
+from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level
+from mia_core.data.pool import to_uint8
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS

@@ -9,6 +9,7 @@ from annotated_types import Gt, MinLen
 from pydantic import Strict, field_validator
 
 from mia_core.access import Snapshot
+from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -83,11 +84,6 @@ def scores_by_level(
         trainer.run_to(level)
         values.append(Snapshot(surrogate, rng).discriminate(queries))
     return torch.stack(values)
-
-
-def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Float [-1, 1] to uint8 [0, 255]."""
-    return ((images + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
 def with_share(images: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:

@@ -128,3 +128,8 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 [0, 255] to float32 [-1, 1]."""
     return images.float() / 127.5 - 1.0
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """Float [-1, 1] to uint8 [0, 255]."""
+    return ((images + 1) * 127.5).round().to(torch.uint8).cpu().numpy()

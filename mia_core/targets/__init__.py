@@ -1,6 +1,15 @@
 """Targets: the generative models under attack, one architecture a file."""
 
-from mia_core.targets.base import TARGETS, RecordGradients, RecordLosses, Step, Target, add_gradients, mean_gradients
+from mia_core.targets.base import (
+    TARGETS,
+    Networks,
+    RecordGradients,
+    RecordLosses,
+    Step,
+    Target,
+    add_gradients,
+    mean_gradients,
+)
 from mia_core.targets.began import BEGAN
 from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
@@ -12,6 +21,7 @@ __all__ = [
     "TARGETS",
     "VAEGAN",
     "Copycat",
+    "Networks",
     "RecordGradients",
     "RecordLosses",
     "Step",

@@ -1,0 +1,111 @@
+"""Canaries: records that stand out, put into a training by fair coins, to see whether the coins can be told from it.
+
+An audit of a private training guesses the coins of records that an attack tells apart well; canaries are made for that
+(Nasr et al. 2021, arXiv 2101.04535; Steinke et al. 2023, arXiv 2305.08846). Kinds, from weak to strong:
+
+    noise         images of uniform random pixels, unlike any record
+    mislabelled   images of an untrained generator, standing among the real ones: a discriminator has no other labels
+    gradient      records whose gradient is a coordinate of their own, as long as clipping lets through (Dirac canaries)
+
+Canaries are further training records: they are sampled, clipped and noised with all others.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mia_core.access import Snapshot
+from mia_core.data.pool import to_float, to_uint8
+from mia_core.settings import Choice
+from mia_core.streams import Streams
+from mia_core.targets import Networks, RecordGradients, RecordLosses, Step, Target
+from mia_core.training import Trainer
+
+Kind = Literal["noise", "mislabelled", "gradient"]
+
+LENGTH = 1e6
+"""Norm of a gradient canary before clipping, far above any clip."""
+
+
+class Canaries:
+    """`coins` bool [K]: which canaries are trained on. images: uint8 [K,C,H,W], of gradient canaries a plain gray."""
+
+    def __init__(
+        self, kind: Kind, count: int, target: Choice[Target], image_shape: tuple[int, int, int], streams: Streams
+    ) -> None:
+        self.kind = kind
+        self.coins = streams.numpy("coins").integers(0, 2, count).astype(bool)
+        self.images = np.full((count, *image_shape), 128, dtype=np.uint8)
+        if kind == "noise":
+            self.images = streams.numpy("noise").integers(0, 256, self.images.shape, dtype=np.uint8)
+        elif kind == "mislabelled":
+            self.images = _untrained(target, image_shape, count, streams)
+
+    def join(self, records: np.ndarray) -> np.ndarray:
+        """uint8 [.,C,H,W]: training records, then the canaries that are trained on."""
+        return np.concatenate([records, self.images[self.coins]])
+
+    def attach(self, trainer: Trainer) -> None:
+        """Give gradient canaries their gradients; `trainer` must be new, on joined records."""
+        if self.kind == "gradient":
+            trainer.record_gradients = _Attached(trainer, self.coins)
+
+    def scores(self, trainer: Trainer) -> np.ndarray:
+        """float32 [K], higher = more likely trained on: the noisy gradients' sum in a canary's coordinate, or D(x)."""
+        if self.kind == "gradient":
+            return -trainer.target.get_parameter(f"{NETWORK}.weight").detach()[0].cpu().numpy()
+        images = to_float(torch.from_numpy(self.images)).to(trainer.images.device)
+        return Snapshot(trainer.target, Streams()).discriminate(images).cpu().numpy()
+
+
+NETWORK = "canaries"
+
+
+class _Attached:
+    """RecordGradients around a trainer's own, with a network more: one weight a canary, which only that record moves.
+
+    A canary's other losses count nothing, and its own moves its weight by `LENGTH`. The weights follow what the rule
+    makes of it, noise included, by plain gradient descent of rate 1; nothing else depends on them.
+    """
+
+    def __init__(self, trainer: Trainer, coins: np.ndarray) -> None:
+        self.trainer = trainer
+        self.rule: RecordGradients = trainer.record_gradients
+        self.network = nn.Linear(len(coins), 1, bias=False, device=trainer.images.device)
+        nn.init.zeros_(self.network.weight)
+        trainer.target.add_module(NETWORK, self.network)
+        trained_on = torch.from_numpy(np.flatnonzero(coins)).to(trainer.images.device)
+        self.of_record = torch.full((len(trainer.images),), -1, device=trainer.images.device)
+        self.of_record[len(trainer.images) - len(trained_on) :] = trained_on
+
+    def __call__(
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+    ) -> dict[str, torch.Tensor]:
+        """Losses [B] by network."""
+        canary = self.of_record[self.trainer.batch]
+        one_hot = torch.zeros(len(canary), self.network.in_features, device=canary.device)
+        one_hot[canary >= 0] = nn.functional.one_hot(canary[canary >= 0], self.network.in_features).to(one_hot.dtype)
+
+        def both(networks: Networks, one_hot: torch.Tensor, *records: torch.Tensor) -> dict[str, torch.Tensor]:
+            ordinary = 1 - one_hot.sum(1)
+            terms = {name: ordinary * term for name, term in losses(networks, *records).items()}
+            return {**terms, NETWORK: LENGTH * networks[NETWORK](one_hot).flatten()}
+
+        values = self.rule({**networks, NETWORK: self.network}, both, (one_hot, *records), step)
+        gradient = self.network.weight.grad
+        assert gradient is not None
+        with torch.no_grad():
+            self.network.weight -= gradient
+        self.network.weight.grad = None
+        return {name: value for name, value in values.items() if name != NETWORK}
+
+
+def _untrained(target: Choice[Target], image_shape: tuple[int, int, int], count: int, streams: Streams) -> np.ndarray:
+    network = target.build(image_shape)
+    network.initialize(streams.child("untrained"))
+    z = torch.empty(count, network.latent_dimension).normal_(generator=streams.torch("latents"))
+    with torch.no_grad():
+        return to_uint8(network.train().generate(z).clamp(-1, 1))
