@@ -6,7 +6,7 @@ study raises a false alarm in at most 5 % of cases.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     """
     store = Store(root, study)
     design = read(root, study, "design")
-    attacks, scores = _read(store, design)
+    attacks, scores = read_attacks(store, design[design["role"].isin([BLIND, NULL, COPYCAT])])
     rows = [
         *_blind_rows(attacks[attacks["role"] == BLIND], scores),
         *_null_rows(attacks[attacks["role"] == NULL], scores),
@@ -77,10 +77,9 @@ def holm(p: np.ndarray) -> np.ndarray:
     return result
 
 
-def _read(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scores]:
-    """Attack rows of sealed controls with their trial's columns, and their scores by trial and attack."""
-    kinds = design[design["role"] != "study"].groupby("kind")
-    wanted = kinds.get_group("attack") if "attack" in kinds.groups else design.iloc[:0]
+def read_attacks(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scores]:
+    """Sealed attack rows of those design rows with their trial's columns, and their scores by trial and attack."""
+    wanted = design[design["kind"] == "attack"]
     parts: list[pd.DataFrame] = []
     scores: Scores = {}
     for trial, rows in wanted.groupby("trial_id", sort=False):
@@ -89,8 +88,10 @@ def _read(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scores]:
             continue
         labels = dict(zip(rows["id"], rows["label"], strict=True))
         found = tables["attacks"][tables["attacks"]["attack_id"].isin(labels) & tables["attacks"]["auc"].notna()]
-        parts.append(found.assign(attack=found["attack_id"].map(labels)).merge(tables["trials"], on="trial_id"))
-        scores |= {(str(trial), str(name)): part for name, part in tables["scores"].groupby("attack_id")}
+        own = found.drop(columns="flags").rename(columns={"steps": "attack_steps", "seconds": "seconds_attack"})
+        parts.append(own.assign(attack=own["attack_id"].map(labels)).merge(tables["trials"], on="trial_id"))
+        of_trial = tables["scores"][tables["scores"]["attack_id"].isin(labels)]
+        scores |= {(str(trial), str(name)): part for name, part in of_trial.groupby("attack_id")}
     columns = ["role", "trial_id", "attack_id", "attack", "auc"]
     return pd.concat(parts) if parts else pd.DataFrame(columns=columns), scores
 
@@ -231,15 +232,28 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
     """Rows for what the design leaves out, and for what it has and nobody ran yet."""
     left_out = design[design["kind"] == "control"]
-    rows = [{"control": row.role, "verdict": f"no control: {row.label} {row.skipped}"} for row in left_out.itertuples()]
-    planned = set(design["role"]) - {"study"} - set(left_out["role"]) - present
+    rows = [
+        {"control": row.role, "verdict": f"left out{row.label.removeprefix(row.role)}: {row.skipped}"}
+        for row in left_out.itertuples()
+    ]
+    planned = set(design["role"]) - set(left_out["role"]) - present
     rows += [{"control": name, "verdict": "not run yet"} for name in (BLIND, NULL, COPYCAT) if name in planned]
     return pd.DataFrame(rows, columns=[*COLUMNS, "verdict"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m study.controls", description=__doc__.splitlines()[0])
+    return show("python -m study.controls", __doc__.splitlines()[0], verdicts, arguments)
+
+
+def show(
+    program: str,
+    description: str,
+    verdicts: Callable[[str | Path, str], pd.DataFrame],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
     folder = parser.parse_args(arguments).folder.absolute()
     try:

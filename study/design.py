@@ -91,6 +91,8 @@ class Trial:
         if not self.epochs:
             return f"{self.role} n={self.cell.train_size} replicate={self.replicate}"
         role = "" if self.role == STUDY else f"{self.role} "
+        if self.role == CANARY:
+            role = f"{self.attacks[0].label} "
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
         cell = self.cell
         return (
@@ -252,7 +254,11 @@ class Design:
             "train_size": cell.train_size,
             "defense": cell.arm.to_list(),
         }
-        trajectory_id = content_id(trained if role == STUDY else {**trained, "role": role})
+        if role != STUDY:
+            trained["role"] = role
+        if canary:
+            trained["canary"] = canary.arguments
+        trajectory_id = content_id(trained)
         steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
         return Trial(
             trial_id=trial_id(trajectory_id, steps),
@@ -260,7 +266,9 @@ class Design:
             cell=cell,
             replicate=replicate,
             epochs=epochs,
-            attacks=self._wanted_attacks(cell, epochs, self._queries_digest(cell.train_size, replicate, role)),
+            attacks=(canary,)
+            if canary
+            else self._wanted_attacks(cell, epochs, self._queries_digest(cell.train_size, replicate, role)),
             measures=self._wanted_measures if role == STUDY else (),
             role=role,
         )
@@ -326,6 +334,23 @@ class Design:
             (wanted,) = self._levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
             made = {**self._origin(0), "role": COPYCAT, "train_size": train_size}
             trials.append(self._untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, made))
+        return trials
+
+    def _canary(self) -> list[Trial]:
+        """Each cell that claims something, at its last epochs, once more with canaries among its records."""
+        audit, last = self.spec.audit, max(self.spec.epochs)
+        trials = []
+        for kind in audit.canaries:
+            arguments = {"kind": kind, "count": audit.count}
+            run_id = content_id([CANARY, FORMAT, arguments, self.spec.seed])
+            label = f"{CANARY}_{kind}"
+            wanted = WantedAttack(label, run_id, run_id, None, None, arguments, Access.WHITE_BOX, "none", 0, None)
+            trials += [
+                self._trial(cell, replicate, last, CANARY, wanted)
+                for cell in self.cells
+                if cell.arm.delta is not None
+                for replicate in range(audit.trainings)
+            ]
         return trials
 
     def _untrained(

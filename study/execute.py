@@ -16,16 +16,18 @@ import torch
 
 from mia_core.access import Snapshot
 from mia_core.attacks import Attack, Knowledge
+from mia_core.canaries import Canaries
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, judge, measure
+from mia_core.metrics.audit import DELTA, FEWEST_COINS, epsilon_bounds
 from mia_core.metrics.blind import blind
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
 from mia_core.targets import Copycat, Target
 from mia_core.training import Trainer
-from study.design import BLIND, Design, Trial, WantedAttack, trial_id
+from study.design import BLIND, CANARY, STUDY, Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
 from study.store import Pass, Store, to_bytes
 from study.store.reading import trial_tables
@@ -76,6 +78,9 @@ class Runner:
         if not trial.steps:
             yield from (self._run_untrained(work, membership) for work in works)
             return
+        if trial.role == CANARY:
+            yield self._run_canaries(works[0], membership)
+            return
         trainer: Trainer | None = None
         seconds_train = 0.0
         last_trained = max((work.trial.steps for work in works if work.train), default=None)
@@ -122,6 +127,29 @@ class Runner:
         _seal(current, work, rows, scores, [])
         return Sealed(work.trial, time.perf_counter() - started, failed)
 
+    def _run_canaries(self, work: Work, membership: Membership) -> Sealed:
+        """The one pass of a training with canaries. It keeps nothing but which of them could be told."""
+        started = time.perf_counter()
+        current = self.store.begin()
+        trainer, seconds_train = self._start(work.trial, membership)
+        seconds_train = self._train(trainer, work.trial, seconds_train)
+        if work.train:
+            current.add("trials", [self._trial_row(work.trial, membership, trainer.generator_steps, seconds_train)])
+        (wanted,) = work.attacks
+        canaries = self._canaries(work.trial)
+        scores, numbers = canaries.scores(trainer), np.arange(len(canaries.coins))
+        row = self._judged(work.trial, wanted, scores, canaries.coins, numbers >= 0)
+        columns = _scores(work.trial, wanted, numbers, numbers, canaries.coins, numbers >= 0, scores)
+        _seal(current, work, [row], [columns], [])
+        self.store.drop_checkpoints(work.trial.trajectory_id)
+        return Sealed(work.trial, time.perf_counter() - started, {})
+
+    def _canaries(self, trial: Trial) -> Canaries:
+        (wanted,) = trial.attacks
+        streams = Streams(CANARY, self.design.spec.seed, trial.trajectory_id)
+        shape = self.design.pool.image_shape
+        return Canaries(**wanted.arguments, target=trial.cell.target, image_shape=shape, streams=streams)
+
     def _snapshot(self, target: Target, trial: Trial) -> Snapshot:
         return Snapshot(target, Streams("samples", self.design.spec.seed, trial.replicate))
 
@@ -130,9 +158,11 @@ class Runner:
     def trainer(self, trial: Trial, membership: Membership) -> Trainer:
         """A trainer at step 0."""
         spec, cell = self.design.spec, trial.cell
-        return Trainer(
+        canaries = self._canaries(trial) if trial.role == CANARY else None
+        images = self.design.pool.images[membership.train]
+        trainer = Trainer(
             target=cell.target.build(self.design.pool.image_shape),
-            images=self.design.pool.images[membership.train],
+            images=canaries.join(images) if canaries else images,
             train_size=cell.train_size,
             config=cell.training,
             arm=cell.arm,
@@ -140,6 +170,9 @@ class Runner:
             noise=Streams("dp_noise", spec.seed, trial.trajectory_id),
             device=self.device,
         )
+        if canaries:
+            canaries.attach(trainer)
+        return trainer
 
     def _start(self, trial: Trial, membership: Membership) -> tuple[Trainer, float]:
         """A trainer at the latest state not beyond the trial: a checkpoint, a sealed resume state, or step 0."""
@@ -250,10 +283,12 @@ class Runner:
         rng = Streams("attack", self.design.spec.seed, trial.replicate, wanted[0].run_id)
         result = attack(snapshot, queries, self._knowledge(attack), rng)
         rows, scores = [], []
+        coins = np.isin(membership.queries, self.design.split.coins) & (trial.role == STUDY)
         for item, values in zip(wanted, result.scores.values.numpy(), strict=True):
-            leakage = dataclasses.asdict(judge(values, membership.member))
-            rows.append(_attack_row(trial, item) | leakage | {"seconds": result.seconds})
-            scores.append(self._scores(trial, item, membership.queries, membership.member, values))
+            row = self._judged(trial, item, values, membership.member, coins)
+            rows.append(row | {"seconds": result.seconds})
+            units = self.design.split.units[membership.queries]
+            scores.append(_scores(trial, item, membership.queries, units, membership.member, coins, values))
         return rows, scores
 
     def _blind(self, work: Work, membership: Membership) -> tuple[Rows, Rows]:
@@ -269,21 +304,30 @@ class Runner:
             leakage = dataclasses.asdict(judge(found.score, member))
             own = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
             rows.append(_attack_row(work.trial, wanted) | leakage | own)
-            scores.append(self._scores(work.trial, wanted, queries[found.queries], member, found.score))
+            coins = np.zeros(len(member), dtype=bool)
+            scores.append(
+                _scores(work.trial, wanted, queries[found.queries], units[found.queries], member, coins, found.score)
+            )
         return rows, scores
 
-    def _scores(
-        self, trial: Trial, wanted: WantedAttack, queries: np.ndarray, member: np.ndarray, values: np.ndarray
+    def _judged(
+        self, trial: Trial, wanted: WantedAttack, values: np.ndarray, member: np.ndarray, coins: np.ndarray
     ) -> dict[str, Any]:
-        """Columns of the table of scores."""
-        return {
-            "trial_id": np.full(len(values), trial.trial_id, dtype=object),
-            "attack_id": np.full(len(values), wanted.attack_id, dtype=object),
-            "query": queries,
-            "unit": self.design.split.units[queries],
-            "member": member,
-            "judged": np.ones(len(values), dtype=bool),
-            "score": values,
+        """A row with its metrics; and what epsilon the attack proves, where queries have coins of their own."""
+        row = _attack_row(trial, wanted) | dataclasses.asdict(judge(values, member))
+        if coins.sum() < FEWEST_COINS:
+            return row
+        ties = Streams("audit", self.design.spec.seed, trial.trial_id, wanted.attack_id).numpy("ties")
+        changes = 2 if self.design.split.coin_swaps and trial.role == STUDY else 1
+        delta = trial.cell.arm.delta or DELTA
+        general, gaussian = epsilon_bounds(values[coins], member[coins], delta, changes, ties)
+        return row | {
+            "epsilon_low": general.epsilon_low,
+            "epsilon_ceiling": general.epsilon_ceiling,
+            "epsilon_confidence": general.confidence,
+            "epsilon_method": general.method,
+            "epsilon_low_gaussian": gaussian.epsilon_low,
+            "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
         }
 
     def _knowledge(self, attack: Attack) -> Knowledge:
@@ -371,6 +415,28 @@ def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list
     if rows:
         rows[-1]["epsilon"] = epsilon
     return rows
+
+
+def _scores(
+    trial: Trial,
+    wanted: WantedAttack,
+    queries: np.ndarray,
+    units: np.ndarray,
+    member: np.ndarray,
+    coins: np.ndarray,
+    values: np.ndarray,
+) -> dict[str, Any]:
+    """Columns of the table of scores."""
+    return {
+        "trial_id": np.full(len(values), trial.trial_id, dtype=object),
+        "attack_id": np.full(len(values), wanted.attack_id, dtype=object),
+        "query": queries,
+        "unit": units,
+        "member": member,
+        "judged": np.ones(len(values), dtype=bool),
+        "coin": coins,
+        "score": values,
+    }
 
 
 def _attack_row(trial: Trial, wanted: WantedAttack) -> dict[str, Any]:

@@ -77,6 +77,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "epsilon_ceiling": REAL,
         "epsilon_confidence": REAL,
         "epsilon_method": TEXT,
+        "epsilon_low_gaussian": REAL,
+        "epsilon_ceiling_gaussian": REAL,
         "seconds": REAL,
         "flags": TEXT,
         "skipped": TEXT,
@@ -88,6 +90,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "unit": WHOLE,
         "member": YES,
         "judged": YES,
+        "coin": YES,
         "score": pa.float32(),
     },
     "history": {

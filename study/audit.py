@@ -1,0 +1,147 @@
+"""`python -m study.audit ROOT/STUDY`: whether the private arms of a study keep what their epsilon claims, from its store.
+
+An attack guesses the coins by which records, or canaries, were put into the training sets of a cell, all replicates
+together; too many right guesses contradict the accounted privacy profile. All claims of a study are one family (Holm
+1979), so that a study whose claims hold is flagged in at most 5 % of cases. Which attack guesses is the spec's
+`audit.attack`; how many coins, all of them. Exit code 0: nothing is contradicted. 1: a claim is. 2: refused.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mia_core.defenses import Arm, profile
+from mia_core.hashing import canonical_json
+from mia_core.metrics.audit import DELTA, FEWEST_COINS, Guesses, claim_p_value
+from mia_core.streams import Streams
+from study import controls
+from study.controls import ALPHA, Scores, holm, read_attacks
+from study.design import CANARY, STUDY
+from study.store import Store, read
+
+PANEL, CANARIES = "panel", "canaries"
+COLUMNS = (
+    "audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "right", "epsilon", "delta",
+    "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian", "p", "p_holm", "ok", "verdict",
+)  # fmt: skip
+
+DELTAS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.4)
+"""Where a claimed profile is taken, besides the arm's own delta."""
+
+
+def verdicts(root: str | Path, study: str) -> pd.DataFrame:
+    """One row a cell (at its last epochs) and source of coins, with columns COLUMNS.
+
+    right: of `coins`, all guessed. epsilon, delta: as accounted, null for arms that claim nothing. epsilon_low: what the
+    surest quarter of the guesses prove of any mechanism at that delta, with 95 % confidence; epsilon_ceiling: what
+    perfect guesses would. The same with _gaussian: by all guesses, if the mechanism is a Gaussian one. p: of the claim;
+    p_holm: over the study. ok: False where the claim is contradicted, null where there is none.
+    """
+    store = Store(root, study)
+    resolved, design = store.resolved(), read(root, study, "design")
+    attack = resolved.get("audit", {}).get("attack")
+    guessing = (design["role"] == STUDY) & (_family(design["label"]) == attack)
+    rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
+    if rows.empty:
+        return _finish([])
+    rows["cell"] = [_cell(text) for text in rows["config"]]
+    last = rows.groupby("cell")["epochs"].transform("max") == rows["epochs"]
+    deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
+    swaps = resolved["split"].get("filler") == "fill"
+    return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1)))
+
+
+def lines(table: pd.DataFrame) -> list[str]:
+    """Verdicts for the end of a sweep: every contradicted claim, else one line."""
+    claims = table[table["ok"].notna()]
+    failed = claims[~claims["ok"].astype(bool)]
+    said = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
+    if len(claims) > len(failed):
+        said.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
+    return said
+
+
+def _family(labels: pd.Series) -> pd.Series:
+    """Labels without their level of attack steps."""
+    return labels.str.replace(r"_steps\d+$", "", regex=True)
+
+
+def _cell(config: str) -> str:
+    """All of a trial's settings but what makes replicates and levels of epochs of it."""
+    return canonical_json({key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs")})
+
+
+def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str, Any]]:
+    for (_, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
+        first = group.iloc[0]
+        arm = Arm.parse(json.loads(first["config"])["defense"] or "none")
+        found = _guesses(group, scores)
+        if found.coins < FEWEST_COINS:
+            continue
+        claimed = pd.notna(first["epsilon"])
+        delta = first["delta"] if claimed else DELTA
+        own = changes if role == STUDY else 1
+        general, gaussian = found.bounds(delta, own)
+        row = {
+            "audit": PANEL if role == STUDY else CANARIES,
+            "attack": attack,
+            "target": first["target"],
+            "arm": arm.label,
+            "train_size": first["train_size"],
+            "epochs": first["epochs"],
+            "trainings": len(group),
+            "coins": found.coins,
+            "right": found.right,
+            "epsilon": first["epsilon"],
+            "delta": delta,
+            "epsilon_low": general.epsilon_low,
+            "epsilon_ceiling": general.epsilon_ceiling,
+            "epsilon_low_gaussian": gaussian.epsilon_low,
+            "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
+        }
+        if claimed:
+            rate = first["epochs"] / first["steps"]
+            claim = profile(first["sigma"], rate, int(first["steps"]), (delta, *DELTAS))
+            row["p"] = claim_p_value(found.right, found.coins, found.coins, claim.of_group(own))
+        yield row
+
+
+def _guesses(group: pd.DataFrame, scores: Scores) -> Guesses:
+    """Of all replicates together; each ranks its own coins."""
+    parts = []
+    for trial, attack in zip(group["trial_id"], group["attack_id"], strict=True):
+        part = scores[trial, attack]
+        coins = part[part["coin"].fillna(False).astype(bool)] if "coin" in part else part.iloc[:0]
+        ties = Streams("audit", trial, attack).numpy("ties")
+        parts.append(Guesses.of(coins["score"].to_numpy(), coins["member"].to_numpy(bool), ties))
+    return sum(parts, Guesses())
+
+
+def _finish(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(list(rows), columns=[name for name in COLUMNS if name not in ("p_holm", "ok", "verdict")])
+    claims = table["p"].notna()
+    table["p_holm"] = np.nan
+    table.loc[claims, "p_holm"] = holm(table.loc[claims, "p"].to_numpy(float))
+    table["ok"] = (table["p_holm"] >= ALPHA).astype("boolean").where(claims)
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    return table[list(COLUMNS)]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if pd.isna(row["ok"]):
+        return "claims nothing"
+    return "not contradicted" if row["ok"] else "CONTRADICTED: trained with less privacy than its epsilon claims"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit code."""
+    return controls.show("python -m study.audit", __doc__.splitlines()[0], verdicts, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
