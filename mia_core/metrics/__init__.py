@@ -1,20 +1,40 @@
-"""How an attack is judged (leakage) and how good samples are (quality)."""
+"""How an attack is judged (leakage), what it shows of epsilon (audit) and how good samples are (quality)."""
 
+from mia_core.metrics.audit import (
+    Bound,
+    Gaussian,
+    Profile,
+    claim_p_value,
+    gaussian_epsilon_low,
+    guess,
+    heuristic,
+    independent_trainings,
+    one_run,
+)
 from mia_core.metrics.extractor import Extractor, ExtractorConfig
 from mia_core.metrics.leakage import Leakage, delong_interval, judge, roc
 from mia_core.metrics.quality import MEASURES, Prdc, frechet_distance, kernel_distance, measure, prdc
 
 __all__ = [
     "MEASURES",
+    "Bound",
     "Extractor",
     "ExtractorConfig",
+    "Gaussian",
     "Leakage",
     "Prdc",
+    "Profile",
+    "claim_p_value",
     "delong_interval",
     "frechet_distance",
+    "gaussian_epsilon_low",
+    "guess",
+    "heuristic",
+    "independent_trainings",
     "judge",
     "kernel_distance",
     "measure",
+    "one_run",
     "prdc",
     "roc",
 ]

@@ -1,0 +1,283 @@
+"""Lower bounds on epsilon, from guesses of independent fair coins in one training or from many trainings.
+
+One training: each of m records (`coins`) was included by its own fair coin; whoever sees the trained model guesses r
+coins (`guesses`, fixed beforehand), and c are right (`correct`). A bound holds with its confidence over coins and
+training together, whatever the attack and however its scores depend on each other. Neighbors add or remove one record.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, log_ndtr, ndtr, ndtri
+from scipy.stats import beta, binom
+
+BISECTIONS = 40
+LARGEST_EPSILON = 700
+"""e^epsilon is a float up to here."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """epsilon is at least `epsilon_low`, with `confidence`; 0 says nothing was shown.
+
+    epsilon_ceiling: what an attack that is always right would have shown. method: `one_run` holds for every mechanism,
+    `one_run_gaussian` for Gaussian ones, `independent_trainings` for every mechanism; `heuristic` is no bound at all.
+    """
+
+    epsilon_low: float
+    epsilon_ceiling: float
+    confidence: float
+    method: Literal["one_run", "one_run_gaussian", "independent_trainings", "heuristic"]
+
+
+class Curve(Protocol):
+    """A trade-off curve f (Dong, Roth & Su 2022): every event E has P(E) <= 1 - f(P'(E)) for neighbors P, P'."""
+
+    def least(self, probability: float) -> float:
+        """The least P'(E) there can be at P(E) = probability, in [0, 1]: the inverse of 1 - f."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Two normals of deviation 1, `mu` >= 0 apart: a sum with noise multiplier sigma, all records in, has 1 / sigma."""
+
+    mu: float
+
+    def least(self, probability: float) -> float:
+        """As in Curve."""
+        return float(ndtr(ndtri(probability) - self.mu))
+
+    def epsilon(self, delta: float) -> float:
+        """epsilon at `delta` in (0, 1), from Balle & Wang (2018), theorem 8, in logarithms."""
+
+        def excess(epsilon: float) -> float:
+            first = log_ndtr(self.mu / 2 - epsilon / self.mu)
+            second = log_ndtr(-self.mu / 2 - epsilon / self.mu)
+            return first + math.log(-math.expm1(min(epsilon + second - first, -1e-16))) - math.log(delta)
+
+        if self.mu == 0 or excess(0) <= 0:
+            return 0.0
+        enough = self.mu * (self.mu / 2 + math.sqrt(-2 * math.log(delta)))
+        return float(brentq(excess, 0, enough, xtol=1e-12))
+
+
+class Profile:
+    """A mechanism that is (epsilons[k], deltas[k])-DP for each of K pairs."""
+
+    def __init__(self, epsilons: np.ndarray, deltas: np.ndarray) -> None:
+        """epsilons [K] in [0, 700], deltas [K] in [0, 1]; ValueError otherwise."""
+        if epsilons.shape != deltas.shape or epsilons.ndim != 1 or not len(epsilons):
+            raise ValueError(f"profile: epsilons {epsilons.shape} and deltas {deltas.shape} do not match")
+        if not (np.all((epsilons >= 0) & (epsilons <= LARGEST_EPSILON)) and np.all((deltas >= 0) & (deltas <= 1))):
+            raise ValueError(
+                f"profile: needs epsilons in [0, {LARGEST_EPSILON}] and deltas in [0, 1]; leave others out"
+            )
+        self.epsilons = epsilons
+        self.deltas = deltas
+        self._growth = np.exp(epsilons)
+
+    def least(self, probability: float) -> float:
+        """As in Curve: the highest of the pairs' lines."""
+        low = (probability - self.deltas) / self._growth
+        high = 1 - self.deltas - self._growth * (1 - probability)
+        return max(0.0, float(low.max()), float(high.max()))
+
+
+def one_run(correct: int, guesses: int, coins: int, delta: float, confidence: float) -> Bound:
+    """One run of any mechanism (Steinke, Nasr & Jagielski 2023; arXiv 2305.08846), with the sharper `pair_p_value`.
+
+    ValueError unless 0 <= correct <= guesses <= coins, 0 <= delta < 1 and 0 < confidence < 1.
+    """
+    _check_counts(correct, guesses, coins)
+    _check_levels(delta, confidence)
+
+    def low(right: int) -> float:
+        return _largest(lambda epsilon: pair_p_value(right, guesses, coins, epsilon, delta) <= 1 - confidence)
+
+    return Bound(low(correct), low(guesses), confidence, "one_run")
+
+
+def pair_p_value(correct: int, guesses: int, coins: int, epsilon: float, delta: float) -> float:
+    """The most P[c or more right] of an (epsilon, delta)-DP mechanism can be: t + (delta m / c) t (1 - t) / P[W = c].
+
+    W ~ Binomial(r, e^epsilon / (1 + e^epsilon)), t = P[W >= c]. Proof: let p_i = P[i right]. Under coins s, that coin j
+    is right among i is an event; under s with j flipped, the same event is that j is wrong and i - 1 are right. So with
+    weights v_i >= 0, in the mean over s and j: sum_i v_i i p_i <= e^epsilon sum_i v_i (r-i+1) p_{i-1} + m delta max v.
+    Choose i P[W = i] v_i = P[W < min(i, c)] P[W >= max(i, c)]. As i P[W = i] = e^epsilon (r-i+1) P[W = i-1], it becomes
+    sum_i p_i (1[i >= c] - t) <= m delta max v, and P[W = i] is log-concave, so that v is largest at c.
+
+    It is attained (in `tests`) by a multiple of P[W = i] below c and a larger one from c on. Theorem 5.2 of Steinke et
+    al. (2023) is weaker where p is small, as an audit needs it; near p = 1, as printed, it does not hold.
+    """
+    if correct == 0:
+        return 1.0
+    odds = math.exp(epsilon)
+    tail = float(binom.sf(correct - 1, guesses, expit(epsilon)))
+    if tail < 0.5:  # t / P[W = c] and (1 - t) / P[W = c] as sums of ratios, for P[W = c] may be 0 as a float
+        k = np.arange(correct, guesses)
+        steepness = (1 - tail) * (1 + np.cumprod(odds * (guesses - k) / (k + 1)).sum())
+    else:
+        k = np.arange(correct, 0, -1)
+        steepness = tail * np.cumprod(k / (odds * (guesses - k + 1))).sum()
+    return min(1.0, tail + delta * coins / correct * float(steepness))
+
+
+def gaussian_epsilon_low(correct: int, guesses: int, coins: int, delta: float, confidence: float) -> Bound:
+    """epsilon at delta that a Gaussian mechanism must have spent at least: that of the largest mu rejected.
+
+    Never below `one_run`, but a bound only where the trade-off curve is a Gaussian one: an estimate for subsampled
+    DP-SGD, whose curve is near one for many steps (Dong, Roth & Su 2022).
+    ValueError unless 0 <= correct <= guesses <= coins, 0 < delta < 1 and 0 < confidence < 1.
+    """
+    if delta == 0:
+        raise ValueError("audit: a Gaussian mechanism has no epsilon at delta 0")
+    pair = one_run(correct, guesses, coins, delta, confidence)
+
+    def low(right: int) -> float:
+        mu = _largest(lambda mu: not possible(1 - confidence, right, guesses, coins, Gaussian(mu)))
+        return Gaussian(mu).epsilon(delta)
+
+    least, ceiling = max(low(correct), pair.epsilon_low), max(low(guesses), pair.epsilon_ceiling)
+    return Bound(least, ceiling, confidence, "one_run_gaussian")
+
+
+def claim_p_value(correct: int, guesses: int, coins: int, profile: Profile) -> float:
+    """p of the claim that the mechanism has this privacy profile: at least P[correct or more right] wherever it holds.
+
+    The least of the bounds on that probability by each pair alone and by the curve of all.
+    ValueError unless 0 <= correct <= guesses <= coins.
+    """
+    _check_counts(correct, guesses, coins)
+    pairs = zip(profile.epsilons, profile.deltas, strict=True)
+    alone = min(pair_p_value(correct, guesses, coins, epsilon, delta) for epsilon, delta in pairs)
+    return min(alone, curve_p_value(correct, guesses, coins, profile))
+
+
+def curve_p_value(correct: int, guesses: int, coins: int, curve: Curve) -> float:
+    """Most P[correct or more right] can be under a trade-off curve, to nine digits and from above; 1e-300 at least."""
+    if possible(1.0, correct, guesses, coins, curve):
+        return 1.0
+    low, high = math.log(1e-300), 0.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if possible(math.exp(middle), correct, guesses, coins, curve):
+            low = middle
+        else:
+            high = middle
+    return math.exp(high)
+
+
+def possible(tail: float, correct: int, guesses: int, coins: int, curve: Curve) -> bool:
+    """Whether P[correct or more right] = tail agrees with a trade-off curve (Mahloujifar et al. 2024; 2410.22235).
+
+    Let p_i = P[i right]. Under coins s, that coin j is right among i or more is an event; under s with j flipped, the
+    same event is that j is wrong and i - 1 or more are right. 1 - f bounds the one by the other and is concave, so by
+    Jensen's inequality over s and j, with A = sum_{k>=i} (k/m) p_k and B = sum_{k>=i-1} ((r-k)/m) p_k: B >= least(A).
+
+    Mass moved from k to l < k lowers or keeps every A, and raises or keeps every B at i <= l + 1. So the least mass in
+    all has the tail at exactly c and below it, going down, no more than each i asks for. The p that satisfy all i are a
+    convex set with one of tail 0 in it, so that the possible tails are an interval.
+    """
+    total, right, wrong = tail, tail * correct / coins, tail * (guesses - correct) / coins
+    for i in range(correct, 0, -1):
+        needed = curve.least(right)
+        if needed <= wrong:  # nothing asked for here, nor further down
+            return True
+        mass = (needed - wrong) * coins / (guesses - i + 1)
+        total += mass
+        if total > 1:
+            return False
+        right += mass * (i - 1) / coins
+        wrong = needed
+    return True
+
+
+def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.Generator) -> int:
+    """How many coins, bool [m], are guessed right: the guesses/2 highest scores [m] called in, as many lowest out.
+
+    Ties, in float32, are broken at random. ValueError unless scores are finite and guesses even, from 2 to m.
+    """
+    if score.shape != coin.shape or score.ndim != 1 or coin.dtype != np.bool_:
+        raise ValueError(f"guess: scores {score.shape} and coins {coin.shape} {coin.dtype} do not match")
+    with np.errstate(over="ignore"):
+        score = score.astype(np.float32)
+    if not np.isfinite(score).all():
+        raise ValueError("guess: scores must be finite in float32")
+    if guesses % 2 or not 2 <= guesses <= len(score):
+        raise ValueError(f"guess: guesses must be even, from 2 to {len(score)} coins, got {guesses}")
+    order = np.lexsort([random.permutation(len(score)), score])
+    return int(coin[order[-(guesses // 2) :]].sum() + (~coin[order[: guesses // 2]]).sum())
+
+
+def independent_trainings(
+    detected_in: int, trainings_in: int, detected_out: int, trainings_out: int, delta: float, confidence: float
+) -> Bound:
+    """Nasr et al. (2021; arXiv 2101.04535): a canary detected in so many independent trainings with it and without it.
+
+    Clopper-Pearson bounds on TPR and FPR, each at half of 1 - confidence.
+    ValueError unless 0 <= detected <= trainings >= 1, 0 <= delta < 1 and 0 < confidence < 1.
+    """
+    return _two_shares(
+        detected_in, trainings_in, detected_out, trainings_out, delta, confidence, "independent_trainings"
+    )
+
+
+def heuristic(
+    called_members: int, members: int, called_others: int, others: int, delta: float, confidence: float
+) -> Bound:
+    """The same of one training's members and non-members; no bound, for scores inside one target are dependent."""
+    return _two_shares(called_members, members, called_others, others, delta, confidence, "heuristic")
+
+
+def _two_shares(
+    hits: int,
+    inside: int,
+    false_alarms: int,
+    outside: int,
+    delta: float,
+    confidence: float,
+    method: Literal["independent_trainings", "heuristic"],
+) -> Bound:
+    if not (0 <= hits <= inside and 0 <= false_alarms <= outside and inside and outside):
+        raise ValueError(f"audit: {hits} of {inside} and {false_alarms} of {outside} are no shares")
+    _check_levels(delta, confidence)
+
+    def low(hits: int, rejections: int) -> float:
+        found = at_least(hits, inside, (1 - confidence) / 2), at_least(rejections, outside, (1 - confidence) / 2)
+        ratios = ((one - delta) / (1 - other) for one, other in (found, found[::-1]))
+        return max(0.0, *(math.log(ratio) if ratio > 0 else 0.0 for ratio in ratios))
+
+    return Bound(low(hits, outside - false_alarms), low(inside, outside), confidence, method)
+
+
+def at_least(hits: int, count: int, alpha: float) -> float:
+    """One-sided lower bound on a share at error `alpha` (Clopper & Pearson 1934)."""
+    return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
+
+
+def _check_counts(correct: int, guesses: int, coins: int) -> None:
+    if not 0 <= correct <= guesses <= coins or guesses < 1:
+        raise ValueError(f"audit: needs 0 <= correct <= guesses <= coins, got {correct}, {guesses}, {coins}")
+
+
+def _check_levels(delta: float, confidence: float) -> None:
+    if not (0 <= delta < 1 and 0 < confidence < 1):
+        raise ValueError(f"audit: needs delta in [0, 1) and confidence in (0, 1), got {delta} and {confidence}")
+
+
+def _largest(rejected: Callable[[float], bool]) -> float:
+    """The largest parameter rejected, approached from below; 0 when not even 0 is."""
+    if not rejected(0.0):
+        return 0.0
+    low, high = 0.0, 1.0
+    while rejected(high):
+        low, high = high, 2 * high
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rejected(middle) else (low, middle)
+    return low
