@@ -1,23 +1,25 @@
-"""`python -m study.audit ROOT/STUDY`: whether the private arms of a study keep what their epsilon claims, from its store.
+"""`python -m study.audit ROOT/STUDY`: whether private arms keep what their epsilon claims, from a study's store alone.
 
 An attack guesses the coins by which records, or canaries, were put into the training sets of a cell, all replicates
 together; too many right guesses contradict the accounted privacy profile. All claims of a study are one family (Holm
 1979), so that a study whose claims hold is flagged in at most 5 % of cases. Which attack guesses is the spec's
-`audit.attack`; how many coins, all of them. Exit code 0: nothing is contradicted. 1: a claim is. 2: refused.
+`audit.attack`; how many coins it guesses follows from the claim. Exit code 0: nothing is contradicted. 1: a claim is.
+2: refused.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mia_core.defenses import Arm, profile
+from mia_core.defenses import Arm
+from mia_core.defenses.accounting import profile
 from mia_core.hashing import canonical_json
-from mia_core.metrics.audit import DELTA, FEWEST_COINS, Guesses, claim_p_value
+from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, Guesses, Profile
 from mia_core.streams import Streams
 from study import controls
 from study.controls import ALPHA, Scores, holm, read_attacks
@@ -26,21 +28,20 @@ from study.store import Store, read
 
 PANEL, CANARIES = "panel", "canaries"
 COLUMNS = (
-    "audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "right", "epsilon", "delta",
-    "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian", "p", "p_holm", "ok", "verdict",
-)  # fmt: skip
-
-DELTAS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.4)
-"""Where a claimed profile is taken, besides the arm's own delta."""
+    *("audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "guesses", "right"),
+    *("epsilon", "delta", "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian"),
+    *("p", "p_holm", "ok", "verdict"),
+)
 
 
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     """One row a cell (at its last epochs) and source of coins, with columns COLUMNS.
 
-    right: of `coins`, all guessed. epsilon, delta: as accounted, null for arms that claim nothing. epsilon_low: what the
-    surest quarter of the guesses prove of any mechanism at that delta, with 95 % confidence; epsilon_ceiling: what
-    perfect guesses would. The same with _gaussian: by all guesses, if the mechanism is a Gaussian one. p: of the claim;
-    p_holm: over the study. ok: False where the claim is contradicted, null where there is none.
+    right: of `guesses`, the surest about `coins`. epsilon, delta: as accounted; epsilon is null for arms that claim
+    nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
+    confidence; epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian
+    one, as DP-SGD of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok:
+    False where the claim is contradicted, null where there is none.
     """
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
@@ -73,7 +74,9 @@ def _family(labels: pd.Series) -> pd.Series:
 
 def _cell(config: str) -> str:
     """All of a trial's settings but what makes replicates and levels of epochs of it."""
-    return canonical_json({key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs")})
+    return canonical_json(
+        {key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs")}
+    )
 
 
 def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str, Any]]:
@@ -96,7 +99,8 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
             "epochs": first["epochs"],
             "trainings": len(group),
             "coins": found.coins,
-            "right": found.right,
+            "guesses": found.guesses[0],
+            "right": found.right[0],
             "epsilon": first["epsilon"],
             "delta": delta,
             "epsilon_low": general.epsilon_low,
@@ -106,8 +110,10 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
         }
         if claimed:
             rate = first["epochs"] / first["steps"]
-            claim = profile(first["sigma"], rate, int(first["steps"]), (delta, *DELTAS))
-            row["p"] = claim_p_value(found.right, found.coins, found.coins, claim.of_group(own))
+            deltas = tuple(sorted({delta, *DELTAS}))
+            epsilons = profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas)
+            claim = Profile(np.array(epsilons, dtype=float), np.array(deltas))
+            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(own))
         yield row
 
 
@@ -132,7 +138,7 @@ def _finish(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ok"]):
         return "claims nothing"
     return "not contradicted" if row["ok"] else "CONTRADICTED: trained with less privacy than its epsilon claims"

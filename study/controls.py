@@ -233,8 +233,8 @@ def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
     """Rows for what the design leaves out, and for what it has and nobody ran yet."""
     left_out = design[design["kind"] == "control"]
     rows = [
-        {"control": row.role, "verdict": f"left out{row.label.removeprefix(row.role)}: {row.skipped}"}
-        for row in left_out.itertuples()
+        {"control": row["role"], "verdict": f"left out{row['label'].removeprefix(row['role'])}: {row['skipped']}"}
+        for row in left_out.to_dict("records")
     ]
     planned = set(design["role"]) - set(left_out["role"]) - present
     rows += [{"control": name, "verdict": "not run yet"} for name in (BLIND, NULL, COPYCAT) if name in planned]

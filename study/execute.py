@@ -21,7 +21,7 @@ from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, judge, measure
-from mia_core.metrics.audit import DELTA, FEWEST_COINS, epsilon_bounds
+from mia_core.metrics.audit import DELTA, FEWEST_COINS, Guesses
 from mia_core.metrics.blind import blind
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
@@ -320,7 +320,7 @@ class Runner:
         ties = Streams("audit", self.design.spec.seed, trial.trial_id, wanted.attack_id).numpy("ties")
         changes = 2 if self.design.split.coin_swaps and trial.role == STUDY else 1
         delta = trial.cell.arm.delta or DELTA
-        general, gaussian = epsilon_bounds(values[coins], member[coins], delta, changes, ties)
+        general, gaussian = Guesses.of(values[coins], member[coins], ties).bounds(delta, changes)
         return row | {
             "epsilon_low": general.epsilon_low,
             "epsilon_ceiling": general.epsilon_ceiling,

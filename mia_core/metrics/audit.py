@@ -15,6 +15,20 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_ndtr, ndtr, ndtri
 from scipy.stats import beta, binom
 
+CONFIDENCE = 0.95
+
+DELTA = 1e-5
+"""Of bounds on what claims no delta of its own."""
+
+DELTAS = tuple(float(f"{delta:.3g}") for delta in np.geomspace(1e-6, 0.5, 20))
+"""Where the privacy profile of a claim is taken; three times as many change no p by more than a tenth."""
+
+SHARES = (1 / 4, 1 / 2)
+"""Of the coins that are guessed. A quarter is near the best for claims that can be contradicted at all by so few; all
+of the coins are never: a curve lets one draw decide about all of them."""
+
+FEWEST_COINS = 8
+
 BISECTIONS = 40
 LARGEST_EPSILON = 700
 """e^epsilon is a float up to here."""
@@ -81,6 +95,14 @@ class Profile:
         self.deltas = deltas
         self._growth = np.exp(epsilons)
 
+    def of_group(self, records: int) -> "Profile":
+        """What the mechanism guarantees where so many records change at once."""
+        deltas = np.minimum(1, self.deltas * sum(np.exp(k * self.epsilons) for k in range(records)))
+        return Profile(
+            np.minimum(LARGEST_EPSILON, records * self.epsilons),
+            np.where(records * self.epsilons > LARGEST_EPSILON, 1, deltas),
+        )
+
     def least(self, probability: float) -> float:
         """As in Curve: the highest of the pairs' lines."""
         low = (probability - self.deltas) / self._growth
@@ -88,16 +110,21 @@ class Profile:
         return max(0.0, float(low.max()), float(high.max()))
 
 
-def one_run(correct: int, guesses: int, coins: int, delta: float, confidence: float) -> Bound:
+def one_run(correct: int, guesses: int, coins: int, delta: float, confidence: float, changes: int = 1) -> Bound:
     """One run of any mechanism (Steinke, Nasr & Jagielski 2023; arXiv 2305.08846), with the sharper `pair_p_value`.
 
+    changes: records that a coin adds or removes, 2 where it swaps one for another; epsilon is that of a single one.
     ValueError unless 0 <= correct <= guesses <= coins, 0 <= delta < 1 and 0 < confidence < 1.
     """
     _check_counts(correct, guesses, coins)
     _check_levels(delta, confidence)
 
     def low(right: int) -> float:
-        return _largest(lambda epsilon: pair_p_value(right, guesses, coins, epsilon, delta) <= 1 - confidence)
+        return _largest(lambda epsilon: p_value(right, epsilon) <= 1 - confidence)
+
+    def p_value(right: int, epsilon: float) -> float:
+        spread = min(1.0, delta * sum(math.exp(k * epsilon) for k in range(changes)))
+        return pair_p_value(right, guesses, coins, changes * epsilon, spread)
 
     return Bound(low(correct), low(guesses), confidence, "one_run")
 
@@ -127,7 +154,9 @@ def pair_p_value(correct: int, guesses: int, coins: int, epsilon: float, delta: 
     return min(1.0, tail + delta * coins / correct * float(steepness))
 
 
-def gaussian_epsilon_low(correct: int, guesses: int, coins: int, delta: float, confidence: float) -> Bound:
+def gaussian_epsilon_low(
+    correct: int, guesses: int, coins: int, delta: float, confidence: float, changes: int = 1
+) -> Bound:
     """epsilon at delta that a Gaussian mechanism must have spent at least: that of the largest mu rejected.
 
     Never below `one_run`, but a bound only where the trade-off curve is a Gaussian one: an estimate for subsampled
@@ -136,10 +165,10 @@ def gaussian_epsilon_low(correct: int, guesses: int, coins: int, delta: float, c
     """
     if delta == 0:
         raise ValueError("audit: a Gaussian mechanism has no epsilon at delta 0")
-    pair = one_run(correct, guesses, coins, delta, confidence)
+    pair = one_run(correct, guesses, coins, delta, confidence, changes)
 
     def low(right: int) -> float:
-        mu = _largest(lambda mu: not possible(1 - confidence, right, guesses, coins, Gaussian(mu)))
+        mu = _largest(lambda mu: not possible(1 - confidence, right, guesses, coins, Gaussian(changes * mu)))
         return Gaussian(mu).epsilon(delta)
 
     least, ceiling = max(low(correct), pair.epsilon_low), max(low(guesses), pair.epsilon_ceiling)
@@ -212,6 +241,46 @@ def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.G
         raise ValueError(f"guess: guesses must be even, from 2 to {len(score)} coins, got {guesses}")
     order = np.lexsort([random.permutation(len(score)), score])
     return int(coin[order[-(guesses // 2) :]].sum() + (~coin[order[: guesses // 2]]).sum())
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Of how many coins there are, and how many of the surest guesses were right, for each of SHARES of them.
+
+    Guesses of independent trainings, each about its own coins, add up to those of one mechanism.
+    """
+
+    coins: int = 0
+    guesses: tuple[int, ...] = (0,) * len(SHARES)
+    right: tuple[int, ...] = (0,) * len(SHARES)
+
+    @classmethod
+    def of(cls, score: np.ndarray, coin: np.ndarray, random: np.random.Generator) -> "Guesses":
+        """Scores [m] and coins, bool [m], of one training; too few coins for a guess on either side count as none."""
+        if len(coin) < FEWEST_COINS:
+            return cls()
+        counts = tuple(2 * round(share * len(coin) / 2) for share in SHARES)
+        return cls(len(coin), counts, tuple(guess(score, coin, count, random) for count in counts))
+
+    def __add__(self, other: "Guesses") -> "Guesses":
+        pairs = zip((self.guesses, self.right), (other.guesses, other.right), strict=True)
+        guesses, right = (tuple(a + b for a, b in zip(*pair, strict=True)) for pair in pairs)
+        return Guesses(self.coins + other.coins, guesses, right)
+
+    def bounds(self, delta: float, changes: int) -> tuple[Bound, Bound]:
+        """`one_run` and `one_run_gaussian` by the first share, with 95 % confidence."""
+        counts = (self.right[0], self.guesses[0], self.coins, delta, CONFIDENCE, changes)
+        return one_run(*counts), gaussian_epsilon_low(*counts)
+
+    def contradict(self, claim: Profile) -> tuple[int, int, float]:
+        """Right guesses, guesses, and p of a claim: by the first share for which perfect guesses could contradict it.
+
+        Which share that is depends on the claim and the number of coins alone, so that it is fixed beforehand.
+        """
+        could = (claim_p_value(count, count, self.coins, claim) < 1 - CONFIDENCE for count in self.guesses)
+        number = next((number for number, enough in enumerate(could) if enough), len(SHARES) - 1)
+        right, guesses = self.right[number], self.guesses[number]
+        return right, guesses, claim_p_value(right, guesses, self.coins, claim)
 
 
 def independent_trainings(

@@ -19,7 +19,7 @@ from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
 
 SIGMA, CLIP, DELTA = 3.0, 0.5, 1e-5
-RECORDS, BATCH, STEPS, COUNT = 40, 10, 100, 400
+RECORDS, BATCH, STEPS, COUNT = 40, 10, 100, 1000
 TARGET = {"name": "dcgan", "width": 2, "latent": 2}
 SHAPE = (1, 8, 8)
 
@@ -28,7 +28,7 @@ def clip_the_mean(networks, losses, records, clip):
     """Clips the mean gradient of the batch, to `clip`, instead of each record's."""
     values = losses(networks, *records)
     count = max(1, len(records[0]))
-    owned = {name: [p for p in networks[name].parameters()] for name in values if name in networks}
+    owned = {name: list(networks[name].parameters()) for name in values if name in networks}
     means = {
         name: torch.autograd.grad(values[name].sum() / count, parameters, retain_graph=True)
         for name, parameters in owned.items()
