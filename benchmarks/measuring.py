@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -84,8 +85,7 @@ def _status(key: str) -> int:
 
 def in_fresh_process(function: Callable[..., Any], *arguments: object, preload: Sequence[str]) -> Any:
     """A function's result in a process of its own, forked from one that only imported the modules of `preload`."""
-    os.environ.update(MALLOC)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
+    with mock.patch.dict(os.environ, MALLOC), ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(function, *arguments).result()

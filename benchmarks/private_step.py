@@ -10,8 +10,9 @@ peak of a step above what stood before it, each in a process of its own (see `me
 records. The last part is the whole step of a VAE-GAN, whose three networks learn from real records through each other:
 opacus wraps one network with one loss and cannot do it.
 
-Exit code 1: ours is slower than another private variant in 90 % of the rounds, or takes more than 1.5 times plain's
-memory in a discriminator's step on 64 records or more. The full grid takes about 10 minutes on a CPU.
+Exit code 1: ours is slower than another private variant in about 90 % of the rounds, or takes more than 1.5 times
+plain's memory in a discriminator's step on 64 records or more, or memory cannot be measured. The whole grid took 8
+minutes on one busy core.
 """
 
 import argparse

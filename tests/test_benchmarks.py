@@ -1,10 +1,12 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import private_rules, private_step
+from benchmarks import private_step
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.private_rules import COMPETITORS
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
 
@@ -28,12 +30,12 @@ def test_private_step_prints_a_row_of_each_table(capsys):
 
 @pytest.mark.parametrize("variant", ["opacus hooks", "opacus ghost", "torch.func"])
 def test_private_step_times_nothing_when_a_variant_takes_another_step(variant, monkeypatch):
-    right = private_rules.COMPETITORS[variant]
+    right = COMPETITORS[variant]
 
     def wrong(network, optimizer, privacy):
         return right(network, optimizer, dataclasses.replace(privacy, clip=1.01 * privacy.clip))
 
-    monkeypatch.setitem(private_rules.COMPETITORS, variant, wrong)
+    monkeypatch.setitem(COMPETITORS, variant, wrong)
     monkeypatch.setattr(private_step, "interleaved", lambda *_: pytest.fail("timed"))
     with pytest.raises(ValueError, match="not the same step"):
         private_step.main(TINY)
@@ -53,3 +55,27 @@ def test_the_peak_of_a_step_counts_what_the_step_frees_again():
 def _peak_of_a_tensor():
     torch.ones(2)
     return private_step.peak_megabytes(lambda: torch.ones(32 * 2**18), "cpu")
+
+
+def test_private_step_names_where_ours_is_slower_or_larger_and_fails(monkeypatch, capsys):
+    def doubled(steps, *_):
+        return {variant: np.full(3, 2.0 if variant == "ours" else 1.0) for variant in steps}
+
+    monkeypatch.setattr(private_step, "interleaved", doubled)
+    monkeypatch.setattr(
+        private_step, "peaks", lambda _, names: {name: 1.6 if name == "ours" else 1.0 for name in names}
+    )
+    asked = ["--widths", "4", "--batches", "32", "64"]
+    assert private_step.main(asked) == 1
+    failures = capsys.readouterr().out.split("\n\n")[-1].splitlines()
+    longer = "ours takes 2.00 (2.00-2.00) times as long as"
+    slower = [f"width 4, batch {batch}: {longer} {name}" for batch in (32, 64) for name in COMPETITORS]
+    assert failures == [*slower, "width 4, batch 64: ours takes 1.60 times plain's memory"]
+    assert private_step.main([*asked, "--report-only"]) == 0
+
+
+def test_private_step_fails_where_memory_cannot_be_measured(monkeypatch, capsys):
+    monkeypatch.setattr(private_step, "interleaved", lambda steps, *_: dict.fromkeys(steps, np.ones(3)))
+    monkeypatch.setattr(private_step, "peaks", lambda _, variants: dict.fromkeys(variants))
+    assert private_step.main(["--widths", "4", "--batches", "4"]) == 1
+    assert "memory is not measured" in capsys.readouterr().out
