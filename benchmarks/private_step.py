@@ -6,9 +6,9 @@ Adam; the fakes are ready-made. All variants go through `Target.update` and diff
 must leave the same gradient without noise, from records of which about half are clipped; otherwise ValueError.
 
 Time: one process, one thread, all variants in each round in random order; a ratio is taken within a round. Memory: the
-peak of a step above what stood before it, each in a process of its own (see `measuring`). Both after a step on two
-records. The last part is the whole step of a VAE-GAN, whose three networks learn from real records through each other:
-opacus wraps one network with one loss and cannot do it.
+peak of a step above what stood before it (weights, optimizer's state, records, libraries), each in a process of its
+own (see `measuring`). Both after a step on two records. The last part is the whole step of a VAE-GAN, whose three
+networks learn from real records through each other: opacus wraps one network with one loss and cannot do it.
 
 Exit code 1: ours is slower than another private variant in about 90 % of the rounds, or takes more than 1.5 times
 plain's memory in a discriminator's step on 64 records or more, or memory cannot be measured. The whole grid took 8
@@ -102,6 +102,12 @@ class Stepper:
         )
         self.target.update(real, step)
 
+    def forget(self) -> None:
+        """Free what a step left at the parameters: the gradient, opacus's gradients by record and their sum."""
+        for parameter in self.target.parameters():
+            for name in ("grad", "grad_sample", "summed_grad"):
+                setattr(parameter, name, None)
+
     def gradient(self) -> torch.Tensor:
         """What the last step left in the discriminator's `.grad`, flat."""
         gradients = [p.grad for p in self.target.get_submodule(NETWORK).parameters() if p.grad is not None]
@@ -141,6 +147,7 @@ def peak(cell: Cell, variant: str) -> float | None:
     _quiet()
     stepper = Stepper(cell, variant)
     stepper(2)
+    stepper.forget()
     return peak_megabytes(stepper, cell.device)
 
 
@@ -211,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.private_step", description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 256, 512])
-    parser.add_argument("--repeats", type=int, default=100, help="rounds of a cell, at most")
+    parser.add_argument("--repeats", type=int, default=100, help="rounds of a cell, at most; 1 shows no spread")
     parser.add_argument("--seconds", type=float, default=20, help="of a cell, after which no fourth round begins")
     parser.add_argument("--quick", action="store_true", help="a batch of 64 alone, 3 rounds")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
