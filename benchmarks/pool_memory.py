@@ -8,9 +8,10 @@ difference in private memory (USS) is what is copied, the difference in PSS what
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +107,20 @@ def run(records: int, workers: int, split: str) -> list[dict[str, float]]:
         return found
 
 
-def main() -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pool_memory", description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=88_702)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--split", choices=sorted(SPLITS), default="panel")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     small = run(1_000, options.workers, options.split)
     large = run(options.records, options.workers, options.split)
     copied = np.mean([metrics["uss"] for metrics in large]) - np.mean([metrics["uss"] for metrics in small])
     pool = options.records * 3 * SIZE * SIZE / 2**20
     print(f"private to each worker because of the pool: {copied:.0f} MB, {copied / pool:.1%} of it")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

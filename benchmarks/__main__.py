@@ -1,0 +1,26 @@
+"""`python -m benchmarks [NAME [ARGUMENTS]]`: runs a benchmark, or lists them."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+BENCHMARKS = {
+    "pool_memory": "what a large pool costs each worker in memory",
+    "private_step": "what DP-SGD costs in time and memory, beside opacus and torch.func",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of the benchmark."""
+    if not arguments:
+        print("\n".join(f"python -m benchmarks {name:14}{words}" for name, words in BENCHMARKS.items()))
+        return 0
+    name, *rest = arguments
+    if name not in BENCHMARKS:
+        print(f"refused: no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    return int(import_module(f"benchmarks.{name}").main(rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
