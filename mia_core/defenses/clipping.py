@@ -55,9 +55,10 @@ def clipped_sums(
         with tape.recording(owned[name]):
             keep = name != learning[-1]
             torch.autograd.grad(values[name].sum(), owned[name], retain_graph=keep, allow_unused=True)
-    norms = tape.squared_norms().sqrt()
-    factors = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
-    sums = tape.weighted_sums(factors)
+    with torch.no_grad():
+        norms = tape.squared_norms().sqrt()
+        factors = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
+        sums = tape.weighted_sums(factors)
     return {name: [sums.get(id(p), torch.zeros_like(p)) for p in owned[name]] for name in learning}, {
         name: value.detach() for name, value in values.items()
     }
@@ -336,11 +337,13 @@ class Tape(TorchFunctionMode):
         return torch.cat(norms)
 
     def weighted_sums(self, factors_B: torch.Tensor) -> dict[int, torch.Tensor]:
-        """By the id of a parameter: the sum over records of their gradients times their factor."""
+        """By the id of a parameter: the sum over records of their gradients times their factor. Empties the tape."""
         sums = {key: factors_B @ rows for key, rows in self._rows.items()}
         for key, uses in self._uses.items():
             weight = self._weights[key]
-            total = torch.stack([use.weighted_sum(weight, factors_B) for use in uses]).sum(0)
+            total = uses.pop().weighted_sum(weight, factors_B)
+            while uses:
+                total += uses.pop().weighted_sum(weight, factors_B)
             if key in self._derived:
                 derived = self._derived[key]
                 sums |= {id(p): part for p, part in zip(derived.parameters, derived.pull(total), strict=True)}

@@ -101,6 +101,6 @@ class PrivateGradients:
             trainable = (p for p in networks[name].parameters() if p.requires_grad)
             for parameter, total in zip(trainable, totals, strict=True):
                 noise = torch.empty_like(total).normal_(generator=random)
-                private = (total + self.sigma * self.clip * noise) / self.expected_batch
+                private = total.add_(noise, alpha=self.sigma * self.clip).div_(self.expected_batch)
                 parameter.grad = private if parameter.grad is None else parameter.grad + private
         return values
