@@ -60,7 +60,10 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     if data.quality:
         yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
     epsilons = guarantees(data)
-    yield "What is guaranteed: no other arm has an epsilon", epsilons.assign(epsilon=epsilons["epsilon"].round(1))
+    yield (
+        "What is guaranteed: no other arm has an epsilon, clip-only neither",
+        epsilons.assign(epsilon=epsilons["epsilon"].round(1)),
+    )
 
 
 def attacks(rows: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -84,7 +84,7 @@ class Stepper:
             return mean_gradients
         if variant == "ours":
             config = DPSGD.Config(sigma=privacy.sigma, clip=privacy.clip, delta=1e-5)
-            return DPSGD(config).record_gradients(self.streams.child("noise"), privacy.expected_batch)
+            return DPSGD(config).record_gradients(self.streams.child("noise"), privacy.expected_batch, 1.0, None)
         return COMPETITORS[variant](self.target.get_submodule(NETWORK), self.optimizers[NETWORK], privacy)
 
     def __call__(self, records: int | None = None) -> None:

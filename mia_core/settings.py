@@ -42,14 +42,17 @@ def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def _line(item: Any, model: type, where: str) -> str:
-    *parents, key = [str(part) for part in item["loc"]] or ["?"]
+    message = item["msg"].removeprefix("Value error, ")
+    message = f"{message[0].lower()}{message[1:]}"
+    if not item["loc"]:  # of settings that do not go together
+        return f"{where}: {message}"
+    *parents, key = [str(part) for part in item["loc"]]
     place = ".".join([where, *parents, key] if where else [*parents, key])
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{place}: unknown key{nearest(key, _fields(model))}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{place}: required, and missing"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+    return f"{place}: {message} (got {item['input']!r})"
 
 
 def _fields(model: Any) -> list[str]:

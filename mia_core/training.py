@@ -1,6 +1,7 @@
 """The one training loop: data order, budget in steps, nested levels, exact resume.
 
-Every draw is a function of (stream, step), so the state to resume from is networks, optimizers and the step number.
+Every draw is a function of (stream, step), so the state to resume from is networks, optimizers, the step number, and
+what a private arm's accountant has counted.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from annotated_types import Ge, Gt, Lt
 
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
+from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
@@ -71,8 +73,11 @@ class Trainer:
         device: torch.device | str = "cpu",
         contrast: np.ndarray | None = None,
         contrast_share: float = 0.5,
+        horizon: int | None = None,
     ) -> None:
         """images: uint8 [members,C,H,W]. train_size: nominal n. noise: stream of this trajectory alone.
+
+        horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
 
         contrast: uint8 [.,C,H,W]; contrast_share: its share of the fake side, 1 trains a discriminator alone.
         """
@@ -91,7 +96,11 @@ class Trainer:
         self.contrast = None if contrast is None else torch.from_numpy(np.ascontiguousarray(contrast)).to(device)
         self.contrasted = 0 if contrast is None else _contrasted(contrast_share, config.batch_size)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
-        self.record_gradients = arm.record_gradients(noise, train_size / self.steps_per_epoch)
+        self.horizon = horizon
+        rate = 1 / self.steps_per_epoch
+        rule = arm.record_gradients(noise, train_size / self.steps_per_epoch, rate, horizon)
+        self.record_gradients = rule
+        self.accountant = rule.accountant if isinstance(rule, PrivateGradients) else None
         self.step = 0
         self.batch = torch.empty(0, dtype=torch.int64)
         self.history: list[Epoch] = []
@@ -110,11 +119,16 @@ class Trainer:
 
     @property
     def epsilon(self) -> float | None:
-        """epsilon(delta) of the training so far, None without a guarantee."""
-        return self.arm.epsilon(1 / self.steps_per_epoch, self.step)
+        """epsilon(delta) of the private steps that the accountant has counted, None without a guarantee."""
+        return self.arm.epsilon_of(self.accountant.history) if self.accountant else None
 
     def run_to(self, step: int) -> None:
-        """Train until `step` discriminator updates are done; whole epochs append to `history`."""
+        """Train until `step` discriminator updates are done; whole epochs append to `history`.
+
+        ValueError beyond the horizon.
+        """
+        if self.horizon is not None and step > self.horizon:
+            raise ValueError(f"step {step} is beyond the horizon of {self.horizon} steps")
         started = time.perf_counter()
         random_layers = [module for module in self.target.modules() if isinstance(module, RandomLayer)]
         self.target.train()
@@ -177,10 +191,16 @@ class Trainer:
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().to("cpu", copy=True)
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
-        return tensors, {"step": self.step, "history": history, "begun_epoch": begun}
+        spent = list(map(list, self.accountant.history)) if self.accountant else []
+        return tensors, {"step": self.step, "history": history, "begun_epoch": begun, "spent": spent}
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state; ValueError when its private steps are not of this arm's noise and sampling rate."""
+        if self.accountant:
+            # States of version 0.1.0 have no account; theirs is one private step for each step.
+            self.accountant.restore(rest.get("spent", [(*self.accountant.history[0][:2], rest["step"])]))
+        elif rest.get("spent"):
+            raise ValueError(f"a state that has spent {rest['spent']} does not belong to the arm {self.arm.label}")
         weights = {name.removeprefix("target."): t for name, t in tensors.items() if name.startswith("target.")}
         self.target.load_state_dict(weights)
         for name, optimizer in self.optimizers.items():

@@ -10,7 +10,7 @@ import torch
 from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import Membership, Pool, Split
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, accounting
 from mia_core.hashing import FORMAT, array_digest, content_id
 from mia_core.metrics.blind import SETTINGS
 from mia_core.metrics.extractor import Recipe
@@ -86,6 +86,11 @@ class Trial:
         return self.epochs * steps_per_epoch(self.cell.train_size, self.cell.training.batch_size)
 
     @property
+    def sampling_rate(self) -> float:
+        """Probability of a record in a step of private training."""
+        return 1 / steps_per_epoch(self.cell.train_size, self.cell.training.batch_size)
+
+    @property
     def name(self) -> str:
         """For people: `dcgan n=100 epochs=20 dropout 0.5 replicate=0`, `blind n=100 replicate=0`."""
         if not self.epochs:
@@ -121,7 +126,6 @@ class Design:
             classes=int(pool.labels.max()) + 1,
             seed=spec.seed,
         )
-        self._epsilons: dict[tuple[Any, ...], float | None] = {}
         self._check_quality()
         self.refused = self._check_cells()
         self._check_attacks()
@@ -159,13 +163,19 @@ class Design:
         return {name: tuple(trials) for name, trials in groups.items()}
 
     def epsilon(self, trial: Trial) -> float | None:
-        """epsilon(delta) of a trained trial; None for arms without a guarantee. Kept, since the accountant is slow."""
-        cell = trial.cell
-        key = (cell.arm.label, cell.train_size, cell.training.batch_size, trial.steps, cell.arm.delta)
-        if key not in self._epsilons:
-            rate = 1 / steps_per_epoch(cell.train_size, cell.training.batch_size)
-            self._epsilons[key] = cell.arm.epsilon(rate, trial.steps)
-        return self._epsilons[key]
+        """epsilon(delta) of a trial once it is trained; None for arms without a guarantee."""
+        return trial.cell.arm.epsilon(trial.sampling_rate, trial.steps, trial.steps)
+
+    def sigma(self, trial: Trial) -> float | None:
+        """The noise multiplier of a trial, found for its steps where its arm gives a target epsilon; None without."""
+        return trial.cell.arm.sigma(trial.sampling_rate, trial.steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "answers": dict(accounting.ANSWERS)}  # a plan's epsilons, which workers would repeat
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        accounting.ANSWERS.update(state.pop("answers"))
+        self.__dict__.update(state)
 
     @cached_property
     def trial_columns(self) -> frozenset[str]:
@@ -258,8 +268,10 @@ class Design:
             trained["role"] = role
         if canary:
             trained["canary"] = canary.arguments
-        trajectory_id = content_id(trained)
         steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
+        if cell.arm.needs_horizon:
+            trained["horizon"] = steps
+        trajectory_id = content_id(trained)
         return Trial(
             trial_id=trial_id(trajectory_id, steps),
             trajectory_id=trajectory_id,

@@ -94,8 +94,8 @@ class Runner:
             target = trainer.target if trainer and trainer.step == work.trial.steps else self._kept_target(work.trial)
             if work.train:
                 assert trainer is not None
-                current.add("trials", [self._trial_row(work.trial, membership, trainer.generator_steps, seconds_train)])
-                current.add("history", _history_rows(work.trial, trainer, self.design.epsilon(work.trial)))
+                current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+                current.add("history", _history_rows(work.trial, trainer))
                 if self.design.spec.keep_targets:
                     current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
                 if work.trial.steps == last_trained:
@@ -116,7 +116,7 @@ class Runner:
         started = time.perf_counter()
         current = self.store.begin()
         if work.train:
-            current.add("trials", [self._trial_row(work.trial, membership, 0, 0.0)])
+            current.add("trials", [self._trial_row(work.trial, membership, None, 0.0)])
         failed: dict[str, str] = {}
         if work.trial.role == BLIND:
             rows, scores = self._blind(work, membership)
@@ -134,7 +134,7 @@ class Runner:
         trainer, seconds_train = self._start(work.trial, membership)
         seconds_train = self._train(trainer, work.trial, seconds_train)
         if work.train:
-            current.add("trials", [self._trial_row(work.trial, membership, trainer.generator_steps, seconds_train)])
+            current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
         (wanted,) = work.attacks
         canaries = self._canaries(work.trial)
         scores, numbers = canaries.scores(trainer), np.arange(len(canaries.coins))
@@ -169,6 +169,7 @@ class Runner:
             streams=Streams("training", spec.seed, trial.replicate),
             noise=Streams("dp_noise", spec.seed, trial.trajectory_id),
             device=self.device,
+            horizon=trial.steps if cell.arm.needs_horizon else None,
         )
         if canaries:
             canaries.attach(trainer)
@@ -335,8 +336,9 @@ class Runner:
         return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})
 
     def _trial_row(
-        self, trial: Trial, membership: Membership, generator_steps: int, seconds_train: float
+        self, trial: Trial, membership: Membership, trainer: Trainer | None, seconds_train: float
     ) -> dict[str, Any]:
+        """trainer: as it stands at the trial's level; None for a control that trains nothing."""
         spec, cell = self.design.spec, trial.cell
         return {
             "trial_id": trial.trial_id,
@@ -350,14 +352,14 @@ class Runner:
             "members": len(membership.train),
             "epochs": trial.epochs,
             "steps": trial.steps,
-            "generator_steps": generator_steps,
+            "generator_steps": trainer.generator_steps if trainer else 0,
             "defense": cell.arm.defense,
             "strength": cell.arm.strength,
             "replicate": trial.replicate,
             "seed": spec.seed,
-            "epsilon": self.design.epsilon(trial),
+            **cell.arm.columns(trainer.accountant.sigma if trainer and trainer.accountant else None),
+            "epsilon": trainer.epsilon if trainer else None,
             "delta": cell.arm.delta,
-            **cell.arm.columns(),
             **{key: value for key, value in cell.factors.items() if not isinstance(value, (dict, list))},
             "seconds_train": seconds_train,
             "peak_bytes": peak_bytes(self.device),
@@ -398,7 +400,7 @@ def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) ->
         )
 
 
-def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list[dict[str, Any]]:
+def _history_rows(trial: Trial, trainer: Trainer) -> list[dict[str, Any]]:
     """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
     rows = [
         {
@@ -413,7 +415,7 @@ def _history_rows(trial: Trial, trainer: Trainer, epsilon: float | None) -> list
     ]
     trainer.history.clear()
     if rows:
-        rows[-1]["epsilon"] = epsilon
+        rows[-1]["epsilon"] = trainer.epsilon
     return rows
 
 

@@ -89,13 +89,23 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
 
 
 def _guarantees(design: Design) -> list[str]:
-    """One line an arm and training-set size that has a guarantee."""
+    """One line an arm and training-set size that has a guarantee, one for all arms that have none."""
     lines: dict[str, dict[str, None]] = {}
     for trial in design.trials:
-        cell = trial.cell
-        if trial.replicate == 0 and cell.arm.delta is not None:
-            epsilon = design.epsilon(trial)
-            value = "none" if epsilon is None else f"{epsilon:.3g}"
-            key = f"{cell.arm.label}, n={cell.train_size}, delta={cell.arm.delta:g}"
-            lines.setdefault(key, {})[f"{value} after {trial.epochs} epochs"] = None
-    return [f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()]
+        arm = trial.cell.arm
+        if trial.replicate == 0 and arm.delta is not None:
+            noise = f" (sigma {design.sigma(trial):g})" if arm.needs_horizon else ""
+            key = f"{arm.label}, n={trial.cell.train_size}, delta={arm.delta:g}"
+            lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.epochs} epochs"] = None
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
+    bare = [f"{word} (clips only)" if arm.poisson else word for arm, word in named.items() if arm.delta is None]
+    alone = [word for arm, word in named.items() if arm.needs_horizon]
+    return [
+        *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
+        *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
+        *(
+            f"not nested: {word} trains anew for each level of epochs, by whose steps its noise is found"
+            for word in alone
+        ),
+    ]

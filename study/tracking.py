@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mia_core.defenses.accounting import guarantee
 from mia_core.hashing import content_id
 from study.design import STUDY, Design
 from study.store import Store
@@ -131,7 +132,8 @@ class Tracker:
         time_ms = int(row["finished_at"].timestamp() * 1000)
         run_id = self._runs.get(trial_id, ("", ""))[0]
         if not run_id:
-            name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {row['strength']:g} r={row['replicate']}"
+            strength = f"{'epsilon=' if pd.notna(row['target_epsilon']) else ''}{row['strength']:g}"
+            name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {strength} r={row['replicate']}"
             name = name if row["role"] == STUDY else f"{row['role']} {name}"
             tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": name, "trial_id": trial_id, "kind": "trial"}
             tags |= self._about
@@ -142,7 +144,12 @@ class Tracker:
         own = [column for column in tables["trials"].columns if column in self._design.trial_columns]
         params = [Param(key, str(row[key])) for key in (*WORDS, *NUMBERS, *own) if pd.notna(row[key])]
         metrics = [Metric(key, value, time_ms, int(row["epochs"])) for key, value in _metrics(tables)]
-        own_tags = {"passes": passes, "trajectory_id": row["trajectory_id"], "role": row["role"]}
+        own_tags = {
+            "passes": passes,
+            "trajectory_id": row["trajectory_id"],
+            "role": row["role"],
+            "guarantee": guarantee(row["epsilon"], row["delta"]),
+        }
         batch_tags = [RunTag(key, value) for key, value in own_tags.items()]
         self._client.log_batch(run_id, metrics=metrics, params=params, tags=batch_tags)
         self._client.set_terminated(run_id, "FINISHED", time_ms)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mia_core.data import load_pool
+from mia_core.defenses.accounting import guarantee
 from study.design import Design, Trial
 from study.execute import Runner
 from study.machine import pick_device
@@ -67,8 +68,8 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
-    guarantee = "" if pd.isna(row["epsilon"]) else f", epsilon {row['epsilon']:.3g} at delta {row['delta']:g}"
-    console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s{guarantee}")
+    console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    console.print(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):
         if pd.notna(item["skipped"]):

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mia_core.defenses.accounting import History, epsilon
 from mia_core.defenses.base import DEFENSES, Defense
-from mia_core.defenses.dp_sgd import DPSGD, epsilon
+from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.settings import Choice
 from mia_core.streams import Streams
 from mia_core.targets import RecordGradients, Target, mean_gradients
@@ -19,7 +20,8 @@ def labels(arms: Sequence["Arm"]) -> list[str]:
     for arm in arms:
         alike = [other.columns() for other in arms if other.label == arm.label]
         own = arm.columns().items()
-        words.append(" ".join([arm.label, *(f"{key}={x:g}" for key, x in own if any(y[key] != x for y in alike))]))
+        telling = (f"{key}={x:g}" for key, x in own if x is not None and any(y[key] != x for y in alike))
+        words.append(" ".join([arm.label, *telling]))
     return words
 
 
@@ -53,33 +55,38 @@ class Arm:
         """The main setting of the first defense, for display; 1 for one without, 0 for none."""
         if not self.choices:
             return 0.0
-        first = self.choices[0]
-        return float(getattr(first.config, first.cls.strength)) if first.cls.strength else 1.0
+        shown = self.choices[0].cls.shown(self.choices[0].config)
+        return shown[1] if shown else 1.0
 
     @property
     def label(self) -> str:
-        """`none`, `weight_norm`, `dropout 0.5`, `dp_sgd sigma=2`."""
+        """`none`, `weight_norm`, `dropout 0.5`, `dp_sgd sigma=2`, `dp_sgd epsilon=8`."""
         words = []
         for choice in self.choices:
-            key = choice.cls.strength
-            if key is None:
+            shown = choice.cls.shown(choice.config)
+            if shown is None:
                 words.append(choice.name)
                 continue
-            value = f"{getattr(choice.config, key):g}"
+            key, value = shown[0], f"{shown[1]:g}"
             words.append(f"{choice.name} {value}" if len(choice.arguments()) == 1 else f"{choice.name} {key}={value}")
         return " + ".join(words) or NONE
 
-    def columns(self) -> dict[str, float]:
-        """The arm's own settings under their own names; one that an earlier defense has too under `defense.name`."""
-        columns: dict[str, float] = {}
+    def columns(self, sigma: float | None = None) -> dict[str, float | None]:
+        """The arm's own settings under their own names; one that an earlier defense has too under `defense.name`.
+
+        sigma: the noise multiplier of a private arm, in place of None where a target epsilon is given.
+        """
+        columns: dict[str, float | None] = {}
         for choice in self.choices:
             own = choice.arguments()
+            if sigma is not None and issubclass(choice.cls, DPSGD):
+                own["sigma"] = sigma
             columns |= {f"{choice.name}.{key}" if key in columns else key: value for key, value in own.items()}
         return columns
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Plain values, for ids and specs."""
-        return [choice.to_dict() for choice in self.choices]
+        """Plain values, for ids and specs; without settings that are None, so that new ones change no id."""
+        return [{k: value for k, value in choice.to_dict().items() if value is not None} for choice in self.choices]
 
     @property
     def _private(self) -> DPSGD | None:
@@ -95,12 +102,27 @@ class Arm:
     def delta(self) -> float | None:
         """delta of the guarantee; None without one."""
         private = self._private
-        return private.config.delta if private and private.config.sigma > 0 else None
+        return private.config.delta if private and private.config.sigma != 0 else None
 
-    def epsilon(self, sampling_rate: float, steps: int) -> float | None:
-        """epsilon(delta) after so many steps; None for arms without a guarantee."""
+    @property
+    def needs_horizon(self) -> bool:
+        """Whether the noise depends on the steps to be trained: a target epsilon."""
         private = self._private
-        return epsilon(private.config.sigma, sampling_rate, steps, private.config.delta) if private else None
+        return private is not None and private.config.sigma is None
+
+    def sigma(self, sampling_rate: float, horizon: int | None = None) -> float | None:
+        """The noise multiplier; None without private steps. ValueError when a target epsilon lacks its horizon."""
+        private = self._private
+        return private.noise_multiplier(sampling_rate, horizon) if private else None
+
+    def epsilon(self, sampling_rate: float, steps: int, horizon: int | None = None) -> float | None:
+        """epsilon(delta) after so many steps; None for arms without a guarantee."""
+        sigma = self.sigma(sampling_rate, horizon) if self.delta is not None else None
+        return self.epsilon_of(((sigma, sampling_rate, steps),)) if sigma else None
+
+    def epsilon_of(self, history: History) -> float | None:
+        """epsilon(delta) of steps that were done; None for arms without a guarantee."""
+        return epsilon(history, self.delta) if self.delta is not None else None
 
     def refusal(self, target: Target) -> str | None:
         """Why the arm does not fit a target, or None."""
@@ -119,7 +141,9 @@ class Arm:
         for choice in self.choices:
             choice.build().modify(target)
 
-    def record_gradients(self, noise: Streams, expected_batch: float) -> RecordGradients:
-        """How real records reach a gradient."""
+    def record_gradients(
+        self, noise: Streams, expected_batch: float, sampling_rate: float, horizon: int | None = None
+    ) -> RecordGradients:
+        """How real records reach a gradient; ValueError when a target epsilon lacks its horizon."""
         private = self._private
-        return private.record_gradients(noise, expected_batch) if private else mean_gradients
+        return private.record_gradients(noise, expected_batch, sampling_rate, horizon) if private else mean_gradients

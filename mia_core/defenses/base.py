@@ -24,6 +24,11 @@ class Defense(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @classmethod
+    def shown(cls, config: Any) -> tuple[str, float] | None:
+        """Word and value of the setting that `strength` names; None without one."""
+        return None if cls.strength is None else (cls.strength, float(getattr(config, cls.strength)))
+
     def refusal(self, target: Target) -> str | None:
         """Why this defense does not fit a target, or None."""
         return None

@@ -1,45 +1,25 @@
 """DP-SGD (Abadi et al. 2016; arXiv 1607.00133): clip each real record's gradient, add noise, sample by Poisson.
 
 Only real records are private; gradients of generated records are added untouched (they are a function of weights that
-are private already). epsilon(delta) is opacus's PRV accountant's, under add/remove-one neighbors, and covers the
+are private already). epsilon(delta), see `accounting`, is under add/remove-one neighbors, and covers the
 trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them.
 The noise comes from a seeded stream, so that a trial can be repeated: whoever releases a model keeps the seed secret.
 """
 
-import math
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Ge, Gt, Lt
+from pydantic import model_validator
 from torch import nn
 
+from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.base import DEFENSES, Defense
 from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import RecordLosses, Step, Target
-
-
-@lru_cache(maxsize=4096)
-def epsilon(sigma: float, sampling_rate: float, steps: int, delta: float) -> float | None:
-    """epsilon(delta) after `steps` Poisson-sampled Gaussian steps; None without noise (no guarantee)."""
-    if sigma == 0:
-        return None
-    if steps == 0:
-        return 0.0
-    from opacus.accountants import PRVAccountant
-
-    from mia_core import vision  # noqa: F401  opacus reaches torchvision, which may need help
-
-    accountant = PRVAccountant()
-    accountant.history = [(sigma, sampling_rate, steps)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value = float(accountant.get_epsilon(delta))
-    return value if math.isfinite(value) else None
 
 
 @DEFENSES.register
@@ -53,14 +33,36 @@ class DPSGD(Defense):
     class Config:
         """sigma: noise multiplier (0 = clip only, no guarantee). clip: bound on a record's gradient norm.
 
+        target_epsilon: in place of sigma, the epsilon to end with; the noise then depends on the steps to be trained.
         delta: of (epsilon, delta); must be below 1 / train_size.
         """
 
-        sigma: Annotated[float, Ge(0)]
+        sigma: Annotated[float, Ge(0)] | None = None
+        target_epsilon: Annotated[float, Gt(0)] | None = None
         clip: Annotated[float, Gt(0)]
         delta: Annotated[float, Gt(0), Lt(1)]
 
+        @model_validator(mode="after")
+        def _either(self) -> Self:
+            if (self.sigma is None) == (self.target_epsilon is None):
+                raise ValueError("give sigma or target_epsilon, one of them")
+            return self
+
     config: Config
+
+    @classmethod
+    def shown(cls, config: Any) -> tuple[str, float]:
+        """sigma, or the target epsilon."""
+        return ("epsilon", config.target_epsilon) if config.sigma is None else ("sigma", config.sigma)
+
+    def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
+        """sigma; of a target epsilon, the one that reaches it after `horizon` steps, ValueError without a horizon."""
+        if self.config.sigma is not None:
+            return self.config.sigma
+        assert self.config.target_epsilon is not None
+        if horizon is None:
+            raise ValueError("dp_sgd.target_epsilon needs a horizon, the steps to be trained, to find its noise")
+        return noise_multiplier(self.config.target_epsilon, self.config.delta, sampling_rate, horizon)
 
     def refusal(self, target: Target) -> str | None:
         """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence.
@@ -77,25 +79,35 @@ class DPSGD(Defense):
                     return f"dp_sgd knows no gradient of a single record for {type(module).__name__} in the {name}"
         return None
 
-    def record_gradients(self, noise: Streams, expected_batch: float) -> "PrivateGradients":
+    def record_gradients(
+        self, noise: Streams, expected_batch: float, sampling_rate: float, horizon: int | None
+    ) -> "PrivateGradients":
         """The rule that replaces the ordinary gradient; `noise` must be a stream no other trial has."""
-        return PrivateGradients(self.config.sigma, self.config.clip, noise, expected_batch)
+        sigma = self.noise_multiplier(sampling_rate, horizon)
+        return PrivateGradients(sigma, self.config.clip, noise, expected_batch, sampling_rate)
 
 
 class PrivateGradients:
-    """(sum of clipped gradients + sigma * clip * N(0, 1)) / expected batch, added to `.grad` (RecordGradients)."""
+    """(sum of clipped gradients + sigma * clip * N(0, 1)) / expected batch, added to `.grad` (RecordGradients).
 
-    def __init__(self, sigma: float, clip: float, noise: Streams, expected_batch: float) -> None:
+    sampling_rate: only for the accountant, which counts every call; the default claims nothing from sampling.
+    """
+
+    def __init__(
+        self, sigma: float, clip: float, noise: Streams, expected_batch: float, sampling_rate: float = 1.0
+    ) -> None:
         self.sigma = sigma
         self.clip = clip
         self.noise = noise
         self.expected_batch = expected_batch
+        self.accountant = Accountant(sigma, sampling_rate)
 
     def __call__(
         self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
     ) -> dict[str, torch.Tensor]:
         """Losses [B] of the sampled records, by network."""
         sums, values = clipped_sums(networks, losses, records, self.clip)
+        self.accountant.steps += 1
         random = self.noise.torch("noise", step.number, device=records[0].device)
         for name, totals in sums.items():
             trainable = (p for p in networks[name].parameters() if p.requires_grad)

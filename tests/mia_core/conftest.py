@@ -54,6 +54,7 @@ def trainer(
     noise: int = 9,
     generator_every: int = 1,
     name: str = "dcgan",
+    horizon: int | None = None,
     **config: Any,
 ) -> Trainer:
     """By default 13 records in batches of 4: S = 4 steps an epoch."""
@@ -65,6 +66,7 @@ def trainer(
         Arm.parse(arm),
         Streams(seed),
         Streams("noise", noise),
+        horizon=horizon,
     )
 
 

@@ -5,18 +5,20 @@ from mia_core.defenses import Arm, labels
 
 DP = {"name": "dp_sgd", "sigma": 2.0, "clip": 0.5, "delta": 1e-3}
 CLIP_ONLY = {**DP, "sigma": 0.0}
+AIMED = {"name": "dp_sgd", "target_epsilon": 8.0, "clip": 0.5, "delta": 1e-3}
 HALF = {"name": "dropout", "rate": 0.5}
 ARMS = {
     "none": ("none", "none", 0.0, {}),
     "dropout 0.5": ("dropout", "dropout", 0.5, {"rate": 0.5}),
     "dropout 0.25": ({"name": "dropout", "rate": 0.25}, "dropout", 0.25, {"rate": 0.25}),
-    "dp_sgd sigma=2": (DP, "dp_sgd", 2.0, {"sigma": 2.0, "clip": 0.5, "delta": 1e-3}),
-    "dp_sgd sigma=0": ([CLIP_ONLY], "dp_sgd", 0.0, {"sigma": 0.0, "clip": 0.5, "delta": 1e-3}),
+    "dp_sgd sigma=2": (DP, "dp_sgd", 2.0, {"sigma": 2.0, "target_epsilon": None, "clip": 0.5, "delta": 1e-3}),
+    "dp_sgd epsilon=8": (AIMED, "dp_sgd", 8.0, {"sigma": None, "target_epsilon": 8.0, "clip": 0.5, "delta": 1e-3}),
+    "dp_sgd sigma=0": ([CLIP_ONLY], "dp_sgd", 0.0, {"sigma": 0.0, "target_epsilon": None, "clip": 0.5, "delta": 1e-3}),
     "dp_sgd sigma=2 + dropout 0.5": (
         [DP, "dropout"],
         "dp_sgd+dropout",
         2.0,
-        {"sigma": 2.0, "clip": 0.5, "delta": 1e-3, "rate": 0.5},
+        {"sigma": 2.0, "target_epsilon": None, "clip": 0.5, "delta": 1e-3, "rate": 0.5},
     ),
 }
 
@@ -51,6 +53,9 @@ def test_none_is_the_empty_arm_in_both_spellings():
         ([HALF, {"name": "dropout", "rate": 0.1}], r"dropout\+dropout has a defense twice"),
         ("drop_out", "place: unknown defense 'drop_out'; did you mean 'dropout'"),
         ({"name": "dp_sgd", "sigma": 1.0}, r"place\.clip: required, and missing; place\.delta: required"),
+        ({"name": "dp_sgd", "clip": 1.0, "delta": 1e-5}, "^place: give sigma or target_epsilon, one of them$"),
+        ({**DP, "target_epsilon": 8.0}, "^place: give sigma or target_epsilon, one of them$"),
+        ({**AIMED, "target_epsilon": 0.0}, r"place\.target_epsilon: .*greater than 0.*got 0"),
         ({**DP, "sigma": -1.0}, r"place\.sigma: .*greater than or equal to 0.*got -1"),
         ({**DP, "clip": 0.0}, r"place\.clip: .*greater than 0"),
         ({**DP, "delta": 1.0}, r"place\.delta: .*less than 1"),
@@ -137,3 +142,36 @@ def test_arms_of_one_label_are_told_apart_by_what_differs():
     arms = [Arm(), *(Arm.parse({**settings, "clip": clip}) for clip in (0.5, 1.0)), Arm.parse("dropout")]
     assert labels(arms) == ["none", "dp_sgd sigma=1 clip=0.5", "dp_sgd sigma=1 clip=1", "dropout 0.5"]
     assert labels(arms[:2]) == ["none", "dp_sgd sigma=1"]
+
+
+def test_arms_with_a_target_are_told_apart_from_each_other_and_from_those_with_a_sigma():
+    arms = [Arm.parse(spec) for spec in (AIMED, {**AIMED, "clip": 1.0}, {**AIMED, "target_epsilon": 2.0}, DP)]
+    assert labels(arms) == [
+        "dp_sgd epsilon=8 clip=0.5",
+        "dp_sgd epsilon=8 clip=1",
+        "dp_sgd epsilon=2",
+        "dp_sgd sigma=2",
+    ]
+
+
+def test_settings_that_are_not_given_are_no_part_of_an_arm_written_out():
+    # Ids hash it, and arms had no target before.
+    assert Arm.parse(DP).to_list() == [DP]
+    assert Arm.parse(AIMED).to_list() == [AIMED]
+
+
+def test_the_noise_of_a_target_is_found_for_its_horizon_and_a_target_without_one_is_refused():
+    arm = Arm.parse(["dropout", AIMED])
+    assert arm.needs_horizon
+    assert not Arm.parse(DP).needs_horizon
+    assert not Arm.parse(CLIP_ONLY).needs_horizon
+    few, many = arm.sigma(0.25, 4), arm.sigma(0.25, 40)
+    assert few < many
+    assert 0.995 * 8 < arm.epsilon(0.25, 40, 40) <= 8
+    assert arm.epsilon(0.25, 4, 40) < arm.epsilon(0.25, 40, 40)
+    assert arm.columns(many)["sigma"] == many
+    assert Arm.parse(DP).sigma(0.25) == 2.0
+    assert Arm.parse("dropout").sigma(0.25) is None
+    for ask in (arm.sigma, lambda rate: arm.epsilon(rate, 4)):
+        with pytest.raises(ValueError, match="target_epsilon needs a horizon"):
+            ask(0.25)

@@ -14,7 +14,7 @@ from mia_core import vision  # noqa: F401  before opacus, which reaches torchvis
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.clipping import clipped_sums
-from mia_core.defenses.dp_sgd import PrivateGradients, epsilon
+from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.streams import Streams
 from mia_core.targets import Step, mean_gradients, vae_gan
 
@@ -404,44 +404,6 @@ def test_empty_batches_pass_through_whole_training(make_trainer):
     assert any("d_real" not in row.means for row in trainer.history), "some epoch of two steps saw no record"
     assert all(math.isfinite(row.means["loss_discriminator"]) for row in trainer.history)
     assert all(bool(p.isfinite().all()) for p in trainer.target.parameters())
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize(
-    ("sigma", "rate", "steps", "delta"), [(1.0, 0.25, 40, 1e-5), (4.0, 1 / 13, 1000, 1e-5), (0.7, 1.0, 5, 1e-3)]
-)
-def test_epsilon_is_opacus_prv_accountants_and_close_below_renyis(sigma, rate, steps, delta):
-    from opacus.accountants import PRVAccountant, RDPAccountant
-
-    prv, rdp = PRVAccountant(), RDPAccountant()
-    for _ in range(steps):
-        prv.step(noise_multiplier=sigma, sample_rate=rate)
-        rdp.step(noise_multiplier=sigma, sample_rate=rate)
-    value = epsilon(sigma, rate, steps, delta)
-    assert value == prv.get_epsilon(delta)
-    renyi = rdp.get_epsilon(delta)
-    assert 0.8 * renyi < value <= 1.01 * renyi
-
-
-def test_epsilon_is_none_without_noise_and_zero_before_the_first_step():
-    assert epsilon(0.0, 0.1, 100, 1e-5) is None
-    assert epsilon(1.0, 0.1, 0, 1e-5) == 0.0
-
-
-def test_epsilon_grows_with_steps_and_rate_and_falls_with_sigma_and_delta():
-    base = epsilon(1.0, 0.1, 50, 1e-5)
-    assert epsilon(1.0, 0.1, 100, 1e-5) > base
-    assert epsilon(1.0, 0.2, 50, 1e-5) > base
-    assert epsilon(2.0, 0.1, 50, 1e-5) < base
-    assert epsilon(1.0, 0.1, 50, 1e-3) < base
-
-
-def test_a_trainers_epsilon_is_that_of_its_rate_and_steps_so_far(make_trainer):
-    trainer = make_trainer({**CLIP_ONLY, "sigma": 2.0})
-    assert trainer.epsilon == 0.0
-    trainer.run_to(8)
-    assert trainer.epsilon == epsilon(2.0, 1 / 4, 8, 1e-3)
-    assert Arm.parse("none").epsilon(0.25, 8) is None
 
 
 def test_a_target_with_a_layer_whose_single_gradients_are_not_known_is_refused(make_target):

@@ -129,7 +129,8 @@ def test_its_sigma_is_no_noise_multiplier():
     assert arm.epsilon(0.1, 10) is None
     private = {"name": "dp_sgd", "sigma": 2.0, "clip": 0.5, "delta": 1e-3}
     both = Arm.parse([private, NOISE])
-    assert both.columns() == {"sigma": 2.0, "clip": 0.5, "delta": 1e-3, "noise_layer.sigma": 0.5}
+    columns = {"sigma": 2.0, "target_epsilon": None, "clip": 0.5, "delta": 1e-3, "noise_layer.sigma": 0.5}
+    assert both.columns() == columns
     assert both.epsilon(0.1, 10) == Arm.parse(private).epsilon(0.1, 10)
     assert Arm.parse([NOISE, private]).epsilon(0.1, 10) == Arm.parse(private).epsilon(0.1, 10)
 

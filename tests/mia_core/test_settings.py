@@ -47,6 +47,11 @@ def test_missing_settings_are_named():
         validate(Rated, {}, "outer")
 
 
+def test_settings_that_do_not_go_together_are_named_by_their_place():
+    with pytest.raises(ValueError, match=r"^outer: give sigma or target_epsilon, one of them$"):
+        DEFENSES.choose({"name": "dp_sgd", "clip": 1.0, "delta": 1e-5}, "outer")
+
+
 def test_a_wrong_item_of_a_list_is_named_by_its_number():
     with pytest.raises(ValueError, match=r"attack\.steps\.1: .*integer.*got '10'"):
         ATTACKS.choose({"name": "local_gan", "steps": [5, "10"]}, "attack")

@@ -11,6 +11,7 @@ from torch import nn
 
 from mia_core.access import Snapshot
 from mia_core.defenses import Arm
+from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
 from mia_core.streams import Streams
 from mia_core.targets import Target
@@ -18,6 +19,7 @@ from mia_core.training import Epoch, Trainer, TrainingConfig, steps_per_epoch
 from tests.mia_core.states import assert_same
 
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
+AIMED = {"name": "dp_sgd", "target_epsilon": 8.0, "clip": 1.0, "delta": 1e-3}
 SETUPS = {
     "none": {},
     "batch norm": {"norm": "batch", "size": 16},
@@ -25,6 +27,7 @@ SETUPS = {
     "dropout": {"arm": "dropout"},
     "dp_sgd": {"arm": DP},
     "dp_sgd+dropout": {"arm": [DP, "dropout"], "size": 16},
+    "dp_sgd to a target": {"arm": AIMED, "horizon": 10},
 }
 every_setup = pytest.mark.parametrize("setup", SETUPS)
 END = 10  # two and a half epochs of four steps
@@ -265,3 +268,86 @@ def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
     fake = evaluate(trainer)
     assert float(real.mean()) > 0 > float(fake.mean())
     assert trainer.history[-1].means["d_real"] > 0.6 > 0.4 > trainer.history[-1].means["d_fake"]
+
+
+# What private steps have spent
+
+PRIVATE = {"sigma": {"arm": DP}, "target": {"arm": AIMED, "horizon": END}, "vae_gan": {"arm": DP, "name": "vae_gan"}}
+
+
+@pytest.mark.parametrize("setup", PRIVATE)
+def test_a_trainers_epsilon_is_of_the_steps_that_got_noise_and_is_what_the_arm_foretells(make_trainer, setup):
+    trainer = make_trainer(**PRIVATE[setup])
+    assert trainer.epsilon == 0.0
+    for stop in (1, 6, END):
+        trainer.run_to(stop)
+        assert trainer.accountant.history == ((trainer.accountant.sigma, 1 / 4, stop),)
+        assert trainer.epsilon == epsilon(trainer.accountant.history, 1e-3)
+        assert trainer.epsilon == trainer.arm.epsilon(1 / 4, stop, trainer.horizon)
+
+
+def test_noise_that_is_added_twice_in_a_step_is_counted_twice(make_trainer):
+    trainer = make_trainer(DP)
+    private = trainer.record_gradients
+    trainer.record_gradients = lambda *arguments: (private(*arguments), private(*arguments))[1]
+    trainer.run_to(3)
+    assert trainer.epsilon == trainer.arm.epsilon(1 / 4, 6)
+
+
+@pytest.mark.parametrize("setup", PRIVATE)
+def test_a_resumed_trajectory_has_spent_what_an_undisturbed_one_has(make_trainer, setup):
+    begun, resumed, whole = (make_trainer(**PRIVATE[setup]) for _ in range(3))
+    begun.run_to(3)
+    tensors, rest = begun.state()
+    resumed.restore(tensors, json.loads(json.dumps(rest)))
+    assert resumed.accountant.history == begun.accountant.history
+    for trainer in (resumed, whole):
+        trainer.run_to(END)
+    assert resumed.accountant.history == whole.accountant.history
+    assert resumed.epsilon == whole.epsilon > begun.epsilon
+
+
+def test_arms_without_a_guarantee_have_no_epsilon(make_trainer):
+    for arm in ("none", "dropout", {**DP, "sigma": 0.0}):
+        trainer = make_trainer(arm)
+        trainer.run_to(2)
+        assert trainer.epsilon is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"arm": {**DP, "sigma": 2.0}},
+        {"arm": DP, "batch_size": 5},
+        {"arm": AIMED, "horizon": END},
+        {"arm": "none"},
+        {"arm": {**DP, "sigma": 0.0}},
+    ],
+    ids=str,
+)
+def test_a_state_whose_accountant_is_of_another_arm_is_refused(make_trainer, other):
+    first, second = make_trainer(DP), make_trainer(**other)
+    first.run_to(3)
+    second.run_to(3)
+    for taker, giver in ((first, second), (second, first)):
+        with pytest.raises(ValueError, match="does not belong to"):
+            taker.restore(*giver.state())
+
+
+def test_a_state_from_before_accounts_has_spent_each_of_its_steps(make_trainer):
+    begun, resumed = make_trainer(DP), make_trainer(DP)
+    begun.run_to(3)
+    tensors, rest = begun.state()
+    del rest["spent"]
+    resumed.restore(tensors, rest)
+    assert resumed.epsilon == begun.epsilon
+
+
+def test_a_target_epsilon_needs_a_horizon_and_nothing_is_trained_beyond_it(make_trainer):
+    with pytest.raises(ValueError, match="target_epsilon needs a horizon"):
+        make_trainer(AIMED)
+    trainer = make_trainer(AIMED, horizon=6)
+    with pytest.raises(ValueError, match="step 7 is beyond the horizon of 6 steps"):
+        trainer.run_to(7)
+    trainer.run_to(6)
+    assert 0.995 * 8 < trainer.epsilon <= 8

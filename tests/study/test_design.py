@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import pickle
 from collections import Counter
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from mia_core.attacks import ATTACKS
 from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
+from mia_core.defenses import accounting
 from study import planning
 from study.design import Design
 from tests.small import small_spec
@@ -203,8 +205,6 @@ def test_quality_compares_as_many_records_in_every_trial(make_design):
 
 
 def test_a_trial_is_plain_data_that_travels(make_design):
-    import pickle
-
     design = pickle.loads(pickle.dumps(make_design()))
     assert ids(design) == ids(make_design())
     assert dataclasses.is_dataclass(design.trials[0])
@@ -216,6 +216,59 @@ def test_the_same_spec_on_other_data_is_another_design(make_design):
     assert design.hash == make_design("results=elsewhere").hash
     assert design.hash != other.hash
     assert not set(ids(design)) & set(ids(other))
+
+
+# Private arms
+
+SIGMA = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}"
+AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
+
+
+def test_ids_of_other_arms_are_what_they_were_before_target_epsilon(make_design):
+    found = [trial.trial_id for trial in make_design().trials[:6:2]]
+    assert found == ["49f7bd76ade50356", "ff5d8bd3b356b5be", "229bce7e8e8bc7dd"]
+    assert make_design().hash == "67a32c196a883f45"
+
+
+def test_levels_of_epochs_of_a_target_epsilon_are_trajectories_of_their_own(make_design):
+    design = make_design(f"factors.defense=[none, {AIMED}, {SIGMA}]")
+    own = [trials for trials in design.trajectories.values() if trials[0].role == "study"]
+    for trials in own:
+        assert [trial.epochs for trial in trials] in ([[1], [2]] if trials[0].cell.arm.needs_horizon else [[1, 2]])
+    assert len(own) == 2 * 2 * (2 + 2)
+    assert by_name(make_design(f"factors.defense=[none, {SIGMA}]")).items() <= by_name(design).items()
+    longer = make_design(f"factors.defense=[none, {AIMED}, {SIGMA}]", "factors.epochs=[1, 2, 3]")
+    assert by_name(design).items() <= by_name(longer).items()
+
+
+def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_what_guarantees_nothing(make_design):
+    clip_only = "{name: dp_sgd, sigma: 0.0, clip: 1.0, delta: 1e-5}"
+    design = make_design(f"factors.defense=[none, dropout, {AIMED}, {SIGMA}, {clip_only}]", "factors.train_size=[40]")
+    sink = io.StringIO()
+    planning.show(Console(file=sink, width=300), design, {})
+    trials = {(t.cell.arm.label, t.epochs): t for t in design.trials}
+    told = []
+    for epochs in (1, 2):
+        trial = trials["dp_sgd epsilon=20", epochs]
+        assert 0.995 * 20 < design.epsilon(trial) <= 20
+        told.append(f"{design.epsilon(trial):.3g} (sigma {design.sigma(trial):g}) after {epochs} epochs")
+    assert f"epsilon of dp_sgd epsilon=20, n=40, delta=1e-05: {', '.join(told)}\n" in sink.getvalue()
+    assert "not nested: dp_sgd epsilon=20 trains anew for each level of epochs" in sink.getvalue()
+    assert "epsilon of dp_sgd sigma=1, n=40" in sink.getvalue()
+    assert "no guarantee, and no epsilon: none, dropout 0.5, dp_sgd sigma=0 (clips only)\n" in sink.getvalue()
+    assert "not nested: dp_sgd sigma" not in sink.getvalue()
+
+
+def test_a_worker_repeats_nothing_of_what_the_plan_has_computed(make_design, monkeypatch):
+    design = make_design(f"factors.defense=[none, {AIMED}, {SIGMA}]")
+    planning.show(Console(file=io.StringIO()), design, {})
+    found = [(design.epsilon(trial), design.sigma(trial)) for trial in design.every]
+    travelling = pickle.dumps(design)
+    monkeypatch.setattr(accounting, "ANSWERS", {})
+    for name in ("_renyi", "_prv"):
+        monkeypatch.setattr(accounting, name, lambda *arguments: pytest.fail("computed again"))
+    arrived = pickle.loads(travelling)
+    assert [(arrived.epsilon(trial), arrived.sigma(trial)) for trial in arrived.every] == found
 
 
 # Several targets

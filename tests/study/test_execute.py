@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
+from analysis.study_data import load
+from analysis.summary import guarantees
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
 from mia_core.training import Trainer
@@ -223,6 +225,84 @@ def test_rows_say_what_ran(make_design, store):
         inside, outside = part.loc[part["member"], "score"], part.loc[~part["member"], "score"]
         wins = sum((a > outside).sum() + 0.5 * (a == outside).sum() for a in inside)
         assert row["auc"] == pytest.approx(wins / len(inside) / len(outside))
+
+
+AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
+
+
+def test_rows_of_private_arms_have_what_the_trainer_spent_and_it_is_what_the_plan_foretold(make_design, store):
+    clip_only = "{name: dp_sgd, sigma: 0.0, clip: 1.0, delta: 1e-5}"
+    sigma = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}"
+    design = make_design(
+        f"factors.defense=[{AIMED}, {sigma}, {clip_only}]", "factors.train_size=[40]", "attacks=[white_box]",
+        "replicates=1", "controls.nulls=0",
+    )  # fmt: skip
+    for trajectory in range(len(design.trajectories)):
+        run(design, store, trajectory)
+    assert missing(design, store) == {}
+    rows = table(design, store, "trials").set_index("trial_id")
+    history = table(design, store, "history").set_index(["trajectory_id", "step"])
+    for trial in design.trials:
+        row, label = rows.loc[trial.trial_id], trial.cell.arm.label
+        if label == "dp_sgd sigma=0":
+            assert row[["epsilon", "delta", "target_epsilon"]].isna().all()
+            assert row["sigma"] == 0
+            continue
+        assert row["epsilon"] == history.loc[(trial.trajectory_id, trial.steps), "epsilon"] == design.epsilon(trial)
+        assert row["sigma"] == design.sigma(trial)
+        assert row["delta"] == 1e-5
+        assert row["strength"] == (20 if label == "dp_sgd epsilon=20" else 1)
+        assert pd.isna(row["target_epsilon"]) == (label == "dp_sgd sigma=1")
+    aimed = rows[rows["target_epsilon"] == 20].sort_values("epochs")
+    assert aimed["epochs"].tolist() == [1, 2]
+    assert aimed["sigma"].is_monotonic_increasing
+    assert aimed["trajectory_id"].nunique() == 2
+    shown = load(store.folder)
+    assert shown.arms == ["dp_sgd sigma=0", "dp_sgd sigma=1", "dp_sgd epsilon=20"]
+    assert set(guarantees(shown)["arm"]) == {"dp_sgd sigma=1", "dp_sgd epsilon=20"}
+
+
+def test_a_higher_level_of_a_target_epsilon_is_a_run_of_its_own(make_design, store, monkeypatch):
+    few = (f"factors.defense=[{AIMED}]", "factors.train_size=[40]", "replicates=1", "attacks=[white_box]",
+           "controls.nulls=0", "controls.copycat=false", "controls.blind=false")  # fmt: skip
+    short, longer = make_design(*few), make_design(*few, "factors.epochs=[1, 2, 4]")
+    for trajectory in (0, 1):
+        run(short, store, trajectory)
+    started = []
+    original = Trainer.run_to
+    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.step), original(self, step))[1])
+    ((work,),) = missing(longer, store).values()
+    assert work.trial.epochs == 4
+    run(longer, store, 2)
+    assert min(started) == 0
+    assert missing(longer, store) == {}
+
+
+def test_an_interrupted_target_epsilon_resumes_at_its_checkpoint_with_the_same_bits_and_account(
+    make_design, store, tmp_path, monkeypatch
+):
+    design = make_design(
+        f"factors.defense=[{AIMED}]", "factors.epochs=[6]", "compute.checkpoint_seconds=0.000001", "attacks=[white_box]"
+    )
+    original = Trainer.run_to
+
+    def crash_late(self, step):
+        if self.epoch == 4:
+            raise KeyboardInterrupt
+        original(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "run_to", crash_late)
+        with pytest.raises(KeyboardInterrupt):
+            run(design, store)
+    started = []
+    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.epoch), original(self, step))[1])
+    run(design, store)
+    assert min(started) == 4
+    fresh = Store(tmp_path / "fresh", "small")
+    run(design, fresh)
+    assert same(kept(store, design.trials[0]), kept(fresh, design.trials[0]))
+    assert_same_results(design, store, fresh)
 
 
 @pytest.mark.parametrize(

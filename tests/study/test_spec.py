@@ -29,6 +29,8 @@ REFUSED = {
     "factors.defense=[[none, dropout]]": "`none` stands alone",
     "factors.defense=[{name: dropout, rate: 1.0}]": "less than 1",
     "factors.defense=[{name: dp_sgd, sigma: 1.0, clip: 1.0}]": "delta: required, and missing",
+    "factors.defense=[{name: dp_sgd, clip: 1.0, delta: 1e-5}]": "factors.defense[0]: give sigma or target_epsilon",
+    "factors.defense=[{name: dp_sgd, sigma: 1.0, target_epsilon: 8.0, clip: 1.0, delta: 1e-5}]": "one of them",
     "factors.target.widht=[4, 8]": "did you mean 'width'?",
     "attacks.white_box.foo=1": "unknown key",
     "attacks.whitebox.foo=1": "did you mean 'white_box'?",
@@ -97,6 +99,14 @@ def test_lists_in_an_arm_and_dotted_factors_make_cells():
     assert len(spec.cells) == 3 * 2 * 2
     assert {cell.target.config.width for cell in spec.cells} == {4, 8}
     assert {cell.factors["target.width"] for cell in spec.cells} == {4, 8}
+
+
+def test_a_list_of_target_epsilons_makes_an_arm_of_each_and_reads_back_as_the_same_arms():
+    spec = small_spec("factors.defense=[none, {name: dp_sgd, target_epsilon: [2, 8], clip: 1, delta: 1e-5}]")
+    assert [cell.arm.label for cell in spec.cells[:3]] == ["none", "dp_sgd epsilon=2", "dp_sgd epsilon=8"]
+    again = parse(json.loads(json.dumps(spec.resolved)))
+    assert again.resolved == spec.resolved
+    assert again.cells == spec.cells
 
 
 def test_read_applies_overrides_to_a_file(tmp_path):

@@ -13,7 +13,8 @@ def test_one_trial_prints_its_numbers_and_leaves_nothing_behind(tmp_path, monkey
     )
     printed = capsys.readouterr().out
     assert "n=40 epochs=2 dp_sgd sigma=1 replicate=0" in printed
-    assert "epsilon" in printed
+    assert "guarantee: epsilon" in printed
+    assert "at delta 1e-05, add-or-remove-one" in printed
     for word in ("white_box", "euclidean", "local_gan_steps4", "kid", "coverage"):
         assert word in printed
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
@@ -22,9 +23,11 @@ def test_one_trial_prints_its_numbers_and_leaves_nothing_behind(tmp_path, monkey
 def test_a_trial_can_be_named_and_kept(tmp_path, monkeypatch, capsys, make_design):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SMALL)
-    trial = make_design().trials[5]
+    trial = make_design().trials[3]
     assert main(["small.yaml", "--id", trial.trial_id, "--results", "kept"]) == COMPLETE
-    assert trial.name in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert trial.name in printed
+    assert "guarantee: none" in printed
     assert set(Store("kept", "small").done()) == {trial.trial_id}
 
 
