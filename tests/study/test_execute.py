@@ -227,7 +227,7 @@ def test_rows_say_what_ran(make_design, store):
 
 @pytest.mark.parametrize(
     ("target", "own"),
-    [("began", {"convergence", "balance"}), ("vae_gan", {"loss_encoder"}), ("dcgan", set())],
+    [("began", {"convergence", "balance"}), ("vae_gan", {"loss_encoder"}), ("wgan_gp", {"penalty"}), ("dcgan", set())],
 )
 def test_history_has_the_columns_of_its_target(make_design, store, target, own):
     design = make_design(
