@@ -24,7 +24,7 @@ from mia_core.targets.dcgan import DCGAN
 
 @TARGETS.register
 class WGANGP(DCGAN):
-    """DCGAN's networks; the white-box score is the critic's value, which is no logit and has no zero.
+    """DCGAN's networks; the white-box score is the critic's value, which is no logit: its zero means nothing.
 
     The paper's `training` is generator_every 5 (critic steps per generator step) and beta1 0; its beta2 is fixed here.
     """
@@ -43,6 +43,11 @@ class WGANGP(DCGAN):
         penalty_weight: Annotated[float, Ge(0)] = 10.0
 
     config: Config
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(config, image_shape)
+        # A constant added to D changes no loss; as a parameter it would only take its share of a clipped gradient.
+        self.discriminator[-1].register_parameter("bias", None)
 
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
         """Critic, then generator on the same generated records; d_real and d_fake are mean values of the critic.

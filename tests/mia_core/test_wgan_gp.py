@@ -67,9 +67,9 @@ def test_shapes_and_ranges(make_target, make_images, size, channels):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_it_starts_as_the_dcgan_of_the_same_settings(make_target, norm):
+def test_it_starts_as_the_dcgan_of_the_same_settings_less_the_bias_that_no_loss_sees(make_target, norm):
     ours, dcgans = (make_target(name, 16, norm=norm).state_dict() for name in ("wgan_gp", "dcgan"))
-    assert ours.keys() == dcgans.keys()
+    assert ours.keys() == dcgans.keys() - {"discriminator.3.bias"}
     assert all(torch.equal(value, dcgans[name]) for name, value in ours.items())
 
 
