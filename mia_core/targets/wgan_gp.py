@@ -8,7 +8,8 @@ The paper's algorithm 1, with one term for each real record x, whose x^ lies bet
 The penalty belongs to its real record's term, so a private defense clips loss and penalty jointly. The x~ of x^ is
 drawn for each record from the step's fake side, not paired by position: the generator's batch norm mixes the records
 of its batch, and a batch of partners as large as that of real records would let each of those move the partners of all.
-A surrogate's fake side has known records too, or no other, and then x^ lies between two records.
+A surrogate's fake side has known records too, or no other, and then x^ lies between two records; its training has one
+critic step per generator step, as any surrogate's.
 """
 
 from functools import partial

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -262,6 +263,25 @@ def test_partners_are_of_the_step_and_leave_the_generators_statistics_to_its_own
     assert int(found[0]["1.num_batches_tracked"]) == 1
     for other in found[1:]:
         assert all(torch.equal(value, other[name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize("count", [0, 4, 7])
+def test_a_record_is_handed_on_with_a_partner_without_graph_and_a_mix(make_target, make_images, count):
+    seen = []
+
+    def rule(networks, losses, parts, now):
+        seen.append((set(networks), parts))
+        return mean_gradients(networks, losses, parts, now)
+
+    target = make_target("wgan_gp").train()
+    x = floats(make_images(count))
+    target.update(x, dataclasses.replace(step(target), record_gradients=rule))
+    ((learning, (real, partner, mix)),) = seen
+    assert learning == set(target.private) == {"discriminator"}
+    assert real is x
+    assert partner.shape == x.shape
+    assert mix.shape == (count, 1, 1, 1)
+    assert not partner.requires_grad
 
 
 def test_every_partner_is_of_the_fake_side_and_all_of_it_is_drawn():
