@@ -14,12 +14,14 @@ from mia_core.targets.began import BEGAN
 from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
 from mia_core.targets.vae_gan import VAEGAN
+from mia_core.targets.wgan_gp import WGANGP
 
 __all__ = [
     "BEGAN",
     "DCGAN",
     "TARGETS",
     "VAEGAN",
+    "WGANGP",
     "Copycat",
     "Networks",
     "RecordGradients",

@@ -4,7 +4,7 @@ The discriminator's norm is a setting and defaults to group norm: per-sample, so
 them) share one architecture and a record's white-box score does not depend on who else is in its batch.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -21,11 +21,12 @@ Positive = Annotated[int, Gt(0)]
 
 @TARGETS.register
 class DCGAN(Target):
-    """Generator and discriminator; the white-box score is the discriminator's logit."""
+    """Generator and discriminator; the white-box score is the discriminator's logit. beta2: Adam's."""
 
     name = "dcgan"
     offers = frozenset({"generator", "discriminator"})
     private = ("discriminator",)
+    beta2: ClassVar[float] = 0.999
 
     @settings
     class Config:
@@ -66,7 +67,7 @@ class DCGAN(Target):
     def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
         """Adam for both networks."""
         return {
-            name: torch.optim.Adam(network.parameters(), learning_rate, (beta1, 0.999), fused=True)
+            name: torch.optim.Adam(network.parameters(), learning_rate, (beta1, self.beta2), fused=True)
             for name, network in (("discriminator", self.discriminator), ("generator", self.generator))
         }
 

@@ -28,6 +28,8 @@ TARGET_TABLE: dict[str, dict[str, Any]] = {
     "began 16": {"name": "began", "width": 2, "latent": 4, "balance_rate": 0.2, "size": 16},
     "vae_gan": {"name": "vae_gan", "width": 4, "latent": 4},
     "vae_gan 16 batch": {"name": "vae_gan", "width": 4, "latent": 4, "norm": "batch", "size": 16},
+    "wgan_gp": {"name": "wgan_gp", "width": 4, "latent": 4},
+    "wgan_gp 16 none": {"name": "wgan_gp", "width": 4, "latent": 4, "norm": "none", "size": 16},
 }
 """Settings, and the size of the images where it is not 8."""
 
@@ -78,6 +80,7 @@ SURROGATES = {
     "dcgan": {"name": "dcgan", "width": 2, "latent": 3, "norm": "batch"},
     "began": {"name": "began", "width": 3, "latent": 3, "balance_rate": 1.0, "diversity": 1.0},
     "vae_gan": {"name": "vae_gan", "width": 2, "latent": 3, "norm": "none"},
+    "wgan_gp": {"name": "wgan_gp", "width": 2, "latent": 3, "norm": "none", "penalty_weight": 1.0},
 }
 """The attacker's own, of other settings than any target above."""
 

@@ -9,7 +9,7 @@ from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
 from mia_core.streams import Streams
-from mia_core.targets import DCGAN, VAEGAN
+from mia_core.targets import DCGAN, VAEGAN, WGANGP
 from tests.mia_core.replay import Replay
 
 SURROGATE = {"name": "dcgan", "width": 4, "latent": 4}
@@ -77,12 +77,12 @@ def steps(monkeypatch):
 
         return update
 
-    for target in (DCGAN, VAEGAN):
+    for target in (DCGAN, VAEGAN, WGANGP):
         monkeypatch.setattr(target, "update", spied(target.update))
     return seen
 
 
-@pytest.mark.parametrize("surrogate", ["dcgan", "vae_gan"])
+@pytest.mark.parametrize("surrogate", ["dcgan", "vae_gan", "wgan_gp"])
 @pytest.mark.parametrize("real", ["members", "samples"])
 def test_real_records_stand_against_known_non_members_and_nothing_generated(
     make_dcgan, queries, steps, real, surrogate
@@ -109,7 +109,7 @@ def test_every_known_record_is_shown(make_dcgan, queries, steps):
     assert {value for step in steps for value in step[1]} == set(range(100, 120))
 
 
-@pytest.mark.parametrize("surrogate", ["dcgan", "vae_gan"])
+@pytest.mark.parametrize("surrogate", ["dcgan", "vae_gan", "wgan_gp"])
 def test_known_members_against_known_non_members_never_touch_the_target(make_images, queries, surrogate):
     target = Unused(DCGAN.Config(width=4, latent=8), (1, 8, 8))
     known = Knowledge(*(to_float(torch.from_numpy(make_images(9, seed=seed))) for seed in (4, 5)))

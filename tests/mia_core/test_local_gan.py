@@ -8,7 +8,7 @@ from mia_core.attacks.surrogate import to_uint8, with_share
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
 from mia_core.streams import Streams
-from mia_core.targets import BEGAN, DCGAN, VAEGAN
+from mia_core.targets import BEGAN, DCGAN, VAEGAN, WGANGP
 from tests.mia_core.replay import Replay
 
 SMALL = {"name": "local_gan", "generated": 40, "batch_size": 8, "surrogate": {"name": "dcgan", "width": 2, "latent": 4}}
@@ -110,12 +110,12 @@ def steps(monkeypatch):
 
         return update
 
-    for target in (BEGAN, DCGAN, VAEGAN):
+    for target in (BEGAN, DCGAN, VAEGAN, WGANGP):
         monkeypatch.setattr(target, "update", spied(target.update))
     return seen
 
 
-@pytest.mark.parametrize("surrogate", ["dcgan", "began", "vae_gan"])
+@pytest.mark.parametrize("surrogate", ["dcgan", "began", "vae_gan", "wgan_gp"])
 @pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_known_records_stand_on_their_side_in_the_declared_share_and_nowhere_else(
@@ -164,7 +164,7 @@ def test_bytes_survive_the_way_to_floats_and_back(make_images):
     assert np.array_equal(to_uint8(to_float(torch.from_numpy(images))), images)
 
 
-@pytest.mark.parametrize("surrogate", ["dcgan", "began", "vae_gan"])
+@pytest.mark.parametrize("surrogate", ["dcgan", "began", "vae_gan", "wgan_gp"])
 def test_nested_levels_with_known_records_equal_attacks_of_one_level_bit_for_bit(
     make_images, snapshot, queries, surrogate
 ):

@@ -307,7 +307,7 @@ def test_an_interrupted_target_epsilon_resumes_at_its_checkpoint_with_the_same_b
 
 @pytest.mark.parametrize(
     ("target", "own"),
-    [("began", {"convergence", "balance"}), ("vae_gan", {"loss_encoder"}), ("dcgan", set())],
+    [("began", {"convergence", "balance"}), ("vae_gan", {"loss_encoder"}), ("wgan_gp", {"penalty"}), ("dcgan", set())],
 )
 def test_history_has_the_columns_of_its_target(make_design, store, target, own):
     design = make_design(

@@ -1,0 +1,99 @@
+"""WGAN-GP (Gulrajani et al. 2017; arXiv 1704.00028): a critic D, kept near Lipschitz by a penalty on its gradient.
+
+The paper's algorithm 1, with one term for each real record x, whose x^ lies between x and a record x~ of the fake side:
+
+    critic: -D(x) + penalty_weight (|grad D(x^)| - 1)^2, and D(x~)     x^ = u x + (1 - u) x~, u uniform in [0, 1]
+    generator: -D(G(z))
+
+The penalty belongs to its real record's term, so a private defense clips loss and penalty jointly. The x~ of x^ is
+drawn for each record from the step's fake side, not paired by position: the generator's batch norm mixes the records
+of its batch, and a batch of partners as large as that of real records would let each of those move the partners of all.
+A surrogate's fake side has known records too, or no other, and then x^ lies between two records; its training has one
+critic step per generator step, as any surrogate's.
+"""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge
+
+from mia_core.settings import settings
+from mia_core.targets.base import TARGETS, Networks, Step, add_gradients
+from mia_core.targets.dcgan import DCGAN
+
+
+@TARGETS.register
+class WGANGP(DCGAN):
+    """DCGAN's networks; the white-box score is the critic's value, which is no logit: its zero means nothing.
+
+    The paper's `training` is generator_every 5 (critic steps per generator step) and beta1 0; its beta2 is fixed here.
+    """
+
+    name = "wgan_gp"
+    beta2 = 0.9
+
+    @settings
+    class Config(DCGAN.Config):
+        """norm: the critic's, `group` or `none`; batch norm would make a record's gradient depend on other records.
+
+        penalty_weight: the paper's lambda. The other settings are DCGAN's.
+        """
+
+        norm: Literal["group", "none"] = "group"
+        penalty_weight: Annotated[float, Ge(0)] = 10.0
+
+    config: Config
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(config, image_shape)
+        # A constant added to D changes no loss; as a parameter it would only take its share of a clipped gradient.
+        self.discriminator[-1].register_parameter("bias", None)
+
+    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
+        """Critic, then generator on the same generated records; d_real and d_fake are mean values of the critic.
+
+        `penalty` in the history is the mean of (|grad D(x^)| - 1)^2, without its weight.
+        """
+        for optimizer in step.optimizers.values():
+            optimizer.zero_grad()
+        fake_BCHW = self.fakes(step)
+        side = step.fake_side(fake_BCHW)
+        losses = partial(_losses, self.config.penalty_weight)
+        real = step.record_gradients(
+            {"discriminator": self.discriminator}, losses, (x_BCHW, *_partners(side, len(x_BCHW), step)), step
+        )
+        d_fake = self.discriminate(side).mean()
+        add_gradients(d_fake, {self.discriminator: 1.0})
+        step.optimizers["discriminator"].step()
+
+        history = {"d_fake": d_fake.detach(), "loss_discriminator": d_fake.detach()}
+        if len(x_BCHW):
+            history["loss_discriminator"] = history["loss_discriminator"] + real["discriminator"].mean()
+            history |= {name: real[name].mean() for name in ("d_real", "penalty")}
+        if step.train_generator:
+            loss_generator = -self.discriminate(fake_BCHW).mean()
+            add_gradients(loss_generator, {self.generator: 1.0})
+            step.optimizers["generator"].step()
+            history["loss_generator"] = loss_generator.detach()
+        return history
+
+
+def _partners(side: torch.Tensor, count: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each of `count` real records one of the fake side [B,C,H,W], with replacement, and its mix u [B,1,1,1]."""
+    partner, mix = (step.streams.torch(purpose, step.number, device=side.device) for purpose in ("partner", "mix"))
+    index_B = torch.randint(len(side), (count,), generator=partner, device=side.device)
+    return side[index_B], torch.rand(count, 1, 1, 1, generator=mix, device=side.device)
+
+
+def _losses(
+    weight: float, networks: Networks, x_BCHW: torch.Tensor, partner_BCHW: torch.Tensor, mix_B111: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """-D(x) and the weighted penalty, one term a record; both reported."""
+    critic = networks["discriminator"]
+    d_real = critic(x_BCHW).flatten()
+    with torch.enable_grad():  # the penalty is on a gradient, also where nobody asks for the gradient of the loss
+        between = (mix_B111 * x_BCHW + (1 - mix_B111) * partner_BCHW).requires_grad_()
+        gradient = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+    penalty = (gradient.flatten(1).norm(dim=1) - 1).square()  # torch's norm has a gradient at 0, which is 0
+    return {"discriminator": weight * penalty - d_real, "d_real": d_real, "penalty": penalty}
