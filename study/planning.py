@@ -104,8 +104,5 @@ def _guarantees(design: Design) -> list[str]:
     return [
         *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
         *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
-        *(
-            f"not nested: {word} trains anew for each level of epochs, by whose steps its noise is found"
-            for word in alone
-        ),
+        *([f"not nested (noise found for each level of epochs, trained anew): {', '.join(alone)}"] if alone else []),
     ]

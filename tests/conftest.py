@@ -1,5 +1,7 @@
 """All tests run on one thread, and hypothesis draws the same examples in every run."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
@@ -19,3 +21,10 @@ def swept(tmp_path_factory):
     done = sweep(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done
+
+
+@pytest.fixture(autouse=True)
+def cache_of_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MIA_STUDY_CACHE", str(folder))
+    return folder

@@ -8,14 +8,25 @@ losses pass some 700, an error where delta is near the machine's precision, and 
 does neither, and is mostly 5 to 20 % looser.
 """
 
+import contextlib
+import json
 import math
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from scipy.optimize import brentq
+
+from mia_core.data.cache import cache_folder
+from mia_core.hashing import canonical_json, content_id
+
+ACCOUNTING = 1
+"""Version of this file's answers; a change that alters one raises it."""
 
 Entry = tuple[float, float, int]
 """(sigma, sampling rate, steps): noise multiplier from 0, probability of a record in a step above 0 to 1, from 0."""
@@ -43,8 +54,9 @@ RENYI_SIGMA = 100.0
 BRACKET = 0.3
 """Of log sigma: PRV's answer is nearly always so close below RDP's."""
 
-ANSWERS: dict[tuple[Any, ...], Any] = {}
-"""What this process has computed, by function and arguments; PRV takes up to seconds, so workers are given these."""
+ANSWERS: dict[str, Any] = {}
+"""What this process knows, by function and arguments: PRV takes up to seconds, so workers are given these, and what was
+once computed is kept beside the decoded pools (`MIA_STUDY_CACHE`)."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,13 +65,40 @@ R = TypeVar("R")
 def _remembered(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
-        key = (function.__name__, args, *kwargs.items())
+        key = content_id([function.__name__, args, kwargs, ACCOUNTING, version("opacus")])
         if key not in ANSWERS:
-            ANSWERS[key] = function(*args, **kwargs)
+            path = cache_folder(None) / "accounting" / f"{key}.json"
+            kept = _read(path)
+            ANSWERS[key] = kept[0] if kept else function(*args, **kwargs)
+            if not kept:
+                _write(path, ANSWERS[key])
         answer: R = ANSWERS[key]
         return answer
 
     return remembered
+
+
+def _read(path: Path) -> list[Any] | None:
+    """An answer, in a list; None where there is none, or it is damaged."""
+    try:
+        kept = json.loads(path.read_bytes())
+        return [_tuple(kept["answer"])] if kept["check"] == content_id(kept["answer"]) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write(path: Path, answer: Any) -> None:
+    """Keep an answer, if the folder can be written to."""
+    text = canonical_json({"answer": answer, "check": content_id(answer)})
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+
+
+def _tuple(answer: Any) -> Any:
+    return tuple(answer) if isinstance(answer, list) else answer
 
 
 class Accountant:

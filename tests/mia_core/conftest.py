@@ -105,13 +105,6 @@ def p_value() -> Callable[[float, Any], float]:
     return two_sided_p
 
 
-@pytest.fixture(autouse=True)
-def cache_of_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("MIA_STUDY_CACHE", str(folder))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def faces() -> np.ndarray:
     """uint8 [100, 25, 25]: gray faces of Labeled Faces in the Wild, cut out, that come with scikit-image."""

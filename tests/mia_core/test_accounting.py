@@ -107,6 +107,30 @@ def test_a_prv_value_that_is_not_finite_or_above_renyis_is_never_reported(monkey
     assert epsilon(history, 1e-5) == accounting._renyi(history, [1e-5])[0]
 
 
+@pytest.mark.parametrize("damage", [None, b"", b'{"answer": [0.1], "check": "0"}'])
+def test_an_answer_is_computed_once_for_all_processes_unless_what_is_kept_is_damaged(
+    monkeypatch, cache_of_test, damage
+):
+    history = ((1.0, 0.1, 51),)
+    monkeypatch.setattr(accounting, "ANSWERS", {})
+    first = epsilon(history, 1e-5)
+    (kept,) = (cache_of_test / "accounting").iterdir()
+    if damage is not None:
+        kept.write_bytes(damage)
+    monkeypatch.setattr(accounting, "ANSWERS", {})  # as in another process
+    calls, prv = [], accounting._prv
+    monkeypatch.setattr(accounting, "_prv", lambda *arguments: calls.append(1) or prv(*arguments))
+    assert epsilon(history, 1e-5) == first
+    assert len(calls) == (damage is not None)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MIA_STUDY_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(accounting, "ANSWERS", {})
+    assert epsilon(((1.0, 0.1, 52),), 1e-5) > 0
+
+
 def test_epsilon_is_none_without_noise_and_zero_before_the_first_step():
     assert of(0.0, 0.1, 100, 1e-5) is None
     assert epsilon(((1.0, 0.1, 5), (0.0, 0.1, 1)), 1e-5) is None
