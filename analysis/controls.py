@@ -1,10 +1,10 @@
-"""Controls beside the effects: their verdicts, and what each attack finds beyond what no target is needed for."""
+"""Controls and audits beside the effects: verdicts, and what attacks find beyond what no target is needed for."""
 
 import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES, t_interval
 from analysis.study_data import ARM, VARIANT, StudyData
-from study import controls
+from study import audit, controls
 from study.store import read
 
 BY = ["attack", VARIANT, ARM, "train_size"]
@@ -13,6 +13,11 @@ BY = ["attack", VARIANT, ARM, "train_size"]
 def verdicts(data: StudyData) -> pd.DataFrame:
     """What each control says; see `study.controls`."""
     return controls.verdicts(data.folder.parent, data.name)
+
+
+def audits(data: StudyData) -> pd.DataFrame:
+    """What an attack on private arms proves, and whether it contradicts their claims; see `study.audit`."""
+    return audit.verdicts(data.folder.parent, data.name)
 
 
 def attack_minus_blind(data: StudyData) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from study.store import Damaged
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Leakage over epochs, leakage against quality, attacks compared."""
+    """Leakage over epochs, leakage against quality, leakage and quality against epsilon, attacks compared."""
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
     parser.add_argument("folder", help="a study's folder, e.g. results/digits")
     parser.add_argument("out", type=Path, help="where to put the pictures")
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if data.quality:
             figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
+        if data.private:
+            figures["against_epsilon"] = plots.against_epsilon(data, attack)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

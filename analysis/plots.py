@@ -1,7 +1,8 @@
 """Pictures of a study. Every point is a mean over replicates with its 95 % t interval; colors are safe for the
 color-blind (Okabe & Ito), and markers repeat what colors say."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -104,6 +105,56 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
     return figure
 
 
+def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
+    """What a guarantee buys and costs: leakage above and quality below against the accounted epsilon.
+
+    A column of panels a variant and training-set size, a line for each level of epochs. Arms without an epsilon, which
+    guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private arms.
+    """
+    rows = data.attack(attack)
+    if not data.private:
+        raise ValueError(f"study {data.name} has no arm with an epsilon")
+    shown = {AXIS.get(value, value).format(attack=attack): value}
+    if data.quality:
+        shown[f"{data.quality} (lower is better)"] = data.quality
+    bare = [arm for arm in data.arms if rows.loc[rows[ARM] == arm, "epsilon"].isna().all()]
+    edge = rows["epsilon"].max() * 2
+    place = {arm: edge * 2.5 ** (number + 1) for number, arm in enumerate(bare)}
+    columns = list(rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None))
+    figure, axes = plt.subplots(
+        len(shown), len(columns), figsize=(4.2 * len(columns) + 0.6, 2.8 * len(shown) + 0.8),
+        sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
+        cells = means(rows, column, CELL).merge(rows.groupby(list(CELL))["epsilon"].mean().reset_index(), on=list(CELL))
+        cells["x"] = cells["epsilon"].fillna(cells[ARM].map(place))
+        for (variant, size), axis in zip(columns, line_of_axes, strict=True):
+            panel = cells[(cells[VARIANT] == variant) & (cells["train_size"] == size)]
+            for number, (epochs, line) in enumerate(panel.groupby("epochs")):
+                private = line["epsilon"].notna()
+                known, open_ended = line[private].sort_values("x"), line[~private]
+                _points(axis, open_ended["x"], open_ended, number, f"{epochs} epochs", linestyle="none")
+                _points(axis, known["x"], known, number, f"{epochs} epochs")
+            axis.set_xscale("log")
+            axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
+            low = math.floor(math.log10(rows["epsilon"].min()))
+            ticks = [10.0**power for power in range(low, math.ceil(math.log10(edge))) if 10.0**power < edge]
+            axis.set_xticks([*ticks, *place.values()], [*(f"{tick:g}" for tick in ticks), *place])
+            axis.tick_params(axis="x", labelrotation=30)
+            axis.minorticks_off()
+            axis.spines[["top", "right"]].set_visible(False)
+            if column == AUC:
+                _chance(axis)
+            if line_of_axes is axes[0]:
+                axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}")
+        line_of_axes[0].set_ylabel(label)
+    deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
+    figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee", fontsize="medium")
+    _legend(figure, axes.flat)
+    _caption(figure, data, "Leakage and quality against epsilon")
+    return figure
+
+
 def _panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
     """A grid of panels with shared y axes, by the words of its rows and columns; a single column lies on its side."""
     down, across = (1, len(rows)) if len(columns) == 1 else (len(rows), len(columns))
@@ -132,9 +183,12 @@ def _name(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str =
             axis.set_ylabel(y if flat else f"{row}\n{y}")
         if not axis.containers:
             axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
-    drawn = {
-        label: handle for axis in grid.values() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
+    _legend(figure, grid.values())
+
+
+def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One of all that is drawn, beside the panels."""
+    drawn = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
     legend_inches = 0.7 + 0.075 * max(map(len, drawn))
     figure.set_figwidth(max(figure.get_figwidth() + legend_inches, 7.0))
@@ -147,12 +201,12 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
 
 
-def _points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str) -> None:
+def _points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str, **look: Any) -> None:
     axis.errorbar(
         x,
         line["mean"],
         yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
-        **_look(number),
+        **_look(number) | look,
         markersize=5,
         linewidth=1.2,
         elinewidth=0.8,

@@ -50,6 +50,11 @@ class StudyData:
         return next((name for name in names if name in self.wide and self.wide[name].notna().any()), None)
 
     @property
+    def private(self) -> bool:
+        """Whether any arm has an epsilon."""
+        return bool(self.wide["epsilon"].notna().any())
+
+    @property
     def replicates(self) -> int:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.effects import AUC, contrasts
+from analysis.effects import AUC, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData
 
 
@@ -44,3 +44,19 @@ def guarantees(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
     columns = [ARM, "train_size", "epochs", "delta", "epsilon"]
     return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
+
+
+def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
+    """AUC and quality of each cell beside its epsilon, as means with 95 % t intervals over replicates.
+
+    Columns of `CELL`, epsilon (null: no guarantee), auc, auc_low, auc_high, and the same of quality where measured.
+    """
+    rows = data.attack(attack)
+    table = rows.groupby(list(CELL))["epsilon"].mean().reset_index()
+    for name, value in {AUC: AUC, "quality": data.quality}.items():
+        if value:
+            found = means(rows, value, CELL)[[*CELL, "mean", "low", "high"]]
+            words = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+            table = table.merge(found.rename(columns=words), on=list(CELL))
+    order = {arm: number for number, arm in enumerate(data.arms)}
+    return table.sort_values(list(CELL), key=lambda x: x.map(order) if x.name == ARM else x, ignore_index=True)

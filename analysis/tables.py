@@ -7,12 +7,14 @@ are two-sided and not corrected for the number of rows: all but a contrast decla
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
+from analysis.controls import audits
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels, load
-from analysis.summary import effects_of, guarantees
+from analysis.summary import against_epsilon, effects_of, guarantees
 from study.store import Damaged
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
@@ -59,6 +61,9 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"What an arm changes: AUC of {attack} against {data.arms[0]}", effect(data, ARM, attack)
     if data.quality:
         yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
+    if data.private:
+        yield f"AUC of {attack} and {data.quality or 'no quality'} against epsilon", beside_epsilon(data, attack)
+        yield "What audits prove, and whether they contradict a claim", audited(data)
     epsilons = guarantees(data)
     yield (
         "What is guaranteed: no other arm has an epsilon, clip-only neither",
@@ -83,6 +88,26 @@ def over_epochs(rows: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
     """One row a level of epochs, one column a variant and n, of one arm."""
     table = means(rows[rows[ARM] == arm].rename(columns={"attack": "label"}), value, ["epochs", VARIANT, "train_size"])
     return _spread(table.rename(columns={"epochs": "attack"})).rename(columns={"attack": "epochs"})
+
+
+def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
+    """One row a cell; an arm without an epsilon guarantees nothing."""
+    table = against_epsilon(data, attack)
+    texts: dict[str, Any] = {
+        "epsilon": table["epsilon"].map(lambda value: "none" if pd.isna(value) else f"{value:.3g}")
+    }
+    for name in (AUC, "quality"):
+        if name in table:
+            bounds = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+            texts[name] = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in bounds]
+    return _named(table[list(CELL)].assign(**texts))
+
+
+def audited(data: StudyData) -> pd.DataFrame:
+    """Verdicts of the audit, rounded; epsilon_low is proved of any mechanism, with _gaussian of a Gaussian one."""
+    table = audits(data).drop(columns=["p", "ok", "epochs"])
+    rounded = {"epsilon": 1, "p_holm": 3, **{name: 2 for name in table if str(name).startswith("epsilon_")}}
+    return table.round(rounded).astype(object).where(table.notna(), "-")
 
 
 def effect(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
