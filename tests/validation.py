@@ -2,6 +2,8 @@
 
 1. Null targets: attacks on targets that never saw the queries average AUC 0.5, and their intervals cover it.
 2. Copies: members that stand 1, 2, 4, 8 times in the training set leak more and more.
+3. Gaussian sums of known epsilon: an audit's bound is above it in at most 5 % of runs.
+4. DP-SGD, right and wrong: an audit by canaries contradicts the wrong ones and not the right one.
 The answers are known beforehand, so a failure is a fault of the code, up to the error rates stated beside each check.
 """
 
@@ -17,10 +19,14 @@ from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data import SOURCES, load_pool
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
+from mia_core.defenses.accounting import profile
 from mia_core.metrics import delong_interval, judge
+from mia_core.metrics.audit import DELTA, DELTAS, Guesses, Profile
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from tests.mia_core import sabotage
+from tests.mia_core.gaussian_sum import correct_guesses, mu_at
 
 NULLS = 200
 SURROGATE = {"steps": [20], "generated": 200, "batch_size": 16, "surrogate": {"name": "dcgan", "width": 4, "latent": 8}}
@@ -38,9 +44,9 @@ ATTACKED_WITH = (
 
 
 def main() -> int:
-    """Run both checks."""
+    """Run all checks."""
     torch.set_num_threads(1)
-    passed = [null_targets(), copies()]
+    passed = [null_targets(), copies(), sums_of_known_epsilon(), private_training()]
     return 0 if all(passed) else 1
 
 
@@ -112,6 +118,57 @@ def copies(replicates: int = 12) -> bool:
     _, low, high = t_interval(aucs[:, -1] - aucs[:, 0])
     print(f"\n8 copies less 1, inside replicates: {low:+.3f} to {high:+.3f}\n")
     return bool(np.all(np.diff(aucs.mean(axis=0)) > 0)) and low > 0
+
+
+def sums_of_known_epsilon(runs: int = 400, coins: int = 1000) -> bool:
+    """Gaussian sums over records of known epsilon at delta 1e-5, audited by an eighth of the coins on either side.
+
+    A bound may exceed the truth in 5 % of runs; above 34 of 400 the check fails (1 in 1,000 if it were 5 %).
+    """
+    print(f"### Audits of Gaussian sums of known epsilon: {coins:,} coins, {runs} runs each\n")
+    print("| epsilon | one_run, median | of epsilon | one_run_gaussian, median | of epsilon | above epsilon |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    good = True
+    for epsilon in (1.0, 2.0, 4.0, 8.0):
+        guesses = coins // 4
+        random = Streams("sums").numpy("audit", round(epsilon))
+        right = correct_guesses(mu_at(epsilon, DELTA), coins, guesses, runs, random)
+        bounds = [Guesses(coins, (guesses, 0), (int(count), 0)).bounds(DELTA, 1) for count in right]
+        general, gaussian = np.array([[bound.epsilon_low for bound in pair] for pair in bounds]).T
+        above = int(np.sum(np.maximum(general, gaussian) > epsilon))
+        good &= above <= 34 * runs / 400
+        medians = [np.median(values) for values in (general, gaussian)]
+        cells = [f"{median:.2f} | {median / epsilon:.0%}" for median in medians]
+        print(f"| {epsilon:g} | {' | '.join(cells)} | {above / runs:.1%} |")
+    print()
+    return good
+
+
+def private_training(honest: int = 60, others: int = 20) -> bool:
+    """DP-SGD as it is, and with three mistakes put in its place, each trained with 1,000 gradient canaries.
+
+    A claim is contradicted at p < .05. That may happen to 5 % of honest trainings (more than 9 of 60: 1 in 1,000), and
+    must happen to at least three quarters of each mistaken kind.
+    """
+    rate = sabotage.BATCH / sabotage.RECORDS
+    epsilons = profile(((sabotage.SIGMA, rate, sabotage.STEPS),), DELTAS)
+    claim = Profile(np.array(epsilons, dtype=float), np.array(DELTAS))
+    claimed = f"epsilon {epsilons[DELTAS.index(min(DELTAS, key=lambda d: abs(d - DELTA)))]:.2f}"
+    print(f"### Audits of DP-SGD by {sabotage.COUNT:,} gradient canaries, {claimed} claimed at delta near {DELTA:g}\n")
+    print("| training | trainings | contradicted | right guesses, mean |\n| --- | --- | --- | --- |")
+    good = True
+    for name in sabotage.SABOTAGE:
+        count = honest if name == "honest" else others
+        found = []
+        for seed in range(count):
+            guesses = Guesses.of(*sabotage.train(name, 1000 + seed), Streams("ties").numpy(name, seed))
+            found.append(guesses.contradict(claim))
+        right, of, p = np.array(found).T
+        caught = int(np.sum(p < 0.05))
+        good &= caught <= 9 if name == "honest" else caught >= 0.75 * count
+        print(f"| {name} | {count} | {caught / count:.0%} | {np.mean(right / of):.1%} |")
+    print()
+    return good
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ ARMS = {
     "fashion_mnist": {"none", "dropout", "dp_sgd"},
     "targets_digits": {"none", "dropout", "weight_norm", "noise_layer", "dp_sgd"},
     "targets_fashion_mnist": {"none"},
+    "privacy_digits": {"none", "dp_sgd"},
 }
-LONGEST = {"digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80}
+LONGEST = {
+    "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
+}  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 LOGAN = [path for path in CONFIGS if path.stem.startswith("logan_")]
