@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
+from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design import STUDY, Design
 from study.work import Work
 
@@ -74,7 +75,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         console.print(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
         console.print(f"skipped: {reason}")
-    for line in _guarantees(design):
+    for line in (*_guarantees(design), *_audit(design)):
         console.print(line)
     known, smallest = len(design.split.known_members), min(spec.train_sizes)
     if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
@@ -106,3 +107,24 @@ def _guarantees(design: Design) -> list[str]:
         *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
         *([f"not nested (noise found for each level of epochs, trained anew): {', '.join(alone)}"] if alone else []),
     ]
+
+
+def _audit(design: Design) -> list[str]:
+    """By what claims of privacy will be judged, and how much that could show at best."""
+    spec, split = design.spec, design.split
+    deltas = {cell.arm.delta for cell in design.cells} - {None}
+    if not deltas:
+        return []
+    canaries = [f"{spec.audit.count * spec.audit.trainings} {kind} canaries" for kind in spec.audit.canaries]
+    coins = len(split.coins) * spec.replicates
+    if coins < FEWEST_COINS:
+        return [f"audit: by {', '.join(canaries) or 'nothing'}; queries of this split have no coins of their own"]
+    changes = 2 if split.coin_swaps else 1
+    ceiling = Guesses.perfect(coins).bounds(max(filter(None, deltas)), changes)[0].epsilon_low
+    by = " and ".join([f"{coins} coins that {spec.audit.attack} guesses", *canaries])
+    lines = [f"audit: a cell by {by}; at best the coins prove epsilon {ceiling:.2g} of any mechanism"]
+    if split.coin_swaps:
+        lines.append(
+            "note: a coin swaps its record for filler, which halves what it proves; split.filler=fixed does not"
+        )
+    return lines

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import controls, planning
+from study import audit, controls, planning
 from study.design import Design
 from study.execute import feature_network
 from study.machine import pick_device, versions
@@ -140,8 +140,9 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
-    for line in controls.lines(controls.verdicts(store.folder.parent, spec.study)):
-        console.print(f"{'control:':10}{line}", soft_wrap=True)
+    for word, judge in {"control": controls, "audit": audit}.items():
+        for line in judge.lines(judge.verdicts(store.folder.parent, spec.study)):
+            console.print(f"{word + ':':10}{line}", soft_wrap=True)
 
 
 def _git_commit() -> str:

@@ -259,8 +259,14 @@ class Guesses:
         """Scores [m] and coins, bool [m], of one training; too few coins for a guess on either side count as none."""
         if len(coin) < FEWEST_COINS:
             return cls()
-        counts = tuple(2 * round(share * len(coin) / 2) for share in SHARES)
+        counts = cls.perfect(len(coin)).guesses
         return cls(len(coin), counts, tuple(guess(score, coin, count, random) for count in counts))
+
+    @classmethod
+    def perfect(cls, coins: int) -> "Guesses":
+        """All right."""
+        counts = tuple(2 * round(share * coins / 2) for share in SHARES)
+        return cls(coins, counts, counts)
 
     def __add__(self, other: "Guesses") -> "Guesses":
         pairs = zip((self.guesses, self.right), (other.guesses, other.right), strict=True)
