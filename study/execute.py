@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, judge, measure
-from mia_core.metrics.audit import DELTA, FEWEST_COINS, Guesses
+from mia_core.metrics.audit import CONFIDENCE, DELTA, FEWEST_COINS, Bound, Guesses, heuristic
 from mia_core.metrics.blind import blind
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.streams import Streams
@@ -314,22 +315,24 @@ class Runner:
     def _judged(
         self, trial: Trial, wanted: WantedAttack, values: np.ndarray, member: np.ndarray, coins: np.ndarray
     ) -> dict[str, Any]:
-        """A row with its metrics; and what epsilon the attack proves, where queries have coins of their own."""
-        row = _attack_row(trial, wanted) | dataclasses.asdict(judge(values, member))
-        if coins.sum() < FEWEST_COINS:
+        """A row with its metrics; and what epsilon the attack proves, where queries have coins of their own.
+
+        Where they have none, Clopper-Pearson bounds at the top-n threshold stand in, which prove nothing.
+        """
+        leakage = judge(values, member)
+        row = _attack_row(trial, wanted) | dataclasses.asdict(leakage)
+        if trial.role not in (STUDY, CANARY):
             return row
+        delta = trial.cell.arm.delta or DELTA
+        if coins.sum() < FEWEST_COINS:
+            count = int(member.sum())
+            called = math.floor(count * leakage.accuracy_top_n)
+            return row | _bound(heuristic(called, count, count - called, len(member) - count, delta, CONFIDENCE))
         ties = Streams("audit", self.design.spec.seed, trial.trial_id, wanted.attack_id).numpy("ties")
         changes = 2 if self.design.split.coin_swaps and trial.role == STUDY else 1
-        delta = trial.cell.arm.delta or DELTA
         general, gaussian = Guesses.of(values[coins], member[coins], ties).bounds(delta, changes)
-        return row | {
-            "epsilon_low": general.epsilon_low,
-            "epsilon_ceiling": general.epsilon_ceiling,
-            "epsilon_confidence": general.confidence,
-            "epsilon_method": general.method,
-            "epsilon_low_gaussian": gaussian.epsilon_low,
-            "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
-        }
+        own = {"epsilon_low_gaussian": gaussian.epsilon_low, "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling}
+        return row | _bound(general) | own
 
     def _knowledge(self, attack: Attack) -> Knowledge:
         images = {word: self.design.pool.images[indices] for word, indices in self.design.known(attack).items()}
@@ -417,6 +420,15 @@ def _history_rows(trial: Trial, trainer: Trainer) -> list[dict[str, Any]]:
     if rows:
         rows[-1]["epsilon"] = trainer.epsilon
     return rows
+
+
+def _bound(bound: Bound) -> dict[str, Any]:
+    return {
+        "epsilon_low": bound.epsilon_low,
+        "epsilon_ceiling": bound.epsilon_ceiling,
+        "epsilon_confidence": bound.confidence,
+        "epsilon_method": bound.method,
+    }
 
 
 def _scores(

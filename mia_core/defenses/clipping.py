@@ -100,7 +100,7 @@ class Convolution:
         """Summed over records."""
         geometry = (self.stride, self.padding, self.dilation, False, (0, 0), self.groups)
         wanted = (False, True, False)
-        return torch.ops.aten.convolution_backward(narrow, wide, weight, None, *geometry, wanted)[1]
+        return torch.ops.aten.convolution_backward(narrow, wide, weight, None, *geometry, wanted)[1].contiguous()
 
     def factors(
         self, wide: torch.Tensor, narrow: torch.Tensor, weight: torch.Tensor

@@ -23,7 +23,7 @@ from mia_core.metrics import (
     independent_trainings,
     one_run,
 )
-from mia_core.metrics.audit import curve_p_value, pair_p_value, possible
+from mia_core.metrics.audit import Guesses, curve_p_value, pair_p_value, possible
 from tests.mia_core.gaussian_sum import correct_guesses, mu_at
 
 DELTA = 1e-5
@@ -429,3 +429,51 @@ def test_what_is_no_audit_is_refused(call, message):
 def test_what_cannot_be_guessed_from_is_refused(score, coin, guesses, message):
     with pytest.raises(ValueError, match=f"guess: .*{message}"):
         guess(np.array(score), np.array(coin), guesses, np.random.default_rng(0))
+
+
+# Guesses that add up, and coins that change two records
+
+
+def test_guesses_of_several_trainings_add_up_to_one_mechanism():
+    random = np.random.default_rng(0)
+    parts = []
+    for coins in (40, 64, 7):
+        coin = random.random(coins) < 0.5
+        parts.append(Guesses.of(coin + random.normal(size=coins), coin, np.random.default_rng(1)))
+    assert parts[2] == Guesses(), "7 coins are too few for a guess on either side"
+    assert parts[0].guesses == (10, 20) and parts[1].guesses == (16, 32)
+    whole = sum(parts, Guesses())
+    assert whole == Guesses(104, (26, 52), tuple(a + b for a, b in zip(parts[0].right, parts[1].right, strict=True)))
+    general, gaussian = whole.bounds(1e-5, 1)
+    assert general == one_run(whole.right[0], 26, 104, 1e-5, 0.95)
+    assert gaussian == gaussian_epsilon_low(whole.right[0], 26, 104, 1e-5, 0.95)
+
+
+def test_how_many_coins_are_guessed_depends_on_the_claim_alone():
+    weak, strong = (Profile(np.array([epsilon]), np.array([1e-5])) for epsilon in (0.5, 4.0))
+    for right in (0, 30, 50):
+        found = Guesses(200, (50, 100), (right, right))
+        assert found.contradict(weak)[1] == 50
+        assert found.contradict(strong)[1] == 100, "50 right of 50 do not contradict an epsilon of 4, 100 of 100 would"
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 3.0])
+def test_a_group_of_two_costs_twice_epsilon_and_more_delta(epsilon):
+    # Composition over a record in between: P <= e^eps (e^eps P' + d) + d.
+    pair = Profile(np.array([epsilon]), np.array([1e-3])).of_group(2)
+    assert pair.epsilons == pytest.approx([2 * epsilon])
+    assert pair.deltas == pytest.approx([1e-3 * (1 + np.exp(epsilon))])
+    single = Profile(np.array([epsilon]), np.array([1e-3]))
+    assert single.of_group(1).epsilons == pytest.approx(single.epsilons)
+    huge = Profile(np.array([400.0]), np.array([1e-3])).of_group(2)
+    assert huge.deltas == pytest.approx([1.0]), "beyond the largest epsilon nothing is claimed"
+
+
+def test_a_coin_that_swaps_two_records_proves_the_epsilon_of_one():
+    for right in (60, 80, 100):
+        single, swap = (one_run(right, 100, 200, 0.0, 0.95, changes) for changes in (1, 2))
+        assert swap.epsilon_low == pytest.approx(single.epsilon_low / 2, abs=1e-9)
+        loose, sharp = (gaussian_epsilon_low(right, 100, 200, 1e-5, 0.95, changes) for changes in (2, 1))
+        assert loose.epsilon_low < sharp.epsilon_low or sharp.epsilon_low == 0
+    # delta grows as two records change: the bound is below half of that at one.
+    assert one_run(90, 100, 200, 1e-3, 0.95, 2).epsilon_low < one_run(90, 100, 200, 1e-3, 0.95, 1).epsilon_low / 2

@@ -155,6 +155,9 @@ def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     table = run(make_design(*QUICK, "audit={attack: white_box}", logan), store)
     assert table.empty
     assert main([str(store.folder)]) == 0
+    attacks = read(store.folder.parent, "small", "attacks")
+    assert set(attacks["epsilon_method"]) == {"heuristic"}, "scores inside one target are dependent"
+    assert attacks["epsilon_low_gaussian"].isna().all() and (attacks["epsilon_low"] < attacks["epsilon_ceiling"]).all()
 
 
 def test_an_attack_that_the_study_does_not_have_is_refused(make_design):
