@@ -156,6 +156,7 @@ def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     table = run(make_design(*QUICK, "audit={attack: white_box}", logan), store)
     assert table.empty
     assert main([str(store.folder)]) == 0
+    assert capsys.readouterr().out == "there is nothing to judge\n"
 
 
 def test_an_attack_that_the_study_does_not_have_is_refused(make_design):
