@@ -17,6 +17,8 @@ from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
+LEAST_EPSILON = 0.01
+"""Shown for what is smaller, on an axis of powers: accounting adds as much."""
 AXIS = {AUC: "AUC of {attack}", "advantage": "advantage (TPR - FPR) of {attack}"}
 
 
@@ -118,7 +120,8 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     if data.quality:
         shown[f"{data.quality} (lower is better)"] = data.quality
     bare = [arm for arm in data.arms if rows.loc[rows[ARM] == arm, "epsilon"].isna().all()]
-    edge = rows["epsilon"].max() * 2
+    shown_epsilon = rows["epsilon"].clip(lower=LEAST_EPSILON)
+    edge = shown_epsilon.max() * 2
     place = {arm: edge * 2.5 ** (number + 1) for number, arm in enumerate(bare)}
     columns = list(rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     figure, axes = plt.subplots(
@@ -127,7 +130,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     )  # fmt: skip
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         cells = means(rows, column, CELL).merge(rows.groupby(list(CELL))["epsilon"].mean().reset_index(), on=list(CELL))
-        cells["x"] = cells["epsilon"].fillna(cells[ARM].map(place))
+        cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
         for (variant, size), axis in zip(columns, line_of_axes, strict=True):
             panel = cells[(cells[VARIANT] == variant) & (cells["train_size"] == size)]
             for number, (epochs, line) in enumerate(panel.groupby("epochs")):
@@ -137,7 +140,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
                 _points(axis, known["x"], known, number, f"{epochs} epochs")
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
-            low = math.floor(math.log10(rows["epsilon"].min()))
+            low = math.floor(math.log10(shown_epsilon.min()))
             ticks = [10.0**power for power in range(low, math.ceil(math.log10(edge))) if 10.0**power < edge]
             axis.set_xticks([*ticks, *place.values()], [*(f"{tick:g}" for tick in ticks), *place])
             axis.tick_params(axis="x", labelrotation=30)

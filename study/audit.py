@@ -8,6 +8,7 @@ together; too many right guesses contradict the accounted privacy profile. All c
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, labels
 from mia_core.defenses.accounting import profile
 from mia_core.hashing import canonical_json
-from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, Guesses, Profile
+from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.streams import Streams
 from study import controls
 from study.controls import ALPHA, Scores, holm, read_attacks
@@ -46,7 +47,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
     attack = resolved.get("audit", {}).get("attack")
-    guessing = (design["role"] == STUDY) & (_family(design["label"]) == attack)
+    guessing = (design["role"] == STUDY) & _of(design["label"], attack)
     rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
     if rows.empty:
         return _finish([])
@@ -67,9 +68,9 @@ def lines(table: pd.DataFrame) -> list[str]:
     return said
 
 
-def _family(labels: pd.Series) -> pd.Series:
-    """Labels without their level of attack steps."""
-    return labels.str.replace(r"_steps\d+$", "", regex=True)
+def _of(labels: pd.Series, attack: str | None) -> pd.Series:
+    """Which labels are an attack's, with or without a level of attack steps; none for None."""
+    return labels.str.fullmatch(rf"{re.escape(attack)}(_steps\d+)?") if attack else labels == attack
 
 
 def _cell(config: str) -> str:
@@ -80,9 +81,11 @@ def _cell(config: str) -> str:
 
 
 def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str, Any]]:
-    for (_, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
+    arms = {cell: Arm.parse(json.loads(cell)["defense"] or "none") for cell in rows["cell"].unique()}
+    distinct = list(dict.fromkeys(arms.values()))
+    words = dict(zip(distinct, labels(distinct), strict=True))
+    for (cell, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
         first = group.iloc[0]
-        arm = Arm.parse(json.loads(first["config"])["defense"] or "none")
         found = _guesses(group, scores)
         if found.coins < FEWEST_COINS:
             continue
@@ -94,7 +97,7 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
             "audit": PANEL if role == STUDY else CANARIES,
             "attack": attack,
             "target": first["target"],
-            "arm": arm.label,
+            "arm": words[arms[cell]],
             "train_size": first["train_size"],
             "epochs": first["epochs"],
             "trainings": len(group),
@@ -111,8 +114,9 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
         if claimed:
             rate = first["epochs"] / first["steps"]
             deltas = tuple(sorted({delta, *DELTAS}))
-            epsilons = profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas)
-            claim = Profile(np.array(epsilons, dtype=float), np.array(deltas))
+            epsilons = np.array(profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas), dtype=float)
+            told = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does
+            claim = Profile(np.where(told, epsilons, 0), np.where(told, deltas, 1))
             row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(own))
         yield row
 

@@ -262,7 +262,7 @@ def show(
         print(f"refused: {error}", file=sys.stderr)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
-        print(table.round(4).to_string(index=False, na_rep="-"))
+        print(table.round(4).to_string(index=False, na_rep="-") if len(table) else "there is nothing to judge")
     return int(table["ok"].eq(False).fillna(False).any())
 
 

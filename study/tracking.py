@@ -132,7 +132,7 @@ class Tracker:
         time_ms = int(row["finished_at"].timestamp() * 1000)
         run_id = self._runs.get(trial_id, ("", ""))[0]
         if not run_id:
-            strength = f"{'epsilon=' if pd.notna(row['target_epsilon']) else ''}{row['strength']:g}"
+            strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
             name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {strength} r={row['replicate']}"
             name = name if row["role"] == STUDY else f"{row['role']} {name}"
             tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": name, "trial_id": trial_id, "kind": "trial"}

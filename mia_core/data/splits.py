@@ -222,7 +222,7 @@ class Split(ABC):
     """Queries [.], each a member by a fair coin of its own: what an audit may judge a claim of privacy by."""
 
     coin_swaps = False
-    """Whether a coin that brings its record in also takes another one out."""
+    """Whether a coin that brings its record in also takes another one, and no more, out."""
 
 
 SPLITS: Registry[Split] = Registry("split")
@@ -253,7 +253,7 @@ class Panel(Split):
         feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
         filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
         coins say, so that a coin decides about its record alone and members vary by a few (half the root of the panel):
-        audits of private arms are then twice as sharp.
+        audits of private arms are then twice as sharp, and possible where filler has whole groups or duplicates.
         """
 
         reference: Count
@@ -296,8 +296,9 @@ class Panel(Split):
         self._queries = np.sort(np.concatenate([self.panel, self.extra_non_members]))
         self._chance = 2 * self.config.panel**0.5  # four standard deviations of as many single coins
         single = np.repeat(self._panel.sizes == 1, self._panel.sizes)
-        self.coins = np.sort(self._panel.records[single])
         self.coin_swaps = self.config.filler == "fill"
+        if not self.coin_swaps or (self._filler.sizes == 1).all():  # else a coin exchanges any number of records
+            self.coins = np.sort(self._panel.records[single])
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """Panel coins, known members, then filler: up to train_size (coins may overshoot it by a few), or as much as

@@ -54,7 +54,9 @@ def clipped_sums(
     for name in learning:
         with tape.recording(owned[name]):
             keep = name != learning[-1]
-            torch.autograd.grad(values[name].sum(), owned[name], retain_graph=keep, allow_unused=True)
+            past = torch.autograd.grad(values[name].sum(), owned[name], retain_graph=keep, allow_unused=True)
+        if any(gradient is not None for gradient in past):
+            raise ValueError(f"clipping: the {name} uses a parameter in a way whose gradient is not known")
     with torch.no_grad():
         norms = tape.squared_norms().sqrt()
         factors = (clip / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)

@@ -2,7 +2,8 @@
 
 Only real records are private; gradients of generated records are added untouched (they are a function of weights that
 are private already). epsilon(delta), see `accounting`, is under add/remove-one neighbors, and covers the
-trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them.
+trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them, and
+nothing else that is computed from the records, such as quality against members.
 The noise comes from a seeded stream, so that a trial can be repeated: whoever releases a model keeps the seed secret.
 """
 
@@ -67,7 +68,8 @@ class DPSGD(Defense):
     def refusal(self, target: Target) -> str | None:
         """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence.
 
-        Gradients of a single record are known for some layers only.
+        Running statistics, of any norm, take up records past every gradient. Gradients of a single record are known for
+        some layers only.
         """
         if target.beyond_gradients:
             return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
@@ -75,6 +77,8 @@ class DPSGD(Defense):
             for module in target.get_submodule(name).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     return f"dp_sgd needs a {name} without batch norm; set target.norm to group or none"
+                if getattr(module, "running_mean", None) is not None:
+                    return f"dp_sgd does not cover the running statistics of {type(module).__name__} in the {name}"
                 if list(module.parameters(recurse=False)) and not isinstance(module, LAYERS):
                     return f"dp_sgd knows no gradient of a single record for {type(module).__name__} in the {name}"
         return None

@@ -107,6 +107,19 @@ def test_lines_of_a_picture_look_different():
     assert len({look[:2] for look in looks}) == len(looks)
 
 
+@pytest.mark.parametrize("epsilons", [(0.0, 0.0), (0.0, 20.0), (3.0, 3.0), (1e-3, 2e6)])
+def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, epsilons):
+    private = made.wide[ARM] != "none"
+    made.wide.loc[private, "epsilon"] = np.where(made.wide[private]["epochs"] == 10, *epsilons)
+    made.wide.loc[private, "delta"] = np.where(made.wide[private]["train_size"] == 100, 1e-5, 1e-3)
+    figure = plots.against_epsilon(made, "white_box")
+    figure.canvas.draw()
+    drawn = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata()) == 1]
+    assert drawn and all(float(x) > 0 for line in drawn for x in line.get_xdata())
+    assert "epsilon at delta 1e-05, 0.001" in figure.get_supxlabel()
+    plots.plt.close(figure)
+
+
 def test_arms_stand_in_the_order_of_the_study(made):
     table = dict(tables.tables(made, "white_box"))["Arms after 20 epochs: AUC by attack"]
     assert table[["target", "arm"]].to_numpy().tolist() == [

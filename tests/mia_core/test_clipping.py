@@ -199,6 +199,31 @@ def test_what_is_not_known_is_refused():
         clipped_sums({"net": Scaled()}, score(None), (random(3, 2),), 1.0)
 
 
+@pytest.mark.parametrize("use", ["in a list", "in parts", "in a function of its own"])
+def test_a_parameter_that_gets_past_the_tape_is_refused(use):
+    # Its gradient would be missing, from the sum and from the norm, and the parameter would never learn.
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weight):
+            return 2 * weight
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    def losses(networks, x):
+        weight = networks["net"].weight
+        found = {
+            "in a list": lambda: torch.cat([weight, weight]),
+            "in parts": lambda: weight.chunk(2)[0],
+            "in a function of its own": lambda: Twice.apply(weight),
+        }[use]()
+        return {"net": networks["net"](x).sum(1) + torch.nn.functional.linear(x, found).sum(1)}
+
+    with pytest.raises(ValueError, match="the net uses a parameter in a way whose gradient is not known"):
+        clipped_sums({"net": filled(nn.Linear(3, 2))}, losses, (random(4, 3),), 1.0)
+
+
 def test_two_rows_a_record_are_refused():
     network = filled(nn.Linear(3, 1))
 

@@ -560,3 +560,12 @@ def test_a_target_with_a_layer_whose_single_gradients_are_not_known_is_refused(m
     target.discriminator.append(nn.PReLU())
     reason = Arm.parse(CLIP_ONLY).refusal(target)
     assert reason == "dp_sgd knows no gradient of a single record for PReLU in the discriminator"
+
+
+def test_a_target_whose_buffers_take_up_records_is_refused(make_target):
+    target = make_target("dcgan")
+    target.discriminator.append(nn.InstanceNorm2d(1, track_running_stats=True))
+    reason = Arm.parse(CLIP_ONLY).refusal(target)
+    assert reason == "dp_sgd does not cover the running statistics of InstanceNorm2d in the discriminator"
+    target.discriminator[-1] = nn.InstanceNorm2d(1)
+    assert Arm.parse(CLIP_ONLY).refusal(target) is None

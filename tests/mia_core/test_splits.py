@@ -529,8 +529,21 @@ def test_with_fixed_filler_sizes_vary_as_coins_do_and_stay_nested(plain):
 def test_only_records_with_a_coin_of_their_own_are_audited(plain, grouped):
     split = build("panel", plain)
     assert np.array_equal(split.coins, np.sort(split.panel))
-    split = build("panel", grouped)
+    split = build("panel", grouped, filler="fixed")
     counts = np.bincount(split.units)
     assert 0 < len(split.coins) < len(split.panel)
     assert set(split.coins) == {record for record in split.panel if counts[split.units[record]] == 1}
     assert len(build("logan", plain).coins) == 0
+
+
+def test_coins_that_exchange_more_than_two_records_are_not_audited(grouped):
+    # Filling up with whole groups: a record that comes in may put a whole group out.
+    split = build("panel", grouped, filler="fill")
+    before = set(split.membership(0, 50).train)
+    changed = []
+    for unit in np.flatnonzero(split._panel.sizes == 1):
+        whole, split.streams = split.streams, OneCoinTurned(split.streams, unit)
+        changed.append(len(before ^ set(split.membership(0, 50).train)))
+        split.streams = whole
+    assert max(changed) > 2
+    assert len(split.coins) == 0

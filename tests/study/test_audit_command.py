@@ -5,6 +5,7 @@ import pytest
 
 from mia_core.defenses import dp_sgd
 from mia_core.metrics import judge
+from mia_core.metrics.audit import LARGEST_EPSILON
 from study.audit import lines, main, verdicts
 from study.design import CANARY
 from study.execute import Runner
@@ -155,6 +156,7 @@ def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     table = run(make_design(*QUICK, "audit={attack: white_box}", logan), store)
     assert table.empty
     assert main([str(store.folder)]) == 0
+    assert capsys.readouterr().out == "there is nothing to judge\n"
     attacks = read(store.folder.parent, "small", "attacks")
     assert set(attacks["epsilon_method"]) == {"heuristic"}, "scores inside one target are dependent"
     assert attacks["epsilon_low_gaussian"].isna().all() and (attacks["epsilon_low"] < attacks["epsilon_ceiling"]).all()
@@ -165,3 +167,28 @@ def test_an_attack_that_the_study_does_not_have_is_refused(make_design):
         make_design(*QUICK, "audit.attack=white_bx")
     with pytest.raises(ValueError, match=r"audit.canaries"):
         make_design(*QUICK, "audit.canaries=[loud]")
+
+
+def test_a_claim_beyond_the_largest_epsilon_is_shown_and_never_contradicted(make_design, store):
+    tiny = "factors.defense=[{name: dp_sgd, sigma: [0.05, 3], clip: 0.5, delta: 1.0e-5}]"
+    table = run(make_design(*QUICK, tiny, "audit={attack: white_box}"), store)
+    assert list(table["epsilon"] > LARGEST_EPSILON) == [True, False]
+    assert table["p"].iloc[0] == 1 and table["ok"].all()
+
+
+def test_arms_that_differ_in_their_clip_alone_are_told_apart(make_design, store):
+    clips = "factors.defense=[{name: dp_sgd, sigma: 3, clip: [0.5, 1], delta: 1.0e-5}]"
+    table = run(make_design(*QUICK, clips, "audit={attack: white_box}"), store)
+    assert list(table["arm"]) == ["dp_sgd sigma=3 clip=0.5", "dp_sgd sigma=3 clip=1"]
+
+
+@pytest.mark.parametrize("label", ["mine_steps5", "mine"])
+def test_an_attack_is_found_by_its_label_whatever_its_levels_add(make_design, store, label):
+    named = f"attacks=[{{name: white_box, label: {label}}}]"
+    assert len(run(make_design(*QUICK, named, f"audit={{attack: {label}}}"), store)) == 3
+
+
+def test_an_attack_of_several_levels_of_steps_guesses_after_its_last(make_design, store):
+    nested = "{name: local_gan, steps: [2, 5], generated: 32, surrogate: {name: dcgan, width: 4, latent: 8}}"
+    table = run(make_design(*QUICK, f"attacks=[{nested}, white_box]", "audit={attack: local_gan}"), store)
+    assert set(table["attack"]) == {"local_gan_steps5"}

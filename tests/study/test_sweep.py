@@ -9,8 +9,12 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
+from study import tracking
+from study.execute import Runner
 from study.store import read
+from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
+from study.work import missing
 from tests.small import SMALL, sweep
 
 TRIALS = 2 * 2 * 3 * 2
@@ -224,3 +228,28 @@ def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(c
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS + CONTROLS
     assert all(any(key.endswith("/auc") for key in run.data.metrics) for run in runs)
+
+
+def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, store, monkeypatch, tmp_path):
+    small = (
+        "factors.train_size=[40]",
+        "factors.epochs=[1]",
+        "factors.defense=[none]",
+        "replicates=1",
+        "attacks=[white_box]",
+    )
+    none = ("quality.measures=[]", "controls={blind: false, nulls: false, copycat: false}")
+    design = make_design(*small, *none, f"tracking=sqlite:///{tmp_path}/mlflow.db")
+    for works in missing(design, store).values():
+        list(Runner(design, store).run(works))
+
+    def older(*arguments):
+        names, tables = trial_tables(*arguments)
+        return names, {**tables, "trials": tables["trials"].drop(columns="target_epsilon")}
+
+    monkeypatch.setattr(tracking, "trial_tables", older)
+    warnings: list[str] = []
+    tracking.Tracker(design, store, {}, warnings.append).reconcile()
+    assert not warnings
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
