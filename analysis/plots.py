@@ -126,7 +126,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     columns = list(rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     figure, axes = plt.subplots(
         len(shown), len(columns), figsize=(4.2 * len(columns) + 0.6, 2.8 * len(shown) + 0.8),
-        sharey="row", squeeze=False, layout="constrained",
+        sharex=True, sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         cells = means(rows, column, CELL).merge(rows.groupby(list(CELL))["epsilon"].mean().reset_index(), on=list(CELL))
@@ -143,14 +143,17 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
             low = math.floor(math.log10(shown_epsilon.min()))
             ticks = [10.0**power for power in range(low, math.ceil(math.log10(edge))) if 10.0**power < edge]
             axis.set_xticks([*ticks, *place.values()], [*(f"{tick:g}" for tick in ticks), *place])
-            axis.tick_params(axis="x", labelrotation=30)
+            plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
             axis.minorticks_off()
             axis.spines[["top", "right"]].set_visible(False)
             if column == AUC:
                 _chance(axis)
-            if line_of_axes is axes[0]:
-                axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}")
+            elif column == data.quality:
+                axis.set_yscale("log", nonpositive="clip")
+                axis.yaxis.set_major_formatter("{x:g}")
         line_of_axes[0].set_ylabel(label)
+    for (variant, size), axis in zip(columns, axes[0], strict=True):
+        axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}")
     deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
     figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee", fontsize="medium")
     _legend(figure, axes.flat)

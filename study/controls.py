@@ -262,7 +262,8 @@ def show(
         print(f"refused: {error}", file=sys.stderr)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
-        print(table.round(4).to_string(index=False, na_rep="-") if len(table) else "there is nothing to judge")
+        text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
+        print(text if len(table) else "there is nothing to judge")
     return int(table["ok"].eq(False).fillna(False).any())
 
 
