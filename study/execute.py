@@ -135,7 +135,8 @@ class Runner:
         trainer, seconds_train = self._start(work.trial, membership)
         seconds_train = self._train(trainer, work.trial, seconds_train)
         if work.train:
-            current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+            row = self._trial_row(work.trial, membership, trainer, seconds_train)
+            current.add("trials", [row | {"members": len(trainer.images)}])
         (wanted,) = work.attacks
         canaries = self._canaries(work.trial)
         scores, numbers = canaries.scores(trainer), np.arange(len(canaries.coins))

@@ -88,6 +88,9 @@ def test_rows_say_what_an_attack_proves_where_queries_have_coins_of_their_own(ma
     shown = attacks[proved]
     assert set(shown["epsilon_method"]) == {"one_run"} and set(shown["epsilon_confidence"]) == {0.95}
     scores = read(store.folder.parent, "small", "scores")
+    canary = attacks.loc[["canary"]].iloc[0]
+    with_canaries = scores[(scores["trial_id"] == canary["trial_id"])]["member"].sum()
+    assert canary["members"] == len(design.split.membership(0, 40).train) + with_canaries
     for row in attacks.loc[["study", "canary"]].to_dict("records"):
         part = scores[(scores["trial_id"] == row["trial_id"]) & (scores["attack_id"] == row["attack_id"])]
         assert judge(part["score"].to_numpy(), part["member"].to_numpy(bool)).auc == row["auc"]
