@@ -1,5 +1,5 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make validate` the long checks with known answers (4 minutes).
+# `make validate` the long checks with known answers (9 minutes).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
