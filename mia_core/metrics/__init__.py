@@ -8,6 +8,7 @@ from mia_core.metrics.audit import (
     gaussian_epsilon_low,
     guess,
     heuristic,
+    independent_guesses,
     independent_trainings,
     one_run,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "gaussian_epsilon_low",
     "guess",
     "heuristic",
+    "independent_guesses",
     "independent_trainings",
     "judge",
     "kernel_distance",

@@ -39,13 +39,15 @@ class Bound:
     """epsilon is at least `epsilon_low`, with `confidence`; 0 says nothing was shown.
 
     epsilon_ceiling: what an attack that is always right would have shown. method: `one_run` holds for every mechanism,
-    `one_run_gaussian` for Gaussian ones, `independent_trainings` for every mechanism; `heuristic` is no bound at all.
+    `one_run_gaussian` for Gaussian ones, `independent_trainings` likewise; `heuristic` is no bound at all.
     """
 
     epsilon_low: float
     epsilon_ceiling: float
     confidence: float
-    method: Literal["one_run", "one_run_gaussian", "independent_trainings", "heuristic"]
+    method: Literal[
+        "one_run", "one_run_gaussian", "independent_trainings", "independent_trainings_gaussian", "heuristic"
+    ]
 
 
 class Curve(Protocol):
@@ -300,6 +302,22 @@ def independent_trainings(
     return _two_shares(
         detected_in, trainings_in, detected_out, trainings_out, delta, confidence, "independent_trainings"
     )
+
+
+def independent_guesses(correct: int, trainings: int, delta: float, confidence: float) -> Bound:
+    """A canary's coin guessed in each of so many independent trainings, and what a Gaussian mechanism must have spent.
+
+    A fair coin is guessed right with probability Phi(mu / 2) at most (Dong, Roth & Su 2022), so that the right guesses
+    are binomial: far sharper than as many coins in one training, whose guesses may all be right or wrong together.
+    ValueError unless 0 <= correct <= trainings >= 1, 0 < delta < 1 and 0 < confidence < 1.
+    """
+    _check_counts(correct, trainings, trainings)
+    _check_levels(delta, confidence)
+
+    def low(right: int) -> float:
+        return Gaussian(max(0.0, 2 * float(ndtri(at_least(right, trainings, 1 - confidence))))).epsilon(delta)
+
+    return Bound(low(correct), low(trainings), confidence, "independent_trainings_gaussian")
 
 
 def heuristic(

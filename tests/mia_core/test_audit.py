@@ -20,6 +20,7 @@ from mia_core.metrics import (
     gaussian_epsilon_low,
     guess,
     heuristic,
+    independent_guesses,
     independent_trainings,
     one_run,
 )
@@ -477,3 +478,25 @@ def test_a_coin_that_swaps_two_records_proves_the_epsilon_of_one():
         assert loose.epsilon_low < sharp.epsilon_low or sharp.epsilon_low == 0
     # delta grows as two records change: the bound is below half of that at one.
     assert one_run(90, 100, 200, 1e-3, 0.95, 2).epsilon_low < one_run(90, 100, 200, 1e-3, 0.95, 1).epsilon_low / 2
+
+
+@pytest.mark.parametrize(("epsilon", "share"), [(1.0, 0.4), (2.0, 0.6), (4.0, 0.75), (8.0, 0.8)])
+def test_a_thousand_independent_trainings_prove_most_of_a_known_epsilon_and_rarely_more(epsilon, share):
+    # Gaussian sums of one record each, guessed by the middle between in and out: right with probability Phi(mu / 2).
+    random = np.random.default_rng(int(epsilon))
+    right = random.binomial(1000, norm.cdf(mu_at(epsilon, DELTA) / 2), 2000)
+    bounds = np.array([independent_guesses(int(count), 1000, DELTA, 0.95).epsilon_low for count in right])
+    assert np.sum(bounds > epsilon) <= allowed(0.05, 2000)
+    assert np.median(bounds) >= share * epsilon
+    assert (bounds <= independent_guesses(1000, 1000, DELTA, 0.95).epsilon_ceiling).all()
+
+
+def test_a_coin_of_a_gaussian_mechanism_is_guessed_right_at_most_as_stated():
+    # The best guess of a fair coin from N(0, 1) against N(mu, 1) is the nearer mean.
+    random = np.random.default_rng(0)
+    coin = random.random(400_000) < 0.5
+    guessed = coin * 1.3 + random.normal(size=len(coin)) > 0.65
+    assert abs(np.mean(guessed == coin) - norm.cdf(0.65)) < 0.004  # five standard errors
+    assert independent_guesses(0, 10, DELTA, 0.95).epsilon_low == 0
+    with pytest.raises(ValueError, match="audit: needs 0 <= correct"):
+        independent_guesses(11, 10, DELTA, 0.95)
