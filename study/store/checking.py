@@ -19,6 +19,7 @@ from study.store.schema import from_parquet
 
 SWEEP = "the study's own sweep command"
 SAME = "to the same bits on the same kind of machine"
+LOST = "lost for good: no design of this study has its trial"
 MEANWHILE = {
     "targets": "until then added attacks and measures cannot run on it; rows are whole",
     "resume": "until then a higher level of epochs cannot go on from it; rows are whole",
@@ -103,11 +104,11 @@ class _Check:
         for name in self.store.passes():
             relative = f"done/{name}.json"
             again = self._again(trial_of(name))
-            with self._noting(relative, f"{again}; if it is lost, so are the rows of this pass"):
+            with self._noting(relative, f"{again}; until then only a compaction has its rows"):
                 marker = seals.parse_marker(name, self._read(relative))
                 for file, seal in marker["files"].items():
                     meanwhile = MEANWHILE.get(file.split("/")[0], "until then only a compaction may have its rows")
-                    with self._noting(file, f"remove {relative}: {again}; {meanwhile}"):
+                    with self._noting(file, LOST if again == LOST else f"remove {relative}: {again}; {meanwhile}"):
                         self._sealed(file, seal)
 
     def compactions(self) -> None:
@@ -151,7 +152,7 @@ class _Check:
             if trial_id in trials:
                 spec = f"{self.store.folder}/specs/{name}.json --set results={self.store.folder.parent}"
                 return f"`python -m study.sweep {spec}`, of an earlier design, does this pass again, {SAME}"
-        return "no design of this study has its trial, so it is lost for good"
+        return LOST
 
     def _list(self, folder: str) -> list[Path]:
         return sorted(self.store.path(folder).glob("[!.]*"))

@@ -43,7 +43,7 @@ def export_public(store: Store, out: Path) -> int:
         for name in passes:
             _copy_pass(store, copy, name)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
-        about |= {"public": True, "versions": _some(pointer.get("versions", {}))}
+        about |= {"study": pointer["study"], "public": True, "versions": _some(pointer.get("versions", {}))}
         copy.publish(pointer["spec"], {**resolved, "data": _nameless(resolved["data"])}, design, about)
         compact(copy)
         copy.folder.rename(out)

@@ -38,7 +38,7 @@ class Store:
     def __init__(self, root: str | Path, study: str) -> None:
         if "://" in str(root):
             raise ValueError(f"results: {root} is an object store, and only folders are supported so far")
-        if study in ("", "..") or Path(study).name != study:
+        if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
         self.folder = Path(root).absolute() / study
