@@ -92,9 +92,12 @@ def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
 def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
     """The largest sound compaction: names of the passes it covers, and its file of one table.
 
-    A damaged one is passed over: the passes themselves are the truth.
+    A damaged one is passed over, and one of passes that were done again since: the passes themselves are the truth.
     """
+    nonces = {name: marker["nonce"] for name, marker in store.markers().items()}
     for manifest in manifests(store):
+        if any(nonce not in (None, nonces.get(name, nonce)) for name, nonce in manifest["passes"].items()):
+            continue
         relative = f"compacted/{table}-{manifest['name']}.parquet"
         try:
             return set(manifest["passes"]), [sealed_table(store, relative, manifest["files"][relative])]
@@ -117,7 +120,7 @@ def compact(store: Store) -> int:
 
     Nothing is done where a sound compaction covers them already. Damaged when a sealed file is.
     """
-    passes = sorted(store.markers())
+    passes = {name: marker["nonce"] for name, marker in sorted(store.markers().items())}
     name = content_id(passes)
     if not passes or _is_compacted(store, name):
         return len(passes)

@@ -54,13 +54,19 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
 
 
 def parse_manifest(name: str, data: bytes) -> dict[str, Any]:
-    """The manifest of a compaction; ValueError unless it is whole and names its own files, all of them."""
+    """The manifest of a compaction; ValueError unless it is whole and names its own files, all of them.
+
+    passes: nonces by name; None where an older version did not list them.
+    """
     manifest, _ = _opened(data)
     _require(manifest.keys() == MANIFEST, "has other keys than a manifest")
     _require(name == manifest["name"] == content_id(manifest["passes"]), "covers other passes than its name says")
     own = {f"compacted/{table}-{name}.parquet" for table in PASS_TABLES}
     _require_seals(manifest["files"], re.compile("|".join(map(re.escape, own))))
     _require(manifest["files"].keys() == own, "lacks a table")
+    nonces = manifest["passes"] if isinstance(manifest["passes"], dict) else dict.fromkeys(manifest["passes"])
+    _require(all(nonce is None or _is_word(nonce) for nonce in nonces.values()), "has odd passes")
+    manifest["passes"] = nonces
     return manifest
 
 
