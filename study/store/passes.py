@@ -42,11 +42,12 @@ class Store:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
         self.folder = Path(root).absolute() / study
+        self._real = self.folder.resolve()
 
     def path(self, relative: str) -> Path:
         """A file or folder of the study; Damaged where a link leads out of it."""
         path = self.folder / relative
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if not path.resolve().is_relative_to(self._real):
             raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
         return path
 

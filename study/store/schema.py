@@ -175,13 +175,13 @@ def to_parquet(table: pa.Table) -> bytes:
 
 def from_parquet(data: bytes, name: str | None = None) -> pa.Table:
     """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
-    file = pq.ParquetFile(io.BytesIO(data))
+    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
     if max(file.metadata.num_rows, *groups, 0) > EXPANSION * len(data):
         raise pa.ArrowInvalid(f"declares {file.metadata.num_rows} rows in {len(data)} bytes")
     if name:
         _require_schema(name, file.schema_arrow)
-    table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+    table = file.read()
     table.validate(full=True)
     return table.replace_schema_metadata()
 
