@@ -7,16 +7,24 @@ from analysis.study_data import ARM, VARIANT, StudyData
 from study import audit, controls
 from study.store import read
 
+UNAVAILABLE = "not available: a public copy has no scores, which this is computed from"
 BY = ["attack", VARIANT, ARM, "train_size"]
 
 
 def verdicts(data: StudyData) -> pd.DataFrame:
-    """What each control says; see `study.controls`."""
+    """What each control says; see `study.controls`. One row without a verdict for a public copy."""
+    if data.public:
+        return pd.DataFrame({"verdict": [UNAVAILABLE]})
     return controls.verdicts(data.folder.parent, data.name)
 
 
 def audits(data: StudyData) -> pd.DataFrame:
-    """What an attack on private arms proves, and whether it contradicts their claims; see `study.audit`."""
+    """What an attack on private arms proves, and whether it contradicts their claims; see `study.audit`.
+
+    One row without a verdict for a public copy.
+    """
+    if data.public:
+        return pd.DataFrame({"verdict": [UNAVAILABLE]})
     return audit.verdicts(data.folder.parent, data.name)
 
 

@@ -50,6 +50,11 @@ class StudyData:
         return next((name for name in names if name in self.wide and self.wide[name].notna().any()), None)
 
     @property
+    def public(self) -> bool:
+        """Whether this is a public copy of a study, which has no scores."""
+        return Store(self.folder.parent, self.folder.name).public
+
+    @property
     def private(self) -> bool:
         """Whether any arm has an epsilon."""
         return bool(self.wide["epsilon"].notna().any())

@@ -105,7 +105,7 @@ def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
 
 def audited(data: StudyData) -> pd.DataFrame:
     """Verdicts of the audit, rounded; epsilon_low is proved of any mechanism, with _gaussian of a Gaussian one."""
-    table = audits(data).drop(columns=["p", "ok", "epochs"])
+    table = audits(data).drop(columns=["p", "ok", "epochs"], errors="ignore")
     rounded = {"epsilon": 1, "p_holm": 3, **{name: 2 for name in table if str(name).startswith("epsilon_")}}
     return table.round(rounded).astype(object).where(table.notna(), "-")
 

@@ -5,11 +5,21 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+
+
+class Damaged(Exception):
+    """A file of a study is missing, does not have the bytes it was sealed with, or is not what its name says."""
 
 
 def sha256(data: bytes) -> str:
     """Hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def seal(data: bytes) -> dict[str, Any]:
+    """What a marker says of a file: its size and sha256."""
+    return {"bytes": len(data), "sha256": sha256(data)}
 
 
 def write(path: Path, data: bytes) -> None:

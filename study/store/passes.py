@@ -15,17 +15,11 @@ import safetensors.torch
 import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
-from study.store import files
+from study.store import files, seals
+from study.store.files import Damaged
 from study.store.schema import Rows, to_parquet, to_table
 
-PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
-
-
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
-
-
-class Damaged(Exception):
-    """A sealed file is missing or does not have the bytes it was sealed with."""
 
 
 @dataclass
@@ -39,36 +33,92 @@ class Done:
 
 
 class Store:
-    """`<root>/<study>`; nothing is created before something is written."""
+    """`<root>/<study>`; nothing is created before something is written, and no link is followed out of it."""
 
     def __init__(self, root: str | Path, study: str) -> None:
         if "://" in str(root):
             raise ValueError(f"results: {root} is an object store, and only folders are supported so far")
+        if study in ("", "..") or Path(study).name != study or "\0" in study:
+            raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
         self.folder = Path(root).absolute() / study
+        self._real = self.folder.resolve()
+
+    def path(self, relative: str) -> Path:
+        """A file or folder of the study; Damaged where a link leads out of it."""
+        path = self.folder / relative
+        if not path.resolve().is_relative_to(self._real):
+            raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
+        return path
+
+    def read_bytes(self, relative: str) -> bytes:
+        """A file's content; Damaged unless it is there, and a file."""
+        path = self.path(relative)
+        if not path.is_file():
+            raise Damaged(f"{path}: sealed, but missing")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise Damaged(f"{path}: sealed, but cannot be read ({error.strerror})") from None
 
     # What a sweep leaves for readers
 
     def publish(self, name: str, spec: Mapping[str, Any], design: Rows, about: Mapping[str, Any]) -> None:
-        """Write a resolved spec and its design under the design's hash, then point to them.
+        """Write a resolved spec and its design under the design's hash, then point to them, and seal them there.
 
         They replace what is there: it may be torn, or list the ids that an older version gave to the same spec.
+        ValueError for a public copy.
         """
-        files.settle(self.folder / "specs" / f"{name}.json", json.dumps(spec, indent=2).encode())
-        files.settle(self.folder / "design" / f"{name}.parquet", to_parquet(to_table("design", design)))
+        before: dict[str, Any] = {}
+        with contextlib.suppress(ValueError, Damaged):  # the first sweep, or a torn pointer
+            before = self.pointer()
+        if before.get("public"):
+            raise ValueError(
+                f"{self.folder}: a public copy, to which nothing can be added; use the study it was made of"
+            )
+        contents = {
+            f"specs/{name}.json": json.dumps(spec, indent=2).encode(),
+            f"design/{name}.parquet": to_parquet(to_table("design", design)),
+        }
+        for relative, data in contents.items():
+            files.settle(self.path(relative), data)
+        sealed = {relative: files.seal(data) for relative, data in contents.items()}
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
-        files.write(self.folder / "study.json", json.dumps(pointer, indent=2).encode())
+        pointer["files"] = {**before.get("files", {}), **sealed}
+        files.write(self.path("study.json"), seals.to_json(pointer, indent=2))
 
     def pointer(self) -> dict[str, Any]:
         """study.json; ValueError when there is no such study."""
         path = self.folder / "study.json"
-        if not path.is_file():
+        if not path.exists():
             raise ValueError(f"{self.folder}: no study here (study.json is missing)")
-        return _read_json(path)
+        data = self.read_bytes("study.json")
+        try:
+            return seals.parse_pointer(data)
+        except ValueError:
+            raise Damaged(f"{path} {UNREADABLE}") from None
+
+    def published(self, relative: str) -> bytes:
+        """A spec's or design's content; Damaged, with the way out, unless it is what the pointer seals."""
+        seal = self.pointer().get("files", {}).get(relative)
+        try:
+            return self.sealed_bytes(relative, seal) if seal else self.read_bytes(relative)
+        except Damaged:
+            raise Damaged(f"{self.folder / relative} {UNREADABLE}") from None
 
     def resolved(self) -> dict[str, Any]:
         """The current spec, defaults filled in; ValueError when there is no such study."""
-        return _read_json(self.folder / "specs" / f"{self.pointer()['spec']}.json")
+        relative = f"specs/{self.pointer()['spec']}.json"
+        data = self.published(relative)
+        try:
+            return seals.parse(data)
+        except ValueError:
+            raise Damaged(f"{self.folder / relative} {UNREADABLE}") from None
+
+    @property
+    def public(self) -> bool:
+        """Whether this is a public copy, which has no scores."""
+        return bool(self.pointer().get("public", False))
 
     # Passes
 
@@ -76,11 +126,29 @@ class Store:
         """A new pass, under its own nonce."""
         return Pass(self, secrets.token_hex(4))
 
+    def passes(self, trial_ids: Iterable[str] | None = None) -> list[str]:
+        """Names of passes that have a done-marker, sound or not; of all trials or of some."""
+        wanted = None if trial_ids is None else set(trial_ids)
+        names = [path.stem for path in self.path("done").glob("[!.]*.json")]
+        return sorted(name for name in names if wanted is None or trial_of(name) in wanted)
+
+    def marker(self, name: str) -> dict[str, Any]:
+        """The done-marker of a pass; Damaged, with the way out, unless it is whole and names its own files."""
+        data = self.read_bytes(f"done/{name}.json")
+        try:
+            return seals.parse_marker(name, data)
+        except ValueError as error:
+            raise Damaged(
+                f"{self.folder / 'done' / name}.json: {error}; the study's own sweep command does this pass again"
+            ) from None
+
     def markers(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Done-markers by name, of all trials or of some."""
-        patterns = ["[!.]*.json"] if trial_ids is None else [f"{trial_id}-*.json" for trial_id in trial_ids]
-        found = sorted(path for pattern in patterns for path in (self.folder / "done").glob(pattern))
-        return {path.stem: json.loads(path.read_bytes()) for path in found}
+        """Sound done-markers by name. What a damaged one sealed is not done, and the next sweep does it again."""
+        found = {}
+        for name in self.passes(trial_ids):
+            with contextlib.suppress(Damaged):
+                found[name] = self.marker(name)
+        return found
 
     def done(self, trial_ids: Iterable[str] | None = None) -> dict[str, Done]:
         """What is sealed, by trial id."""
@@ -95,10 +163,7 @@ class Store:
 
     def sealed_bytes(self, relative: str, seal: Mapping[str, Any]) -> bytes:
         """A listed file's content; Damaged unless it has the sealed sha256."""
-        try:
-            data = (self.folder / relative).read_bytes()
-        except OSError as error:
-            raise Damaged(f"{self.folder / relative}: sealed, but cannot be read ({error.strerror})") from None
+        data = self.read_bytes(relative)
         if files.sha256(data) != seal["sha256"]:
             raise Damaged(f"{self.folder / relative}: its bytes changed since it was sealed")
         return data
@@ -107,7 +172,7 @@ class Store:
         """Tensors and metadata of a target or resume state that some marker seals."""
         for marker in self.markers().values():
             if relative in marker["files"]:
-                return parse_tensors(self.sealed_bytes(relative, marker["files"][relative]))
+                return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
         raise Damaged(f"{self.folder / relative}: not sealed by any pass")
 
     def resume_steps(self, trajectory_id: str) -> list[int]:
@@ -116,44 +181,54 @@ class Store:
         prefix = f"resume/{trajectory_id}-"
         return sorted(int(Path(name).stem.split("-")[1]) for name in sealed if name.startswith(prefix))
 
+    def _tensors(self, relative: str, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        try:
+            return parse_tensors(data)
+        except ValueError as error:
+            raise Damaged(f"{self.folder / relative}: {error}") from None
+
     # Files of a study that are not results of a pass
 
     def save_feature_network(self, recipe: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """features/<recipe>.safetensors, with its sha256 beside it, written last."""
         data = to_bytes(tensors, {})
-        files.write(self.folder / "features" / f"{recipe}.safetensors", data)
-        seal = {"bytes": len(data), "sha256": files.sha256(data)}
-        files.write(self.folder / "features" / f"{recipe}.json", json.dumps(seal).encode())
+        files.write(self.path(f"features/{recipe}.safetensors"), data)
+        files.write(self.path(f"features/{recipe}.json"), json.dumps(files.seal(data)).encode())
 
     def feature_network(self, recipe: str) -> tuple[dict[str, torch.Tensor], str] | None:
         """Weights and their sha256, or None when this extractor was never trained; Damaged when its bytes changed."""
-        seal_path = self.folder / "features" / f"{recipe}.json"
-        if not seal_path.is_file():
+        beside, relative = f"features/{recipe}.json", f"features/{recipe}.safetensors"
+        if not self.path(beside).exists():
             return None
-        seal = json.loads(seal_path.read_bytes())
-        return parse_tensors(self.sealed_bytes(f"features/{recipe}.safetensors", seal))[0], seal["sha256"]
+        try:
+            seal = seals.parse_seal(self.read_bytes(beside))
+            return self._tensors(relative, self.sealed_bytes(relative, seal))[0], seal["sha256"]
+        except (ValueError, Damaged) as error:
+            raise Damaged(f"{error}; without {self.folder / beside} the next sweep trains it again") from None
 
     def save_checkpoint(self, trajectory_id: str, tensors: Mapping[str, torch.Tensor], state: dict[str, Any]) -> None:
         """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept."""
         data = to_bytes(tensors, state)
-        folder = self.folder / "checkpoints" / trajectory_id
+        folder = self.path(f"checkpoints/{trajectory_id}")
         files.write(folder / f"{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
         for old in sorted(folder.glob("[!.]*.safetensors"))[:-2]:
             old.unlink(missing_ok=True)
 
     def checkpoint(self, trajectory_id: str, up_to_step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """The newest whole checkpoint not beyond a step; torn ones are passed over."""
-        folder = self.folder / "checkpoints" / trajectory_id
-        for path in sorted(folder.glob("[!.]*.safetensors"), reverse=True):
+        folder = self.path(f"checkpoints/{trajectory_id}")
+        for path in sorted(folder.glob("[0-9]*-*.safetensors"), reverse=True):
             step, _, digest = path.stem.partition("-")
-            data = path.read_bytes()
-            if int(step) <= up_to_step and files.sha256(data)[:16] == digest:
-                return parse_tensors(data)
+            relative = str(path.relative_to(self.folder))
+            with contextlib.suppress(Damaged):
+                data = self.read_bytes(relative)
+                if step.isdecimal() and int(step) <= up_to_step and files.sha256(data)[:16] == digest:
+                    return self._tensors(relative, data)
         return None
 
     def drop_checkpoints(self, trajectory_id: str) -> None:
         """When a trajectory's trials are done."""
-        shutil.rmtree(self.folder / "checkpoints" / trajectory_id, ignore_errors=True)
+        shutil.rmtree(self.path(f"checkpoints/{trajectory_id}"), ignore_errors=True)
 
     def save_failure(self, trajectory_id: str, failure: Mapping[str, Any]) -> Path:
         """failures/<trajectory>.json: the last error."""
@@ -163,7 +238,7 @@ class Store:
 
     def failure_path(self, trajectory_id: str) -> Path:
         """Where the last error of a trajectory is, if there was one."""
-        return self.folder / "failures" / f"{trajectory_id}.json"
+        return self.path(f"failures/{trajectory_id}.json")
 
     def drop_failure(self, trajectory_id: str) -> None:
         """When a trajectory came through after all."""
@@ -182,7 +257,7 @@ class Store:
     def lock(self) -> Iterator[None]:
         """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
+        with self.path(".lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -207,15 +282,18 @@ class Pass:
 
     def add_file(self, relative: str, data: bytes) -> None:
         """A file under its own name, sealed with the pass. Its bytes must follow from its name."""
-        files.write(self.store.folder / relative, data)
-        self._seals[relative] = {"bytes": len(data), "sha256": files.sha256(data)}
+        files.write(self.store.path(relative), data)
+        self._seals[relative] = files.seal(data)
 
     def seal(self, trial_id: str, train: bool, attacks: list[str], measures: list[str]) -> bool:
-        """Write tables, then the marker; False when the same work was sealed by somebody else meanwhile."""
+        """Write tables, then the marker; False when the same work was sealed by somebody else meanwhile.
+
+        A damaged marker is replaced.
+        """
         work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
-        work_hash = content_id(work)
+        name = f"{trial_id}-{content_id(work)}"
         for table, rows in self._tables.items():
-            self._write_table(table, f"{table}/{trial_id}-{work_hash}-{self.nonce}.parquet", rows)
+            self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
         marker = {
             "trial_id": trial_id,
             "work": work,
@@ -223,22 +301,25 @@ class Pass:
             "files": self._seals,
             "sealed_at": datetime.now(UTC).isoformat(),
         }
-        return files.create(
-            self.store.folder / "done" / f"{trial_id}-{work_hash}.json", canonical_json(marker).encode()
-        )
+        path, data = self.store.path(f"done/{name}.json"), seals.to_json(marker)
+        if files.create(path, data):
+            return True
+        try:
+            self.store.marker(name)
+        except Damaged:
+            files.write(path, data)
+            return True
+        return False
 
     def _write_table(self, table: str, relative: str, rows: Rows) -> None:
         data = to_parquet(to_table(table, rows))
-        files.write(self.store.folder / relative, data)
-        self._seals[relative] = {"bytes": len(data), "sha256": files.sha256(data)}
+        files.write(self.store.path(relative), data)
+        self._seals[relative] = files.seal(data)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Damaged, with the way out, when a file that a sweep leaves for readers is missing or torn."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        raise Damaged(f"{path} {UNREADABLE}") from None
+def trial_of(name: str) -> str:
+    """The trial that a pass, by its name, is of."""
+    return name.rpartition("-")[0]
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
@@ -248,7 +329,10 @@ def to_bytes(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> b
 
 
 def parse_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and state; nothing is executed."""
+    """Tensors and state; nothing is executed. ValueError for what is no safetensors file."""
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    return safetensors.torch.load(data), json.loads(header.get("__metadata__", {}).get("state", "{}"))
+    try:
+        header = json.loads(data[8 : 8 + length])
+        return safetensors.torch.load(data), json.loads(header.get("__metadata__", {}).get("state", "{}"))
+    except (ValueError, RecursionError, AttributeError, safetensors.SafetensorError):
+        raise ValueError("is no safetensors file") from None

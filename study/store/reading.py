@@ -1,34 +1,28 @@
 """Reading a store into pandas: sealed rows only, every byte checked; and compacting many passes into few files."""
 
-import json
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from mia_core.hashing import canonical_json, content_id
-from study.store import files
-from study.store.passes import PASS_TABLES, UNREADABLE, Damaged, Store
-from study.store.schema import from_parquet, to_parquet, to_table
+from mia_core.hashing import content_id
+from study.store import files, seals
+from study.store.files import Damaged
+from study.store.passes import UNREADABLE, Store
+from study.store.schema import KEYS, PASS_TABLES, from_parquet, to_parquet, to_table
 
-TABLES = ("trials", "quality", "attacks", "scores", "history", "design", "wide")
-KEYS = {
-    "trials": ["trial_id"],
-    "quality": ["trial_id", "measure_id"],
-    "attacks": ["trial_id", "attack_id"],
-    "scores": ["trial_id", "attack_id", "query"],
-    "history": ["trajectory_id", "epoch"],
-}
-"""What names a row; work repeated by a racing attempt gave the same row twice, and counts once."""
+TABLES = (*PASS_TABLES, "design", "wide")
 
 
 def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.DataFrame:
     """Sealed rows of the current design, in its order (`all=True`: of every design, ordered by ids).
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
-    Raises ValueError for an unknown table or study, Damaged for a sealed file whose bytes changed.
+    Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
+    bytes changed.
     """
     if table not in TABLES:
         raise ValueError(f"table {table!r} is not one of {', '.join(TABLES)}")
@@ -37,25 +31,23 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table == "wide":
         return _wide(*(read(root, study, name, all) for name in ("trials", "quality", "attacks")))
     if table == "design":
-        path = store.folder / "design" / f"{spec}.parquet"
+        relative = f"design/{spec}.parquet"
         try:
-            return from_parquet(path.read_bytes()).to_pandas()
+            return from_parquet(store.published(relative), "design").to_pandas()
         except (OSError, pa.ArrowException):
-            raise Damaged(f"{path} {UNREADABLE}") from None
-    frame = sealed(store, table).to_pandas()
+            raise Damaged(f"{store.folder / relative} {UNREADABLE}") from None
+    _refuse_scores_of_a_public_copy(store, table)
     if all:
-        return frame.sort_values(KEYS[table], ignore_index=True)
-    return _current(frame, table, read(root, study, "design"))
+        return sealed(store, table, store.passes()).to_pandas().sort_values(KEYS[table], ignore_index=True)
+    design = read(root, study, "design")
+    passes = store.passes(design["trial_id"].dropna())
+    return _current(sealed(store, table, passes).to_pandas(), table, design)
 
 
-def sealed(store: Store, table: str) -> pa.Table:
-    """All sealed rows of a table: compacted passes first, then the others, each row once."""
+def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:
+    """Rows of a table, of those passes at least: compacted passes first, each row once."""
     covered, parts = _compacted(store, table)
-    for name, marker in store.markers().items():
-        if name not in covered:
-            for relative, seal in marker["files"].items():
-                if relative.startswith(f"{table}/"):
-                    parts.append(from_parquet(store.sealed_bytes(relative, seal)))
+    parts += [part for name in passes if name not in covered for part in _rows(store, name, table)]
     if not parts:
         return to_table(table, [])
     frame = pa.concat_tables(parts, promote_options="permissive")
@@ -66,50 +58,95 @@ def sealed(store: Store, table: str) -> pa.Table:
 def trial_tables(
     store: Store, trial_id: str, names: Sequence[str] = ("trials", "quality", "attacks")
 ) -> tuple[list[str], dict[str, pd.DataFrame]]:
-    """Names of the passes of one trial, and its sealed rows of some tables."""
-    markers = store.markers([trial_id])
+    """Names of the passes of one trial, and its sealed rows of some tables; ValueError for scores of a public copy."""
+    passes = store.passes([trial_id])
     tables = {}
     for table in names:
-        parts = [
-            from_parquet(store.sealed_bytes(relative, seal))
-            for marker in markers.values()
-            for relative, seal in marker["files"].items()
-            if relative.startswith(f"{table}/")
-        ]
+        _refuse_scores_of_a_public_copy(store, table)
+        parts = [part for name in passes for part in _rows(store, name, table)]
         tables[table] = pa.concat_tables(parts, promote_options="permissive").to_pandas() if parts else pd.DataFrame()
-    return list(markers), tables
+    return passes, tables
+
+
+def sealed_table(store: Store, relative: str, seal: Mapping[str, Any]) -> pa.Table:
+    """A listed Parquet file; Damaged unless it has the sealed sha256 and is of the table that its name says."""
+    data = store.sealed_bytes(relative, seal)
+    folder, _, name = relative.partition("/")
+    try:
+        return from_parquet(data, name.partition("-")[0] if folder == "compacted" else folder)
+    except (OSError, pa.ArrowException) as error:
+        raise Damaged(f"{store.folder / relative}: {str(error).splitlines()[0]}") from None
+
+
+def _rows(store: Store, name: str, table: str) -> list[pa.Table]:
+    """What one pass has of a table."""
+    listed = store.marker(name)["files"]
+    return [sealed_table(store, item, seal) for item, seal in listed.items() if item.startswith(f"{table}/")]
+
+
+def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
+    if table == "scores" and store.public:
+        raise ValueError(f"{store.folder}: a public copy has no scores, which this needs; use the study it was made of")
 
 
 def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
-    """The largest compaction: names of the passes it covers, and its file of one table."""
-    manifests = [json.loads(path.read_bytes()) for path in (store.folder / "compacted").glob("[!.]*.json")]
-    if not manifests:
-        return set(), []
-    manifest = max(manifests, key=lambda item: len(item["passes"]))
-    relative = f"compacted/{table}-{manifest['name']}.parquet"
-    seal: Mapping[str, Any] | None = manifest["files"].get(relative)
-    return set(manifest["passes"]), [from_parquet(store.sealed_bytes(relative, seal))] if seal else []
+    """The largest sound compaction: names of the passes it covers, and its file of one table.
+
+    A damaged one is passed over, and one of passes that were done again since: the passes themselves are the truth.
+    """
+    nonces = {name: marker["nonce"] for name, marker in store.markers().items()}
+    for manifest in manifests(store):
+        if any(nonce not in (None, nonces.get(name, nonce)) for name, nonce in manifest["passes"].items()):
+            continue
+        relative = f"compacted/{table}-{manifest['name']}.parquet"
+        try:
+            return set(manifest["passes"]), [sealed_table(store, relative, manifest["files"][relative])]
+        except Damaged:
+            continue
+    return set(), []
+
+
+def manifests(store: Store) -> list[dict[str, Any]]:
+    """Sound manifests of compactions, the largest first."""
+    found = []
+    for path in sorted(store.path("compacted").glob("[!.]*.json")):
+        with contextlib.suppress(Damaged, ValueError):
+            found.append(seals.parse_manifest(path.stem, store.read_bytes(f"compacted/{path.name}")))
+    return sorted(found, key=lambda manifest: -len(manifest["passes"]))
 
 
 def compact(store: Store) -> int:
-    """Put all sealed passes into one file a table, for fast reading; returns how many passes it covers."""
-    passes = sorted(store.markers())
+    """Put all sealed passes into one file a table, for fast reading; returns how many passes it covers.
+
+    Nothing is done where a sound compaction covers them already. Damaged when a sealed file is.
+    """
+    passes = {name: marker["nonce"] for name, marker in sorted(store.markers().items())}
     name = content_id(passes)
-    manifest_path = store.folder / "compacted" / f"{name}.json"
-    if not passes or manifest_path.exists():
+    if not passes or _is_compacted(store, name):
         return len(passes)
-    seals = {}
+    found = {}
     for table in PASS_TABLES:
         relative = f"compacted/{table}-{name}.parquet"
-        data = to_parquet(sealed(store, table))
-        files.write(store.folder / relative, data)
-        seals[relative] = {"bytes": len(data), "sha256": files.sha256(data)}
-    manifest = {"name": name, "passes": passes, "files": seals}
-    files.create(manifest_path, canonical_json(manifest).encode())
-    for path in (store.folder / "compacted").iterdir():
+        data = to_parquet(sealed(store, table, passes))
+        files.write(store.path(relative), data)
+        found[relative] = files.seal(data)
+    files.write(store.path(f"compacted/{name}.json"), seals.to_json({"name": name, "passes": passes, "files": found}))
+    for path in store.path("compacted").iterdir():
         if name not in path.name:
             path.unlink(missing_ok=True)
     return len(passes)
+
+
+def _is_compacted(store: Store, name: str) -> bool:
+    for manifest in manifests(store):
+        if manifest["name"] == name:
+            try:
+                for relative, seal in manifest["files"].items():
+                    store.sealed_bytes(relative, seal)
+            except Damaged:
+                return False
+            return True
+    return False
 
 
 def _current(frame: pd.DataFrame, table: str, design: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
+KEYS = {
+    "trials": ["trial_id"],
+    "quality": ["trial_id", "measure_id"],
+    "attacks": ["trial_id", "attack_id"],
+    "scores": ["trial_id", "attack_id", "query"],
+    "history": ["trajectory_id", "epoch"],
+    "design": ["trial_id", "trajectory_id", "role", "kind", "id", "label"],
+}
+"""What names a row; work repeated by a racing attempt gave the same row twice, and counts once."""
+
 TEXT, WHOLE, REAL, YES = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -119,6 +130,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 OPEN = ("trials", "history")
 """`trials` has also the arm's own settings and further factors, `history` whatever else a target's training tells."""
 
+EXPANSION = 1000
+"""Rows, and bytes before compression, that a byte of Parquet can stand for at most; a thousandfold beyond ours."""
+
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
 
@@ -159,6 +173,32 @@ def to_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_parquet(data: bytes) -> pa.Table:
-    """Checks every page."""
-    return pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+def from_parquet(data: bytes, name: str | None = None) -> pa.Table:
+    """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
+    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+    groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+    if max(file.metadata.num_rows, *groups, 0) > EXPANSION * len(data):
+        raise pa.ArrowInvalid(f"declares {file.metadata.num_rows} rows in {len(data)} bytes")
+    if name:
+        _require_schema(name, file.schema_arrow)
+    table = file.read()
+    table.validate(full=True)
+    return table.replace_schema_metadata()
+
+
+def _require_schema(name: str, schema: pa.Schema) -> None:
+    """Older versions lack some columns, but none that names rows."""
+    known = SCHEMAS[name]
+    lacking = [key for key in KEYS[name] if key not in schema.names]
+    odd = [
+        field.name
+        for field in schema
+        if schema.names.count(field.name) > 1
+        or (
+            field.type != known[field.name]
+            if field.name in known
+            else name not in OPEN or field.type not in (REAL, TEXT)
+        )
+    ]
+    if lacking or odd:
+        raise pa.ArrowInvalid(f"is no table of {name}: odd or missing columns {lacking + odd}")

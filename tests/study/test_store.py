@@ -101,6 +101,21 @@ def test_compacting_changes_no_row_and_later_passes_still_count(store):
     assert len(list((store.folder / "compacted").glob("*.json"))) == 1
 
 
+def test_rows_of_a_pass_that_was_done_again_are_the_new_ones_though_a_compaction_has_the_old(store):
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    seal(store, "t1")
+    compact(store)
+    next((store.folder / "done").iterdir()).unlink()
+    assert len(read(store.folder.parent, "small", "trials")) == 1
+    current = store.begin()
+    current.add("trials", [TRIAL | {"sigma": 2}])
+    assert current.seal("t1", train=True, attacks=["a1"], measures=[])
+    for _ in range(2):
+        assert read(store.folder.parent, "small", "trials")["sigma"].tolist() == [2]
+        compact(store)
+    assert len(list((store.folder / "compacted").glob("*.json"))) == 1
+
+
 def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(store):
     store.publish("d1", {"study": "small"}, DESIGN, {})
     seal(store, "t1", attacks=("a1", "not_wanted_any_more"))

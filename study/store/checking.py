@@ -1,0 +1,196 @@
+"""Whether a study's store is whole: every damaged file, and what can be done about it. Nothing is changed."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import safetensors
+
+from study.store import seals
+from study.store.collecting import garbage
+from study.store.files import Damaged
+from study.store.passes import Store, trial_of
+from study.store.reading import manifests, sealed_table
+from study.store.schema import from_parquet
+
+SWEEP = "the study's own sweep command"
+SAME = "to the same bits on the same kind of machine"
+LOST = "lost for good: no design of this study has its trial"
+MEANWHILE = {
+    "targets": "until then added attacks and measures cannot run on it; rows are whole",
+    "resume": "until then a higher level of epochs cannot go on from it; rows are whole",
+    "samples": "until then the picture is not to be trusted; rows are whole",
+}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """file: below the study's folder. what: is wrong with it. way_out: what brings it back, or what is lost."""
+
+    file: str
+    what: str
+    way_out: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """files, bytes: verified. garbage, garbage_bytes: unsealed; None while a marker is damaged."""
+
+    files: int
+    bytes: int
+    damages: list[Damage]
+    garbage: int | None
+    garbage_bytes: int | None
+
+
+def check(store: Store) -> Findings:
+    """Verify every sealed file of a study, its pointer, specs, designs, compactions and feature networks.
+
+    Not seen: a marker that is gone, unless a compaction covers its pass; the trial is then simply not done, and its
+    files are garbage. ValueError when there is no study.
+    """
+    if not any((store.folder / name).exists() for name in ("study.json", "done", "specs")):
+        store.pointer()
+    found = _Check(store)
+    found.published()
+    found.passes()
+    found.compactions()
+    found.feature_networks()
+    try:
+        unsealed = garbage(store)
+    except Damaged:
+        return Findings(found.files, found.bytes, found.damages, None, None)
+    return Findings(found.files, found.bytes, found.damages, len(unsealed), sum(item.bytes for item in unsealed))
+
+
+class _Check:
+    """What one check found so far."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.files = self.bytes = 0
+        self.damages: list[Damage] = []
+        self._pointer: dict[str, Any] = {}
+        self._designs: dict[str, set[str]] = {}
+        self._networks: set[str] = set()
+
+    def published(self) -> None:
+        """The pointer, specs and designs, of which the pointer seals all that this version wrote."""
+        again = f"{SWEEP} writes it again, and trains nothing for it"
+        with self._noting("study.json", again):
+            self._pointer = seals.parse_pointer(self._read("study.json"))
+        sealed = self._pointer.get("files", {})
+        current = self._pointer.get("spec")
+        listed = [f"{path.parent.name}/{path.name}" for folder in ("specs", "design") for path in self._list(folder)]
+        wanted = [f"specs/{current}.json", f"design/{current}.parquet"] if current else []
+        for relative in sorted({*listed, *sealed, *wanted}):
+            name = relative.split("/")[1].split(".")[0]
+            old = f"lost for good, unless the study file of that time is run again; the current design is {current}"
+            with self._noting(relative, again if name == current else old):
+                if relative in sealed:
+                    self._sealed(relative, sealed[relative])
+                if relative.startswith("specs/"):
+                    seals.parse(self._read(relative))
+                else:
+                    table = from_parquet(self._read(relative), "design")
+                    self._designs[name] = set(table["trial_id"].to_pylist())
+
+    def passes(self) -> None:
+        """Every done-marker, and every file that one seals."""
+        for name in self.store.passes():
+            relative = f"done/{name}.json"
+            again = self._again(trial_of(name))
+            with self._noting(relative, f"{again}; until then only a compaction has its rows"):
+                marker = seals.parse_marker(name, self._read(relative))
+                for file, seal in marker["files"].items():
+                    meanwhile = MEANWHILE.get(file.split("/")[0], "until then only a compaction may have its rows")
+                    with self._noting(file, LOST if again == LOST else f"remove {relative}: {again}; {meanwhile}"):
+                        self._sealed(file, seal)
+
+    def compactions(self) -> None:
+        """Manifests with their tables, and the passes that the largest sound one covers."""
+        again = f"`python -m study.store compact {self.store.folder}` makes it again; nothing is lost"
+        for path in self._list("compacted"):
+            if path.suffix == ".json":
+                with self._noting(f"compacted/{path.name}", again):
+                    found = seals.parse_manifest(path.stem, self._read(f"compacted/{path.name}"))
+                    for file, seal in found["files"].items():
+                        with self._noting(file, again):
+                            self._sealed(file, seal)
+        present = set(self.store.passes())
+        for name in (name for manifest in manifests(self.store)[:1] for name in manifest["passes"]):
+            if name not in present:
+                way_out = f"{self._again(trial_of(name))}; its rows are still compacted"
+                self.damages.append(Damage(f"done/{name}.json", "is missing, though its pass was compacted", way_out))
+
+    def feature_networks(self) -> None:
+        """Weights by the seals beside them, and whether the ones are here that quality was measured on."""
+        for path in self._list("features"):
+            if path.suffix == ".json":
+                beside, relative = f"features/{path.name}", f"features/{path.stem}.safetensors"
+                again = f"remove {beside}: {SWEEP} trains it again, {SAME}, when a measure is missing"
+                with self._noting(beside, again):
+                    seal = seals.parse_seal(self._read(beside))
+                    with self._noting(relative, again):
+                        self._sealed(relative, seal)
+                    self._networks.discard(seal["sha256"])
+        damaged = any(damage.file.startswith("features/") for damage in self.damages)
+        for sha in sorted(self._networks) if not damaged and not self._pointer.get("public") else ():
+            what = f"the network of sha256 {sha[:16]}..., which measured quality, is missing or has no seal"
+            self.damages.append(Damage("features", what, f"{SWEEP} trains it again, {SAME}, for a measure to come"))
+
+    def _again(self, trial_id: str) -> str:
+        """What does a trial's passes again."""
+        current = self._pointer.get("spec")
+        if trial_id in self._designs.get(current or "", ()):
+            return f"{SWEEP} does this pass again, {SAME}"
+        for name, trials in self._designs.items():
+            if trial_id in trials:
+                spec = f"{self.store.folder}/specs/{name}.json --set results={self.store.folder.parent}"
+                return f"`python -m study.sweep {spec}`, of an earlier design, does this pass again, {SAME}"
+        return LOST
+
+    def _list(self, folder: str) -> list[Path]:
+        return sorted(self.store.path(folder).glob("[!.]*"))
+
+    def _read(self, relative: str) -> bytes:
+        data = self.store.read_bytes(relative)
+        self.files += 1
+        self.bytes += len(data)
+        return data
+
+    def _sealed(self, relative: str, seal: Mapping[str, Any]) -> None:
+        path = self.store.path(relative)
+        if not path.is_file():
+            raise ValueError("is missing")
+        if path.stat().st_size != seal["bytes"]:
+            raise ValueError(f"has {path.stat().st_size} bytes and was sealed with {seal['bytes']}")
+        if relative.startswith(("specs/", "design/")):
+            self.store.sealed_bytes(relative, seal)  # counted where they are parsed
+            return
+        self.files += 1
+        self.bytes += seal["bytes"]
+        if relative.endswith(".parquet"):
+            table = sealed_table(self.store, relative, seal)
+            if relative.startswith("quality/"):
+                self._networks |= set(table["extractor_sha256"].to_pylist()) - {None}
+            return
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != seal["sha256"]:
+                raise ValueError("has other bytes than it was sealed with")
+        if relative.endswith(".safetensors"):
+            with safetensors.safe_open(path, framework="pt") as tensors:
+                tensors.keys()
+
+    @contextlib.contextmanager
+    def _noting(self, relative: str, way_out: str) -> Iterator[None]:
+        """What is wrong with one file becomes one line, and the check goes on."""
+        try:
+            yield
+        except (Damaged, ValueError, OSError, pa.ArrowException, safetensors.SafetensorError) as error:
+            what = (str(error).splitlines() or ["is damaged"])[0].removeprefix(f"{self.store.folder / relative}: ")
+            self.damages.append(Damage(relative, what, way_out))

@@ -1,0 +1,92 @@
+"""A copy of a study for everybody: what was measured, and nothing of single records, machines or people."""
+
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mia_core.hashing import canonical_json
+from study.store import files, seals
+from study.store.passes import Store
+from study.store.reading import compact, sealed_table
+from study.store.schema import from_parquet, to_parquet
+
+TABLES = ("trials", "quality", "attacks", "history")
+VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
+ABOUT = ("git_commit", "lock")
+
+
+def export_public(store: Store, out: Path) -> int:
+    """Write a public copy into `out`, absent or empty before; returns how many passes it has.
+
+    It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew.
+    Left out: scores (the one table with a row a record), targets, resume states, samples, feature networks,
+    checkpoints, failures with their paths and tracebacks, reports, earlier designs. Words among the data's settings
+    (folders, files, columns) become null, in the spec and in each trial's config; the data set's name and numbers stay.
+    Of versions VERSIONS stay: software, threads and processor type, no host. Device names, times and the sha256 of
+    the data stay. No epsilon covers what is left: training curves and attack results are functions of the records.
+
+    The copy appears whole or not at all. ValueError for an `out` that holds something, Damaged when a sealed file is.
+    """
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise ValueError(f"{out}: holds something; give a folder that is absent or empty")
+    pointer, resolved = store.pointer(), store.resolved()
+    design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
+    out = out.absolute()
+    copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        passes = store.passes({row["trial_id"] for row in design if row["trial_id"]})
+        for name in passes:
+            _copy_pass(store, copy, name)
+        about = {key: pointer[key] for key in ABOUT if key in pointer}
+        about |= {"study": pointer["study"], "public": True, "versions": _some(pointer.get("versions", {}))}
+        copy.publish(pointer["spec"], {**resolved, "data": _nameless(resolved["data"])}, design, about)
+        compact(copy)
+        copy.folder.rename(out)
+    finally:
+        shutil.rmtree(copy.folder, ignore_errors=True)
+    return len(passes)
+
+
+def _copy_pass(store: Store, copy: Store, name: str) -> None:
+    marker = store.marker(name)
+    sealed = {}
+    for relative, seal in marker["files"].items():
+        table = relative.split("/")[0]
+        if table in TABLES:
+            rows = sealed_table(store, relative, seal)
+            data = to_parquet(_without_machines(rows) if table == "trials" else rows)
+            files.write(copy.path(relative), data)
+            sealed[relative] = files.seal(data)
+    files.write(copy.path(f"done/{name}.json"), seals.to_json({**marker, "files": sealed}))
+
+
+def _without_machines(trials: pa.Table) -> pa.Table:
+    configs = [json.loads(text) for text in trials["config"].to_pylist()]
+    versions = [json.loads(text) for text in trials["versions"].to_pylist()]
+    columns = {
+        "config": [canonical_json({**config, "data": _nameless(config["data"])}) for config in configs],
+        "versions": [canonical_json(_some(version)) for version in versions],
+    }
+    for name, values in columns.items():
+        trials = trials.set_column(trials.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return trials
+
+
+def _nameless(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's settings without words, which may be folders, files or columns."""
+    return {key: value if key == "name" or not _has_words(value) else None for key, value in data.items()}
+
+
+def _has_words(value: Any) -> bool:
+    return not (value is None or isinstance(value, (bool, int, float))) and not (
+        isinstance(value, list) and not any(map(_has_words, value))
+    )
+
+
+def _some(versions: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: versions[key] for key in VERSIONS if key in versions}
