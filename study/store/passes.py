@@ -146,7 +146,10 @@ class Store:
         folder = self.folder / "checkpoints" / trajectory_id
         for path in sorted(folder.glob("[!.]*.safetensors"), reverse=True):
             step, _, digest = path.stem.partition("-")
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # an attempt that was believed dead has dropped it
+                continue
             if int(step) <= up_to_step and files.sha256(data)[:16] == digest:
                 return parse_tensors(data)
         return None
@@ -170,10 +173,10 @@ class Store:
         self.failure_path(trajectory_id).unlink(missing_ok=True)
 
     def probe(self) -> None:
-        """ValueError unless the folder can be written to."""
+        """ValueError unless the folder takes a mebibyte."""
         path = self.folder / f".probe-{secrets.token_hex(4)}"
         try:
-            files.write(path, b"probe")
+            files.write(path, bytes(2**20))
             path.unlink()
         except OSError as error:
             raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None

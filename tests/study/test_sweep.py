@@ -131,7 +131,7 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert str(failure_path) in done.stdout
     failure = json.loads(failure_path.read_text())
     assert "Traceback" in failure["traceback"]
-    assert failure["command"].endswith(f"--id {broken.trajectory_id}")
+    assert failure["command"].endswith(f"--id {broken.trial_id}")
     frame = read(fresh / "results", "small", "trials")
     assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()
