@@ -205,6 +205,7 @@ class Runner:
             trainer.run_to(min(next_epoch, trial.steps))
             now = time.perf_counter()
             if now - self._saved > self.design.spec.compute.checkpoint_seconds:
+                _require_finite(trainer, trial)
                 tensors, state = trainer.state()
                 self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds + now - started})
                 self._saved = now

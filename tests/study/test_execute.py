@@ -230,8 +230,9 @@ def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
         run(design, store)
 
 
-def test_divergence_is_an_error_and_not_a_result(make_design, store):
-    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]")
+@pytest.mark.parametrize("period", [60, 0.000001])
+def test_divergence_is_an_error_and_not_a_result(make_design, store, period):
+    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]", f"compute.checkpoint_seconds={period:f}")
     with pytest.raises(FloatingPointError, match="diverged"):
         run(design, store)
     assert store.done() == {}
