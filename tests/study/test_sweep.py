@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
+from study import trial
 from study.store import read
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
 from tests.small import SMALL, sweep
@@ -132,6 +134,8 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     failure = json.loads(failure_path.read_text())
     assert "Traceback" in failure["traceback"]
     assert failure["command"].endswith(f"--id {broken.trial_id}")
+    assert f"alone: {failure['command']}" in done.stdout
+    assert trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
     assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()
