@@ -1,11 +1,11 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make validate` the long checks with known answers (9 minutes).
+# `make validate` the long checks with known answers (9 minutes), `make test-faults` the soak of injected faults.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: sweep test validate lint lock
+.PHONY: sweep test test-faults validate lint lock
 .DEFAULT_GOAL := sweep
 
 $(STAMP): constraints.txt pyproject.toml
@@ -20,6 +20,9 @@ sweep: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ARGS)
+
+test-faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults $(ARGS)
 
 validate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.validation

@@ -71,6 +71,7 @@ class Runner:
         self.store = store
         self.device = device
         self._extractor: tuple[Extractor, str] | None = None
+        self._saved = 0.0
 
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""
@@ -96,7 +97,7 @@ class Runner:
             if work.train:
                 assert trainer is not None
                 current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
-                current.add("history", _history_rows(work.trial, trainer))
+                current.add("history", _history_rows(work.trial, trainer, self._told(work.trial)))
                 if self.design.spec.keep_targets:
                     current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
                 if work.trial.steps == last_trained:
@@ -180,6 +181,7 @@ class Runner:
     def _start(self, trial: Trial, membership: Membership) -> tuple[Trainer, float]:
         """A trainer at the latest state not beyond the trial: a checkpoint, a sealed resume state, or step 0."""
         trainer = self.trainer(trial, membership)
+        self._saved = time.perf_counter()
         checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
         sealed = [step for step in self.store.resume_steps(trial.trajectory_id) if step <= trial.steps]
         if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
@@ -191,17 +193,24 @@ class Runner:
         _, before = trial_tables(self.store, trial_id(trial.trajectory_id, sealed[-1]))
         return trainer, float(before["trials"]["seconds_train"].iloc[0])
 
+    def _told(self, trial: Trial) -> int:
+        """Steps of the last sealed level below: a restart may be before it, and its history is not told twice."""
+        levels = self.design.trajectories[trial.trajectory_id]
+        below = {other.trial_id: other.steps for other in levels if other.steps < trial.steps}
+        return max((below[name] for name, done in self.store.done(below).items() if done.train), default=0)
+
     def _train(self, trainer: Trainer, trial: Trial, seconds: float) -> float:
-        """Train to a trial's level, with checkpoints on the way; seconds spent training so far."""
-        started = saved = time.perf_counter()
+        """Train to a trial's level; seconds spent training so far. Checkpoints go by the clock, not by levels."""
+        started = time.perf_counter()
         while trainer.step < trial.steps:
             next_epoch = (trainer.epoch + 1) * trainer.steps_per_epoch
             trainer.run_to(min(next_epoch, trial.steps))
             now = time.perf_counter()
-            if now - saved > self.design.spec.compute.checkpoint_seconds and trainer.step < trial.steps:
+            if now - self._saved > self.design.spec.compute.checkpoint_seconds:
+                _require_finite(trainer, trial)
                 tensors, state = trainer.state()
                 self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds + now - started})
-                saved = now
+                self._saved = now
         _require_finite(trainer, trial)
         return seconds + time.perf_counter() - started
 
@@ -404,8 +413,8 @@ def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) ->
         )
 
 
-def _history_rows(trial: Trial, trainer: Trainer) -> list[dict[str, Any]]:
-    """Rows since the previous level, taken from the trainer; epsilon at the level itself."""
+def _history_rows(trial: Trial, trainer: Trainer, told: int) -> list[dict[str, Any]]:
+    """Rows after the step `told`, taken from the trainer; epsilon at the level itself."""
     rows = [
         {
             "trajectory_id": trial.trajectory_id,
@@ -416,6 +425,7 @@ def _history_rows(trial: Trial, trainer: Trainer) -> list[dict[str, Any]]:
             **row.means,
         }
         for row in trainer.history
+        if row.step > told
     ]
     trainer.history.clear()
     if rows:

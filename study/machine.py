@@ -2,6 +2,7 @@
 
 import platform
 import resource
+import signal
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ def pick_device() -> str:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def terminate_in_order() -> None:
+    """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def peak_bytes(device: str) -> int:

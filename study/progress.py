@@ -56,6 +56,10 @@ class Progress:
             self._error = error
         self._show()
 
+    def say(self, line: str) -> None:
+        """Print a line for good."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
     def _show(self, force: bool = False) -> None:
         if self._live:
             self._live.update(self._table())

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,8 +14,9 @@ import ray
 from ray import tune
 
 from study.design import Design
-from study.execute import Runner
-from study.machine import pick_device
+from study.execute import Runner, Sealed
+from study.failures import failure
+from study.machine import pick_device, terminate_in_order
 from study.progress import Progress
 from study.store import Store
 from study.work import Work, missing_of
@@ -29,6 +31,10 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 
+STORAGE_SECONDS = 120.0
+"""So long a sweep waits for results storage that is full, read-only or away; then it stops."""
+
+
 class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
 
@@ -38,38 +44,49 @@ def run_trajectory(config: Mapping[str, Any], design: Design, results: str) -> N
     trajectory_id = config["trajectory"]
     store = Store(results, design.spec.study)
     works = missing_of(design.trajectories[trajectory_id], store)
-    failed: dict[str, str] = {}
+    ran = 0
+    failed: list[Sealed] = []
     try:
+        store.drop_failure(trajectory_id)
         for sealed in Runner(design, store, pick_device()).run(works) if works else ():
-            failed |= sealed.failed
+            ran += 1
+            failed += [sealed] if sealed.failed else []
             tune.report({"sealed": sealed.trial.trial_id, "name": sealed.trial.name, "seconds": sealed.seconds})
         if failed:
-            raise TrajectoryFailed(f"{', '.join(failed)} failed: {next(iter(failed.values())).splitlines()[-1]}")
+            raise TrajectoryFailed(f"{', '.join(failed[0].failed)} failed: {_last_line(failed[0])}")
     except Exception as error:
-        store.save_failure(trajectory_id, failure(design, store, trajectory_id, error, failed))
+        attacks = isinstance(error, TrajectoryFailed)
+        trial = failed[0].trial if attacks else works[min(ran, len(works) - 1)].trial
+        trace = "\n".join(failed[0].failed.values()) if attacks else traceback.format_exc()
+        with contextlib.suppress(OSError):  # the driver has the error too, and keeps it when this storage is back
+            store.save_failure(trajectory_id, failure(design, store, trial, f"{type(error).__name__}: {error}", trace))
         raise
-    store.drop_failure(trajectory_id)
 
 
-def failure(
-    design: Design, store: Store, trajectory_id: str, error: Exception, attacks: Mapping[str, str]
-) -> dict[str, Any]:
-    """What is kept of an error: message, traceback, how to repeat it."""
-    return {
-        "trajectory_id": trajectory_id,
-        "trial": design.trajectories[trajectory_id][0].name,
-        "error": f"{type(error).__name__}: {error}",
-        "traceback": "\n".join(attacks.values()) or traceback.format_exc(),
-        "command": f"python -m study.trial {store.folder}/specs/{design.hash}.json --id {trajectory_id}",
-    }
+def _last_line(sealed: Sealed) -> str:
+    return next(iter(sealed.failed.values())).splitlines()[-1]
+
+
+def _first_line(error: str) -> str:
+    """Of what Tune kept, after its own heading."""
+    return next((line for line in error.splitlines() if line and not line.startswith("Failure #")), "unknown")
 
 
 class _Callback(tune.Callback):  # type: ignore[misc]
-    """Passes Tune's events on to progress and log, in the driver."""
+    """Passes Tune's events on to progress and log, in the driver; keeps errors; waits for storage that is away."""
 
-    def __init__(self, progress: Progress, todo: Mapping[str, Sequence[Work]], log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        design: Design,
+        store: Store,
+        progress: Progress,
+        todo: Mapping[str, Sequence[Work]],
+        log: Callable[[str], None],
+    ) -> None:
+        self.design, self.store = design, store
         self.progress = progress
         self.log = log
+        self.todo = todo
         self.steps = {
             work.trial.trial_id: work.trial.steps - (works[number - 1].trial.steps if number else 0)
             for works in todo.values()
@@ -94,9 +111,33 @@ class _Callback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.ended(trial.config["trajectory"], f"{trial.config['trajectory']} failed, trying again")
+        self._await_storage()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.ended(trial.config["trajectory"], f"{trial.config['trajectory']} failed")
+        trajectory_id = trial.config["trajectory"]
+        self.progress.ended(trajectory_id, f"{trajectory_id} failed")
+        self._await_storage()
+        if not self.store.failure_path(trajectory_id).is_file():  # its worker died, or could not write
+            works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
+            text = str(trial.get_error())
+            kept = failure(self.design, self.store, works[0].trial, _first_line(text), text)
+            with contextlib.suppress(OSError):
+                self.store.save_failure(trajectory_id, kept)
+
+    def _await_storage(self) -> None:
+        """Attempts are not spent on storage that nothing can be written to."""
+        until = time.monotonic() + STORAGE_SECONDS
+        while True:
+            try:
+                self.store.probe()
+            except ValueError as error:
+                if time.monotonic() > until:
+                    self.progress.say(f"stopping: {error}")
+                    signal.raise_signal(signal.SIGINT)
+                    return
+                time.sleep(1)
+            else:
+                return
 
 
 def schedule(
@@ -129,7 +170,7 @@ def schedule(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=compute.retries),
-                callbacks=[_Callback(progress, todo, log)],
+                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, log)],
             ),
         )
         tuner.fit()
@@ -150,11 +191,11 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
         # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to the disk.
         "object_store_memory": 200 * 2**20 + data_bytes * 5 // 4,
     }
+    previous = signal.getsignal(signal.SIGTERM)
     ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
-    # Tune ends a run in order on SIGINT only.
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    terminate_in_order()  # again: Ray has put a handler of its own in its place
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
         ray.shutdown()
+        signal.signal(signal.SIGTERM, previous)

@@ -1,11 +1,11 @@
 """`python -m study.sweep [CONFIG] [--preset NAME] [--set key=value] [--plan]`: run a study, or what is missing of it.
 
-Exit codes: 0 the study is complete; 1 it is not (failures or an interruption; the same command goes on); 2 refused.
+Exit codes: 0 the study is complete; 1 it is not (failures, an interruption, storage that is away; the same command goes
+on); 2 refused, and nothing was run. A driver that is killed has the signal's code.
 """
 
 import argparse
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from pathlib import Path
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import audit, controls, planning
+from study import audit, controls, failures, planning
 from study.design import Design
 from study.execute import feature_network
-from study.machine import pick_device, versions
+from study.machine import pick_device, terminate_in_order, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
 from study.work import Work, missing
@@ -42,10 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_lost_targets(todo, options.retrain)
         store.probe()
         with store.lock():
-            return _sweep(design, store, todo, options.address, console)
+            chosen = failures.failed(store, todo) if options.retry_failed else todo
+            return _sweep(design, store, chosen, options.address, console)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
+    except OSError as error:
+        print(f"stopped: {error}; the same command goes on", file=sys.stderr)
+        return INCOMPLETE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return INCOMPLETE
@@ -55,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m study.sweep", description=__doc__.splitlines()[0])
     add_study_arguments(parser)
     parser.add_argument("--plan", action="store_true", help="print what would run, and do nothing")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="only the trajectories whose last attempt failed; else all missing"
+    )
     parser.add_argument("--retrain", action="store_true", help="train targets again that were not kept")
     parser.add_argument("--address", help="a running Ray cluster, e.g. auto; by default this machine alone")
     return parser
@@ -91,7 +98,7 @@ def _sweep(
         _run(design, store, todo, tracker.log, address, console)
         tracker.reconcile()
         compact(store)
-    left = missing(design, store) if todo else {}
+    left = missing(design, store)
     tracker.close(complete=not left)
     _summary(design, store, left, console)
     return INCOMPLETE if left else COMPLETE
@@ -121,11 +128,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
     if left:
         missing_trials = sum(map(len, left.values()))
         console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
-        for trajectory_id in left:
-            path = store.failure_path(trajectory_id)
-            if path.is_file():
-                error = json.loads(path.read_bytes())["error"]
-                console.print(f"  {left[trajectory_id][0].trial.name}: {error}\n    {path}", soft_wrap=True)
+        failures.show(console, store, left)
         return
     spec = design.spec
     lines = {
@@ -160,4 +163,5 @@ def _lock_hash() -> str:
 
 
 if __name__ == "__main__":
+    terminate_in_order()
     sys.exit(main())

@@ -7,6 +7,7 @@ the last of epochs, in replicate 0. Nothing is kept unless --results names a fol
 import argparse
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 
 import pandas as pd
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             store.probe()
             console.print(f"{trial.name}   (trial {trial.trial_id})")
             failed = _run(design, store, trial)
-            _show(console, *trial_tables(store, trial.trial_id)[1].values())
+            if trial.trial_id in store.done([trial.trial_id]):
+                _show(console, *trial_tables(store, trial.trial_id)[1].values())
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
@@ -61,9 +63,13 @@ def _choose(design: Design, name: str | None) -> Trial:
 
 
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
+    """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
     works = missing_of([trial], store)
     runner = Runner(design, store, pick_device())
-    return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
+    try:
+        return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
+    except Exception:
+        return {trial.name: traceback.format_exc()}
 
 
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:

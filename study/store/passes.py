@@ -245,10 +245,10 @@ class Store:
         self.failure_path(trajectory_id).unlink(missing_ok=True)
 
     def probe(self) -> None:
-        """ValueError unless the folder can be written to."""
+        """ValueError unless the folder takes a mebibyte."""
         path = self.folder / f".probe-{secrets.token_hex(4)}"
         try:
-            files.write(path, b"probe")
+            files.write(path, bytes(2**20))
             path.unlink()
         except OSError as error:
             raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None

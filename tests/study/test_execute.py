@@ -12,6 +12,7 @@ from mia_core.training import Trainer
 from study.execute import Runner
 from study.planning import design_rows
 from study.store import Damaged, Store, compact, read
+from study.store.reading import trial_tables
 from study.work import missing, missing_of
 
 
@@ -169,6 +170,45 @@ def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
     assert_same_results(design, store, fresh)
 
 
+def test_a_crash_after_a_level_and_before_a_checkpoint_tells_no_epoch_twice(make_design, store, tmp_path, monkeypatch):
+    design = make_design("factors.epochs=[2, 4]", "attacks=[white_box]")
+    original = Trainer.run_to
+
+    def crash_late(self, step):
+        if self.epoch == 3:
+            raise KeyboardInterrupt
+        original(self, step)
+
+    private = 2
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "run_to", crash_late)
+        with pytest.raises(KeyboardInterrupt):
+            run(design, store, private)
+    run(design, store, private)
+    fresh = Store(tmp_path / "fresh", "small")
+    run(design, fresh, private)
+    for trial in list(design.trajectories.values())[private]:
+        (first, second) = (trial_tables(s, trial.trial_id, ["history"])[1]["history"] for s in (store, fresh))
+        assert list(first["epoch"]) == [trial.epochs - 1, trial.epochs]
+        pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+
+
+def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, store, monkeypatch):
+    design = make_design("factors.epochs=[1, 2, 3, 4, 5, 6, 7]", "attacks=[random]", "compute.checkpoint_seconds=25")
+    clock, saved = [0.0], []
+    original = Trainer.run_to
+
+    def slow(self, step):
+        clock[0] += 10
+        original(self, step)
+
+    monkeypatch.setattr(Trainer, "run_to", slow)
+    monkeypatch.setattr("study.execute.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Store, "save_checkpoint", lambda self, name, tensors, state: saved.append(state["step"]))
+    run(design, store)
+    assert saved == [3 * 3, 6 * 3]
+
+
 def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_design, store, tmp_path):
     run(make_design("keep_targets=none", "attacks=[white_box]"), store)
     assert not (store.folder / "targets").exists()
@@ -190,8 +230,9 @@ def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
         run(design, store)
 
 
-def test_divergence_is_an_error_and_not_a_result(make_design, store):
-    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]")
+@pytest.mark.parametrize("period", [60, 0.000001])
+def test_divergence_is_an_error_and_not_a_result(make_design, store, period):
+    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]", f"compute.checkpoint_seconds={period:f}")
     with pytest.raises(FloatingPointError, match="diverged"):
         run(design, store)
     assert store.done() == {}

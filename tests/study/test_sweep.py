@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study import tracking
+from study import tracking, trial
 from study.execute import Runner
 from study.store import read
 from study.store.reading import trial_tables
@@ -135,7 +136,9 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert str(failure_path) in done.stdout
     failure = json.loads(failure_path.read_text())
     assert "Traceback" in failure["traceback"]
-    assert failure["command"].endswith(f"--id {broken.trajectory_id}")
+    assert failure["command"].endswith(f"--id {broken.trial_id}")
+    assert f"alone: {failure['command']}" in done.stdout
+    assert trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
     assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()

@@ -1,0 +1,158 @@
+"""What tests of faults share: a sweep in a session of its own, its processes, and what its store holds."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from study import yaml
+from study.spec import override
+from study.store import Store
+from study.store.reading import KEYS, sealed
+from tests.small import SMALL
+
+PROJECT = Path(__file__).parents[2]
+EPOCHS, STEPS_PER_EPOCH = 30, 3
+TRAJECTORIES, TRIALS = 2, 4
+STEPS = TRAJECTORIES * EPOCHS * STEPS_PER_EPOCH
+"""Discriminator updates of an undisturbed run."""
+PATIENCE = 600.0
+"""Seconds until a test gives up; other people's work may share the machine."""
+SETTINGS = (
+    "replicates=1", "factors.train_size=[40]", f"factors.epochs=[1, {EPOCHS}]",
+    "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]",
+    "attacks=[white_box, {name: euclidean, generated: 64}]", "quality.measures=[kid]", "quality.against=[unseen]",
+    "controls.blind=false", "controls.nulls=0", "controls.copycat=false",
+    "compute.checkpoint_seconds=0.000001", "compute.concurrent=2",
+)  # fmt: skip
+TIMES = ["seconds", "seconds_train", "peak_bytes", "finished_at"]
+
+
+class Sweep:
+    """One start of `study.sweep faulty.yaml` in a folder, in a session of its own."""
+
+    def __init__(self, folder, *arguments, within=(), **environment):
+        """within: a command that it runs under."""
+        document = yaml.parse(SMALL, "small")
+        for setting in SETTINGS:
+            override(document, setting)
+        (folder / "faulty.yaml").write_text(json.dumps(document))
+        self.folder = folder
+        command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
+        own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, **own, **environment},
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.kill()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def end(self, code):
+        """Wait for its end; what it printed."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == code, output + errors
+        return output, errors
+
+    def processes(self):
+        """All that it has started and that still runs, Ray's too."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def workers(self):
+        """Those that run a trajectory."""
+        return [child for child in self.processes() if is_worker(child)]
+
+    def kill(self, driver_only=False):
+        """SIGKILL the driver, and all that it has started; how many processes that were.
+
+        driver_only: Ray has to notice. What trains ends by itself; Ray's agents would stay for minutes, and are killed.
+        """
+        children = self.processes()
+        workers = [child for child in children if is_worker(child)]
+        self.process.kill()
+        self.process.wait()
+        if driver_only:
+            assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=PATIENCE)
+        return 1 if driver_only else 1 + len(children)
+
+
+def is_worker(process):
+    with contextlib.suppress(psutil.Error):
+        return "".join(process.cmdline()[:1]).startswith("ray::ImplicitFunc")  # Tune's name of a trial's actor
+    return False
+
+
+def wait_for(true, sweep, seconds=PATIENCE, pause=0.05):
+    """Wait until something holds; its value. None when the sweep ended before."""
+    deadline = time.monotonic() + seconds
+    while not (value := true()):
+        if sweep.process.poll() is not None:
+            return None
+        assert time.monotonic() < deadline, "nothing came of it"
+        time.sleep(pause)
+    return value
+
+
+def steps(folder):
+    """Training steps that were begun so far, in order: (trajectory, step)."""
+    path = folder / "steps"
+    return [tuple(line.split()) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def redone(folder):
+    """Steps that were begun more than once, after checking that each was begun."""
+    begun = steps(folder)
+    assert len(set(begun)) == STEPS
+    return len(begun) - STEPS
+
+
+def rows(store, table):
+    """Sealed rows without times, in one order of rows and columns."""
+    frame = sealed(store, table).to_pandas().drop(columns=TIMES, errors="ignore")
+    return frame.sort_values(KEYS[table], ignore_index=True)[sorted(frame)]
+
+
+def contents(folder):
+    """Bytes by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def assert_as_undisturbed(folder, undisturbed):
+    """The same rows, bits of scores, quality and targets; each trial once; every sealed byte as it was sealed."""
+    store, other = (Store(place / "results", "small") for place in (folder, undisturbed))
+    for table in KEYS:
+        frames = [
+            sealed(s, table).to_pandas().drop(columns=TIMES, errors="ignore").sort_values(KEYS[table])
+            for s in (store, other)
+        ]
+        first, second = (frame.reset_index(drop=True)[sorted(frame)] for frame in frames)
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+    markers = store.markers()
+    assert sorted(marker["trial_id"] for marker in markers.values() if marker["work"]["train"]) == sorted(
+        marker["trial_id"] for marker in other.markers().values() if marker["work"]["train"]
+    )
+    assert len(store.done()) == TRIALS
+    for marker in markers.values():
+        for relative, seal in marker["files"].items():
+            store.sealed_bytes(relative, seal)
+    for kind in ("targets", "resume", "samples"):
+        assert contents(store.folder / kind) == contents(other.folder / kind)
+    assert not any((store.folder / "checkpoints").glob("*"))
+    assert not any((store.folder / "failures").glob("*.json"))

@@ -1,0 +1,206 @@
+"""Faults 1, 2, 11, 12 and 21: SIGKILL of workers, drivers, a raylet; Tune's state, two drivers, a number of workers.
+
+Fault 6, SIGINT and SIGTERM: tests/study/test_sweep.py.
+"""
+
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from study.store import Store
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED
+from tests.faults.faulty import (
+    STEPS,
+    STEPS_PER_EPOCH,
+    TRAJECTORIES,
+    Sweep,
+    assert_as_undisturbed,
+    redone,
+    steps,
+    wait_for,
+)
+
+PER_KILL = TRAJECTORIES * STEPS_PER_EPOCH
+"""A checkpoint period, which is an epoch here, of each running trajectory."""
+
+
+def begun_writes(folder):
+    """Checkpoints that a worker is writing, or was when it died."""
+    return list((folder / "results" / "small" / "checkpoints").glob("*/.*"))
+
+
+def kill_while_writing(folder, sweep):
+    """SIGKILL the workers between the first byte of a checkpoint and its rename; whether that was met."""
+    before = set(begun_writes(folder))
+    while new := wait_for(lambda: set(begun_writes(folder)) - before, sweep, pause=0.0005):
+        workers = sweep.workers()
+        for worker in workers:
+            worker.suspend()
+        caught = any(path.exists() for path in new)
+        for worker in workers:
+            worker.kill() if caught else worker.resume()
+        if caught:
+            return True
+    return False
+
+
+def kill_after_steps(folder, sweep, count):
+    """SIGKILL the workers after so many steps more; whether it came to that."""
+    before = len(steps(folder))
+    if not wait_for(lambda: len(steps(folder)) >= before + count, sweep, pause=0.002):
+        return False
+    workers = sweep.workers()
+    for worker in workers:
+        worker.kill()
+    return bool(workers)
+
+
+def test_workers_killed_while_they_write_a_checkpoint_lose_one_period_at_most(undisturbed, tmp_path):
+    with Sweep(tmp_path) as sweep:
+        assert kill_while_writing(tmp_path, sweep)
+        sweep.end(COMPLETE)
+    assert 0 < redone(tmp_path) <= PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+def test_a_killed_driver_and_ray_lose_one_period_at_most_and_the_same_command_goes_on(undisturbed, tmp_path):
+    with Sweep(tmp_path) as sweep:
+        assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 2, sweep)
+        sweep.kill()
+    with Sweep(tmp_path) as sweep:
+        sweep.end(COMPLETE)
+    assert 0 < redone(tmp_path) <= PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+def test_a_second_driver_is_refused_in_one_line(tmp_path):
+    with Store(tmp_path / "results", "small").lock(), Sweep(tmp_path) as sweep:
+        output, errors = sweep.end(REFUSED)
+    assert "another sweep is working on" in errors
+    assert errors.count("\n") == 1
+    assert output == ""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_soak_of_workers_killed_at_random_steps_and_in_checkpoint_writes(undisturbed, tmp_path, record):
+    draw, kills, torn = random.Random(1), 0, 0
+    with Sweep(tmp_path, "--set", "compute.retries=1000") as sweep:
+        while sweep.process.poll() is None:
+            if draw.random() < 0.5:
+                caught = kill_while_writing(tmp_path, sweep)
+                torn += caught
+            else:
+                caught = kill_after_steps(tmp_path, sweep, draw.randint(1, 40))
+            kills += caught
+        sweep.end(COMPLETE)
+    record(kills=kills, in_a_checkpoint_write=torn, redone=redone(tmp_path))
+    assert kills > 4
+    assert torn > 0
+    assert redone(tmp_path) <= kills * PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("driver_only", [False, True])
+def test_soak_of_drivers_killed_again_and_again(undisturbed, tmp_path, record, driver_only):
+    draw, starts, processes = random.Random(2), 0, 0
+    for kill in range(12):
+        with Sweep(tmp_path) as sweep:
+            if kill % 3 == 0:
+                time.sleep(draw.uniform(0, 15))  # anywhere, also before there is a Ray
+            else:
+                before = len(steps(tmp_path))
+                more = draw.randint(1, 20)
+                wait_for(lambda: len(steps(tmp_path)) >= before + more, sweep)  # noqa: B023
+            if sweep.process.poll() is not None:
+                break
+            processes += sweep.kill(driver_only)
+            starts += 1
+    with Sweep(tmp_path) as sweep:
+        sweep.end(COMPLETE)
+    record(kills=starts, processes=processes, redone=redone(tmp_path))
+    assert starts >= 8
+    assert redone(tmp_path) <= starts * PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_killed_raylet_ends_the_sweep_and_the_same_command_goes_on(undisturbed, tmp_path):
+    with Sweep(tmp_path) as sweep:
+        assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 4, sweep)
+        (raylet,) = (child for child in sweep.processes() if child.name() == "raylet")
+        raylet.kill()
+        output, errors = sweep.end(INCOMPLETE)
+    assert "the same command goes on" in output + errors
+    with Sweep(tmp_path) as sweep:
+        sweep.end(COMPLETE)
+    assert redone(tmp_path) <= PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.5, 0])
+def test_an_interruption_at_any_time_is_said_and_resumable(undisturbed, tmp_path, sent, after):
+    with Sweep(tmp_path) as sweep:
+        (tmp_path / "results").mkdir(exist_ok=True)
+        assert wait_for(lambda: (tmp_path / "results" / "small" / "study.json").is_file(), sweep)
+        assert wait_for(lambda: len(steps(tmp_path)) >= after * STEPS, sweep, pause=0.001)
+        sweep.process.send_signal(sent)
+        output, errors = sweep.end(INCOMPLETE)
+    assert "the same command goes on" in output + errors
+    with Sweep(tmp_path) as sweep:
+        sweep.end(COMPLETE)
+    assert redone(tmp_path) <= PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_driver_beside_a_running_one_is_refused_and_one_after_a_killed_one_is_not(undisturbed, tmp_path):
+    with Sweep(tmp_path) as first:
+        assert wait_for(lambda: steps(tmp_path), first)
+        with Sweep(tmp_path) as second:
+            assert "another sweep is working on" in second.end(REFUSED)[1]
+        first.kill()
+    with Sweep(tmp_path) as third:
+        third.end(COMPLETE)
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_tunes_own_state_is_never_read(undisturbed, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+        assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 2, sweep)
+        sweep.kill()
+    (state,) = scratch.glob("tune-*")
+    for path in state.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:7])
+    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+        assert wait_for(lambda: len(steps(tmp_path)) > STEPS * 3 / 4, sweep)
+        sweep.kill()
+    shutil.rmtree(scratch)
+    scratch.mkdir()
+    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+        sweep.end(COMPLETE)
+    assert redone(tmp_path) <= 2 * PER_KILL
+    assert_as_undisturbed(tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_another_number_of_workers_gives_the_same_bits(undisturbed, tmp_path):
+    with Sweep(tmp_path, "--set", "compute.concurrent=2") as sweep:
+        sweep.end(COMPLETE)
+    assert_as_undisturbed(tmp_path, undisturbed)
