@@ -80,6 +80,15 @@ def trial_tables(
     return list(markers), tables
 
 
+def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:
+    """Labels of attacks, in their order, each after its last level of attack steps only."""
+    last: dict[str, tuple[float, str]] = {}
+    for label, level in rows[["attack", steps]].drop_duplicates().itertuples(index=False):
+        family = label if pd.isna(level) else label.removesuffix(f"_steps{level:.0f}")
+        last[family] = max(last.get(family, (0.0, label)), (0.0 if pd.isna(level) else level, label))
+    return [label for _, label in last.values()]
+
+
 def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
     """The largest compaction: names of the passes it covers, and its file of one table."""
     manifests = [json.loads(path.read_bytes()) for path in (store.folder / "compacted").glob("[!.]*.json")]
