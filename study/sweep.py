@@ -4,12 +4,9 @@ Exit codes: 0 the study is complete; 1 it is not (failures or an interruption; t
 """
 
 import argparse
-import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -17,12 +14,11 @@ from mia_core.data import load_pool
 from study import controls, planning
 from study.design import Design
 from study.execute import feature_network
-from study.machine import pick_device, versions
+from study.machine import PROJECT, code_versions, pick_device, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
 from study.work import Work, missing
 
-PROJECT = Path(__file__).parents[1]
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 
 
@@ -42,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_lost_targets(todo, options.retrain)
         store.probe()
         with store.lock():
-            return _sweep(design, store, todo, options.address, console)
+            return _sweep(design, store, todo, options, console)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
@@ -57,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="print what would run, and do nothing")
     parser.add_argument("--retrain", action="store_true", help="train targets again that were not kept")
     parser.add_argument("--address", help="a running Ray cluster, e.g. auto; by default this machine alone")
+    add_tracking_argument(parser)
     return parser
 
 
@@ -66,6 +63,12 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", default=default, help="a study file (default: configs/digits.yaml)")
     parser.add_argument("--preset", metavar="NAME", help="settings under presets: in the study file, before any --set")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. replicates=1")
+
+
+def add_tracking_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what MLflow may see."""
+    text = "samples go to MLflow too; they may show records"
+    parser.add_argument("--include-records", action="store_true", help=text)
 
 
 def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> None:
@@ -78,29 +81,35 @@ def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> N
 
 
 def _sweep(
-    design: Design, store: Store, todo: Mapping[str, Sequence[Work]], address: str | None, console: Console
+    design: Design, store: Store, todo: Mapping[str, Sequence[Work]], options: argparse.Namespace, console: Console
 ) -> int:
     from study.tracking import Tracker
 
-    about = {"git_commit": _git_commit(), "lock": _lock_hash()}
-    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**about, "versions": versions()})
-    tracker = Tracker(design, store, about, warn=lambda line: console.print(f"warning: {line}"))
+    code = code_versions()
+    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
+    tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
+    tracker.start()
     tracker.reconcile()
     if todo:
         planning.show(console, design, todo)
-        _run(design, store, todo, tracker.log, address, console)
+        _run(design, store, todo, code, tracker.log, options.address, console)
         tracker.reconcile()
         compact(store)
     left = missing(design, store) if todo else {}
     tracker.close(complete=not left)
-    _summary(design, store, left, console)
+    _summary(design, store, left, tracker.behind, console)
     return INCOMPLETE if left else COMPLETE
+
+
+def _warning(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(f"warning: {line}", markup=False, soft_wrap=True)
 
 
 def _run(
     design: Design,
     store: Store,
     todo: Mapping[str, Sequence[Work]],
+    code: Mapping[str, str],
     log: Callable[[str], None],
     address: str | None,
     console: Console,
@@ -113,10 +122,10 @@ def _run(
     works = [work for items in todo.values() for work in items]
     steps = sum(items[-1].trial.steps for items in todo.values())
     with Progress(console, len(works), steps) as progress:
-        schedule(design, str(store.folder.parent), todo, progress, log, address)
+        schedule(design, str(store.folder.parent), todo, code, progress, log, address)
 
 
-def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], console: Console) -> None:
+def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
     total = len(design.every)
     if left:
         missing_trials = sum(map(len, left.values()))
@@ -132,10 +141,8 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
         "complete": f"{len(design.trials)} trials, {len(design.controls)} controls",
         "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}",
     }
-    if spec.tracking and spec.tracking.startswith("sqlite:"):
-        lines["mlflow"] = f"mlflow ui --backend-store-uri {spec.tracking}"
-    elif spec.tracking:
-        lines["mlflow"] = spec.tracking
+    if spec.tracking:
+        lines["mlflow"] = _mlflow(store, spec.tracking, behind)
     lines["next"] = f"python -m analysis.notebooks {store.folder}"
     console.print()
     for key, value in lines.items():
@@ -144,18 +151,12 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
         console.print(f"{'control:':10}{line}", soft_wrap=True)
 
 
-def _git_commit() -> str:
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    except OSError:  # no git on this machine, and none is needed
-        return "unknown"
-    return found.stdout.strip() or "unknown"
+def _mlflow(store: Store, uri: str, behind: bool) -> str:
+    from study.tracking import public
 
-
-def _lock_hash() -> str:
-    lock = PROJECT / "constraints.txt"
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown"
+    if behind:
+        return f"lacks some; python -m study.track {store.folder} --tracking {public(uri)} fills it in"
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mia_core.data import load_pool
 from mia_core.defenses.accounting import guarantee
 from study.design import Design, Trial
 from study.execute import Runner
-from study.machine import pick_device
+from study.machine import code_versions, pick_device
 from study.spec import read
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
@@ -62,7 +62,7 @@ def _choose(design: Design, name: str | None) -> Trial:
 
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
     works = missing_of([trial], store)
-    runner = Runner(design, store, pick_device())
+    runner = Runner(design, store, pick_device(), code_versions())
     return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
 
 

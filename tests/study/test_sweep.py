@@ -9,8 +9,9 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
+from study.machine import code_versions
 from study.store import read
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
 from tests.small import SMALL, sweep
 
 TRIALS = 2 * 2 * 3 * 2
@@ -164,7 +165,7 @@ def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(f
 
 def test_a_machine_without_git_says_so_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _git_commit() == "unknown"
+    assert code_versions()["git_commit"] == "unknown"
 
 
 def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatch):
@@ -211,9 +212,11 @@ def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
 
 def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
     started = time.monotonic()
-    done = sweep(copy, "--set", "tracking=http://127.0.0.1:9")
+    done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
     assert done.returncode == COMPLETE, done.stderr
     assert done.stdout.count("MLflow is not reachable") == 1
+    assert f"python -m study.track {copy}/results/small --tracking http://127.0.0.1:9 fills it in" in done.stdout
+    assert "hidden" not in done.stdout + done.stderr
     assert time.monotonic() - started < 60
 
 
