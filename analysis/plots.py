@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from analysis.effects import AUC, means
-from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from study.pictures import COLORS
+from study.store.reading import last_levels
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 LEAST_EPSILON = 0.01

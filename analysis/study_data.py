@@ -72,15 +72,6 @@ class StudyData:
         return rows
 
 
-def last_levels(rows: pd.DataFrame) -> list[str]:
-    """Labels of attacks, in their order, each after its last level of attack steps only."""
-    last: dict[str, tuple[float, str]] = {}
-    for label, steps in rows[["attack", "attack_steps"]].drop_duplicates().itertuples(index=False):
-        family = label if pd.isna(steps) else label.removesuffix(f"_steps{steps:.0f}")
-        last[family] = max(last.get(family, (0.0, label)), (0.0 if pd.isna(steps) else steps, label))
-    return [label for _, label in last.values()]
-
-
 def load(folder: str | Path) -> StudyData:
     """Read `<root>/<study>`; ValueError when nothing is there or no trial is sealed yet."""
     path = Path(folder).absolute()

@@ -13,9 +13,10 @@ import pandas as pd
 
 from analysis.controls import audits
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
-from analysis.study_data import ARM, CELL, VARIANT, StudyData, last_levels, load
+from analysis.study_data import ARM, CELL, VARIANT, StudyData, load
 from analysis.summary import against_epsilon, effects_of, guarantees
 from study.store import Damaged
+from study.store.reading import last_levels
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
 

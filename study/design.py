@@ -177,11 +177,6 @@ class Design:
         accounting.ANSWERS.update(state.pop("answers"))
         self.__dict__.update(state)
 
-    @cached_property
-    def trial_columns(self) -> frozenset[str]:
-        """Columns of the trials table that are this study's own: settings of its arms, further factors."""
-        return frozenset(name for cell in self.spec.cells for name in (*cell.arm.columns(), *cell.factors))
-
     def against(self, word: str, replicate: int, train_size: int) -> Any:
         """Indices of the real records that samples are judged against, as many in every trial."""
         if word == "unseen":

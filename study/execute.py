@@ -6,7 +6,7 @@ import io
 import math
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -64,12 +64,18 @@ def feature_network(design: Design, store: Store) -> tuple[Extractor, str]:
 
 
 class Runner:
-    """Runs trajectories of one study in this process; what they share is loaded once."""
+    """Runs trajectories of one study in this process; what they share is loaded once.
 
-    def __init__(self, design: Design, store: Store, device: str = "cpu") -> None:
+    code: `code_versions()` of the driver, which its workers may not know; kept with each trial.
+    """
+
+    def __init__(
+        self, design: Design, store: Store, device: str = "cpu", code: Mapping[str, str] | None = None
+    ) -> None:
         self.design = design
         self.store = store
         self.device = device
+        self.code = code or {}
         self._extractor: tuple[Extractor, str] | None = None
         self._saved = 0.0
 
@@ -391,7 +397,7 @@ class Runner:
                     "seed": spec.seed,
                 }
             ),
-            "versions": canonical_json(versions()),
+            "versions": canonical_json({**versions(), **self.code}),
             "finished_at": datetime.now(UTC),
         }
 

@@ -1,12 +1,17 @@
 """The process and the machine a trial runs on: device, threads, versions, memory."""
 
+import hashlib
 import platform
 import resource
 import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+PROJECT = Path(__file__).parents[1]
 
 
 def versions() -> dict[str, Any]:
@@ -44,3 +49,21 @@ def peak_bytes(device: str) -> int:
 def device_name(device: str) -> str:
     """The GPU's name, or `cpu`."""
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+
+def code_versions() -> dict[str, str]:
+    """The project's git commit, and a hash of the pinned versions it is installed with; `unknown` without."""
+    lock = PROJECT / "constraints.txt"
+    return {
+        "git_commit": _git_commit(),
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown",
+    }
+
+
+def _git_commit() -> str:
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine, and none is needed
+        return "unknown"
+    return found.stdout.strip() or "unknown"

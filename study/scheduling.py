@@ -39,7 +39,7 @@ class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
 
 
-def run_trajectory(config: Mapping[str, Any], design: Design, results: str) -> None:
+def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code: Mapping[str, str]) -> None:
     """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass."""
     trajectory_id = config["trajectory"]
     store = Store(results, design.spec.study)
@@ -48,7 +48,7 @@ def run_trajectory(config: Mapping[str, Any], design: Design, results: str) -> N
     failed: list[Sealed] = []
     try:
         store.drop_failure(trajectory_id)
-        for sealed in Runner(design, store, pick_device()).run(works) if works else ():
+        for sealed in Runner(design, store, pick_device(), code).run(works) if works else ():
             ran += 1
             failed += [sealed] if sealed.failed else []
             tune.report({"sealed": sealed.trial.trial_id, "name": sealed.trial.name, "seconds": sealed.seconds})
@@ -144,6 +144,7 @@ def schedule(
     design: Design,
     results: str,
     todo: Mapping[str, Sequence[Work]],
+    code: Mapping[str, str],
     progress: Progress,
     log: Callable[[str], None],
     address: str | None = None,
@@ -154,7 +155,7 @@ def schedule(
     with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, design=design, results=results), {"cpu": 1, "gpu": gpus}
+            tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
         )
         tuner = tune.Tuner(
             trainable,

@@ -23,6 +23,9 @@ OWN_FACTORS = ("train_size", "epochs", "defense", "target")
 """Factors with columns of their own; all others are dotted settings of these sections:"""
 DOTTED_SECTIONS = ("target", "training")
 
+TRACKING = "sqlite:///mlflow.db"
+"""Where MLflow is, unless a study file or a command says otherwise."""
+
 Word = Annotated[str, MinLen(1)]
 Levels = Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1), Strict(False)]
 
@@ -119,7 +122,7 @@ class _Sections:
     audit: dict[str, Any] = field(default_factory=dict)
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
-    tracking: str | None = "sqlite:///mlflow.db"
+    tracking: str | None = TRACKING
     compute: dict[str, Any] = field(default_factory=dict)
 
 

@@ -5,11 +5,8 @@ on); 2 refused, and nothing was run. A driver that is killed has the signal's co
 """
 
 import argparse
-import hashlib
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -17,12 +14,11 @@ from mia_core.data import load_pool
 from study import audit, controls, failures, planning
 from study.design import Design
 from study.execute import feature_network
-from study.machine import pick_device, terminate_in_order, versions
+from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
 from study.work import Work, missing
 
-PROJECT = Path(__file__).parents[1]
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 
 
@@ -43,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store.probe()
         with store.lock():
             chosen = failures.failed(store, todo) if options.retry_failed else todo
-            return _sweep(design, store, chosen, options.address, console)
+            return _sweep(design, store, chosen, options, console)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
@@ -64,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--retrain", action="store_true", help="train targets again that were not kept")
     parser.add_argument("--address", help="a running Ray cluster, e.g. auto; by default this machine alone")
+    add_tracking_argument(parser)
     return parser
 
 
@@ -73,6 +70,12 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", default=default, help="a study file (default: configs/digits.yaml)")
     parser.add_argument("--preset", metavar="NAME", help="settings under presets: in the study file, before any --set")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. replicates=1")
+
+
+def add_tracking_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what MLflow may see."""
+    text = "samples go to MLflow too; they may show records"
+    parser.add_argument("--include-records", action="store_true", help=text)
 
 
 def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> None:
@@ -85,29 +88,35 @@ def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> N
 
 
 def _sweep(
-    design: Design, store: Store, todo: Mapping[str, Sequence[Work]], address: str | None, console: Console
+    design: Design, store: Store, todo: Mapping[str, Sequence[Work]], options: argparse.Namespace, console: Console
 ) -> int:
     from study.tracking import Tracker
 
-    about = {"git_commit": _git_commit(), "lock": _lock_hash()}
-    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**about, "versions": versions()})
-    tracker = Tracker(design, store, about, warn=lambda line: console.print(f"warning: {line}"))
+    code = code_versions()
+    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
+    tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
+    tracker.start()
     tracker.reconcile()
     if todo:
         planning.show(console, design, todo)
-        _run(design, store, todo, tracker.log, address, console)
+        _run(design, store, todo, code, tracker.log, options.address, console)
         tracker.reconcile()
         compact(store)
     left = missing(design, store)
     tracker.close(complete=not left)
-    _summary(design, store, left, console)
+    _summary(design, store, left, tracker.behind, console)
     return INCOMPLETE if left else COMPLETE
+
+
+def _warning(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(f"warning: {line}", markup=False, soft_wrap=True)
 
 
 def _run(
     design: Design,
     store: Store,
     todo: Mapping[str, Sequence[Work]],
+    code: Mapping[str, str],
     log: Callable[[str], None],
     address: str | None,
     console: Console,
@@ -120,10 +129,10 @@ def _run(
     works = [work for items in todo.values() for work in items]
     steps = sum(items[-1].trial.steps for items in todo.values())
     with Progress(console, len(works), steps) as progress:
-        schedule(design, str(store.folder.parent), todo, progress, log, address)
+        schedule(design, str(store.folder.parent), todo, code, progress, log, address)
 
 
-def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], console: Console) -> None:
+def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
     total = len(design.every)
     if left:
         missing_trials = sum(map(len, left.values()))
@@ -135,10 +144,8 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
         "complete": f"{len(design.trials)} trials, {len(design.controls)} controls",
         "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}",
     }
-    if spec.tracking and spec.tracking.startswith("sqlite:"):
-        lines["mlflow"] = f"mlflow ui --backend-store-uri {spec.tracking}"
-    elif spec.tracking:
-        lines["mlflow"] = spec.tracking
+    if spec.tracking:
+        lines["mlflow"] = _mlflow(store, spec.tracking, behind)
     lines["next"] = f"python -m analysis.notebooks {store.folder}"
     console.print()
     for key, value in lines.items():
@@ -148,18 +155,12 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], c
             console.print(f"{word + ':':10}{line}", soft_wrap=True)
 
 
-def _git_commit() -> str:
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    except OSError:  # no git on this machine, and none is needed
-        return "unknown"
-    return found.stdout.strip() or "unknown"
+def _mlflow(store: Store, uri: str, behind: bool) -> str:
+    from study.tracking import public
 
-
-def _lock_hash() -> str:
-    lock = PROJECT / "constraints.txt"
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown"
+    if behind:
+        return f"lacks some; python -m study.track {store.folder} --tracking {public(uri)} fills it in"
+    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
 
 
 if __name__ == "__main__":

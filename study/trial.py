@@ -18,7 +18,7 @@ from mia_core.data import load_pool
 from mia_core.defenses.accounting import guarantee
 from study.design import Design, Trial
 from study.execute import Runner
-from study.machine import pick_device
+from study.machine import code_versions, pick_device
 from study.spec import read
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
@@ -65,7 +65,7 @@ def _choose(design: Design, name: str | None) -> Trial:
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
     """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
     works = missing_of([trial], store)
-    runner = Runner(design, store, pick_device())
+    runner = Runner(design, store, pick_device(), code_versions())
     try:
         return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
     except Exception:

@@ -262,7 +262,7 @@ class Store:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ValueError(
-                    f"results: another sweep is working on {self.folder}; wait for it or stop it"
+                    f"results: another sweep or study.track is working on {self.folder}; wait for it or stop it"
                 ) from None
             yield
 

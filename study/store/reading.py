@@ -89,6 +89,15 @@ def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
         raise ValueError(f"{store.folder}: a public copy has no scores, which this needs; use the study it was made of")
 
 
+def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:
+    """Labels of attacks, in their order, each after its last level of attack steps only."""
+    last: dict[str, tuple[float, str]] = {}
+    for label, level in rows[["attack", steps]].drop_duplicates().itertuples(index=False):
+        family = label if pd.isna(level) else label.removesuffix(f"_steps{level:.0f}")
+        last[family] = max(last.get(family, (0.0, label)), (0.0 if pd.isna(level) else level, label))
+    return [label for _, label in last.values()]
+
+
 def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
     """The largest sound compaction: names of the passes it covers, and its file of one table.
 

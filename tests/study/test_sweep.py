@@ -10,11 +10,13 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study import tracking, trial
+from study import run_content, tracking, trial
 from study.execute import Runner
+from study.machine import code_versions
+from study.planning import design_rows
 from study.store import read
 from study.store.reading import trial_tables
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, _git_commit, main
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
 from study.work import missing
 from tests.small import SMALL, sweep
 
@@ -171,7 +173,7 @@ def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(f
 
 def test_a_machine_without_git_says_so_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _git_commit() == "unknown"
+    assert code_versions()["git_commit"] == "unknown"
 
 
 def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatch):
@@ -218,9 +220,11 @@ def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
 
 def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
     started = time.monotonic()
-    done = sweep(copy, "--set", "tracking=http://127.0.0.1:9")
+    done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
     assert done.returncode == COMPLETE, done.stderr
     assert done.stdout.count("MLflow is not reachable") == 1
+    assert f"python -m study.track {copy}/results/small --tracking http://127.0.0.1:9 fills it in" in done.stdout
+    assert "hidden" not in done.stdout + done.stderr
     assert time.monotonic() - started < 60
 
 
@@ -242,17 +246,18 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
         "attacks=[white_box]",
     )
     none = ("quality.measures=[]", "controls={blind: false, nulls: false, copycat: false}")
-    design = make_design(*small, *none, f"tracking=sqlite:///{tmp_path}/mlflow.db")
+    design = make_design(*small, *none)
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
     for works in missing(design, store).values():
         list(Runner(design, store).run(works))
 
     def older(*arguments):
         names, tables = trial_tables(*arguments)
-        return names, {**tables, "trials": tables["trials"].drop(columns="target_epsilon")}
+        return names, {**tables, "trials": tables["trials"].drop(columns=["target_epsilon", "delta"])}
 
-    monkeypatch.setattr(tracking, "trial_tables", older)
+    monkeypatch.setattr(run_content, "trial_tables", older)
     warnings: list[str] = []
-    tracking.Tracker(design, store, {}, warnings.append).reconcile()
+    tracking.Tracker(store, f"sqlite:///{tmp_path}/mlflow.db", warnings.append).reconcile()
     assert not warnings
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
