@@ -132,7 +132,7 @@ def test_while_a_sweep_runs_nothing_is_collected_or_compacted(finished, store, c
     drop(store, "targets/t.safetensors")
     with store.lock():
         assert main([command, str(store.folder)]) == 2
-    assert "another sweep is working" in capsys.readouterr().err
+    assert "another sweep or study.track is working" in capsys.readouterr().err
     assert (store.folder / "targets" / "t.safetensors").exists()
 
 

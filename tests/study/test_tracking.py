@@ -388,7 +388,7 @@ def server(place):
         log = (place / "server.log").open("a")
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         processes.append(process)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         while time.monotonic() < until and process.poll() is None:
             try:
                 urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
