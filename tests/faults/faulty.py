@@ -125,7 +125,7 @@ def redone(folder):
 
 def rows(store, table):
     """Sealed rows without times, in one order of rows and columns."""
-    frame = sealed(store, table).to_pandas().drop(columns=TIMES, errors="ignore")
+    frame = sealed(store, table, store.passes()).to_pandas().drop(columns=TIMES, errors="ignore")
     return frame.sort_values(KEYS[table], ignore_index=True)[sorted(frame)]
 
 
@@ -139,7 +139,7 @@ def assert_as_undisturbed(folder, undisturbed):
     store, other = (Store(place / "results", "small") for place in (folder, undisturbed))
     for table in KEYS:
         frames = [
-            sealed(s, table).to_pandas().drop(columns=TIMES, errors="ignore").sort_values(KEYS[table])
+            sealed(s, table, s.passes()).to_pandas().drop(columns=TIMES, errors="ignore").sort_values(KEYS[table])
             for s in (store, other)
         ]
         first, second = (frame.reset_index(drop=True)[sorted(frame)] for frame in frames)
