@@ -96,7 +96,6 @@ def _sweep(
     store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
     tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
     tracker.start()
-    tracker.reconcile()
     if todo:
         planning.show(console, design, todo)
         _run(design, store, todo, code, tracker.log, options.address, console)

@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     if tracker.behind:
         return INCOMPLETE
-    print(
-        f"{sum(done.train for done in store.done().values())} trials of {store.study} are in {public(options.tracking)}"
-    )
+    trials = sum(done.train for done in store.done().values())
+    print(f"{trials} trials of {store.study} are in {public(options.tracking)}")
     return COMPLETE
 
 

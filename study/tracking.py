@@ -59,17 +59,21 @@ class Tracker:
         return self._uri is not None and (self._client is None or bool(self._damaged))
 
     def start(self) -> None:
-        """Say on the parent run that a sweep is at work."""
+        """Say on the parent run that a sweep is at work, and log what is sealed so far."""
         with self._tolerant():
             self._connect()
             if self._client:
                 self._client.update_run(self._parent, status="RUNNING")
+        self._catch_up()
 
     def reconcile(self) -> None:
         """Log every sealed trial that MLflow lacks, or has less of; after an error, connect again first."""
         if not self._client:
             with self._tolerant():
                 self._connect()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
         names: dict[str, list[str]] = {}
         trained = set()
         for name, marker in self._store.markers().items():

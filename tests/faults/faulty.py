@@ -14,6 +14,7 @@ import psutil
 from study import yaml
 from study.spec import override
 from study.store import Store
+from study.store.passes import PASS_TABLES
 from study.store.reading import KEYS, sealed
 from tests.small import SMALL
 
@@ -137,7 +138,7 @@ def contents(folder):
 def assert_as_undisturbed(folder, undisturbed):
     """The same rows, bits of scores, quality and targets; each trial once; every sealed byte as it was sealed."""
     store, other = (Store(place / "results", "small") for place in (folder, undisturbed))
-    for table in KEYS:
+    for table in PASS_TABLES:
         frames = [
             sealed(s, table, s.passes()).to_pandas().drop(columns=TIMES, errors="ignore").sort_values(KEYS[table])
             for s in (store, other)
