@@ -14,8 +14,8 @@ import psutil
 from study import yaml
 from study.spec import override
 from study.store import Store
-from study.store.passes import PASS_TABLES
 from study.store.reading import KEYS, sealed
+from study.store.schema import PASS_TABLES
 from tests.small import SMALL
 
 PROJECT = Path(__file__).parents[2]
