@@ -73,9 +73,13 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read `<root>/<study>`; ValueError when nothing is there or no trial is sealed yet."""
+    """Read `<root>/<study>`; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
     path = Path(folder).absolute()
     wide = read(path.parent, path.name, "wide")
+    if "steps" in (factors := Store(path.parent, path.name).resolved()["factors"]):
+        raise ValueError(
+            f"{path}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
+        )
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise ValueError(f"{path}: no sealed trial with an attack yet")
@@ -84,7 +88,7 @@ def load(folder: str | Path) -> StudyData:
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
-    wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
+    wide[VARIANT] = _variants(wide, factors)
     return StudyData(path.name, path, wide)
 
 
