@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spec = read(options.config, options.set, options.preset)
         design = Design(spec, load_pool(spec.data))
         store = Store(spec.results, spec.study)
+        store.reach()
         todo = missing(design, store)
         if options.plan:
             planning.show(console, design, todo)
@@ -98,7 +99,11 @@ def _sweep(
     tracker.start()
     if todo:
         planning.show(console, design, todo)
-        _run(design, store, todo, code, tracker.log, options.address, console)
+        try:
+            _run(design, store, todo, code, tracker.log, options.address, console)
+        except ValueError:  # refused by a worker, before any work
+            tracker.close(complete=False)
+            raise
         tracker.reconcile()
         compact(store)
     left = missing(design, store)

@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
-from study.store import files, places, seals
+from study.store import files, roots, seals
 from study.store.files import Damaged
+from study.store.places import Folder
 from study.store.schema import Rows, to_parquet, to_table
 
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
@@ -38,11 +39,11 @@ class Store:
     """
 
     def __init__(self, root: str | Path, study: str) -> None:
-        self.root = places.absolute(root)
+        self.root = roots.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
-        self.place = places.place(self.root, study)
+        self.place = roots.place(f"{self.root}/{study}")
 
     @classmethod
     def at(cls, uri: str | Path) -> "Store":
@@ -61,13 +62,13 @@ class Store:
     @property
     def reports(self) -> Path:
         """Where pages and pictures of the study go: beside it, or reports/<study> when it is in a bucket."""
-        own = isinstance(self.place, places.Folder)
+        own = isinstance(self.place, Folder)
         return self.folder / "reports" if own else Path("reports", self.study)
 
     @property
     def folder(self) -> Path:
         """The study's folder; ValueError when it is in a bucket."""
-        if not isinstance(self.place, places.Folder):
+        if not isinstance(self.place, Folder):
             raise ValueError(f"{self.uri}: is no folder of this machine, which this needs")
         return self.place.folder
 
@@ -256,6 +257,10 @@ class Store:
     def drop_failure(self, trajectory_id: str) -> None:
         """When a trajectory came through after all."""
         self.place.remove(f"failures/{trajectory_id}.json")
+
+    def reach(self) -> None:
+        """ValueError unless the storage is there to be read."""
+        self.place.reach()
 
     def probe(self) -> None:
         """ValueError unless the storage takes a mebibyte."""
