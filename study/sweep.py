@@ -16,7 +16,7 @@ from study.design import Design
 from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.spec import read
-from study.store import Damaged, Store, compact
+from study.store import Compactor, Damaged, Store, compact
 from study.work import Work, missing
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -99,8 +99,14 @@ def _sweep(
     tracker.start()
     if todo:
         planning.show(console, design, todo)
+        compactor = Compactor(store)
+
+        def log(trial_id: str) -> None:
+            tracker.log(trial_id)
+            compactor.count()
+
         try:
-            _run(design, store, todo, code, tracker.log, options.address, console)
+            _run(design, store, todo, code, log, options.address, console)
         except ValueError:  # refused by a worker, before any work
             tracker.close(complete=False)
             raise

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from study.store.checking import check
 from study.store.collecting import HOURS, collect, garbage
+from study.store.compacting import compact
 from study.store.exporting import export_public
 from study.store.files import Damaged
 from study.store.passes import Store
-from study.store.reading import compact
 from study.store.roots import WHERE
 
 WHOLE, DAMAGED, REFUSED = 0, 1, 2

@@ -129,9 +129,9 @@ class Bucket(Place):
         """Sorted names of the objects in a folder that start so; without hidden ones."""
         return sorted(entry.name for entry in self._list(folder, prefix) if not entry.name.startswith("."))
 
-    def files(self, folder: str) -> list[Entry]:
-        """All objects in a folder itself, hidden ones too, by name."""
-        return sorted(self._list(folder), key=lambda entry: entry.name)
+    def files(self, folder: str, prefix: str = "") -> list[Entry]:
+        """All objects in a folder itself that start so, hidden ones too, by name."""
+        return sorted(self._list(folder, prefix), key=lambda entry: entry.name)
 
     def folders(self, folder: str) -> list[str]:
         """Sorted names of the folders in a folder."""

@@ -71,8 +71,8 @@ class Place(abc.ABC):
         """Sorted names in a folder, of those that start so; without hidden ones."""
 
     @abc.abstractmethod
-    def files(self, folder: str) -> list[Entry]:
-        """All regular files in a folder itself, hidden ones too, by name."""
+    def files(self, folder: str, prefix: str = "") -> list[Entry]:
+        """All regular files in a folder itself that start so, hidden ones too, by name."""
 
     @abc.abstractmethod
     def folders(self, folder: str) -> list[str]:
@@ -172,9 +172,10 @@ class Folder(Place):
         found = (item.name for item in self._scan(folder))
         return sorted(name for name in found if name.startswith(prefix) and not name.startswith("."))
 
-    def files(self, folder: str) -> list[Entry]:
-        """All regular files in a folder itself, hidden ones too, by name; links are none."""
-        found = [item for item in self._scan(folder) if item.is_file(follow_symlinks=False)]
+    def files(self, folder: str, prefix: str = "") -> list[Entry]:
+        """All regular files in a folder itself that start so, hidden ones too, by name; links are none."""
+        own = (item for item in self._scan(folder) if item.name.startswith(prefix))
+        found = [item for item in own if item.is_file(follow_symlinks=False)]
         return sorted((_entry(item.name, item.stat()) for item in found), key=lambda entry: entry.name)
 
     def folders(self, folder: str) -> list[str]:

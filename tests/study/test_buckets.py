@@ -401,29 +401,29 @@ def test_without_boto3_the_way_to_get_it_is_said(small, bucket, monkeypatch, cap
 # Sweeps
 
 
-def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_one_to_a_folder(bucket, tmp_path):
+@pytest.mark.timeout(900)
+def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bucket, tmp_path, make_design):
     (tmp_path / "small.yaml").write_text(SMALL)
-    few = [word for setting in FEW for word in ("--set", setting)]
-    few += ["--set", "factors.epochs=[1, 6]", "--set", "compute.checkpoint_seconds=0.000001"]
-    done = run_sweep(tmp_path, *few)
-    assert done.returncode == 0, done.stdout + done.stderr
-    store = Store(bucket, "small")
+    more = (*FEW, "factors.epochs=[1, 6]", "compute.checkpoint_seconds=0.000001")
+    few = [word for setting in more for word in ("--set", setting)]
+    store, other = Store(bucket, "small"), Store(tmp_path / "results", "small")
+    finish(make_design(*more), other)
     command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", f"results={bucket}", *few]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not store.place.names("done") and time.monotonic() < until:
             time.sleep(0.1)
         first.terminate()
-        said, _ = first.communicate(timeout=120)
+        said, _ = first.communicate(timeout=300)
         assert first.returncode == sweep.INCOMPLETE, said
     sealed = set(store.place.names("done"))
     done = run_sweep(tmp_path, "--set", f"results={bucket}", *few)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"parquet:  {bucket}/small/" in done.stdout
     assert sealed < set(store.place.names("done"))
-    other = Store(tmp_path / "results", "small")
     for table in ("trials", "quality", "attacks", "scores", "history", "wide"):
-        pd.testing.assert_frame_equal(rows(store, table), rows(other, table))
+        timed = ["versions"] if table in ("trials", "wide") else []  # with the driver's commit
+        pd.testing.assert_frame_equal(rows(store, table).drop(columns=timed), rows(other, table).drop(columns=timed))
     for folder in ("targets", "resume", "samples"):
         for name in other.place.names(folder):
             assert store.place.read(f"{folder}/{name}") == other.place.read(f"{folder}/{name}")
@@ -431,4 +431,4 @@ def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_one_to_a_fo
     assert main(["check", store.uri]) == 0
     spec = f"{store.uri}/specs/{store.pointer()['spec']}.json"
     alone = [sys.executable, "-m", "study.trial", spec]
-    assert subprocess.run(alone, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
+    assert subprocess.run(alone, cwd=tmp_path, capture_output=True, timeout=300, check=False).returncode == 0
