@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -12,13 +13,14 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
 from study.machine import pick_device, terminate_in_order
 from study.progress import Progress
-from study.store import Store
+from study.store import Damaged, Store
 from study.work import Work, missing_of
 
 for _name, _value in {
@@ -33,6 +35,10 @@ for _name, _value in {
 
 STORAGE_SECONDS = 120.0
 """So long a sweep waits for results storage that is full, read-only or away; then it stops."""
+
+
+WORKER_SECONDS = 300.0
+"""So long a worker has to start and to try the storage."""
 
 
 class TrajectoryFailed(Exception):
@@ -153,6 +159,7 @@ def schedule(
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
     with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+        require_workers_storage(Store(results, design.spec.study))
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
             tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
@@ -175,6 +182,45 @@ def schedule(
             ),
         )
         tuner.fit()
+
+
+def require_workers_storage(store: Store) -> None:
+    """ValueError unless a worker on each node sees what this process wrote, and can write there itself."""
+    name, nonce = f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
+    store.place.write(name, nonce.encode())
+    try:
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        asked = [
+            _try_storage.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                store.root, store.study, name, nonce
+            )
+            for node in nodes
+        ]
+        for node, found in zip(nodes, ray.get(asked, timeout=WORKER_SECONDS), strict=True):
+            if found:
+                raise ValueError(f"results: a worker on node {node[:8]} cannot work in {store.uri}: {found}")
+    except ray.exceptions.GetTimeoutError:
+        raise ValueError(
+            f"results: no worker answered in {WORKER_SECONDS:.0f} s whether it can write to {store.uri}; "
+            "the cluster is busy or broken, or that storage hangs"
+        ) from None
+    finally:
+        store.place.remove(name)
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def _try_storage(root: str, study: str, name: str, nonce: str) -> str:
+    """In a worker: what keeps it from working in the results, or nothing."""
+    try:
+        store = Store(root, study)
+        if store.place.read(name) != nonce.encode():
+            return "it sees other files there than the driver"
+        store.probe()
+    except Damaged:
+        return "it does not see what the driver writes; results must be on storage that all machines share"
+    except (ValueError, OSError) as error:
+        return str(error).removeprefix("results: ")
+    return ""
 
 
 def _cost(works: Sequence[Work]) -> float:

@@ -16,7 +16,7 @@ from study.design import Design
 from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.spec import read
-from study.store import Damaged, Store, compact
+from study.store import Compactor, Damaged, Store, compact
 from study.work import Work, missing
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spec = read(options.config, options.set, options.preset)
         design = Design(spec, load_pool(spec.data))
         store = Store(spec.results, spec.study)
+        store.reach()
         todo = missing(design, store)
         if options.plan:
             planning.show(console, design, todo)
@@ -98,7 +99,17 @@ def _sweep(
     tracker.start()
     if todo:
         planning.show(console, design, todo)
-        _run(design, store, todo, code, tracker.log, options.address, console)
+        compactor = Compactor(store)
+
+        def log(trial_id: str) -> None:
+            tracker.log(trial_id)
+            compactor.count()
+
+        try:
+            _run(design, store, todo, code, log, options.address, console)
+        except ValueError:  # refused by a worker, before any work
+            tracker.close(complete=False)
+            raise
         tracker.reconcile()
         compact(store)
     left = missing(design, store)
