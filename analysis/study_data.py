@@ -73,13 +73,15 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read `<root>/<study>`; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
+    """Read `<root>/<study>`; ValueError when no trial is sealed there yet, for a search, and for levels of steps."""
     path = Path(folder).absolute()
     wide = read(path.parent, path.name, "wide")
     if "steps" in (factors := Store(path.parent, path.name).resolved()["factors"]):
         raise ValueError(
             f"{path}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
         )
+    if "adaptive" in set(wide["role"]):
+        raise ValueError(f"{path}: a search chose these points by what came out; python -m study.search shows the best")
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise ValueError(f"{path}: no sealed trial with an attack yet")

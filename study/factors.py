@@ -56,12 +56,17 @@ class Range:
         value = min(max(value, self.low), self.high)
         if self.kind == "integer":
             return int(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        return rounded(value, self)
 
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""
         whole = {key: int(value) for key, value in asdict(self).items() if key in ("low", "high")}
         return {**asdict(self), **(whole if self.kind == "integer" else {})}
+
+
+def rounded(value: float, of: Range) -> float:
+    """To so many digits that a level can be read, and inside its range."""
+    return min(max(float(f"{value:.{DIGITS}g}"), of.low), of.high)
 
 
 @dataclass(frozen=True)

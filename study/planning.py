@@ -10,7 +10,7 @@ from rich.table import Table
 from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
-from study.design import STUDY, Design
+from study.design import ADAPTIVE, STUDY, Design
 from study.factors import said
 from study.work import Work
 
@@ -59,19 +59,23 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     console.print(table)
     if spec.design.draws:
         console.print(f"design: {spec.design.describe(len(spec.points), len(design.cells))}", soft_wrap=True)
+    if spec.search:
+        console.print(f"search: {spec.search.describe()}", soft_wrap=True)
+        most = f"{spec.search.points} points x {spec.replicates} replicates"
+        console.print(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
     for line in design.pool.notes[:NOTES]:
         console.print(f"data: {line}", markup=False, soft_wrap=True)
     if len(design.pool.notes) > NOTES:
         console.print(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
-    own = [[work for work in items if work.trial.role == STUDY] for items in todo.values()]
+    own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
     training = sum(work.train for items in own for work in items)
     console.print(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in own)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
-    left = sum(work.trial.role != STUDY for work in works)
+    left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
     console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
         console.print(f"no control: {name} ({reason})")

@@ -9,7 +9,7 @@ import pandas as pd
 from mia_core.defenses import Arm, labels
 from study.factors import Factors, Range
 from study.sampling import combinations
-from study.spec import parse
+from study.spec import Spec, parse
 from study.store import Store, read
 
 
@@ -28,7 +28,7 @@ def points(root: str | Path, study: str) -> pd.DataFrame:
             "trial_id": drawn["trial_id"],
         }
     )
-    levels = _levels(Store(root, study).resolved())
+    levels = levels_of(parse(Store(root, study).resolved()))
     return own.merge(levels, left_on="point", right_index=True).reset_index(drop=True)
 
 
@@ -43,9 +43,8 @@ def problem(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {"num_vars": len(names), "names": names, "bounds": [[0.0, 1.0]] * len(names)}
 
 
-def _levels(resolved: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a point, one column a varied factor."""
-    spec = parse(resolved)
+def levels_of(spec: Spec) -> pd.DataFrame:
+    """One row a point, one column a varied factor, as `points` has them."""
     found = pd.DataFrame(combinations(spec.drawn, spec.factors), columns=list(spec.drawn))
     for name, words in {"defense": _words(spec.factors.arms), "target": _names(spec.factors)}.items():
         if name in found:
