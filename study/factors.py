@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from mia_core.defenses import DEFENSES, Arm
+from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig, steps_per_epoch
@@ -121,6 +121,12 @@ class Factors:
     def arms(self) -> list[Arm]:
         """The arms; one with settings that dotted factors give, at the first levels of these."""
         return [self._arm(arm, self._firsts) for arm in self._listed("defense")]
+
+    @property
+    def arm_words(self) -> list[str]:
+        """The arms in words: by their defenses where these tell them apart, as drawn settings are not the arms' own."""
+        names = [arm.defense for arm in self.arms]
+        return names if len(set(names)) == len(names) else labels(self.arms)
 
     def inert(self, name: str) -> list[str]:
         """Arms for which a dotted factor of a defense means nothing, in words."""

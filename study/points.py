@@ -1,12 +1,11 @@
 """The points of a study whose design draws them, and the trial of each, from its store alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mia_core.defenses import Arm, labels
 from study.factors import Factors, Range
 from study.sampling import combinations
 from study.spec import Spec, parse
@@ -46,16 +45,10 @@ def problem(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def levels_of(spec: Spec) -> pd.DataFrame:
     """One row a point, one column a varied factor, as `points` has them."""
     found = pd.DataFrame(combinations(spec.drawn, spec.factors), columns=list(spec.drawn))
-    for name, words in {"defense": _words(spec.factors.arms), "target": _names(spec.factors)}.items():
+    for name, words in {"defense": spec.factors.arm_words, "target": _names(spec.factors)}.items():
         if name in found:
             found[name] = [words[number] for number in spec.drawn[name]]
     return found
-
-
-def _words(arms: Sequence[Arm]) -> list[str]:
-    """Arms by the names of their defenses where these tell them apart: a drawn setting has a column of its own."""
-    names = [arm.defense for arm in arms]
-    return names if len(set(names)) == len(names) else labels(arms)
 
 
 def _names(factors: Factors) -> list[str]:

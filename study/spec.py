@@ -101,7 +101,7 @@ class ComputeSpec:
 
 
 @settings
-class _Sections:
+class Sections:
     """The top level of a study file; sections that name something are resolved by `Spec`."""
 
     study: Annotated[str, MinLen(1), MaxLen(100)]
@@ -236,7 +236,7 @@ def _position(items: list[Any], part: str, where: str) -> int:
 
 def parse(document: Mapping[str, Any]) -> Spec:
     """A study from plain values."""
-    sections = validate(_Sections, document, "")
+    sections = validate(Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
     design = validate(DesignSpec, sections.design, "design")
