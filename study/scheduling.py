@@ -231,7 +231,10 @@ def _cost(works: Sequence[Work]) -> float:
 
 @contextlib.contextmanager
 def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
-    """A Ray of our own on this machine, without a dashboard, or a running cluster."""
+    """A Ray of our own on this machine, without a dashboard, or a running cluster; the one at hand, if there is one."""
+    if ray.is_initialized():
+        yield
+        return
     own = {
         "num_cpus": len(os.sched_getaffinity(0)),
         "include_dashboard": False,

@@ -5,13 +5,14 @@ on); 2 refused, and nothing was run. A driver that is killed has the signal's co
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import audit, controls, failures, planning
+from study import audit, controls, failures, planning, search
 from study.design import Design
 from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
@@ -29,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pick_device()  # the extractor is trained in this process: on one thread, as in every other
     try:
         spec = read(options.config, options.set, options.preset)
-        design = Design(spec, load_pool(spec.data))
         store = Store(spec.results, spec.study)
         store.reach()
+        design = Design(search.begun(spec, store), load_pool(spec.data))
         todo = missing(design, store)
         if options.plan:
             planning.show(console, design, todo)
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_lost_targets(todo, options.retrain)
         store.probe()
         with store.lock():
+            if options.retry_failed and design.spec.search:
+                raise ValueError("--retry-failed: a search goes on by all that is missing; leave it out")
             chosen = failures.failed(store, todo) if options.retry_failed else todo
             return _sweep(design, store, chosen, options, console)
     except (ValueError, Damaged) as error:
@@ -94,10 +97,10 @@ def _sweep(
     from study.tracking import Tracker
 
     code = code_versions()
-    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
+    _publish(design, store, code)
     tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
     tracker.start()
-    if todo:
+    if todo or design.spec.search:
         planning.show(console, design, todo)
         compactor = Compactor(store)
 
@@ -106,7 +109,10 @@ def _sweep(
             compactor.count()
 
         try:
-            _run(design, store, todo, code, log, options.address, console)
+            if design.spec.search:
+                design = _search(design, store, code, log, options.address, console)
+            else:
+                _run(design, store, todo, code, log, options.address, console)
         except ValueError:  # refused by a worker, before any work
             tracker.close(complete=False)
             raise
@@ -116,6 +122,30 @@ def _sweep(
     tracker.close(complete=not left)
     _summary(design, store, left, tracker.behind, console)
     return INCOMPLETE if left else COMPLETE
+
+
+def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
+    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
+
+
+def _search(
+    design: Design,
+    store: Store,
+    code: Mapping[str, str],
+    log: Callable[[str], None],
+    address: str | None,
+    console: Console,
+) -> Design:
+    """Batch after batch, on one Ray that starts with the first; the design of all points."""
+    from study.scheduling import local_ray
+
+    with contextlib.ExitStack() as ray:
+
+        def run(design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
+            ray.enter_context(local_ray(address, design.pool.images.nbytes))
+            _run(design, store, todo, code, log, address, console)
+
+        return search.go_on(design, store, lambda design: _publish(design, store, code), run)
 
 
 def _warning(console: Console) -> Callable[[str], None]:
@@ -144,6 +174,8 @@ def _run(
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
     total = len(design.every)
+    if design.spec.search:
+        search.show(console, store)
     if left:
         missing_trials = sum(map(len, left.values()))
         console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
@@ -156,7 +188,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m analysis.notebooks {store.uri}"
+    lines["next"] = f"python -m {'study.search' if spec.search else 'analysis.notebooks'} {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)

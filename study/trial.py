@@ -19,6 +19,7 @@ from mia_core.defenses.accounting import guarantee
 from study.design import Design, Trial
 from study.execute import Runner
 from study.machine import code_versions, pick_device
+from study.search import begun
 from study.spec import read
 from study.store import Away, Damaged, Store
 from study.store.reading import trial_tables
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         spec = read(options.config, options.set, options.preset)
+        spec = begun(spec, Store(spec.results, spec.study))
         design = Design(spec, load_pool(spec.data))
         trial = _choose(design, options.id)
         with tempfile.TemporaryDirectory() as scratch:
