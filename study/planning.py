@@ -11,6 +11,7 @@ from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design import STUDY, Design
+from study.outlook import Outlook
 from study.work import Work
 
 NOTES = 10
@@ -36,8 +37,8 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
     return rows
 
 
-def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
-    """Print the plan."""
+def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
+    """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
     table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
     table.add_column("factor")
@@ -77,6 +78,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         console.print(f"skipped: {reason}")
     for line in (*_guarantees(design), *_audit(design)):
         console.print(line)
+    for line in outlook.lines() if outlook else ():
+        console.print(line, markup=False, soft_wrap=True)
     known, smallest = len(design.split.known_members), min(spec.train_sizes)
     if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
         console.print(
