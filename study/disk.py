@@ -5,15 +5,15 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import torch
 
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.targets import TARGETS
-from study.design import CANARY, NULL, STUDY, Design, Trial
+from study.design import CANARY, NULL, Design, Trial
 from study.past import Past
+from study.store.places import Folder, Place
 from study.store.schema import PASS_TABLES
 from study.work import Work
 
@@ -28,7 +28,7 @@ STATES = 3
 def needed(design: Design, todo: Mapping[str, Sequence[Work]], past: Past, slots: int) -> Counter[str]:
     """Bytes by folder of the study: tables twice, for they are compacted; checkpoints of as many as run at once."""
     tables = _means(past)
-    queries = {(n, word): _queries(design, n, word) for n in design.spec.train_sizes for word in (STUDY, NULL)}
+    queries: dict[tuple[int, bool], int] = {}
     found: Counter[str] = Counter()
     largest = 0
     for works in todo.values():
@@ -36,7 +36,10 @@ def needed(design: Design, todo: Mapping[str, Sequence[Work]], past: Past, slots
         for work in works:
             trial = work.trial
             found["done"] += MARKER
-            for table, size in _tables(work, queries).items():
+            key = trial.cell.train_size, trial.role == NULL
+            if key not in queries:
+                queries[key] = len(design.membership(trial).queries)
+            for table, size in _tables(work, queries[key]).items():
                 found[table] += round(2 * tables.get(table, size))
             if not trial.steps or trial.role == CANARY or not work.train:
                 continue
@@ -49,9 +52,11 @@ def needed(design: Design, todo: Mapping[str, Sequence[Work]], past: Past, slots
     return +found
 
 
-def free(folder: Path) -> int:
-    """Bytes that the file system of a folder has left, also of one that does not exist yet."""
-    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+def free(place: Place) -> int | None:
+    """Bytes that the file system of a folder has left, also of one that does not exist yet; None of a bucket."""
+    if not isinstance(place, Folder):
+        return None
+    return shutil.disk_usage(next(path for path in (place.folder, *place.folder.parents) if path.exists())).free
 
 
 def target_bytes(design: Design, trial: Trial) -> int:
@@ -68,22 +73,13 @@ def _size(target: str, arm: str, shape: tuple[int, int, int]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
-def _tables(work: Work, queries: Mapping[tuple[int, str], int]) -> dict[str, int]:
+def _tables(work: Work, queries: int) -> dict[str, int]:
     """Bytes of the tables that a pass writes."""
     wanted = [attack for attack in work.attacks if not attack.skipped]
     tables = {"trials": TABLE, "history": TABLE} if work.train else {}
     tables |= {"quality": TABLE} if work.measures else {}
     tables |= {"attacks": TABLE} if work.attacks else {}
-    judged = queries[work.trial.cell.train_size, NULL if work.trial.role == NULL else STUDY]
-    return tables | ({"scores": TABLE + SCORE * judged * len(wanted)} if wanted else {})
-
-
-def _queries(design: Design, train_size: int, role: str) -> int:
-    """Records that attacks judge; of targets trained without the queries as many as they can be."""
-    if role == NULL and design.split.null_refusal(train_size):
-        return 0
-    of = design.split.null if role == NULL else design.split.membership
-    return len(of(0, train_size).queries)
+    return tables | ({"scores": TABLE + SCORE * queries * len(wanted)} if wanted else {})
 
 
 def _pixels(design: Design) -> int:

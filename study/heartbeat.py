@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from study.store import Damaged, Store, files
+from study.store import Damaged, Store
+from study.store.places import Folder
 
 FILE = "progress.json"
 EVERY_SECONDS = 5.0
@@ -21,13 +22,13 @@ STALE_SECONDS = 60.0
 def beat(store: Store, state: Mapping[str, Any]) -> None:
     """Replace it; storage that is full or away is passed over."""
     with contextlib.suppress(OSError):
-        files.write(store.path(FILE), json.dumps(state, indent=2).encode())
+        store.place.write(FILE, json.dumps(state, indent=2).encode())
 
 
 def last(store: Store) -> dict[str, Any] | None:
     """What it says; None when it is absent, torn or no mapping."""
     with contextlib.suppress(OSError, ValueError, Damaged):
-        state = json.loads(store.read_bytes(FILE))
+        state = json.loads(store.place.read(FILE))
         return state if isinstance(state, dict) else None
     return None
 
@@ -35,13 +36,15 @@ def last(store: Store) -> dict[str, Any] | None:
 def drop(store: Store) -> None:
     """At the end of a sweep."""
     with contextlib.suppress(OSError):
-        store.path(FILE).unlink(missing_ok=True)
+        store.place.remove(FILE)
 
 
 def is_locked(store: Store) -> bool:
-    """Whether a driver on this machine (or file system, where locks reach over it) works on the study now."""
+    """Whether a driver of this machine (or file system, where locks reach over it) has the lock of a folder now."""
+    if not isinstance(store.place, Folder):
+        return False
     try:
-        with store.path(".lock").open() as file:
+        with store.place.path(".lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -18,15 +18,15 @@ from study.work import Work
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of some work of a study, on this machine. bytes: to be written, by folder. sd: of paired differences of AUC.
+    """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
 
-    damaged: why past rows could not be read.
+    sd: of paired differences of AUC, of this study's own rows. damaged: why past rows could not be read.
     """
 
     design: Design
     estimate: Estimate
     bytes: Mapping[str, int]
-    free: int
+    free: int | None
     sd: float | None
     damaged: str | None
 
@@ -46,7 +46,7 @@ class Outlook:
             design,
             found,
             disk.needed(design, todo, past, at_once[0]),
-            disk.free(store.folder),
+            disk.free(store.place),
             power.own_sd(design, auc),
             past.damaged,
         )
@@ -57,7 +57,7 @@ class Outlook:
         Limits need an estimate, except of a pilot, which makes one.
         """
         needed = sum(self.bytes.values())
-        if needed > self.free:
+        if self.free is not None and needed > self.free:
             raise ValueError(
                 f"results: about {_size(needed)} will be written, and {_size(self.free)} are free at "
                 f"{self.design.spec.results}; free some, or see keep_targets"
@@ -118,7 +118,8 @@ class Outlook:
             return []
         parts = sorted(self.bytes.items(), key=lambda part: -part[1])
         shown = ", ".join(f"{folder} {_size(size)}" for folder, size in parts[:3])
-        return [f"disk: about {_size(sum(self.bytes.values()))} to write ({shown}); {_size(self.free)} free"]
+        left = "" if self.free is None else f"; {_size(self.free)} free"
+        return [f"disk: about {_size(sum(self.bytes.values()))} to write ({shown}){left}"]
 
     def _power(self) -> list[str]:
         spec = self.design.spec

@@ -75,11 +75,12 @@ def own_sd(design: Design, auc: Mapping[tuple[str, str], float]) -> float | None
     for trial in design.trials:
         wanted = [item for item in trial.attacks if item.label.partition("_steps")[0] == design.spec.audit.attack]
         if wanted:
-            row = cells.setdefault((places[id(trial.cell)], trial.epochs), [float("nan")] * design.spec.replicates)
+            row = cells.setdefault((places[id(trial.cell)], trial.steps), [float("nan")] * design.spec.replicates)
             row[trial.replicate] = auc.get((trial.trial_id, wanted[-1].attack_id), float("nan"))
     return paired_sd(np.array(list(cells.values()))) if cells else None
 
 
 def family(design: Design) -> int:
-    """Contrasts of a study's factors: each level but the first against the first."""
-    return max(1, sum(len(levels) - 1 for levels in design.spec.resolved["factors"].values()))
+    """Contrasts of a study's factors: each level but the first against the first; one for a range."""
+    levels = design.spec.resolved["factors"].values()
+    return max(1, sum(len(values) - 1 if isinstance(values, list) else 1 for values in levels))

@@ -145,7 +145,7 @@ def _sweep(
             console.print(f"pilot: {_name(todo)}", markup=False, soft_wrap=True)
         else:
             planning.show(console, design, todo, outlook)
-        _run(design, store, outlook, todo, code, tracker.log, options.address, console)
+        _run(design, store, todo, code, tracker.log, options.address, console)
         tracker.reconcile()
         compact(store)
     left = missing(design, store)
@@ -184,7 +184,6 @@ def _warning(console: Console) -> Callable[[str], None]:
 def _run(
     design: Design,
     store: Store,
-    outlook: Outlook,
     todo: Mapping[str, Sequence[Work]],
     code: Mapping[str, str],
     log: Callable[[str], None],
@@ -196,10 +195,12 @@ def _run(
 
     if any(work.measures for works in todo.values() for work in works):
         feature_network(design, store)
-    expected = cost.expected(outlook.estimate, todo)
-    with Progress(console, todo, expected, partial(heartbeat.beat, store)) as progress:
-        schedule(design, str(store.folder.parent), todo, code, progress, log, address)
-    heartbeat.drop(store)
+    expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)
+    try:
+        with Progress(console, todo, expected, partial(heartbeat.beat, store)) as progress:
+            schedule(design, store.root, todo, code, progress, log, address)
+    finally:
+        heartbeat.drop(store)
 
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
@@ -212,16 +213,16 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     spec = design.spec
     lines = {
         "complete": f"{len(design.trials)} trials, {len(design.controls)} controls",
-        "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}",
+        "parquet": f"{store.uri}/{{trials,attacks,quality,scores,history}}",
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m analysis.notebooks {store.folder}"
+    lines["next"] = f"python -m analysis.notebooks {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
     for word, judge in {"control": controls, "audit": audit}.items():
-        for line in judge.lines(judge.verdicts(store.folder.parent, spec.study)):
+        for line in judge.lines(judge.verdicts(store.root, spec.study)):
             console.print(f"{word + ':':10}{line}", soft_wrap=True)
 
 
@@ -229,7 +230,7 @@ def _mlflow(store: Store, uri: str, behind: bool) -> str:
     from study.tracking import public
 
     if behind:
-        return f"lacks some; python -m study.track {store.folder} --tracking {public(uri)} fills it in"
+        return f"lacks some; python -m study.track {store.uri} --tracking {public(uri)} fills it in"
     return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
 
 
