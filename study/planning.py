@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
-from mia_core.defenses import labels
+from mia_core.defenses import Arm, labels
+from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
-from study.design import STUDY, Design
+from study.design import STUDY, Design, Trial
 from study.outlook import Outlook
 from study.work import Work
 
@@ -21,9 +22,12 @@ NOTES = 10
 def design_rows(design: Design) -> list[dict[str, Any]]:
     """Rows of the design table: one a trial, one a trial x attack, one a trial x measure, one a control left out."""
     rows: list[dict[str, Any]] = []
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
     for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})
+        own = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | own)
         rows += [
             base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
             for wanted in trial.attacks
@@ -35,6 +39,19 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
     for name, reason in design.no_control.items():
         rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
     return rows
+
+
+def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+    """Of each factor, by its name."""
+    cell = trial.cell
+    return {
+        "train_size": cell.train_size,
+        "epochs": trial.epochs,
+        "defense": arms[cell.arm],
+        "target": cell.target.name,
+        **cell.factors,
+        "replicate": trial.replicate,
+    }
 
 
 def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:

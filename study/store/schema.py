@@ -123,6 +123,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "id": TEXT,
         "label": TEXT,
         "skipped": TEXT,
+        "levels": TEXT,
     },
 }
 """Columns every file of a table has; the two tables below add more."""
