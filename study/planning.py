@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
-from mia_core.defenses import labels
+from mia_core.defenses import Arm, labels
+from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
-from study.design import ADAPTIVE, STUDY, Design
+from study.design import ADAPTIVE, STUDY, Design, Trial
 from study.factors import said
+from study.outlook import Outlook
 from study.work import Work
 
 NOTES = 10
@@ -24,9 +26,12 @@ GUARANTEES = 100
 def design_rows(design: Design) -> list[dict[str, Any]]:
     """Rows of the design table: one a trial, a trial x attack, a trial x measure, a drawn point, a control left out."""
     rows: list[dict[str, Any]] = []
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
     for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})
+        own = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | own)
         rows += [
             base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
             for wanted in trial.attacks
@@ -45,8 +50,21 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
     return rows
 
 
-def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
-    """Print the plan."""
+def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+    """Of each factor, by its name."""
+    cell = trial.cell
+    return {
+        "train_size": cell.train_size,
+        "epochs": trial.epochs,
+        "defense": arms[cell.arm],
+        "target": cell.target.name,
+        **cell.factors,
+        "replicate": trial.replicate,
+    }
+
+
+def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
+    """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
     table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
     table.add_column("factor")
@@ -92,6 +110,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         console.print(f"skipped: {reason}")
     for line in (*_guarantees(design), *_audit(design)):
         console.print(line)
+    for line in outlook.lines() if outlook else ():
+        console.print(line, markup=False, soft_wrap=True)
     known, smallest = len(design.split.known_members), min(spec.train_sizes)
     if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
         console.print(

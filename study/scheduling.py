@@ -57,7 +57,7 @@ def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code
         for sealed in Runner(design, store, pick_device(), code).run(works) if works else ():
             ran += 1
             failed += [sealed] if sealed.failed else []
-            tune.report({"sealed": sealed.trial.trial_id, "name": sealed.trial.name, "seconds": sealed.seconds})
+            tune.report({"sealed": sealed.trial.trial_id, "seconds": sealed.seconds})
         if failed:
             raise TrajectoryFailed(f"{', '.join(failed[0].failed)} failed: {_last_line(failed[0])}")
     except Exception as error:
@@ -71,6 +71,12 @@ def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code
 
 def _last_line(sealed: Sealed) -> str:
     return next(iter(sealed.failed.values())).splitlines()[-1]
+
+
+def _told(trial: Any) -> str:
+    """The last line of what Tune kept of an attempt, which names the error."""
+    lines = str(trial.get_error() or "").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "failed")
 
 
 def _first_line(error: str) -> str:
@@ -93,11 +99,6 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self.progress = progress
         self.log = log
         self.todo = todo
-        self.steps = {
-            work.trial.trial_id: work.trial.steps - (works[number - 1].trial.steps if number else 0)
-            for works in todo.values()
-            for number, work in enumerate(works)
-        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles callbacks for its own restore, which is never used here.
@@ -109,19 +110,19 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "sealed" in result:
-            self.progress.sealed(result["name"], self.steps.get(result["sealed"], 0))
+            self.progress.sealed(trial.config["trajectory"], result["sealed"], result["seconds"])
             self.log(result["sealed"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.ended(trial.config["trajectory"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.ended(trial.config["trajectory"], f"{trial.config['trajectory']} failed, trying again")
+        self.progress.again(trial.config["trajectory"], _told(trial))
         self._await_storage()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trajectory_id = trial.config["trajectory"]
-        self.progress.ended(trajectory_id, f"{trajectory_id} failed")
+        self.progress.ended(trajectory_id, _told(trial))
         self._await_storage()
         if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]

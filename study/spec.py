@@ -92,12 +92,15 @@ class ComputeSpec:
 
     gpus_per_trial: share of a GPU, used when the machine or cluster has any. concurrent: trials at once, null for as
     many as fit. retries: attempts after a failure. checkpoint_seconds: between checkpoints inside a trajectory.
+    usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use besides; they add up.
     """
 
     gpus_per_trial: Annotated[float, Ge(0), Le(1)] = 0.25
     concurrent: Annotated[int, Gt(0)] | None = None
     retries: Annotated[int, Ge(0)] = 3
     checkpoint_seconds: Annotated[float, Gt(0)] = 60.0
+    usd_per_hour: Annotated[float, Ge(0)] | None = None
+    usd_per_gpu_hour: Annotated[float, Ge(0)] | None = None
 
 
 @settings

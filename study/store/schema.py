@@ -124,6 +124,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "id": TEXT,
         "label": TEXT,
         "skipped": TEXT,
+        "levels": TEXT,
     },
     "markers": {"pass": TEXT, "version": TEXT, "marker": TEXT},
 }
