@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
+from study.machine import leave_with_the_reader
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
 
@@ -268,4 +269,5 @@ def show(
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

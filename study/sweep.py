@@ -17,6 +17,7 @@ from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.spec import read
 from study.store import Damaged, Store, compact
+from study.store.collecting import drop_spent_checkpoints
 from study.work import Work, missing
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -102,6 +103,7 @@ def _sweep(
         tracker.reconcile()
         compact(store)
     left = missing(design, store)
+    drop_spent_checkpoints(store)
     tracker.close(complete=not left)
     _summary(design, store, left, tracker.behind, console)
     return INCOMPLETE if left else COMPLETE

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.machine import leave_with_the_reader
 from study.store.checking import check
 from study.store.collecting import HOURS, collect, garbage
 from study.store.exporting import export_public
@@ -102,4 +103,5 @@ def _export(store: Store, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())
