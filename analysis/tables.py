@@ -15,6 +15,7 @@ from analysis.controls import audits
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, load
 from analysis.summary import against_epsilon, effects_of, guarantees
+from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
 from study.store.reading import last_levels
 from study.store.roots import WHERE
@@ -159,4 +160,5 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
+from study.machine import leave_with_the_reader
 from study.store import Away, Damaged, Store, read
 from study.store.reading import trial_tables
 from study.store.roots import WHERE
@@ -269,4 +270,5 @@ def show(
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

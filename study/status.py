@@ -28,7 +28,7 @@ from study import heartbeat
 from study.cost import duration
 from study.spec import read as read_spec
 from study.store import Damaged, Store, read
-from study.store.places import WHERE
+from study.store.roots import WHERE
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 

@@ -23,6 +23,7 @@ from study.machine import PROJECT, code_versions, pick_device, terminate_in_orde
 from study.outlook import Outlook
 from study.spec import read
 from study.store import Compactor, Damaged, Store, compact
+from study.store.collecting import drop_spent_checkpoints
 from study.work import Work, missing
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -177,6 +178,7 @@ def _sweep(
         tracker.reconcile()
         compact(store)
     left = missing(design, store)
+    drop_spent_checkpoints(store)
     tracker.close(complete=not left)
     if options.pilot and left:
         return _after_pilot(design, store, todo, left, console)

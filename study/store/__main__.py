@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.machine import leave_with_the_reader
 from study.store.checking import check
 from study.store.collecting import HOURS, collect, garbage
 from study.store.compacting import compact
@@ -103,4 +104,5 @@ def _export(store: Store, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

@@ -94,7 +94,17 @@ def _trajectories(store: Store) -> list[str]:
     return [f"checkpoints/{name}" for name in store.place.folders("checkpoints")]
 
 
+def drop_spent_checkpoints(store: Store) -> None:
+    """Remove checkpoints of trajectories whose trials are trained in every design, as of attempts that died after the
+    last seal. Nothing is read where no checkpoints are.
+    """
+    for folder in {store.path(item.file).parent for item in _checkpoints(store)}:
+        store.drop_checkpoints(folder.name)
+
+
 def _checkpoints(store: Store) -> Iterator[Garbage]:
+    if not _trajectories(store):
+        return
     trained = {trial_id for trial_id, done in store.done().items() if done.train}
     trials = _trials_of_trajectories(store)
     for folder in _trajectories(store):

@@ -2,6 +2,9 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -172,6 +175,23 @@ def test_what_is_no_study_is_refused_and_nothing_appears(tmp_path, capsys, comma
 
 
 # The public copy
+
+
+@pytest.mark.parametrize(
+    "command", ["analysis.tables", "study.controls", "study.audit", "study.store check", "study.store gc --dry-run"]
+)
+def test_a_command_whose_reader_has_gone_ends_without_a_word(finished, store, command):
+    drop(store, "trials/x.parquet")
+    module, *words = command.split()
+    read_end, write_end = os.pipe()
+    os.close(read_end)  # as `| head` does, before anything is printed
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words, str(store.folder)],
+        stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(write_end)
+    assert done.stderr == ""
+    assert done.returncode == -signal.SIGPIPE
 
 
 @pytest.fixture
