@@ -8,6 +8,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import ray
@@ -149,10 +151,17 @@ def schedule(
     log: Callable[[str], None],
     address: str | None = None,
 ) -> None:
-    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early."""
+    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
+
+    log: called for each sealed trial, in order, on a thread of its own; what is left in the end is not waited for.
+    """
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
-    with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+    with (
+        local_ray(address, design.pool.images.nbytes),
+        tempfile.TemporaryDirectory(prefix="tune-") as scratch,
+        _aside(log) as aside,
+    ):
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
             tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
@@ -171,10 +180,20 @@ def schedule(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=compute.retries),
-                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, log)],
+                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, aside)],
             ),
         )
         tuner.fit()
+
+
+@contextlib.contextmanager
+def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for MLflow."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+    try:
+        yield partial(thread.submit, log)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def _cost(works: Sequence[Work]) -> float:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,18 +168,25 @@ class Store:
             raise Damaged(f"{self.folder / relative}: its bytes changed since it was sealed")
         return data
 
-    def sealed_tensors(self, relative: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and metadata of a target or resume state that some marker seals."""
-        for marker in self.markers().values():
+    def sealed_tensors(
+        self, relative: str, trial_id: str | None = None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and metadata of a target or resume state that some marker seals; of one trial, where it is known."""
+        for marker in self.markers(None if trial_id is None else [trial_id]).values():
             if relative in marker["files"]:
                 return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
         raise Damaged(f"{self.folder / relative}: not sealed by any pass")
 
-    def resume_steps(self, trajectory_id: str) -> list[int]:
-        """Steps at which a sealed resume state of a trajectory exists, ascending."""
-        sealed = {name for marker in self.markers().values() for name in marker["files"]}
-        prefix = f"resume/{trajectory_id}-"
-        return sorted(int(Path(name).stem.split("-")[1]) for name in sealed if name.startswith(prefix))
+    def resume_steps(self, trajectory_id: str, trial_of_step: Callable[[int], str]) -> list[int]:
+        """Steps at which a sealed resume state of a trajectory exists, ascending.
+
+        trial_of_step: the trial that ends with a step, whose pass seals the state; no other trial's markers are read.
+        """
+        names = [path.stem.partition("-")[2] for path in self.path("resume").glob(f"{trajectory_id}-*.safetensors")]
+        trials = {trial_of_step(int(step)): int(step) for step in names if step.isdecimal()}
+        markers = self.markers(trials).values() if trials else ()
+        sealed = {name for marker in markers for name in marker["files"]}
+        return sorted(step for step in trials.values() if f"resume/{trajectory_id}-{step}.safetensors" in sealed)
 
     def _tensors(self, relative: str, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         try:
