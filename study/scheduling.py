@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import ray
@@ -83,7 +82,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         store: Store,
         progress: Progress,
         todo: Mapping[str, Sequence[Work]],
-        log: Callable[[str], None],
+        log: Callable[[str], object],
     ) -> None:
         self.design, self.store = design, store
         self.progress = progress
@@ -187,11 +186,11 @@ def schedule(
 
 
 @contextlib.contextmanager
-def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], object]]:
     """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for MLflow."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="log")
     try:
-        yield partial(thread.submit, log)
+        yield lambda trial_id: thread.submit(log, trial_id)
     finally:
         thread.shutdown(cancel_futures=True)
 
