@@ -168,9 +168,9 @@ def filled(folder: Path, passes: int) -> Store:
             "files": sealed,
             "sealed_at": "2026-01-01T00:00:00+00:00",
         }
-        _put(store.path(f"done/{pass_name}.json"), seals.to_json(marker))
+        _put(store.folder / f"done/{pass_name}.json", seals.to_json(marker))
         if level == RESUMED_STEP:
-            _put(store.path(kept[-1]), b"")
+            _put(store.folder / kept[-1], b"")
     return store
 
 

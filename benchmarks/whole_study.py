@@ -147,9 +147,9 @@ def swept(folder: Path) -> Found:
     """What a sweep found, from its store."""
     store = Store(folder / "results", STUDY["study"])
     found: Found = {}
-    for row in read(store.folder.parent, store.study, "attacks").to_dict("records"):
+    for row in read(store.root, store.study, "attacks").to_dict("records"):
         found.setdefault(row["trial_id"], {})[row["attack"]] = row["auc"]
-    for row in read(store.folder.parent, store.study, "quality").to_dict("records"):
+    for row in read(store.root, store.study, "quality").to_dict("records"):
         found[row["trial_id"]][row["measure"]] = row["value"]
     for trial_id, values in found.items():
         tensors, _ = store.sealed_tensors(f"targets/{trial_id}.safetensors", trial_id)

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import ray
@@ -40,9 +41,19 @@ class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
 
 
-def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code: Mapping[str, str]) -> None:
-    """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass."""
+@lru_cache(maxsize=1)
+def _unpacked(design: ray.ObjectRef) -> Design:
+    """Once a process, not once a trajectory: one of 10,000 trials takes half a second."""
+    return ray.get(design)
+
+
+def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: str, code: Mapping[str, str]) -> None:
+    """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass.
+
+    shared: a reference to the design, in a list, so that Tune hands it on as it is.
+    """
     trajectory_id = config["trajectory"]
+    design = _unpacked(shared[0])
     store = Store(results, design.spec.study)
     works = missing_of(design.trajectories[trajectory_id], store)
     ran = 0
@@ -118,7 +129,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         trajectory_id = trial.config["trajectory"]
         self.progress.ended(trajectory_id, f"{trajectory_id} failed")
         self._await_storage()
-        if not self.store.failure_path(trajectory_id).is_file():  # its worker died, or could not write
+        if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
             text = str(trial.get_error())
             kept = failure(self.design, self.store, works[0].trial, _first_line(text), text)
@@ -163,7 +174,8 @@ def schedule(
     ):
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
+            tune.with_parameters(run_trajectory, shared=[ray.put(design)], results=results, code=code),
+            {"cpu": 1, "gpu": gpus},
         )
         tuner = tune.Tuner(
             trainable,
