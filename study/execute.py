@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -189,14 +190,17 @@ class Runner:
         trainer = self.trainer(trial, membership)
         self._saved = time.perf_counter()
         checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
-        sealed = [step for step in self.store.resume_steps(trial.trajectory_id) if step <= trial.steps]
+        ended_with = partial(trial_id, trial.trajectory_id)
+        sealed = [step for step in self.store.resume_steps(trial.trajectory_id, ended_with) if step <= trial.steps]
         if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
             trainer.restore(*checkpoint)
             return trainer, checkpoint[1]["seconds"]
         if not sealed:
             return trainer, 0.0
-        trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
-        _, before = trial_tables(self.store, trial_id(trial.trajectory_id, sealed[-1]))
+        ended = ended_with(sealed[-1])
+        name = f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"
+        trainer.restore(*self.store.sealed_tensors(name, ended))
+        _, before = trial_tables(self.store, ended)
         return trainer, float(before["trials"]["seconds_train"].iloc[0])
 
     def _told(self, trial: Trial) -> int:
@@ -221,7 +225,7 @@ class Runner:
         return seconds + time.perf_counter() - started
 
     def _kept_target(self, trial: Trial) -> Any:
-        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")
+        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors", trial.trial_id)
         target = trial.cell.target.build(self.design.pool.image_shape)
         trial.cell.arm.modify(target)
         target.load_state_dict(tensors)

@@ -9,6 +9,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import ray
@@ -45,9 +47,19 @@ class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
 
 
-def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code: Mapping[str, str]) -> None:
-    """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass."""
+@lru_cache(maxsize=1)
+def _unpacked(design: ray.ObjectRef) -> Design:
+    """Once a process, not once a trajectory: one of 10,000 trials takes half a second."""
+    return ray.get(design)
+
+
+def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: str, code: Mapping[str, str]) -> None:
+    """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass.
+
+    shared: a reference to the design, in a list, so that Tune hands it on as it is.
+    """
     trajectory_id = config["trajectory"]
+    design = _unpacked(shared[0])
     store = Store(results, design.spec.study)
     works = missing_of(design.trajectories[trajectory_id], store)
     ran = 0
@@ -93,7 +105,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         store: Store,
         progress: Progress,
         todo: Mapping[str, Sequence[Work]],
-        log: Callable[[str], None],
+        log: Callable[[str], object],
     ) -> None:
         self.design, self.store = design, store
         self.progress = progress
@@ -156,14 +168,22 @@ def schedule(
     log: Callable[[str], None],
     address: str | None = None,
 ) -> None:
-    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early."""
+    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
+
+    log: called for each sealed trial, in order, on a thread of its own; what is left in the end is not waited for.
+    """
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
-    with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+    with (
+        local_ray(address, design.pool.images.nbytes),
+        tempfile.TemporaryDirectory(prefix="tune-") as scratch,
+        _aside(log) as aside,
+    ):
         require_workers_storage(Store(results, design.spec.study))
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
+            tune.with_parameters(run_trajectory, shared=[ray.put(design)], results=results, code=code),
+            {"cpu": 1, "gpu": gpus},
         )
         tuner = tune.Tuner(
             trainable,
@@ -179,7 +199,7 @@ def schedule(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=compute.retries),
-                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, log)],
+                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, aside)],
             ),
         )
         tuner.fit()
@@ -222,6 +242,16 @@ def _try_storage(root: str, study: str, name: str, nonce: str) -> str:
     except (ValueError, OSError) as error:
         return str(error).removeprefix("results: ")
     return ""
+
+
+@contextlib.contextmanager
+def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], object]]:
+    """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for MLflow."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+    try:
+        yield lambda trial_id: thread.submit(log, trial_id)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def _cost(works: Sequence[Work]) -> float:

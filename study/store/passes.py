@@ -3,7 +3,7 @@
 import contextlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -195,20 +195,26 @@ class Store:
         """A listed file's content; Damaged unless it has the sealed sha256."""
         return sealed_bytes(self.place, relative, seal)
 
-    def sealed_tensors(self, relative: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and metadata of a target or resume state that some marker seals."""
-        folder, _, name = relative.partition("/")
-        of = None if folder == "resume" else [name.partition(".")[0]]
-        for marker in self.markers(of).values():
+    def sealed_tensors(
+        self, relative: str, trial_id: str | None = None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and metadata of a target or resume state that some marker seals; of one trial, where it is known."""
+        for marker in self.markers(None if trial_id is None else [trial_id]).values():
             if relative in marker["files"]:
                 return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
         raise Damaged(f"{self.uri}/{relative}: not sealed by any pass")
 
-    def resume_steps(self, trajectory_id: str) -> list[int]:
-        """Steps at which a sealed resume state of a trajectory exists, ascending."""
-        kept = self.place.names("resume", f"{trajectory_id}-")
-        sealed = {file for marker in self.markers().values() for file in marker["files"]} if kept else set()
-        return sorted(int(Path(name).stem.split("-")[1]) for name in kept if f"resume/{name}" in sealed)
+    def resume_steps(self, trajectory_id: str, trial_of_step: Callable[[int], str]) -> list[int]:
+        """Steps at which a sealed resume state of a trajectory exists, ascending.
+
+        trial_of_step: the trial that ends with a step, whose pass seals the state; no other trial's markers are read.
+        """
+        names = self.place.names("resume", f"{trajectory_id}-")
+        steps = [Path(name).stem.rpartition("-")[2] for name in names]
+        trials = {trial_of_step(int(step)): int(step) for step in steps if step.isdecimal()}
+        markers = self.markers(trials).values() if trials else ()
+        sealed = {name for marker in markers for name in marker["files"]}
+        return sorted(step for step in trials.values() if f"resume/{trajectory_id}-{step}.safetensors" in sealed)
 
     def _tensors(self, relative: str, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         try:

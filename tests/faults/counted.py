@@ -24,7 +24,7 @@ def tell(path, *words):
         file.write(" ".join(map(str, words)) + "\n")
 
 
-def run_trajectory(config, design, results, code):
+def run_trajectory(config, shared, results, code):
     """In a worker: the same, watched."""
     taken = Trainer._batch
 
@@ -41,7 +41,7 @@ def run_trajectory(config, design, results, code):
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     tell(f"{lines}.devices", config["trajectory"], "start", device)
     try:
-        plain(config, design, results, code)
+        plain(config, shared, results, code)
     finally:
         tell(f"{lines}.devices", config["trajectory"], "end", device)
         Trainer._batch = taken
