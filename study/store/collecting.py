@@ -98,8 +98,8 @@ def drop_spent_checkpoints(store: Store) -> None:
     """Remove checkpoints of trajectories whose trials are trained in every design, as of attempts that died after the
     last seal. Nothing is read where no checkpoints are.
     """
-    for folder in {store.path(item.file).parent for item in _checkpoints(store)}:
-        store.drop_checkpoints(folder.name)
+    for trajectory_id in {item.file.split("/")[1] for item in _checkpoints(store)}:
+        store.drop_checkpoints(trajectory_id)
 
 
 def _checkpoints(store: Store) -> Iterator[Garbage]:
