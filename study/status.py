@@ -25,8 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study import heartbeat
-from study.cost import duration
-from study.spec import read as read_spec
+from study.duration import duration
 from study.store import Damaged, Store, read
 from study.store.places import WHERE
 
@@ -305,6 +304,8 @@ def _place(options: argparse.Namespace) -> tuple[Store, str | None]:
         if options.set or options.preset:
             raise ValueError(f"--set and --preset are of a study file, which {options.study} is not")
         return Store.at(options.study), None
+    from study.spec import read as read_spec
+
     spec = read_spec(options.study, options.set, options.preset)
     preset = ["--preset", options.preset] if options.preset else []
     words = [options.study, *preset, *(word for setting in options.set for word in ("--set", setting))]
