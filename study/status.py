@@ -211,10 +211,9 @@ def show(found: Status) -> RenderableType:
         for factor, counts in found.levels.items():
             levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
         parts.append(levels)
-    facts = Table.grid(padding=(0, 2))
     for word, texts in _facts(found):
-        facts.add_row(Text(word, style="bold"), Text("\n".join(texts)))
-    return Group(*parts, facts)
+        parts += [Text(f"{(f'{word}:', '')[number > 0]:13} {text}") for number, text in enumerate(texts)]
+    return Group(*parts)
 
 
 def _state(found: Status) -> str:
@@ -246,7 +245,9 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
         ago = f"({duration(_age(found.sealed_at))} ago)"
         facts.append(("last sealed", [f"{found.sealed_at:%Y-%m-%d %H:%M:%S} UTC {ago}"]))
     failed = [
-        f"{item.get('trial')}: {item.get('error')}\n  alone: {item.get('command')}" for item in found.failed[:SHOWN]
+        line
+        for item in found.failed[:SHOWN]
+        for line in (f"{item.get('trial')}: {item.get('error')}", f"  alone: {item.get('command')}")
     ]
     more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
     facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
