@@ -120,7 +120,7 @@ class Timings:
         name = last.choice.name if last.choice else last.label
         alike = {label: timed for label, timed in self.named.items() if label.startswith(name)}
         if alike:
-            seconds, level = alike.get(last.label) or max(alike.values(), key=lambda timed: timed[0])
+            seconds, level = alike.get(last.label) or max(alike.values(), key=lambda timed: (timed[0], timed[1] or 0))
             return Seconds(scaled=seconds * (last.level / level if last.level and level else 1))
         if last.choice is None and self.named:  # what a control does in place of an attack is short
             return Seconds(scaled=_mean([seconds for seconds, _ in self.named.values()]))
@@ -272,14 +272,6 @@ def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -
         )
 
     return {name: todo[name] for name in sorted(todo, key=merit)[-1:]}
-
-
-def duration(seconds: float) -> str:
-    """For people: `12 s`, `8.3 min`, `5.1 h`, `3.2 days`."""
-    for unit, word in ((86400 * 2, "days"), (3600, "h"), (90, "min")):
-        if seconds >= unit:
-            return f"{seconds / {'days': 86400, 'h': 3600, 'min': 60}[word]:.1f} {word}"
-    return f"{seconds:.0f} s"
 
 
 def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[Seconds]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from study import cost, disk, power
-from study.cost import Estimate, duration
+from study.cost import Estimate
 from study.design import Design
+from study.duration import duration
 from study.machine import device_name
 from study.past import Past
 from study.store import Store
