@@ -120,7 +120,9 @@ def timed_module(module: str, *arguments: str, folder: Path) -> Spent:
     before their end, at the latest.
     """
     command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    # Ray's workers would give way to everything else on the machine, and scripts would not.
+    settings = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    environment = {**os.environ, **settings}
     with (folder / "output.txt").open("w+") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)

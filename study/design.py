@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mia_core import precision
 from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import Membership, Pool, Split
@@ -249,7 +250,7 @@ class Design:
             target = self._targets[cell.target.name] = built[settings]
             if reason := cell.arm.hollow(cell.train_size):
                 raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
-            if reason := cell.arm.refusal(target):
+            if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
                 reasons[cell.arm.label, cell.target.name] = reason
             else:
                 fitting.add((cell.arm.label, cell.target.name))
@@ -287,7 +288,7 @@ class Design:
         trained = {
             **self._origin(replicate),
             "target": cell.target.to_dict(),
-            "training": cell.training,
+            "training": cell.training.to_dict(),
             "train_size": cell.train_size,
             "defense": cell.arm.to_list(),
         }

@@ -393,7 +393,7 @@ class Runner:
                     "data_digest": self.design.pool.digest,
                     "split": spec.split.to_dict(),
                     "target": cell.target.to_dict(),
-                    "training": cell.training,
+                    "training": cell.training.to_dict(),
                     "defense": cell.arm.to_list(),
                     "train_size": cell.train_size,
                     trial.budget: trial.level,

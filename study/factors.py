@@ -195,7 +195,7 @@ class Factors:
 
     def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
         choice, training = _settings(given, self.training, {})
-        return {**choice.to_dict(), **({"training": asdict(training)} if "training" in given else {})}
+        return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {})}
 
 
 def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, Any], ranged: bool) -> Factors:

@@ -266,7 +266,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "seed": sections.seed,
         "data": data.to_dict(),
         "split": split.to_dict(),
-        "training": asdict(validate(TrainingConfig, sections.training, "training")),
+        "training": validate(TrainingConfig, sections.training, "training").to_dict(),
         "factors": factors.resolved(),
         **({"design": design.to_dict(drawn)} if design.draws else {}),
         **({"search": search.to_dict(drawn)} if search else {}),
