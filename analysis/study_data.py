@@ -1,13 +1,16 @@
 """A study as the analysis sees it: the wide table of its store, one row a trial x attack."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
 from study.store import Store, read
+from study.store.reading import last_levels
 
 ARM = "arm"
 VARIANT = "variant"
@@ -17,7 +20,7 @@ CELL = (VARIANT, ARM, "train_size", "epochs")
 
 @dataclass(frozen=True)
 class StudyData:
-    """wide: the table of that name for trials in role `study`; no skipped rows.
+    """wide: the table of that name for trials in role `study`; no skipped rows. resolved: the spec that wants them.
 
     Two columns are added for display: `arm`, and `variant`, the target with the levels of further factors.
     """
@@ -25,11 +28,32 @@ class StudyData:
     name: str
     folder: Path
     wide: pd.DataFrame
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def attacks(self) -> list[str]:
         """Labels, in the order of the spec."""
         return list(dict.fromkeys(self.wide["attack"]))
+
+    @property
+    def primary(self) -> str:
+        """The attack that was declared before any result: `audit.attack` after its last steps, else the first."""
+        family = (self.resolved.get("audit") or {}).get("attack") or self.attacks[0]
+        alike = [label for label in last_levels(self.wide) if label.startswith(f"{family}_steps")]
+        return family if family in self.attacks or not alike else alike[0]
+
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """Levels, in order, of every column that has more than one: train_size, epochs, arm, target, and settings."""
+        settings = [name for name in self.wide if str(name).startswith(("target.", "training."))]
+        found: dict[str, list[Any]] = {}
+        for name in ("train_size", "epochs", ARM, "target" if "target" in self.wide else VARIANT, *settings):
+            values = self.wide[name].dropna()
+            words = self.arms if name == ARM else list(dict.fromkeys(values))
+            levels = sorted(words) if pd.api.types.is_numeric_dtype(values) else words
+            if len(levels) > 1:
+                found[name] = levels
+        return found
 
     @property
     def arms(self) -> list[str]:
@@ -84,8 +108,14 @@ def load(folder: str | Path) -> StudyData:
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
-    wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
-    return StudyData(path.name, path, wide)
+    resolved = Store(path.parent, path.name).resolved()
+    wide[VARIANT] = _variants(wide, resolved["factors"])
+    return StudyData(path.name, path, wide, resolved)
+
+
+def lower_is_better(quality: str) -> bool:
+    """Whether a measure of quality is a distance (KID, FID); the others are shares."""
+    return quality.startswith(("kid", "fid"))
 
 
 def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:
