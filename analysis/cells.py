@@ -45,7 +45,7 @@ class Cells:
         return self.scale.columns.to_frame(index=False)
 
     def effect(self, weights: pd.Series, contexts: int = 1, status: str = EXPLORATORY) -> dict[str, Any]:
-        """The columns `EFFECT` of a weighted sum of cells; weights: as indexed by cells, those not named weigh nothing."""
+        """The columns `EFFECT` of a sum of cells; weights: indexed by cells, and those not named weigh nothing."""
         complete = self.scale[weights.index].notna().all(axis=1)
         own = self.scale.loc[complete, weights.index].to_numpy() @ weights.to_numpy()
         raw = self.raw.loc[complete, weights.index].to_numpy() @ weights.to_numpy()

@@ -41,7 +41,7 @@ def p_value(values: np.ndarray) -> float:
 
 
 def effect_of(values: np.ndarray) -> dict[str, Any]:
-    """An effect from its value in each replicate: effect, low, high, p, sd (of one replicate's), replicates, descriptive."""
+    """From its value in each replicate: effect, low, high, p, sd (of one replicate), replicates, descriptive."""
     effect, low, high = t_interval(values)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     count = len(values)
