@@ -17,11 +17,16 @@ LEAST_NON_MEMBERS = 1000
 """Below, a TPR at 1 % FPR is null: fewer than 10 false positives are expected."""
 
 
-def cautions(data: StudyData) -> list[str]:
-    """Sentences that a reader must know, the worst first; empty when nothing is wrong."""
+def cautions(data: StudyData, controls: pd.DataFrame | None = None, audited: pd.DataFrame | None = None) -> list[str]:
+    """Sentences that a reader must know, the worst first; empty when nothing is wrong.
+
+    controls, audited: the tables `verdicts` and `audits` of `analysis.controls`, where they were computed already.
+    """
+    judged = verdicts(data) if controls is None else controls
+    proved = audits(data) if audited is None else audited
     return [
-        *_controls(data),
-        *_audits(data),
+        *_controls(judged),
+        *_audits(proved),
         *_searched(data),
         *_incomplete(data),
         *_replicates(data),
@@ -50,7 +55,7 @@ def _audits(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _searched(data: StudyData) -> Iterator[str]:
-    design = read(data.folder.parent, data.name, "design")
+    design = read(data.store.root, data.name, "design")
     count = design.loc[design["role"] == "adaptive", "trial_id"].nunique()
     if count:
         yield (
@@ -60,7 +65,7 @@ def _searched(data: StudyData) -> Iterator[str]:
 
 
 def _incomplete(data: StudyData) -> Iterator[str]:
-    design = read(data.folder.parent, data.name, "design")
+    design = read(data.store.root, data.name, "design")
     own = design[design["role"] == "study"]
     planned = set(own.loc[own["kind"] == "trial", "trial_id"])
     there = planned & set(data.wide["trial_id"])

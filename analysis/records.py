@@ -1,9 +1,9 @@
 """Which records leak: a record's score as a member against its score as a non-member, over replicates.
 
 A panel's record is a member by a coin in each replicate, so that the difference is what its membership changes. Scores
-are made comparable by their normal scores inside each trial: the normal quantile of a score's rank. Five replicates know
-little about one record: differences are shrunk toward their mean, discoveries are corrected (Benjamini & Hochberg 1995),
-and `reliability` says how much of the spread would be found again.
+are made comparable by their normal scores inside each trial: the normal quantile of a score's rank. Few replicates know
+little about one record: differences are shrunk toward their mean, discoveries are corrected (Benjamini & Hochberg
+1995), and `reliability` says how much of the spread would be found again.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,18 @@ def by_class(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataF
             named = {"label": int(label), "records": own["query"].nunique(), "difference": found["effect"]}
             said = {name: found[name] for name in ("low", "high", "replicates", "descriptive")}
             rows.append({**named, **said, "against_others": other["effect"], "p": other["p"], "status": EXPLORATORY})
-    columns = ["label", "records", "difference", "low", "high", "against_others", "p", "replicates", "descriptive", "status"]
+    columns = [
+        "label",
+        "records",
+        "difference",
+        "low",
+        "high",
+        "against_others",
+        "p",
+        "replicates",
+        "descriptive",
+        "status",
+    ]
     table = pd.DataFrame(rows, columns=columns)
     told = table["p"].notna()
     table.insert(7, "p_holm", np.nan)
@@ -153,8 +164,11 @@ def _scores(data: StudyData, attack: str, cell: Cell | None) -> tuple[pd.DataFra
     if data.public:
         return pd.DataFrame(), UNAVAILABLE
     if rows["replicate"].nunique() < FEWEST_REPLICATES:
-        return pd.DataFrame(), f"{rows['replicate'].nunique()} replicates; noise is told apart from {FEWEST_REPLICATES} on"
-    scores = read(data.folder.parent, data.name, "scores").merge(rows[["trial_id", "attack_id", "replicate"]])
+        return (
+            pd.DataFrame(),
+            f"{rows['replicate'].nunique()} replicates; noise is told apart from {FEWEST_REPLICATES} on",
+        )
+    scores = read(data.store.root, data.name, "scores").merge(rows[["trial_id", "attack_id", "replicate"]])
     scores = scores[scores["judged"].fillna(True).astype(bool)]
     groups = scores.groupby("replicate")["score"]
     ranks = (groups.rank() - 0.5) / groups.transform("count")
@@ -170,7 +184,8 @@ def _gap(scores: pd.DataFrame) -> pd.Series:
 def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row a value of `key` (its scores averaged in each trial) with trials on both sides."""
     means = scores.groupby([key, "replicate"]).agg(score=("score", "mean"), member=("member", "first")).reset_index()
-    sides = means.groupby([key, "member"])["score"].agg(["mean", "count", "var"]).unstack("member").dropna(subset=["mean"])
+    sides = means.groupby([key, "member"])["score"].agg(["mean", "count", "var"]).unstack("member")
+    sides = sides[sides["mean"].notna().all(axis=1)]
     inside, outside = (sides.xs(side, axis=1, level="member") for side in (True, False))
     freedom = inside["count"] + outside["count"] - 2
     squares = sum((side["var"].fillna(0) * (side["count"] - 1) for side in (inside, outside)), start=0.0 * freedom)
@@ -180,7 +195,16 @@ def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
     shrunk, shrunk_error = shrink(difference, error)
     p = t.sf(difference / error, total)
     q = false_discovery_control(p) if len(p) else p
-    columns = (inside["count"].to_numpy(int), outside["count"].to_numpy(int), difference, error, shrunk, shrunk_error, p, q)
+    columns = (
+        inside["count"].to_numpy(int),
+        outside["count"].to_numpy(int),
+        difference,
+        error,
+        shrunk,
+        shrunk_error,
+        p,
+        q,
+    )
     return pd.DataFrame({key: sides.index, **dict(zip(ESTIMATES, columns, strict=True))})
 
 
@@ -255,4 +279,9 @@ def _reliability(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
 
     draws = [of(random.integers(0, len(score), len(score)))[1] for _ in range(RESAMPLES)]
     half, whole = of(np.arange(len(score)))
-    return {"half": half, "reliability": whole, "low": float(np.quantile(draws, 0.025)), "high": float(np.quantile(draws, 0.975))}
+    return {
+        "half": half,
+        "reliability": whole,
+        "low": float(np.quantile(draws, 0.025)),
+        "high": float(np.quantile(draws, 0.975)),
+    }
