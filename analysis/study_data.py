@@ -54,7 +54,7 @@ class StudyData:
     @property
     def factors(self) -> dict[str, list[Any]]:
         """Levels, in order, of every column that has more than one: train_size, epochs, arm, target, and settings."""
-        settings = [name for name in self.wide if str(name).startswith(SETTINGS)]
+        settings = [name for name in self.wide.columns.astype(str) if name.startswith(SETTINGS)]
         found: dict[str, list[Any]] = {}
         for name in ("train_size", "epochs", ARM, "target" if "target" in self.wide else VARIANT, *settings):
             values = self.wide[name].dropna()

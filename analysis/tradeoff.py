@@ -33,11 +33,11 @@ class Plane:
     leakage: pd.DataFrame
     loss: pd.DataFrame
 
-    def groups(self, by: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.MultiIndex, pd.Index]]:
+    def groups(self, by: Sequence[str]) -> Iterator[tuple[Any, list[Any], pd.Index]]:
         """Levels of `by`, the cells that have them, and the replicates that have all of these."""
         table = self.leakage.columns.to_frame(index=False)
         for levels, rows in table.groupby(list(by), sort=True) if by else [((), table)]:
-            own = self.leakage.columns[rows.index]
+            own = self.leakage.columns[rows.index].tolist()
             whole = self.leakage[own].notna().all(axis=1) & self.loss[own].notna().all(axis=1)
             yield levels, own, self.leakage.index[whole]
 
@@ -73,9 +73,9 @@ def equal_quality(data: StudyData, attack: str, quality: str | None = None, valu
     found = plane(data, attack, quality, value)
     base = data.arms[0]
     rows = []
-    for cell in found.leakage.columns:
+    for cell in found.leakage.columns.tolist():
         variant, arm, size, _ = cell
-        path = [c for c in found.leakage.columns if c[:3] == (variant, base, size)]
+        path = [c for c in found.leakage.columns.tolist() if c[:3] == (variant, base, size)]
         if arm == base or len(path) < 2:
             continue
         own = [cell, *path]
@@ -228,21 +228,20 @@ def _chosen(
         count, candidates = len(replicates), len(own)
         row: dict[str, Any] = dict(zip(by, levels, strict=True))
         row |= {"candidates": candidates, "replicates": count, "descriptive": count < MIN_REPLICATES, "shown": False}
-        mean = values.mean()
+        mean = values.mean().to_numpy()
         if not count or not (mean <= limit).any():
             rows.append({**row, "reason": f"no cell has {words} by its mean"})
             continue
-        confidence = pd.Series(_confidence(values.to_numpy(), limit), index=own)
+        confidence = _confidence(values.to_numpy(), limit)
         shown = confidence >= 1 - ALPHA / candidates
-        objective = wanted.loc[replicates, own].mean()
-        ways = [objective[shown].idxmin()] if shown.any() else []
-        if (by_mean := objective[mean <= limit].idxmin()) not in ways:
-            ways.append(by_mean)
-        for cell in ways:
-            level = 1 - ALPHA / candidates
+        objective = wanted.loc[replicates, own].mean().to_numpy()
+        by_mean = int(np.where(mean <= limit, objective, np.inf).argmin())
+        by_bound = int(np.where(shown, objective, np.inf).argmin()) if shown.any() else by_mean
+        for number in dict.fromkeys([by_bound, by_mean]):
+            level, cell = 1 - ALPHA / candidates, own[number]
             both = [t_interval(frame.loc[replicates, cell].to_numpy(), level) for frame in (found.leakage, found.loss)]
-            reason = None if shown[cell] else f"chosen by its mean: not shown to have {words}"
-            chosen = {"confidence": confidence[cell], "shown": bool(shown[cell]), "reason": reason}
+            reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
+            chosen = {"confidence": confidence[number], "shown": bool(shown[number]), "reason": reason}
             rows.append({**row, **dict(zip(CELL, cell, strict=True)), **found.shown(*both), **chosen})
     numbers = ["leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high", "confidence"]
     columns = [*CELL, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
