@@ -187,9 +187,11 @@ def _gap(scores: pd.DataFrame) -> pd.Series:
 def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row a value of `key` (its scores averaged in each trial) with trials on both sides."""
     means = scores.groupby([key, "replicate"]).agg(score=("score", "mean"), member=("member", "first")).reset_index()
-    sides = means.groupby([key, "member"])["score"].agg(["mean", "count", "var"]).unstack("member")
-    sides = sides[sides["mean"].notna().to_numpy().all(1)]
-    inside, outside = (sides.xs(side, axis="columns", level="member") for side in (True, False))
+    found = [
+        means[means["member"] == side].groupby(key)["score"].agg(["mean", "count", "var"]) for side in (True, False)
+    ]
+    both = found[0].index.intersection(found[1].index)
+    inside, outside = (side.loc[both] for side in found)
     freedom = inside["count"] + outside["count"] - 2
     squares = sum((side["var"].fillna(0) * (side["count"] - 1) for side in (inside, outside)), start=0.0 * freedom)
     variance, total = moderated((squares / freedom).to_numpy(), freedom.to_numpy())
@@ -208,7 +210,7 @@ def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
         p,
         q,
     )
-    return pd.DataFrame({key: sides.index, **dict(zip(ESTIMATES, columns, strict=True))})
+    return pd.DataFrame({key: both, **dict(zip(ESTIMATES, columns, strict=True))})
 
 
 def moderated(variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,9 +270,9 @@ def _reliability(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
         for sign, side in zip((1.0, -1.0), sides, strict=True):
             place = np.where(side, order, np.inf).argsort(1).argsort(1)
             size = side.sum(1, keepdims=True) // 2
-            for half in (0, 1):
-                chosen = (place >= half * size) & (place < (half + 1) * size)
-                halves[half] += sign * (score * chosen).sum(1) / size[:, 0]
+            for which in (0, 1):
+                chosen = (place >= which * size) & (place < (which + 1) * size)
+                halves[which] += sign * (score * chosen).sum(1) / size[:, 0]
         first[number], second[number] = halves
     halved, whole = (sum(float((1 / (side.sum(1) // part)).mean()) for side in sides) for part in (2, 1))
     more = halved / whole

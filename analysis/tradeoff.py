@@ -73,9 +73,10 @@ def equal_quality(data: StudyData, attack: str, quality: str | None = None, valu
     found = plane(data, attack, quality, value)
     base = data.arms[0]
     rows = []
-    for cell in found.leakage.columns.tolist():
+    all_cells: list[Any] = found.leakage.columns.tolist()
+    for cell in all_cells:
         variant, arm, size, _ = cell
-        path = [c for c in found.leakage.columns.tolist() if c[:3] == (variant, base, size)]
+        path = [c for c in all_cells if c[:3] == (variant, base, size)]
         if arm == base or len(path) < 2:
             continue
         own = [cell, *path]
