@@ -111,7 +111,7 @@ def _columns(design: Design, table: str, trials: Sequence[Trial]) -> Mapping[str
 def _ids(design: Design, table: str, trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
     """Rows of ids, and how many rows of the table have them."""
     queries = len(design.membership(trials[0]).queries)
-    levels = design.spec.epochs
+    levels = design.spec.levels
     for trial in trials:
         own = {"trial_id": trial.trial_id, "count": 1}
         if table == "trials":

@@ -167,7 +167,7 @@ def _told(spec: Spec) -> pd.DataFrame:
     """One row a point, one column a varied factor, in words; - where it means nothing to the point's arm."""
     found = levels_of(spec).map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
     arms = [spec.cells[number].arm.defense.split("+") for number, _ in spec.points]
-    for name in found:
+    for name in map(str, found):
         if name.startswith("defense."):
             defense = name.split(".")[1]
             found[name] = [word if defense in arm else "-" for word, arm in zip(found[name], arms, strict=True)]
