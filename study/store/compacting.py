@@ -15,7 +15,7 @@ from study.store.compactions import manifests, sealed_bytes, unchanged, valid
 from study.store.files import Damaged
 from study.store.passes import Store
 from study.store.places import Entry
-from study.store.reading import rows_of_pass, sealed
+from study.store.reading import pairs, rows_of_pass, sealed, unseen
 from study.store.schema import PASS_TABLES, SCHEMAS, open_parquet, to_parquet, to_table
 
 SCORES = "scores"
@@ -125,21 +125,11 @@ def _parts(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[p
     if compacted is not None:
         for batch in compacted.iter_batches(GROUP_ROWS):
             part = pa.Table.from_batches([batch])
-            seen |= {pair for pair in _pairs(part) if pair[0] in trials}
+            seen |= {pair for pair in pairs(part) if pair[0] in trials}
             yield part
     for name, marker in markers.items():
         for part in rows_of_pass(store, marker, SCORES) if name not in covered else ():
-            own = _pairs(part)
-            if own & seen:
-                keys = zip(part["trial_id"].to_pylist(), part["attack_id"].to_pylist(), strict=True)
-                part = part.filter(pa.array([pair not in seen for pair in keys]))
-            seen |= own
-            yield part
-
-
-def _pairs(part: pa.Table) -> set[tuple[str, str]]:
-    found = part.group_by(["trial_id", "attack_id"]).aggregate([])
-    return set(zip(found["trial_id"].to_pylist(), found["attack_id"].to_pylist(), strict=True))
+            yield unseen(part, seen)
 
 
 def _compacted_scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> tuple[set[str], pq.ParquetFile | None]:
