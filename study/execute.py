@@ -102,7 +102,7 @@ class Runner:
             target = trainer.target if trainer and trainer.step == work.trial.steps else self._kept_target(work.trial)
             if work.train:
                 assert trainer is not None
-                current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+                row = self._trial_row(work.trial, membership, trainer, seconds_train)
                 current.add("history", _history_rows(work.trial, trainer, self._told(work.trial)))
                 if self.design.spec.keep_targets:
                     current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
@@ -115,6 +115,8 @@ class Runner:
                 current.add_file(f"samples/{work.trial.trial_id}.png", _grid(snapshot))
             quality = self._quality_rows(work, snapshot)
             rows, scores, failed = self._attack_rows(work, snapshot, membership)
+            if work.train:
+                current.add("trials", [row | {"peak_bytes": peak_bytes(self.device)}])  # attacks' memory, too
             _seal(current, work, rows, scores, quality)
             yield Sealed(work.trial, time.perf_counter() - started, failed)
         self.store.drop_checkpoints(trial.trajectory_id)

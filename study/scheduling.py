@@ -1,4 +1,7 @@
-"""Ray Tune over unfinished trajectories. Tune schedules and retries; results live in the store alone."""
+"""Ray Tune over unfinished trajectories. Tune schedules and retries; results live in the store alone.
+
+Where there are GPUs, trajectories that show how much memory a trial takes go first, each on a whole one.
+"""
 
 import contextlib
 import logging
@@ -11,12 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
+import torch
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study import packing
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
-from study.machine import pick_device, terminate_in_order
+from study.machine import begin_memory, pick_device, terminate_in_order
+from study.packing import Gpu, Share
 from study.progress import Progress
 from study.store import Store
 from study.work import Work, missing_of
@@ -35,6 +42,9 @@ STORAGE_SECONDS = 120.0
 """So long a sweep waits for results storage that is full, read-only or away; then it stops."""
 
 
+OUT_OF_MEMORY = torch.OutOfMemoryError.__name__
+
+
 class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
 
@@ -42,6 +52,7 @@ class TrajectoryFailed(Exception):
 def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code: Mapping[str, str]) -> None:
     """The Tune function: in a worker, do what one trajectory still misses and report each sealed pass."""
     trajectory_id = config["trajectory"]
+    begin_memory(config["memory"])
     store = Store(results, design.spec.study)
     works = missing_of(design.trajectories[trajectory_id], store)
     ran = 0
@@ -58,6 +69,9 @@ def run_trajectory(config: Mapping[str, Any], design: Design, results: str, code
         attacks = isinstance(error, TrajectoryFailed)
         trial = failed[0].trial if attacks else works[min(ran, len(works) - 1)].trial
         trace = "\n".join(failed[0].failed.values()) if attacks else traceback.format_exc()
+        if config["gpus"] < 1 and OUT_OF_MEMORY in trace:
+            tune.report({"out_of_memory": trial.name})
+            return
         with contextlib.suppress(OSError):  # the driver has the error too, and keeps it when this storage is back
             store.save_failure(trajectory_id, failure(design, store, trial, f"{type(error).__name__}: {error}", trace))
         raise
@@ -87,6 +101,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self.progress = progress
         self.log = log
         self.todo = todo
+        self.short: list[str] = []
         self.steps = {
             work.trial.trial_id: work.trial.steps - (works[number - 1].trial.steps if number else 0)
             for works in todo.values()
@@ -105,6 +120,9 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         if "sealed" in result:
             self.progress.sealed(result["name"], self.steps.get(result["sealed"], 0))
             self.log(result["sealed"])
+        if "out_of_memory" in result:
+            self.progress.say(f"{result['out_of_memory']} ran out of memory, and gets a larger share of a GPU")
+            self.short.append(trial.config["trajectory"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.ended(trial.config["trajectory"])
@@ -149,17 +167,49 @@ def schedule(
     log: Callable[[str], None],
     address: str | None = None,
 ) -> None:
-    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early."""
+    """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
+
+    ValueError when a share of a GPU that the study names is known to be too small.
+    """
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
-    with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
-        gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
-        trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
-        )
+    store = Store(results, design.spec.study)
+    callback = _Callback(design, store, progress, todo, log)
+    parameters = {"design": design, "results": results, "code": code}
+    with local_ray(address, design.pool.images.nbytes):
+        wanted = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0.0
+        gpus = _gpus() if wanted else []
+        first = packing.pilots(todo, packing.peaks(design, store, gpus)) if wanted == "auto" and gpus else []
+        if first:
+            progress.say(f"GPUs: {len(first)} trajectories are run on whole ones first, to see what they take")
+            if not _fit(parameters, first, packing.share(1, gpus, ""), callback):
+                return
+        share = packing.chosen(wanted, gpus, packing.peaks(design, store, gpus)) if wanted else packing.NONE
+        if wanted:
+            progress.say(f"GPUs: {share.gpus:g} of one for each trial: {share.why}")
+        left = [name for name in order if name not in first]
+        while left and _fit(parameters, left, share, callback):
+            left, callback.short = callback.short, []
+            share = packing.larger(share, gpus)
+
+
+def _gpus() -> list[Gpu]:
+    """One GPU of each node that has any and where torch sees it."""
+    probe = ray.remote(num_gpus=1, max_calls=1)(packing.measure)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
+    places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    found = ray.get([probe.options(scheduling_strategy=place).remote() for place in places])
+    return [gpu for gpu in found if gpu]
+
+
+def _fit(parameters: Mapping[str, Any], order: Sequence[str], share: Share, callback: _Callback) -> bool:
+    """Run trajectories on a share of a GPU each; False when that was interrupted."""
+    compute = parameters["design"].spec.compute
+    trainable = tune.with_resources(tune.with_parameters(run_trajectory, **parameters), {"cpu": 1, "gpu": share.gpus})
+    with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
-            param_space={"trajectory": tune.grid_search(order)},
+            param_space={"trajectory": tune.grid_search(list(order)), "gpus": share.gpus, "memory": share.memory},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=compute.concurrent,
@@ -171,10 +221,11 @@ def schedule(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=compute.retries),
-                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, log)],
+                callbacks=[callback],
             ),
         )
-        tuner.fit()
+        ended = tuner.fit()
+        return ended.num_terminated + ended.num_errors == len(order)
 
 
 def _cost(works: Sequence[Work]) -> float:
