@@ -30,7 +30,7 @@ from mia_core.targets import Copycat, Target
 from mia_core.training import Trainer
 from study.design import BLIND, CANARY, STUDY, Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
-from study.store import Pass, Store, to_bytes
+from study.store import Damaged, Pass, Store, to_bytes
 from study.store.reading import trial_tables
 from study.work import Work
 
@@ -192,12 +192,22 @@ class Runner:
         self._saved = time.perf_counter()
         checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
         sealed = [step for step in self.store.resume_steps(trial.trajectory_id) if step <= trial.steps]
-        if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
-            trainer.restore(*checkpoint)
-            return trainer, checkpoint[1]["seconds"]
+        if checkpoint:
+            with contextlib.suppress(ValueError):  # whole, but no state of this training: an earlier one is taken
+                seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
+                trainer.restore(*checkpoint)
+                return trainer, seconds
+            trainer = self.trainer(trial, membership)
         if not sealed:
             return trainer, 0.0
-        trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
+        relative = f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"
+        try:
+            tensors, state = self.store.sealed_tensors(relative)
+            trainer.restore(tensors, state)
+            if trainer.step != sealed[-1]:
+                raise ValueError(f"is of step {trainer.step}")
+        except ValueError as error:
+            raise Damaged(f"{self.store.folder / relative}: {error}") from None
         _, before = trial_tables(self.store, trial_id(trial.trajectory_id, sealed[-1]))
         return trainer, float(before["trials"]["seconds_train"].iloc[0])
 
@@ -419,6 +429,16 @@ def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) ->
             attacks=[row["attack_id"] for row in rows],
             measures=[row["measure_id"] for row in quality],
         )
+
+
+def _seconds(state: Any, least: int, most: int) -> float:
+    """Seconds of training until a checkpoint; ValueError for one outside of these steps, or an odd one."""
+    step, seconds = (state.get("step"), state.get("seconds")) if isinstance(state, dict) else (None, None)
+    if not isinstance(step, int) or not least <= step <= most:
+        raise ValueError(f"no checkpoint from step {least} to {most}")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ValueError(f"no checkpoint takes {seconds!r} seconds")
+    return float(seconds)
 
 
 def _history_rows(trial: Trial, trainer: Trainer, told: int) -> list[dict[str, Any]]:

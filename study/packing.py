@@ -29,7 +29,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Share:
-    """gpus: of one GPU, by Ray's count. memory: fraction of its memory that a trial's tensors may take. why: in words."""
+    """gpus: of one GPU, by Ray's count. memory: fraction of its memory that a trial's tensors may take. why: said."""
 
     gpus: float
     memory: float

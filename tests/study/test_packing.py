@@ -9,8 +9,8 @@ from study.work import missing
 
 GIB = 2**30
 CARD = Gpu("card", 80 * GIB, GIB // 2)
-FEW = ("factors.train_size=[40, 80]", "factors.epochs=[1]", "replicates=2", "attacks=[white_box]", "quality.measures=[]",
-       "controls={blind: true, nulls: 1, copycat: true}",
+FEW = ("factors.train_size=[40, 80]", "factors.epochs=[1]", "replicates=2", "attacks=[white_box]",
+       "quality.measures=[]", "controls={blind: true, nulls: 1, copycat: true}",
        "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}]")  # fmt: skip
 
 
