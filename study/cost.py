@@ -209,13 +209,17 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(ends)
 
 
-def slots(compute: ComputeSpec, cpus: int, gpus: int) -> tuple[int, int]:
-    """Trajectories at once on a machine, as Ray places them, and the GPUs they occupy."""
+def slots(compute: ComputeSpec, cpus: int, gpus: int, auto: float = 1.0) -> tuple[int, int]:
+    """Trajectories at once on a machine, as Ray places them, and the GPUs they occupy.
+
+    auto: the share of a GPU that `gpus_per_trial: auto` stands for, a whole one where nothing was measured.
+    """
+    part = auto if compute.gpus_per_trial == "auto" else compute.gpus_per_trial
     at_once = cpus
-    if gpus and compute.gpus_per_trial:
-        at_once = min(at_once, math.floor(gpus / compute.gpus_per_trial))
+    if gpus and part:
+        at_once = min(at_once, math.floor(1 / part) * gpus)
     at_once = max(1, min(at_once, compute.concurrent or at_once))
-    return at_once, min(gpus, math.ceil(at_once * compute.gpus_per_trial))
+    return at_once, min(gpus, math.ceil(at_once * part))
 
 
 def estimate(

@@ -1,5 +1,6 @@
 """The process and the machine a trial runs on: device, threads, versions, memory."""
 
+import gc
 import hashlib
 import platform
 import resource
@@ -56,6 +57,18 @@ def peak_bytes(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def begin_memory(fraction: float) -> None:
+    """Free what an earlier trial of this process left, and count its peak anew.
+
+    fraction: of a GPU's memory that tensors may take, so that who takes more fails, and not who shares the GPU.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.set_per_process_memory_fraction(fraction)
 
 
 def device_name(device: str) -> str:

@@ -197,7 +197,10 @@ def test_a_pilot_is_what_was_never_timed_then_the_dearest_steps_in_the_fewest(ma
 
 def test_slots_and_gpus_are_as_ray_places_them():
     assert cost.slots(ComputeSpec(), 16, 0) == (16, 0)
-    assert cost.slots(ComputeSpec(), 16, 2) == (8, 2)
+    assert cost.slots(ComputeSpec(gpus_per_trial=0.25), 16, 2) == (8, 2)
+    assert cost.slots(ComputeSpec(gpus_per_trial=0.4), 16, 2) == (4, 2)  # two on each GPU: a trial is on one of them
+    assert cost.slots(ComputeSpec(), 16, 2) == (2, 2)
+    assert cost.slots(ComputeSpec(), 16, 2, auto=0.125) == (16, 2)
     assert cost.slots(ComputeSpec(gpus_per_trial=0.5, concurrent=3), 16, 8) == (3, 2)
     assert cost.slots(ComputeSpec(gpus_per_trial=1.0), 4, 1) == (1, 1)
     assert cost.slots(ComputeSpec(concurrent=9), 2, 0) == (2, 0)
