@@ -212,7 +212,7 @@ def show(found: Status) -> RenderableType:
             levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
         parts.append(levels)
     for word, texts in _facts(found):
-        parts += [Text(f"{(f'{word}:', '')[number > 0]:13} {text}") for number, text in enumerate(texts)]
+        parts += [Text(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
     return Group(*parts)
 
 
