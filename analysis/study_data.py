@@ -78,12 +78,16 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read e.g. results/digits; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
+    """Read e.g. results/digits; ValueError when no trial is sealed there yet, for a search, and for levels of steps."""
     store = Store.at(folder)
     wide = read(store.root, store.study, "wide")
     if "steps" in (factors := store.resolved()["factors"]):
         raise ValueError(
             f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
+        )
+    if "adaptive" in set(wide["role"]):
+        raise ValueError(
+            f"{store.uri}: a search chose these points by what came out; python -m study.search shows the best"
         )
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:

@@ -74,6 +74,8 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     """What `study.sweep` does, on so many slots."""
     from rich.console import Console
 
+    from study import cost, heartbeat
+    from study.outlook import Outlook
     from study.progress import Progress
     from study.scheduling import schedule
     from study.tracking import Tracker
@@ -86,12 +88,14 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
         store.publish(design.hash, spec.resolved, planning.design_rows(design), code)
         tracker = Tracker(store, spec.tracking, print)
         tracker.start()
+        expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)
         # A sweep has a slot for each core; here they are more.
         with (
-            Progress(Console(), trials, trials) as progress,
+            Progress(Console(), todo, expected, partial(heartbeat.beat, store)) as progress,
             mock.patch("os.sched_getaffinity", lambda _: range(slots)),
         ):
             schedule(design, str(folder), todo, code, progress, tracker.log)
+        heartbeat.drop(store)
         tracker.reconcile()
         compact(store)
         tracker.close(complete=not missing(design, store))

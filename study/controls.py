@@ -16,9 +16,10 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
-from study.store import Damaged, Store, read
-from study.store.places import WHERE
+from study.machine import leave_with_the_reader
+from study.store import Away, Damaged, Store, read
 from study.store.reading import trial_tables
+from study.store.roots import WHERE
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
@@ -259,7 +260,7 @@ def show(
     try:
         store = Store.at(parser.parse_args(arguments).folder)
         table = verdicts(store.root, store.study)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
@@ -269,4 +270,5 @@ def show(
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

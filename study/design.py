@@ -24,6 +24,9 @@ from study.spec import AttackEntry, Spec
 STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
 """Roles of trials: the study's own, its controls, and trainings with canaries, which audit private arms."""
 
+ADAPTIVE = "adaptive"
+"""The role of a search's own trials, which were chosen by what came out of others: no effect is estimated from them."""
+
 NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
 """What a blind trial has in place of a target; never built."""
 
@@ -121,8 +124,8 @@ class Trial:
 class Design:
     """A spec on its data: the split, the extractor's recipe and all trials. ValueError when something does not fit.
 
-    trials: the study's own, the only ones that effects are estimated from. controls: the others. no_control: why a
-    control is left out, by its name.
+    trials: the study's own, the only ones that effects are estimated from (unless a search chose them). controls: the
+    others. no_control: why a control is left out, by its name.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
@@ -144,7 +147,7 @@ class Design:
         self._asked: dict[tuple[str, str, str], list[WantedAttack]] = {}
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
         self.trials = tuple(
-            self._trial(cell, replicate, level)
+            self._trial(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
             for replicate in range(spec.replicates)
             for cell in self.cells
             for level in cell.levels
@@ -306,7 +309,7 @@ class Design:
             attacks=(canary,)
             if canary
             else self._wanted_attacks(cell, level, self._queries_digest(cell.train_size, replicate, role)),
-            measures=self._wanted_measures if role == STUDY else (),
+            measures=self._wanted_measures if role in (STUDY, ADAPTIVE) else (),
             role=role,
             budget=self.spec.budget,
         )
@@ -411,7 +414,7 @@ class Design:
     # Attacks and measures
 
     def _queries_digest(self, train_size: int, replicate: int, role: str) -> str:
-        if role == STUDY:
+        if role != NULL:
             return self.split.queries_digest
         return array_digest(self.split.null(replicate, train_size).queries)[:16]
 

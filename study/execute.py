@@ -31,11 +31,11 @@ from mia_core.targets import Copycat, Target
 from mia_core.training import Trainer
 from study.design import BLIND, CANARY, STUDY, Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
+from study.objectives import EXTRACTOR
 from study.store import Pass, Store, to_bytes
 from study.store.reading import trial_tables
 from study.work import Work
 
-EXTRACTOR = "domain"
 GRID = 64
 
 Rows = list[dict[str, Any]]

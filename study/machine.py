@@ -39,6 +39,11 @@ def terminate_in_order() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
+def leave_with_the_reader() -> None:
+    """A command that only prints ends without a word when its reader has gone, as in `| head`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def peak_bytes(device: str) -> int:
     """Peak memory of this process: on the GPU where there is one, else resident."""
     if device == "cuda":

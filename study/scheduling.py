@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -14,13 +15,14 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
 from study.machine import pick_device, terminate_in_order
 from study.progress import Progress
-from study.store import Store
+from study.store import Damaged, Store
 from study.work import Work, missing_of
 
 for _name, _value in {
@@ -35,6 +37,10 @@ for _name, _value in {
 
 STORAGE_SECONDS = 120.0
 """So long a sweep waits for results storage that is full, read-only or away; then it stops."""
+
+
+WORKER_SECONDS = 300.0
+"""So long a worker has to start and to try the storage."""
 
 
 class TrajectoryFailed(Exception):
@@ -63,7 +69,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
         for sealed in Runner(design, store, pick_device(), code).run(works) if works else ():
             ran += 1
             failed += [sealed] if sealed.failed else []
-            tune.report({"sealed": sealed.trial.trial_id, "name": sealed.trial.name, "seconds": sealed.seconds})
+            tune.report({"sealed": sealed.trial.trial_id, "seconds": sealed.seconds})
         if failed:
             raise TrajectoryFailed(f"{', '.join(failed[0].failed)} failed: {_last_line(failed[0])}")
     except Exception as error:
@@ -77,6 +83,12 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
 
 def _last_line(sealed: Sealed) -> str:
     return next(iter(sealed.failed.values())).splitlines()[-1]
+
+
+def _told(trial: Any) -> str:
+    """The last line of what Tune kept of an attempt, which names the error."""
+    lines = str(trial.get_error() or "").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "failed")
 
 
 def _first_line(error: str) -> str:
@@ -99,11 +111,6 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self.progress = progress
         self.log = log
         self.todo = todo
-        self.steps = {
-            work.trial.trial_id: work.trial.steps - (works[number - 1].trial.steps if number else 0)
-            for works in todo.values()
-            for number, work in enumerate(works)
-        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles callbacks for its own restore, which is never used here.
@@ -115,19 +122,19 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "sealed" in result:
-            self.progress.sealed(result["name"], self.steps.get(result["sealed"], 0))
+            self.progress.sealed(trial.config["trajectory"], result["sealed"], result["seconds"])
             self.log(result["sealed"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.ended(trial.config["trajectory"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.ended(trial.config["trajectory"], f"{trial.config['trajectory']} failed, trying again")
+        self.progress.again(trial.config["trajectory"], _told(trial))
         self._await_storage()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trajectory_id = trial.config["trajectory"]
-        self.progress.ended(trajectory_id, f"{trajectory_id} failed")
+        self.progress.ended(trajectory_id, _told(trial))
         self._await_storage()
         if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
@@ -172,6 +179,7 @@ def schedule(
         tempfile.TemporaryDirectory(prefix="tune-") as scratch,
         _aside(log) as aside,
     ):
+        require_workers_storage(Store(results, design.spec.study))
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
         trainable = tune.with_resources(
             tune.with_parameters(run_trajectory, shared=[ray.put(design)], results=results, code=code),
@@ -197,6 +205,45 @@ def schedule(
         tuner.fit()
 
 
+def require_workers_storage(store: Store) -> None:
+    """ValueError unless a worker on each node sees what this process wrote, and can write there itself."""
+    name, nonce = f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
+    store.place.write(name, nonce.encode())
+    try:
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        asked = [
+            _try_storage.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                store.root, store.study, name, nonce
+            )
+            for node in nodes
+        ]
+        for node, found in zip(nodes, ray.get(asked, timeout=WORKER_SECONDS), strict=True):
+            if found:
+                raise ValueError(f"results: a worker on node {node[:8]} cannot work in {store.uri}: {found}")
+    except ray.exceptions.GetTimeoutError:
+        raise ValueError(
+            f"results: no worker answered in {WORKER_SECONDS:.0f} s whether it can write to {store.uri}; "
+            "the cluster is busy or broken, or that storage hangs"
+        ) from None
+    finally:
+        store.place.remove(name)
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def _try_storage(root: str, study: str, name: str, nonce: str) -> str:
+    """In a worker: what keeps it from working in the results, or nothing."""
+    try:
+        store = Store(root, study)
+        if store.place.read(name) != nonce.encode():
+            return "it sees other files there than the driver"
+        store.probe()
+    except Damaged:
+        return "it does not see what the driver writes; results must be on storage that all machines share"
+    except (ValueError, OSError) as error:
+        return str(error).removeprefix("results: ")
+    return ""
+
+
 @contextlib.contextmanager
 def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], object]]:
     """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for MLflow."""
@@ -215,7 +262,10 @@ def _cost(works: Sequence[Work]) -> float:
 
 @contextlib.contextmanager
 def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
-    """A Ray of our own on this machine, without a dashboard, or a running cluster."""
+    """A Ray of our own on this machine, without a dashboard, or a running cluster; the one at hand, if there is one."""
+    if ray.is_initialized():
+        yield
+        return
     own = {
         "num_cpus": len(os.sched_getaffinity(0)),
         "include_dashboard": False,
