@@ -301,7 +301,7 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
 
 def _step(design: Design, trial: Trial, timed: Timings) -> Seconds:
     cell = trial.cell
-    key = recipe(design.spec.data.to_dict(), cell.target.to_dict(), cell.training, cell.arm.to_list())
+    key = recipe(design.spec.data.to_dict(), cell.target.to_dict(), cell.training.to_dict(), cell.arm.to_list())
     return timed.step(key, cell.train_size, cell.target.name, cell.arm.poisson, _relative(design, trial))
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_cpu_time_of_a_command_counts_its_children_and_theirs(tmp_path):
         "time.sleep(2)\n"
         "os.kill(int(pathlib.Path('pid').read_text()), 9)\n"
     )
-    spent = timed_module("runpy", "parent.py", folder=tmp_path)
+    spent = timed_module("parent", folder=tmp_path)
     assert 0.6 <= spent.cpu < 3
     assert spent.wall > 2
 
@@ -193,10 +194,10 @@ def test_overhead_is_slot_time_beside_the_work():
 
 def test_a_trajectory_reads_its_own_markers_however_many_there_are(tmp_path, monkeypatch):
     store = orchestration.filled(tmp_path, 40)
-    looked = []
-    monkeypatch.setattr(store, "marker", lambda name, read=store.marker: looked.append(name) or read(name))
+    read_each, looked = store.place.read_each, []
+    monkeypatch.setattr(store.place, "read_each", lambda names: looked.extend(names) or read_each(names))
     trajectory = orchestration.content_id(3)
     assert store.resume_steps(trajectory, partial(trial_id, trajectory)) == [orchestration.RESUMED_STEP]
-    assert [trial_of(name) for name in looked] == [trial_id(trajectory, orchestration.RESUMED_STEP)]
+    assert [trial_of(Path(name).stem) for name in looked] == [trial_id(trajectory, orchestration.RESUMED_STEP)]
     assert store.resume_steps("0" * 16, partial(trial_id, "0" * 16)) == []
     assert (orchestration.bookkeeping(40, 3) > 0).all()
