@@ -25,7 +25,7 @@ EPSILON = {"dp_sgd 8": 8.0, "dp_sgd 2": 2.0}
 def draw(random, studies, replicates, truth, cells=GRID):
     """Values [studies, replicates, cells] around the truth [cells], correlated and spread unequally as real ones are.
 
-    A replicate shifts all its cells and, less, all of an arm; levels of epochs of one training are a random walk; and the
+    A replicate shifts all its cells and, less, all of an arm; levels of epochs of one training are a random walk; the
     noise of cells has standard deviations from 0.05 to 0.3.
     """
     table = cells.to_frame(index=False)

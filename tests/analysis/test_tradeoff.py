@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from analysis import tradeoff
+from analysis.effects import t_interval
 from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
 from tests.analysis.synthetic import draw, study
 
@@ -20,7 +22,13 @@ def test_leakage_at_equal_quality_covers_its_truth_with_noise_in_both(replicates
     leakage = draw(random, 500, replicates, np.array([0.1, 0.5, 1.2, 0.1]), PATH)
     quality = np.array([2.0, 1.0, 0.4, 1.5]) + 0.1 * random.normal(size=(500, replicates, 4))
     quality += 0.1 * random.normal(size=(500, replicates, 1))
-    rows = [equal_quality(study(*both, PATH), "white_box").iloc[0] for both in zip(leakage, quality, strict=True)]
+    turned = [3, 0, 1, 2]  # the arm first
+    rows = [
+        tradeoff._early_stopping(one[:, turned], other[:, turned], [10, 40, 160])
+        for one, other in zip(leakage, quality, strict=True)
+    ]
+    whole = equal_quality(study(leakage[0], quality[0], PATH), "white_box").iloc[0]
+    assert whole["effect"] == pytest.approx(rows[0]["effect"])
     assert {row["reason"] for row in rows} == {None}
     inside = [row["low"] <= -0.2 <= row["high"] for row in rows]
     assert abs(np.mean(inside) - 0.95) < 0.03
@@ -55,7 +63,7 @@ def test_where_higher_is_better_the_same_comes_out():
 
 @pytest.mark.parametrize("replicates", [5, 10, 20])
 def test_a_cell_on_the_front_is_excluded_in_5_studies_of_100_at_most(replicates, monkeypatch):
-    monkeypatch.setattr(tradeoff, "DRAWS", 4000)
+    monkeypatch.setattr(tradeoff, "DRAWS", 2000)
     random = np.random.default_rng(replicates)
     # Hardest: the last cell leaks as much as the third (a tie), whose quality is better beyond doubt.
     leakage = draw(random, 400, replicates, np.array([0.9, 0.6, 0.3, 0.3]), PATH)
@@ -95,11 +103,14 @@ def test_the_least_leakage_under_a_limit_is_covered_though_it_was_chosen(replica
     quality = np.array([1.02, 0.5, 0.5, 0.5]) + 0.05 * random.normal(size=(300, replicates, 4))
     inside, wrong = [], []
     for both in zip(leakage, quality, strict=True):
-        row = least_leakage(study(*both, PATH), "white_box", at_most=1.0).iloc[0]
-        assert row["shown"] and row["candidates"] == 4
-        truth_auc = 1 / (1 + np.exp(-0.3))
-        inside.append(row["leakage_low"] <= truth_auc <= row["leakage_high"])
-        wrong.append((row["arm"], row["epochs"]) == ("none", 10))  # whose quality is beyond the limit
+        chosen = tradeoff._choice(both[1], both[0], 1.0)[0][0]
+        _, low, high = t_interval(both[0][:, chosen], 1 - 0.05 / 4)
+        inside.append(low <= 0.3 <= high)
+        wrong.append(chosen == 0)  # whose quality is beyond the limit
+    row = least_leakage(study(leakage[-1], quality[-1], PATH), "white_box", at_most=1.0).iloc[0]
+    assert row["shown"] and row["candidates"] == 4
+    assert PATH[chosen] == (row["arm"], row["train_size"], row["epochs"])
+    assert [row["leakage_low"], row["leakage_high"]] == pytest.approx([expit(low), expit(high)])
     assert np.mean(inside) >= 0.95 - 3 * (0.05 * 0.95 / 300) ** 0.5
     assert np.mean(wrong) <= 0.05
 
