@@ -225,28 +225,33 @@ def _chosen(
 ) -> pd.DataFrame:
     rows = []
     for levels, own, replicates in found.groups(by):
-        values = limited.loc[replicates, own]
+        values, objective = (frame.loc[replicates, own].to_numpy() for frame in (limited, wanted))
         count, candidates = len(replicates), len(own)
         row: dict[str, Any] = dict(zip(by, levels, strict=True))
         row |= {"candidates": candidates, "replicates": count, "descriptive": count < MIN_REPLICATES, "shown": False}
-        mean = values.mean().to_numpy()
-        if not count or not (mean <= limit).any():
+        ways, confidence, shown = _choice(values, objective, limit)
+        if not ways:
             rows.append({**row, "reason": f"no cell has {words} by its mean"})
-            continue
-        confidence = _confidence(values.to_numpy(), limit)
-        shown = confidence >= 1 - ALPHA / candidates
-        objective = wanted.loc[replicates, own].mean().to_numpy()
-        by_mean = int(np.where(mean <= limit, objective, np.inf).argmin())
-        by_bound = int(np.where(shown, objective, np.inf).argmin()) if shown.any() else by_mean
-        for number in dict.fromkeys([by_bound, by_mean]):
-            level, cell = 1 - ALPHA / candidates, own[number]
-            both = [t_interval(frame.loc[replicates, cell].to_numpy(), level) for frame in (found.leakage, found.loss)]
+        for number in ways:
+            both = [frame.loc[replicates, own[number]].to_numpy() for frame in (found.leakage, found.loss)]
+            bounds = [t_interval(part, 1 - ALPHA / candidates) for part in both]
             reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
             chosen = {"confidence": confidence[number], "shown": bool(shown[number]), "reason": reason}
-            rows.append({**row, **dict(zip(CELL, cell, strict=True)), **found.shown(*both), **chosen})
+            rows.append({**row, **dict(zip(CELL, own[number], strict=True)), **found.shown(*bounds), **chosen})
     numbers = ["leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high", "confidence"]
     columns = [*CELL, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
     return pd.DataFrame(rows, columns=columns).astype({"epochs": "Int64", "train_size": "Int64"})
+
+
+def _choice(limited: np.ndarray, wanted: np.ndarray, limit: float) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """The cells chosen of [R,K], the one that is shown to keep to the limit first; confidence and shown [K] of all."""
+    if not len(limited):
+        return [], np.empty(0), np.empty(0)
+    within, objective = limited.mean(0) <= limit, wanted.mean(0)
+    confidence = _confidence(limited, limit)
+    shown = confidence >= 1 - ALPHA / limited.shape[1]
+    ways = [int(np.where(which, objective, np.inf).argmin()) for which in (shown, within) if which.any()]
+    return list(dict.fromkeys(ways)), confidence, shown
 
 
 def _confidence(values: np.ndarray, limit: float) -> np.ndarray:
