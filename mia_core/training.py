@@ -19,6 +19,7 @@ from mia_core import precision
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.resumable import require_resumable
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
@@ -207,7 +208,8 @@ class Trainer:
         return tensors, {"step": self.step, "history": history, "begun_epoch": begun, "spent": spent}
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
-        """Go on from a state; ValueError when its private steps are not of this arm's noise and sampling rate."""
+        """Go on from a state; ValueError when it is none of this training's, or of another arm's noise or sampling."""
+        require_resumable(self, tensors, rest)
         if self.accountant:
             # States of version 0.1.0 have no account; theirs is one private step for each step.
             self.accountant.restore(rest.get("spent", [(*self.accountant.history[0][:2], rest["step"])]))

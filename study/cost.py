@@ -120,7 +120,7 @@ class Timings:
         name = last.choice.name if last.choice else last.label
         alike = {label: timed for label, timed in self.named.items() if label.startswith(name)}
         if alike:
-            seconds, level = alike.get(last.label) or max(alike.values(), key=lambda timed: timed[0])
+            seconds, level = alike.get(last.label) or max(alike.values(), key=lambda timed: (timed[0], timed[1] or 0))
             return Seconds(scaled=seconds * (last.level / level if last.level and level else 1))
         if last.choice is None and self.named:  # what a control does in place of an attack is short
             return Seconds(scaled=_mean([seconds for seconds, _ in self.named.values()]))
@@ -209,13 +209,17 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(ends)
 
 
-def slots(compute: ComputeSpec, cpus: int, gpus: int) -> tuple[int, int]:
-    """Trajectories at once on a machine, as Ray places them, and the GPUs they occupy."""
+def slots(compute: ComputeSpec, cpus: int, gpus: int, auto: float = 1.0) -> tuple[int, int]:
+    """Trajectories at once on a machine, as Ray places them, and the GPUs they occupy.
+
+    auto: the share of a GPU that `gpus_per_trial: auto` stands for, a whole one where nothing was measured.
+    """
+    part = auto if compute.gpus_per_trial == "auto" else compute.gpus_per_trial
     at_once = cpus
-    if gpus and compute.gpus_per_trial:
-        at_once = min(at_once, math.floor(gpus / compute.gpus_per_trial))
+    if gpus and part:
+        at_once = min(at_once, math.floor(1 / part) * gpus)
     at_once = max(1, min(at_once, compute.concurrent or at_once))
-    return at_once, min(gpus, math.ceil(at_once * compute.gpus_per_trial))
+    return at_once, min(gpus, math.ceil(at_once * part))
 
 
 def estimate(
@@ -272,14 +276,6 @@ def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -
         )
 
     return {name: todo[name] for name in sorted(todo, key=merit)[-1:]}
-
-
-def duration(seconds: float) -> str:
-    """For people: `12 s`, `8.3 min`, `5.1 h`, `3.2 days`."""
-    for unit, word in ((86400 * 2, "days"), (3600, "h"), (90, "min")):
-        if seconds >= unit:
-            return f"{seconds / {'days': 86400, 'h': 3600, 'min': 60}[word]:.1f} {word}"
-    return f"{seconds:.0f} s"
 
 
 def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[Seconds]:

@@ -254,8 +254,11 @@ class Design:
                 reasons[cell.arm.label, cell.target.name] = reason
             else:
                 fitting.add((cell.arm.label, cell.target.name))
+        arms = {arm for arm, _ in fitting}
         for (label, name), reason in reasons.items():
-            if label not in {arm for arm, _ in fitting} or (label, name) in fitting:
+            # A drawn arm may have met one target only; a study without any fitting cell is refused all the same.
+            lost = not fitting if self.spec.points else label not in arms
+            if lost or (label, name) in fitting:
                 raise ValueError(f"factors.defense: {label} with {name}: {reason}")
             if self.spec.design.name == "sobol":
                 raise ValueError(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from study import cost, disk, power
-from study.cost import Estimate, duration
+from study import cost, disk, packing, power
+from study.cost import Estimate
 from study.design import Design
+from study.duration import duration
 from study.machine import device_name
 from study.past import Past
 from study.store import Store
@@ -36,9 +37,10 @@ class Outlook:
     ) -> "Outlook":
         """By past rows of the store, which are read unless given."""
         past = past or Past.of(store)
-        cuda = torch.cuda.is_available() and design.spec.compute.gpus_per_trial > 0
+        cuda = torch.cuda.is_available() and design.spec.compute.gpus_per_trial != 0
         gpus = torch.cuda.device_count() if cuda else 0
-        at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus)
+        auto = packing.planned(design, store) if cuda else 1.0
+        at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus, auto)
         timings = cost.timings(past, device_name("cuda" if cuda else "cpu"), design.pool.image_shape)
         found = cost.estimate(design, todo, timings, at_once)
         auc = {(row["trial_id"], row["attack_id"]): row["auc"] for row in past.attacks.to_dict("records")}

@@ -16,7 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from study.cost import Expected, duration, makespan
+from study.cost import Expected, makespan
+from study.duration import duration
 from study.heartbeat import EVERY_SECONDS
 from study.work import Work
 

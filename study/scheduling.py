@@ -1,4 +1,7 @@
-"""Ray Tune over unfinished trajectories. Tune schedules and retries; results live in the store alone."""
+"""Ray Tune over unfinished trajectories. Tune schedules and retries; results live in the store alone.
+
+Where there are GPUs, trajectories that show how much memory a trial takes go first, each on a whole one.
+"""
 
 import contextlib
 import logging
@@ -14,13 +17,16 @@ from functools import lru_cache
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study import packing
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
-from study.machine import pick_device, terminate_in_order
+from study.machine import begin_memory, pick_device, terminate_in_order
+from study.packing import Gpu, Share
 from study.progress import Progress
 from study.store import Damaged, Store
 from study.work import Work, missing_of
@@ -42,6 +48,8 @@ STORAGE_SECONDS = 120.0
 WORKER_SECONDS = 300.0
 """So long a worker has to start and to try the storage."""
 
+OUT_OF_MEMORY = torch.OutOfMemoryError.__name__
+
 
 class TrajectoryFailed(Exception):
     """Some attacks of a trajectory raised; what else it gave is sealed."""
@@ -60,6 +68,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
     """
     trajectory_id = config["trajectory"]
     design = _unpacked(shared[0])
+    begin_memory(config["memory"])
     store = Store(results, design.spec.study)
     works = missing_of(design.trajectories[trajectory_id], store)
     ran = 0
@@ -76,6 +85,9 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
         attacks = isinstance(error, TrajectoryFailed)
         trial = failed[0].trial if attacks else works[min(ran, len(works) - 1)].trial
         trace = "\n".join(failed[0].failed.values()) if attacks else traceback.format_exc()
+        if config["gpus"] < 1 and OUT_OF_MEMORY in trace:
+            tune.report({"out_of_memory": trial.name})
+            return
         with contextlib.suppress(OSError):  # the driver has the error too, and keeps it when this storage is back
             store.save_failure(trajectory_id, failure(design, store, trial, f"{type(error).__name__}: {error}", trace))
         raise
@@ -111,6 +123,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self.progress = progress
         self.log = log
         self.todo = todo
+        self.short: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles callbacks for its own restore, which is never used here.
@@ -124,6 +137,9 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         if "sealed" in result:
             self.progress.sealed(trial.config["trajectory"], result["sealed"], result["seconds"])
             self.log(result["sealed"])
+        if "out_of_memory" in result:
+            self.progress.say(f"{result['out_of_memory']} ran out of memory, and gets a larger share of a GPU")
+            self.short.append(trial.config["trajectory"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.ended(trial.config["trajectory"])
@@ -171,23 +187,48 @@ def schedule(
     """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
 
     log: called for each sealed trial, in order, on a thread of its own; what is left in the end is not waited for.
+    ValueError when a worker cannot work in the results, or a share of a GPU that the study names is too small.
     """
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
-    with (
-        local_ray(address, design.pool.images.nbytes),
-        tempfile.TemporaryDirectory(prefix="tune-") as scratch,
-        _aside(log) as aside,
-    ):
-        require_workers_storage(Store(results, design.spec.study))
-        gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
-        trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, shared=[ray.put(design)], results=results, code=code),
-            {"cpu": 1, "gpu": gpus},
-        )
+    store = Store(results, design.spec.study)
+    with local_ray(address, design.pool.images.nbytes), _aside(log) as aside:
+        require_workers_storage(store)
+        callback = _Callback(design, store, progress, todo, aside)
+        parameters = {"shared": [ray.put(design)], "results": results, "code": code}
+        wanted = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0.0
+        gpus = _gpus() if wanted else []
+        first = packing.pilots(todo, packing.peaks(design, store, gpus)) if wanted == "auto" and gpus else []
+        if first:
+            progress.say(f"GPUs: {len(first)} trajectories are run on whole ones first, to see what they take")
+            if not _fit(parameters, first, packing.share(1, gpus, ""), callback):
+                return
+        share = packing.chosen(wanted, gpus, packing.peaks(design, store, gpus)) if wanted else packing.NONE
+        if wanted:
+            progress.say(f"GPUs: {share.gpus:g} of one for each trial: {share.why}")
+        left = [name for name in order if name not in first]
+        while left and _fit(parameters, left, share, callback):
+            left, callback.short = callback.short, []
+            share = packing.larger(share, gpus)
+
+
+def _gpus() -> list[Gpu]:
+    """One GPU of each node that has any and where torch sees it."""
+    probe = ray.remote(num_gpus=1, max_calls=1)(packing.measure)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
+    places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    found = ray.get([probe.options(scheduling_strategy=place).remote() for place in places])
+    return [gpu for gpu in found if gpu]
+
+
+def _fit(parameters: Mapping[str, Any], order: Sequence[str], share: Share, callback: _Callback) -> bool:
+    """Run trajectories on a share of a GPU each; False when that was interrupted."""
+    compute = callback.design.spec.compute
+    trainable = tune.with_resources(tune.with_parameters(run_trajectory, **parameters), {"cpu": 1, "gpu": share.gpus})
+    with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
-            param_space={"trajectory": tune.grid_search(order)},
+            param_space={"trajectory": tune.grid_search(list(order)), "gpus": share.gpus, "memory": share.memory},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=compute.concurrent,
@@ -199,10 +240,11 @@ def schedule(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=compute.retries),
-                callbacks=[_Callback(design, Store(results, design.spec.study), progress, todo, aside)],
+                callbacks=[callback],
             ),
         )
-        tuner.fit()
+        ended = tuner.fit()
+        return ended.num_terminated + ended.num_errors == len(order)
 
 
 def require_workers_storage(store: Store) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from mia_core.streams import Streams
 from study.design import Design
@@ -75,22 +74,24 @@ def go_on(
             tried |= todo.keys()
         if len(design.spec.points) >= design.spec.search.points:
             return design
-        known = outcomes(store, pd.DataFrame(design_rows(design)), design.spec.search.goals, known)
+        known = outcomes(store, design.spec, pd.DataFrame(design_rows(design)), known)
         design = Design(_asked(design.spec, known), design.pool)
 
 
-def outcomes(
-    store: Store, design: pd.DataFrame, objectives: Sequence[Objective], known: Sequence[Values] = ()
-) -> list[Values]:
-    """What came out of each point of a design's table, in order: means over replicates. known: of its first points."""
+def outcomes(store: Store, spec: Spec, design: pd.DataFrame, known: Sequence[Values] = ()) -> list[Values]:
+    """What came out of each point of a search, in order: means over replicates. known: of its first points.
+
+    design: its table. A point has nothing while a trial of it lacks results, and if its arm does not fit its target.
+    """
+    assert spec.search is not None
     points = design[design["kind"] == "point"]
     trials = {int(str(number)): list(rows["trial_id"]) for number, rows in points.groupby("id")}
     wanted = design[design["kind"].isin(["attack", "measure"])]
     ids = dict(zip(zip(wanted["trial_id"], wanted["label"], strict=True), wanted["id"], strict=True))
     found = []
-    for number in range(len(trials)):
+    for number in range(len(spec.points)):
         before = known[number] if number < len(known) else None
-        found.append(before or _outcome(store, trials[number], objectives, ids))
+        found.append(before or _outcome(store, trials.get(number, []), spec.search.goals, ids))
     return found
 
 
@@ -106,7 +107,7 @@ def _outcome(store: Store, trials: Sequence[str], objectives: Sequence[Objective
             if not values:
                 return None
             sums[position] += values[0]
-    return tuple(value / len(trials) for value in sums)
+    return tuple(value / len(trials) for value in sums) if trials else None
 
 
 def _asked(spec: Spec, known: Sequence[Values]) -> Spec:
@@ -147,24 +148,32 @@ def show(console: Console, store: Store) -> None:
     assert spec.search is not None
     goals = spec.search.goals
     design = read(store.root, store.study, "design")
-    known = outcomes(store, design, goals)
+    known = outcomes(store, spec, design)
     best = sorted(front(known, goals), key=lambda number: known[number] or ())
-    failed = sum(values is None for values in known)
-    table = Table(
-        title=f"Pareto front: {len(best)} of {len(known)} points{f', {failed} failed' * bool(failed)}",
-        title_justify="left",
-    )
-    levels = levels_of(spec)
+    lacking = sum(values is None for values in known)
+    more = f", {lacking} without results" if lacking else ""
+    words = ", ".join(map(str, goals))
+    console.print(f"\nPareto front ({words}): {len(best)} of {len(known)} points{more}", soft_wrap=True)
     trials = design[design["kind"] == "point"].drop_duplicates("id").set_index("id")["trial_id"]
-    for name in ("point", *levels, *map(str, goals), "trial"):
-        table.add_column(name, overflow="fold")
-    for number in best:
-        own = [f"{level:g}" if isinstance(level, float) else str(level) for level in levels.iloc[number]]
-        table.add_row(str(number), *own, *(f"{value:.4g}" for value in known[number] or ()), trials[str(number)])
-    console.print(table)
+    rows = _told(spec).loc[best].rename_axis("point").reset_index()
+    for position, goal in enumerate(goals):
+        rows[goal.name] = [f"{values[position]:.4g}" for values in (known[number] or () for number in best)]
+    rows["trial"] = [trials[str(number)] for number in best]
+    console.print(rows.to_string(index=False), markup=False, soft_wrap=True)
     console.print(f"{NOTE};", soft_wrap=True)
     command = f"python -m study.search {store.uri} --confirm POINT > confirm.json"
     console.print(f"confirm:  {command}, then python -m study.sweep confirm.json", soft_wrap=True)
+
+
+def _told(spec: Spec) -> pd.DataFrame:
+    """One row a point, one column a varied factor, in words; - where it means nothing to the point's arm."""
+    found = levels_of(spec).map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
+    arms = [spec.cells[number].arm.defense.split("+") for number, _ in spec.points]
+    for name in spec.drawn:
+        if name.startswith("defense."):
+            defense = name.split(".")[1]
+            found[name] = [word if defense in arm else "-" for word, arm in zip(found[name], arms, strict=True)]
+    return found
 
 
 def confirmation(store: Store, number: int) -> dict[str, Any]:

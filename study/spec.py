@@ -90,12 +90,13 @@ class AuditSpec:
 class ComputeSpec:
     """Where trials run; changes no result but by floating-point differences between devices.
 
-    gpus_per_trial: share of a GPU, used when the machine or cluster has any. concurrent: trials at once, null for as
-    many as fit. retries: attempts after a failure. checkpoint_seconds: between checkpoints inside a trajectory.
-    usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use besides; they add up.
+    gpus_per_trial: share of a GPU, used when the machine or cluster has any; auto for what measured trials leave room
+    for. concurrent: trials at once, null for as many as fit. retries: attempts after a failure. checkpoint_seconds:
+    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use
+    besides; they add up.
     """
 
-    gpus_per_trial: Annotated[float, Ge(0), Le(1)] = 0.25
+    gpus_per_trial: Annotated[float, Ge(0), Le(1)] | Literal["auto"] = "auto"
     concurrent: Annotated[int, Gt(0)] | None = None
     retries: Annotated[int, Ge(0)] = 3
     checkpoint_seconds: Annotated[float, Gt(0)] = 60.0

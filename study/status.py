@@ -25,8 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study import heartbeat
-from study.cost import duration
-from study.spec import read as read_spec
+from study.duration import duration
 from study.store import Damaged, Store, read
 from study.store.roots import WHERE
 
@@ -212,10 +211,9 @@ def show(found: Status) -> RenderableType:
         for factor, counts in found.levels.items():
             levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
         parts.append(levels)
-    facts = Table.grid(padding=(0, 2))
     for word, texts in _facts(found):
-        facts.add_row(Text(word, style="bold"), Text("\n".join(texts)))
-    return Group(*parts, facts)
+        parts += [Text(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
+    return Group(*parts)
 
 
 def _state(found: Status) -> str:
@@ -247,7 +245,9 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
         ago = f"({duration(_age(found.sealed_at))} ago)"
         facts.append(("last sealed", [f"{found.sealed_at:%Y-%m-%d %H:%M:%S} UTC {ago}"]))
     failed = [
-        f"{item.get('trial')}: {item.get('error')}\n  alone: {item.get('command')}" for item in found.failed[:SHOWN]
+        line
+        for item in found.failed[:SHOWN]
+        for line in (f"{item.get('trial')}: {item.get('error')}", f"  alone: {item.get('command')}")
     ]
     more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
     facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
@@ -305,6 +305,8 @@ def _place(options: argparse.Namespace) -> tuple[Store, str | None]:
         if options.set or options.preset:
             raise ValueError(f"--set and --preset are of a study file, which {options.study} is not")
         return Store.at(options.study), None
+    from study.spec import read as read_spec
+
     spec = read_spec(options.study, options.set, options.preset)
     preset = ["--preset", options.preset] if options.preset else []
     words = [options.study, *preset, *(word for setting in options.set for word in ("--set", setting))]

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from mia_core.data import load_pool
 from study import audit, controls, cost, failures, heartbeat, planning, search
-from study.cost import duration
 from study.design import Design
+from study.duration import duration
 from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.outlook import Outlook

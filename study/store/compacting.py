@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,11 +11,11 @@ import pyarrow.parquet as pq
 
 from mia_core.hashing import content_id
 from study.store import files, seals
-from study.store.compactions import manifests, markers_file, sealed_bytes, unchanged, valid
+from study.store.compactions import manifests, sealed_bytes, unchanged, valid
 from study.store.files import Damaged
 from study.store.passes import Store
 from study.store.places import Entry
-from study.store.reading import rows_of_pass, sealed
+from study.store.reading import pairs, rows_of_pass, sealed, unseen
 from study.store.schema import PASS_TABLES, SCHEMAS, open_parquet, to_parquet, to_table
 
 SCORES = "scores"
@@ -57,24 +58,36 @@ def compact(store: Store) -> int:
     name = content_id(passes)
     if not passes or _is_compacted(store, name, {key: listed[key] for key in passes}):
         return len(passes)
-    found = {}
-    for table in PASS_TABLES:
-        relative = f"compacted/{table}-{name}.parquet"
-        data = _scores(store, markers) if table == SCORES else to_parquet(sealed(store, table, passes))
-        store.place.write(relative, data)
-        found[relative] = files.seal(data)
+    tables = (
+        (table, _scores(store, markers) if table == SCORES else to_parquet(sealed(store, table, passes)))
+        for table in PASS_TABLES
+    )
+    write(store, listed, markers, tables)
+    return len(passes)
+
+
+def write(
+    store: Store,
+    listed: Mapping[str, Entry],
+    markers: Mapping[str, Mapping[str, Any]],
+    tables: Iterable[tuple[str, bytes]],
+) -> None:
+    """Write the Parquet files of a compaction, one after the other, then its manifest, and remove earlier ones."""
+    passes = {key: marker["nonce"] for key, marker in markers.items()}
+    name = content_id(passes)
     rows = [
         {"pass": key, "version": listed[key].version, "marker": seals.to_json(marker).decode()}
         for key, marker in markers.items()
     ]
-    relative, data = markers_file({"name": name}), to_parquet(to_table("markers", rows))
-    store.place.write(relative, data)
-    found[relative] = files.seal(data)
+    found = {}
+    for table, data in itertools.chain(tables, [("markers", to_parquet(to_table("markers", rows)))]):
+        relative = f"compacted/{table}-{name}.parquet"
+        store.place.write(relative, data)
+        found[relative] = files.seal(data)
     store.place.write(f"compacted/{name}.json", seals.to_json({"name": name, "passes": passes, "files": found}))
     for entry in store.place.files("compacted"):
         if name not in entry.name:
             store.place.remove(f"compacted/{entry.name}")
-    return len(passes)
 
 
 def _is_compacted(store: Store, name: str, listed: Mapping[str, Entry]) -> bool:
@@ -112,21 +125,11 @@ def _parts(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[p
     if compacted is not None:
         for batch in compacted.iter_batches(GROUP_ROWS):
             part = pa.Table.from_batches([batch])
-            seen |= {pair for pair in _pairs(part) if pair[0] in trials}
+            seen |= {pair for pair in pairs(part) if pair[0] in trials}
             yield part
     for name, marker in markers.items():
         for part in rows_of_pass(store, marker, SCORES) if name not in covered else ():
-            own = _pairs(part)
-            if own & seen:
-                keys = zip(part["trial_id"].to_pylist(), part["attack_id"].to_pylist(), strict=True)
-                part = part.filter(pa.array([pair not in seen for pair in keys]))
-            seen |= own
-            yield part
-
-
-def _pairs(part: pa.Table) -> set[tuple[str, str]]:
-    found = part.group_by(["trial_id", "attack_id"]).aggregate([])
-    return set(zip(found["trial_id"].to_pylist(), found["attack_id"].to_pylist(), strict=True))
+            yield unseen(part, seen)
 
 
 def _compacted_scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> tuple[set[str], pq.ParquetFile | None]:

@@ -52,19 +52,14 @@ def valid(place: Place, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[di
             yield manifest
 
 
-def markers_file(manifest: Mapping[str, Any]) -> str:
-    """Where a compaction has the markers of its passes; older ones have none there."""
-    return f"compacted/markers-{manifest['name']}.parquet"
-
-
 def unchanged(place: Place, listed: Mapping[str, Entry]) -> dict[str, bytes]:
     """Markers by pass as the largest compaction that has them took them; of those listed, unchanged since.
 
     listed: entries of done-markers by pass, as they are now.
     """
     for manifest in manifests(place):
-        relative = markers_file(manifest)
-        if relative in manifest["files"]:
+        relative = f"compacted/markers-{manifest['name']}.parquet"
+        if relative in manifest["files"]:  # older versions had none
             with contextlib.suppress(Damaged):
                 table = sealed_table(place, relative, manifest["files"][relative])
                 rows = zip(*(table[column].to_pylist() for column in ("pass", "version", "marker")), strict=True)

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from study.store.compactions import sealed_table, valid
 from study.store.files import Damaged
-from study.store.passes import UNREADABLE, Store
+from study.store.passes import UNREADABLE, Store, trial_of
 from study.store.schema import KEYS, PASS_TABLES, from_parquet, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
@@ -34,9 +36,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     passes = store.passes(None if all else design["trial_id"].dropna())
     tables = _sealed(store, names, passes, store.markers())
     frames = [
-        found.to_pandas().sort_values(KEYS[name], ignore_index=True)
-        if all
-        else _current(found.to_pandas(), name, design)
+        found.to_pandas().sort_values(KEYS[name], ignore_index=True) if all else _current(found, name, design)
         for name, found in tables
     ]
     return _wide(*frames) if table == "wide" else frames[0]
@@ -74,22 +74,60 @@ def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
         return to_table(table, [])
     if len(parts) == 1:  # of one pass, or compacted: each row is there once
         return parts[0]
+    if table == "scores":
+        first, *later = parts
+        seen = pairs(first.filter(pc.is_in(first["trial_id"], pa.concat_arrays([_trials(part) for part in later]))))
+        return pa.concat_tables([first, *(unseen(part, seen) for part in later)], promote_options="permissive")
     whole = pa.concat_tables(parts, promote_options="permissive")
     duplicated = whole.select(KEYS[table]).to_pandas().duplicated().to_numpy()
     return whole.filter(pa.array(~duplicated))
+
+
+def unseen(part: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
+    """Rows of a table of scores whose trial and attack were not seen before, as they are then."""
+    own = pairs(part)
+    if own & seen:
+        keys = zip(part["trial_id"].to_pylist(), part["attack_id"].to_pylist(), strict=True)
+        part = part.filter(pa.array([key not in seen for key in keys]))
+    seen |= own
+    return part
+
+
+def pairs(part: pa.Table) -> set[tuple[str, str]]:
+    """Trials and attacks that a table of scores has; a pass has all scores of an attack, or none."""
+    found = part.group_by(["trial_id", "attack_id"]).aggregate([])
+    return set(zip(found["trial_id"].to_pylist(), found["attack_id"].to_pylist(), strict=True))
+
+
+def _trials(part: pa.Table) -> pa.Array:
+    return part["trial_id"].unique()
 
 
 def trial_tables(
     store: Store, trial_id: str, names: Sequence[str] = ("trials", "quality", "attacks")
 ) -> tuple[list[str], dict[str, pd.DataFrame]]:
     """Names of the passes of one trial, and its sealed rows of some tables; ValueError for scores of a public copy."""
-    markers = store.every_marker([trial_id])
-    tables = {}
+    ((_, passes, tables),) = tables_by_trial(store, [trial_id], names)
+    return passes, tables
+
+
+def tables_by_trial(
+    store: Store, trial_ids: Iterable[str], names: Sequence[str]
+) -> Iterator[tuple[str, list[str], dict[str, pd.DataFrame]]]:
+    """The same of many trials, one after the other; their markers are read once."""
     for table in names:
         _refuse_scores_of_a_public_copy(store, table)
-        parts = [part for marker in markers.values() for part in rows_of_pass(store, marker, table)]
-        tables[table] = pa.concat_tables(parts, promote_options="permissive").to_pandas() if parts else pd.DataFrame()
-    return list(markers), tables
+    wanted = list(trial_ids)
+    markers: dict[str, dict[str, Mapping[str, Any]]] = {trial_id: {} for trial_id in wanted}
+    for name, marker in store.every_marker(wanted).items():
+        markers[trial_of(name)][name] = marker
+    for trial_id, own in markers.items():
+        tables = {}
+        for table in names:
+            parts = [part for marker in own.values() for part in rows_of_pass(store, marker, table)]
+            whole = pa.concat_tables(parts, promote_options="permissive") if parts else None
+            tables[table] = pd.DataFrame() if whole is None else whole.to_pandas()
+        yield trial_id, list(own), tables
 
 
 def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa.Table]:
@@ -121,18 +159,45 @@ def _compacted(store: Store, table: str, markers: Mapping[str, Mapping[str, Any]
     return set(), []
 
 
-def _current(frame: pd.DataFrame, table: str, design: pd.DataFrame) -> pd.DataFrame:
+def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
     """Rows that the current design wants, in its order; attacks under its labels."""
     kind = {"quality": "measure", "attacks": "attack", "scores": "attack"}.get(table, "trial")
     wanted = design.loc[design["kind"] == kind, ["trial_id", "trajectory_id", "id", "label"]].reset_index(drop=True)
     wanted["rank"] = wanted.index
     keys = [key for key in KEYS[table] if key not in ("query", "epoch")]
     wanted = wanted.rename(columns={"id": keys[-1]} if kind != "trial" else {}).drop_duplicates(keys)
-    rows = frame.merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
+    if table == "scores":
+        return _ranked(found, wanted).to_pandas()
+    rows = found.to_pandas().merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
     rows = rows.sort_values(["rank", *KEYS[table][len(keys) :]], ignore_index=True)
     if table == "attacks":
         rows["attack"] = rows["label"]
     return rows.drop(columns=["label", "rank"])
+
+
+def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
+    """Scores of the wanted trials and attacks, by rank and query: what a merge gives, without comparing texts."""
+    trial, trials = _codes(scores["trial_id"])
+    attack, attacks = _codes(scores["attack_id"])
+    of_trial, of_attack = (
+        trials.get_indexer(pd.Index(wanted["trial_id"])),
+        attacks.get_indexer(pd.Index(wanted["attack_id"])),
+    )
+    here = (of_trial >= 0) & (of_attack >= 0)
+    ranks = np.full((len(trials), len(attacks)), -1)
+    ranks[of_trial[here], of_attack[here]] = wanted["rank"].to_numpy()[here]
+    rank = ranks[trial, attack]
+    own = np.flatnonzero(rank >= 0)
+    order = own[np.lexsort((scores["query"].to_numpy()[own], rank[own]))]
+    return scores if np.array_equal(order, np.arange(len(scores))) else scores.take(pa.array(order))
+
+
+def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, pd.Index]:
+    """Numbers of texts, and the text of each number."""
+    encoded = texts.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return encoded.indices.to_numpy(), pd.Index(encoded.dictionary.to_pylist(), dtype=object)
 
 
 def _wide(trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,6 @@ from study.store.__main__ import main
 from study.work import missing
 from tests.object_store import BUCKET, client, object_store
 from tests.small import SMALL, small_spec
-from tests.small import sweep as run_sweep
 
 TIMES = ["seconds", "seconds_train", "seconds_attack", "peak_bytes", "finished_at"]
 FEW = ("factors.train_size=[40]", "factors.defense=[none]", "replicates=2", "controls.nulls=1",
@@ -401,26 +400,35 @@ def test_without_boto3_the_way_to_get_it_is_said(small, bucket, monkeypatch, cap
 # Sweeps
 
 
-@pytest.mark.timeout(900)
+LEAN = ("factors.train_size=[40]", "factors.epochs=[1, 300]", "factors.defense=[none]", "replicates=1", "tracking=~",
+        "controls.nulls=0", "controls.blind=false", "controls.copycat=false", "attacks=[white_box]",
+        "quality.measures=[kid]", "compute.checkpoint_seconds=1")  # fmt: skip
+
+
+@pytest.mark.timeout(1500)
 def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bucket, tmp_path, make_design):
     (tmp_path / "small.yaml").write_text(SMALL)
-    more = (*FEW, "factors.epochs=[1, 6]", "compute.checkpoint_seconds=0.000001")
-    few = [word for setting in more for word in ("--set", setting)]
     store, other = Store(bucket, "small"), Store(tmp_path / "results", "small")
-    finish(make_design(*more), other)
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", f"results={bucket}", *few]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
-        until = time.monotonic() + 300
+    finish(make_design(*LEAN), other)
+    settings = [word for setting in (f"results={bucket}", *LEAN) for word in ("--set", setting)]
+
+    def start(*command):
+        return subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    with start("study.sweep", "small.yaml", *settings) as first:
+        until = time.monotonic() + 400
         while not store.place.names("done") and time.monotonic() < until:
             time.sleep(0.1)
         first.terminate()
-        said, _ = first.communicate(timeout=300)
-        assert first.returncode == sweep.INCOMPLETE, said
-    sealed = set(store.place.names("done"))
-    done = run_sweep(tmp_path, "--set", f"results={bucket}", *few)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"parquet:  {bucket}/small/" in done.stdout
-    assert sealed < set(store.place.names("done"))
+        assert "the same command goes on" in first.communicate(timeout=400)[0]
+        assert first.returncode == sweep.INCOMPLETE
+    assert len(store.place.names("done")) == 1
+    with start("study.sweep", "small.yaml", *settings) as second:
+        said = second.communicate(timeout=400)[0]
+        assert second.returncode == sweep.COMPLETE, said
+    assert f"parquet:  {bucket}/small/" in said
     for table in ("trials", "quality", "attacks", "scores", "history", "wide"):
         timed = ["versions"] if table in ("trials", "wide") else []  # with the driver's commit
         pd.testing.assert_frame_equal(rows(store, table).drop(columns=timed), rows(other, table).drop(columns=timed))
@@ -428,7 +436,8 @@ def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bu
         for name in other.place.names(folder):
             assert store.place.read(f"{folder}/{name}") == other.place.read(f"{folder}/{name}")
     assert not store.place.folders("checkpoints")
+    assert not store.place.names("failures")
     assert main(["check", store.uri]) == 0
-    spec = f"{store.uri}/specs/{store.pointer()['spec']}.json"
-    alone = [sys.executable, "-m", "study.trial", spec]
-    assert subprocess.run(alone, cwd=tmp_path, capture_output=True, timeout=300, check=False).returncode == 0
+    with start("study.trial", f"{store.uri}/specs/{store.pointer()['spec']}.json") as alone:
+        assert "white_box" in alone.communicate(timeout=400)[0]
+        assert alone.returncode == sweep.COMPLETE

@@ -150,7 +150,7 @@ def test_a_search_tries_as_many_points_as_it_says_each_in_every_replicate(undist
     wide = read(store.folder.parent, "small", "wide")
     assert set(wide["trial_id"]) == set(rows["trial_id"]) == {trial.trial_id for trial in design.trials}
     means = rows.merge(wide, on="trial_id", suffixes=("", "_")).groupby("point")[["auc", "kid_domain_unseen"]].mean()
-    told = search.outcomes(store, read(store.folder.parent, "small", "design"), design.spec.search.goals)
+    told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
     np.testing.assert_allclose(means.to_numpy(), told)
 
 
@@ -191,11 +191,25 @@ def test_more_points_go_on_from_those_that_are_there(make_design, store, undistu
 def test_a_point_that_diverges_is_told_as_failed_and_ends_nothing(make_design, store):
     wild = "factors.training.learning_rate={low: 1e-3, high: 1e30, scale: log}"
     design = go_on(searching(make_design, store, wild, "replicates=1"), store)
-    told = search.outcomes(store, read(store.folder.parent, "small", "design"), design.spec.search.goals)
+    told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
     assert len(told) == 6
     assert None in told
     failed = {trial.trajectory_id for number, trial in design.points if told[number] is None}
-    assert all(store.failure_path(name).is_file() for name in failed)
+    assert set(failed) <= store.failed()
+
+
+def test_a_point_whose_arm_does_not_fit_its_target_has_no_outcome_and_ends_nothing(make_design, store):
+    factors = (
+        "factors={train_size: [40], epochs: [1], target: [{name: dcgan, width: 4, latent: 8},"
+        " {name: began, width: 2, latent: 8}], defense: [none, {name: dp_sgd, clip: 1, delta: 1e-5}],"
+        " defense.dp_sgd.sigma: {low: 0.5, high: 4}}"
+    )
+    design = go_on(searching(make_design, store, "target=~", factors, "replicates=1"), store)
+    told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
+    drawn = design.spec.drawn
+    refused = [bool(arm and target) for arm, target in zip(drawn["defense"], drawn["target"], strict=True)]
+    assert [values is None for values in told] == refused
+    assert 0 < sum(refused) < 6
 
 
 def test_a_search_that_leaves_work_without_a_failure_was_stopped_and_asks_no_further(make_design, store):
@@ -216,10 +230,18 @@ def test_a_searchs_trials_are_in_no_estimate_of_effects(undisturbed):
 
 
 def test_the_front_is_printed_with_the_way_to_confirm_a_point(undisturbed, capsys):
-    _, store, _ = undisturbed
+    design, store, _ = undisturbed
     assert search.main([str(store.folder)]) == 0
     printed = capsys.readouterr().out
-    assert "Pareto front: " in printed
+    told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
+    best = search.front(told, design.spec.search.goals)
+    assert f"{len(best)} of 6 points\n" in printed
+    lines = [line.split() for line in printed.splitlines() if line.strip()[:1].isdigit()]
+    assert sorted(int(line[0]) for line in lines) == best
+    for number, *levels, auc, kid, trial in lines:
+        assert (auc, kid) == tuple(f"{value:.4g}" for value in told[int(number)])
+        assert trial in {trial.trial_id for point, trial in design.points if str(point) == number}
+        assert levels[0] == ("none", "dropout")[design.spec.drawn["defense"][int(number)]]
     assert "values of its best points are optimistic" in printed
     assert "--confirm POINT > confirm.json" in printed
 
@@ -293,6 +315,7 @@ def test_the_plan_of_a_search_tells_ranges_objectives_and_how_much_there_is_at_m
     assert main(["small.yaml", *arguments, "--retry-failed"]) == REFUSED
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_under_ray_and_no_trial_is_done_twice(tmp_path, arguments):
     command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments, "--set", "tracking=~"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -306,7 +329,7 @@ def test_a_killed_search_goes_on_under_ray_and_no_trial_is_done_twice(tmp_path, 
     assert 0 < len(sealed) < 4
     again = sweep(tmp_path, *arguments)
     assert again.returncode == COMPLETE, again.stdout + again.stderr
-    assert "Pareto front: " in again.stdout
+    assert "Pareto front (minimize white_box.auc, minimize kid_domain_unseen): " in again.stdout
     assert f"next:     python -m study.search {tmp_path}/results/small" in again.stdout
     assert {name: (done / name).read_bytes() for name in sealed} == sealed
     trials = read(tmp_path / "results", "small", "trials", all=True)

@@ -304,3 +304,20 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
     assert not warnings
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
+
+
+def test_a_pilot_runs_one_trajectory_of_the_study_plans_again_and_its_work_is_not_done_twice(fresh):
+    arguments = ["--set", "replicates=1", "--set", "factors.defense=[none]", *NO_CONTROLS]
+    pilot = sweep(fresh, *arguments, "--pilot")
+    assert pilot.returncode == COMPLETE, pilot.stderr
+    assert "pilot: dcgan n=40 epochs=2 none replicate=0" in pilot.stdout
+    assert "trials: 4 (2 trained, 2 to train in 1 trajectories)" in pilot.stdout
+    assert "time: about" in pilot.stdout
+    before = tree(fresh / "results" / "small" / "trials")
+    assert len(before) == 2
+    done = sweep(fresh, *arguments, "--max-hours", "1")
+    assert done.returncode == COMPLETE, done.stderr
+    after = tree(fresh / "results" / "small" / "trials")
+    assert len(after) == 4
+    assert before.items() <= after.items()
+    assert not (fresh / "results" / "small" / "progress.json").exists()
