@@ -125,14 +125,20 @@ def timed_module(module: str, *arguments: str, folder: Path) -> Spent:
     environment = {**os.environ, **settings}
     with (folder / "output.txt").open("w+") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         seen: dict[tuple[int, int], float] = {}
         status = None
-        while status is None:
-            _look(process.pid, seen)
-            time.sleep(POLL_SECONDS)
-            ended, code, usage = os.wait4(process.pid, os.WNOHANG)
-            status = os.waitstatus_to_exitcode(code) if ended else None
+        try:
+            while status is None:
+                _look(process.pid, seen)
+                time.sleep(POLL_SECONDS)
+                ended, code, usage = os.wait4(process.pid, os.WNOHANG)
+                status = os.waitstatus_to_exitcode(code) if ended else None
+        except BaseException:  # in a session of its own, it has not seen Ctrl-C
+            process.terminate()
+            raise
         wall = time.perf_counter() - started
         process.returncode = status
         if status:
@@ -142,21 +148,26 @@ def timed_module(module: str, *arguments: str, folder: Path) -> Spent:
 
 
 def _look(root: int, seen: dict[tuple[int, int], float]) -> None:
-    """Note the CPU seconds of a process and its descendants, by process id and start; orphans are known from before."""
+    """Note the CPU seconds of a process and its descendants, by process id and start.
+
+    Orphans are known by their session, or from before.
+    """
     processes = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             fields = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # it has ended since
             continue
-        # Fields from the third of proc(5): parent, user and system time in ticks, start.
-        processes[int(path.name)] = (int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[19]))
-    ours = {pid for pid, (_, _, start) in processes.items() if (pid, start) in seen} | {root}
+        # Fields from the third of proc(5): parent, session, user and system time in ticks, start.
+        parent, session, *times, start = (int(fields[place]) for place in (1, 3, 11, 12, 19))
+        processes[int(path.name)] = (parent, session, sum(times), start)
+    ours = {pid for pid, (_, session, _, start) in processes.items() if session == root or (pid, start) in seen}
+    ours.add(root)
     grown = True
     while grown:
-        children = {pid for pid, (parent, _, _) in processes.items() if parent in ours} - ours
+        children = {pid for pid, (parent, *_) in processes.items() if parent in ours} - ours
         ours |= children
         grown = bool(children)
     for pid in ours & processes.keys():
-        _, ticks, start = processes[pid]
+        *_, ticks, start = processes[pid]
         seen[pid, start] = ticks / TICKS
