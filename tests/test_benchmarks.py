@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import private_step
+from benchmarks import bookkeeping, private_step
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.private_rules import COMPETITORS
+from study.store import compact, read
+from study.work import missing
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
 
@@ -79,3 +81,15 @@ def test_private_step_fails_where_memory_cannot_be_measured(monkeypatch, capsys)
     monkeypatch.setattr(private_step, "peaks", lambda _, variants: dict.fromkeys(variants))
     assert private_step.main(["--widths", "4", "--batches", "4"]) == 1
     assert "memory is not measured" in capsys.readouterr().out
+
+
+def test_the_store_that_bookkeeping_makes_up_is_a_finished_study_and_every_step_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(bookkeeping, "FRESH", 2)
+    design = bookkeeping.design_of(24)
+    store = bookkeeping.make_store(design, str(tmp_path))
+    trials = {trial.trial_id for trial in design.every}
+    assert not missing(design, store)
+    assert set(read(store.root, store.study, "wide")["trial_id"]) == trials
+    assert compact(store) == len(trials)
+    for step in bookkeeping.STEPS.values():
+        assert step(str(tmp_path), 24) is not None
