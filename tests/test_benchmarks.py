@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import orchestration, private_step, waiting, whole_study
+from benchmarks import bookkeeping, orchestration, private_step, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
@@ -15,7 +15,7 @@ from study import spec as spec_file
 from study.design import Design, trial_id
 from study.execute import Runner
 from study.planning import design_rows
-from study.store import Store, read
+from study.store import Store, compact, read
 from study.store.passes import trial_of
 from study.work import missing
 
@@ -201,3 +201,15 @@ def test_a_trajectory_reads_its_own_markers_however_many_there_are(tmp_path, mon
     assert [trial_of(Path(name).stem) for name in looked] == [trial_id(trajectory, orchestration.RESUMED_STEP)]
     assert store.resume_steps("0" * 16, partial(trial_id, "0" * 16)) == []
     assert (orchestration.bookkeeping(40, 3) > 0).all()
+
+
+def test_the_store_that_bookkeeping_makes_up_is_a_finished_study_and_every_step_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(bookkeeping, "FRESH", 2)
+    design = bookkeeping.design_of(24)
+    store = bookkeeping.make_store(design, str(tmp_path))
+    trials = {trial.trial_id for trial in design.every}
+    assert not missing(design, store)
+    assert set(read(store.root, store.study, "wide")["trial_id"]) == trials
+    assert compact(store) == len(trials)
+    for step in bookkeeping.STEPS.values():
+        assert step(str(tmp_path), 24) is not None
