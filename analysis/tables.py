@@ -1,7 +1,7 @@
 """`python -m analysis.tables ROOT/STUDY [--attack LABEL]`: a study's measured tables, in Markdown.
 
 Every value is a mean over replicates with its 95 % t interval, every difference is taken inside replicates. p-values
-are two-sided and not corrected for the number of rows: all but a contrast declared beforehand is exploratory.
+are two-sided; those of the declared contrasts are corrected by Holm, all others are exploratory and are not.
 """
 
 import argparse
@@ -11,10 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cautions import cautions
 from analysis.controls import audits
-from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
-from analysis.study_data import ARM, CELL, VARIANT, StudyData, load
+from analysis.declared import declared, replicates_needed
+from analysis.effects import AUC, contrasts, means
+from analysis.sensitivity import main_effects
+from analysis.study_data import ARM, CELL, VARIANT, StudyData, load, lower_is_better
 from analysis.summary import against_epsilon, effects_of, guarantees
+from analysis.tradeoff import best_quality, equal_quality, least_leakage
 from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
 from study.store.reading import last_levels
@@ -31,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
-        if data.replicates < MIN_REPLICATES:
-            print(f"Descriptive only: {data.replicates} replicates, and intervals need {MIN_REPLICATES} or more.\n")
+        for sentence in cautions(data):
+            print(f"- {sentence}")
+        print()
         for title, table in tables(data, options.attack or data.attacks[0]):
             if len(table):
                 print(f"### {title}\n\n{markdown(table)}\n")
@@ -51,6 +56,10 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
         "The same: top-n accuracy in a pool with a tenth of members (chance 0.1)",
         attacks(control, "accuracy_top_10pct"),
     )
+    yield f"Declared contrasts: AUC of {data.primary}, Holm over all rows", declared_contrasts(data)
+    yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)
+    if data.quality:
+        yield f"Main effects (exploratory): {data.quality}", averaged(data, attack, data.quality)
     yield f"AUC of {attack} over epochs and n", over_epochs(data.attack(attack), AUC, data.arms[0])
     if data.quality:
         yield f"{data.quality} over epochs and n", over_epochs(data.attack(attack), data.quality, data.arms[0])
@@ -64,6 +73,9 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     yield f"What an arm changes: AUC of {attack} against {data.arms[0]}", effect(data, ARM, attack)
     if data.quality:
         yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
+    if data.quality:
+        yield f"Arms against early stopping at equal {data.quality}: AUC of {attack}", at_equal_quality(data, attack)
+        yield "What keeps to a limit", answers(data, attack)
     if data.private:
         yield f"AUC of {attack} and {data.quality or 'no quality'} against epsilon", beside_epsilon(data, attack)
         yield "What audits prove, and whether they contradict a claim", audited(data)
@@ -127,6 +139,73 @@ def compared(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
     return _effects(contrasts(rows, AUC, "attack", attack, [VARIANT, "train_size"]))
 
 
+def declared_contrasts(data: StudyData) -> pd.DataFrame:
+    """One row a contrast; `more`: replicates that would settle it, were it as large as it looks."""
+    table = declared(data)
+    table = replicates_needed(table, max(1, len(table)))
+    more = [_more(row) for row in table.to_dict("records")]
+    return table[["contrast"]].assign(**_texts(table), p_holm=table["p_holm"].map("{:.2g}".format), more=more)
+
+
+def _more(row: dict[Any, Any]) -> str:
+    """With what its SD, known badly by few replicates, makes of it."""
+    if row["settled"]:
+        return "settled"
+    if pd.isna(row["needed"]):
+        return "-"
+    high = "many" if pd.isna(row["needed_high"]) else max(0, row["needed_high"] - row["replicates"])
+    return f"{row['more']} ({max(0, row['needed_low'] - row['replicates'])} to {high})"
+
+
+def averaged(data: StudyData, attack: str, value: str) -> pd.DataFrame:
+    """Each level against its factor's first, averaged over `cells` of the other factors."""
+    table = main_effects(data, attack, value)
+    named = table[["factor", "level", "baseline"]]
+    return named.assign(**_texts(table), cells=table["contexts"], replicates=table["replicates"])
+
+
+def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
+    """One row a cell of an arm; the effect is in log odds of AUC, less leakage than early stopping is negative."""
+    table = equal_quality(data, attack)
+    texts = [
+        row["reason"] or f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p {row['p']:.2g}"
+        for row in table.astype(object).where(table.notna(), None).to_dict("records")
+    ]
+    stopped = table["at_epochs"].map(lambda at: "-" if pd.isna(at) else f"{at:.0f}")
+    quality = table["quality"].map("{:.3f}".format)
+    return _named(table[list(CELL)].assign(quality=quality, stopped=stopped, effect=texts))
+
+
+def answers(data: StudyData, attack: str) -> pd.DataFrame:
+    """The least leakage at no worse quality than the median cell's, and the best quality at AUC 0.6, for each n."""
+    quality = str(data.quality)
+    limit = float(f"{data.attack(attack).groupby(list(CELL))[quality].mean().median():.2g}")
+    word = "at most" if lower_is_better(quality) else "at least"
+    found = {
+        f"least AUC with {quality} {word} {limit:g}": least_leakage(data, attack, limit),
+        f"best {quality} with AUC at most 0.6": best_quality(data, attack, 0.6),
+    }
+    rows = []
+    for question, table in found.items():
+        for row in table.to_dict("records"):
+            there = pd.notna(row[ARM])
+            rows.append(
+                {
+                    "question": question,
+                    "n": row["train_size"],
+                    "answer": f"{row[VARIANT]}, {row[ARM]}, {row['epochs']} epochs" if there else "none",
+                    "AUC": _bounds(row, "leakage") if there else "-",
+                    "quality": _bounds(row, "quality") if there else "-",
+                    "shown": "yes" if row["shown"] else row["reason"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _bounds(row: dict[Any, Any], name: str) -> str:
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
 def markdown(table: pd.DataFrame) -> str:
     """Pipes."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
@@ -147,12 +226,16 @@ def _interval(table: pd.DataFrame) -> pd.Series:
 def _effects(table: pd.DataFrame) -> pd.DataFrame:
     """Difference in the value's units; effect with its interval (log odds for AUC)."""
     columns = [c for c in [*CELL, "attack"] if c in table]
-    texts = {
+    return _named(table[columns].assign(**_texts(table)))
+
+
+def _texts(table: pd.DataFrame) -> dict[str, Any]:
+    bounds = zip(table["effect"], table["low"], table["high"], strict=True)
+    return {
         "difference": table["difference"].map("{:+.3f}".format),
-        "effect": table.apply(lambda row: f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]", axis=1),
+        "effect": [f"{effect:+.2f} [{low:+.2f}, {high:+.2f}]" for effect, low, high in bounds],
         "p": table["p"].map("{:.2g}".format),
     }
-    return _named(table[columns].assign(**texts))
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

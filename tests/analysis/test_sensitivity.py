@@ -165,7 +165,8 @@ def test_effects_planted_in_a_real_store_are_found(tmp_path):
     assert len(table) == 7 and table["replicates"].eq(5).all()
     for row in table.itertuples():
         key = (row.factor,) if row.factor == "train_size" else (row.factor, row.train_size)
-        assert row.effect == pytest.approx(truth[key], abs=4 * row.sd / 5**0.5)
+        # 20 members of 80 queries: a log odds is known to about 0.4, a mean difference of 5 pairs to 0.23
+        assert row.effect == pytest.approx(truth[key], abs=4 * 0.23)
     assert table.loc[table["effect"].abs() > 2, "settled"].all()
     quality = main_effects(data, "white_box", data.quality).set_index("factor")
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)
