@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from study.cluster_versions import checked, require_alike, software
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
@@ -154,8 +155,13 @@ def schedule(
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
     with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
+        run = run_trajectory
+        if address:
+            own = software()
+            require_alike(own)
+            run = checked(run_trajectory, own)
         trainable = tune.with_resources(
-            tune.with_parameters(run_trajectory, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
+            tune.with_parameters(run, design=design, results=results, code=code), {"cpu": 1, "gpu": gpus}
         )
         tuner = tune.Tuner(
             trainable,
