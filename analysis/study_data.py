@@ -17,14 +17,19 @@ CELL = (VARIANT, ARM, "train_size", "epochs")
 
 @dataclass(frozen=True)
 class StudyData:
-    """wide: the table of that name for trials in role `study`; no skipped rows.
+    """folder: where the study is. wide: the table of that name for trials in role `study`; no skipped rows.
 
     Two columns are added for display: `arm`, and `variant`, the target with the levels of further factors.
     """
 
     name: str
-    folder: Path
+    folder: str | Path
     wide: pd.DataFrame
+
+    @property
+    def store(self) -> Store:
+        """Where it was read from."""
+        return Store.at(self.folder)
 
     @property
     def attacks(self) -> list[str]:
@@ -52,7 +57,7 @@ class StudyData:
     @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
-        return Store(self.folder.parent, self.folder.name).public
+        return self.store.public
 
     @property
     def private(self) -> bool:
@@ -73,19 +78,23 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read `<root>/<study>`; ValueError when nothing is there or no trial is sealed yet."""
-    path = Path(folder).absolute()
-    wide = read(path.parent, path.name, "wide")
+    """Read e.g. results/digits; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
+    store = Store.at(folder)
+    wide = read(store.root, store.study, "wide")
+    if "steps" in (factors := store.resolved()["factors"]):
+        raise ValueError(
+            f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
+        )
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
-        raise ValueError(f"{path}: no sealed trial with an attack yet")
+        raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
     arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
-    wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
-    return StudyData(path.name, path, wide)
+    wide[VARIANT] = _variants(wide, factors)
+    return StudyData(store.study, store.uri, wide)
 
 
 def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:

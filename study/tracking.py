@@ -172,7 +172,7 @@ class Tracker:
             parent = client.create_run(self._experiment, start_time=min(self._sealed_ms()), tags=tags).info.run_id
         pointer = self._store.pointer()
         _put(client, parent, {"config.json": json.dumps(self._store.resolved(), indent=2).encode()})
-        about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": str(self._store.folder)}
+        about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": self._store.uri}
         client.log_batch(parent, tags=_tags(about))
         return parent
 
