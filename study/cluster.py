@@ -26,11 +26,13 @@ ENDED, RUNNING, REFUSED = 0, 1, 2
 PROVIDER_KEYS = {
     "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
     "aws": {"type", "region", "availability_zone", "use_internal_ips", "cache_stopped_nodes", "key_pair", "cloudwatch"},
-    "gcp": {"type", "region", "availability_zone", "project_id", "use_internal_ips"},
+    "gcp": {"type", "region", "availability_zone", "project_id", "cache_stopped_nodes"},
 }
 """What Ray's providers read; its schema accepts any key, so that a typo leaves a default in force."""
 
-PLACEHOLDERS = re.compile(r"\b(?:sg|ami|vpc|fs|subnet)-0123456789abcdef0|\bmy-project-\d+\b")
+PLACEHOLDERS = re.compile(
+    r"\b(?:sg|ami|vpc|fs|subnet)-0123456789abcdef0|\bmy-project-123456\b|\bYOUR-PUBLIC-KEY\b|/your-image\b"
+)
 DOCUMENTATION = [ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 TOKEN = "~/.ray/auth_token"
 STARTS = {"head": "head_start_ray_commands", "worker": "worker_start_ray_commands"}
@@ -98,10 +100,10 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
         yield f"provider.type: {kind!r} is not one of {', '.join(PROVIDER_KEYS)}, which this check knows"
         return
     yield from _unknown(provider, PROVIDER_KEYS[str(kind)])
-    hosts = list(_hosts(provider)) if kind == "local" else []
+    hosts = list(_hosts(provider)) or list(_counts(written)) if kind == "local" else []
     yield from hosts
     if hosts:
-        return  # Ray's own preparation would end this process
+        return  # Ray's own preparation would end this process, or talk
     try:
         config = prepare_config(dict(written))
         validate_config(config)
@@ -126,24 +128,30 @@ def _hosts(provider: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(workers, list) or not workers:
         yield "provider.worker_ips: needs a list of at least one address"
         return
-    given = {"provider.head_ip": provider.get("head_ip"), "provider.external_head_ip": provider.get("external_head_ip")}
+    given = {f"provider.{key}": provider.get(key) for key in ("head_ip", "external_head_ip")}
     given |= {f"provider.worker_ips[{number}]": address for number, address in enumerate(workers)}
-    seen: set[str] = set()
+    seen: set[Any] = set()
     for where, address in given.items():
         if address is None and where.endswith("external_head_ip"):
             continue
-        try:
-            found = ip_address(address)
-        except ValueError:
+        found = _address(str(address))
+        if found is None:
             yield f"{where}: {address!r} is not an IP address"
             continue
         if found.is_loopback or found.is_unspecified or found.is_multicast:
             yield f"{where}: {address} is no address that other hosts reach it at"
         elif found.is_global and not where.endswith("external_head_ip"):
             yield f"{where}: {address} is a public address; Ray's ports listen on all interfaces, so give a private one"
-        if address in seen:
+        if found in seen:
             yield f"{where}: {address} is given twice"
-        seen.add(address)
+        seen.add(found)
+
+
+def _counts(written: Mapping[str, Any]) -> Iterator[str]:
+    workers = len(written["provider"]["worker_ips"])
+    for key in ("min_workers", "max_workers"):
+        if written.get(key, workers) != workers:
+            yield f"{key}: {written[key]} is not the number of worker_ips, {workers}; leave it out"
 
 
 def _places(written: Mapping[str, Any]) -> Iterator[str]:
@@ -155,7 +163,7 @@ def _places(written: Mapping[str, Any]) -> Iterator[str]:
             if address is not None and any(address in network for network in DOCUMENTATION):
                 yield f"{words} is a placeholder; give your own address"
             elif address is not None and address.is_unspecified:
-                yield f"0.0.0.0 is everybody's address, in: {text}"
+                yield f"0.0.0.0 is everybody's address, in {next(word for word in text.split() if words in word)}"
 
 
 def _address(text: str) -> Any:
@@ -236,10 +244,6 @@ def _local(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{STARTS['head']}: put RAY_enable_autoscaler_v2=0 before `ray start`, or one worker is never started"
     if _option(shlex.split(head), "--num-cpus") != "0":
         yield f"{STARTS['head']}: `ray start` needs --num-cpus=0, or trials run on the head and can take it down"
-    workers = len(config["provider"]["worker_ips"])
-    for key, value in next(iter(config["available_node_types"].values())).items():
-        if key in ("min_workers", "max_workers") and value < workers:
-            yield f"{key}: {value} leaves some of the {workers} worker_ips out"
 
 
 def _cloud(config: Mapping[str, Any]) -> Iterator[str]:

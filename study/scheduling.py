@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from study.cluster_versions import checked, require_alike, software
+from study.cluster_nodes import checked, may_start_gpus, require_alike, software
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
@@ -154,7 +154,8 @@ def schedule(
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
     with local_ray(address, design.pool.images.nbytes), tempfile.TemporaryDirectory(prefix="tune-") as scratch:
-        gpus = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0
+        any_gpu = ray.cluster_resources().get("GPU") or (address and may_start_gpus())
+        gpus = compute.gpus_per_trial if any_gpu else 0
         run = run_trajectory
         if address:
             own = software()

@@ -1,14 +1,16 @@
-"""Nodes of a cluster run one software: a node with another is refused by name, at the start and when it comes later."""
+"""Nodes of a running cluster: those that may still come, and that all run one software."""
 
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 import torch
+import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mia_core.hashing import FORMAT
@@ -16,6 +18,16 @@ from study.machine import PROJECT
 
 SECONDS = 120.0
 """So long a node has for its answer; the first imports of a cold disk take a while."""
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+"""Where `ray up` leaves the cluster file on the head, with Ray's defaults filled in."""
+
+
+def may_start_gpus() -> bool:
+    """Whether this process is on the head of a cluster that `ray up` made, whose autoscaler may start GPUs."""
+    path = BOOTSTRAP.expanduser()
+    types = yaml.safe_load(path.read_text(encoding="utf-8")).get("available_node_types") if path.is_file() else None
+    return any(node.get("max_workers") != 0 and node.get("resources", {}).get("GPU") for node in (types or {}).values())
 
 
 def software() -> dict[str, str]:
@@ -38,7 +50,9 @@ def require_alike(own: Mapping[str, str]) -> None:
     """ValueError, in one line that names the node, unless all nodes of the running cluster have this software."""
     ask = ray.remote(num_cpus=0, max_retries=0)(software)
     asked = {
-        _name(node): ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        _name(node): ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
         for node in ray.nodes()
         if node["Alive"]
     }
