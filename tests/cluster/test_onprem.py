@@ -12,13 +12,17 @@ import pytest
 
 from study.store import read
 from study.sweep import REFUSED
-from tests.cluster.conftest import EPOCHS, WORKERS, lines
+from tests.cluster.onprem import EPOCHS, FILE, WORKERS, lines
 from tests.faults.faulty import PROJECT, STEPS_PER_EPOCH, assert_as_undisturbed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 TRAJECTORIES = 4
 STEPS = TRAJECTORIES * EPOCHS * STEPS_PER_EPOCH
 EARLY = STEPS // 4
+DOCUMENT = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8")
+(SERVER,) = re.findall(r"'(cd ~/mia-study && MLFLOW_.*mlflow server .*)'", DOCUMENT)
+(SERVER_END,) = re.findall(r'"(pkill .*)"', DOCUMENT)
+(TUNNEL,) = re.findall(r"ssh -N .*mia@HEAD", DOCUMENT)
 BACK = 15.0
 """Seconds without a host, or without its network."""
 
@@ -30,19 +34,6 @@ def whole(cluster):
     return cluster
 
 
-@pytest.fixture
-def record(request, capsys):
-    """Print figures, and how long the test took so far."""
-    started = time.monotonic()
-
-    def say(**figures):
-        words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
-        with capsys.disabled():
-            print(f"\n{request.node.name}: {words}, {time.monotonic() - started:.0f} s")
-
-    return say
-
-
 def redone(folder):
     """Training steps begun more than once, after checking that each was begun."""
     begun = (folder / "steps").read_text().splitlines()
@@ -50,10 +41,21 @@ def redone(folder):
     return len(begun) - STEPS
 
 
-def nodes(folder):
-    """Hosts that trials ran on."""
-    trials = read(folder / "results", "small", "trials")
-    return {json.loads(text)["node"] for text in trials["versions"]}
+def trials(sweep):
+    return read(sweep.folder / "results", "small", "trials")
+
+
+def firewall():
+    """The rules that the file tells a user to set, with these hosts' addresses."""
+    text = (PROJECT / FILE).read_text(encoding="utf-8").replace("192.0.2.", "10.77.0.")
+    return re.findall(r"#\s+(iptables .+)", text)
+
+
+def reached(stranger, host):
+    """Ports of a host that another one can connect to, of those that anything there listens on."""
+    ports = sorted({int(address.rsplit(":", 1)[1]) for address in host.listening()})
+    tried = "; ".join(f"timeout 2 bash -c ': < /dev/tcp/{host.address}/{port}' && echo open {port}" for port in ports)
+    return {int(port) for port in re.findall(r"open (\d+)", stranger.run(f"({tried}; true) 2> /dev/null"))}
 
 
 def test_ray_up_starts_every_worker_and_a_sweep_uses_them_all(cluster, alone, record):
@@ -61,7 +63,7 @@ def test_ray_up_starts_every_worker_and_a_sweep_uses_them_all(cluster, alone, re
     sweep.end()
     assert_as_undisturbed(sweep.folder, alone)
     assert redone(sweep.folder) == 0
-    assert nodes(sweep.folder) == set(WORKERS)
+    assert {json.loads(text)["node"] for text in trials(sweep)["versions"]} == set(WORKERS)
     record(steps=STEPS)
 
 
@@ -72,7 +74,7 @@ def test_a_node_with_other_sources_is_refused_by_name_and_nothing_runs(whole):
     sweep = whole.sweep("other")
     printed = sweep.end(REFUSED)
     two.run(f"cp /tmp/kept {path}")
-    (line,) = (line for line in printed.splitlines() if line.startswith("refused: "))
+    (line,) = (line for line in printed.splitlines() if "refused: " in line)
     assert "node 10.77.0.12 (two) has source" in line
     assert not list((sweep.folder / "results").rglob("done/*.json"))
 
@@ -116,14 +118,68 @@ def test_fault_4_a_partition_that_heals_doubles_no_result(whole, alone, record):
     record(redone=redone(sweep.folder), begun_there=lines(sweep.folder / "steps"))
 
 
-def test_fault_20_nobody_without_the_token_gets_in(whole):
-    code = "import ray; ray.init(address='10.77.0.10:6379', logging_level='ERROR'); print('in', len(ray.nodes()))"
+def test_fault_20_only_the_token_opens_ray(whole):
+    ask = "ray status --address 10.77.0.10:6379"
     laptop = whole.laptop
-    assert "in 3" in laptop.run(f'python -c "{code}"', RAY_AUTH_MODE="token", code=None) or True
+    assert laptop.run(ask, RAY_AUTH_MODE="token").count("local.cluster.node") == 1  # one line, of three nodes
     laptop.run("mv .ray/auth_token .ray/kept")
     try:
-        for mode, token in (("", ""), ("token", "0" * 64)):
-            printed = laptop.run(f'python -c "{code}"', code=None, RAY_AUTH_MODE=mode, RAY_AUTH_TOKEN=token)
-            assert "in 3" not in printed
+        for given in ({}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+            printed = laptop.run(f"! {ask}", **given)
+            assert "local.cluster.node" not in printed
     finally:
         laptop.run("mv .ray/kept .ray/auth_token")
+    secret = (whole.network.keys / "token").read_text().strip()
+    for path in whole.network.results.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes()
+
+
+def test_fault_20_behind_the_files_firewall_strangers_reach_ssh_only_and_the_tunnel_shows_mlflow(whole, alone, record):
+    stranger = whole.network.host("stranger", "10.77.0.66")
+    hosts = [whole.head, *whole.workers]
+    whole.laptop.run(f"cd mia-study && ray exec {FILE} '{SERVER}'")
+    whole.head.run("until ss -Hltn | grep -q 127.0.0.1:5000; do sleep 0.5; done")
+    before = {host.name: reached(stranger, host) for host in hosts}
+    assert 6379 in before["head"]  # whoever has the token gets in from anywhere; Ray cannot be told another address
+    assert 5000 not in before["head"]
+    assert 8265 not in before["head"]
+    for host in hosts:
+        for line in firewall():
+            host.run(line)
+    assert {host.name: reached(stranger, host) for host in hosts} == {host.name: {22} for host in hosts}
+
+    sweep = whole.sweep("tracked", "--set tracking=http://127.0.0.1:5000")
+    sweep.end()
+    assert_as_undisturbed(sweep.folder, alone)
+    whole.laptop.run(f"{TUNNEL.replace('mia@HEAD', 'root@10.77.0.10')} -f -o StrictHostKeyChecking=no")
+    printed = whole.laptop.run(f"cd mia-study && python -m tests.cluster.mlflow_through_a_tunnel {len(trials(sweep))}")
+    whole.laptop.run(f"""cd mia-study && ray exec {FILE} "{SERVER_END}" """)
+    record(reached_before=before, mlflow=printed.splitlines()[-1])
+
+
+def test_fault_5_the_head_is_off_and_a_new_one_goes_on(whole, alone, record):
+    sweep = whole.sweep("head")
+    assert sweep.begun(EARLY)
+    head = whole.head
+    head.unplug()
+    head.power_off()
+    head.plug()
+    head.power_on()
+    sweep.end(1)
+    done = sum(1 for _ in sweep.folder.glob("results/small/done/[!.]*"))
+    whole.down()
+    for worker in whole.workers:
+        assert worker.processes() == []
+    seconds = whole.up()
+    again = whole.sweep("head")
+    again.end()
+    assert_as_undisturbed(again.folder, alone)
+    assert redone(again.folder) <= TRAJECTORIES * STEPS_PER_EPOCH
+    record(done_before=done, redone=redone(again.folder), up_seconds=round(seconds))
+
+
+def test_down_leaves_nothing_on_any_host(whole):
+    whole.down()
+    for host in (whole.head, *whole.workers):
+        assert host.processes() == []
+        assert host.listening() == {f"{host.address}:22"}
