@@ -1,4 +1,4 @@
-"""On a host of its own: a head without resources, node types with and without a GPU, a sweep, and who was there when."""
+"""On a host of its own: a head without resources, types of nodes with and without a GPU, a sweep, and who was there."""
 
 import json
 import subprocess
