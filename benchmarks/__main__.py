@@ -6,6 +6,7 @@ from importlib import import_module
 
 BENCHMARKS = {
     "pool_memory": "what a large pool costs each worker in memory",
+    "scale": "a large study on a large cluster, simulated from what a trial costs",
     "private_step": "what DP-SGD costs in time and memory, beside opacus and torch.func",
 }
 

@@ -17,7 +17,7 @@ import psutil
 
 COMMANDS = {
     "ip": "iproute2", "ss": "iproute2", "iptables": "iptables", "rsync": "rsync", "sshd": "openssh-server",
-    "ssh-keygen": "openssh-client", "unshare": "util-linux", "nsenter": "util-linux",
+    "ssh-keygen": "openssh-client", "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux",
 }  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOME = Path.home()
@@ -113,7 +113,7 @@ class Network:
 
 
 class Host:
-    """One host. Its first process is sshd; when that ends, by `power_off`, so does all that runs there."""
+    """One host. Its first process is sshd; when that ends, by `power_off` or with the tests, so does all there."""
 
     def __init__(self, network, name, address):
         self.network, self.name, self.address = network, name, address
@@ -130,7 +130,7 @@ class Host:
         unshared = ["--pid", "--fork", "--kill-child=SIGKILL", "--mount", "--uts", "--ipc", "--propagation", "private"]
         log = (network.keys.parent / f"{self.name}.log").open("ab")
         self.machine = subprocess.Popen(
-            ["ip", "netns", "exec", self.net, "unshare", *unshared, "bash", "-c", BOOT],
+            ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.net, "unshare", *unshared, "bash", "-c", BOOT],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
