@@ -10,7 +10,7 @@ from tests.cluster.hosts import Network, absent
 from tests.cluster.onprem import ADDRESSES, Cluster, command, equip, shown, steps_file, sweep_folder
 from tests.faults.faulty import PROJECT
 
-ENVIRONMENT = f"mkdir -p ~/mia-study && ln -s {sys.prefix} ~/mia-study/.venv"
+ENVIRONMENT = f"mkdir -p ~/mia-study && ln -sfn {sys.prefix} ~/mia-study/.venv"
 """Each host has the locked environment already: they reach no package index."""
 
 

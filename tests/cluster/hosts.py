@@ -30,7 +30,8 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /mnt
 number=0
 for place in $KEEP; do mkdir -p /mnt/kept/$number; mount --bind "$place" /mnt/kept/$number; number=$((number + 1)); done
-for place in /tmp /run /dev/shm "$HOME"; do mount -t tmpfs tmpfs "$place"; done
+for place in /tmp /run /dev/shm; do mount -t tmpfs tmpfs "$place"; done
+mount --bind /mnt/kept/0 "$HOME"
 number=0
 for place in $KEEP; do mkdir -p "$place"; mount --bind /mnt/kept/$number "$place"; number=$((number + 1)); done
 mkdir -p /run/sshd "$HOME/.ssh" /mnt/results
@@ -118,19 +119,22 @@ class Host:
     def __init__(self, network, name, address):
         self.network, self.name, self.address = network, name, address
         self.net = f"{network.prefix}-{name}"
+        self.disk = network.keys.parent / f"{name}.disk"
         self.machine = None
 
     def power_on(self):
-        """Start with empty private folders, and wait for sshd."""
+        """Start, with the home folder that it had, and wait for sshd."""
         network = self.network
+        self.disk.mkdir(exist_ok=True)
         environment = {
             "PATH": PATH, "HOME": str(HOME), "NAME": self.name, "ADDRESS": self.address, "KEYS": str(network.keys),
-            "RESULTS": str(network.results), "KEEP": " ".join(map(str, network.keep)), "SETUP": network.setup,
+            "RESULTS": str(network.results), "KEEP": " ".join(map(str, [self.disk, *network.keep])), "SETUP": network.setup,
         }  # fmt: skip
         unshared = ["--pid", "--fork", "--kill-child=SIGKILL", "--mount", "--uts", "--ipc", "--propagation", "private"]
         log = (network.keys.parent / f"{self.name}.log").open("ab")
+        within = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.net]
         self.machine = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.net, "unshare", *unshared, "bash", "-c", BOOT],
+            [*within, "unshare", *unshared, "bash", "-c", BOOT],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
@@ -141,12 +145,17 @@ class Host:
             time.sleep(0.1)
 
     def power_off(self):
-        """Everything there ends at once, and its private folders are gone."""
+        """Everything there ends at once; /tmp, /run and /dev/shm are gone."""
         first = self._first()
         self.machine.kill()
         self.machine.wait()
         if first:
             psutil.wait_procs([first], timeout=30)
+
+    def replace(self):
+        """Another machine with its name and address, off."""
+        self.power_off()
+        shutil.rmtree(self.disk)
 
     def unplug(self):
         """No packet from or to it."""

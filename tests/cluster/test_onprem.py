@@ -157,12 +157,12 @@ def test_fault_20_behind_the_files_firewall_strangers_reach_ssh_only_and_the_tun
     record(reached_before=before, mlflow=printed.splitlines()[-1])
 
 
-def test_fault_5_the_head_is_off_and_a_new_one_goes_on(whole, alone, record):
+def test_fault_5_the_head_is_lost_and_a_new_one_goes_on(whole, alone, record):
     sweep = whole.sweep("head")
     assert sweep.begun(EARLY)
     head = whole.head
     head.unplug()
-    head.power_off()
+    head.replace()
     head.plug()
     head.power_on()
     sweep.end(1)
