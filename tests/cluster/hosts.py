@@ -126,9 +126,10 @@ class Host:
         """Start, with the home folder that it had, and wait for sshd."""
         network = self.network
         self.disk.mkdir(exist_ok=True)
+        kept = " ".join(map(str, [self.disk, *network.keep]))
         environment = {
             "PATH": PATH, "HOME": str(HOME), "NAME": self.name, "ADDRESS": self.address, "KEYS": str(network.keys),
-            "RESULTS": str(network.results), "KEEP": " ".join(map(str, [self.disk, *network.keep])), "SETUP": network.setup,
+            "RESULTS": str(network.results), "KEEP": kept, "SETUP": network.setup,
         }  # fmt: skip
         unshared = ["--pid", "--fork", "--kill-child=SIGKILL", "--mount", "--uts", "--ipc", "--propagation", "private"]
         log = (network.keys.parent / f"{self.name}.log").open("ab")
