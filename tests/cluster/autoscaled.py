@@ -16,7 +16,7 @@ TYPES = {
     "gpu": {"resources": {"CPU": 2, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
 }
 HEAD = "ray.head.default"
-SWEEP = "tests.faults.counted faulty.yaml --address auto --set results=results"
+SWEEP = "study.sweep faulty.yaml --address auto --set results=results"
 
 
 class Cluster(AutoscalingCluster):
