@@ -9,8 +9,8 @@ import matplotlib
 
 from analysis import plots
 from analysis.study_data import load
-from study.store import Damaged
-from study.store.places import WHERE
+from study.store import Away, Damaged
+from study.store.roots import WHERE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
         if data.private:
             figures["against_epsilon"] = plots.against_epsilon(data, attack)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
