@@ -1,11 +1,12 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make validate` the long checks with known answers (9 minutes), `make test-faults` the soak of injected faults.
+# `make validate` the long checks with known answers (9 minutes), `make test-faults` the soak of injected faults,
+# `make test-cluster` a cluster of hosts made on this machine (as root).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: sweep test test-faults validate lint lock
+.PHONY: sweep test test-faults test-cluster validate lint lock
 .DEFAULT_GOAL := sweep
 
 $(STAMP): constraints.txt pyproject.toml
@@ -23,6 +24,9 @@ test: $(STAMP)
 
 test-faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults $(ARGS)
+
+test-cluster: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster tests/cluster $(ARGS)
 
 validate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.validation

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -411,7 +412,7 @@ class Runner:
                     "seed": spec.seed,
                 }
             ),
-            "versions": canonical_json({**versions(), **self.code}),
+            "versions": canonical_json({**versions(), "node": platform.node(), **self.code}),
             "finished_at": datetime.now(UTC),
         }
 

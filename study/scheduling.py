@@ -22,6 +22,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study import packing
+from study.cluster_nodes import checked, may_start_gpus, require_alike, software
 from study.design import Design
 from study.execute import Runner, Sealed
 from study.failures import failure
@@ -193,21 +194,29 @@ def schedule(
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
     store = Store(results, design.spec.study)
     with local_ray(address, design.pool.images.nbytes), _aside(log) as aside:
+        run = run_trajectory
+        if address:
+            own = software()
+            require_alike(own)
+            run = checked(run_trajectory, own)
         require_workers_storage(store)
         callback = _Callback(design, store, progress, todo, aside)
         parameters = {"shared": [ray.put(design)], "results": results, "code": code}
+        if address and not ray.cluster_resources().get("GPU") and may_start_gpus():
+            progress.say("GPUs: waiting for the cluster to start the first")
+            ray.get(ray.remote(num_gpus=1, max_calls=1)(packing.measure).remote())
         wanted = compute.gpus_per_trial if ray.cluster_resources().get("GPU") else 0.0
         gpus = _gpus() if wanted else []
         first = packing.pilots(todo, packing.peaks(design, store, gpus)) if wanted == "auto" and gpus else []
         if first:
             progress.say(f"GPUs: {len(first)} trajectories are run on whole ones first, to see what they take")
-            if not _fit(parameters, first, packing.share(1, gpus, ""), callback):
+            if not _fit(run, parameters, first, packing.share(1, gpus, ""), callback):
                 return
         share = packing.chosen(wanted, gpus, packing.peaks(design, store, gpus)) if wanted else packing.NONE
         if wanted:
             progress.say(f"GPUs: {share.gpus:g} of one for each trial: {share.why}")
         left = [name for name in order if name not in first]
-        while left and _fit(parameters, left, share, callback):
+        while left and _fit(run, parameters, left, share, callback):
             left, callback.short = callback.short, []
             share = packing.larger(share, gpus)
 
@@ -221,10 +230,16 @@ def _gpus() -> list[Gpu]:
     return [gpu for gpu in found if gpu]
 
 
-def _fit(parameters: Mapping[str, Any], order: Sequence[str], share: Share, callback: _Callback) -> bool:
+def _fit(
+    run: Callable[..., None],
+    parameters: Mapping[str, Any],
+    order: Sequence[str],
+    share: Share,
+    callback: _Callback,
+) -> bool:
     """Run trajectories on a share of a GPU each; False when that was interrupted."""
     compute = callback.design.spec.compute
-    trainable = tune.with_resources(tune.with_parameters(run_trajectory, **parameters), {"cpu": 1, "gpu": share.gpus})
+    trainable = tune.with_resources(tune.with_parameters(run, **parameters), {"cpu": 1, "gpu": share.gpus})
     with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         tuner = tune.Tuner(
             trainable,

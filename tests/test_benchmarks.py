@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bookkeeping, orchestration, private_step, waiting, whole_study
+from benchmarks import bookkeeping, orchestration, private_step, scale, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
@@ -213,3 +213,56 @@ def test_the_store_that_bookkeeping_makes_up_is_a_finished_study_and_every_step_
     assert compact(store) == len(trials)
     for step in bookkeeping.STEPS.values():
         assert step(str(tmp_path), 24) is not None
+
+
+STUDY = scale.Study(
+    gpus=2, share=0.5, trials=40, levels=2, seconds_trial=5.0, spread=0.0,
+    driver_trial=0.0, driver_trajectory=0.0, worker_trajectory=0.0,
+)  # fmt: skip
+
+
+def test_a_simulated_study_whose_driver_costs_nothing_keeps_all_slots_busy():
+    run = scale.simulate(STUDY)
+    assert run.seconds == pytest.approx(run.ideal) == pytest.approx(40 * 5 / 4)
+    assert (run.slots_busy, run.driver_busy, run.wait_most) == (pytest.approx(1), 0, 0)
+
+
+def test_a_simulated_study_whose_driver_is_slow_takes_as_long_as_the_driver():
+    run = scale.simulate(dataclasses.replace(STUDY, driver_trial=100.0))
+    assert run.seconds == pytest.approx(40 * 100 + 5)
+    assert run.driver_busy == pytest.approx(4000 / 4005)
+    assert run.wait_most > 100
+
+
+def plainly_simulated(study, lengths):
+    """The same, second for second looked for in a list."""
+    waiting, free, end = list(lengths), 0.0, 0.0
+    slots = [[study.worker_trajectory + waiting[0], study.levels, waiting.pop(0)] for _ in range(study.slots)]
+    while slots:
+        slot = min(slots, key=lambda one: one[0])
+        free = max(free, slot[0]) + study.driver_trial
+        slot[1] -= 1
+        if slot[1]:
+            slot[0] += slot[2]
+        elif waiting:
+            free += study.driver_trajectory
+            slot[2] = waiting.pop(0)
+            slot[0], slot[1] = free + study.worker_trajectory + slot[2], study.levels
+        else:
+            slots.remove(slot)
+        end = max(end, free)
+    return end
+
+
+@pytest.mark.parametrize("driver", [0.01, 0.3, 3.0])
+def test_a_simulated_study_takes_as_long_as_a_plain_simulation_of_it(driver):
+    study = dataclasses.replace(
+        STUDY, spread=0.7, driver_trial=driver, driver_trajectory=2 * driver, worker_trajectory=0.5
+    )
+    draws = np.random.default_rng(3).lognormal(-(0.7**2) / 2, 0.7, 20) * 5.0
+    assert scale.simulate(study, seed=3).seconds == pytest.approx(plainly_simulated(study, draws))
+
+
+def test_scale_prints_a_row_for_each_length_of_a_trial(capsys):
+    assert main(["scale", "--gpus", "2", "--trials", "50", "--seconds", "1", "2"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]] == ["1", "2"]

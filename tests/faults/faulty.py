@@ -131,8 +131,10 @@ def redone(folder):
 
 
 def rows(store, table):
-    """Sealed rows without times, in one order of rows and columns."""
+    """Sealed rows without times and the node they are of, in one order of rows and columns."""
     frame = sealed(store, table, store.passes()).to_pandas().drop(columns=TIMES, errors="ignore")
+    if "versions" in frame:
+        frame["versions"] = [{**json.loads(text), "node": None} for text in frame["versions"]]
     return frame.sort_values(KEYS[table], ignore_index=True)[sorted(frame)]
 
 
@@ -145,17 +147,12 @@ def assert_as_undisturbed(folder, undisturbed):
     """The same rows, bits of scores, quality and targets; each trial once; every sealed byte as it was sealed."""
     store, other = (Store(place / "results", "small") for place in (folder, undisturbed))
     for table in PASS_TABLES:
-        frames = [
-            sealed(s, table, s.passes()).to_pandas().drop(columns=TIMES, errors="ignore").sort_values(KEYS[table])
-            for s in (store, other)
-        ]
-        first, second = (frame.reset_index(drop=True)[sorted(frame)] for frame in frames)
-        pd.testing.assert_frame_equal(first, second, check_exact=True)
+        pd.testing.assert_frame_equal(rows(store, table), rows(other, table), check_exact=True)
     markers = store.markers()
     assert sorted(marker["trial_id"] for marker in markers.values() if marker["work"]["train"]) == sorted(
         marker["trial_id"] for marker in other.markers().values() if marker["work"]["train"]
     )
-    assert len(store.done()) == TRIALS
+    assert len(store.done()) == len(other.done()) >= TRIALS
     for marker in markers.values():
         for relative, seal in marker["files"].items():
             store.sealed_bytes(relative, seal)

@@ -7,6 +7,7 @@ import shlex
 import socket
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -348,9 +349,15 @@ def test_setup_only_installs_the_locked_project_where_it_is_copied(config: dict[
     assert config["file_mounts"]["~/mia-study"] == "."
 
 
-def test_the_project_is_copied_without_history_environment_results_or_keys(config: dict[str, Any]) -> None:
+def test_the_project_is_copied_without_history_environment_or_results(config: dict[str, Any]) -> None:
     assert set(config["file_mounts"]) == {"~/mia-study", "~/.ray/auth_token"}
-    assert {".git", ".venv", "results", "mlflow.db*", "*.pem"} <= set(config["rsync_exclude"])
+    assert {".git", ".venv", "results", "mlflow.db*"} <= set(config["rsync_exclude"])
+
+
+def test_no_exclusion_keeps_key_or_token_from_the_head(config: dict[str, Any]) -> None:
+    # rsync applies exclusions to the single files it is given too, and without the key the head starts no worker.
+    for path in (config["auth"]["ssh_private_key"], *config["file_mounts"].values()):
+        assert not any(fnmatch(Path(path).name, pattern) for pattern in config["rsync_exclude"])
 
 
 def test_the_results_folder_of_the_command_is_the_shared_mount_in_every_container(config: dict[str, Any]) -> None:

@@ -1,0 +1,88 @@
+"""Nodes of a running cluster: those that may still come, and that all run one software."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mia_core.hashing import FORMAT
+from study.machine import PROJECT
+
+SECONDS = 120.0
+"""So long a node has for its answer; the first imports of a cold disk take a while."""
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+"""Where `ray up` leaves the cluster file on the head, with Ray's defaults filled in."""
+
+
+def may_start_gpus() -> bool:
+    """Whether this process is on the head of a cluster that `ray up` made, whose autoscaler may start GPUs."""
+    path = BOOTSTRAP.expanduser()
+    types = yaml.safe_load(path.read_text(encoding="utf-8")).get("available_node_types") if path.is_file() else None
+    return any(node.get("max_workers") != 0 and node.get("resources", {}).get("GPU") for node in (types or {}).values())
+
+
+def software() -> dict[str, str]:
+    """What must be alike on all nodes. torch without its build: nodes with and without GPUs have different ones."""
+    digest = hashlib.sha256()
+    for path in sorted(path for room in ("mia_core", "study") for path in (PROJECT / room).rglob("*.py")):
+        digest.update(str(path.relative_to(PROJECT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+        "numpy": np.__version__,
+        "ray": ray.__version__,
+        "pyarrow": pa.__version__,
+        "format": str(FORMAT),
+        "source": digest.hexdigest()[:16],
+    }
+
+
+def require_alike(own: Mapping[str, str]) -> None:
+    """ValueError, in one line that names the node, unless all nodes of the running cluster have this software."""
+    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    asked = {
+        _name(node): ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    for name, answer in asked.items():
+        try:
+            theirs = ray.get(answer, timeout=SECONDS)
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise ValueError(f"node {name} cannot say its versions: {last}; install the project there") from None
+        _require(own, theirs, name)
+
+
+def checked(run: Callable[..., None], own: Mapping[str, str]) -> Callable[..., None]:
+    """The same Tune function, refusing first on a node that has other software: one may come after the start."""
+
+    def run_alike(config: Mapping[str, Any], **arguments: Any) -> None:
+        _require(own, software(), platform.node())
+        run(config, **arguments)
+
+    return run_alike
+
+
+def _require(own: Mapping[str, str], theirs: Mapping[str, str], name: str) -> None:
+    for key, value in own.items():
+        if theirs.get(key) != value:
+            raise ValueError(
+                f"node {name} has {key} {theirs.get(key)}, and this driver {value}; "
+                "`ray up` the same checkout and constraints.txt on all nodes"
+            )
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeName']} ({node['NodeManagerHostname']})"

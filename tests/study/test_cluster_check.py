@@ -1,0 +1,271 @@
+"""`python -m study.cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from study import cluster
+from study.cluster import ENDED, REFUSED, RUNNING
+
+PROJECT = Path(__file__).parents[2]
+FILES = ("cluster.yaml", "configs/clusters/onprem.yaml", "configs/clusters/gcp.yaml")
+
+OWN = {
+    "0123456789abcdef0": "0a1b2c3d4e5f60718", "my-project-123456": "leak-study-7", "YOUR-PUBLIC-KEY": "AAAAC3Nz",
+    "your-image": "leak-study-image",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A home folder with key and token, and the project where Ray would copy it from."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(PROJECT)
+    for name in (".ssh/mia-study.pem", ".ray/auth_token"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch(0o600)
+    return tmp_path
+
+
+def filled(name):
+    """A cluster file of ours with a user's own addresses and ids in place of placeholders."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    for network in ("192.0.2", "203.0.113"):
+        text = text.replace(f"{network}.", "10.3.4.")
+    for placeholder, own in OWN.items():
+        text = text.replace(placeholder, own)
+    return text
+
+
+def check(tmp_path, capsys, text):
+    """Exit code and lines of `check` on a file with this text."""
+    path = tmp_path / "some.yaml"
+    path.write_text(text, encoding="utf-8")
+    code = cluster.main(["check", str(path)])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return code, [line.removeprefix(f"refused: {path}: ") for line in printed.err.splitlines()]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_our_files_pass_once_their_placeholders_are_filled_in(tmp_path, capsys, name):
+    assert check(tmp_path, capsys, filled(name)) == (ENDED, [])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_our_files_are_refused_for_nothing_but_their_placeholders(tmp_path, capsys, name):
+    code, lines = check(tmp_path, capsys, (PROJECT / name).read_text(encoding="utf-8"))
+    assert code == REFUSED
+    assert lines
+    for line in lines:
+        assert "is a placeholder; give your own" in line
+
+
+ONPREM = {
+    "an unknown provider key": (
+        "type: local",
+        "type: local\n  worker_ip: [10.3.4.11]",
+        "provider.worker_ip: Ray does not read this; did you mean worker_ips?",
+    ),
+    "an unknown provider": ("type: local", "type: locla", "provider.type: 'locla' is not one of local, aws, gcp"),
+    "a key given twice": ("type: local", "type: local\n  type: aws", ": type is given twice"),
+    "no address": ("10.3.4.11\n", "worker-one\n", "provider.worker_ips[0]: 'worker-one' is not an IP address"),
+    "a number": ("10.3.4.11\n", "7\n", "provider.worker_ips[0]: 7 is not an IP address"),
+    "half an address": ("head_ip: 10.3.4.10", "head_ip: 10.3.4", "provider.head_ip: '10.3.4' is not an IP address"),
+    "no head": ("head_ip: 10.3.4.10", "", "provider.head_ip: None is not an IP address"),
+    "no workers": ("    - 10.3.4.11\n    - 10.3.4.12\n", "", "provider.worker_ips: needs a list"),
+    "a host twice": ("10.3.4.12\n", "10.3.4.11\n", "provider.worker_ips[1]: 10.3.4.11 is given twice"),
+    "the head as a worker": (
+        "    - 10.3.4.12\n",
+        "    - 10.3.4.10\n",
+        "provider.worker_ips[1]: 10.3.4.10 is given twice",
+    ),
+    "a public address": ("10.3.4.12\n", "8.8.8.8\n", "provider.worker_ips[1]: 8.8.8.8 is a public address"),
+    "loopback": ("10.3.4.12\n", "127.0.0.1\n", "provider.worker_ips[1]: 127.0.0.1 is no address"),
+    "an absent key file": ("mia-study.pem", "other.pem", "auth.ssh_private_key: ~/.ssh/other.pem does not exist"),
+    "no key": ("  ssh_private_key: ~/.ssh/mia-study.pem\n", "", "auth.ssh_private_key: give a key"),
+    "an absent folder": (
+        "~/mia-study: .\n",
+        "~/mia-study: no/such\n",
+        "file_mounts.~/mia-study: no/such does not exist",
+    ),
+    "no token delivered": ("  ~/.ray/auth_token: ~/.ray/auth_token\n", "", "file_mounts: needs ~/.ray/auth_token"),
+    "a token in the file": (
+        "RAY_AUTH_MODE=token RAY_USAGE",
+        "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=abc RAY_USAGE",
+        "RAY_AUTH_TOKEN: a token in this file",
+    ),
+    "no token on workers": (
+        "ulimit -n 65536; RAY_AUTH_MODE=token ",
+        "",
+        "worker_start_ray_commands: put RAY_AUTH_MODE=token before",
+    ),
+    "a dashboard for all": ("--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0", "0.0.0.0 is everybody's address"),
+    "a dashboard for others": (
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-host 10.3.4.10",
+        "head_start_ray_commands: --dashboard-host=10.3.4.10 shows it",
+    ),
+    "no autoscaler": (
+        " --autoscaling-config=~/ray_bootstrap_config.yaml",
+        "",
+        "head_start_ray_commands: without --autoscaling-config",
+    ),
+    "version 2 of the autoscaler": ("RAY_enable_autoscaler_v2=0 ", "", "put RAY_enable_autoscaler_v2=0 before"),
+    "work on the head": (" --num-cpus=0", "", "needs --num-cpus=0"),
+    "fewer workers than hosts": (
+        "cluster_name:",
+        "max_workers: 1\ncluster_name:",
+        "max_workers: 1 is not the number of worker_ips, 2",
+    ),
+    "no start": ("ray start --address", "ray attach --address", "worker_start_ray_commands: has no `ray start`"),
+    "an exclusion of the key": (
+        "rsync_exclude: [.git",
+        'rsync_exclude: ["*.pem", .git',
+        "rsync_exclude: *.pem excludes ~/.ssh/mia-study.pem too",
+    ),
+    "a misspelt key": ("setup_commands:\n", "setup_comands:\n", "Additional properties are not allowed"),
+    "a wrong type": (
+        "file_mounts_sync_continuously: False",
+        "file_mounts_sync_continuously: often",
+        "file_mounts_sync_continuously: 'often' is not of type 'boolean'",
+    ),
+    "no YAML": ("provider:\n", "provider: [\n", "not valid YAML"),
+}
+CLOUD = {
+    "an unknown key": (
+        "use_internal_ips: False",
+        "use_internal_ip: False",
+        "provider.use_internal_ip: Ray does not read this; did you mean use_internal_ips?",
+    ),
+    "stopped disks": (
+        "cache_stopped_nodes: False",
+        "cache_stopped_nodes: True",
+        "provider.cache_stopped_nodes: False, or stopped",
+    ),
+    "Ray's own security group": (
+        "    SecurityGroupIds: [sg-0a1b2c3d4e5f60718]\n",
+        "",
+        "available_node_types.head.node_config: needs SecurityGroupIds",
+    ),
+    "Ray's own role": (
+        "      IamInstanceProfile: {Name: mia-study-head}\n",
+        "",
+        "available_node_types.head.node_config: needs IamInstanceProfile",
+    ),
+    "work on the head": (
+        "resources: {CPU: 0, GPU: 0}",
+        "resources: {CPU: 2, GPU: 0}",
+        "available_node_types.head: resources {CPU: 0, GPU: 0} keep work off",
+    ),
+    "another Ray": (
+        "rayproject/ray:2.60.0-py311-gpu",
+        "rayproject/ray:nightly-py311-gpu",
+        "docker.image: rayproject/ray:nightly-py311-gpu is not this environment's Ray",
+    ),
+    "Ray's own start": (
+        "head_start_ray_commands:\n",
+        "head_start_ray_commands:\n  - ray start --head --dashboard-host=0.0.0.0\n",
+        "head_start_ray_commands: put RAY_AUTH_MODE=token before",
+    ),
+    "SSH from everywhere": (
+        "cluster_synced_files: []",
+        'cluster_synced_files: ["0.0.0.0/0"]',
+        "0.0.0.0 is everybody's address",
+    ),
+}
+BAD = {f"onprem: {what}": ("configs/clusters/onprem.yaml", *row) for what, row in ONPREM.items()}
+BAD |= {f"aws: {what}": ("cluster.yaml", *row) for what, row in CLOUD.items()}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_file_is_refused_in_one_line_that_says_why(tmp_path, capsys, what):
+    name, before, after, why = BAD[what]
+    text = filled(name)
+    body = text.index("\ncluster_name:")
+    assert before in text[body:]
+    code, lines = check(tmp_path, capsys, text[:body] + text[body:].replace(before, after, 1))
+    assert code == REFUSED
+    assert any(why in line for line in lines), lines
+    assert all(len(line) < 300 for line in lines)
+
+
+@pytest.mark.parametrize(("name", "way_out"), [(".ssh/mia-study.pem", "chmod 600"), (".ray/auth_token", "chmod 600")])
+def test_a_key_or_token_that_others_can_read_is_refused(tmp_path, capsys, name, way_out):
+    (tmp_path / name).chmod(0o644)
+    _, (line,) = check(tmp_path, capsys, filled(FILES[1]))
+    assert f"~/{name} can be read by others" in line
+    assert way_out in line
+
+
+def test_an_absent_token_is_refused_with_the_command_that_makes_one(tmp_path, capsys):
+    (tmp_path / ".ray/auth_token").unlink()
+    _, (line,) = check(tmp_path, capsys, filled(FILES[1]))
+    assert "~/.ray/auth_token does not exist; make it: ray get-auth-token --generate" in line
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "provider: 3\n", "provider: [local]\n"])
+def test_what_is_no_cluster_file_is_refused(tmp_path, capsys, text):
+    code, (_,) = check(tmp_path, capsys, text)
+    assert code == REFUSED
+
+
+def test_an_absent_file_is_refused(tmp_path, capsys):
+    assert cluster.main(["check", str(tmp_path / "none.yaml")]) == REFUSED
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Commands that `down` runs instead of running them; they fail where their words match `commands.failing`."""
+
+    class Commands(list):
+        failing = None
+
+    run = Commands()
+
+    def instead(command, **options):
+        run.append(" ".join(command))
+        return subprocess.CompletedProcess(command, int(bool(run.failing and re.search(run.failing, run[-1]))))
+
+    monkeypatch.setattr(subprocess, "run", instead)
+    return run
+
+
+def write(tmp_path, name):
+    path = tmp_path / "some.yaml"
+    path.write_text(filled(name), encoding="utf-8")
+    return str(path)
+
+
+def test_down_ends_ray_on_each_host_since_ray_down_ends_the_heads_only(tmp_path, commands):
+    path = write(tmp_path, FILES[1])
+    assert cluster.main(["down", path]) == ENDED
+    assert commands[0].endswith(f"ray.scripts.scripts down -y {path}")
+    assert [re.search(r"mia@(\S+) .*ray stop", line)[1] for line in commands[1:]] == [
+        "10.3.4.10", "10.3.4.11", "10.3.4.12"
+    ]  # fmt: skip
+
+
+def test_down_names_the_host_where_ray_may_run_on(tmp_path, commands, capsys):
+    commands.failing = r"@10\.3\.4\.12 "
+    assert cluster.main(["down", write(tmp_path, FILES[1])]) == RUNNING
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("10.3.4.12: ")
+
+
+@pytest.mark.parametrize(("failing", "code"), [(None, ENDED), (r"down -y", RUNNING)])
+def test_down_leaves_rented_machines_to_ray(tmp_path, commands, failing, code):
+    commands.failing = failing
+    assert cluster.main(["down", write(tmp_path, FILES[0])]) == code
+    assert len(commands) == 1
+
+
+def test_down_of_a_file_without_addresses_is_refused_and_runs_nothing(tmp_path, commands, capsys):
+    path = tmp_path / "some.yaml"
+    path.write_text("provider: {type: local}\n")
+    assert cluster.main(["down", str(path)]) == REFUSED
+    assert not commands
