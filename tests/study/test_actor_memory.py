@@ -35,14 +35,16 @@ def trajectories(folder, *settings):
     spec = small_spec(*settings)
     design = Design(spec, load_pool(spec.data))
     scheduling.tune.report = lambda metrics: None
+    scheduling._unpacked = lambda kept: kept
     for name in design.trajectories:
         config = {"trajectory": name, "gpus": 0.0, "memory": 1.0}
-        scheduling.run_trajectory(config, design, folder, {})
+        scheduling.run_trajectory(config, [design], folder, {})
         yield name
 
 
 def test_no_trainer_and_no_tensor_of_an_earlier_trajectory_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(scheduling.tune, "report", scheduling.tune.report)
+    monkeypatch.setattr(scheduling, "_unpacked", scheduling._unpacked)
     counts = []
     for _ in trajectories(str(tmp_path), *FEW, "replicates=2", "factors.defense=[none, {name: dropout, rate: 0.5}]"):
         begin_memory(1.0)
