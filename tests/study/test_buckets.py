@@ -400,7 +400,7 @@ def test_without_boto3_the_way_to_get_it_is_said(small, bucket, monkeypatch, cap
 # Sweeps
 
 
-LEAN = ("factors.train_size=[40]", "factors.epochs=[1, 300]", "factors.defense=[none]", "replicates=1", "tracking=~",
+LEAN = ("factors.train_size=[40]", "factors.epochs=[1, 2000]", "factors.defense=[none]", "replicates=1", "tracking=~",
         "controls.nulls=0", "controls.blind=false", "controls.copycat=false", "attacks=[white_box]",
         "quality.measures=[kid]", "compute.checkpoint_seconds=1")  # fmt: skip
 
