@@ -168,8 +168,10 @@ def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
     """One row a cell of an arm; the effect is in log odds of AUC, less leakage than early stopping is negative."""
     table = equal_quality(data, attack)
     texts = [
-        row["reason"] or f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p {row['p']:.2g}"
-        for row in table.astype(object).where(table.notna(), None).to_dict("records")
+        row["reason"]
+        if pd.notna(row["reason"])
+        else f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p {row['p']:.2g}"
+        for row in table.to_dict("records")
     ]
     stopped = table["at_epochs"].map(lambda at: "-" if pd.isna(at) else f"{at:.0f}")
     quality = table["quality"].map("{:.3f}".format)

@@ -135,7 +135,7 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert tables.main([str(folder)]) == 0
     text = capsys.readouterr().out
     titles = [line for line in text.splitlines() if line.startswith("### ")]
-    assert len(titles) == 13
+    assert len(titles) == 18
     assert "dp_sgd sigma=1" in text
     assert "nan" not in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
@@ -143,3 +143,15 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert tables.main([str(folder), "--attack", "whitebox"]) == 2
     assert "it has white_box" in capsys.readouterr().err
     assert set(load(folder).wide[ARM]) == {"none", "dropout 0.5", "dp_sgd sigma=1"}
+
+
+def test_the_new_tables_say_what_is_settled_what_is_comparable_and_what_keeps_to_a_limit(made):
+    found = dict(tables.tables(made, "white_box"))
+    table = found["Declared contrasts: AUC of white_box, Holm over all rows"]
+    assert len(table) == 2 * 1 + 2 * (1 + 2)  # an arm for one target, at each n; n and epochs for both
+    assert table["contrast"].iloc[0] == "dp_sgd sigma=1 against none (dcgan, n = 100, 20 epochs)"
+    effects = found["Main effects (exploratory): AUC of white_box"].set_index(["factor", "level"])
+    assert effects.loc[("epochs", 20), "cells"] == 2 * 3
+    assert effects.loc[("arm", "dp_sgd sigma=1"), "cells"] == 4
+    answers = found["What keeps to a limit"]
+    assert answers["question"].nunique() == 2 and set(answers["n"]) == {100, 200}
