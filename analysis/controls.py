@@ -15,7 +15,7 @@ def verdicts(data: StudyData) -> pd.DataFrame:
     """What each control says; see `study.controls`. One row without a verdict for a public copy."""
     if data.public:
         return pd.DataFrame({"verdict": [UNAVAILABLE]})
-    return controls.verdicts(data.folder.parent, data.name)
+    return controls.verdicts(data.store.root, data.name)
 
 
 def audits(data: StudyData) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def audits(data: StudyData) -> pd.DataFrame:
     """
     if data.public:
         return pd.DataFrame({"verdict": [UNAVAILABLE]})
-    return audit.verdicts(data.folder.parent, data.name)
+    return audit.verdicts(data.store.root, data.name)
 
 
 def attack_minus_blind(data: StudyData) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean
     blind AUC, replicates, descriptive. Empty without the blind control.
     """
-    wide = read(data.folder.parent, data.name, "wide")
+    wide = read(data.store.root, data.name, "wide")
     blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
     # Where labels are the same at every size, one blind trial stands for all sizes.
     on = ["replicate", "train_size"] if blind.duplicated("replicate").any() else ["replicate"]

@@ -32,12 +32,41 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
+def p_value(values: np.ndarray) -> float:
+    """Two-sided, of a zero mean; NaN for fewer than two values or equal ones."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return float("nan")
+    statistic = np.mean(values) / (np.std(values, ddof=1) / len(values) ** 0.5)
+    return float(2 * t.sf(abs(statistic), len(values) - 1))
+
+
+def effect_of(values: np.ndarray) -> dict[str, Any]:
+    """From its value in each replicate: effect, low, high, p, sd (of one replicate), replicates, descriptive."""
+    effect, low, high = t_interval(values)
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    count = len(values)
+    return {
+        "effect": effect,
+        "low": low,
+        "high": high,
+        "p": p_value(values),
+        "sd": sd,
+        "replicates": count,
+        "descriptive": count < MIN_REPLICATES,
+    }
+
+
+def on_scale(rows: pd.DataFrame, value: str) -> pd.Series:
+    """The scale on which a value is averaged and compared: log odds for AUC, else its own units."""
+    return log_odds_of_auc(rows) if value == AUC else rows[value].astype(float)
+
+
 def means(rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean of `value` over replicates in every cell of `by`, with columns mean, low, high, replicates, descriptive.
 
     ValueError when a cell has a replicate twice: then `by` leaves out a factor, or the rows mix attacks.
     """
-    scale = log_odds_of_auc(rows) if value == AUC else rows[value]
+    scale = on_scale(rows, value)
     records = []
     for cell, group in rows.assign(scale=scale).dropna(subset=["scale"]).groupby(list(by), sort=True):
         _refuse_repeated(group, by)
@@ -57,7 +86,7 @@ def contrasts(rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Se
     """
     if baseline not in set(rows[factor]):
         raise ValueError(f"contrasts: {baseline!r} is not a level of {factor}: {sorted(set(rows[factor]))}")
-    rows = rows.assign(scale=log_odds_of_auc(rows) if value == AUC else rows[value]).dropna(subset=["scale"])
+    rows = rows.assign(scale=on_scale(rows, value)).dropna(subset=["scale"])
     records = []
     for cell, group in rows.groupby(list(by), sort=True):
         _refuse_repeated(group, [factor])
@@ -71,19 +100,11 @@ def contrasts(rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Se
                 continue
             effect, low, high = t_interval(paired)
             difference = float((raw[level] - raw[baseline]).mean())
-            records.append((*cell, level, difference, effect, low, high, _p_value(paired), len(paired)))
+            records.append((*cell, level, difference, effect, low, high, p_value(paired), len(paired)))
     columns = [*by, factor, "difference", "effect", "low", "high", "p", "replicates"]
     result = pd.DataFrame(records, columns=columns)
     result["descriptive"] = result["replicates"] < MIN_REPLICATES
     return result
-
-
-def _p_value(values: np.ndarray) -> float:
-    """Two-sided, of a zero mean."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float("nan")
-    statistic = np.mean(values) / (np.std(values, ddof=1) / len(values) ** 0.5)
-    return float(2 * t.sf(abs(statistic), len(values) - 1))
 
 
 def _refuse_repeated(group: pd.DataFrame, by: Sequence[str]) -> None:

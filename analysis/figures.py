@@ -10,12 +10,13 @@ import matplotlib
 from analysis import plots
 from analysis.study_data import load
 from study.store import Damaged
+from study.store.places import WHERE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Leakage over epochs, leakage against quality, leakage and quality against epsilon, attacks compared."""
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
-    parser.add_argument("folder", help="a study's folder, e.g. results/digits")
+    parser.add_argument("folder", help=WHERE)
     parser.add_argument("out", type=Path, help="where to put the pictures")
     parser.add_argument("--attack", help="the attack to show (default: the study's first)")
     options = parser.parse_args(arguments)

@@ -8,7 +8,6 @@ from scipy.stats import t
 
 from analysis.study_data import StudyData
 from mia_core.metrics.leakage import MIN_FALSE_POSITIVES, roc
-from study.store import Store
 from study.store.reading import trial_tables
 
 POINTS = 200
@@ -30,10 +29,9 @@ class MeanRoc:
 
 def mean_roc(data: StudyData, rows: pd.DataFrame) -> MeanRoc:
     """Of one attack in one cell: rows of the wide table, one a replicate. ValueError for a public copy."""
-    store = Store(data.folder.parent, data.folder.name)
     curves, fewest = [], np.inf
     for trial_id, attack_id in zip(rows["trial_id"], rows["attack_id"], strict=True):
-        scores = trial_tables(store, trial_id, ("scores",))[1]["scores"]
+        scores = trial_tables(data.store, trial_id, ("scores",))[1]["scores"]
         own = scores[scores["attack_id"] == attack_id]
         member = own["member"].to_numpy(bool)
         curves.append(roc(own["score"].to_numpy(), member))

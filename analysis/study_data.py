@@ -1,35 +1,68 @@
 """A study as the analysis sees it: the wide table of its store, one row a trial x attack."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
 from study.store import Store, read
+from study.store.reading import last_levels
 
 ARM = "arm"
 VARIANT = "variant"
 CELL = (VARIANT, ARM, "train_size", "epochs")
 """What names a cell of any study: all factors beyond the three of every study are one word, the variant."""
 
+SETTINGS = ("target.", "training.")
+"""How factors begin that are settings with columns of their own; a defense's are told by its arm."""
+
 
 @dataclass(frozen=True)
 class StudyData:
-    """wide: the table of that name for trials in role `study`; no skipped rows.
+    """folder: where the study is. wide: the table of that name for trials in role `study`; no skipped rows.
 
-    Two columns are added for display: `arm`, and `variant`, the target with the levels of further factors.
+    resolved: the spec that wants them. Two columns are added for display: `arm`, and `variant`, the target with the
+    levels of further factors.
     """
 
     name: str
-    folder: Path
+    folder: str | Path
     wide: pd.DataFrame
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """Where it was read from."""
+        return Store.at(self.folder)
 
     @property
     def attacks(self) -> list[str]:
         """Labels, in the order of the spec."""
         return list(dict.fromkeys(self.wide["attack"]))
+
+    @property
+    def primary(self) -> str:
+        """The attack that was declared before any result: `audit.attack` after its last steps, else the first."""
+        family = (self.resolved.get("audit") or {}).get("attack") or self.attacks[0]
+        alike = [label for label in last_levels(self.wide) if label.startswith(f"{family}_steps")]
+        return family if family in self.attacks or not alike else alike[0]
+
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """Levels, in order, of every column that has more than one: train_size, epochs, arm, target, and settings."""
+        settings = [name for name in self.wide if str(name).startswith(SETTINGS)]
+        found: dict[str, list[Any]] = {}
+        for name in ("train_size", "epochs", ARM, "target" if "target" in self.wide else VARIANT, *settings):
+            values = self.wide[name].dropna()
+            words = self.arms if name == ARM else list(dict.fromkeys(values))
+            levels = sorted(words) if pd.api.types.is_numeric_dtype(values) else words
+            if len(levels) > 1:
+                found[name] = levels
+        return found
 
     @property
     def arms(self) -> list[str]:
@@ -52,7 +85,7 @@ class StudyData:
     @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
-        return Store(self.folder.parent, self.folder.name).public
+        return self.store.public
 
     @property
     def private(self) -> bool:
@@ -73,25 +106,34 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read `<root>/<study>`; ValueError when nothing is there or no trial is sealed yet."""
-    path = Path(folder).absolute()
-    wide = read(path.parent, path.name, "wide")
+    """Read e.g. results/digits; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
+    store = Store.at(folder)
+    wide = read(store.root, store.study, "wide")
+    if "steps" in (resolved := store.resolved())["factors"]:
+        raise ValueError(
+            f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
+        )
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
-        raise ValueError(f"{path}: no sealed trial with an attack yet")
+        raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
     arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
-    wide[VARIANT] = _variants(wide, Store(path.parent, path.name).resolved()["factors"])
-    return StudyData(path.name, path, wide)
+    wide[VARIANT] = _variants(wide, resolved["factors"])
+    return StudyData(store.study, store.uri, wide, resolved)
+
+
+def lower_is_better(quality: str) -> bool:
+    """Whether a measure of quality is a distance (KID, FID); the others are shares."""
+    return quality.startswith(("kid", "fid"))
 
 
 def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:
     words = wide["target"].astype("object")
     for name in factors:
-        if "." in name:
+        if name.startswith(SETTINGS):
             levels = wide[name] if name in wide else wide["config"].map(lambda text, name=name: _setting(text, name))
             words = words + f" {name}=" + levels.map(lambda level: f"{level:g}" if isinstance(level, float) else level)
     return words

@@ -16,6 +16,7 @@ from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, load
 from analysis.summary import against_epsilon, effects_of, guarantees
 from study.store import Damaged
+from study.store.places import WHERE
 from study.store.reading import last_levels
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
@@ -24,7 +25,7 @@ WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m analysis.tables", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="a study's folder, e.g. results/digits")
+    parser.add_argument("folder", help=WHERE)
     parser.add_argument("--attack", help="the attack whose effects are shown (default: the study's first)")
     options = parser.parse_args(arguments)
     try:

@@ -22,6 +22,7 @@ from mia_core.defenses.accounting import profile
 from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.streams import Streams
+from mia_core.training import steps_per_epoch
 from study import controls
 from study.controls import ALPHA, Scores, holm, read_attacks
 from study.design import CANARY, STUDY
@@ -36,7 +37,7 @@ COLUMNS = (
 
 
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
-    """One row a cell (at its last epochs) and source of coins, with columns COLUMNS.
+    """One row a cell (at its last level) and source of coins, with columns COLUMNS.
 
     right: of `guesses`, the surest about `coins`. epsilon, delta: as accounted; epsilon is null for arms that claim
     nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
@@ -52,7 +53,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     if rows.empty:
         return _finish([])
     rows["cell"] = [_cell(text) for text in rows["config"]]
-    last = rows.groupby("cell")["epochs"].transform("max") == rows["epochs"]
+    last = rows.groupby("cell")["steps"].transform("max") == rows["steps"]
     deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
     swaps = resolved["split"].get("filler") == "fill"
     return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1)))
@@ -74,10 +75,16 @@ def _of(labels: pd.Series, attack: str | None) -> pd.Series:
 
 
 def _cell(config: str) -> str:
-    """All of a trial's settings but what makes replicates and levels of epochs of it."""
+    """All of a trial's settings but what makes replicates and levels of its budget of it."""
     return canonical_json(
-        {key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs")}
+        {key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs", "steps")}
     )
+
+
+def _sampling_rate(cell: str) -> float:
+    """Probability of a record in a step of private training."""
+    settings = json.loads(cell)
+    return 1 / steps_per_epoch(settings["train_size"], settings["training"]["batch_size"])
 
 
 def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str, Any]]:
@@ -112,7 +119,7 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
             "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
         }
         if claimed:
-            rate = first["epochs"] / first["steps"]
+            rate = _sampling_rate(str(cell))
             deltas = tuple(sorted({delta, *DELTAS}))
             epsilons = np.array(profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas), dtype=float)
             told = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does

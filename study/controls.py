@@ -17,6 +17,7 @@ from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
 from study.store import Damaged, Store, read
+from study.store.places import WHERE
 from study.store.reading import trial_tables
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
@@ -254,10 +255,10 @@ def show(
 ) -> int:
     """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False."""
     parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
-    folder = parser.parse_args(arguments).folder.absolute()
+    parser.add_argument("folder", help=WHERE)
     try:
-        table = verdicts(folder.parent, folder.name)
+        store = Store.at(parser.parse_args(arguments).folder)
+        table = verdicts(store.root, store.study)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """From a spec to trials: every cell in every replicate, with ids, and what each trial is wanted to hold."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,13 @@ from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import Membership, Pool, Split
 from mia_core.defenses import Arm, accounting
-from mia_core.hashing import FORMAT, array_digest, content_id
+from mia_core.hashing import FORMAT, array_digest, canonical_json, content_id
 from mia_core.metrics.blind import SETTINGS
 from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
 from mia_core.targets import Copycat, Target
-from mia_core.training import steps_per_epoch
-from study.spec import AttackEntry, Cell, Spec
+from study.factors import Budget, Cell
+from study.spec import AttackEntry, Spec
 
 STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
 """Roles of trials: the study's own, its controls, and trainings with canaries, which audit private arms."""
@@ -69,31 +70,41 @@ class WantedMeasure:
 
 @dataclass(frozen=True)
 class Trial:
-    """A cell in a replicate, at one epochs level; blind and copycat controls train nothing and have 0 epochs."""
+    """A cell in a replicate, at one level of its budget.
+
+    steps: discriminator updates; blind and copycat controls train nothing and have 0. budget: what the level counts.
+    """
 
     trial_id: str
     trajectory_id: str
     cell: Cell
     replicate: int
-    epochs: int
+    steps: int
     attacks: tuple[WantedAttack, ...]
     measures: tuple[WantedMeasure, ...]
     role: str = STUDY
+    budget: Budget = "epochs"
 
     @property
-    def steps(self) -> int:
-        """Discriminator updates."""
-        return self.epochs * steps_per_epoch(self.cell.train_size, self.cell.training.batch_size)
+    def epochs(self) -> int | None:
+        """Whole epochs; None where the steps end inside of one."""
+        whole, rest = divmod(self.steps, self.cell.steps_per_epoch)
+        return None if rest else whole
+
+    @property
+    def level(self) -> int:
+        """Of the budget."""
+        return self.steps if self.budget == "steps" else self.steps // self.cell.steps_per_epoch
 
     @property
     def sampling_rate(self) -> float:
         """Probability of a record in a step of private training."""
-        return 1 / steps_per_epoch(self.cell.train_size, self.cell.training.batch_size)
+        return 1 / self.cell.steps_per_epoch
 
     @property
     def name(self) -> str:
         """For people: `dcgan n=100 epochs=20 dropout 0.5 replicate=0`, `blind n=100 replicate=0`."""
-        if not self.epochs:
+        if not self.steps:
             return f"{self.role} n={self.cell.train_size} replicate={self.replicate}"
         role = "" if self.role == STUDY else f"{self.role} "
         if self.role == CANARY:
@@ -101,7 +112,7 @@ class Trial:
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
         cell = self.cell
         return (
-            f"{role}{cell.target.name} n={cell.train_size} epochs={self.epochs} {factors}{cell.arm.label} "
+            f"{role}{cell.target.name} n={cell.train_size} {self.budget}={self.level} {factors}{cell.arm.label} "
             f"replicate={self.replicate}"
         )
 
@@ -129,12 +140,13 @@ class Design:
         self._check_quality()
         self.refused = self._check_cells()
         self._check_attacks()
+        self._asked: dict[tuple[str, str, str], list[WantedAttack]] = {}
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
         self.trials = tuple(
-            self._trial(cell, replicate, epochs)
+            self._trial(cell, replicate, level)
             for replicate in range(spec.replicates)
             for cell in self.cells
-            for epochs in spec.epochs
+            for level in cell.levels
         )
         self.no_control: dict[str, str] = {}
         self.controls = (*self._blind(), *self._null(), *self._copycat(), *self._canary())
@@ -154,9 +166,20 @@ class Design:
         of = self.split.null if trial.role == NULL else self.split.membership
         return of(trial.replicate, trial.cell.train_size)
 
+    @property
+    def points(self) -> Iterator[tuple[int, Trial]]:
+        """Of a design that draws, each point's number and trial, in every replicate; but for pairs that do not fit."""
+        if not self.spec.points:
+            return
+        trials = {(id(trial.cell), trial.level, trial.replicate): trial for trial in self.trials}
+        for replicate in range(self.spec.replicates):
+            for number, (cell, level) in enumerate(self.spec.points):
+                if trial := trials.get((id(self.spec.cells[cell]), level, replicate)):
+                    yield number, trial
+
     @cached_property
     def trajectories(self) -> dict[str, tuple[Trial, ...]]:
-        """Trials by the training run they share, epochs ascending."""
+        """Trials by the training run they share, levels ascending."""
         groups: dict[str, list[Trial]] = {}
         for trial in self.every:
             groups.setdefault(trial.trajectory_id, []).append(trial)
@@ -214,9 +237,13 @@ class Design:
         self._targets: dict[str, Target] = {}
         reasons: dict[tuple[str, str], str] = {}
         fitting = set()
+        built: dict[str, Target] = {}
         for cell in self.spec.cells:
-            with torch.device("meta"):
-                target = self._targets[cell.target.name] = cell.target.build(self.pool.image_shape)
+            settings = canonical_json(cell.target.to_dict())
+            if settings not in built:
+                with torch.device("meta"):
+                    built[settings] = cell.target.build(self.pool.image_shape)
+            target = self._targets[cell.target.name] = built[settings]
             if reason := cell.arm.hollow(cell.train_size):
                 raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
             if reason := cell.arm.refusal(target):
@@ -226,6 +253,8 @@ class Design:
         for (label, name), reason in reasons.items():
             if label not in {arm for arm, _ in fitting} or (label, name) in fitting:
                 raise ValueError(f"factors.defense: {label} with {name}: {reason}")
+            if self.spec.design.name == "sobol":
+                raise ValueError(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
         return reasons
 
     def _check_attacks(self) -> None:
@@ -250,7 +279,7 @@ class Design:
         return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
 
     def _trial(
-        self, cell: Cell, replicate: int, epochs: int, role: str = STUDY, canary: WantedAttack | None = None
+        self, cell: Cell, replicate: int, level: int, role: str = STUDY, canary: WantedAttack | None = None
     ) -> Trial:
         trained = {
             **self._origin(replicate),
@@ -263,7 +292,7 @@ class Design:
             trained["role"] = role
         if canary:
             trained["canary"] = canary.arguments
-        steps = epochs * steps_per_epoch(cell.train_size, cell.training.batch_size)
+        steps = level * (cell.steps_per_epoch if self.spec.budget == "epochs" else 1)
         if cell.arm.needs_horizon:
             trained["horizon"] = steps
         trajectory_id = content_id(trained)
@@ -272,12 +301,13 @@ class Design:
             trajectory_id=trajectory_id,
             cell=cell,
             replicate=replicate,
-            epochs=epochs,
+            steps=steps,
             attacks=(canary,)
             if canary
-            else self._wanted_attacks(cell, epochs, self._queries_digest(cell.train_size, replicate, role)),
+            else self._wanted_attacks(cell, level, self._queries_digest(cell.train_size, replicate, role)),
             measures=self._wanted_measures if role == STUDY else (),
             role=role,
+            budget=self.spec.budget,
         )
 
     def _origin(self, replicate: int) -> dict[str, Any]:
@@ -292,6 +322,19 @@ class Design:
 
     # Controls
 
+    @cached_property
+    def _control_cells(self) -> tuple[Cell, ...]:
+        """One a target and training-set size, of drawn points one a target: without a defense, else the first."""
+        groups: dict[tuple[str, int | None], list[Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault((cell.target.name, None if self.spec.points else cell.train_size), []).append(cell)
+        chosen = [min(cells, key=lambda cell: bool(cell.arm.choices)) for cells in groups.values()]
+        return tuple(sorted(chosen, key=lambda cell: cell.train_size))
+
+    @property
+    def _control_sizes(self) -> list[int]:
+        return list(dict.fromkeys(cell.train_size for cell in self._control_cells))
+
     def _blind(self) -> list[Trial]:
         """One for each set of labels in each replicate, at the smallest train_size that has it."""
         settings = self.spec.controls
@@ -301,7 +344,7 @@ class Design:
         arguments = {"permutations": settings.permutations, **SETTINGS}
         trials: dict[str, Trial] = {}
         for replicate in range(self.spec.replicates):
-            for train_size in self.spec.train_sizes:
+            for train_size in self._control_sizes:
                 judged = self.split.membership(replicate, train_size)
                 labels = array_digest(judged.queries, judged.member)
                 run_id = content_id([BLIND, FORMAT, arguments, self.split.queries_digest, self.spec.seed])
@@ -312,21 +355,18 @@ class Design:
         return list(trials.values())
 
     def _null(self) -> list[Trial]:
-        """Each target and train_size without a defense (else with the first arm), at all epochs levels."""
+        """Each target and train_size without a defense (else with the first arm), at all its levels."""
         replicates = min(self.spec.controls.nulls, self.spec.replicates)
         if not replicates or not self.spec.attacks:
             self.no_control[NULL] = "needs an attack" if replicates else "switched off"
             return []
         trials = []
-        for train_size in self.spec.train_sizes:
-            if reason := self.split.null_refusal(train_size):
-                self.no_control[f"{NULL} n={train_size}"] = f"needs {reason}"
+        for cell in self._control_cells:
+            if reason := self.split.null_refusal(cell.train_size):
+                self.no_control[f"{NULL} n={cell.train_size}"] = f"needs {reason}"
                 continue
-            for name in dict.fromkeys(cell.target.name for cell in self.cells):
-                cells = [cell for cell in self.cells if (cell.target.name, cell.train_size) == (name, train_size)]
-                cell = min(cells, key=lambda cell: bool(cell.arm.choices))
-                levels = [(replicate, epochs) for replicate in range(replicates) for epochs in self.spec.epochs]
-                trials += [self._trial(cell, *level, NULL) for level in levels]
+            levels = [(replicate, level) for replicate in range(replicates) for level in cell.levels]
+            trials += [self._trial(cell, *level, NULL) for level in levels]
         return trials
 
     def _copycat(self) -> list[Trial]:
@@ -335,7 +375,7 @@ class Design:
             self.no_control[COPYCAT] = "switched off"
             return []
         trials = []
-        for train_size in self.spec.train_sizes:
+        for train_size in self._control_sizes:
             choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * train_size})
             entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
             (wanted,) = self._levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
@@ -344,8 +384,8 @@ class Design:
         return trials
 
     def _canary(self) -> list[Trial]:
-        """Each cell that claims something, at its last epochs, once more with canaries among its records."""
-        audit, last = self.spec.audit, max(self.spec.epochs)
+        """Each cell that claims something, at its last level, once more with canaries among its records."""
+        audit = self.spec.audit
         trials = []
         for kind in audit.canaries:
             arguments = {"kind": kind, "count": audit.count}
@@ -353,7 +393,7 @@ class Design:
             label = f"{CANARY}_{kind}"
             wanted = WantedAttack(label, run_id, run_id, None, None, arguments, Access.WHITE_BOX, "none", 0, None)
             trials += [
-                self._trial(cell, replicate, last, CANARY, wanted)
+                self._trial(cell, replicate, cell.levels[-1], CANARY, wanted)
                 for cell in self.cells
                 if cell.arm.delta is not None
                 for replicate in range(audit.trainings)
@@ -374,14 +414,16 @@ class Design:
             return self.split.queries_digest
         return array_digest(self.split.null(replicate, train_size).queries)[:16]
 
-    def _wanted_attacks(self, cell: Cell, epochs: int, queries: str) -> tuple[WantedAttack, ...]:
-        last = max(self.spec.epochs)
+    def _wanted_attacks(self, cell: Cell, level: int, queries: str) -> tuple[WantedAttack, ...]:
         wanted: list[WantedAttack] = []
         for entry in self.spec.attacks:
-            levels = (last,) if entry.at == "last" else entry.at
-            if levels is None or epochs in levels:
+            levels = cell.levels[-1:] if entry.at == "last" else entry.at
+            if levels is None or level in levels:
                 target = self._targets[cell.target.name]
-                wanted += self._levels(entry, target.offers, target.name, queries)
+                key = entry.label, target.name, queries
+                if key not in self._asked:
+                    self._asked[key] = self._levels(entry, target.offers, target.name, queries)
+                wanted += self._asked[key]
         return tuple(wanted)
 
     def _levels(self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str) -> list[WantedAttack]:

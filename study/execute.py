@@ -392,7 +392,7 @@ class Runner:
                     "training": cell.training,
                     "defense": cell.arm.to_list(),
                     "train_size": cell.train_size,
-                    "epochs": trial.epochs,
+                    trial.budget: trial.level,
                     "replicate": trial.replicate,
                     "seed": spec.seed,
                 }
@@ -420,7 +420,7 @@ def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) ->
 
 
 def _history_rows(trial: Trial, trainer: Trainer, told: int) -> list[dict[str, Any]]:
-    """Rows after the step `told`, taken from the trainer; epsilon at the level itself."""
+    """Rows after the step `told`, taken from the trainer; epsilon at the level itself, where it ends an epoch."""
     rows = [
         {
             "trajectory_id": trial.trajectory_id,
@@ -434,7 +434,7 @@ def _history_rows(trial: Trial, trainer: Trainer, told: int) -> list[dict[str, A
         if row.step > told
     ]
     trainer.history.clear()
-    if rows:
+    if rows and rows[-1]["step"] == trainer.step:
         rows[-1]["epsilon"] = trainer.epsilon
     return rows
 

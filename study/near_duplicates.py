@@ -20,6 +20,7 @@ from mia_core.data import Pool, load_pool
 from mia_core.data.near_duplicates import closest, difference_hash, thumbnails
 from mia_core.distances import nearest
 from study.spec import Spec, read
+from study.store import Store
 from study.sweep import COMPLETE, REFUSED, add_study_arguments
 
 THUMBNAIL = 16
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         spec = read(options.config, options.set, options.preset)
-        output = Path(options.output or Path(spec.results, spec.study, "reports", "near_duplicates.csv"))
+        output = Path(options.output or Store(spec.results, spec.study).reports / "near_duplicates.csv")
         if output.suffix not in (".csv", ".parquet"):
             raise ValueError(f"--output {output}: must end in .csv or .parquet")
         pairs = find(spec, load_pool(spec.data), options.by)

@@ -11,6 +11,7 @@ from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design import STUDY, Design
+from study.factors import said
 from study.work import Work
 
 NOTES = 10
@@ -18,7 +19,7 @@ NOTES = 10
 
 
 def design_rows(design: Design) -> list[dict[str, Any]]:
-    """Rows of the design table: one a trial, one a trial x attack, one a trial x measure, one a control left out."""
+    """Rows of the design table: one a trial, a trial x attack, a trial x measure, a drawn point, a control left out."""
     rows: list[dict[str, Any]] = []
     for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
@@ -31,6 +32,11 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
             base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
             for wanted in trial.measures
         ]
+    rows += [
+        {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        | {"kind": "point", "id": str(number), "label": trial.name}
+        for number, trial in design.points
+    ]
     for name, reason in design.no_control.items():
         rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
     return rows
@@ -42,15 +48,17 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
     table.add_column("factor")
     table.add_column("levels")
-    factors: dict[str, list[Any]] = spec.resolved["factors"]
+    factors: dict[str, Any] = spec.resolved["factors"]
     words = {
         "defense": labels(list(dict.fromkeys(cell.arm for cell in spec.cells))),
         "target": dict.fromkeys(cell.target.name for cell in spec.cells),
     }
     for name, levels in factors.items():
-        table.add_row(name, ", ".join(words.get(name, map(str, levels))))
+        table.add_row(name, ", ".join(words[name]) if name in words else said(levels))
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
+    if spec.design.draws:
+        console.print(f"design: {spec.design.describe(len(spec.points), len(design.cells))}", soft_wrap=True)
     for line in design.pool.notes[:NOTES]:
         console.print(f"data: {line}", markup=False, soft_wrap=True)
     if len(design.pool.notes) > NOTES:
@@ -97,7 +105,7 @@ def _guarantees(design: Design) -> list[str]:
         if trial.replicate == 0 and arm.delta is not None:
             noise = f" (sigma {design.sigma(trial):g})" if arm.needs_horizon else ""
             key = f"{arm.label}, n={trial.cell.train_size}, delta={arm.delta:g}"
-            lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.epochs} epochs"] = None
+            lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.level} {trial.budget}"] = None
     arms = list(dict.fromkeys(cell.arm for cell in design.cells))
     named = dict(zip(arms, labels(arms), strict=True))
     bare = [f"{word} (clips only)" if arm.poisson else word for arm, word in named.items() if arm.delta is None]
@@ -105,7 +113,11 @@ def _guarantees(design: Design) -> list[str]:
     return [
         *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
         *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
-        *([f"not nested (noise found for each level of epochs, trained anew): {', '.join(alone)}"] if alone else []),
+        *(
+            [f"not nested (noise found for each level of {design.spec.budget}, trained anew): {', '.join(alone)}"]
+            if alone
+            else []
+        ),
     ]
 
 

@@ -69,7 +69,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
         passes=tuple(passes),
         start_ms=end_ms - int(row["seconds_train"] * 1000),
         end_ms=end_ms,
-        step=int(row["epochs"]),
+        step=int(row["epochs"] if pd.notna(row["epochs"]) else row["steps"]),
         params={
             **{key: str(row[key]) for key in (*WORDS, *NUMBERS, *factors) if pd.notna(row.get(key))},
             # MLflow's comparison starts with the first three params by name that differ: those are to be factors
@@ -89,7 +89,8 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
 
 def _name(row: Any) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
-    name = f"n={row['train_size']} e={row['epochs']} {row['defense']} {strength} r={row['replicate']}"
+    length = f"e={row['epochs']:.0f}" if pd.notna(row["epochs"]) else f"steps={row['steps']}"
+    name = f"n={row['train_size']} {length} {row['defense']} {strength} r={row['replicate']}"
     return name if row["role"] == STUDY else f"{row['role']} {name}"
 
 

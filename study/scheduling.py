@@ -117,7 +117,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         trajectory_id = trial.config["trajectory"]
         self.progress.ended(trajectory_id, f"{trajectory_id} failed")
         self._await_storage()
-        if not self.store.failure_path(trajectory_id).is_file():  # its worker died, or could not write
+        if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
             text = str(trial.get_error())
             kept = failure(self.design, self.store, works[0].trial, _first_line(text), text)

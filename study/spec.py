@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,22 +12,17 @@ from pydantic import Strict, field_validator
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
-from mia_core.defenses import Arm
 from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, nearest, settings, validate
-from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study import yaml
-
-OWN_FACTORS = ("train_size", "epochs", "defense", "target")
-"""Factors with columns of their own; all others are dotted settings of these sections:"""
-DOTTED_SECTIONS = ("target", "training")
+from study.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 
 TRACKING = "sqlite:///mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
 
 Word = Annotated[str, MinLen(1)]
-Levels = Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1), Strict(False)]
 
 
 @settings
@@ -116,6 +111,7 @@ class _Sections:
     target: dict[str, Any] | str | None = None
     seed: int = 0
     replicates: Annotated[int, Gt(0)] = 5
+    design: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
@@ -128,43 +124,40 @@ class _Sections:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """One item of `attacks:`. label: unique in the study. at: epochs levels it is limited to, None for all."""
+    """One item of `attacks:`. label: unique in the study. at: levels of the budget it is limited to, None for all."""
 
     label: str
     choice: Choice[Attack]
     at: tuple[int, ...] | Literal["last"] | None = None
+    budget: Budget = "epochs"
 
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""
-        at = {} if self.at is None else {"at": {"epochs": self.at if self.at == "last" else list(self.at)}}
+        at = {} if self.at is None else {"at": {self.budget: self.at if self.at == "last" else list(self.at)}}
         return {**self.choice.to_dict(), "label": self.label, **at}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One combination of levels, epochs left out: what one trajectory trains in each replicate.
-
-    factors: the levels of the dotted factors, by name.
-    """
-
-    train_size: int
-    arm: Arm
-    target: Choice[Target]
-    training: TrainingConfig
-    factors: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Spec:
-    """A checked study. resolved: all that determines results, defaults filled in, as plain values to read again."""
+    """A checked study.
+
+    train_sizes: of its cells, and the ends of a range, ascending. budget: what `levels`, all of its cells, count.
+    points: of a design that draws, each point's cell, by its number, and level; drawn: the same points as columns.
+    resolved: all that determines results, defaults filled in, as plain values to read again.
+    """
 
     study: str
     seed: int
     data: Choice[Source]
     split: Choice[Split]
     train_sizes: tuple[int, ...]
-    epochs: tuple[int, ...]
+    budget: Budget
+    levels: tuple[int, ...]
     cells: tuple[Cell, ...]
+    points: tuple[tuple[int, int], ...]
+    design: DesignSpec
+    factors: Factors
+    drawn: Drawn
     replicates: int
     attacks: tuple[AttackEntry, ...]
     quality: QualitySpec
@@ -243,33 +236,19 @@ def parse(document: Mapping[str, Any]) -> Spec:
     sections = validate(_Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
-    factors = dict(sections.factors)
-    for name in factors:
-        if name not in OWN_FACTORS and name.split(".")[0] not in DOTTED_SECTIONS:
-            raise ValueError(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or target.*, training.*")
-    train_sizes = _levels(factors, "train_size")
-    epochs = _levels(factors, "epochs")
-    arms = _arms(factors.get("defense", ["none"]))
-    dotted = {name: _values(levels, f"factors.{name}") for name, levels in factors.items() if name not in OWN_FACTORS}
-    targets = _targets(sections, factors)
-    cells = tuple(
-        Cell(n, arm, *_settings(target, sections.training, combination), combination)
-        for target in targets
-        for values in product(*dotted.values())
-        for combination in [dict(zip(dotted, values, strict=True))]
-        for n in train_sizes
-        for arm in arms
-    )
+    design = validate(DesignSpec, sections.design, "design")
+    factors = read_factors(sections.factors, sections.target, sections.training, design.draws)
+    drawn = _drawn(design, factors, sections.seed)
+    cells, points = cells_of(drawn, factors) if design.draws else (factors.factorial(), ())
     attacks = tuple(
         attack
         for number, item in enumerate(sections.attacks)
-        for attack in _attacks(item, f"attacks[{number}]", epochs)
+        for attack in _attacks(item, f"attacks[{number}]", factors, design)
     )
-    _unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
+    unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
-    settled = [(target, *_settings(target, sections.training, {})) for target in targets]
     controls = validate(ControlsSpec, sections.controls, "controls")
     audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
     resolved = {
@@ -278,16 +257,8 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "data": data.to_dict(),
         "split": split.to_dict(),
         "training": asdict(validate(TrainingConfig, sections.training, "training")),
-        "factors": {
-            "train_size": list(train_sizes),
-            "epochs": list(epochs),
-            "defense": [arm.to_list() or "none" for arm in arms],
-            "target": [
-                {**choice.to_dict(), **({"training": asdict(training)} if "training" in target else {})}
-                for target, choice, training in settled
-            ],
-            **{name: list(levels) for name, levels in dotted.items()},
-        },
+        "factors": factors.resolved(),
+        **({"design": design.to_dict(drawn)} if design.draws else {}),
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
@@ -300,9 +271,14 @@ def parse(document: Mapping[str, Any]) -> Spec:
         seed=sections.seed,
         data=data,
         split=split,
-        train_sizes=train_sizes,
-        epochs=epochs,
+        train_sizes=tuple(sorted({*factors.bounds("train_size"), *(cell.train_size for cell in cells)})),
+        budget=factors.budget,
+        levels=tuple(sorted(set(chain.from_iterable(cell.levels for cell in cells)))),
         cells=cells,
+        points=points,
+        design=design,
+        factors=factors,
+        drawn=drawn,
         replicates=sections.replicates,
         attacks=attacks,
         quality=quality,
@@ -316,89 +292,27 @@ def parse(document: Mapping[str, Any]) -> Spec:
     )
 
 
-def _values(levels: Any, where: str) -> list[Any]:
-    values = levels if isinstance(levels, list) else [levels]
-    if not values:
-        raise ValueError(f"{where}: needs at least one level")
-    _unique([str(value) for value in values], where, "name each level once")
-    return values
+def _drawn(design: DesignSpec, factors: Factors, seed: int) -> Drawn:
+    """The points that a resolved spec has, else new ones; none of a factorial."""
+    if not design.draws:
+        return {}
+    if design.drawn is not None:
+        check_drawn(design.drawn, factors, "design.drawn")
+    return draw(design, factors, seed) if design.drawn is None else design.drawn
 
 
-def _levels(factors: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    where = f"factors.{name}"
-    if name not in factors:
-        raise ValueError(f"{where}: required, and missing")
-    values = _values(factors[name], where)
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{where}: levels must be whole numbers from 1, got {value!r}")
-    return tuple(sorted(values))
-
-
-def _arms(levels: Any) -> list[Arm]:
-    where = "factors.defense"
-    arms = [
-        Arm.parse(spec, f"{where}[{number}]")
-        for number, level in enumerate(_values(levels, where))
-        for spec in _expand(level, f"{where}[{number}]")
-    ]
-    _unique([str(arm.to_list()) for arm in arms], where, "name each arm once")
-    return arms
-
-
-def _expand(level: Any, where: str) -> list[Any]:
-    """An arm's settings may be lists, e.g. `sigma: [1, 2]`: one arm for each combination."""
-    if isinstance(level, Mapping):
-        lists = [_list(value, f"{where}.{key}") for key, value in level.items()]
-        return [dict(zip(level, values, strict=True)) for values in product(*lists)]
-    if isinstance(level, list):
-        return [list(parts) for parts in product(*(_expand(part, where) for part in level))]
-    return [level]
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    """A setting's values; an empty list would silently leave out what it belongs to."""
-    if value == []:
-        raise ValueError(f"{where}: needs at least one value")
-    return value if isinstance(value, list) else [value]
-
-
-def _targets(sections: _Sections, factors: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Levels of the factor `target`, or the one target of the study."""
-    where = "factors.target"
-    if ("target" in factors) == (sections.target is not None):
-        raise ValueError("target: required, as one target or as levels of factors.target, and not as both")
-    levels = _values(factors.get("target", sections.target), where)
-    targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
-    _unique([str(target.get("name")) for target in targets], where, "vary its settings by factors.target.*")
-    return targets
-
-
-def _settings(
-    target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
-) -> tuple[Choice[Target], TrainingConfig]:
-    """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
-    target = dict(target)
-    own = target.pop("training", {})
-    validate(TrainingConfig, own, "target.training")
-    values = {"target": target, "training": {**training, **own}}
-    for name, level in factors.items():
-        section, _, key = name.partition(".")
-        values[section][key] = level
-    return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
-
-
-def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
+def _attacks(item: Any, where: str, factors: Factors, design: DesignSpec) -> list[AttackEntry]:
     """One item of `attacks:`; settings may be lists, e.g. `known: [10, 20, 30]`: one attack for each combination."""
     if not isinstance(item, Mapping):
         item = {"name": item}
     values = dict(item)
-    label, at = values.pop("label", values.get("name")), _at(values.pop("at", None), f"{where}.at", epochs)
+    label = values.pop("label", values.get("name"))
+    at = _at(values.pop("at", None), f"{where}.at", factors, design)
     if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = cls.nested if cls else None
-    lists = [[value] if key == whole else _list(value, f"{where}.{key}") for key, value in values.items()]
+    lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1
     labels = [label if named else label + choice.build().variant for choice in choices]
@@ -406,7 +320,7 @@ def _attacks(item: Any, where: str, epochs: Sequence[int]) -> list[AttackEntry]:
         word: [other.arguments() for other, own in zip(choices, labels, strict=True) if own == word] for word in labels
     }
     return [
-        AttackEntry(word + _telling(choice.arguments(), alike[word]), choice, at)
+        AttackEntry(word + _telling(choice.arguments(), alike[word]), choice, at, factors.budget)
         for choice, word in zip(choices, labels, strict=True)
     ]
 
@@ -427,20 +341,20 @@ def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
     return replace(audit, attack=audit.attack or (labels[0] if labels else None), canaries=kinds)
 
 
-def _at(at: Any, where: str, epochs: Sequence[int]) -> tuple[int, ...] | Literal["last"] | None:
+def _at(at: Any, where: str, factors: Factors, design: DesignSpec) -> tuple[int, ...] | Literal["last"] | None:
+    """Levels an attack is limited to; every point of a design that draws has one level, which is its last."""
     if at is None:
         return None
-    if not isinstance(at, Mapping) or set(at) != {"epochs"}:
-        raise ValueError(f"{where}: expected `epochs: last` or `epochs: [levels]`, got {at!r}")
-    if at["epochs"] == "last":
-        return "last"
-    levels = _values(at["epochs"], where)
-    if missing := [level for level in levels if level not in epochs]:
-        raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.epochs {list(epochs)}")
+    budget = factors.budget
+    if not isinstance(at, Mapping) or set(at) != {budget}:
+        raise ValueError(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
+    if at[budget] == "last":
+        return None if design.draws else "last"
+    if design.draws:
+        raise ValueError(
+            f"{where}: a design that draws has one level of {budget} a point; leave `at` out, or say `last`"
+        )
+    levels, known = values_of(at[budget], where), factors.bounds(budget)
+    if missing := [level for level in levels if level not in known]:
+        raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")
     return tuple(sorted(levels))
-
-
-def _unique(words: Sequence[str], where: str, way_out: str) -> None:
-    for word in words:
-        if words.count(word) > 1:
-            raise ValueError(f"{where}: {word!r} is there twice; {way_out}")

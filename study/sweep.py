@@ -128,7 +128,7 @@ def _run(
     works = [work for items in todo.values() for work in items]
     steps = sum(items[-1].trial.steps for items in todo.values())
     with Progress(console, len(works), steps) as progress:
-        schedule(design, str(store.folder.parent), todo, code, progress, log, address)
+        schedule(design, store.root, todo, code, progress, log, address)
 
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
@@ -141,16 +141,16 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     spec = design.spec
     lines = {
         "complete": f"{len(design.trials)} trials, {len(design.controls)} controls",
-        "parquet": f"{store.folder}/{{trials,attacks,quality,scores,history}}",
+        "parquet": f"{store.uri}/{{trials,attacks,quality,scores,history}}",
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m analysis.notebooks {store.folder}"
+    lines["next"] = f"python -m analysis.notebooks {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
     for word, judge in {"control": controls, "audit": audit}.items():
-        for line in judge.lines(judge.verdicts(store.folder.parent, spec.study)):
+        for line in judge.lines(judge.verdicts(store.root, spec.study)):
             console.print(f"{word + ':':10}{line}", soft_wrap=True)
 
 
@@ -158,7 +158,7 @@ def _mlflow(store: Store, uri: str, behind: bool) -> str:
     from study.tracking import public
 
     if behind:
-        return f"lacks some; python -m study.track {store.folder} --tracking {public(uri)} fills it in"
+        return f"lacks some; python -m study.track {store.uri} --tracking {public(uri)} fills it in"
     return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
 
 

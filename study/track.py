@@ -7,10 +7,10 @@ all that is sealed. 1: it does not, and the same command goes on. 2: refused.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from study.spec import TRACKING
 from study.store import Damaged, Done, Store, read
+from study.store.places import WHERE
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_tracking_argument
 from study.tracking import Tracker, public
 
@@ -18,13 +18,12 @@ from study.tracking import Tracker, public
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill in what is missing; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m study.track", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
+    parser.add_argument("folder", help=WHERE)
     parser.add_argument("--tracking", default=TRACKING, metavar="URI", help=f"where to (default: {TRACKING})")
     add_tracking_argument(parser)
     options = parser.parse_args(arguments)
-    folder = options.folder.absolute()
-    store = Store(folder.parent, folder.name)
     try:
+        store = Store.at(options.folder)
         complete = _complete(store)
         with store.lock():
             tracker = Tracker(store, options.tracking, _warn, options.include_records)
@@ -47,7 +46,7 @@ def _warn(line: str) -> None:
 def _complete(store: Store) -> bool:
     """Whether all that the current design wants is sealed; ValueError when there is no such study."""
     done = store.done()
-    for row in read(store.folder.parent, store.study, "design").to_dict("records"):
+    for row in read(store.root, store.study, "design").to_dict("records"):
         have = done.get(row["trial_id"], Done())
         ids = {"trial": {row["trial_id"]} if have.train else set(), "attack": have.attacks, "measure": have.measures}
         if row["id"] not in ids.get(row["kind"], {row["id"]}):

@@ -23,7 +23,8 @@ VIEW = 3
 
 RECORDS = "+records"
 ABSENT = ("", "", "")
-REPORT = "reports/report.html"
+REPORT = "report.html"
+"""The study's report, among its pages; one with images of records has another name."""
 LOCK_SECONDS = 60.0
 
 # An absent server must not hold up a sweep: give up in seconds, not in minutes.
@@ -173,23 +174,22 @@ class Tracker:
             parent = client.create_run(self._experiment, start_time=min(self._sealed_ms()), tags=tags).info.run_id
         pointer = self._store.pointer()
         contents = {"config.json": json.dumps(self._store.resolved(), indent=2).encode()}
-        report = self._store.folder / REPORT
+        report = self._store.reports / REPORT
         if report.is_file():
-            contents["report.html"] = report.read_bytes()
+            contents[REPORT] = report.read_bytes()
         _put(client, parent, contents)
-        about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": str(self._store.folder)}
-        client.log_batch(parent, tags=_tags({**about, "mlflow.note.content": self._note("report.html" in contents)}))
+        about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": self._store.uri}
+        client.log_batch(parent, tags=_tags({**about, "mlflow.note.content": self._note(REPORT in contents)}))
         return parent
 
     def _note(self, has_report: bool) -> str:
         """The description of the study's own run, in Markdown: where the answer is, and how to compare trials."""
-        folder = self._store.folder
-        where = "is `report.html` among the artifacts of this run" if has_report else "is not written yet"
+        where = f"is `{REPORT}` among the artifacts of this run" if has_report else "is not here yet"
         return (
-            f"**The answer** {where}: `python -m analysis.report {folder}` writes `{folder / REPORT}`, and "
-            f"`python -m study.track {folder}` puts it here.\n\n"
-            "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
-            "`train_size`, `epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and `quality/<measure>`."
+            f"**The answer** {where}: `python -m analysis.report {self._store.uri}` writes it, and "
+            f"`python -m study.track {self._store.uri}` puts it here.\n\n"
+            "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take `train_size`, "
+            "`epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and `quality/<measure>`."
         )
 
     def _sealed_ms(self) -> list[int]:

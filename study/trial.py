@@ -1,7 +1,7 @@
 """`python -m study.trial CONFIG [--set key=value] [--id ID]`: one trial in the foreground, without Ray.
 
 Prints its numbers. The trial is the one --id names (a trial or trajectory id), else the first level of every factor and
-the last of epochs, in replicate 0. Nothing is kept unless --results names a folder.
+the last of epochs or steps, in replicate 0. Nothing is kept unless --results names a folder.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _choose(design: Design, name: str | None) -> Trial:
     if name is None:
-        return next(trial for trial in design.trials if trial.epochs == max(design.spec.epochs))
+        first = design.trials[0].cell
+        return next(trial for trial in design.trials if trial.cell is first and trial.level == first.levels[-1])
     found = [trial for trial in design.every if name in (trial.trial_id, trial.trajectory_id)]
     if not found:
         raise ValueError(f"--id {name}: no such trial or trajectory in this study")

@@ -1,4 +1,7 @@
-"""`python -m analysis.notebooks ROOT/STUDY`: run every notebook on a study; pages go to ROOT/STUDY/reports."""
+"""`python -m analysis.notebooks ROOT/STUDY`: run every notebook on a study; pages go to its reports.
+
+A study in a bucket has them on this machine, in reports/STUDY.
+"""
 
 import argparse
 import os
@@ -11,31 +14,32 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 from analysis.study_data import load
-from study.store import Damaged
+from study.store import Damaged, Store
+from study.store.places import WHERE
 
 FOLDER = Path(__file__).parent
 
 
-def execute(notebook: Path, study: Path) -> nbformat.NotebookNode:
+def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
     """The notebook with its outputs; CellExecutionError when a cell raises."""
     document = nbformat.read(notebook, as_version=4)
-    os.environ["STUDY_FOLDER"] = str(study.absolute())
+    os.environ["STUDY_FOLDER"] = Store.at(study).uri
     client = NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
     return client.execute()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one HTML page a notebook."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.notebooks", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
+    parser = argparse.ArgumentParser(prog="python -m analysis.notebooks", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help=WHERE)
     options = parser.parse_args(arguments)
     try:
         load(options.folder)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    reports = options.folder / "reports"
-    reports.mkdir(exist_ok=True)
+    reports = Store.at(options.folder).reports
+    reports.mkdir(parents=True, exist_ok=True)
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
         path = reports / f"{notebook.stem}.html"

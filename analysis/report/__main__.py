@@ -11,17 +11,17 @@ from pathlib import Path
 import matplotlib
 
 from analysis.report.building import build
-from study.store import Damaged
+from study.store import Damaged, Store
 from study.tracking import REPORT
 
-WITH_RECORDS = "reports/report_with_records.html"
+WITH_RECORDS = "report_with_records.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
-    parser.add_argument("--out", type=Path, help=f"the file to write (default: {REPORT} in the study's folder)")
+    parser.add_argument("folder", help="a study's folder, e.g. results/digits")
+    parser.add_argument("--out", type=Path, help=f"the file to write (default: reports/{REPORT} in the study's folder)")
     parser.add_argument("--include-records", action="store_true", help="with samples and record numbers: as sensitive as the data")
     options = parser.parse_args(arguments)
     matplotlib.use("Agg")
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    path = options.out or options.folder / (WITH_RECORDS if options.include_records else REPORT)
+    name = WITH_RECORDS if options.include_records else REPORT
+    path = options.out or Store.at(options.folder).reports / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     print(path)

@@ -31,7 +31,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     return Page(
         title=f"How much does it leak? Study {data.name}",
         about=_about(data),
-        folder=data.folder,
+        place=sections.short(data.store),
         verdict=found,
         badge=_badge(found),
         tiles=_tiles(data, found),
@@ -41,9 +41,9 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
 
 def _missing(data: StudyData) -> int:
     """Trials of the current design that are not sealed."""
-    design = read(data.folder.parent, data.name, "design")
+    design = read(data.store.root, data.name, "design")
     wanted = set(design.loc[design["kind"] == "trial", "trial_id"])
-    return len(wanted - set(read(data.folder.parent, data.name, "trials")["trial_id"]))
+    return len(wanted - set(read(data.store.root, data.name, "trials")["trial_id"]))
 
 
 def _about(data: StudyData) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import CELL, StudyData
-from study.store import read
+from study.store import Store, read
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ class Number:
         bounds = "" if pd.isna(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
         return f"log odds {self.effect:+.2f}{bounds}"
 
-    def source(self, folder: Path) -> str:
-        """Python that computes it again."""
+    def source(self, place: str) -> str:
+        """Python that computes it again. place: the study's, e.g. results/digits."""
         chosen = f"trials={json.dumps(self.trials)}" + (
             f", against={json.dumps(self.against)}" if self.against else ""
         )
-        where = json.dumps(f"{folder.parent.name}/{folder.name}")
-        return f"again({where}, {json.dumps(self.column)}, {json.dumps(self.attack)}, {chosen})"
+        return f"again({json.dumps(place)}, {json.dumps(self.column)}, {json.dumps(self.attack)}, {chosen})"
 
 
 @dataclass
@@ -115,8 +114,8 @@ def again(
     folder: str | Path, column: str, attack: str, trials: Sequence[str], against: Sequence[str] = ()
 ) -> dict[str, float]:
     """What `Number` says, from the rows of those trials in the store: value, low, high, effect, p, replicates."""
-    path = Path(folder)
-    wide = read(path.parent, path.name, "wide")
+    store = Store.at(folder)
+    wide = read(store.root, store.study, "wide")
     rows = wide[wide["attack"] == attack]
     ours, theirs = (rows[rows["trial_id"].isin(ids)] for ids in (trials, against))
     found = _difference(ours, theirs, column, attack, "") if against else _mean(ours, column, attack, "")

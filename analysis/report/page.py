@@ -146,11 +146,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """folder: the study's, as the lines that compute numbers again name it."""
+    """place: where the study is, as the lines that compute numbers again name it."""
 
     title: str
     about: str
-    folder: Path
+    place: str
     verdict: Verdict | None
     badge: str
     tiles: Sequence[Tile]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -88,7 +89,7 @@ def controls(verdicts: pd.DataFrame) -> Section:
 
 def how(data: StudyData, cautions: Sequence[str]) -> Section:
     """Configuration, versions, machines, seeds, time."""
-    store = Store(data.folder.parent, data.folder.name)
+    store = data.store
     pointer, resolved = store.pointer(), store.resolved()
     trials = data.wide.drop_duplicates("trial_id")
     versions = pointer.get("versions", {})
@@ -107,7 +108,7 @@ def how(data: StudyData, cautions: Sequence[str]) -> Section:
         "commit": str(pointer.get("git_commit", "not recorded")),
         "lock": str(pointer.get("lock", "not recorded")),
         "spec": f"{pointer['spec']}, format {pointer['format']}",
-        "results": f"{data.folder.parent.name}/{data.folder.name}",
+        "results": short(data.store),
     }
     flags = sorted({flag for text in trials["flags"].dropna() for flag in _flags(text)})
     blocks: list[Block] = [Facts(facts)]
@@ -143,6 +144,11 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     columns = [*(NAMES[name] for name in CELL), f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
+
+
+def short(store: Store) -> str:
+    """Where a study is, without the folders of this machine above its results."""
+    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
 
 
 def picture(figure: Figure, name: str, words: str, caption: str) -> Picture:

@@ -1,6 +1,6 @@
 """The verdict: three sentences, chosen by rules from a study's numbers, and whether to believe them.
 
-They are about one attack (the study's first), and start at one cell that is fixed before anything is looked at: the first
+They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
 variant and arm, the smallest training set, the most epochs.
 """
 
@@ -58,7 +58,7 @@ class Verdict:
 
 def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missing: int = 0) -> Verdict:
     """controls, audits: tables of verdicts, with a column `ok` where any are. missing: trials that are not there yet."""
-    attack = data.attacks[0]
+    attack = data.primary
     cell = _start(data, attack)
     start = mean(data, AUC, attack, cell)
     assert start is not None

@@ -5,7 +5,6 @@ Exit code 0: done, and for `check` all is whole. 1: `check` found damage. 2: ref
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from study.store.collecting import HOURS, collect, garbage
 from study.store.exporting import export_public
 from study.store.files import Damaged
 from study.store.passes import Store
+from study.store.places import WHERE
 from study.store.reading import compact
 
 WHOLE, DAMAGED, REFUSED = 0, 1, 2
@@ -22,14 +22,13 @@ WHOLE, DAMAGED, REFUSED = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
-    folder = options.folder.absolute()
     command = {"check": _check, "gc": _gc, "compact": _compact, "export": _export}[options.command]
     try:
-        return command(Store(folder.parent, folder.name), options)
+        return command(Store.at(options.folder), options)
     except (ValueError, Damaged) as error:
         print(f"refused: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"refused: {error.filename or folder}: {error.strerror or error}", file=sys.stderr)
+        print(f"refused: {error.filename or options.folder}: {error.strerror or error}", file=sys.stderr)
     return REFUSED
 
 
@@ -45,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     added = {}
     for name, text in words.items():
         added[name] = commands.add_parser(name, help=text, description=text)
-        added[name].add_argument("folder", type=Path, help="a study's folder, e.g. results/digits")
+        added[name].add_argument("folder", help=WHERE)
     added["gc"].add_argument("--dry-run", action="store_true", help="list what would be removed, with sizes")
     text = f"spare younger files, which a worker elsewhere may still be writing (default: {HOURS:g})"
     added["gc"].add_argument("--older-than", type=float, default=HOURS, metavar="HOURS", help=text)
@@ -68,7 +67,7 @@ def _check(store: Store, options: argparse.Namespace) -> int:
 
 def _gc(store: Store, options: argparse.Namespace) -> int:
     store.pointer()
-    older_than = time.time_ns() - int(options.older_than * 3600e9)
+    older_than = store.place.now() - int(options.older_than * 3600e9)
     if options.dry_run:
         items = garbage(store)
         old = [item for item in items if item.modified < older_than]

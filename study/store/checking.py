@@ -1,10 +1,8 @@
 """Whether a study's store is whole: every damaged file, and what can be done about it. Nothing is changed."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +51,7 @@ def check(store: Store) -> Findings:
     Not seen: a marker that is gone, unless a compaction covers its pass; the trial is then simply not done, and its
     files are garbage. ValueError when there is no study.
     """
-    if not any((store.folder / name).exists() for name in ("study.json", "done", "specs")):
+    if not any(store.place.exists(name) for name in ("study.json", "done", "specs")):
         store.pointer()
     found = _Check(store)
     found.published()
@@ -85,7 +83,7 @@ class _Check:
             self._pointer = seals.parse_pointer(self._read("study.json"))
         sealed = self._pointer.get("files", {})
         current = self._pointer.get("spec")
-        listed = [f"{path.parent.name}/{path.name}" for folder in ("specs", "design") for path in self._list(folder)]
+        listed = [f"{folder}/{file}" for folder in ("specs", "design") for file in self.store.place.names(folder)]
         wanted = [f"specs/{current}.json", f"design/{current}.parquet"] if current else []
         for relative in sorted({*listed, *sealed, *wanted}):
             name = relative.split("/")[1].split(".")[0]
@@ -113,11 +111,11 @@ class _Check:
 
     def compactions(self) -> None:
         """Manifests with their tables, and the passes that the largest sound one covers."""
-        again = f"`python -m study.store compact {self.store.folder}` makes it again; nothing is lost"
-        for path in self._list("compacted"):
-            if path.suffix == ".json":
-                with self._noting(f"compacted/{path.name}", again):
-                    found = seals.parse_manifest(path.stem, self._read(f"compacted/{path.name}"))
+        again = f"`python -m study.store compact {self.store.uri}` makes it again; nothing is lost"
+        for name in self.store.place.names("compacted"):
+            if name.endswith(".json"):
+                with self._noting(f"compacted/{name}", again):
+                    found = seals.parse_manifest(name.removesuffix(".json"), self._read(f"compacted/{name}"))
                     for file, seal in found["files"].items():
                         with self._noting(file, again):
                             self._sealed(file, seal)
@@ -129,9 +127,9 @@ class _Check:
 
     def feature_networks(self) -> None:
         """Weights by the seals beside them, and whether the ones are here that quality was measured on."""
-        for path in self._list("features"):
-            if path.suffix == ".json":
-                beside, relative = f"features/{path.name}", f"features/{path.stem}.safetensors"
+        for name in self.store.place.names("features"):
+            if name.endswith(".json"):
+                beside, relative = f"features/{name}", f"features/{name.removesuffix('.json')}.safetensors"
                 again = f"remove {beside}: {SWEEP} trains it again, {SAME}, when a measure is missing"
                 with self._noting(beside, again):
                     seal = seals.parse_seal(self._read(beside))
@@ -150,25 +148,22 @@ class _Check:
             return f"{SWEEP} does this pass again, {SAME}"
         for name, trials in self._designs.items():
             if trial_id in trials:
-                spec = f"{self.store.folder}/specs/{name}.json --set results={self.store.folder.parent}"
+                spec = f"{self.store.uri}/specs/{name}.json --set results={self.store.root}"
                 return f"`python -m study.sweep {spec}`, of an earlier design, does this pass again, {SAME}"
         return LOST
 
-    def _list(self, folder: str) -> list[Path]:
-        return sorted(self.store.path(folder).glob("[!.]*"))
-
     def _read(self, relative: str) -> bytes:
-        data = self.store.read_bytes(relative)
+        data = self.store.place.read(relative)
         self.files += 1
         self.bytes += len(data)
         return data
 
     def _sealed(self, relative: str, seal: Mapping[str, Any]) -> None:
-        path = self.store.path(relative)
-        if not path.is_file():
+        entry = self.store.place.stat(relative)
+        if entry is None:
             raise ValueError("is missing")
-        if path.stat().st_size != seal["bytes"]:
-            raise ValueError(f"has {path.stat().st_size} bytes and was sealed with {seal['bytes']}")
+        if entry.bytes != seal["bytes"]:
+            raise ValueError(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
         if relative.startswith(("specs/", "design/")):
             self.store.sealed_bytes(relative, seal)  # counted where they are parsed
             return
@@ -179,12 +174,9 @@ class _Check:
             if relative.startswith("quality/"):
                 self._networks |= set(table["extractor_sha256"].to_pylist()) - {None}
             return
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != seal["sha256"]:
-                raise ValueError("has other bytes than it was sealed with")
+        data = self.store.sealed_bytes(relative, seal)
         if relative.endswith(".safetensors"):
-            with safetensors.safe_open(path, framework="pt") as tensors:
-                tensors.keys()
+            safetensors.deserialize(data)
 
     @contextlib.contextmanager
     def _noting(self, relative: str, way_out: str) -> Iterator[None]:
@@ -192,5 +184,5 @@ class _Check:
         try:
             yield
         except (Damaged, ValueError, OSError, pa.ArrowException, safetensors.SafetensorError) as error:
-            what = (str(error).splitlines() or ["is damaged"])[0].removeprefix(f"{self.store.folder / relative}: ")
+            what = (str(error).splitlines() or ["is damaged"])[0].removeprefix(f"{self.store.uri}/{relative}: ")
             self.damages.append(Damage(relative, what, way_out))

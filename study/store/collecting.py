@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from study.store.files import Damaged
 from study.store.passes import Store
+from study.store.places import Entry
 from study.store.reading import manifests
 from study.store.schema import PASS_TABLES, from_parquet
 
@@ -52,55 +52,46 @@ def collect(store: Store, older_than: int) -> tuple[list[Garbage], int]:
     old = [item for item in found if item.modified < older_than]
     removed = []
     for item in old:
-        path = store.path(item.file)
-        if path.is_file() and path.stat().st_mtime_ns == item.modified:
-            path.unlink()
+        entry = store.place.stat(item.file)
+        if entry and entry.modified == item.modified:
+            store.place.remove(item.file)
             removed.append(item)
-    for folder in {store.path(item.file).parent for item in removed if item.file.startswith("checkpoints/")}:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    for folder in {item.file.rpartition("/")[0] for item in removed if item.file.startswith("checkpoints/")}:
+        store.place.prune(folder)
     return removed, len(found) - len(old)
 
 
-def _files(store: Store, folder: str) -> Iterator[Path]:
-    place = store.path(folder)
-    if place.is_dir():
-        yield from (path for path in sorted(place.iterdir()) if path.is_file() and not path.is_symlink())
-
-
-def _item(store: Store, path: Path, why: str) -> Garbage:
-    stat = path.stat()
-    return Garbage(str(path.relative_to(store.folder)), why, stat.st_size, stat.st_mtime_ns)
+def _item(folder: str, entry: Entry, why: str) -> Garbage:
+    file = entry.name if folder == "." else f"{folder}/{entry.name}"
+    return Garbage(file, why, entry.bytes, entry.modified)
 
 
 def _temporary(store: Store) -> Iterator[Garbage]:
     for folder in (*FOLDERS, *_trajectories(store)):
-        for path in _files(store, folder):
-            if TEMPORARY.fullmatch(path.name):
-                yield _item(store, path, "temporary")
+        for entry in store.place.files(folder):
+            if TEMPORARY.fullmatch(entry.name):
+                yield _item(folder, entry, "temporary")
 
 
 def _unsealed(store: Store) -> Iterator[Garbage]:
     for folder in SEALED_BY_PASSES:
-        for path in _files(store, folder):
-            if not path.name.startswith("."):
-                yield _item(store, path, "of a pass that was not sealed")
+        for entry in store.place.files(folder):
+            if not entry.name.startswith("."):
+                yield _item(folder, entry, "of a pass that was not sealed")
 
 
 def _superseded(store: Store) -> Iterator[Garbage]:
     """None while a manifest is damaged: the next compaction removes that one with its files."""
     sound = manifests(store)
-    files = [path for path in _files(store, "compacted") if not path.name.startswith(".")]
-    if len(sound) == sum(path.suffix == ".json" for path in files):
-        for path in files:
-            if not sound or sound[0]["name"] not in path.name:
-                yield _item(store, path, "of a compaction that was superseded or not finished")
+    entries = [entry for entry in store.place.files("compacted") if not entry.name.startswith(".")]
+    if len(sound) == sum(entry.name.endswith(".json") for entry in entries):
+        for entry in entries:
+            if not sound or sound[0]["name"] not in entry.name:
+                yield _item("compacted", entry, "of a compaction that was superseded or not finished")
 
 
 def _trajectories(store: Store) -> list[str]:
-    folder = store.path("checkpoints")
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [f"checkpoints/{path.name}" for path in found if path.is_dir() and not path.is_symlink()]
+    return [f"checkpoints/{name}" for name in store.place.folders("checkpoints")]
 
 
 def _checkpoints(store: Store) -> Iterator[Garbage]:
@@ -109,18 +100,18 @@ def _checkpoints(store: Store) -> Iterator[Garbage]:
     for folder in _trajectories(store):
         wanted = trials.get(folder.removeprefix("checkpoints/"))
         if wanted and wanted <= trained:
-            for path in _files(store, folder):
-                if not TEMPORARY.fullmatch(path.name):
-                    yield _item(store, path, "of a trajectory whose trials are done")
+            for entry in store.place.files(folder):
+                if not TEMPORARY.fullmatch(entry.name):
+                    yield _item(folder, entry, "of a trajectory whose trials are done")
 
 
 def _trials_of_trajectories(store: Store) -> dict[str, set[str]]:
     """Trials by trajectory, of all designs; none when a design cannot be read, for it may want more."""
     trials: dict[str, set[str]] = {}
-    for path in _files(store, "design"):
-        if path.suffix == ".parquet" and not path.name.startswith("."):
+    for entry in store.place.files("design"):
+        if entry.name.endswith(".parquet") and not entry.name.startswith("."):
             try:
-                frame = from_parquet(path.read_bytes(), "design")
+                frame = from_parquet(store.place.read(f"design/{entry.name}"), "design")
             except (OSError, pa.ArrowException, Damaged):
                 return {}
             pairs = zip(frame["trajectory_id"].to_pylist(), frame["trial_id"].to_pylist(), strict=True)

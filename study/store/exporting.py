@@ -60,9 +60,9 @@ def _copy_pass(store: Store, copy: Store, name: str) -> None:
         if table in TABLES:
             rows = sealed_table(store, relative, seal)
             data = to_parquet(_without_machines(rows) if table == "trials" else rows)
-            files.write(copy.path(relative), data)
+            copy.place.write(relative, data)
             sealed[relative] = files.seal(data)
-    files.write(copy.path(f"done/{name}.json"), seals.to_json({**marker, "files": sealed}))
+    copy.place.write(f"done/{name}.json", seals.to_json({**marker, "files": sealed}))
 
 
 def _without_machines(trials: pa.Table) -> pa.Table:

@@ -12,6 +12,10 @@ class Damaged(Exception):
     """A file of a study is missing, does not have the bytes it was sealed with, or is not what its name says."""
 
 
+class Away(OSError):
+    """Storage that cannot be reached, or refuses; said in one line."""
+
+
 def sha256(data: bytes) -> str:
     """Hexadecimal."""
     return hashlib.sha256(data).hexdigest()
@@ -27,12 +31,6 @@ def write(path: Path, data: bytes) -> None:
     temporary = _temporary(path, data)
     temporary.replace(path)
     _sync_folder(path.parent)
-
-
-def settle(path: Path, data: bytes) -> None:
-    """Create, or replace other bytes; a file that has these already is left alone."""
-    if not path.is_file() or path.read_bytes() != data:
-        write(path, data)
 
 
 def create(path: Path, data: bytes) -> bool:

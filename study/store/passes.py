@@ -1,11 +1,10 @@
-"""One study's folder: writing passes, sealing them with done-markers, and what is done so far."""
+"""One study's store: writing passes, sealing them with done-markers, and what is done so far."""
 
 import contextlib
-import fcntl
 import json
 import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ import safetensors.torch
 import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
-from study.store import files, seals
+from study.store import files, places, seals
 from study.store.files import Damaged
 from study.store.schema import Rows, to_parquet, to_table
 
@@ -33,33 +32,44 @@ class Done:
 
 
 class Store:
-    """`<root>/<study>`; nothing is created before something is written, and no link is followed out of it."""
+    """`<root>/<study>`, in a folder or a bucket; nothing is created before something is written.
+
+    root: absolute, for `Store` and `read` in any process.
+    """
 
     def __init__(self, root: str | Path, study: str) -> None:
-        if "://" in str(root):
-            raise ValueError(f"results: {root} is an object store, and only folders are supported so far")
+        self.root = places.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
-        self.folder = Path(root).absolute() / study
-        self._real = self.folder.resolve()
+        self.place = places.place(self.root, study)
 
-    def path(self, relative: str) -> Path:
-        """A file or folder of the study; Damaged where a link leads out of it."""
-        path = self.folder / relative
-        if not path.resolve().is_relative_to(self._real):
-            raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
-        return path
+    @classmethod
+    def at(cls, uri: str | Path) -> "Store":
+        """The study at e.g. results/digits; ValueError where that names no study."""
+        if "://" not in str(uri):
+            folder = Path(uri).absolute()
+            return cls(folder.parent, folder.name)
+        root, _, study = str(uri).rstrip("/").rpartition("/")
+        return cls(root, study)
 
-    def read_bytes(self, relative: str) -> bytes:
-        """A file's content; Damaged unless it is there, and a file."""
-        path = self.path(relative)
-        if not path.is_file():
-            raise Damaged(f"{path}: sealed, but missing")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise Damaged(f"{path}: sealed, but cannot be read ({error.strerror})") from None
+    @property
+    def uri(self) -> str:
+        """Where the study is, for people and for `at`."""
+        return self.place.uri
+
+    @property
+    def reports(self) -> Path:
+        """Where pages and pictures of the study go: beside it, or reports/<study> when it is in a bucket."""
+        own = isinstance(self.place, places.Folder)
+        return self.folder / "reports" if own else Path("reports", self.study)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder; ValueError when it is in a bucket."""
+        if not isinstance(self.place, places.Folder):
+            raise ValueError(f"{self.uri}: is no folder of this machine, which this needs")
+        return self.place.folder
 
     # What a sweep leaves for readers
 
@@ -73,38 +83,35 @@ class Store:
         with contextlib.suppress(ValueError, Damaged):  # the first sweep, or a torn pointer
             before = self.pointer()
         if before.get("public"):
-            raise ValueError(
-                f"{self.folder}: a public copy, to which nothing can be added; use the study it was made of"
-            )
+            raise ValueError(f"{self.uri}: a public copy, to which nothing can be added; use the study it was made of")
         contents = {
             f"specs/{name}.json": json.dumps(spec, indent=2).encode(),
             f"design/{name}.parquet": to_parquet(to_table("design", design)),
         }
         for relative, data in contents.items():
-            files.settle(self.path(relative), data)
+            self.place.settle(relative, data)
         sealed = {relative: files.seal(data) for relative, data in contents.items()}
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
         pointer["files"] = {**before.get("files", {}), **sealed}
-        files.write(self.path("study.json"), seals.to_json(pointer, indent=2))
+        self.place.write("study.json", seals.to_json(pointer, indent=2))
 
     def pointer(self) -> dict[str, Any]:
         """study.json; ValueError when there is no such study."""
-        path = self.folder / "study.json"
-        if not path.exists():
-            raise ValueError(f"{self.folder}: no study here (study.json is missing)")
-        data = self.read_bytes("study.json")
+        if not self.place.exists("study.json"):
+            raise ValueError(f"{self.uri}: no study here (study.json is missing)")
+        data = self.place.read("study.json")
         try:
             return seals.parse_pointer(data)
         except ValueError:
-            raise Damaged(f"{path} {UNREADABLE}") from None
+            raise Damaged(f"{self.uri}/study.json {UNREADABLE}") from None
 
     def published(self, relative: str) -> bytes:
         """A spec's or design's content; Damaged, with the way out, unless it is what the pointer seals."""
         seal = self.pointer().get("files", {}).get(relative)
         try:
-            return self.sealed_bytes(relative, seal) if seal else self.read_bytes(relative)
+            return self.sealed_bytes(relative, seal) if seal else self.place.read(relative)
         except Damaged:
-            raise Damaged(f"{self.folder / relative} {UNREADABLE}") from None
+            raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
 
     def resolved(self) -> dict[str, Any]:
         """The current spec, defaults filled in; ValueError when there is no such study."""
@@ -113,7 +120,7 @@ class Store:
         try:
             return seals.parse(data)
         except ValueError:
-            raise Damaged(f"{self.folder / relative} {UNREADABLE}") from None
+            raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
 
     @property
     def public(self) -> bool:
@@ -129,17 +136,17 @@ class Store:
     def passes(self, trial_ids: Iterable[str] | None = None) -> list[str]:
         """Names of passes that have a done-marker, sound or not; of all trials or of some."""
         wanted = None if trial_ids is None else set(trial_ids)
-        names = [path.stem for path in self.path("done").glob("[!.]*.json")]
+        names = [name.removesuffix(".json") for name in self.place.names("done") if name.endswith(".json")]
         return sorted(name for name in names if wanted is None or trial_of(name) in wanted)
 
     def marker(self, name: str) -> dict[str, Any]:
         """The done-marker of a pass; Damaged, with the way out, unless it is whole and names its own files."""
-        data = self.read_bytes(f"done/{name}.json")
+        data = self.place.read(f"done/{name}.json")
         try:
             return seals.parse_marker(name, data)
         except ValueError as error:
             raise Damaged(
-                f"{self.folder / 'done' / name}.json: {error}; the study's own sweep command does this pass again"
+                f"{self.uri}/done/{name}.json: {error}; the study's own sweep command does this pass again"
             ) from None
 
     def markers(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -163,9 +170,9 @@ class Store:
 
     def sealed_bytes(self, relative: str, seal: Mapping[str, Any]) -> bytes:
         """A listed file's content; Damaged unless it has the sealed sha256."""
-        data = self.read_bytes(relative)
+        data = self.place.read(relative)
         if files.sha256(data) != seal["sha256"]:
-            raise Damaged(f"{self.folder / relative}: its bytes changed since it was sealed")
+            raise Damaged(f"{self.uri}/{relative}: its bytes changed since it was sealed")
         return data
 
     def sealed_tensors(self, relative: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -173,7 +180,7 @@ class Store:
         for marker in self.markers().values():
             if relative in marker["files"]:
                 return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
-        raise Damaged(f"{self.folder / relative}: not sealed by any pass")
+        raise Damaged(f"{self.uri}/{relative}: not sealed by any pass")
 
     def resume_steps(self, trajectory_id: str) -> list[int]:
         """Steps at which a sealed resume state of a trajectory exists, ascending."""
@@ -185,86 +192,78 @@ class Store:
         try:
             return parse_tensors(data)
         except ValueError as error:
-            raise Damaged(f"{self.folder / relative}: {error}") from None
+            raise Damaged(f"{self.uri}/{relative}: {error}") from None
 
     # Files of a study that are not results of a pass
 
     def save_feature_network(self, recipe: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """features/<recipe>.safetensors, with its sha256 beside it, written last."""
         data = to_bytes(tensors, {})
-        files.write(self.path(f"features/{recipe}.safetensors"), data)
-        files.write(self.path(f"features/{recipe}.json"), json.dumps(files.seal(data)).encode())
+        self.place.write(f"features/{recipe}.safetensors", data)
+        self.place.write(f"features/{recipe}.json", json.dumps(files.seal(data)).encode())
 
     def feature_network(self, recipe: str) -> tuple[dict[str, torch.Tensor], str] | None:
         """Weights and their sha256, or None when this extractor was never trained; Damaged when its bytes changed."""
         beside, relative = f"features/{recipe}.json", f"features/{recipe}.safetensors"
-        if not self.path(beside).exists():
+        if not self.place.exists(beside):
             return None
         try:
-            seal = seals.parse_seal(self.read_bytes(beside))
+            seal = seals.parse_seal(self.place.read(beside))
             return self._tensors(relative, self.sealed_bytes(relative, seal))[0], seal["sha256"]
         except (ValueError, Damaged) as error:
-            raise Damaged(f"{error}; without {self.folder / beside} the next sweep trains it again") from None
+            raise Damaged(f"{error}; without {self.uri}/{beside} the next sweep trains it again") from None
 
     def save_checkpoint(self, trajectory_id: str, tensors: Mapping[str, torch.Tensor], state: dict[str, Any]) -> None:
         """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept."""
         data = to_bytes(tensors, state)
-        folder = self.path(f"checkpoints/{trajectory_id}")
-        files.write(folder / f"{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
-        for old in sorted(folder.glob("[!.]*.safetensors"))[:-2]:
-            old.unlink(missing_ok=True)
+        folder = f"checkpoints/{trajectory_id}"
+        self.place.write(f"{folder}/{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
+        for old in [name for name in self.place.names(folder) if name.endswith(".safetensors")][:-2]:
+            self.place.remove(f"{folder}/{old}")
 
     def checkpoint(self, trajectory_id: str, up_to_step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """The newest whole checkpoint not beyond a step; torn ones are passed over."""
-        folder = self.path(f"checkpoints/{trajectory_id}")
-        for path in sorted(folder.glob("[0-9]*-*.safetensors"), reverse=True):
-            step, _, digest = path.stem.partition("-")
-            relative = str(path.relative_to(self.folder))
-            with contextlib.suppress(Damaged):
-                data = self.read_bytes(relative)
-                if step.isdecimal() and int(step) <= up_to_step and files.sha256(data)[:16] == digest:
-                    return self._tensors(relative, data)
+        folder = f"checkpoints/{trajectory_id}"
+        for name in reversed(self.place.names(folder)):
+            step, _, digest = name.removesuffix(".safetensors").partition("-")
+            if step.isdecimal() and int(step) <= up_to_step:
+                with contextlib.suppress(Damaged):
+                    data = self.place.read(f"{folder}/{name}")
+                    if files.sha256(data)[:16] == digest:
+                        return self._tensors(f"{folder}/{name}", data)
         return None
 
     def drop_checkpoints(self, trajectory_id: str) -> None:
         """When a trajectory's trials are done."""
-        shutil.rmtree(self.path(f"checkpoints/{trajectory_id}"), ignore_errors=True)
+        self.place.remove_folder(f"checkpoints/{trajectory_id}")
 
-    def save_failure(self, trajectory_id: str, failure: Mapping[str, Any]) -> Path:
+    def save_failure(self, trajectory_id: str, failure: Mapping[str, Any]) -> None:
         """failures/<trajectory>.json: the last error."""
-        path = self.failure_path(trajectory_id)
-        files.write(path, json.dumps(failure, indent=2).encode())
-        return path
+        self.place.write(f"failures/{trajectory_id}.json", json.dumps(failure, indent=2).encode())
 
-    def failure_path(self, trajectory_id: str) -> Path:
-        """Where the last error of a trajectory is, if there was one."""
-        return self.path(f"failures/{trajectory_id}.json")
+    def failed(self) -> set[str]:
+        """The trajectories whose last attempt failed."""
+        return {name.removesuffix(".json") for name in self.place.names("failures") if name.endswith(".json")}
+
+    def failure(self, trajectory_id: str) -> dict[str, Any]:
+        """What is kept of the last error of a trajectory; Damaged when that is nothing."""
+        relative = f"failures/{trajectory_id}.json"
+        try:
+            return seals.parse(self.place.read(relative))
+        except ValueError as error:
+            raise Damaged(f"{self.uri}/{relative}: {error}") from None
 
     def drop_failure(self, trajectory_id: str) -> None:
         """When a trajectory came through after all."""
-        self.failure_path(trajectory_id).unlink(missing_ok=True)
+        self.place.remove(f"failures/{trajectory_id}.json")
 
     def probe(self) -> None:
-        """ValueError unless the folder takes a mebibyte."""
-        path = self.folder / f".probe-{secrets.token_hex(4)}"
-        try:
-            files.write(path, bytes(2**20))
-            path.unlink()
-        except OSError as error:
-            raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None
+        """ValueError unless the storage takes a mebibyte."""
+        self.place.probe()
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path(".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(
-                    f"results: another sweep or study.track is working on {self.folder}; wait for it or stop it"
-                ) from None
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """One driver a study; ValueError while another one has it."""
+        return self.place.lock()
 
 
 class Pass:
@@ -282,7 +281,7 @@ class Pass:
 
     def add_file(self, relative: str, data: bytes) -> None:
         """A file under its own name, sealed with the pass. Its bytes must follow from its name."""
-        files.write(self.store.path(relative), data)
+        self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
 
     def seal(self, trial_id: str, train: bool, attacks: list[str], measures: list[str]) -> bool:
@@ -301,19 +300,19 @@ class Pass:
             "files": self._seals,
             "sealed_at": datetime.now(UTC).isoformat(),
         }
-        path, data = self.store.path(f"done/{name}.json"), seals.to_json(marker)
-        if files.create(path, data):
+        relative, data = f"done/{name}.json", seals.to_json(marker)
+        if self.store.place.create(relative, data):
             return True
         try:
             self.store.marker(name)
         except Damaged:
-            files.write(path, data)
+            self.store.place.write(relative, data)
             return True
         return False
 
     def _write_table(self, table: str, relative: str, rows: Rows) -> None:
         data = to_parquet(to_table(table, rows))
-        files.write(self.store.path(relative), data)
+        self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
 
 

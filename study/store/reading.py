@@ -35,7 +35,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
         try:
             return from_parquet(store.published(relative), "design").to_pandas()
         except (OSError, pa.ArrowException):
-            raise Damaged(f"{store.folder / relative} {UNREADABLE}") from None
+            raise Damaged(f"{store.uri}/{relative} {UNREADABLE}") from None
     _refuse_scores_of_a_public_copy(store, table)
     if all:
         return sealed(store, table, store.passes()).to_pandas().sort_values(KEYS[table], ignore_index=True)
@@ -75,7 +75,7 @@ def sealed_table(store: Store, relative: str, seal: Mapping[str, Any]) -> pa.Tab
     try:
         return from_parquet(data, name.partition("-")[0] if folder == "compacted" else folder)
     except (OSError, pa.ArrowException) as error:
-        raise Damaged(f"{store.folder / relative}: {str(error).splitlines()[0]}") from None
+        raise Damaged(f"{store.uri}/{relative}: {str(error).splitlines()[0]}") from None
 
 
 def _rows(store: Store, name: str, table: str) -> list[pa.Table]:
@@ -86,7 +86,7 @@ def _rows(store: Store, name: str, table: str) -> list[pa.Table]:
 
 def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
     if table == "scores" and store.public:
-        raise ValueError(f"{store.folder}: a public copy has no scores, which this needs; use the study it was made of")
+        raise ValueError(f"{store.uri}: a public copy has no scores, which this needs; use the study it was made of")
 
 
 def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:
@@ -118,9 +118,11 @@ def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
 def manifests(store: Store) -> list[dict[str, Any]]:
     """Sound manifests of compactions, the largest first."""
     found = []
-    for path in sorted(store.path("compacted").glob("[!.]*.json")):
-        with contextlib.suppress(Damaged, ValueError):
-            found.append(seals.parse_manifest(path.stem, store.read_bytes(f"compacted/{path.name}")))
+    for file in store.place.names("compacted"):
+        if file.endswith(".json"):
+            with contextlib.suppress(Damaged, ValueError):
+                data = store.place.read(f"compacted/{file}")
+                found.append(seals.parse_manifest(file.removesuffix(".json"), data))
     return sorted(found, key=lambda manifest: -len(manifest["passes"]))
 
 
@@ -137,12 +139,12 @@ def compact(store: Store) -> int:
     for table in PASS_TABLES:
         relative = f"compacted/{table}-{name}.parquet"
         data = to_parquet(sealed(store, table, passes))
-        files.write(store.path(relative), data)
+        store.place.write(relative, data)
         found[relative] = files.seal(data)
-    files.write(store.path(f"compacted/{name}.json"), seals.to_json({"name": name, "passes": passes, "files": found}))
-    for path in store.path("compacted").iterdir():
-        if name not in path.name:
-            path.unlink(missing_ok=True)
+    store.place.write(f"compacted/{name}.json", seals.to_json({"name": name, "passes": passes, "files": found}))
+    for entry in store.place.files("compacted"):
+        if name not in entry.name:
+            store.place.remove(f"compacted/{entry.name}")
     return len(passes)
 
 

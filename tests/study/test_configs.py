@@ -80,9 +80,9 @@ def test_every_config_makes_a_whole_design(path):
         pytest.skip("needs Debian's dataset-fashion-mnist")
     spec = read(path)
     design = Design(spec, load_pool(spec.data))
-    assert len(design.trials) == len(design.cells) * len(spec.epochs) * spec.replicates
+    assert len(design.trials) == len(design.cells) * len(spec.levels) * spec.replicates
     assert len(spec.cells) - len(design.cells) == len(design.refused) * len(spec.train_sizes)
     assert {trial.cell.arm.defense for trial in design.trials} == ARMS[path.stem]
     assert spec.replicates >= 5
-    assert max(spec.epochs) == LONGEST[path.stem]
+    assert max(spec.levels) == LONGEST[path.stem]
     assert not design.no_control

@@ -112,7 +112,7 @@ def test_a_list_of_target_epsilons_makes_an_arm_of_each_and_reads_back_as_the_sa
 def test_read_applies_overrides_to_a_file(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(SMALL)
-    assert read(path, ["factors.epochs=[3]", "data=digits", "data.size=16"]).epochs == (3,)
+    assert read(path, ["factors.epochs=[3]", "data=digits", "data.size=16"]).levels == (3,)
 
 
 PRESETS = """
@@ -136,7 +136,7 @@ def with_presets(tmp_path):
 
 def test_a_preset_sets_dotted_keys_before_any_override(with_presets):
     spec = read(with_presets, ["factors.epochs=[3]"], "quick")
-    assert (spec.train_sizes, spec.epochs, spec.replicates) == ((30,), (3,), 1)
+    assert (spec.train_sizes, spec.levels, spec.replicates) == ((30,), (3,), 1)
     assert spec.cells[0].target.config.width == 8
     assert next(entry for entry in spec.attacks if entry.label == "euclidean").choice.config.generated == 32
     assert spec.split == small_spec().split

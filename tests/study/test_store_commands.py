@@ -119,7 +119,7 @@ def test_a_file_that_is_written_anew_after_it_was_listed_is_kept(finished, store
 
     def replaced(store):
         found = plain(store)
-        files.write(store.folder / "targets/t.safetensors", b"of a new attempt")
+        store.place.write("targets/t.safetensors", b"of a new attempt")
         return found
 
     monkeypatch.setattr(collecting, "garbage", replaced)

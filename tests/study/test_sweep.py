@@ -199,7 +199,7 @@ def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatc
         (["small.yaml", "--set", "factors.train_size=[40, 5000]"], "1797 records"),
         (["small.yaml", "--set", "attacks=[white_bx]"], "did you mean 'white_box'"),
         (["small.yaml", "--set", "results=file/below"], "cannot write to"),
-        (["small.yaml", "--set", "results=s3://bucket"], "object store"),
+        (["small.yaml", "--set", "results=gs://bucket"], "not supported"),
     ],
 )
 def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(

@@ -1,0 +1,120 @@
+"""How leakage scales: against n as a fitted curve, when it sets in, and epsilon as accounted against as audited."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from analysis.cells import cells
+from analysis.controls import UNAVAILABLE, audits
+from analysis.effects import AUC, MIN_REPLICATES, effect_of, p_value, t_interval
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
+
+GRID = 400
+"""Points of epochs between the first and the last level at which an interpolated path is looked at."""
+
+
+def against_size(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame:
+    """Slope of leakage per doubling of n (AUC in log odds), a line fitted inside each replicate.
+
+    Columns variant, arm, epochs, slope, low, high, p, sizes, lack_of_fit (p of the curvature that a line leaves; null
+    with two sizes), replicates, descriptive.
+    """
+    rows = []
+    for cell, sizes, values in _paths(data, attack, value, "train_size"):
+        powers = np.stack([np.log2(sizes) ** power for power in range(min(3, len(sizes)))])
+        basis = np.linalg.qr(powers.T)[0]
+        basis *= np.sign((basis * powers.T).sum(0))
+        line = basis[:, 1] / (basis[:, 1] @ np.log2(sizes))
+        found = effect_of(values @ line)
+        curvature = p_value(values @ basis[:, 2]) if len(sizes) > 2 else None
+        own = {name: found[name] for name in ("low", "high", "p", "replicates", "descriptive")}
+        rows.append({**cell, "slope": found["effect"], "sizes": len(sizes), "lack_of_fit": curvature, **own})
+    columns = [VARIANT, ARM, "epochs", "slope", "low", "high", "p", "sizes", "lack_of_fit", "replicates", "descriptive"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def size_curve(data: StudyData, attack: str, value: str = AUC, points: int = 50) -> pd.DataFrame:
+    """The fitted curve from the smallest n to the largest, with a 95 % t interval at each point by itself.
+
+    Columns variant, arm, epochs, train_size (real), mean, low, high, replicates, in the value's units.
+    """
+    rows = []
+    for cell, sizes, values in _paths(data, attack, value, "train_size"):
+        x = np.log2(sizes)
+        grid = np.linspace(x[0], x[-1], points)
+        lines = np.polynomial.polynomial.polyfit(x, values.T, 1)
+        for at, fitted in zip(grid, np.outer(np.ones(points), lines[0]) + np.outer(grid, lines[1]), strict=True):
+            bounds = np.array(t_interval(fitted))
+            mean, low, high = expit(bounds) if value == AUC else bounds
+            own = {"train_size": 2.0**at, "mean": mean, "low": low, "high": high, "replicates": len(values)}
+            rows.append({**cell, **own})
+    return pd.DataFrame(rows, columns=[VARIANT, ARM, "epochs", "train_size", "mean", "low", "high", "replicates"])
+
+
+def onset(data: StudyData, attack: str, over: float = 0.55) -> pd.DataFrame:
+    """When leakage sets in, by n: from which level on AUC is shown over 0.5, and when it reaches `over`.
+
+    first_level: AUC's 95 % lower bound is over 0.5 there and at every later level; looked at from the last one
+    backwards, so that many levels raise no more false onsets than one; null where the last is not. epochs: where the
+    mean path, interpolated in log epochs, reaches `over`; low, high: the epochs at which its interval holds `over`.
+    All three: 0 for at or before the first level, infinite for not within the last. ValueError unless 0.5 < over < 1.
+    Columns variant, arm, train_size, first_level, epochs, low, high, over, replicates, descriptive.
+    """
+    if not 0.5 < over < 1:
+        raise ValueError(f"onset: AUC to reach must be between 0.5 and 1, got {over}")
+    rows = []
+    for cell, levels, values in _paths(data, attack, AUC, "epochs"):
+        bounds = np.array([t_interval(column) for column in values.T])
+        later = np.logical_and.accumulate((bounds[:, 1] > 0)[::-1])[::-1]
+        first = int(levels[later.argmax()]) if later.any() else None
+        times = np.geomspace(levels[0], levels[-1], GRID)
+        paths = np.array([np.interp(np.log(times), np.log(levels), row) for row in values])
+        mean, low, high = np.array([t_interval(column) for column in paths.T]).T
+        shown = low > logit(over)
+        own = {
+            "first_level": first,
+            "epochs": _reached(times, mean >= logit(over)),
+            "low": _reached(times, high >= logit(over)),
+            "high": _reached(times, np.logical_and.accumulate(shown[::-1])[::-1]),
+        }
+        count = len(values)
+        rows.append({**cell, **own, "over": over, "replicates": count, "descriptive": count < MIN_REPLICATES})
+    columns = [VARIANT, ARM, "train_size", "first_level", "epochs", "low", "high", "over", "replicates", "descriptive"]
+    return pd.DataFrame(rows, columns=columns).astype({"first_level": "Int64"})
+
+
+def _reached(times: np.ndarray, yes: np.ndarray) -> float:
+    """The first time at which it holds: 0 where that is the very first one, infinite where it never does."""
+    if not yes.any():
+        return float("inf")
+    return float(times[yes.argmax()]) if not yes[0] else 0.0
+
+
+def epsilons(data: StudyData) -> pd.DataFrame:
+    """What arms with an epsilon claim, what an audit proves of them, and what it could have proved at most.
+
+    Rows and columns of `study.audit` for arms that have an epsilon; no rows for a public copy, which has no scores.
+    """
+    table = audits(data)
+    if "epsilon" not in table:
+        found = pd.DataFrame(columns=["epsilon"])
+        found.attrs["reason"] = UNAVAILABLE
+        return found
+    return table[table["epsilon"].notna()].reset_index(drop=True)
+
+
+def _paths(
+    data: StudyData, attack: str, value: str, along: str
+) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """Cells of `CELL` but for one factor, its levels [L] and values [R,L] of the replicates that have all of them."""
+    found = cells(data, attack, value, CELL).scale
+    rest = [name for name in CELL if name != along]
+    table = found.columns.to_frame(index=False)
+    for levels, rows in table.groupby(rest, sort=False):
+        rows = rows.sort_values(along)
+        values = found[found.columns[rows.index]].dropna().to_numpy()
+        if len(rows) > 1 and len(values):
+            yield dict(zip(rest, levels, strict=True)), rows[along].to_numpy(dtype=float), values

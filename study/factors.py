@@ -1,0 +1,357 @@
+"""The factors of a study: what each may be, levels or a range, and the cell that a combination of them makes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from mia_core.defenses import DEFENSES, Arm
+from mia_core.settings import Choice, nearest, settings, validate
+from mia_core.targets import TARGETS, Target
+from mia_core.training import TrainingConfig, steps_per_epoch
+
+Budget = Literal["epochs", "steps"]
+
+OWN_FACTORS = ("train_size", "epochs", "steps", "defense", "target")
+"""Factors with columns of their own; all others are dotted settings of these sections:"""
+DOTTED_SECTIONS = ("target", "training", "defense")
+
+WHOLE = ("train_size", "epochs", "steps")
+DIGITS = 6
+"""Significant digits of a drawn number: few enough to read, too many to make two points one."""
+
+
+@settings
+class Range:
+    """All numbers from `low` to `high`, both included.
+
+    scale: `log` gives each power of ten as much room as the next. kind: `integer` for whole numbers only.
+    """
+
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+    kind: Literal["real", "integer"] = "real"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"scale log needs a low above 0, got {self.low:g}")
+        if self.kind == "integer" and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(f"kind integer needs whole bounds, got {self.low:g} and {self.high:g}")
+        return self
+
+    def __str__(self) -> str:
+        words = [f"{self.low:g} to {self.high:g}", *(["log"] if self.scale == "log" else [])]
+        return ", ".join([*words, *(["whole"] if self.kind == "integer" else [])])
+
+    def level(self, unit: float) -> float | int:
+        """The level at a share in [0, 1) of the range; every whole number has the same share of a linear one."""
+        top = self.high + 1 if self.kind == "integer" else self.high
+        value = self.low * (top / self.low) ** unit if self.scale == "log" else self.low + (top - self.low) * unit
+        value = min(max(value, self.low), self.high)
+        if self.kind == "integer":
+            return int(value)
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form a spec has."""
+        whole = {key: int(value) for key, value in asdict(self).items() if key in ("low", "high")}
+        return {**asdict(self), **(whole if self.kind == "integer" else {})}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of levels, the budget left out: what one trajectory trains in each replicate.
+
+    factors: the levels of the dotted factors of target and training, by name. levels: of the budget, ascending, at each
+    of which there is a trial.
+    """
+
+    train_size: int
+    arm: Arm
+    target: Choice[Target]
+    training: TrainingConfig
+    factors: dict[str, Any]
+    levels: tuple[int, ...] = ()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Discriminator updates of an epoch."""
+        return steps_per_epoch(self.train_size, self.training.batch_size)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """`factors:` of a study file, checked.
+
+    budget: which factor says how long is trained. levels: of each factor, by name: plain values, or a range; an arm's
+    settings that a dotted factor gives are not in the arm. training: the study's, which a target's own goes before.
+    """
+
+    budget: Budget
+    levels: dict[str, list[Any] | Range]
+    training: Mapping[str, Any]
+
+    @property
+    def dotted(self) -> list[str]:
+        """Names of the dotted factors."""
+        return [name for name in self.levels if name not in OWN_FACTORS]
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Factors that are ranges, by name."""
+        return {name: levels for name, levels in self.levels.items() if isinstance(levels, Range)}
+
+    @property
+    def varied(self) -> list[str]:
+        """Factors with more than one level, in alphabetical order."""
+        return sorted(name for name, levels in self.levels.items() if isinstance(levels, Range) or len(levels) > 1)
+
+    @property
+    def arms(self) -> list[Arm]:
+        """The arms; one with settings that dotted factors give, at the first levels of these."""
+        return [self._arm(arm, self._firsts) for arm in self._listed("defense")]
+
+    def inert(self, name: str) -> list[str]:
+        """Arms for which a dotted factor of a defense means nothing, in words."""
+        if not name.startswith("defense."):
+            return []
+        return [arm.label for arm in self.arms if name.split(".")[1] not in [choice.name for choice in arm.choices]]
+
+    def bounds(self, name: str) -> tuple[int, ...]:
+        """Levels of a factor of whole numbers, ascending; of a range, the ends."""
+        levels = self.levels[name]
+        return (int(levels.low), int(levels.high)) if isinstance(levels, Range) else tuple(sorted(levels))
+
+    def factorial(self) -> tuple[Cell, ...]:
+        """Every combination of levels; ValueError for a range, which has no levels of its own."""
+        for name in self.ranges:
+            raise ValueError(
+                f"factors.{name}: a range needs `design: {{name: random, points: 50}}` (or latin_hypercube, sobol), or "
+                "a search; or give it levels as a list"
+            )
+        outer = ["target", *self.dotted]
+        return tuple(
+            self.cell(
+                {**dict(zip(outer, values, strict=True)), "train_size": n, "defense": arm}, self.bounds(self.budget)
+            )
+            for values in product(*(self._listed(name) for name in outer))
+            for n in self.bounds("train_size")
+            for arm in self._listed("defense")
+        )
+
+    def cell(self, combination: Mapping[str, Any], levels: tuple[int, ...]) -> Cell:
+        """The cell of one level of each factor but the budget; ValueError when settings refuse a level."""
+        given = {name: combination[name] for name in self.dotted}
+        own = {name: level for name, level in given.items() if not name.startswith("defense.")}
+        target, training = _settings(combination["target"], self.training, own)
+        return Cell(combination["train_size"], self._arm(combination["defense"], given), target, training, own, levels)
+
+    def resolved(self) -> dict[str, Any]:
+        """The form a spec has, defaults filled in."""
+        return {
+            **{name: levels.to_dict() if isinstance(levels, Range) else levels for name, levels in self.levels.items()},
+            "defense": [self._resolved_arm(arm) for arm in self.arms],
+            "target": [self._resolved_target(target) for target in self._listed("target")],
+        }
+
+    def _listed(self, name: str) -> list[Any]:
+        levels = self.levels[name]
+        assert not isinstance(levels, Range)
+        return levels
+
+    @property
+    def _firsts(self) -> dict[str, Any]:
+        """A level of each dotted factor."""
+        return {name: _first(self.levels[name]) for name in self.dotted}
+
+    def _arm(self, given: Any, dotted: Mapping[str, Any]) -> Arm:
+        own = {name.partition(".")[2]: level for name, level in dotted.items() if name.startswith("defense.")}
+        return Arm.parse(_with(given, own), "factors.defense")
+
+    def _resolved_arm(self, arm: Arm) -> Any:
+        """All settings of an arm but those that dotted factors give."""
+        parts = [
+            {key: value for key, value in part.items() if f"defense.{part['name']}.{key}" not in self.levels}
+            for part in arm.to_list()
+        ]
+        return parts or "none"
+
+    def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        choice, training = _settings(given, self.training, {})
+        return {**choice.to_dict(), **({"training": asdict(training)} if "training" in given else {})}
+
+
+def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, Any], ranged: bool) -> Factors:
+    """`factors:` of a study file; target: the study's one, if it has one. ValueError in one line.
+
+    ranged: whether a design or a search draws levels; else lists of a defense's settings make arms, one for each
+    combination.
+    """
+    for name in given:
+        if name not in OWN_FACTORS and (name.split(".")[0] not in DOTTED_SECTIONS or "." not in name):
+            sections = ", ".join(f"{section}.*" for section in DOTTED_SECTIONS)
+            raise ValueError(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or {sections}")
+    budget = _budget(given)
+    dotted = {
+        name: _range_or_values(levels, f"factors.{name}") for name, levels in given.items() if name not in OWN_FACTORS
+    }
+    arms = list(_arms(given, {name.partition(".")[2]: _first(levels) for name, levels in _of_defenses(dotted).items()}))
+    for name in _of_defenses(dotted):
+        _require_defense(name, arms)
+    if not ranged:
+        arms, dotted = _multiplied(arms, dotted)
+    levels: dict[str, list[Any] | Range] = {
+        "train_size": _whole(given, "train_size"),
+        budget: _whole(given, budget),
+        "defense": arms,
+        "target": list(_targets(target, given)),
+        **dotted,
+    }
+    factors = Factors(budget, levels, training)
+    unique([str(arm.to_list()) for arm in factors.arms], "factors.defense", "name each arm once")
+    return factors
+
+
+def said(levels: Sequence[Any] | Mapping[str, Any]) -> str:
+    """Levels or a range of a resolved spec, in words."""
+    return str(validate(Range, levels, "")) if isinstance(levels, Mapping) else ", ".join(map(str, levels))
+
+
+def unique(words: Sequence[str], where: str, way_out: str) -> None:
+    """ValueError for a word that is there twice."""
+    for word in words:
+        if words.count(word) > 1:
+            raise ValueError(f"{where}: {word!r} is there twice; {way_out}")
+
+
+def listed(value: Any, where: str) -> list[Any]:
+    """A setting's values; an empty list would silently leave out what it belongs to."""
+    if value == []:
+        raise ValueError(f"{where}: needs at least one value")
+    return value if isinstance(value, list) else [value]
+
+
+def values_of(levels: Any, where: str) -> list[Any]:
+    """One or several levels, each there once."""
+    values = levels if isinstance(levels, list) else [levels]
+    if not values:
+        raise ValueError(f"{where}: needs at least one level")
+    unique([str(value) for value in values], where, "name each level once")
+    return values
+
+
+def _budget(given: Mapping[str, Any]) -> Budget:
+    if "epochs" in given and "steps" in given:
+        raise ValueError("factors.steps: give levels of epochs or of steps, one of them")
+    return "steps" if "steps" in given else "epochs"
+
+
+def _range_or_values(levels: Any, where: str) -> list[Any] | Range:
+    return validate(Range, levels, where) if isinstance(levels, Mapping) else values_of(levels, where)
+
+
+def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
+    where = f"factors.{name}"
+    if name not in given:
+        raise ValueError(f"{where}: required, and missing")
+    if isinstance(given[name], Mapping):
+        found = validate(Range, {**given[name], "kind": "integer"}, where)
+        if found.low < 1:
+            raise ValueError(f"{where}: levels must be whole numbers from 1, got {found.low:g}")
+        return found
+    values = values_of(given[name], where)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{where}: levels must be whole numbers from 1, got {value!r}")
+    return sorted(values)
+
+
+def _arms(given: Mapping[str, Any], dotted: Mapping[str, Any]) -> Iterator[Any]:
+    """Arms as given, with one value for each of their settings; checked with a level of each dotted factor."""
+    where = "factors.defense"
+    for number, level in enumerate(values_of(given.get("defense", ["none"]), where)):
+        for arm in _expand(level, f"{where}[{number}]"):
+            Arm.parse(_with(arm, dotted), f"{where}[{number}]")
+            yield arm
+
+
+def _expand(level: Any, where: str) -> list[Any]:
+    """An arm's settings may be lists, e.g. `sigma: [1, 2]`: one arm for each combination."""
+    if isinstance(level, Mapping):
+        lists = [listed(value, f"{where}.{key}") for key, value in level.items()]
+        return [dict(zip(level, values, strict=True)) for values in product(*lists)]
+    if isinstance(level, list):
+        return [list(parts) for parts in product(*(_expand(part, where) for part in level))]
+    return [level]
+
+
+def _multiplied(
+    arms: Sequence[Any], dotted: Mapping[str, list[Any] | Range]
+) -> tuple[list[Any], dict[str, list[Any] | Range]]:
+    """Arms with one value for each setting that a dotted factor lists, and the other dotted factors."""
+    own = {name: levels for name, levels in _of_defenses(dotted).items() if isinstance(levels, list)}
+    keys = [name.partition(".")[2] for name in own]
+    several = [_with(arm, dict(zip(keys, values, strict=True))) for arm in arms for values in product(*own.values())]
+    distinct = [arm for number, arm in enumerate(several) if arm not in several[:number]]
+    return distinct, {name: levels for name, levels in dotted.items() if name not in own}
+
+
+def _of_defenses(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: levels for name, levels in dotted.items() if name.startswith("defense.")}
+
+
+def _first(levels: list[Any] | Range) -> Any:
+    return levels.level(0) if isinstance(levels, Range) else levels[0]
+
+
+def _with(given: Any, own: Mapping[str, Any]) -> Any:
+    """An arm as given, with those of the settings (`dp_sgd.sigma`) that are its own."""
+    if isinstance(given, list):
+        return [_with(part, own) for part in given]
+    values = given if isinstance(given, Mapping) else {"name": given}
+    added = {
+        key: x for (name, _, key), x in ((k.partition("."), x) for k, x in own.items()) if name == values.get("name")
+    }
+    return {**values, **added} if added else given
+
+
+def _require_defense(name: str, arms: Sequence[Any]) -> None:
+    """ValueError for a dotted factor of a defense that no arm has."""
+    _, defense, *rest = name.split(".")
+    if DEFENSES.find(defense) is None or not rest:
+        known = [f"defense.{word}.*" for word in DEFENSES.names()]
+        raise ValueError(f"factors.{name}: unknown factor{nearest(name, known)}")
+    parts = [part for arm in arms for part in (arm if isinstance(arm, list) else [arm])]
+    if defense not in [part.get("name") if isinstance(part, Mapping) else part for part in parts]:
+        raise ValueError(f"factors.{name}: no arm of factors.defense has {defense}")
+
+
+def _targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Levels of the factor `target`, or the one target of the study."""
+    where = "factors.target"
+    if ("target" in given) == (target is not None):
+        raise ValueError("target: required, as one target or as levels of factors.target, and not as both")
+    levels = values_of(given.get("target", target), where)
+    targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
+    unique([str(target.get("name")) for target in targets], where, "vary its settings by factors.target.*")
+    return targets
+
+
+def _settings(
+    target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
+) -> tuple[Choice[Target], TrainingConfig]:
+    """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
+    target = dict(target)
+    own = target.pop("training", {})
+    validate(TrainingConfig, own, "target.training")
+    values = {"target": target, "training": {**training, **own}}
+    for name, level in factors.items():
+        section, _, key = name.partition(".")
+        values[section][key] = level
+    return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")

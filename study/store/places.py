@@ -1,0 +1,234 @@
+"""Where a study's store lies, and the little that it needs of that place; here, a folder."""
+
+import abc
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from study.store import files
+from study.store.files import Damaged
+
+SCHEMES = "a folder, file:///folder and s3://bucket/prefix"
+WHERE = "where the study is, e.g. results/digits"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a listing. name: in its folder. modified: nanoseconds since the epoch. version: new with each write."""
+
+    name: str
+    bytes: int
+    modified: int
+    version: str
+
+
+class Place(abc.ABC):
+    """One study's place; files have names relative to it, such as `done/x.json`, and appear whole or not at all.
+
+    uri: for people, and for `Store.at`. What is wrong with one file is Damaged, what is wrong with the storage OSError.
+    """
+
+    uri: str
+
+    @abc.abstractmethod
+    def read(self, relative: str) -> bytes:
+        """A file's content; Damaged unless it is there, and a file."""
+
+    @abc.abstractmethod
+    def exists(self, relative: str) -> bool:
+        """Whether a file, or a folder that holds something, is there."""
+
+    @abc.abstractmethod
+    def stat(self, relative: str) -> Entry | None:
+        """A file as a listing has it; None where there is none."""
+
+    @abc.abstractmethod
+    def write(self, relative: str, data: bytes) -> None:
+        """Create or replace."""
+
+    @abc.abstractmethod
+    def create(self, relative: str, data: bytes) -> bool:
+        """Create unless it exists; False when somebody else was first."""
+
+    @abc.abstractmethod
+    def remove(self, relative: str) -> None:
+        """Remove a file, if it is there."""
+
+    @abc.abstractmethod
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all that it holds, if it is there."""
+
+    @abc.abstractmethod
+    def prune(self, folder: str) -> None:
+        """Remove a folder that holds nothing."""
+
+    @abc.abstractmethod
+    def names(self, folder: str, prefix: str = "") -> list[str]:
+        """Sorted names in a folder, of those that start so; without hidden ones."""
+
+    @abc.abstractmethod
+    def files(self, folder: str) -> list[Entry]:
+        """All regular files in a folder itself, hidden ones too, by name."""
+
+    @abc.abstractmethod
+    def folders(self, folder: str) -> list[str]:
+        """Sorted names of the folders in a folder."""
+
+    @abc.abstractmethod
+    def now(self) -> int:
+        """Nanoseconds since the epoch, by the clock that `modified` goes by."""
+
+    @abc.abstractmethod
+    def reach(self) -> None:
+        """ValueError unless the storage is there to be read."""
+
+    @abc.abstractmethod
+    def probe(self) -> None:
+        """ValueError unless the storage takes a mebibyte."""
+
+    @abc.abstractmethod
+    def lock(self) -> AbstractContextManager[None]:
+        """One driver a study; ValueError while another one has it."""
+
+    def settle(self, relative: str, data: bytes) -> None:
+        """Create, or replace other bytes; a file that has these already is left alone."""
+        try:
+            same = self.exists(relative) and self.read(relative) == data
+        except Damaged:
+            same = False
+        if not same:
+            self.write(relative, data)
+
+
+class Folder(Place):
+    """A folder. Nothing is created before something is written, and no link is followed out of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.uri = str(self.folder)
+        self._real = self.folder.resolve()
+
+    def path(self, relative: str) -> Path:
+        """A file or folder of the study; Damaged where a link leads out of it."""
+        path = self.folder / relative
+        if not path.resolve().is_relative_to(self._real):
+            raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
+        return path
+
+    def read(self, relative: str) -> bytes:
+        """A file's content; Damaged unless it is there, and a file."""
+        path = self.path(relative)
+        if not path.is_file():
+            raise Damaged(f"{path}: sealed, but missing")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise Damaged(f"{path}: sealed, but cannot be read ({error.strerror})") from None
+
+    def exists(self, relative: str) -> bool:
+        """Whether a file or folder is there."""
+        return self.path(relative).exists()
+
+    def stat(self, relative: str) -> Entry | None:
+        """A file as a listing has it; None where there is none."""
+        path = self.path(relative)
+        return _entry(path.name, path.stat()) if path.is_file() else None
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Create or replace."""
+        files.write(self.path(relative), data)
+
+    def create(self, relative: str, data: bytes) -> bool:
+        """Create unless it exists; False when somebody else was first."""
+        return files.create(self.path(relative), data)
+
+    def remove(self, relative: str) -> None:
+        """Remove a file, if it is there."""
+        self.path(relative).unlink(missing_ok=True)
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all that it holds, if it is there."""
+        shutil.rmtree(self.path(folder), ignore_errors=True)
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder that holds nothing."""
+        with contextlib.suppress(OSError):
+            self.path(folder).rmdir()
+
+    def names(self, folder: str, prefix: str = "") -> list[str]:
+        """Sorted names of all that is in a folder and starts so; without hidden ones."""
+        found = (item.name for item in self._scan(folder))
+        return sorted(name for name in found if name.startswith(prefix) and not name.startswith("."))
+
+    def files(self, folder: str) -> list[Entry]:
+        """All regular files in a folder itself, hidden ones too, by name; links are none."""
+        found = [item for item in self._scan(folder) if item.is_file(follow_symlinks=False)]
+        return sorted((_entry(item.name, item.stat()) for item in found), key=lambda entry: entry.name)
+
+    def folders(self, folder: str) -> list[str]:
+        """Sorted names of the folders in a folder; links are none."""
+        return sorted(item.name for item in self._scan(folder) if item.is_dir(follow_symlinks=False))
+
+    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
+        path = self.path(folder)
+        if not path.is_dir():
+            return []
+        with os.scandir(path) as found:
+            return list(found)
+
+    def now(self) -> int:
+        """Nanoseconds since the epoch."""
+        return time.time_ns()
+
+    def reach(self) -> None:
+        """Nothing: a folder that is absent is made by the first write."""
+
+    def probe(self) -> None:
+        """ValueError unless the folder takes a mebibyte."""
+        name = f".probe-{secrets.token_hex(4)}"
+        try:
+            self.write(name, bytes(2**20))
+            self.remove(name)
+        except OSError as error:
+            raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.path(".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(
+                    f"results: another sweep or study.track is working on {self.folder}; wait for it or stop it"
+                ) from None
+            yield
+
+
+def _entry(name: str, stat: os.stat_result) -> Entry:
+    return Entry(name, stat.st_size, stat.st_mtime_ns, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+
+def absolute(root: str | Path) -> str:
+    """A results root under a name that holds in any process; ValueError for a scheme that is not supported."""
+    text = str(root)
+    if "://" not in text:
+        return str(Path(root).absolute())
+    scheme, rest = urlsplit(text).scheme, urlsplit(text)
+    if scheme == "file" and rest.netloc in ("", "localhost") and rest.path:
+        return str(Path(unquote(rest.path)).absolute())
+    raise ValueError(f"results: {text}: not supported; {SCHEMES} are")
+
+
+def place(root: str, study: str) -> Place:
+    """A study's place below an absolute results root."""
+    return Folder(Path(root) / study)
