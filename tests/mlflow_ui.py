@@ -100,11 +100,10 @@ def _pick(page: Page, name: str) -> None:
     """Click one entry of the open list, which has only those in the page that are in view."""
     option = OPTION.format(title=json.dumps(name))
     page.wait(LISTS)
-    page.run(f"{LISTS}.scrollTop = 0")
-    for _ in range(200):
+    for place in [*range(0, 6000, 90)] * 3:
         if page.run(f"!!({option})"):
             page.run(f"{option}.click()")
             return
-        page.run(f"{LISTS}.scrollTop += 120")
-        time.sleep(0.1)
+        page.run(f"{LISTS}.scrollTop = {place} % {LISTS}.scrollHeight")
+        page.run("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => drawn(1))))")
     raise AssertionError(f"{name} is not offered")

@@ -3,11 +3,13 @@
 import math
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
 from analysis.plots.drawing import AXIS, caption, chance_line, draw_points, legend
 from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from study.pictures import COLORS
 
 LEAST_EPSILON = 0.01
 """Shown for what is smaller, on an axis of powers: accounting adds as much."""
@@ -64,4 +66,33 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee", fontsize="medium")
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
+    return figure
+
+
+def audited(data: StudyData, table: pd.DataFrame) -> Figure:
+    """epsilon as accounted, as attacks prove it, and the most they could have proved, a row a cell and audit.
+
+    table: rows with an epsilon of `analysis.controls.audits`. A proof far below the claim is normal where the ceiling is
+    low; one above it contradicts the claim.
+    """
+    figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.32 * max(2, len(table))), layout="constrained")
+    places = range(len(table))[::-1]
+    looks = {"epsilon": ("accounted", "D"), "epsilon_low": ("proved", "o"), "epsilon_ceiling": ("provable at most", "|")}
+    for number, (column, (label, marker)) in enumerate(looks.items()):
+        values = table[column].astype(float).clip(lower=LEAST_EPSILON)
+        axis.plot(values, places, linestyle="none", marker=marker, color=COLORS[number], markersize=7, label=label)
+    for place, row in zip(places, table.to_dict("records"), strict=True):
+        ends = [max(LEAST_EPSILON, row[name]) for name in ("epsilon_low", "epsilon_ceiling")]
+        axis.plot(ends, [place, place], color="0.75", linewidth=1.2, zorder=0)
+    words = [
+        f"{row['arm']}, n = {row['train_size']}, {row['epochs']} epochs, {row['audit']} ({row['trainings']} trainings)"
+        for row in table.to_dict("records")
+    ]
+    axis.set_yticks(places, words)
+    axis.set_ylim(-0.7, len(table) - 0.3)
+    axis.set_xscale("log")
+    axis.set_xlabel(f"epsilon at the row's delta (log scale; {LEAST_EPSILON:g} stands for less)")
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    caption(figure, data, "What is guaranteed, what attacks prove, and what they could prove")
     return figure

@@ -1,5 +1,7 @@
 """The trade-off: leakage against sample quality."""
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -54,4 +56,48 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
         chance_line(axis)
     name_axes(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
     caption(figure, data, "Leakage against sample quality; larger markers are later epochs")
+    return figure
+
+
+def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
+    """Every cell by leakage and quality, a panel a training-set size: full where it is on the front by means, paler the
+    likelier another cell is better in both, hollow where that is shown.
+
+    table: of `analysis.tradeoff.front`, within variant and training-set size.
+    """
+    figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    quality = str(data.quality)
+    for (variant, size), axis in grid.items():
+        own = table[(table["train_size"] == size) & (table[VARIANT] == variant)]
+        for number, arm in enumerate(data.arms):
+            look = look_of(number)
+            for row in own[own[ARM] == arm].to_dict("records"):
+                drawn = axis.errorbar(
+                    row["quality"], row["leakage"],
+                    xerr=[[row["quality"] - row["quality_low"]], [row["quality_high"] - row["quality"]]],
+                    yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
+                    color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
+                    markerfacecolor="white" if row["excluded"] else look["color"],
+                    alpha=float(1 - 0.75 * np.nan_to_num(row["dominated"])),
+                )  # fmt: skip
+                better = f"; {row['dominated_by']} is better in both with {row['dominated_by_probability']:.0%}"
+                tell(
+                    drawn,
+                    [
+                        f"{arm}, n = {size}, {row['epochs']} epochs: AUC {row['leakage']:.3f}, {quality} "
+                        f"{row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
+                        f"{better if isinstance(row['dominated_by'], str) else ''}; {row['replicates']} replicates"
+                    ],
+                )
+            axis.errorbar([], [], color=look["color"], marker=look["marker"], linestyle="none", label=arm)
+        best = own[own["on_front"].astype(bool)].sort_values("quality")
+        axis.step(best["quality"], best["leakage"], where="post", color="0.4", linewidth=1, linestyle=":", zorder=0)
+        if (table["quality"] > 0).all():
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+        chance_line(axis)
+    name_axes(figure, grid, f"{quality} (lower is better)", f"AUC of {attack}", "n = ")
+    caption(figure, data, "The front of leakage and quality: pale points are likely beaten in both")
     return figure
