@@ -94,5 +94,5 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.set_xlabel(f"epsilon at the row's delta (log scale; {LEAST_EPSILON:g} stands for less)")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    caption(figure, data, "What is guaranteed, what attacks prove, and what they could prove")
+    figure.suptitle(f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}", fontsize="medium")
     return figure

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.cautions import cautions
 from analysis.controls import audits, verdicts
 from analysis.effects import AUC
-from analysis.report import sections
+from analysis.report import findings, sections
 from analysis.report.page import Page, Tile
 from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
 from analysis.study_data import ARM, StudyData, load
@@ -23,9 +24,15 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     found = verdict(data, judged, audited, _missing(data))
     parts = [
         sections.leakage(data, found),
+        findings.changes(data, found),
+        findings.tradeoff(data, found),
+        findings.samples(data, found) if include_records else None,
         sections.roc(data, found),
-        sections.controls(judged),
-        sections.how(data, []),
+        findings.scaling(data, found),
+        findings.privacy(data, found, audited),
+        findings.risk(data, found, include_records),
+        sections.controls(judged, cautions(data, judged, audited)),
+        sections.how(data),
         sections.cells(data, found),
     ]
     return Page(

@@ -74,8 +74,8 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     return Section("roc", "How sure an attacker can be", blocks)
 
 
-def controls(verdicts: pd.DataFrame) -> Section:
-    """Whether to believe the rest."""
+def controls(verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
+    """Whether to believe the rest. cautions: sentences of `analysis.cautions`."""
     columns = [name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts]
     blocks: list[Block] = [
         Text((
@@ -84,10 +84,12 @@ def controls(verdicts: pd.DataFrame) -> Section:
         )),
         verdict_table("controls-table", "Controls", verdicts, columns),
     ]  # fmt: skip
+    if cautions:
+        blocks += [Heading("Cautions"), Points(cautions)]
     return Section("controls", "Controls: whether to believe this", blocks)
 
 
-def how(data: StudyData, cautions: Sequence[str]) -> Section:
+def how(data: StudyData) -> Section:
     """Configuration, versions, machines, seeds, time."""
     store = data.store
     pointer, resolved = store.pointer(), store.resolved()
@@ -110,14 +112,8 @@ def how(data: StudyData, cautions: Sequence[str]) -> Section:
         "spec": f"{pointer['spec']}, format {pointer['format']}",
         "results": short(data.store),
     }
-    flags = sorted({flag for text in trials["flags"].dropna() for flag in _flags(text)})
-    blocks: list[Block] = [Facts(facts)]
-    if cautions:
-        blocks += [Heading("Cautions"), Points(cautions)]
-    if flags:
-        blocks += [Heading("Flags of trainings"), Points(flags)]
-    blocks.append(Code(json.dumps(resolved, indent=2), "The study's configuration, defaults filled in"))
-    return Section("how", "How it was run", blocks)
+    config = Code(json.dumps(resolved, indent=2), "The study's configuration, defaults filled in")
+    return Section("how", "How it was run", [Facts(facts), config])
 
 
 def cells(data: StudyData, verdict: Verdict) -> Section:
@@ -200,11 +196,3 @@ def drawable(data: StudyData) -> bool:
 
 def _range(values: pd.Series) -> str:
     return f"{values.min()} to {values.max()}"
-
-
-def _flags(text: str) -> list[str]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return [text] if text else []
-    return [str(flag) for flag in found] if isinstance(found, list) else [str(found)]

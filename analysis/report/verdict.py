@@ -190,7 +190,7 @@ def _what_protects(data: StudyData, changes: Sequence[Change], cell: dict[str, A
     free = [change for change in clear if change.cost and not _worse(change.cost)]
     best = min(free or clear, key=_auc)
     rest = [change for change in clear if change is not best]
-    parts: list[str | Number] = [f"{best.level} lowers it to ", best.leakage]
+    parts: list[str | Number] = [f"Of the defenses, {best.level} lowers it to ", best.leakage]
     if best.quality and quality:
         how = "and no loss of quality is shown" if best in free else "and costs quality"
         parts += [f", {how}: {data.quality} ", best.quality, " against ", quality, " (lower is better)"]
