@@ -113,7 +113,13 @@ def load(folder: str | Path) -> StudyData:
         raise ValueError(
             f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
         )
+    searched = (wide["role"] == "adaptive").any()
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
+    if wide.empty and searched:
+        raise ValueError(
+            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect can be "
+            "estimated from them; read them by study.store, or sweep levels around the best of them"
+        )
     if wide.empty:
         raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
@@ -123,6 +129,13 @@ def load(folder: str | Path) -> StudyData:
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = _variants(wide, resolved["factors"])
     return StudyData(store.study, store.uri, wide, resolved)
+
+
+def words_of_measure(quality: str) -> str:
+    """A measure of quality in a word or two: `kid_domain_unseen` is KID, against members it says so."""
+    measure, _, against = quality.rsplit("_", 2)
+    words = {"kid": "KID", "fid": "FID"}.get(measure, measure)
+    return words if against == "unseen" else f"{words} against {against}"
 
 
 def lower_is_better(quality: str) -> bool:

@@ -145,7 +145,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m analysis.notebooks {store.uri}"
+    lines["next"] = f"python -m analysis.report {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)

@@ -10,7 +10,7 @@ from analysis.effects import AUC
 from analysis.report import findings, sections
 from analysis.report.page import Page, Tile
 from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
-from analysis.study_data import ARM, StudyData, load
+from analysis.study_data import ARM, StudyData, load, words_of_measure
 from study.store import read
 
 BADGES = {SOUND: "controls passed", CAREFUL: "with caution", FAILED: "not to be used"}
@@ -84,7 +84,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         Tile(
             "AUC of " + found.attack,
             f"{start.value:.2f}",
-            f"{interval}{sections.words_of(data, found.cell)}; 0.5 is chance",
+            f"{interval}{sections.words_of(data, found.cell)}. Chance is 0.5",
             start,
         )
     ]
@@ -102,7 +102,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
             )
     arms = sorted((change for change in found.changes if change.factor == ARM), key=lambda c: c.leakage.value)
     for change in arms[:2]:
-        cost = f", {data.quality} {change.cost.text.replace('-', '−')}" if change.cost else ""
+        cost = f", {words_of_measure(str(data.quality))} {change.cost.text.replace('-', '−')}" if change.cost else ""
         settled = "" if change.clear else "; not settled"
         tiles.append(
             Tile(f"AUC with {change.level}", f"{change.leakage.value:.2f}", f"{change.by.text.replace('-', '−')}{cost}{settled}", change.leakage)

@@ -16,7 +16,7 @@ from analysis.report.sections import NAMES, drawable, picture, plain, verdict_ta
 from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
 from analysis.sensitivity import interactions, main_effects
-from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_of_measure
 from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
 
 LIMITS = 15
@@ -92,7 +92,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     better = "lower is better" if lower_is_better(data.quality) else "higher is better"
     blocks: list[Block] = [
         Text((
-            f"Quality is {words_of_measure(data.quality)}; {better}. A defense that only slows training moves along the path "
+            f"Quality is {words_of_measure(data.quality)} ({data.quality}); {better}. A defense that only slows training moves along the path "
             "of the undefended arm: stopping early is the defense to beat.",
         ))
     ]  # fmt: skip
@@ -187,14 +187,6 @@ def _of(row: dict[Any, Any], name: str) -> Cell:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     bounds = "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
     return Cell(f"{row[name]:.2f}{bounds}", value=row[name])
-
-
-def words_of_measure(column: str) -> str:
-    """A column of quality in words."""
-    measure, extractor, against = column.rsplit("_", 2)
-    words = {"kid": "KID", "fid": "FID"}.get(measure, measure)
-    whom = {"unseen": "records that were never queried", "members": "training records"}.get(against, against)
-    return f"{words} against {whom}, on the {extractor} feature network"
 
 
 def scaling(data: StudyData, verdict: Verdict) -> Section | None:

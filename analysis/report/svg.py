@@ -60,7 +60,7 @@ def _shorten_ids(root: ElementTree.Element, name: str) -> None:
         for key, value in list(part.attrib.items()):
             if key == LINK:
                 del part.attrib[key]
-                part.set("href", f"#{name}-{value.removeprefix('#')}")
+                part.set("href", f"#{name}-{value[1:]}" if value.startswith("#") else value)
             elif value.startswith("url(#"):
                 part.set(key, f"url(#{name}-{value[5:]}")
 

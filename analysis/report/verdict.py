@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES
 from analysis.report.numbers import Number, difference, in_cell, mean
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from study.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
@@ -193,10 +193,11 @@ def _what_protects(data: StudyData, changes: Sequence[Change], cell: dict[str, A
     parts: list[str | Number] = [f"Of the defenses, {best.level} lowers it to ", best.leakage]
     if best.quality and quality:
         how = "and no loss of quality is shown" if best in free else "and costs quality"
-        parts += [f", {how}: {data.quality} ", best.quality, " against ", quality, " (lower is better)"]
+        measure = words_of_measure(str(data.quality))
+        parts += [f", {how}: {measure} ", best.quality, " against ", quality, " without (lower is better)"]
     for change in rest[:2]:
         parts += [f"; {change.level} to ", change.leakage]
-        parts += [f" at {data.quality} ", change.quality] if change.quality else []
+        parts += [f" at {words_of_measure(str(data.quality))} ", change.quality] if change.quality else []
     if len(rest) > 2:
         parts.append(f"; {len(rest) - 2} more lower it")
     return (*parts, ".")

@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -42,9 +43,8 @@ def test_a_user_compares_trials_over_numeric_factors_leakage_and_quality(swept, 
                               METRICS[0]: "auc", METRICS[1]: "kid_domain_unseen"}.items():  # fmt: skip
             assert sorted(axis(page, label)) == pytest.approx(sorted(wide[column]), rel=1e-9), label
         points = scatter(page, "epochs", METRICS[0])
-        assert sorted(zip(points["x"], points["y"], strict=True)) == pytest.approx(
-            sorted(zip(wide["epochs"], wide["auc"], strict=True))
-        )
+        drawn = np.array(sorted(zip(points["x"], points["y"], strict=True)))
+        assert drawn == pytest.approx(np.array(sorted(zip(wide["epochs"], wide["auc"], strict=True))))
         parent = next(run for run in client.search_runs([experiment.experiment_id], "tags.kind = 'study'"))
         page.open(f"http://{address}/#/experiments/{experiment.experiment_id}/runs/{parent.info.run_id}")
         page.wait("document.body.innerText.includes('The answer')")
