@@ -15,8 +15,8 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class MeanRoc:
-    """fpr [G], ascending to 1; tpr [G], the mean over replicates of the TPR at the largest threshold whose FPR is at most
-    that; low, high [G], its 95 % t interval (null under two). floor: the least FPR with 10 expected false positives.
+    """fpr [G], ascending to 1; tpr [G], the mean over replicates of the TPR at the lowest threshold whose FPR is at
+    most that; low, high [G], its 95 % t interval. floor: the least FPR with 10 expected false positives.
     """
 
     fpr: np.ndarray

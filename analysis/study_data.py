@@ -117,7 +117,8 @@ def load(folder: str | Path) -> StudyData:
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty and searched:
         raise ValueError(
-            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect can be "
+            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect "
+            f"can be "
             "estimated from them; read them by study.store, or sweep levels around the best of them"
         )
     if wide.empty:

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: open a page, run JavaScript in it, photograph and print it."""
+"""A headless Chromium, driven over its DevTools protocol: open a page, run JavaScript, photograph, print."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ FLAGS = (
 
 
 class Page:
-    """One tab. Every method waits for its answer; RuntimeError when JavaScript raises, TimeoutError when nothing comes."""
+    """One tab. Methods wait for their answer; RuntimeError when JavaScript raises, TimeoutError when nothing comes."""
 
     def __init__(self, address: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -71,11 +71,12 @@ class Page:
     def wait(self, script: str, seconds: float = 120.0) -> Any:
         """The first true value of an expression; one that raises, as on a page that is still loading, is not true."""
         until = time.monotonic() + seconds
-        while not (value := self.run(f"(() => {{ try {{ const it = {script}; return it instanceof Node ? true : it }} catch {{ return null }} }})()")):
+        value = f"const it = {script}; return it instanceof Node ? true : it"
+        while not (found := self.run(f"(() => {{ try {{ {value} }} catch {{ return null }} }})()")):
             if time.monotonic() > until:
                 raise TimeoutError(f"never true: {script}; the page says: {self.run('document.body?.innerText')}")
             time.sleep(0.3)
-        return value
+        return found
 
     def click(self, script: str) -> None:
         """A real click in the middle of the element that an expression gives, once it is there."""

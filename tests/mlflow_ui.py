@@ -56,11 +56,10 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, Callable[[], subprocess.P
 
 
 def compare(page: Page, address: str, experiment: str, runs: Sequence[str], height: int = 760) -> None:
-    """Open the comparison of runs, without the panel of MLflow's assistant."""
+    """Open the comparison of runs."""
     found = f"runs={quote(json.dumps(list(runs)))}&experiments={quote(json.dumps([experiment]))}"
     page.open(f"http://{address}/#/compare-runs?{found}", 1400, height)
     page.wait("document.querySelector('.js-plotly-plot').data[0].dimensions.length")
-    page.run("document.querySelector('[aria-label=\"Close\"], [data-component-id*=\"assistant\"][data-component-id*=\"close\"]')?.click()")
 
 
 def choose(page: Page, parameters: Sequence[str], metrics: Sequence[str]) -> list[str]:
@@ -78,7 +77,9 @@ def choose(page: Page, parameters: Sequence[str], metrics: Sequence[str]) -> lis
 
 def axis(page: Page, label: str) -> list[float]:
     """Where the drawn runs are on one axis of the parallel coordinates."""
-    found = f"document.querySelector('.js-plotly-plot').data[0].dimensions.find(axis => axis.label === {json.dumps(label)})"
+    found = (
+        f"document.querySelector('.js-plotly-plot').data[0].dimensions.find(axis => axis.label === {json.dumps(label)})"
+    )
     return page.run(f"[...{found}.values]")
 
 
@@ -87,7 +88,9 @@ def scatter(page: Page, x: str, y: str) -> dict[str, list[float]]:
     page.click("[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.includes('Scatter'))")
     for selector, name in {"x-axis-selector": x, "y-axis-selector": y}.items():
         page.click(f"document.getElementById('{selector}')")
-        page.click(f"[...document.querySelectorAll('[role=option]')].find(item => item.innerText === {json.dumps(name)})")
+        page.click(
+            f"[...document.querySelectorAll('[role=option]')].find(item => item.innerText === {json.dumps(name)})"
+        )
     page.wait(
         f"document.getElementById('y-axis-selector').innerText === {json.dumps(y)} &&"
         " [...document.querySelectorAll('.js-plotly-plot')].at(-1).data[0].x.length"

@@ -72,12 +72,16 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
 def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     """epsilon as accounted, as attacks prove it, and the most they could have proved, a row a cell and audit.
 
-    table: rows with an epsilon of `analysis.controls.audits`. A proof far below the claim is normal where the ceiling is
-    low; one above it contradicts the claim.
+    table: rows with an epsilon of `analysis.controls.audits`. A proof far below the claim is normal where the
+    ceiling is low; one above it contradicts the claim.
     """
     figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.32 * max(2, len(table))), layout="constrained")
     places = range(len(table))[::-1]
-    looks = {"epsilon": ("accounted", "D"), "epsilon_low": ("proved", "o"), "epsilon_ceiling": ("provable at most", "|")}
+    looks = {
+        "epsilon": ("accounted", "D"),
+        "epsilon_low": ("proved", "o"),
+        "epsilon_ceiling": ("provable at most", "|"),
+    }
     for number, (column, (label, marker)) in enumerate(looks.items()):
         values = table[column].astype(float).clip(lower=LEAST_EPSILON)
         axis.plot(values, places, linestyle="none", marker=marker, color=COLORS[number], markersize=7, label=label)
@@ -94,5 +98,7 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.set_xlabel(f"epsilon at the row's delta (log scale; {LEAST_EPSILON:g} stands for less)")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle(f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}", fontsize="medium")
+    figure.suptitle(
+        f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}", fontsize="medium"
+    )
     return figure

@@ -55,7 +55,9 @@ def samples_along_strength(data: StudyData, size: int, epochs: int) -> Figure | 
         return None
     across = min(4, len(grids))
     down = -(-len(grids) // across)
-    figure, axes = plt.subplots(down, across, figsize=(2.4 * across, 2.6 * down + 0.6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        down, across, figsize=(2.4 * across, 2.6 * down + 0.6), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.axis("off")
     for axis, (arm, png) in zip(axes.flat, grids.items(), strict=False):

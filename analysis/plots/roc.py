@@ -1,4 +1,4 @@
-"""ROC on logarithmic axes, where attacks that are sure of a few records show, and the floor below which all is chance."""
+"""ROC on logarithmic axes, where attacks sure of a few records show, and the floor below which all is chance."""
 
 from collections.abc import Sequence
 

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="a study's folder, e.g. results/digits")
     parser.add_argument("--out", type=Path, help=f"the file to write (default: reports/{REPORT} in the study's folder)")
-    parser.add_argument("--include-records", action="store_true", help="with samples and record numbers: as sensitive as the data")
+    parser.add_argument(
+        "--include-records", action="store_true", help="with samples and record numbers: as sensitive as the data"
+    )
     options = parser.parse_args(arguments)
     matplotlib.use("Agg")
     try:

@@ -105,7 +105,12 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         cost = f", {words_of_measure(str(data.quality))} {change.cost.text.replace('-', '−')}" if change.cost else ""
         settled = "" if change.clear else "; not settled"
         tiles.append(
-            Tile(f"AUC with {change.level}", f"{change.leakage.value:.2f}", f"{change.by.text.replace('-', '−')}{cost}{settled}", change.leakage)
+            Tile(
+                f"AUC with {change.level}",
+                f"{change.leakage.value:.2f}",
+                f"{change.by.text.replace('-', '−')}{cost}{settled}",
+                change.leakage,
+            )
         )
     assert start.column == AUC
     return tiles

@@ -1,4 +1,4 @@
-"""Sections of the report that answer: what each factor changes, what protection costs, who is at risk, what is proved."""
+"""Sections that answer: what each factor changes, what protection costs, who is at risk, what is proved."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,21 +32,25 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     if len(told):
         blocks.append(
             picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
-                    "Differences inside replicates, where members, initialization and data order are the same. Left of zero "
+                    "Differences inside replicates, where members, initialization and data order are the same. "
+                    "Left of zero "
                     "is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
         blocks.append(_declared(told))
     if drawable(data) and data.wide["epochs"].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
-            picture(plots.heatmap(data, verdict.attack), "heatmap", "Mean AUC over training-set size and epochs, a panel an arm",
-                    "How training-set size and epochs act together: where they act independently, every row has the same shades.")
+            picture(plots.heatmap(data, verdict.attack), "heatmap", "Mean AUC over size and epochs, a panel an arm",
+                    "How training-set size and epochs act together: where they act independently, every row has "
+                    "the same shades.")
         )  # fmt: skip
     effects = main_effects(data, verdict.attack).dropna(subset=["effect"])
     if len(effects):
         blocks.append(_effects("main-effects", "Main effects, averaged over all other factors (exploratory)", effects))
     together = interactions(data, verdict.attack).dropna(subset=["effect"])
     if len(together):
-        blocks.append(_effects("interactions", "Interactions: how one factor changes another's effect (exploratory)", together))
+        blocks.append(
+            _effects("interactions", "Interactions: how one factor changes another's effect (exploratory)", together)
+        )
     if not blocks:
         blocks.append(Text(("Every factor has one level in this study: nothing can be compared.",)))
     return Section("changes", "What changes it", blocks)
@@ -55,7 +59,9 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
 def _declared(table: pd.DataFrame) -> Table:
     rows = []
     for row in table.to_dict("records"):
-        more = "settled" if row["settled"] else "not known" if pd.isna(row["more"]) else f"{row['more']} more replicates"
+        more = (
+            "settled" if row["settled"] else "not known" if pd.isna(row["more"]) else f"{row['more']} more replicates"
+        )
         rows.append(
             Row([
                 Cell(row["contrast"]), Cell(f"{row['difference']:+.3f}", value=row["difference"]), _interval(row),
@@ -72,8 +78,14 @@ def _effects(name: str, caption: str, table: pd.DataFrame) -> Table:
         what = f"{NAMES.get(row['factor'], row['factor'])}: {row['level']} against {row['baseline']}"
         if "by" in row and row["by"] is not None and pd.notna(row["by"]):
             by = NAMES.get(row["by"], row["by"])
-            what += f", by {by}: {row['by_level']} against {row['by_baseline']}" if row["kind"] == "levels" else f", by {by}"
-        difference = Cell("-") if pd.isna(row["difference"]) else Cell(f"{row['difference']:+.3f}", value=row["difference"])
+            what += (
+                f", by {by}: {row['by_level']} against {row['by_baseline']}"
+                if row["kind"] == "levels"
+                else f", by {by}"
+            )
+        difference = (
+            Cell("-") if pd.isna(row["difference"]) else Cell(f"{row['difference']:+.3f}", value=row["difference"])
+        )
         rows.append(Row([Cell(what), difference, _interval(row), plain(row["p"], ".2g"), Cell(str(row["replicates"]))]))
     columns = ["effect", "AUC", "log odds [95 %]", "p (not corrected)", "replicates"]
     return Table(name, caption, columns, rows, folded=True)
@@ -92,7 +104,8 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     better = "lower is better" if lower_is_better(data.quality) else "higher is better"
     blocks: list[Block] = [
         Text((
-            f"Quality is {words_of_measure(data.quality)} ({data.quality}); {better}. A defense that only slows training moves along the path "
+            f"Quality is {words_of_measure(data.quality)} ({data.quality}); {better}. A defense that only slows "
+            f"training moves along the path "
             "of the undefended arm: stopping early is the defense to beat.",
         ))
     ]  # fmt: skip
@@ -105,7 +118,8 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
         if len(table):
             blocks.append(
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
-                        "The dotted steps join cells that no other one beats in both by its means. The paler a cell, the "
+                        "The dotted steps join cells that no other one beats in both by its means. The paler a "
+                        "cell, the "
                         "likelier one is better in both; hollow: that is shown. Point at a cell for the probabilities.")
             )  # fmt: skip
     blocks += _choices(data, attack)
@@ -117,9 +131,17 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
                  plain(row["p"], ".2g"), Cell(str(row["replicates"]))])
             for row in told.to_dict("records")
         ]  # fmt: skip
-        columns = ["cell", str(data.quality), "undefended, after epochs", "log odds [95 %]", "p (not corrected)", "replicates"]
+        columns = [
+            "cell",
+            str(data.quality),
+            "undefended, after epochs",
+            "log odds [95 %]",
+            "p (not corrected)",
+            "replicates",
+        ]
         caption = (
-            "Leakage less that of the undefended arm stopped where its quality is the same: below 0, the defense does more "
+            "Leakage less that of the undefended arm stopped where its quality is the same: below 0, the defense "
+            "does more "
             f"than stopping early would ({len(equal) - len(told)} cells have no equal)"
         )
         blocks.append(Table("equal-quality", caption, columns, rows))
@@ -169,12 +191,20 @@ def _choice(
                 how = "shown" if row["shown"] else f"by its mean only (confidence {row['confidence']:.0%})"
                 place = f"{row[ARM]}, {row['epochs']:.0f} epochs"
                 place = f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place
-                cells += [Cell(place), _of(row, "leakage"), _of(row, "quality"), Cell(how), Cell(str(row["replicates"]))]
+                cells += [
+                    Cell(place),
+                    _of(row, "leakage"),
+                    _of(row, "quality"),
+                    Cell(how),
+                    Cell(str(row["replicates"])),
+                ]
             lines.append(Row(cells))
     if not lines:
         return None
     caption = "Intervals hold after having been chosen among all cells of that n; replicates as in every cell"
-    table = Table(f"{name}-table", caption, ["limit", "n", "choose", *columns, "kept to the limit", "replicates"], lines)
+    table = Table(
+        f"{name}-table", caption, ["limit", "n", "choose", *columns, "kept to the limit", "replicates"], lines
+    )
     return Choice(question, table, start=len(limits) // 3)
 
 
@@ -196,8 +226,9 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
     attack = verdict.attack
     sizes = data.wide["train_size"].nunique()
     line = "joins two sizes and cannot show a curve" if sizes == 2 else "is fitted inside replicates"
+    figure = plots.leakage_against_size(data, attack, size_curve(data, attack))
     blocks: list[Block] = [
-        picture(plots.leakage_against_size(data, attack, size_curve(data, attack)), "scaling", "AUC against training-set size",
+        picture(figure, "scaling", "AUC against training-set size",
                 f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %.")
     ]  # fmt: skip
     slopes = against_size(data, attack)
@@ -206,14 +237,21 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
              plain(row["lack_of_fit"], ".2g"), Cell(str(row["replicates"]))])
         for row in slopes.to_dict("records")
     ]  # fmt: skip
-    columns = ["arm and epochs", "log odds per doubling of n [95 %]", "p (not corrected)", "p of curvature", "replicates"]
+    columns = [
+        "arm and epochs",
+        "log odds per doubling of n [95 %]",
+        "p (not corrected)",
+        "p of curvature",
+        "replicates",
+    ]
     blocks.append(Table("slopes", "What doubling the training set changes (exploratory)", columns, rows, folded=True))
     if data.wide["epochs"].nunique() > 1:
         starts = onset(data, attack)
         rows = [
             Row([Cell(str(row[ARM])), Cell(str(row["train_size"]), value=row["train_size"]),
                  Cell("not shown" if pd.isna(row["first_level"]) else f"{row['first_level']} epochs"),
-                 Cell(f"{_time(row['epochs'])} [{_time(row['low'])}, {_time(row['high'])}]"), Cell(str(row["replicates"]))])
+                 Cell(f"{_time(row['epochs'])} [{_time(row['low'])}, {_time(row['high'])}]"),
+                 Cell(str(row["replicates"]))])
             for row in starts.to_dict("records")
         ]  # fmt: skip
         over = starts["over"].iloc[0] if len(starts) else 0.55
@@ -237,7 +275,8 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         return None
     blocks: list[Block] = [
         Text((
-            "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower bound. Epsilon "
+            "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
+            "bound. Epsilon "
             "covers the trained networks, not training curves, nor a choice of epochs made by looking at results.",
         ))
     ]  # fmt: skip
@@ -248,9 +287,21 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
         figure = plots.audited(data, claimed)
-        caption = "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
+        caption = (
+            "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
+        )
         blocks.append(picture(figure, "audit", "epsilon accounted, proved and provable", caption))
-        columns = ["audit", "arm", "train_size", "trainings", "coins", "epsilon", "epsilon_low", "epsilon_ceiling", "p_holm"]
+        columns = [
+            "audit",
+            "arm",
+            "train_size",
+            "trainings",
+            "coins",
+            "epsilon",
+            "epsilon_low",
+            "epsilon_ceiling",
+            "p_holm",
+        ]
         blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns))
     return Section("privacy", "What is guaranteed, and what is proved", blocks)
 
@@ -263,18 +314,24 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
     title = "Who is at risk"
     where = words_of(data, verdict.cell)
     if table.empty:
-        return Section("risk", title, [Text((f"Not told apart on {where}: {table.attrs['reason'] or 'no record was in and out'}.",))])
+        return Section(
+            "risk",
+            title,
+            [Text((f"Not told apart on {where}: {table.attrs['reason'] or 'no record was in and out'}.",))],
+        )
     found = int((table["q"] <= ALARM).sum())
     blocks: list[Block] = [
-        Text((f"On {where}, {found} of {len(table)} judged records leak by themselves, at a false-discovery rate of 5 %.",)),
+        Text((f"On {where}, {found} of {len(table)} records leak by themselves, at a false-discovery rate of 5 %.",)),
         picture(plots.records_at_risk(data, table), "records", "Leakage of every record, sorted",
-                "Each record's score as a member less that as a non-member, over replicates, and shrunk toward the mean of all: "
+                "Each record's score as a member less that as a non-member, over replicates, and shrunk toward "
+                "the mean of all: "
                 "few replicates know little about one record."),
     ]  # fmt: skip
     again = reliability(data, verdict.attack, verdict.cell).iloc[0]
     if again["reason"] is None or pd.isna(again["reason"]):
         words = (
-            f"Reliability {again['reliability']:.2f} [{again['low']:.2f}, {again['high']:.2f}] over {again['records']} records "
+            f"Reliability {again['reliability']:.2f} [{again['low']:.2f}, {again['high']:.2f}] over "
+            f"{again['records']} records "
             "and halves of the replicates: 1 would find the same order of records again, 0 another one."
         )
     else:

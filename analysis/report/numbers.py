@@ -1,4 +1,4 @@
-"""Numbers that say where they come from: each names the rows of the store it is the mean of, and can be computed again."""
+"""Numbers that say where they come from: each names its rows of the store, and can be computed again from them."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
-from analysis.study_data import CELL, StudyData
+from analysis.study_data import StudyData
 from study.store import Store, read
 
 
@@ -57,9 +57,7 @@ class Number:
 
     def source(self, place: str) -> str:
         """Python that computes it again. place: the study's, e.g. results/digits."""
-        chosen = f"trials={json.dumps(self.trials)}" + (
-            f", against={json.dumps(self.against)}" if self.against else ""
-        )
+        chosen = f"trials={json.dumps(self.trials)}" + (f", against={json.dumps(self.against)}" if self.against else "")
         return f"again({json.dumps(place)}, {json.dumps(self.column)}, {json.dumps(self.attack)}, {chosen})"
 
 
@@ -88,7 +86,9 @@ def mean(data: StudyData, column: str, attack: str, cell: dict[str, Any]) -> Num
     return _mean(rows, column, attack, what)
 
 
-def difference(data: StudyData, column: str, attack: str, cell: dict[str, Any], baseline: dict[str, Any]) -> Number | None:
+def difference(
+    data: StudyData, column: str, attack: str, cell: dict[str, Any], baseline: dict[str, Any]
+) -> Number | None:
     """A cell less another that differs in one factor, inside replicates; None without a replicate that has both."""
     rows = data.attack(attack).dropna(subset=[column])
     ours, theirs = in_cell(rows, cell), in_cell(rows, baseline)

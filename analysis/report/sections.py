@@ -37,7 +37,7 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
     blocks.append(_attacks(data, verdict))
     if drawable(data) and len(last_levels(data.wide)) > 1:
         blocks.append(
-            picture(plots.attacks_compared(data), "attacks", "AUC of each attack against training-set size, a panel an arm",
+            picture(plots.attacks_compared(data), "attacks", "AUC of each attack, a panel an arm",
                     "Attacks after the last epochs level, each after its last level of attack steps.")
         )  # fmt: skip
     return Section("leakage", "What leaks", blocks)
@@ -62,11 +62,17 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     if data.public or not drawable(data):
         return None
     floor = (
-        "Below the shaded floor fewer than 10 false positives are expected, and what a curve does there is chance. The thin "
+        "Below the shaded floor fewer than 10 false positives are expected, and what a curve does there is "
+        "chance. The thin "
         "gray line is guessing; bands are 95 % t intervals over replicates."
     )
     blocks: list[Block] = [
-        picture(plots.roc_of_arms(data, verdict.attack), "roc-arms", "TPR against FPR on logarithmic axes, a line an arm", floor)
+        picture(
+            plots.roc_of_arms(data, verdict.attack),
+            "roc-arms",
+            "TPR against FPR on logarithmic axes, a line an arm",
+            floor,
+        )
     ]
     if len(last_levels(data.wide)) > 1:
         figure = plots.roc_of_attacks(data)
@@ -76,11 +82,15 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
 
 def controls(verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
     """Whether to believe the rest. cautions: sentences of `analysis.cautions`."""
-    columns = [name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts]
+    columns = [
+        name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts
+    ]
     blocks: list[Block] = [
         Text((
-            "A blind classifier sees no target and must find nothing; null targets are trained without the queries, so every "
-            "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one family.",
+            "A blind classifier sees no target and must find nothing; null targets are trained without the "
+            "queries, so every "
+            "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
+            "family.",
         )),
         verdict_table("controls-table", "Controls", verdicts, columns),
     ]  # fmt: skip
@@ -96,17 +106,19 @@ def how(data: StudyData) -> Section:
     trials = data.wide.drop_duplicates("trial_id")
     versions = pointer.get("versions", {})
     seconds = trials.groupby("trajectory_id")["seconds_train"].max().sum()
-    peak = trials["peak_bytes"].max()
+    peak, finished = trials["peak_bytes"].max(), trials["finished_at"]
     facts = {
         "data": ", ".join(sorted(set(trials["dataset"]))),
         "split": ", ".join(sorted(set(trials["split"]))),
         "trials": f"{len(trials)}, of {trials['trajectory_id'].nunique()} trainings",
         "replicates": f"{data.replicates} (seed {resolved.get('seed')}, replicates {_range(trials['replicate'])})",
         "attacks": ", ".join(data.attacks),
-        "training": f"{seconds / 3600:.2f} hours in all, on {', '.join(sorted(map(str, set(trials['device'].dropna()))))}",
+        "training": f"{seconds / 3600:.2f} hours in all, on {', '.join(sorted(set(trials['device'].dropna())))}",
         "memory": f"{peak / 2**20:.0f} MiB at most in one training" if pd.notna(peak) else "not recorded",
-        "finished": f"{trials['finished_at'].min():%Y-%m-%d %H:%M} to {trials['finished_at'].max():%H:%M UTC, %Y-%m-%d}",
-        "software": ", ".join(f"{name} {value}" for name, value in sorted(versions.items()) if isinstance(value, str | int)),
+        "finished": f"{finished.min():%Y-%m-%d %H:%M} to {finished.max():%Y-%m-%d %H:%M UTC}",
+        "software": ", ".join(
+            f"{name} {value}" for name, value in sorted(versions.items()) if isinstance(value, str | int)
+        ),
         "commit": str(pointer.get("git_commit", "not recorded")),
         "lock": str(pointer.get("lock", "not recorded")),
         "spec": f"{pointer['spec']}, format {pointer['format']}",
@@ -175,7 +187,9 @@ def verdict_table(name: str, caption: str, table: pd.DataFrame, columns: Sequenc
     rows = []
     for row in table.to_dict("records"):
         ok = row.get("ok")
-        rows.append(Row([*(plain(row[name]) for name in columns), Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok))
+        rows.append(
+            Row([*(plain(row[name]) for name in columns), Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok)
+        )
     return Table(name, caption, [*(NAMES.get(name, name.replace("_", " ")) for name in columns), "verdict"], rows)
 
 

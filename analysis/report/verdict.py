@@ -57,7 +57,7 @@ class Verdict:
 
 
 def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missing: int = 0) -> Verdict:
-    """controls, audits: tables of verdicts, with a column `ok` where any are. missing: trials that are not there yet."""
+    """controls, audits: tables of verdicts, with a column `ok` where any are. missing: trials that are not there."""
     attack = data.primary
     cell = _start(data, attack)
     start = mean(data, AUC, attack, cell)
@@ -141,7 +141,8 @@ def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:
     where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell['epochs']} epochs {arm}"
     if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
         return (
-            f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} names the "
+            f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} "
+            f"names the "
             "training record with probability ", start, ", and guessing gives 0.50.",
         )  # fmt: skip
     return (
@@ -179,14 +180,20 @@ def _what_changes(changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
     return (first[0].upper() + first[1:], *parts[1:], ".")
 
 
-def _what_protects(data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None) -> Sentence:
+def _what_protects(
+    data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None
+) -> Sentence:
     arms = [change for change in changes if change.factor == ARM]
     if not arms:
         return ("No defense was compared.",)
     clear = [change for change in arms if change.clear and change.by.value < 0]
     if not clear:
         count = "the one defense" if len(arms) == 1 else f"any of {len(arms)} defenses"
-        return (f"That {count} lowers leakage is not shown here; the least measured is ", *_arm(min(arms, key=_auc)), ".")
+        return (
+            f"That {count} lowers leakage is not shown here; the least measured is ",
+            *_arm(min(arms, key=_auc)),
+            ".",
+        )
     free = [change for change in clear if change.cost and not _worse(change.cost)]
     best = min(free or clear, key=_auc)
     rest = [change for change in clear if change is not best]

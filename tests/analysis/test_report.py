@@ -1,6 +1,7 @@
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -77,10 +78,12 @@ def test_every_inner_link_leads_somewhere_and_no_id_is_there_twice(page):
 def test_pictures_have_words_and_headings_are_in_order(page):
     elements = Read(page).elements
     assert page.count('<svg role="img"') >= 8
-    assert all(re.match(r"<title>[^<]{10,}</title>", rest) for rest in re.findall(r"<svg role=[^>]*>(.{200})", page, re.S))
+    assert all(
+        re.match(r"<title>[^<]{10,}</title>", rest) for rest in re.findall(r"<svg role=[^>]*>(.{200})", page, re.S)
+    )
     levels = [int(tag[1]) for tag, _ in elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert sum(tag == "th" and attributes.get("scope") == "col" for tag, attributes in elements) > 20
 
 
@@ -198,18 +201,21 @@ def test_in_a_browser_tables_sort_limits_choose_and_it_prints(page, tmp_path):
         assert tab.errors == []
         assert [url for url in tab.requested if not url.startswith(("file:", "data:"))] == []
         assert tab.run("document.documentElement.scrollWidth") <= 1180
-        visible = "[...document.querySelectorAll('#least-table tbody tr')].filter(row => !row.hidden).map(row => row.cells[0].innerText)"
+        kept_rows = "[...document.querySelectorAll('#{} tbody tr')].filter(row => !row.hidden)"
+        visible = kept_rows.format("least-table") + ".map(row => row.cells[0].innerText)"
         assert len(set(tab.run(visible))) == 1
         before = tab.run(visible)
         tab.run("(() => { const it = document.querySelector('[data-limits=least-table]'); it.value = it.max;"
                 " it.dispatchEvent(new Event('input')) })()")  # fmt: skip
         assert tab.run(visible) != before
         tab.click("document.querySelectorAll('#cells-table th button')[2]")
-        sizes = tab.run("[...document.querySelectorAll('#cells-table tbody tr')].map(row => Number(row.cells[2].innerText))")
+        sizes = tab.run(
+            "[...document.querySelectorAll('#cells-table tbody tr')].map(row => Number(row.cells[2].innerText))"
+        )
         assert sizes == sorted(sizes) and len(set(sizes)) == 2
         tab.run("(() => { const it = document.querySelector('[data-filter=cells-table]'); it.value = 'dropout 80';"
                 " it.dispatchEvent(new Event('input')) })()")  # fmt: skip
-        kept = tab.run("[...document.querySelectorAll('#cells-table tbody tr')].filter(row => !row.hidden).map(row => row.innerText)")
+        kept = tab.run(kept_rows.format("cells-table") + ".map(row => row.innerText)")
         assert kept and all("dropout" in row for row in kept)
         tab.print(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
