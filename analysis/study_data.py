@@ -54,7 +54,7 @@ class StudyData:
     @property
     def factors(self) -> dict[str, list[Any]]:
         """Levels, in order, of every column that has more than one: train_size, epochs, arm, target, and settings."""
-        settings = [name for name in self.wide if str(name).startswith(SETTINGS)]
+        settings = [name for name in self.wide.columns.astype(str) if name.startswith(SETTINGS)]
         found: dict[str, list[Any]] = {}
         for name in ("train_size", "epochs", ARM, "target" if "target" in self.wide else VARIANT, *settings):
             values = self.wide[name].dropna()
@@ -117,9 +117,8 @@ def load(folder: str | Path) -> StudyData:
     wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty and searched:
         raise ValueError(
-            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect "
-            f"can be "
-            "estimated from them; read them by study.store, or sweep levels around the best of them"
+            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect can "
+            "be estimated from them; read them by study.store, or sweep levels around the best of them"
         )
     if wide.empty:
         raise ValueError(f"{store.uri}: no sealed trial with an attack yet")

@@ -44,7 +44,7 @@ def _tell(root: ElementTree.Element) -> None:
             points = list(group.iter(f"{SVG}use"))
             for point, words in zip(points, json.loads(text.removeprefix(TOLD)), strict=False):
                 ElementTree.SubElement(point, f"{SVG}title").text = words
-            group.set("id", "")
+            del group.attrib["id"]
             group.set("class", "told")
 
 
@@ -53,7 +53,7 @@ def _shorten_ids(root: ElementTree.Element, name: str) -> None:
     used = {part.get(LINK, "").removeprefix("#") for part in root.iter()}
     used |= {value[5:-1] for part in root.iter() for value in part.attrib.values() if value.startswith("url(#")}
     for part in root.iter():
-        if part.get("id") in used:
+        if part.get("id", "") in used - {""}:
             part.set("id", f"{name}-{part.get('id')}")
         else:
             part.attrib.pop("id", None)

@@ -38,4 +38,4 @@ def make_study(tmp_path_factory):
 @pytest.fixture(scope="session")
 def lean(make_study):
     """One cell in five replicates, without quality: the least that has records at risk."""
-    return make_study("replicates=5", "quality=~")
+    return make_study("replicates=5", "quality.measures=[]")
