@@ -33,8 +33,7 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
     rows = []
     for contrast in _contrasts(data, found.table):
         factor, level, baseline, cell = contrast
-        ends = [tuple({**cell, factor: end}[name] for name in CELL) for end in (level, baseline)]
-        weights = pd.Series([1.0, -1.0], index=pd.MultiIndex.from_tuples(ends, names=CELL))
+        weights = _pair(factor, level, baseline, cell)
         where = ", ".join(_words(name, x) for name, x in cell.items() if name != VARIANT or len(data.variants) > 1)
         words = f"{_words(factor, level)} against {_words(factor, baseline)} ({where})"
         named = {"contrast": words, "factor": factor, "level": level, "baseline": baseline, **cell}
@@ -66,6 +65,12 @@ def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any,
             cell = {VARIANT: variant, **rest}
             if level != baseline and there(cell, factor, level, baseline):
                 yield factor, level, baseline, cell
+
+
+def _pair(factor: str, level: Any, baseline: Any, cell: dict[str, Any]) -> pd.Series:
+    """Weights of one cell less another."""
+    ends = [tuple({**cell, factor: end}[name] for name in CELL) for end in (level, baseline)]
+    return pd.Series([1.0, -1.0], index=pd.MultiIndex.from_tuples(ends, names=CELL))
 
 
 def _words(name: str, level: Any) -> str:

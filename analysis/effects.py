@@ -23,21 +23,23 @@ def log_odds_of_auc(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(logit((rows[AUC] * pairs + 0.5) / (pairs + 1)), index=rows.index)
 
 
-def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and its interval over independent values; NaN bounds with fewer than two."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[Any, Any, Any]:
+    """Mean and its interval over independent values [R], or of each column of [R,K]; NaN bounds for a single one."""
+    count = len(values)
+    mean = np.mean(values, axis=0)
+    if count < 2:
+        return mean, mean * np.nan, mean * np.nan
+    half = t.ppf((1 + level) / 2, count - 1) * np.std(values, axis=0, ddof=1) / count**0.5
     return mean, mean - half, mean + half
 
 
-def p_value(values: np.ndarray) -> float:
-    """Two-sided, of a zero mean; NaN for fewer than two values or equal ones."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float("nan")
-    statistic = np.mean(values) / (np.std(values, ddof=1) / len(values) ** 0.5)
-    return float(2 * t.sf(abs(statistic), len(values) - 1))
+def p_value(values: np.ndarray) -> Any:
+    """Two-sided, of a zero mean of values [R], or of each column of [R,K]; NaN for a single value or equal ones."""
+    count = len(values)
+    if count < 2:
+        return np.mean(values, axis=0) * np.nan
+    error = np.where(np.ptp(values, axis=0) > 0, np.std(values, axis=0, ddof=1) / count**0.5, np.nan)
+    return 2 * t.sf(np.abs(np.mean(values, axis=0) / error), count - 1)[()]
 
 
 def effect_of(values: np.ndarray) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def records(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFr
     """
     scores, reason = _scores(data, attack, cell)
     table = _estimates(scores, "query") if reason is None else pd.DataFrame(columns=["query", *ESTIMATES])
-    units = scores.drop_duplicates("query").set_index("query")["unit"] if reason is None else {}
+    units = dict(zip(scores["query"], scores["unit"], strict=True)) if reason is None else {}
     labels, _ = classes(data)
     table.insert(1, "unit", table["query"].map(units))
     table.insert(2, "label", table["query"].map(labels).astype("Int64"))
@@ -81,7 +81,8 @@ def by_class(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataF
     rows = []
     if reason is None:
         scores["label"] = scores["query"].map(labels)
-        for label, own in scores.groupby("label"):
+        for label in sorted(set(scores["label"])):
+            own = scores[scores["label"] == label]
             inner, outer = _gap(own), _gap(scores[scores["label"] != label])
             both = pd.DataFrame({"own": inner, "others": outer}).dropna()
             if both.empty:
@@ -121,6 +122,8 @@ def reliability(data: StudyData, attack: str, cell: Cell | None = None) -> pd.Da
     scores, reason = _scores(data, attack, cell)
     row: dict[str, Any] = {"records": 0, "replicates": 0 if reason else scores["replicate"].nunique()}
     if reason is None:
+        everywhere = scores.groupby("query")["replicate"].transform("count") == row["replicates"]
+        scores = scores[everywhere]
         score = scores.pivot(index="query", columns="replicate", values="score").to_numpy()
         member = scores.pivot(index="query", columns="replicate", values="member").to_numpy(bool)
         usable = np.minimum(member.sum(1), (~member).sum(1)) >= 2
@@ -184,9 +187,11 @@ def _gap(scores: pd.DataFrame) -> pd.Series:
 def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """One row a value of `key` (its scores averaged in each trial) with trials on both sides."""
     means = scores.groupby([key, "replicate"]).agg(score=("score", "mean"), member=("member", "first")).reset_index()
-    sides = means.groupby([key, "member"])["score"].agg(["mean", "count", "var"]).unstack("member")
-    sides = sides[sides["mean"].notna().all(axis=1)]
-    inside, outside = (sides.xs(side, axis=1, level="member") for side in (True, False))
+    found = [
+        means[means["member"] == side].groupby(key)["score"].agg(["mean", "count", "var"]) for side in (True, False)
+    ]
+    both = found[0].index.intersection(found[1].index)
+    inside, outside = (side.loc[both] for side in found)
     freedom = inside["count"] + outside["count"] - 2
     squares = sum((side["var"].fillna(0) * (side["count"] - 1) for side in (inside, outside)), start=0.0 * freedom)
     variance, total = moderated((squares / freedom).to_numpy(), freedom.to_numpy())
@@ -205,7 +210,7 @@ def _estimates(scores: pd.DataFrame, key: str) -> pd.DataFrame:
         p,
         q,
     )
-    return pd.DataFrame({key: sides.index, **dict(zip(ESTIMATES, columns, strict=True))})
+    return pd.DataFrame({key: both, **dict(zip(ESTIMATES, columns, strict=True))})
 
 
 def moderated(variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,14 +267,15 @@ def _reliability(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
     for number in range(SPLITS):
         order = random.random(score.shape)
         halves = np.zeros((2, len(score)))
-        for sign, side in zip((1, -1), sides, strict=True):
+        for sign, side in zip((1.0, -1.0), sides, strict=True):
             place = np.where(side, order, np.inf).argsort(1).argsort(1)
             size = side.sum(1, keepdims=True) // 2
-            for half in (0, 1):
-                chosen = (place >= half * size) & (place < (half + 1) * size)
-                halves[half] += sign * (score * chosen).sum(1) / size[:, 0]
+            for which in (0, 1):
+                chosen = (place >= which * size) & (place < (which + 1) * size)
+                halves[which] += sign * (score * chosen).sum(1) / size[:, 0]
         first[number], second[number] = halves
-    more = sum((1 / (side.sum(1) // 2)).mean() for side in sides) / sum((1 / side.sum(1)).mean() for side in sides)
+    halved, whole = (sum(float((1 / (side.sum(1) // part)).mean()) for side in sides) for part in (2, 1))
+    more = halved / whole
 
     def of(which: np.ndarray) -> tuple[float, float]:
         one, other = first[:, which], second[:, which]
@@ -278,10 +284,10 @@ def _reliability(score: np.ndarray, member: np.ndarray) -> dict[str, float]:
         return half, more * half / (1 + (more - 1) * half)
 
     draws = [of(random.integers(0, len(score), len(score)))[1] for _ in range(RESAMPLES)]
-    half, whole = of(np.arange(len(score)))
+    half, found = of(np.arange(len(score)))
     return {
         "half": half,
-        "reliability": whole,
+        "reliability": found,
         "low": float(np.quantile(draws, 0.025)),
         "high": float(np.quantile(draws, 0.975)),
     }

@@ -33,11 +33,11 @@ class Plane:
     leakage: pd.DataFrame
     loss: pd.DataFrame
 
-    def groups(self, by: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.MultiIndex, pd.Index]]:
+    def groups(self, by: Sequence[str]) -> Iterator[tuple[Any, list[Any], pd.Index]]:
         """Levels of `by`, the cells that have them, and the replicates that have all of these."""
         table = self.leakage.columns.to_frame(index=False)
         for levels, rows in table.groupby(list(by), sort=True) if by else [((), table)]:
-            own = self.leakage.columns[rows.index]
+            own = self.leakage.columns[rows.index].tolist()
             whole = self.leakage[own].notna().all(axis=1) & self.loss[own].notna().all(axis=1)
             yield levels, own, self.leakage.index[whole]
 
@@ -73,9 +73,10 @@ def equal_quality(data: StudyData, attack: str, quality: str | None = None, valu
     found = plane(data, attack, quality, value)
     base = data.arms[0]
     rows = []
-    for cell in found.leakage.columns:
+    all_cells: list[Any] = found.leakage.columns.tolist()
+    for cell in all_cells:
         variant, arm, size, _ = cell
-        path = [c for c in found.leakage.columns if c[:3] == (variant, base, size)]
+        path = [c for c in all_cells if c[:3] == (variant, base, size)]
         if arm == base or len(path) < 2:
             continue
         own = [cell, *path]
@@ -224,29 +225,33 @@ def _chosen(
 ) -> pd.DataFrame:
     rows = []
     for levels, own, replicates in found.groups(by):
-        values = limited.loc[replicates, own]
+        values, objective = (frame.loc[replicates, own].to_numpy() for frame in (limited, wanted))
         count, candidates = len(replicates), len(own)
         row: dict[str, Any] = dict(zip(by, levels, strict=True))
         row |= {"candidates": candidates, "replicates": count, "descriptive": count < MIN_REPLICATES, "shown": False}
-        mean = values.mean()
-        if not count or not (mean <= limit).any():
+        ways, confidence, shown = _choice(values, objective, limit)
+        if not ways:
             rows.append({**row, "reason": f"no cell has {words} by its mean"})
-            continue
-        confidence = pd.Series(_confidence(values.to_numpy(), limit), index=own)
-        shown = confidence >= 1 - ALPHA / candidates
-        objective = wanted.loc[replicates, own].mean()
-        ways = [objective[shown].idxmin()] if shown.any() else []
-        if (by_mean := objective[mean <= limit].idxmin()) not in ways:
-            ways.append(by_mean)
-        for cell in ways:
-            level = 1 - ALPHA / candidates
-            both = [t_interval(frame.loc[replicates, cell].to_numpy(), level) for frame in (found.leakage, found.loss)]
-            reason = None if shown[cell] else f"chosen by its mean: not shown to have {words}"
-            chosen = {"confidence": confidence[cell], "shown": bool(shown[cell]), "reason": reason}
-            rows.append({**row, **dict(zip(CELL, cell, strict=True)), **found.shown(*both), **chosen})
+        for number in ways:
+            both = [frame.loc[replicates, own[number]].to_numpy() for frame in (found.leakage, found.loss)]
+            bounds = [t_interval(part, 1 - ALPHA / candidates) for part in both]
+            reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
+            chosen = {"confidence": confidence[number], "shown": bool(shown[number]), "reason": reason}
+            rows.append({**row, **dict(zip(CELL, own[number], strict=True)), **found.shown(*bounds), **chosen})
     numbers = ["leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high", "confidence"]
     columns = [*CELL, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
     return pd.DataFrame(rows, columns=columns).astype({"epochs": "Int64", "train_size": "Int64"})
+
+
+def _choice(limited: np.ndarray, wanted: np.ndarray, limit: float) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """The cells chosen of [R,K], the one that is shown to keep to the limit first; confidence and shown [K] of all."""
+    if not len(limited):
+        return [], np.empty(0), np.empty(0)
+    within, objective = limited.mean(0) <= limit, wanted.mean(0)
+    confidence = _confidence(limited, limit)
+    shown = confidence >= 1 - ALPHA / limited.shape[1]
+    ways = [int(np.where(which, objective, np.inf).argmin()) for which in (shown, within) if which.any()]
+    return list(dict.fromkeys(ways)), confidence, shown
 
 
 def _confidence(values: np.ndarray, limit: float) -> np.ndarray:

@@ -1,0 +1,169 @@
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from analysis.cells import cells
+from analysis.declared import _contrasts, _pair, declared, power_of, replicates_needed
+from analysis.effects import p_value, t_interval
+from analysis.sensitivity import interactions, main_effects, slopes
+from analysis.study_data import ARM, load
+from study.controls import holm
+from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, study, write_store
+
+REPLICATES = (5, 10, 20)
+STUDIES = 2000
+TRUTH = np.array([0.8 * (arm == "none") + 0.2 * np.log2(e) - 0.1 * np.log2(n) for arm, n, e in GRID])
+"""Main effects alone: in log odds, 0.2 a doubling of epochs, -0.1 of n, -0.8 for any defense."""
+
+
+def terms(kind):
+    """Weights of an effect, as the tables take them, and its true value."""
+    doubling = dict(zip(EPOCHS, np.array([-1, 0, 1]) / 4, strict=True))
+    return {
+        "main": ({ARM: {"dropout": 1.0, "none": -1.0}}, -0.8),
+        "interaction": ({ARM: {"dropout": 1.0, "none": -1.0}, "epochs": {160: 1.0, 10: -1.0}}, 0.0),
+        "slope": ({"epochs": doubling}, 0.2),
+        "one cell": ({ARM: {"dp_sgd 2": 1.0, "none": -1.0}, "train_size": {400: 1.0}, "epochs": {160: 1.0}}, -0.8),
+    }[kind]
+
+
+@pytest.mark.parametrize("replicates", REPLICATES)
+@pytest.mark.parametrize("kind", ["main", "interaction", "slope", "one cell"])
+def test_intervals_of_effects_cover_the_truth_93_to_97_times_in_100(kind, replicates):
+    random = np.random.default_rng([REPLICATES.index(replicates), len(kind)])
+    values = draw(random, STUDIES, replicates, TRUTH)
+    found = cells(study(values[0]), "white_box", "auc")
+    named, truth = terms(kind)
+    weights, _ = found.weights(named)
+    order = pd.MultiIndex.from_frame(GRID.to_frame(index=False)[list(found.names)])
+    place = [order.get_loc(cell) for cell in weights.index]
+    _, low, high = t_interval((values[..., place] @ weights.to_numpy()).T)
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+
+
+@pytest.mark.parametrize("replicates", REPLICATES)
+def test_declared_contrasts_of_a_study_without_effects_raise_a_false_alarm_in_5_studies_of_100(replicates):
+    values = draw(np.random.default_rng(replicates), STUDIES, replicates, np.zeros(len(GRID)))
+    made = study(values[0])
+    table = GRID.to_frame(index=False).assign(variant="dcgan")
+    family = [_pair(*contrast) for contrast in _contrasts(made, table)]
+    assert len(family) == len(declared(made)) == 3 * 2 + 1 + 2
+    p = []
+    for weights in family:
+        place = [GRID.get_loc(tuple(cell[1:])) for cell in weights.index]
+        p.append(p_value((values[..., place] @ weights.to_numpy()).T))
+    assert 0.03 <= np.mean(np.array(p) < 0.05) <= 0.07
+    false = np.mean([holm(own).min() < 0.05 for own in np.array(p).T])
+    assert false <= 0.05 + 3 * (0.05 * 0.95 / STUDIES) ** 0.5
+
+
+def plain(values, level, baseline, axis):
+    """Differences of two levels of one axis of [R, arms, sizes, epochs], averaged over the others, by loops."""
+    found = []
+    for replicate in values:
+        differences = []
+        for place in product(*(range(size) for size in replicate.shape)):
+            if place[axis] == level:
+                other = list(place)
+                other[axis] = baseline
+                differences.append(replicate[place] - replicate[tuple(other)])
+        found.append(np.mean(differences))
+    return np.array(found)
+
+
+def test_main_effects_interactions_and_slopes_are_those_of_a_plain_computation():
+    values = draw(np.random.default_rng(1), 1, 6, TRUTH)[0]
+    made = study(values)
+    shaped = values.reshape(6, len(ARMS), len(SIZES), len(EPOCHS))
+    table = main_effects(made, "white_box").set_index(["factor", "level"])
+    assert list(table["contexts"]) == [12, 8, 8, 6, 6, 6]
+    for (factor, level), axis, number in [
+        (("arm", "dropout"), 0, 3), (("train_size", 400), 1, 1), (("epochs", 160), 2, 2),
+    ]:  # fmt: skip
+        expected = plain(shaped, number, 0, axis)
+        row = table.loc[(factor, level)]
+        assert row["effect"] == pytest.approx(expected.mean())
+        assert row["sd"] == pytest.approx(expected.std(ddof=1))
+        assert row["replicates"] == 6
+    both = interactions(made, "white_box")
+    row = both[(both["level"] == 400) & (both["by_level"] == "dropout")].iloc[0]
+    assert row["effect"] == pytest.approx(
+        ((shaped[:, 3, 1] - shaped[:, 3, 0]) - (shaped[:, 0, 1] - shaped[:, 0, 0])).mean()
+    )
+    linear = both[both["kind"] == "linear"].iloc[0]
+    of_size = (shaped[:, :, 1] - shaped[:, :, 0]) / 2
+    assert linear["effect"] == pytest.approx(((of_size[..., 2] - of_size[..., 0]) / 4).mean())
+    slope = slopes(made, "white_box").set_index("x")
+    assert slope.loc["log2 epochs", "effect"] == pytest.approx(((shaped[..., 2] - shaped[..., 0]) / 4).mean())
+    private = slope.loc["log2 epsilon"]
+    assert (private["defense"], private["levels"], private["contexts"]) == ("dp_sgd", 2, 6)
+    assert private["effect"] == pytest.approx(((shaped[:, 1] - shaped[:, 2]) / 2).mean())
+    assert "strength" not in slope.index  # dropout has one
+
+
+def test_a_replicate_that_lacks_a_cell_is_left_out_of_its_effects_only_and_counted():
+    values = draw(np.random.default_rng(2), 1, 6, TRUTH)[0]
+    gone = GRID.get_loc(("dropout", 400, 160))
+    values[3, gone] = np.nan
+    table = main_effects(study(values), "white_box").set_index(["factor", "level"])
+    assert table.loc[("arm", "dropout"), ["replicates", "left_out"]].tolist() == [5, 1]
+    assert table.loc[("arm", "dp_sgd 2"), ["replicates", "left_out"]].tolist() == [6, 0]
+    values[:, gone] = np.nan  # a cell that nobody has takes away its contexts, and no replicate
+    table = main_effects(study(values), "white_box").set_index(["factor", "level"])
+    assert table.loc[("arm", "dropout"), ["replicates", "left_out", "contexts"]].tolist() == [6, 0, 5]
+
+
+def test_all_but_the_declared_contrasts_of_the_primary_attack_are_exploratory():
+    values = draw(np.random.default_rng(3), 1, 5, TRUTH)[0]
+    made = study(values)
+    assert set(main_effects(made, "white_box")["status"]) == {"exploratory"}
+    table = declared(made)
+    assert set(table["status"]) == {"declared"}
+    assert table["p_holm"].to_numpy() == pytest.approx(holm(table["p"].to_numpy()))
+    both = pd.concat([made.wide, made.wide.assign(attack="euclidean")], ignore_index=True)
+    other = type(made)("made", made.folder, both, {"audit": {"attack": "euclidean"}})
+    assert other.primary == "euclidean"
+    assert set(declared(other)["status"]) == {"declared"}
+    assert set(declared(other, "white_box")["status"]) == {"exploratory"}
+
+
+def test_so_many_replicates_settle_an_effect_as_are_said_to():
+    table = pd.DataFrame({"effect": [0.5, 1.0, 0.0, 0.5], "sd": [0.5, 0.3, 1.0, np.nan], "replicates": [5, 5, 5, 1]})
+    found = replicates_needed(table, family=7)
+    assert found["needed"].isna().tolist() == [False, False, True, True]
+    random = np.random.default_rng(4)
+    for effect, sd, needed in found.loc[:1, ["effect", "sd", "needed"]].itertuples(index=False):
+        power = []
+        for count in (int(needed) - 1, int(needed)):
+            draws = effect + sd * random.normal(size=(20_000, count))
+            statistic = draws.mean(1) / (draws.std(1, ddof=1) / count**0.5)
+            power.append(np.mean(abs(statistic) > t.ppf(1 - 0.05 / 14, count - 1)))
+        assert power[0] < 0.8 + 0.01 and power[1] > 0.8 - 0.01
+    assert (found.loc[:1, "needed_low"] <= found.loc[:1, "needed"]).all()
+    assert (found.loc[:1, "needed_high"] > found.loc[:1, "needed"]).all()
+    assert found.loc[0, "more"] == found.loc[0, "needed"] - 5
+    assert power_of(0.0, 5, 0.05) == pytest.approx(0.05, abs=1e-3)
+    assert replicates_needed(table.assign(settled=True))["more"].eq(0).all()
+    with pytest.raises(ValueError, match="family >= 1"):
+        replicates_needed(table, family=0)
+
+
+def test_effects_planted_in_a_real_store_are_found(tmp_path):
+    folder = write_store(tmp_path, lambda trial: 1.5 * (trial.cell.arm.label == "none") * (trial.epochs == 2))
+    data = load(folder)
+    assert data.factors == {
+        "train_size": [40, 80], "epochs": [1, 2], "arm": ["none", "dp_sgd sigma=1", "dropout 0.5"],
+    }  # fmt: skip
+    table = declared(data)
+    assert table["replicates"].eq(5).all()
+    settled = set(table.loc[table["settled"], "factor"])
+    assert {"arm", "epochs"} >= settled >= {"arm"}
+    assert not table.loc[table["factor"] == "train_size", "settled"].any()
+    both = interactions(data, "white_box").set_index(["factor", "by", "by_level"])
+    # d' of 1.5 is an AUC of .86, 1.8 in log odds
+    assert both.loc[("epochs", "arm", "dropout 0.5"), "effect"].item() == pytest.approx(-1.8, abs=0.5)
+    quality = main_effects(data, "white_box", data.quality).set_index("factor")
+    assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)
