@@ -32,9 +32,8 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     if len(told):
         blocks.append(
             picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
-                    "Differences inside replicates, where members, initialization and data order are the same. "
-                    "Left of zero "
-                    "is less leakage. Declared before any result and corrected together (Holm).")
+                    "Differences inside replicates, where members, initialization and data order are the same. Left of "
+                    "zero is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
         blocks.append(_declared(told))
     if drawable(data) and data.wide["epochs"].nunique() > 1 and data.wide["train_size"].nunique() > 1:
@@ -105,8 +104,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     blocks: list[Block] = [
         Text((
             f"Quality is {words_of_measure(data.quality)} ({data.quality}); {better}. A defense that only slows "
-            f"training moves along the path "
-            "of the undefended arm: stopping early is the defense to beat.",
+            "training moves along the path of the undefended arm: stopping early is the defense to beat.",
         ))
     ]  # fmt: skip
     if drawable(data):
@@ -119,8 +117,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
             blocks.append(
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
                         "The dotted steps join cells that no other one beats in both by its means. The paler a "
-                        "cell, the "
-                        "likelier one is better in both; hollow: that is shown. Point at a cell for the probabilities.")
+                        "cell, the likelier one is better in both; hollow: that is shown. Point at a cell for more.")
             )  # fmt: skip
     blocks += _choices(data, attack)
     equal = equal_quality(data, attack)
@@ -141,8 +138,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
         ]
         caption = (
             "Leakage less that of the undefended arm stopped where its quality is the same: below 0, the defense "
-            "does more "
-            f"than stopping early would ({len(equal) - len(told)} cells have no equal)"
+            f"does more than stopping early would ({len(equal) - len(told)} cells have no equal)"
         )
         blocks.append(Table("equal-quality", caption, columns, rows))
     if drawable(data):

@@ -142,8 +142,7 @@ def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:
     if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
         return (
             f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} "
-            f"names the "
-            "training record with probability ", start, ", and guessing gives 0.50.",
+            "names the training record with probability ", start, ", and guessing gives 0.50.",
         )  # fmt: skip
     return (
         f"Shown one training record and one other, the attack {start.attack} on {where} names the training record with "

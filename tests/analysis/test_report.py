@@ -147,7 +147,9 @@ def test_one_replicate_or_logans_split_has_a_report(make_study, tmp_path):
     one = Read(report(make_study("replicates=1", "factors.epochs=[1, 2]").uri, tmp_path)).text
     assert "Descriptive only: 1 replicate," in one
     assert "nan" not in one.lower().split("every cell")[0]
-    logan = make_study("replicates=2", "split={name: logan, reference: 80, unseen: 40, known: 10}", "quality.measures=[]")
+    logan = make_study(
+        "replicates=2", "split={name: logan, reference: 80, unseen: 40, known: 10}", "quality.measures=[]"
+    )
     assert "logan" in Read(report(logan.uri, tmp_path)).text
 
 
