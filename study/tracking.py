@@ -189,7 +189,8 @@ class Tracker:
             f"**The answer** {where}: `python -m analysis.report {self._store.uri}` writes it, and "
             f"`python -m study.track {self._store.uri}` puts it here.\n\n"
             "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
-            "`train_size`, `epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and `quality/<measure>`."
+            "`train_size`, `epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
+            "`quality/<measure>`."
         )
 
     def _sealed_ms(self) -> list[int]:

@@ -57,11 +57,17 @@ def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: s
             axis.set_title(f"{row}, {prefix}{column}" if len(rows) > 1 else f"{prefix}{column}")
         elif row == rows[0]:
             axis.set_title(f"{prefix}{column}")
-        if axis.get_subplotspec().is_first_col():
+        if leftmost(axis):
             axis.set_ylabel(y if flat else f"{row}\n{y}")
         if not (axis.containers or axis.collections):
             axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
     legend(figure, grid.values())
+
+
+def leftmost(axis: Axes) -> bool:
+    """Whether a panel is in the first column, whose axis is named."""
+    spec = axis.get_subplotspec()
+    return spec is not None and spec.is_first_col()
 
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:

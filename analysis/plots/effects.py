@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
-from analysis.plots.drawing import AXIS, caption, panels, tell
+from analysis.plots.drawing import AXIS, caption, leftmost, panels, tell
 from analysis.study_data import ARM, CELL, VARIANT, StudyData
 from study.pictures import COLORS
 
@@ -75,7 +75,7 @@ def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
         axis.set_yticks(range(len(sizes)), _texts(sizes))
         axis.set_title(arm if len(data.variants) == 1 else f"{variant}, {arm}", fontsize="medium")
         axis.set_xlabel("epochs")
-        if axis.get_subplotspec().is_first_col():
+        if leftmost(axis):
             axis.set_ylabel("training-set size n")
     figure.colorbar(image, ax=list(grid.values()), label=AXIS.get(value, value).format(attack=attack))
     caption(figure, data, "Leakage over training-set size and epochs together")

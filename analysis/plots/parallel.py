@@ -29,9 +29,9 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     figure, axis = plt.subplots(figsize=(1.8 * len(axes) + 1.5, 3.6), layout="constrained")
     arms = {arm: number for number, arm in enumerate(data.arms)}
     told = set()
-    for index, row in table.iterrows():
+    for number, row in enumerate(table.to_dict("records")):
         look = look_of(arms[row[ARM]])
-        y = [places[name][0][index] for name in axes]
+        y = [places[name][0].iloc[number] for name in axes]
         label = None if row[ARM] in told else row[ARM]
         told.add(row[ARM])
         axis.plot(range(len(axes)), y, **look, markersize=4, linewidth=0.9, alpha=0.8, label=label)

@@ -1,7 +1,7 @@
 """Sections of the report that every study has: leakage, trade-off, controls, how it was run, every cell."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +169,12 @@ def cell_of(number: Number | None) -> Cell:
     return Cell(number=number, value=number.value) if number else Cell("-")
 
 
-def words_of(data: StudyData, cell: dict[str, Any]) -> str:
+def words_of(data: StudyData, cell: Mapping[Any, Any]) -> str:
     """A cell in words; the variant where there are several."""
     return ", ".join(_words(data, cell))
 
 
-def _words(data: StudyData, cell: dict[str, Any]) -> Iterator[str]:
+def _words(data: StudyData, cell: Mapping[Any, Any]) -> Iterator[str]:
     if len(data.variants) > 1:
         yield str(cell[VARIANT])
     yield f"arm {cell[ARM]}"
@@ -205,7 +205,7 @@ def plain(value: Any, form: str = ".3g") -> Cell:
 def drawable(data: StudyData) -> bool:
     """Whether factors have so few levels that lines can show them."""
     levels = [data.wide[name].nunique() for name in ("train_size", "epochs", ARM, VARIANT)]
-    return max(levels) <= LEVELS and data.wide["epochs"].notna().all()
+    return max(levels) <= LEVELS and bool(data.wide["epochs"].notna().all())
 
 
 def _range(values: pd.Series) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from analysis.plots.drawing import TOLD
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"
-LOOK = {"svg.fonttype": "none", "font.size": 9.5, "axes.titlesize": 10.5, "figure.titlesize": 10.5}
+LOOK: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9.5, "axes.titlesize": 10.5, "figure.titlesize": 10.5}
 """matplotlib's settings for pictures of a page: fonts are the reader's own."""
 
 
@@ -21,7 +22,7 @@ def inline(figure: Figure, name: str, words: str) -> Markup:
 
     name: makes its inner ids unique in the page. words: what it shows, for those who do not see it.
     """
-    with plt.rc_context({"svg.hashsalt": name, **LOOK}), io.StringIO() as sink:
+    with plt.rc_context({**LOOK, "svg.hashsalt": name}), io.StringIO() as sink:
         figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
         plt.close(figure)
         root = ElementTree.fromstring(sink.getvalue())
