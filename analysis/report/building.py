@@ -13,7 +13,7 @@ from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
 from analysis.study_data import ARM, StudyData, load, words_of_measure
 from study.store import read
 
-BADGES = {SOUND: "controls passed", CAREFUL: "with caution", FAILED: "not to be used"}
+BADGES = {SOUND: "no control failed", CAREFUL: "with caution", FAILED: "not to be used"}
 
 
 def build(folder: str | Path, include_records: bool = False) -> Page:

@@ -132,7 +132,7 @@ def test_few_replicates_are_said_to_be_descriptive(page):
     text = Read(page).text
     assert "Descriptive only: 2 replicates" in text
     assert "with caution" in text
-    assert "controls passed" not in text
+    assert "no control failed" not in text
 
 
 def test_a_study_of_one_cell_has_a_report(lean, tmp_path):
