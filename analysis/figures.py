@@ -13,8 +13,8 @@ from analysis.declared import declared
 from analysis.scaling import epsilons, size_curve
 from analysis.study_data import StudyData, load
 from analysis.tradeoff import front
-from study.store import Damaged
-from study.store.places import WHERE
+from study.store import Away, Damaged
+from study.store.roots import WHERE
 
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         data = load(options.folder)
         figures = drawn(data, options.attack or data.primary)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)

@@ -24,14 +24,7 @@ def against_size(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame
     """
     rows = []
     for cell, sizes, values in _paths(data, attack, value, "train_size"):
-        powers = np.stack([np.log2(sizes) ** power for power in range(min(3, len(sizes)))])
-        basis = np.linalg.qr(powers.T)[0]
-        basis *= np.sign((basis * powers.T).sum(0))
-        line = basis[:, 1] / (basis[:, 1] @ np.log2(sizes))
-        found = effect_of(values @ line)
-        curvature = p_value(values @ basis[:, 2]) if len(sizes) > 2 else None
-        own = {name: found[name] for name in ("low", "high", "p", "replicates", "descriptive")}
-        rows.append({**cell, "slope": found["effect"], "sizes": len(sizes), "lack_of_fit": curvature, **own})
+        rows.append({**cell, **_line(sizes, values)})
     columns = [VARIANT, ARM, "epochs", "slope", "low", "high", "p", "sizes", "lack_of_fit", "replicates", "descriptive"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -67,23 +60,36 @@ def onset(data: StudyData, attack: str, over: float = 0.55) -> pd.DataFrame:
         raise ValueError(f"onset: AUC to reach must be between 0.5 and 1, got {over}")
     rows = []
     for cell, levels, values in _paths(data, attack, AUC, "epochs"):
-        bounds = np.array([t_interval(column) for column in values.T])
-        later = np.logical_and.accumulate((bounds[:, 1] > 0)[::-1])[::-1]
-        first = int(levels[later.argmax()]) if later.any() else None
-        times = np.geomspace(levels[0], levels[-1], GRID)
-        paths = np.array([np.interp(np.log(times), np.log(levels), row) for row in values])
-        mean, low, high = np.array([t_interval(column) for column in paths.T]).T
-        shown = low > logit(over)
-        own = {
-            "first_level": first,
-            "epochs": _reached(times, mean >= logit(over)),
-            "low": _reached(times, high >= logit(over)),
-            "high": _reached(times, np.logical_and.accumulate(shown[::-1])[::-1]),
-        }
         count = len(values)
-        rows.append({**cell, **own, "over": over, "replicates": count, "descriptive": count < MIN_REPLICATES})
+        own = {"over": over, "replicates": count, "descriptive": count < MIN_REPLICATES}
+        rows.append({**cell, **_onset(levels, values, float(logit(over))), **own})
     columns = [VARIANT, ARM, "train_size", "first_level", "epochs", "low", "high", "over", "replicates", "descriptive"]
     return pd.DataFrame(rows, columns=columns).astype({"first_level": "Int64"})
+
+
+def _line(sizes: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Slope of values [R,L] on log2 n, and p of the part of them that is quadratic in it."""
+    powers = np.stack([np.log2(sizes) ** power for power in range(min(3, len(sizes)))], axis=1)
+    basis = np.linalg.qr(powers)[0]
+    found = effect_of(values @ basis[:, 1] / (basis[:, 1] @ np.log2(sizes)))
+    curvature = p_value(values @ basis[:, 2]) if len(sizes) > 2 else None
+    own = {name: found[name] for name in ("low", "high", "p", "replicates", "descriptive")}
+    return {"slope": found["effect"], "sizes": len(sizes), "lack_of_fit": curvature, **own}
+
+
+def _onset(levels: np.ndarray, values: np.ndarray, over: float) -> dict[str, Any]:
+    """Of log odds [R,L] at levels of epochs."""
+    _, lowest, _ = t_interval(values)
+    later = np.logical_and.accumulate((lowest > 0)[::-1])[::-1]
+    times = np.geomspace(levels[0], levels[-1], GRID)
+    mean, low, high = t_interval(np.array([np.interp(np.log(times), np.log(levels), row) for row in values]))
+    shown = np.logical_and.accumulate((low > over)[::-1])[::-1]
+    return {
+        "first_level": int(levels[later.argmax()]) if later.any() else None,
+        "epochs": _reached(times, mean >= over),
+        "low": _reached(times, high >= over),
+        "high": _reached(times, shown),
+    }
 
 
 def _reached(times: np.ndarray, yes: np.ndarray) -> float:

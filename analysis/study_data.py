@@ -106,20 +106,18 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read e.g. results/digits; ValueError when nothing is there, no trial is sealed yet, or its levels are steps."""
+    """Read e.g. results/digits; ValueError when no trial is sealed there yet, for a search, and for levels of steps."""
     store = Store.at(folder)
     wide = read(store.root, store.study, "wide")
     if "steps" in (resolved := store.resolved())["factors"]:
         raise ValueError(
             f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
         )
-    searched = (wide["role"] == "adaptive").any()
-    wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
-    if wide.empty and searched:
+    if "adaptive" in set(wide["role"]):
         raise ValueError(
-            f"{store.uri}: all its trials were chosen by a search that had seen others' results, so that no effect can "
-            "be estimated from them; read them by study.store, or sweep levels around the best of them"
+            f"{store.uri}: a search chose these points by what came out; python -m study.search shows the best"
         )
+    wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}

@@ -15,9 +15,10 @@ from analysis.controls import audits
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, load
 from analysis.summary import against_epsilon, effects_of, guarantees
-from study.store import Damaged
-from study.store.places import WHERE
+from study.machine import leave_with_the_reader
+from study.store import Away, Damaged
 from study.store.reading import last_levels
+from study.store.roots import WHERE
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for title, table in tables(data, options.attack or data.attacks[0]):
             if len(table):
                 print(f"### {title}\n\n{markdown(table)}\n")
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     return 0
@@ -159,4 +160,5 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from importlib import import_module
 
 BENCHMARKS = {
+    "bookkeeping": "what planning, resuming and reading a study of 10,000 trials cost",
+    "orchestration": "what a trial costs beside its work, beside plain Ray Tune",
     "pool_memory": "what a large pool costs each worker in memory",
     "private_step": "what DP-SGD costs in time and memory, beside opacus and torch.func",
+    "whole_study": "one study by scripts, by a Tune grid, by a sweep: trials per core-hour, same results",
 }
 
 

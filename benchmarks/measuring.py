@@ -1,4 +1,5 @@
-"""How a benchmark measures: alternatives timed in turns in one process, and the peak memory of one in a fresh process.
+"""How a benchmark measures: alternatives timed in turns in one process, the peak memory of one in a fresh process, and
+wall and CPU time of a command with all processes that it starts.
 
 Resident memory on a CPU: the kernel's high-water mark is reset just before (/proc/self/clear_refs), and read after
 (VmHWM in /proc/self/status); what was resident before is taken off. So all pages the process touches count: tensors,
@@ -11,9 +12,12 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +28,9 @@ import torch
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
 """glibc reads these when a process starts."""
 FEWEST_ROUNDS = 3
+POLL_SECONDS = 0.2
+TICKS = os.sysconf("SC_CLK_TCK")
+PROJECT = Path(__file__).parents[1]
 
 
 def interleaved(
@@ -59,6 +66,13 @@ def spread(ratios: np.ndarray) -> str:
     return f"{median:.2f} ({low:.2f}-{high:.2f})"
 
 
+def table(title: str, columns: Sequence[str], rows: Iterable[list[str]]) -> None:
+    """Print a table in Markdown, each row as soon as it is known."""
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
 def peak_megabytes(step: Callable[[], object], device: str) -> float | None:
     """Peak memory during a step above what stood before; None where the kernel does not let its mark be reset."""
     if device == "cuda":
@@ -89,3 +103,60 @@ def in_fresh_process(function: Callable[..., Any], *arguments: object, preload: 
     context.set_forkserver_preload(list(preload))
     with mock.patch.dict(os.environ, MALLOC), ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(function, *arguments).result()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a command took. cpu: user and system seconds, of it and of all processes that it started."""
+
+    wall: float
+    cpu: float
+
+
+def timed_module(module: str, *arguments: str, folder: Path) -> Spent:
+    """`python -m module ...` with `folder` as working directory; RuntimeError with its last words when it fails.
+
+    The CPU time of processes that nobody waits for, as of Ray's workers, is what /proc said of them a fifth of a second
+    before their end, at the latest.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    # Ray's workers would give way to everything else on the machine, and scripts would not.
+    settings = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    environment = {**os.environ, **settings}
+    with (folder / "output.txt").open("w+") as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        seen: dict[tuple[int, int], float] = {}
+        status = None
+        while status is None:
+            _look(process.pid, seen)
+            time.sleep(POLL_SECONDS)
+            ended, code, usage = os.wait4(process.pid, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(code) if ended else None
+        wall = time.perf_counter() - started
+        process.returncode = status
+        if status:
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{output.read()[-2000:]}")
+    return Spent(wall, max(sum(seen.values()), usage.ru_utime + usage.ru_stime))
+
+
+def _look(root: int, seen: dict[tuple[int, int], float]) -> None:
+    """Note the CPU seconds of a process and its descendants, by process id and start; orphans are known from before."""
+    processes = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended since
+            continue
+        # Fields from the third of proc(5): parent, user and system time in ticks, start.
+        processes[int(path.name)] = (int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[19]))
+    ours = {pid for pid, (_, _, start) in processes.items() if (pid, start) in seen} | {root}
+    grown = True
+    while grown:
+        children = {pid for pid, (parent, _, _) in processes.items() if parent in ours} - ours
+        ours |= children
+        grown = bool(children)
+    for pid in ours & processes.keys():
+        _, ticks, start = processes[pid]
+        seen[pid, start] = ticks / TICKS

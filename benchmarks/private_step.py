@@ -18,14 +18,14 @@ minutes on one busy core.
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from benchmarks.measuring import in_fresh_process, interleaved, peak_megabytes, spread
+from benchmarks.measuring import in_fresh_process, interleaved, peak_megabytes, spread, table
 from benchmarks.private_rules import COMPETITORS, NETWORK, Privacy
 from mia_core.defenses import DPSGD
 from mia_core.streams import Streams
@@ -199,13 +199,6 @@ def _head(cell: Cell) -> list[str]:
 
 def _megabytes(value: float | None, plain: float | None) -> str:
     return f"{value:.1f} MB ({value / plain:.2f})" if value and plain else "not measured"
-
-
-def table(title: str, columns: Sequence[str], rows: Iterator[list[str]]) -> None:
-    """Print a table in Markdown, each row as soon as it is known."""
-    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
-    for row in rows:
-        print(f"| {' | '.join(row)} |", flush=True)
 
 
 def _quiet() -> None:

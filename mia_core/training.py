@@ -9,15 +9,17 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
 
+from mia_core import precision
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.resumable import require_resumable
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
@@ -25,12 +27,21 @@ from mia_core.targets import Step, Target
 
 @settings
 class TrainingConfig:
-    """batch_size: real and generated records a step. generator_every: discriminator steps per generator step."""
+    """batch_size: real and generated records a step. generator_every: discriminator steps per generator step.
+
+    precision: what networks compute in while they train; see `mia_core.precision`.
+    """
 
     batch_size: Annotated[int, Gt(1)] = 32
     learning_rate: Annotated[float, Gt(0)] = 2e-4
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
     generator_every: Annotated[int, Ge(1)] = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for ids and specs; without the precision that was once the only one, so that ids stay."""
+        values = dataclasses.asdict(self)
+        return values if self.precision != "float32" else {k: v for k, v in values.items() if k != "precision"}
 
 
 def steps_per_epoch(train_size: int, batch_size: int) -> int:
@@ -85,12 +96,14 @@ class Trainer:
         self.arm = arm
         self.streams = streams
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
-        if reason := arm.refusal(target) or arm.hollow(train_size):
+        if reason := arm.refusal(target) or arm.hollow(train_size) or precision.refusal(config.precision, arm):
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
         target.initialize(streams.child("initialization"))
         arm.modify(target)
+        if config.precision == "bfloat16":
+            precision.lower(target)
         self.target = target.to(device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.contrast = None if contrast is None else torch.from_numpy(np.ascontiguousarray(contrast)).to(device)
@@ -195,7 +208,8 @@ class Trainer:
         return tensors, {"step": self.step, "history": history, "begun_epoch": begun, "spent": spent}
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
-        """Go on from a state; ValueError when its private steps are not of this arm's noise and sampling rate."""
+        """Go on from a state; ValueError when it is none of this training's, or of another arm's noise or sampling."""
+        require_resumable(self, tensors, rest)
         if self.accountant:
             # States of version 0.1.0 have no account; theirs is one private step for each step.
             self.accountant.restore(rest.get("spent", [(*self.accountant.history[0][:2], rest["step"])]))

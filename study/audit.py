@@ -26,6 +26,7 @@ from mia_core.training import steps_per_epoch
 from study import controls
 from study.controls import ALPHA, Scores, holm, read_attacks
 from study.design import CANARY, STUDY
+from study.machine import leave_with_the_reader
 from study.store import Store, read
 
 PANEL, CANARIES = "panel", "canaries"
@@ -161,4 +162,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

@@ -16,9 +16,10 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
-from study.store import Damaged, Store, read
-from study.store.places import WHERE
-from study.store.reading import trial_tables
+from study.machine import leave_with_the_reader
+from study.store import Away, Damaged, Store, read
+from study.store.reading import tables_by_trial
+from study.store.roots import WHERE
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
@@ -83,8 +84,9 @@ def read_attacks(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scor
     wanted = design[design["kind"] == "attack"]
     parts: list[pd.DataFrame] = []
     scores: Scores = {}
-    for trial, rows in wanted.groupby("trial_id", sort=False):
-        _, tables = trial_tables(store, str(trial), ("trials", "attacks", "scores"))
+    by_trial = dict(iter(wanted.groupby("trial_id", sort=False)))
+    for trial, _, tables in tables_by_trial(store, map(str, by_trial), ("trials", "attacks", "scores")):
+        rows = by_trial[trial]
         if any(frame.empty for frame in tables.values()):
             continue
         labels = dict(zip(rows["id"], rows["label"], strict=True))
@@ -92,7 +94,7 @@ def read_attacks(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scor
         own = found.drop(columns="flags").rename(columns={"steps": "attack_steps", "seconds": "seconds_attack"})
         parts.append(own.assign(attack=own["attack_id"].map(labels)).merge(tables["trials"], on="trial_id"))
         of_trial = tables["scores"][tables["scores"]["attack_id"].isin(labels)]
-        scores |= {(str(trial), str(name)): part for name, part in of_trial.groupby("attack_id")}
+        scores |= {(trial, str(name)): part for name, part in of_trial.groupby("attack_id")}
     columns = ["role", "trial_id", "attack_id", "attack", "auc"]
     return pd.concat(parts) if parts else pd.DataFrame(columns=columns), scores
 
@@ -259,7 +261,7 @@ def show(
     try:
         store = Store.at(parser.parse_args(arguments).folder)
         table = verdicts(store.root, store.study)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
@@ -269,4 +271,5 @@ def show(
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

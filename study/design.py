@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mia_core import precision
 from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import Membership, Pool, Split
@@ -22,6 +23,9 @@ from study.spec import AttackEntry, Spec
 
 STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
 """Roles of trials: the study's own, its controls, and trainings with canaries, which audit private arms."""
+
+ADAPTIVE = "adaptive"
+"""The role of a search's own trials, which were chosen by what came out of others: no effect is estimated from them."""
 
 NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
 """What a blind trial has in place of a target; never built."""
@@ -120,8 +124,8 @@ class Trial:
 class Design:
     """A spec on its data: the split, the extractor's recipe and all trials. ValueError when something does not fit.
 
-    trials: the study's own, the only ones that effects are estimated from. controls: the others. no_control: why a
-    control is left out, by its name.
+    trials: the study's own, the only ones that effects are estimated from (unless a search chose them). controls: the
+    others. no_control: why a control is left out, by its name.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
@@ -143,7 +147,7 @@ class Design:
         self._asked: dict[tuple[str, str, str], list[WantedAttack]] = {}
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
         self.trials = tuple(
-            self._trial(cell, replicate, level)
+            self._trial(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
             for replicate in range(spec.replicates)
             for cell in self.cells
             for level in cell.levels
@@ -246,12 +250,15 @@ class Design:
             target = self._targets[cell.target.name] = built[settings]
             if reason := cell.arm.hollow(cell.train_size):
                 raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
-            if reason := cell.arm.refusal(target):
+            if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
                 reasons[cell.arm.label, cell.target.name] = reason
             else:
                 fitting.add((cell.arm.label, cell.target.name))
+        arms = {arm for arm, _ in fitting}
         for (label, name), reason in reasons.items():
-            if label not in {arm for arm, _ in fitting} or (label, name) in fitting:
+            # A drawn arm may have met one target only; a study without any fitting cell is refused all the same.
+            lost = not fitting if self.spec.points else label not in arms
+            if lost or (label, name) in fitting:
                 raise ValueError(f"factors.defense: {label} with {name}: {reason}")
             if self.spec.design.name == "sobol":
                 raise ValueError(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
@@ -284,7 +291,7 @@ class Design:
         trained = {
             **self._origin(replicate),
             "target": cell.target.to_dict(),
-            "training": cell.training,
+            "training": cell.training.to_dict(),
             "train_size": cell.train_size,
             "defense": cell.arm.to_list(),
         }
@@ -305,7 +312,7 @@ class Design:
             attacks=(canary,)
             if canary
             else self._wanted_attacks(cell, level, self._queries_digest(cell.train_size, replicate, role)),
-            measures=self._wanted_measures if role == STUDY else (),
+            measures=self._wanted_measures if role in (STUDY, ADAPTIVE) else (),
             role=role,
             budget=self.spec.budget,
         )
@@ -410,7 +417,7 @@ class Design:
     # Attacks and measures
 
     def _queries_digest(self, train_size: int, replicate: int, role: str) -> str:
-        if role == STUDY:
+        if role != NULL:
             return self.split.queries_digest
         return array_digest(self.split.null(replicate, train_size).queries)[:16]
 

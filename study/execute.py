@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -30,11 +31,11 @@ from mia_core.targets import Copycat, Target
 from mia_core.training import Trainer
 from study.design import BLIND, CANARY, STUDY, Design, Trial, WantedAttack, trial_id
 from study.machine import device_name, peak_bytes, versions
-from study.store import Pass, Store, to_bytes
+from study.objectives import EXTRACTOR
+from study.store import Damaged, Pass, Store, to_bytes
 from study.store.reading import trial_tables
 from study.work import Work
 
-EXTRACTOR = "domain"
 GRID = 64
 
 Rows = list[dict[str, Any]]
@@ -102,7 +103,7 @@ class Runner:
             target = trainer.target if trainer and trainer.step == work.trial.steps else self._kept_target(work.trial)
             if work.train:
                 assert trainer is not None
-                current.add("trials", [self._trial_row(work.trial, membership, trainer, seconds_train)])
+                row = self._trial_row(work.trial, membership, trainer, seconds_train)
                 current.add("history", _history_rows(work.trial, trainer, self._told(work.trial)))
                 if self.design.spec.keep_targets:
                     current.add_file(f"targets/{work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
@@ -115,6 +116,8 @@ class Runner:
                 current.add_file(f"samples/{work.trial.trial_id}.png", _grid(snapshot))
             quality = self._quality_rows(work, snapshot)
             rows, scores, failed = self._attack_rows(work, snapshot, membership)
+            if work.train:
+                current.add("trials", [row | {"peak_bytes": peak_bytes(self.device)}])  # attacks' memory, too
             _seal(current, work, rows, scores, quality)
             yield Sealed(work.trial, time.perf_counter() - started, failed)
         self.store.drop_checkpoints(trial.trajectory_id)
@@ -189,14 +192,25 @@ class Runner:
         trainer = self.trainer(trial, membership)
         self._saved = time.perf_counter()
         checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
-        sealed = [step for step in self.store.resume_steps(trial.trajectory_id) if step <= trial.steps]
-        if checkpoint and checkpoint[1]["step"] >= max(sealed, default=0):
-            trainer.restore(*checkpoint)
-            return trainer, checkpoint[1]["seconds"]
+        ended_with = partial(trial_id, trial.trajectory_id)
+        sealed = [step for step in self.store.resume_steps(trial.trajectory_id, ended_with) if step <= trial.steps]
+        if checkpoint:
+            with contextlib.suppress(ValueError):  # whole, but no state of this training: an earlier one is taken
+                seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
+                trainer.restore(*checkpoint)
+                return trainer, seconds
+            trainer = self.trainer(trial, membership)
         if not sealed:
             return trainer, 0.0
-        trainer.restore(*self.store.sealed_tensors(f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"))
-        _, before = trial_tables(self.store, trial_id(trial.trajectory_id, sealed[-1]))
+        ended = ended_with(sealed[-1])
+        relative = f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"
+        try:
+            trainer.restore(*self.store.sealed_tensors(relative, ended))
+            if trainer.step != sealed[-1]:
+                raise ValueError(f"is of step {trainer.step}")
+        except ValueError as error:
+            raise Damaged(f"{self.store.uri}/{relative}: {error}") from None
+        _, before = trial_tables(self.store, ended)
         return trainer, float(before["trials"]["seconds_train"].iloc[0])
 
     def _told(self, trial: Trial) -> int:
@@ -221,7 +235,7 @@ class Runner:
         return seconds + time.perf_counter() - started
 
     def _kept_target(self, trial: Trial) -> Any:
-        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")
+        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors", trial.trial_id)
         target = trial.cell.target.build(self.design.pool.image_shape)
         trial.cell.arm.modify(target)
         target.load_state_dict(tensors)
@@ -389,7 +403,7 @@ class Runner:
                     "data_digest": self.design.pool.digest,
                     "split": spec.split.to_dict(),
                     "target": cell.target.to_dict(),
-                    "training": cell.training,
+                    "training": cell.training.to_dict(),
                     "defense": cell.arm.to_list(),
                     "train_size": cell.train_size,
                     trial.budget: trial.level,
@@ -417,6 +431,16 @@ def _seal(current: Pass, work: Work, rows: Rows, scores: Rows, quality: Rows) ->
             attacks=[row["attack_id"] for row in rows],
             measures=[row["measure_id"] for row in quality],
         )
+
+
+def _seconds(state: Any, least: int, most: int) -> float:
+    """Seconds of training until a checkpoint; ValueError for one outside of these steps, or an odd one."""
+    step, seconds = (state.get("step"), state.get("seconds")) if isinstance(state, dict) else (None, None)
+    if not isinstance(step, int) or not least <= step <= most:
+        raise ValueError(f"no checkpoint from step {least} to {most}")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ValueError(f"no checkpoint takes {seconds!r} seconds")
+    return float(seconds)
 
 
 def _history_rows(trial: Trial, trainer: Trainer, told: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from mia_core.defenses import DEFENSES, Arm
+from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig, steps_per_epoch
@@ -56,12 +56,17 @@ class Range:
         value = min(max(value, self.low), self.high)
         if self.kind == "integer":
             return int(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        return rounded(value, self)
 
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""
         whole = {key: int(value) for key, value in asdict(self).items() if key in ("low", "high")}
         return {**asdict(self), **(whole if self.kind == "integer" else {})}
+
+
+def rounded(value: float, of: Range) -> float:
+    """To so many digits that a level can be read, and inside its range."""
+    return min(max(float(f"{value:.{DIGITS}g}"), of.low), of.high)
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,12 @@ class Factors:
     def arms(self) -> list[Arm]:
         """The arms; one with settings that dotted factors give, at the first levels of these."""
         return [self._arm(arm, self._firsts) for arm in self._listed("defense")]
+
+    @property
+    def arm_words(self) -> list[str]:
+        """The arms in words: by their defenses where these tell them apart, as drawn settings are not the arms' own."""
+        names = [arm.defense for arm in self.arms]
+        return names if len(set(names)) == len(names) else labels(self.arms)
 
     def inert(self, name: str) -> list[str]:
         """Arms for which a dotted factor of a defense means nothing, in words."""
@@ -184,7 +195,7 @@ class Factors:
 
     def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
         choice, training = _settings(given, self.training, {})
-        return {**choice.to_dict(), **({"training": asdict(training)} if "training" in given else {})}
+        return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {})}
 
 
 def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, Any], ranged: bool) -> Factors:

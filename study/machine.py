@@ -1,5 +1,6 @@
 """The process and the machine a trial runs on: device, threads, versions, memory."""
 
+import gc
 import hashlib
 import platform
 import resource
@@ -36,7 +37,19 @@ def pick_device() -> str:
 
 def terminate_in_order() -> None:
     """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """A shell without job control has what it starts with `&` ignore SIGINT; that is no reason to ignore SIGTERM."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
+def leave_with_the_reader() -> None:
+    """A command that only prints ends without a word when its reader has gone, as in `| head`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def peak_bytes(device: str) -> int:
@@ -44,6 +57,18 @@ def peak_bytes(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def begin_memory(fraction: float) -> None:
+    """Free what an earlier trial of this process left, and count its peak anew.
+
+    fraction: of a GPU's memory that tensors may take, so that who takes more fails, and not who shares the GPU.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.set_per_process_memory_fraction(fraction)
 
 
 def device_name(device: str) -> str:

@@ -40,6 +40,7 @@ def roc_picture(attacks: pd.DataFrame, scores: pd.DataFrame, title: str) -> byte
     axis.plot([low, 1], [low, 1], color="0.6", linewidth=0.8, linestyle="--")
     axis.axvspan(low, floor, color="0.88", zorder=0, label=f"fewer than {MIN_FALSE_POSITIVES} false positives")
     axis.set(xscale="log", yscale="log", xlim=(low, 1), ylim=(low, 1.1))
+    axis.minorticks_off()  # they take half of the time, in a picture that every trial gets
     axis.set_xlabel("false-positive rate")
     axis.set_ylabel("true-positive rate")
     axis.set_title(title if shown == labels else f"{title}: {len(shown)} of {len(labels)} attacks", size=9)

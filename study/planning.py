@@ -1,29 +1,37 @@
 """What a study would do: the factor table, what is done and to do, what is skipped, what private arms guarantee."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
-from mia_core.defenses import labels
+from mia_core.defenses import Arm, labels
+from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
-from study.design import STUDY, Design
+from study.design import ADAPTIVE, STUDY, Design, Trial
 from study.factors import said
+from study.outlook import Outlook
 from study.work import Work
 
 NOTES = 10
 """Notes on the data that a plan shows."""
 
+GUARANTEES = 100
+"""Arms at training-set sizes whose epsilon a plan computes; a design may draw thousands."""
+
 
 def design_rows(design: Design) -> list[dict[str, Any]]:
     """Rows of the design table: one a trial, a trial x attack, a trial x measure, a drawn point, a control left out."""
     rows: list[dict[str, Any]] = []
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
     for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name})
+        own = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | own)
         rows += [
             base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
             for wanted in trial.attacks
@@ -42,15 +50,28 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
     return rows
 
 
-def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
-    """Print the plan."""
+def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+    """Of each factor, by its name."""
+    cell = trial.cell
+    return {
+        "train_size": cell.train_size,
+        "epochs": trial.epochs,
+        "defense": arms[cell.arm],
+        "target": cell.target.name,
+        **cell.factors,
+        "replicate": trial.replicate,
+    }
+
+
+def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
+    """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
     table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
     table.add_column("factor")
     table.add_column("levels")
     factors: dict[str, Any] = spec.resolved["factors"]
     words = {
-        "defense": labels(list(dict.fromkeys(cell.arm for cell in spec.cells))),
+        "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
         "target": dict.fromkeys(cell.target.name for cell in spec.cells),
     }
     for name, levels in factors.items():
@@ -59,19 +80,23 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
     console.print(table)
     if spec.design.draws:
         console.print(f"design: {spec.design.describe(len(spec.points), len(design.cells))}", soft_wrap=True)
+    if spec.search:
+        console.print(f"search: {spec.search.describe()}", soft_wrap=True)
+        most = f"{spec.search.points} points x {spec.replicates} replicates"
+        console.print(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
     for line in design.pool.notes[:NOTES]:
         console.print(f"data: {line}", markup=False, soft_wrap=True)
     if len(design.pool.notes) > NOTES:
         console.print(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
-    own = [[work for work in items if work.trial.role == STUDY] for items in todo.values()]
+    own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
     training = sum(work.train for items in own for work in items)
     console.print(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in own)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
-    left = sum(work.trial.role != STUDY for work in works)
+    left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
     console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
         console.print(f"no control: {name} ({reason})")
@@ -85,6 +110,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
         console.print(f"skipped: {reason}")
     for line in (*_guarantees(design), *_audit(design)):
         console.print(line)
+    for line in outlook.lines() if outlook else ():
+        console.print(line, markup=False, soft_wrap=True)
     known, smallest = len(design.split.known_members), min(spec.train_sizes)
     if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
         console.print(
@@ -100,18 +127,24 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]]) -
 def _guarantees(design: Design) -> list[str]:
     """One line an arm and training-set size that has a guarantee, one for all arms that have none."""
     lines: dict[str, dict[str, None]] = {}
+    more: set[str] = set()
     for trial in design.trials:
         arm = trial.cell.arm
         if trial.replicate == 0 and arm.delta is not None:
             noise = f" (sigma {design.sigma(trial):g})" if arm.needs_horizon else ""
             key = f"{arm.label}, n={trial.cell.train_size}, delta={arm.delta:g}"
+            if key not in lines and len(lines) == GUARANTEES:
+                more.add(key)
+                continue
             lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.level} {trial.budget}"] = None
     arms = list(dict.fromkeys(cell.arm for cell in design.cells))
-    named = dict(zip(arms, labels(arms), strict=True))
-    bare = [f"{word} (clips only)" if arm.poisson else word for arm, word in named.items() if arm.delta is None]
-    alone = [word for arm, word in named.items() if arm.needs_horizon]
+    words = [arm.defense for arm in arms] if design.spec.points else labels(arms)
+    named = list(zip(arms, words, strict=True))
+    bare = _once(f"{word} (clips only)" if arm.poisson else word for arm, word in named if arm.delta is None)
+    alone = _once(word for arm, word in named if arm.needs_horizon)
     return [
         *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
+        *([f"epsilon of {len(more)} more: in the rows of their trials"] if more else []),
         *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
         *(
             [f"not nested (noise found for each level of {design.spec.budget}, trained anew): {', '.join(alone)}"]
@@ -119,6 +152,10 @@ def _guarantees(design: Design) -> list[str]:
             else []
         ),
     ]
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
 
 
 def _audit(design: Design) -> list[str]:

@@ -1,15 +1,14 @@
 """The points of a study whose design draws them, and the trial of each, from its store alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mia_core.defenses import Arm, labels
 from study.factors import Factors, Range
 from study.sampling import combinations
-from study.spec import parse
+from study.spec import Spec, parse
 from study.store import Store, read
 
 
@@ -28,7 +27,7 @@ def points(root: str | Path, study: str) -> pd.DataFrame:
             "trial_id": drawn["trial_id"],
         }
     )
-    levels = _levels(Store(root, study).resolved())
+    levels = levels_of(parse(Store(root, study).resolved()))
     return own.merge(levels, left_on="point", right_index=True).reset_index(drop=True)
 
 
@@ -43,20 +42,13 @@ def problem(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {"num_vars": len(names), "names": names, "bounds": [[0.0, 1.0]] * len(names)}
 
 
-def _levels(resolved: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a point, one column a varied factor."""
-    spec = parse(resolved)
+def levels_of(spec: Spec) -> pd.DataFrame:
+    """One row a point, one column a varied factor, as `points` has them."""
     found = pd.DataFrame(combinations(spec.drawn, spec.factors), columns=list(spec.drawn))
-    for name, words in {"defense": _words(spec.factors.arms), "target": _names(spec.factors)}.items():
+    for name, words in {"defense": spec.factors.arm_words, "target": _names(spec.factors)}.items():
         if name in found:
             found[name] = [words[number] for number in spec.drawn[name]]
     return found
-
-
-def _words(arms: Sequence[Arm]) -> list[str]:
-    """Arms by the names of their defenses where these tell them apart: a drawn setting has a column of its own."""
-    names = [arm.defense for arm in arms]
-    return names if len(set(names)) == len(names) else labels(arms)
 
 
 def _names(factors: Factors) -> list[str]:

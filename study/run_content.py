@@ -65,11 +65,11 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     factors = [name for name in own if "." in name]
     settings = [*SETTINGS, *(name for name in own if "." not in name)]
     return RunContent(
-        name=_name(row),
+        name=_name(row, config),
         passes=tuple(passes),
         start_ms=end_ms - int(row["seconds_train"] * 1000),
         end_ms=end_ms,
-        step=int(row["epochs"] if pd.notna(row["epochs"]) else row["steps"]),
+        step=int(row[_budget(config)]),
         params={
             **{key: str(row[key]) for key in (*WORDS, *NUMBERS, *factors) if pd.notna(row.get(key))},
             # MLflow's comparison starts with the first three params by name that differ: those are to be factors
@@ -87,10 +87,15 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     )
 
 
-def _name(row: Any) -> str:
+def _budget(config: Mapping[str, Any]) -> str:
+    """What the study's levels count: epochs, or steps, which may end inside of one."""
+    return "steps" if "steps" in config else "epochs"
+
+
+def _name(row: Any, config: Mapping[str, Any]) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
-    length = f"e={row['epochs']:.0f}" if pd.notna(row["epochs"]) else f"steps={row['steps']}"
-    name = f"n={row['train_size']} {length} {row['defense']} {strength} r={row['replicate']}"
+    length = {"epochs": "e", "steps": "steps"}[_budget(config)]
+    name = f"n={row['train_size']} {length}={row[_budget(config)]} {row['defense']} {strength} r={row['replicate']}"
     return name if row["role"] == STUDY else f"{row['role']} {name}"
 
 
@@ -110,7 +115,7 @@ def _files(
     from study.pictures import roc_picture
 
     yield "config.json", json.dumps(config, indent=2).encode()
-    picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0]))
+    picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0], config))
     if picture:
         yield "attacks/roc.png", picture
     grid = f"samples/{trial_id}.png"

@@ -129,7 +129,13 @@ def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tu
     for combination in combinations(drawn, factors):
         cell, level = factors.cell(combination, ()), combination[factors.budget]
         key = canonical_json(
-            [cell.train_size, cell.arm.to_list(), cell.target.to_dict(), cell.training, sorted(cell.factors.items())]
+            [
+                cell.train_size,
+                cell.arm.to_list(),
+                cell.target.to_dict(),
+                cell.training.to_dict(),
+                sorted(cell.factors.items()),
+            ]
         )
         number, _, levels = found.setdefault(key, (len(found), cell, set()))
         levels.add(level)

@@ -17,6 +17,7 @@ from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.training import TrainingConfig
 from study import yaml
 from study.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.objectives import SearchSpec, check_objectives
 from study.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 
 TRACKING = "sqlite:///mlflow.db"
@@ -89,18 +90,22 @@ class AuditSpec:
 class ComputeSpec:
     """Where trials run; changes no result but by floating-point differences between devices.
 
-    gpus_per_trial: share of a GPU, used when the machine or cluster has any. concurrent: trials at once, null for as
-    many as fit. retries: attempts after a failure. checkpoint_seconds: between checkpoints inside a trajectory.
+    gpus_per_trial: share of a GPU, used when the machine or cluster has any; auto for what measured trials leave room
+    for. concurrent: trials at once, null for as many as fit. retries: attempts after a failure. checkpoint_seconds:
+    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use
+    besides; they add up.
     """
 
-    gpus_per_trial: Annotated[float, Ge(0), Le(1)] = 0.25
+    gpus_per_trial: Annotated[float, Ge(0), Le(1)] | Literal["auto"] = "auto"
     concurrent: Annotated[int, Gt(0)] | None = None
     retries: Annotated[int, Ge(0)] = 3
     checkpoint_seconds: Annotated[float, Gt(0)] = 60.0
+    usd_per_hour: Annotated[float, Ge(0)] | None = None
+    usd_per_gpu_hour: Annotated[float, Ge(0)] | None = None
 
 
 @settings
-class _Sections:
+class Sections:
     """The top level of a study file; sections that name something are resolved by `Spec`."""
 
     study: Annotated[str, MinLen(1), MaxLen(100)]
@@ -112,6 +117,7 @@ class _Sections:
     seed: int = 0
     replicates: Annotated[int, Gt(0)] = 5
     design: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +148,7 @@ class Spec:
     """A checked study.
 
     train_sizes: of its cells, and the ends of a range, ascending. budget: what `levels`, all of its cells, count.
-    points: of a design that draws, each point's cell, by its number, and level; drawn: the same points as columns.
+    points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
     resolved: all that determines results, defaults filled in, as plain values to read again.
     """
 
@@ -156,6 +162,7 @@ class Spec:
     cells: tuple[Cell, ...]
     points: tuple[tuple[int, int], ...]
     design: DesignSpec
+    search: SearchSpec | None
     factors: Factors
     drawn: Drawn
     replicates: int
@@ -233,22 +240,26 @@ def _position(items: list[Any], part: str, where: str) -> int:
 
 def parse(document: Mapping[str, Any]) -> Spec:
     """A study from plain values."""
-    sections = validate(_Sections, document, "")
+    sections = validate(Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
     design = validate(DesignSpec, sections.design, "design")
-    factors = read_factors(sections.factors, sections.target, sections.training, design.draws)
-    drawn = _drawn(design, factors, sections.seed)
-    cells, points = cells_of(drawn, factors) if design.draws else (factors.factorial(), ())
+    search = _search(sections.search, design)
+    ranged = design.draws or search is not None
+    factors = read_factors(sections.factors, sections.target, sections.training, ranged)
+    drawn = _drawn(design, search, factors, sections.seed)
+    cells, points = cells_of(drawn, factors) if ranged else (factors.factorial(), ())
     attacks = tuple(
         attack
         for number, item in enumerate(sections.attacks)
-        for attack in _attacks(item, f"attacks[{number}]", factors, design)
+        for attack in _attacks(item, f"attacks[{number}]", factors, ranged)
     )
     unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
+    if search:
+        check_objectives(search, *_columns(attacks, quality))
     controls = validate(ControlsSpec, sections.controls, "controls")
     audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
     resolved = {
@@ -256,9 +267,10 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "seed": sections.seed,
         "data": data.to_dict(),
         "split": split.to_dict(),
-        "training": asdict(validate(TrainingConfig, sections.training, "training")),
+        "training": validate(TrainingConfig, sections.training, "training").to_dict(),
         "factors": factors.resolved(),
         **({"design": design.to_dict(drawn)} if design.draws else {}),
+        **({"search": search.to_dict(drawn)} if search else {}),
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
@@ -277,6 +289,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         cells=cells,
         points=points,
         design=design,
+        search=search,
         factors=factors,
         drawn=drawn,
         replicates=sections.replicates,
@@ -292,22 +305,39 @@ def parse(document: Mapping[str, Any]) -> Spec:
     )
 
 
-def _drawn(design: DesignSpec, factors: Factors, seed: int) -> Drawn:
-    """The points that a resolved spec has, else new ones; none of a factorial."""
-    if not design.draws:
-        return {}
-    if design.drawn is not None:
-        check_drawn(design.drawn, factors, "design.drawn")
-    return draw(design, factors, seed) if design.drawn is None else design.drawn
+def _search(given: Mapping[str, Any] | None, design: DesignSpec) -> SearchSpec | None:
+    if given is None:
+        return None
+    if design.draws:
+        raise ValueError("search: chooses its own points; leave `design` out")
+    return validate(SearchSpec, given, "search")
 
 
-def _attacks(item: Any, where: str, factors: Factors, design: DesignSpec) -> list[AttackEntry]:
+def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed: int) -> Drawn:
+    """The points that a resolved spec has, else new ones; none of a factorial, nor of a search that has not begun."""
+    where, given = ("search.drawn", search.drawn) if search else ("design.drawn", design.drawn)
+    if given is not None:
+        check_drawn(given, factors, where)
+        return given
+    if search and not factors.varied:
+        raise ValueError("search: needs a factor with a range or several levels")
+    return draw(design, factors, seed) if design.draws else {}
+
+
+def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:
+    """Labels of attacks, with their levels of steps, and of measures, as a design has them."""
+    built = [(attack.label, attack.choice.build().levels) for attack in attacks]
+    labels = [label if level is None else f"{label}_steps{level}" for label, levels in built for level in levels]
+    return labels, [f"{measure}_{against}" for measure in quality.measures for against in quality.against]
+
+
+def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[AttackEntry]:
     """One item of `attacks:`; settings may be lists, e.g. `known: [10, 20, 30]`: one attack for each combination."""
     if not isinstance(item, Mapping):
         item = {"name": item}
     values = dict(item)
     label = values.pop("label", values.get("name"))
-    at = _at(values.pop("at", None), f"{where}.at", factors, design)
+    at = _at(values.pop("at", None), f"{where}.at", factors, ranged)
     if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
     cls = ATTACKS.find(values.get("name"))
@@ -341,19 +371,17 @@ def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
     return replace(audit, attack=audit.attack or (labels[0] if labels else None), canaries=kinds)
 
 
-def _at(at: Any, where: str, factors: Factors, design: DesignSpec) -> tuple[int, ...] | Literal["last"] | None:
-    """Levels an attack is limited to; every point of a design that draws has one level, which is its last."""
+def _at(at: Any, where: str, factors: Factors, ranged: bool) -> tuple[int, ...] | Literal["last"] | None:
+    """Levels an attack is limited to; every point that is drawn has one level, which is its last."""
     if at is None:
         return None
     budget = factors.budget
     if not isinstance(at, Mapping) or set(at) != {budget}:
         raise ValueError(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
     if at[budget] == "last":
-        return None if design.draws else "last"
-    if design.draws:
-        raise ValueError(
-            f"{where}: a design that draws has one level of {budget} a point; leave `at` out, or say `last`"
-        )
+        return None if ranged else "last"
+    if ranged:
+        raise ValueError(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
     levels, known = values_of(at[budget], where), factors.bounds(budget)
     if missing := [level for level in levels if level not in known]:
         raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")

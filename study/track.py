@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from study.spec import TRACKING
-from study.store import Damaged, Done, Store, read
-from study.store.places import WHERE
+from study.store import Away, Damaged, Done, Store, read
+from study.store.roots import WHERE
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_tracking_argument
 from study.tracking import Tracker, public
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tracker = Tracker(store, options.tracking, _warn, options.include_records)
             tracker.reconcile()
             tracker.close(complete)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
     if tracker.behind:

@@ -19,8 +19,9 @@ from mia_core.defenses.accounting import guarantee
 from study.design import Design, Trial
 from study.execute import Runner
 from study.machine import code_versions, pick_device
+from study.search import begun
 from study.spec import read
-from study.store import Damaged, Store
+from study.store import Away, Damaged, Store
 from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_study_arguments
 from study.work import missing_of
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         spec = read(options.config, options.set, options.preset)
+        spec = begun(spec, Store(spec.results, spec.study))
         design = Design(spec, load_pool(spec.data))
         trial = _choose(design, options.id)
         with tempfile.TemporaryDirectory() as scratch:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = _run(design, store, trial)
             if trial.trial_id in store.done([trial.trial_id]):
                 _show(console, *trial_tables(store, trial.trial_id)[1].values())
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
     for label, trace in failed.items():

@@ -6,6 +6,9 @@ from typing import Any
 
 import yaml
 
+from study.store.files import Damaged
+from study.store.roots import read_text
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's idea of numbers and booleans."""
@@ -52,8 +55,8 @@ def parse(text: str, where: str) -> Any:
 def load(path: str | Path) -> dict[str, Any]:
     """The mapping in a file; ValueError when it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(str(path)) if "://" in str(path) else Path(path).read_text(encoding="utf-8")
+    except (OSError, Damaged, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     document = parse(text, str(path))
     if not isinstance(document, dict):

@@ -1,12 +1,23 @@
 import dataclasses
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import private_step
+from benchmarks import orchestration, private_step, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.measuring import Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
+from mia_core.data import load_pool
+from study import spec as spec_file
+from study.design import Design, trial_id
+from study.execute import Runner
+from study.planning import design_rows
+from study.store import Store, read
+from study.store.passes import trial_of
+from study.work import missing
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
 
@@ -79,3 +90,114 @@ def test_private_step_fails_where_memory_cannot_be_measured(monkeypatch, capsys)
     monkeypatch.setattr(private_step, "peaks", lambda _, variants: dict.fromkeys(variants))
     assert private_step.main(["--widths", "4", "--batches", "4"]) == 1
     assert "memory is not measured" in capsys.readouterr().out
+
+
+def test_cpu_time_of_a_command_counts_its_children_and_theirs(tmp_path):
+    (tmp_path / "spin.py").write_text(
+        "import pathlib, time\nwhile time.process_time() < 0.6: pass\npathlib.Path('spun').touch()\ntime.sleep(60)\n"
+    )
+    (tmp_path / "child.py").write_text(
+        "import pathlib, subprocess, sys\n"
+        "spun = subprocess.Popen([sys.executable, 'spin.py'])\n"
+        "pathlib.Path('pid').write_text(str(spun.pid))\n"
+    )
+    (tmp_path / "parent.py").write_text(
+        "import os, pathlib, subprocess, sys, time\n"
+        "subprocess.run([sys.executable, 'child.py'])\n"
+        "while not pathlib.Path('spun').exists(): time.sleep(0.1)\n"
+        "time.sleep(2)\n"
+        "os.kill(int(pathlib.Path('pid').read_text()), 9)\n"
+    )
+    spent = timed_module("parent", folder=tmp_path)
+    assert 0.6 <= spent.cpu < 3
+    assert spent.wall > 2
+
+
+def test_a_command_that_fails_is_told_with_its_last_words(tmp_path):
+    with pytest.raises(RuntimeError, match="no_such_module"):
+        timed_module("no_such_module", folder=tmp_path)
+
+
+@pytest.mark.timeout(900)
+def test_whole_study_finds_the_same_in_all_three_ways(monkeypatch, capsys):
+    small = {
+        "data": {"name": "digits", "size": 8},
+        "split": {"name": "panel", "reference": 80, "unseen": 40, "panel": 40, "extra_non_members": 40, "known": 10},
+        "target": {"name": "dcgan", "width": 4, "latent": 8},
+        "factors": {"train_size": [40], "epochs": [1, 2], "defense": [{"name": "dropout", "rate": 0.5}]},
+        "attacks": [
+            "white_box",
+            {
+                "name": "local_gan",
+                "steps": [1, 2],
+                "generated": 64,
+                "surrogate": {"name": "dcgan", "width": 4},
+                "at": {"epochs": "last"},
+            },
+        ],
+        "quality": {
+            "measures": ["kid"],
+            "against": ["unseen"],
+            "samples": 40,
+            "extractor": {"features": 8, "width": 4, "steps": 20},
+        },
+    }
+    monkeypatch.setattr(whole_study, "STUDY", {**whole_study.STUDY, **small})
+    monkeypatch.setattr(whole_study, "timed_module", _here)
+    assert main(["whole_study", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "round 1: 8 weights, AUCs and KIDs are the same to the last bit in all three ways" in said
+    rows = [line.split(" | ") for line in said.splitlines() if line.startswith(("| scripts", "| grid", "| sweep"))]
+    assert [len(row) for row in rows] == [6, 6, 6]
+
+
+def _here(module, *arguments, folder):
+    """What the command of a way does, in this process, and a sweep without Ray."""
+    if module != "study.sweep":
+        whole_study.main(arguments)
+    else:
+        spec = spec_file.read(folder / "study.yaml", [f"results={folder / 'results'}"])
+        design = Design(spec, load_pool(spec.data))
+        store = Store(spec.results, spec.study)
+        store.publish(design.hash, spec.resolved, design_rows(design), {})
+        for works in missing(design, store).values():
+            list(Runner(design, store).run(works))
+    return Spent(1.0, 1.0)
+
+
+def test_whole_study_times_nothing_when_a_way_finds_something_else(monkeypatch, capsys):
+    found = {
+        "scripts": {"t": {"weights": "a", "kid": 0.25}},
+        "grid": {"t": {"weights": "a", "kid": 0.25}},
+        "sweep": {"t": {"weights": "a", "kid": np.nextafter(0.25, 1)}},
+    }
+    monkeypatch.setattr(whole_study, "run", lambda way, _: (Spent(1.0, 1.0), found[way]))
+    assert main(["whole_study", "--rounds", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("trial t: kid is 0.25 by scripts, 0.25") and "| grid" not in said
+
+
+@pytest.mark.timeout(900)
+def test_orchestration_runs_its_own_sweep(tmp_path):
+    orchestration.sweep(tmp_path, trials=3, slots=2, seconds=0.05)
+    worked = waiting.times(tmp_path / orchestration.LOG)
+    assert len(worked) == 3 and all(ended - begun >= 0.05 for begun, ended in worked)
+    assert len(read(tmp_path, "orchestration", "attacks")) == 3
+
+
+def test_overhead_is_slot_time_beside_the_work():
+    # Two slots, 1 s of work and 0.25 s between; 10 s from start to end for 4 trials.
+    worked = [(2.0, 3.0), (2.5, 3.5), (3.25, 4.25), (3.75, 4.75)]
+    steady, whole = orchestration.overheads(worked, Spent(wall=10.0, cpu=1.0), slots=2, seconds=1.0)
+    assert steady == pytest.approx(0.25) and whole == pytest.approx(4.0)
+
+
+def test_a_trajectory_reads_its_own_markers_however_many_there_are(tmp_path, monkeypatch):
+    store = orchestration.filled(tmp_path, 40)
+    read_each, looked = store.place.read_each, []
+    monkeypatch.setattr(store.place, "read_each", lambda names: looked.extend(names) or read_each(names))
+    trajectory = orchestration.content_id(3)
+    assert store.resume_steps(trajectory, partial(trial_id, trajectory)) == [orchestration.RESUMED_STEP]
+    assert [trial_of(Path(name).stem) for name in looked] == [trial_id(trajectory, orchestration.RESUMED_STEP)]
+    assert store.resume_steps("0" * 16, partial(trial_id, "0" * 16)) == []
+    assert (orchestration.bookkeeping(40, 3) > 0).all()

@@ -15,8 +15,8 @@ from nbconvert import HTMLExporter
 
 from analysis.records import records
 from analysis.study_data import StudyData, load
-from study.store import Damaged, Store
-from study.store.places import WHERE
+from study.store import Away, Damaged, Store
+from study.store.roots import WHERE
 
 FOLDER = Path(__file__).parent
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         study = load(options.folder)
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     reports = Store.at(options.folder).reports

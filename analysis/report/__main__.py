@@ -11,7 +11,8 @@ from pathlib import Path
 import matplotlib
 
 from analysis.report.building import build
-from study.store import Damaged, Store
+from study.store import Away, Damaged, Store
+from study.store.roots import WHERE
 from study.tracking import REPORT
 
 WITH_RECORDS = "report_with_records.html"
@@ -20,7 +21,7 @@ WITH_RECORDS = "report_with_records.html"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="a study's folder, e.g. results/digits")
+    parser.add_argument("folder", help=WHERE)
     parser.add_argument("--out", type=Path, help=f"the file to write (default: reports/{REPORT} in the study's folder)")
     parser.add_argument(
         "--include-records", action="store_true", help="with samples and record numbers: as sensitive as the data"
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     matplotlib.use("Agg")
     try:
         page = build(options.folder, options.include_records).html()
-    except (ValueError, Damaged) as error:
+    except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     name = WITH_RECORDS if options.include_records else REPORT

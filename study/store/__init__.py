@@ -1,7 +1,8 @@
 """The store is the truth: immutable Parquet files, believed only when a done-marker lists them."""
 
-from study.store.files import Damaged
+from study.store.compacting import Compactor, compact
+from study.store.files import Away, Damaged
 from study.store.passes import Done, Pass, Store, to_bytes
-from study.store.reading import TABLES, compact, read
+from study.store.reading import TABLES, read
 
-__all__ = ["TABLES", "Damaged", "Done", "Pass", "Store", "compact", "read", "to_bytes"]
+__all__ = ["TABLES", "Away", "Compactor", "Damaged", "Done", "Pass", "Store", "compact", "read", "to_bytes"]

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.machine import leave_with_the_reader
 from study.store.checking import check
 from study.store.collecting import HOURS, collect, garbage
+from study.store.compacting import compact
 from study.store.exporting import export_public
 from study.store.files import Damaged
 from study.store.passes import Store
-from study.store.places import WHERE
-from study.store.reading import compact
+from study.store.roots import WHERE
 
 WHOLE, DAMAGED, REFUSED = 0, 1, 2
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     text = f"spare younger files, which a worker elsewhere may still be writing (default: {HOURS:g})"
     added["gc"].add_argument("--older-than", type=float, default=HOURS, metavar="HOURS", help=text)
     added["export"].add_argument("--public", action="store_true", help="required: what is left out may not be copied")
-    added["export"].add_argument("out", type=Path, help="a folder that is absent or empty")
+    added["export"].add_argument("out", help="a folder that is absent or empty")
     return parser
 
 
@@ -96,9 +97,12 @@ def _export(store: Store, options: argparse.Namespace) -> int:
         raise ValueError(
             "export: only --public copies are made; a whole one, with scores and targets, is for cp -a, then check"
         )
-    print(f"{export_public(store, options.out)} passes, without scores, targets and samples: {options.out}")
+    if "://" in options.out:
+        raise ValueError(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
+    print(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
     return WHOLE
 
 
 if __name__ == "__main__":
+    leave_with_the_reader()
     sys.exit(main())

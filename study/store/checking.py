@@ -10,9 +10,9 @@ import safetensors
 
 from study.store import seals
 from study.store.collecting import garbage
+from study.store.compactions import manifests, sealed_table
 from study.store.files import Damaged
 from study.store.passes import Store, trial_of
-from study.store.reading import manifests, sealed_table
 from study.store.schema import from_parquet
 
 SWEEP = "the study's own sweep command"
@@ -120,7 +120,7 @@ class _Check:
                         with self._noting(file, again):
                             self._sealed(file, seal)
         present = set(self.store.passes())
-        for name in (name for manifest in manifests(self.store)[:1] for name in manifest["passes"]):
+        for name in (name for manifest in manifests(self.store.place)[:1] for name in manifest["passes"]):
             if name not in present:
                 way_out = f"{self._again(trial_of(name))}; its rows are still compacted"
                 self.damages.append(Damage(f"done/{name}.json", "is missing, though its pass was compacted", way_out))
@@ -170,7 +170,7 @@ class _Check:
         self.files += 1
         self.bytes += seal["bytes"]
         if relative.endswith(".parquet"):
-            table = sealed_table(self.store, relative, seal)
+            table = sealed_table(self.store.place, relative, seal)
             if relative.startswith("quality/"):
                 self._networks |= set(table["extractor_sha256"].to_pylist()) - {None}
             return

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from study.store.compactions import manifests
 from study.store.files import Damaged
 from study.store.passes import Store
 from study.store.places import Entry
-from study.store.reading import manifests
 from study.store.schema import PASS_TABLES, from_parquet
 
 SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "resume")
@@ -37,7 +37,7 @@ def garbage(store: Store) -> list[Garbage]:
     so that what is sealed meanwhile counts as sealed.
     """
     listed = [*_temporary(store), *_unsealed(store), *_superseded(store)]
-    sealed = {file for name in store.passes() for file in store.marker(name)["files"]}
+    sealed = {file for marker in store.every_marker().values() for file in marker["files"]}
     return [*(item for item in listed if item.file not in sealed), *_checkpoints(store)]
 
 
@@ -82,7 +82,7 @@ def _unsealed(store: Store) -> Iterator[Garbage]:
 
 def _superseded(store: Store) -> Iterator[Garbage]:
     """None while a manifest is damaged: the next compaction removes that one with its files."""
-    sound = manifests(store)
+    sound = manifests(store.place)
     entries = [entry for entry in store.place.files("compacted") if not entry.name.startswith(".")]
     if len(sound) == sum(entry.name.endswith(".json") for entry in entries):
         for entry in entries:
@@ -94,7 +94,17 @@ def _trajectories(store: Store) -> list[str]:
     return [f"checkpoints/{name}" for name in store.place.folders("checkpoints")]
 
 
+def drop_spent_checkpoints(store: Store) -> None:
+    """Remove checkpoints of trajectories whose trials are trained in every design, as of attempts that died after the
+    last seal. Nothing is read where no checkpoints are.
+    """
+    for trajectory_id in {item.file.split("/")[1] for item in _checkpoints(store)}:
+        store.drop_checkpoints(trajectory_id)
+
+
 def _checkpoints(store: Store) -> Iterator[Garbage]:
+    if not _trajectories(store):
+        return
     trained = {trial_id for trial_id, done in store.done().items() if done.train}
     trials = _trials_of_trajectories(store)
     for folder in _trajectories(store):

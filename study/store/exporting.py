@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from mia_core.hashing import canonical_json
 from study.store import files, seals
+from study.store.compacting import compact
+from study.store.compactions import sealed_table
 from study.store.passes import Store
-from study.store.reading import compact, sealed_table
 from study.store.schema import from_parquet, to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
@@ -58,7 +59,7 @@ def _copy_pass(store: Store, copy: Store, name: str) -> None:
     for relative, seal in marker["files"].items():
         table = relative.split("/")[0]
         if table in TABLES:
-            rows = sealed_table(store, relative, seal)
+            rows = sealed_table(store.place, relative, seal)
             data = to_parquet(_without_machines(rows) if table == "trials" else rows)
             copy.place.write(relative, data)
             sealed[relative] = files.seal(data)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,11 +14,16 @@ import safetensors.torch
 import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
-from study.store import files, places, seals
+from study.store import files, roots, seals
+from study.store.compactions import sealed_bytes, unchanged
 from study.store.files import Damaged
+from study.store.places import Entry, Folder
 from study.store.schema import Rows, to_parquet, to_table
 
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
+
+FEW = 8
+"""Trials whose markers are listed by themselves, and markers that are read without a compaction."""
 
 
 @dataclass
@@ -38,11 +43,11 @@ class Store:
     """
 
     def __init__(self, root: str | Path, study: str) -> None:
-        self.root = places.absolute(root)
+        self.root = roots.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
-        self.place = places.place(self.root, study)
+        self.place = roots.place(f"{self.root}/{study}")
 
     @classmethod
     def at(cls, uri: str | Path) -> "Store":
@@ -61,13 +66,13 @@ class Store:
     @property
     def reports(self) -> Path:
         """Where pages and pictures of the study go: beside it, or reports/<study> when it is in a bucket."""
-        own = isinstance(self.place, places.Folder)
+        own = isinstance(self.place, Folder)
         return self.folder / "reports" if own else Path("reports", self.study)
 
     @property
     def folder(self) -> Path:
         """The study's folder; ValueError when it is in a bucket."""
-        if not isinstance(self.place, places.Folder):
+        if not isinstance(self.place, Folder):
             raise ValueError(f"{self.uri}: is no folder of this machine, which this needs")
         return self.place.folder
 
@@ -136,8 +141,14 @@ class Store:
     def passes(self, trial_ids: Iterable[str] | None = None) -> list[str]:
         """Names of passes that have a done-marker, sound or not; of all trials or of some."""
         wanted = None if trial_ids is None else set(trial_ids)
-        names = [name.removesuffix(".json") for name in self.place.names("done") if name.endswith(".json")]
-        return sorted(name for name in names if wanted is None or trial_of(name) in wanted)
+        listed = [name for prefix in _prefixes(wanted) for name in self.place.names("done", prefix)]
+        return sorted(_names(listed, wanted))
+
+    def listed(self, trial_ids: Iterable[str] | None = None) -> dict[str, Entry]:
+        """Done-markers in a listing, by name, of all trials or of some."""
+        wanted = None if trial_ids is None else set(trial_ids)
+        entries = {entry.name: entry for prefix in _prefixes(wanted) for entry in self.place.files("done", prefix)}
+        return {name: entries[f"{name}.json"] for name in _names(entries, wanted)}
 
     def marker(self, name: str) -> dict[str, Any]:
         """The done-marker of a pass; Damaged, with the way out, unless it is whole and names its own files."""
@@ -151,11 +162,23 @@ class Store:
 
     def markers(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """Sound done-markers by name. What a damaged one sealed is not done, and the next sweep does it again."""
+        listed = self.listed(trial_ids)
+        known = unchanged(self.place, listed) if len(listed) > FEW else {}
+        left = [name for name in listed if name not in known]
+        contents = dict(zip(left, self.place.read_each([f"done/{name}.json" for name in left]), strict=True))
         found = {}
-        for name in self.passes(trial_ids):
-            with contextlib.suppress(Damaged):
-                found[name] = self.marker(name)
+        for name, data in sorted({**known, **contents}.items()):
+            with contextlib.suppress(ValueError):
+                if data is not None:
+                    found[name] = seals.parse_marker(name, data)
         return found
+
+    def every_marker(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Done-markers by name; Damaged, with the way out, unless all are sound."""
+        wanted = None if trial_ids is None else set(trial_ids)
+        names = self.passes(wanted)
+        found = self.markers(wanted)
+        return {name: found.get(name) or self.marker(name) for name in names}
 
     def done(self, trial_ids: Iterable[str] | None = None) -> dict[str, Done]:
         """What is sealed, by trial id."""
@@ -170,23 +193,28 @@ class Store:
 
     def sealed_bytes(self, relative: str, seal: Mapping[str, Any]) -> bytes:
         """A listed file's content; Damaged unless it has the sealed sha256."""
-        data = self.place.read(relative)
-        if files.sha256(data) != seal["sha256"]:
-            raise Damaged(f"{self.uri}/{relative}: its bytes changed since it was sealed")
-        return data
+        return sealed_bytes(self.place, relative, seal)
 
-    def sealed_tensors(self, relative: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and metadata of a target or resume state that some marker seals."""
-        for marker in self.markers().values():
+    def sealed_tensors(
+        self, relative: str, trial_id: str | None = None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and metadata of a target or resume state that some marker seals; of one trial, where it is known."""
+        for marker in self.markers(None if trial_id is None else [trial_id]).values():
             if relative in marker["files"]:
                 return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
         raise Damaged(f"{self.uri}/{relative}: not sealed by any pass")
 
-    def resume_steps(self, trajectory_id: str) -> list[int]:
-        """Steps at which a sealed resume state of a trajectory exists, ascending."""
-        sealed = {name for marker in self.markers().values() for name in marker["files"]}
-        prefix = f"resume/{trajectory_id}-"
-        return sorted(int(Path(name).stem.split("-")[1]) for name in sealed if name.startswith(prefix))
+    def resume_steps(self, trajectory_id: str, trial_of_step: Callable[[int], str]) -> list[int]:
+        """Steps at which a sealed resume state of a trajectory exists, ascending.
+
+        trial_of_step: the trial that ends with a step, whose pass seals the state; no other trial's markers are read.
+        """
+        names = self.place.names("resume", f"{trajectory_id}-")
+        steps = [Path(name).stem.rpartition("-")[2] for name in names]
+        trials = {trial_of_step(int(step)): int(step) for step in steps if step.isdecimal()}
+        markers = self.markers(trials).values() if trials else ()
+        sealed = {name for marker in markers for name in marker["files"]}
+        return sorted(step for step in trials.values() if f"resume/{trajectory_id}-{step}.safetensors" in sealed)
 
     def _tensors(self, relative: str, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         try:
@@ -257,6 +285,10 @@ class Store:
         """When a trajectory came through after all."""
         self.place.remove(f"failures/{trajectory_id}.json")
 
+    def reach(self) -> None:
+        """ValueError unless the storage is there to be read."""
+        self.place.reach()
+
     def probe(self) -> None:
         """ValueError unless the storage takes a mebibyte."""
         self.place.probe()
@@ -314,6 +346,17 @@ class Pass:
         data = to_parquet(to_table(table, rows))
         self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
+
+
+def _prefixes(trial_ids: set[str] | None) -> list[str]:
+    """What to list of all markers: those of few trials alone, or all."""
+    return sorted(f"{name}-" for name in trial_ids) if trial_ids is not None and len(trial_ids) <= FEW else [""]
+
+
+def _names(files: Iterable[str], trial_ids: set[str] | None) -> list[str]:
+    """Of files in done/, the passes that have one; of all trials or of some."""
+    names = [file.removesuffix(".json") for file in files if file.endswith(".json") and not file.startswith(".")]
+    return [name for name in names if trial_ids is None or trial_of(name) in trial_ids]
 
 
 def trial_of(name: str) -> str:

@@ -7,17 +7,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from study.store import files
 from study.store.files import Damaged
-
-SCHEMES = "a folder, file:///folder and s3://bucket/prefix"
-WHERE = "where the study is, e.g. results/digits"
 
 
 @dataclass(frozen=True)
@@ -75,8 +71,8 @@ class Place(abc.ABC):
         """Sorted names in a folder, of those that start so; without hidden ones."""
 
     @abc.abstractmethod
-    def files(self, folder: str) -> list[Entry]:
-        """All regular files in a folder itself, hidden ones too, by name."""
+    def files(self, folder: str, prefix: str = "") -> list[Entry]:
+        """All regular files in a folder itself that start so, hidden ones too, by name."""
 
     @abc.abstractmethod
     def folders(self, folder: str) -> list[str]:
@@ -97,6 +93,14 @@ class Place(abc.ABC):
     @abc.abstractmethod
     def lock(self) -> AbstractContextManager[None]:
         """One driver a study; ValueError while another one has it."""
+
+    def read_each(self, relatives: Sequence[str]) -> Iterator[bytes | None]:
+        """Contents of many small files; None for one that is missing, or no file."""
+        for relative in relatives:
+            try:
+                yield self.read(relative)
+            except Damaged:
+                yield None
 
     def settle(self, relative: str, data: bytes) -> None:
         """Create, or replace other bytes; a file that has these already is left alone."""
@@ -168,9 +172,10 @@ class Folder(Place):
         found = (item.name for item in self._scan(folder))
         return sorted(name for name in found if name.startswith(prefix) and not name.startswith("."))
 
-    def files(self, folder: str) -> list[Entry]:
-        """All regular files in a folder itself, hidden ones too, by name; links are none."""
-        found = [item for item in self._scan(folder) if item.is_file(follow_symlinks=False)]
+    def files(self, folder: str, prefix: str = "") -> list[Entry]:
+        """All regular files in a folder itself that start so, hidden ones too, by name; links are none."""
+        own = (item for item in self._scan(folder) if item.name.startswith(prefix))
+        found = [item for item in own if item.is_file(follow_symlinks=False)]
         return sorted((_entry(item.name, item.stat()) for item in found), key=lambda entry: entry.name)
 
     def folders(self, folder: str) -> list[str]:
@@ -216,19 +221,3 @@ class Folder(Place):
 
 def _entry(name: str, stat: os.stat_result) -> Entry:
     return Entry(name, stat.st_size, stat.st_mtime_ns, f"{stat.st_size}-{stat.st_mtime_ns}")
-
-
-def absolute(root: str | Path) -> str:
-    """A results root under a name that holds in any process; ValueError for a scheme that is not supported."""
-    text = str(root)
-    if "://" not in text:
-        return str(Path(root).absolute())
-    scheme, rest = urlsplit(text).scheme, urlsplit(text)
-    if scheme == "file" and rest.netloc in ("", "localhost") and rest.path:
-        return str(Path(unquote(rest.path)).absolute())
-    raise ValueError(f"results: {text}: not supported; {SCHEMES} are")
-
-
-def place(root: str, study: str) -> Place:
-    """A study's place below an absolute results root."""
-    return Folder(Path(root) / study)

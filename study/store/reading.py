@@ -1,18 +1,19 @@
-"""Reading a store into pandas: sealed rows only, every byte checked; and compacting many passes into few files."""
+"""Reading a store into pandas: sealed rows only, every byte checked."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from mia_core.hashing import content_id
-from study.store import files, seals
+from study.store.compactions import sealed_table, valid
 from study.store.files import Damaged
-from study.store.passes import UNREADABLE, Store
-from study.store.schema import KEYS, PASS_TABLES, from_parquet, to_parquet, to_table
+from study.store.passes import UNREADABLE, Store, trial_of
+from study.store.schema import KEYS, PASS_TABLES, from_parquet, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
 
@@ -27,61 +28,112 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table not in TABLES:
         raise ValueError(f"table {table!r} is not one of {', '.join(TABLES)}")
     store = Store(root, study)
-    spec = store.pointer()["spec"]
-    if table == "wide":
-        return _wide(*(read(root, study, name, all) for name in ("trials", "quality", "attacks")))
+    design = _design(store)
     if table == "design":
-        relative = f"design/{spec}.parquet"
-        try:
-            return from_parquet(store.published(relative), "design").to_pandas()
-        except (OSError, pa.ArrowException):
-            raise Damaged(f"{store.uri}/{relative} {UNREADABLE}") from None
+        return design
     _refuse_scores_of_a_public_copy(store, table)
-    if all:
-        return sealed(store, table, store.passes()).to_pandas().sort_values(KEYS[table], ignore_index=True)
-    design = read(root, study, "design")
-    passes = store.passes(design["trial_id"].dropna())
-    return _current(sealed(store, table, passes).to_pandas(), table, design)
+    names = ("trials", "quality", "attacks") if table == "wide" else (table,)
+    passes = store.passes(None if all else design["trial_id"].dropna())
+    tables = _sealed(store, names, passes, store.markers())
+    frames = [
+        found.to_pandas().sort_values(KEYS[name], ignore_index=True) if all else _current(found, name, design)
+        for name, found in tables
+    ]
+    return _wide(*frames) if table == "wide" else frames[0]
+
+
+def _design(store: Store) -> pd.DataFrame:
+    relative = f"design/{store.pointer()['spec']}.parquet"
+    try:
+        return from_parquet(store.published(relative), "design").to_pandas()
+    except (OSError, pa.ArrowException):
+        raise Damaged(f"{store.uri}/{relative} {UNREADABLE}") from None
 
 
 def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:
     """Rows of a table, of those passes at least: compacted passes first, each row once."""
-    covered, parts = _compacted(store, table)
-    parts += [part for name in passes if name not in covered for part in _rows(store, name, table)]
+    ((_, found),) = _sealed(store, (table,), passes, store.markers())
+    return found
+
+
+def _sealed(
+    store: Store, tables: Iterable[str], passes: Iterable[str], markers: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, pa.Table]]:
+    """Tables one after the other. markers: all sound ones. Damaged when one of the passes has none."""
+    wanted = list(passes)
+    for table in tables:
+        covered, parts = _compacted(store, table, markers)
+        for name in wanted:
+            if name not in covered:
+                parts += rows_of_pass(store, markers.get(name) or store.marker(name), table)
+        yield table, _each_once(parts, table)
+
+
+def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
     if not parts:
         return to_table(table, [])
-    frame = pa.concat_tables(parts, promote_options="permissive")
-    duplicated = frame.select(KEYS[table]).to_pandas().duplicated().to_numpy()
-    return frame.filter(pa.array(~duplicated))
+    if len(parts) == 1:  # of one pass, or compacted: each row is there once
+        return parts[0]
+    if table == "scores":
+        first, *later = parts
+        seen = pairs(first.filter(pc.is_in(first["trial_id"], pa.concat_arrays([_trials(part) for part in later]))))
+        return pa.concat_tables([first, *(unseen(part, seen) for part in later)], promote_options="permissive")
+    whole = pa.concat_tables(parts, promote_options="permissive")
+    duplicated = whole.select(KEYS[table]).to_pandas().duplicated().to_numpy()
+    return whole.filter(pa.array(~duplicated))
+
+
+def unseen(part: pa.Table, seen: set[tuple[str, str]]) -> pa.Table:
+    """Rows of a table of scores whose trial and attack were not seen before, as they are then."""
+    own = pairs(part)
+    if own & seen:
+        keys = zip(part["trial_id"].to_pylist(), part["attack_id"].to_pylist(), strict=True)
+        part = part.filter(pa.array([key not in seen for key in keys]))
+    seen |= own
+    return part
+
+
+def pairs(part: pa.Table) -> set[tuple[str, str]]:
+    """Trials and attacks that a table of scores has; a pass has all scores of an attack, or none."""
+    found = part.group_by(["trial_id", "attack_id"]).aggregate([])
+    return set(zip(found["trial_id"].to_pylist(), found["attack_id"].to_pylist(), strict=True))
+
+
+def _trials(part: pa.Table) -> pa.Array:
+    return part["trial_id"].unique()
 
 
 def trial_tables(
     store: Store, trial_id: str, names: Sequence[str] = ("trials", "quality", "attacks")
 ) -> tuple[list[str], dict[str, pd.DataFrame]]:
     """Names of the passes of one trial, and its sealed rows of some tables; ValueError for scores of a public copy."""
-    passes = store.passes([trial_id])
-    tables = {}
-    for table in names:
-        _refuse_scores_of_a_public_copy(store, table)
-        parts = [part for name in passes for part in _rows(store, name, table)]
-        tables[table] = pa.concat_tables(parts, promote_options="permissive").to_pandas() if parts else pd.DataFrame()
+    ((_, passes, tables),) = tables_by_trial(store, [trial_id], names)
     return passes, tables
 
 
-def sealed_table(store: Store, relative: str, seal: Mapping[str, Any]) -> pa.Table:
-    """A listed Parquet file; Damaged unless it has the sealed sha256 and is of the table that its name says."""
-    data = store.sealed_bytes(relative, seal)
-    folder, _, name = relative.partition("/")
-    try:
-        return from_parquet(data, name.partition("-")[0] if folder == "compacted" else folder)
-    except (OSError, pa.ArrowException) as error:
-        raise Damaged(f"{store.uri}/{relative}: {str(error).splitlines()[0]}") from None
+def tables_by_trial(
+    store: Store, trial_ids: Iterable[str], names: Sequence[str]
+) -> Iterator[tuple[str, list[str], dict[str, pd.DataFrame]]]:
+    """The same of many trials, one after the other; their markers are read once."""
+    for table in names:
+        _refuse_scores_of_a_public_copy(store, table)
+    wanted = list(trial_ids)
+    markers: dict[str, dict[str, Mapping[str, Any]]] = {trial_id: {} for trial_id in wanted}
+    for name, marker in store.every_marker(wanted).items():
+        markers[trial_of(name)][name] = marker
+    for trial_id, own in markers.items():
+        tables = {}
+        for table in names:
+            parts = [part for marker in own.values() for part in rows_of_pass(store, marker, table)]
+            whole = pa.concat_tables(parts, promote_options="permissive") if parts else None
+            tables[table] = pd.DataFrame() if whole is None else whole.to_pandas()
+        yield trial_id, list(own), tables
 
 
-def _rows(store: Store, name: str, table: str) -> list[pa.Table]:
+def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa.Table]:
     """What one pass has of a table."""
-    listed = store.marker(name)["files"]
-    return [sealed_table(store, item, seal) for item, seal in listed.items() if item.startswith(f"{table}/")]
+    files = marker["files"].items()
+    return [sealed_table(store.place, item, seal) for item, seal in files if item.startswith(f"{table}/")]
 
 
 def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
@@ -98,80 +150,54 @@ def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:
     return [label for _, label in last.values()]
 
 
-def _compacted(store: Store, table: str) -> tuple[set[str], list[pa.Table]]:
-    """The largest sound compaction: names of the passes it covers, and its file of one table.
-
-    A damaged one is passed over, and one of passes that were done again since: the passes themselves are the truth.
-    """
-    nonces = {name: marker["nonce"] for name, marker in store.markers().items()}
-    for manifest in manifests(store):
-        if any(nonce not in (None, nonces.get(name, nonce)) for name, nonce in manifest["passes"].items()):
-            continue
+def _compacted(store: Store, table: str, markers: Mapping[str, Mapping[str, Any]]) -> tuple[set[str], list[pa.Table]]:
+    """Names of the passes that the largest sound compaction covers, and its file of one table."""
+    for manifest in valid(store.place, markers):
         relative = f"compacted/{table}-{manifest['name']}.parquet"
-        try:
-            return set(manifest["passes"]), [sealed_table(store, relative, manifest["files"][relative])]
-        except Damaged:
-            continue
+        with contextlib.suppress(Damaged):
+            return set(manifest["passes"]), [sealed_table(store.place, relative, manifest["files"][relative])]
     return set(), []
 
 
-def manifests(store: Store) -> list[dict[str, Any]]:
-    """Sound manifests of compactions, the largest first."""
-    found = []
-    for file in store.place.names("compacted"):
-        if file.endswith(".json"):
-            with contextlib.suppress(Damaged, ValueError):
-                data = store.place.read(f"compacted/{file}")
-                found.append(seals.parse_manifest(file.removesuffix(".json"), data))
-    return sorted(found, key=lambda manifest: -len(manifest["passes"]))
-
-
-def compact(store: Store) -> int:
-    """Put all sealed passes into one file a table, for fast reading; returns how many passes it covers.
-
-    Nothing is done where a sound compaction covers them already. Damaged when a sealed file is.
-    """
-    passes = {name: marker["nonce"] for name, marker in sorted(store.markers().items())}
-    name = content_id(passes)
-    if not passes or _is_compacted(store, name):
-        return len(passes)
-    found = {}
-    for table in PASS_TABLES:
-        relative = f"compacted/{table}-{name}.parquet"
-        data = to_parquet(sealed(store, table, passes))
-        store.place.write(relative, data)
-        found[relative] = files.seal(data)
-    store.place.write(f"compacted/{name}.json", seals.to_json({"name": name, "passes": passes, "files": found}))
-    for entry in store.place.files("compacted"):
-        if name not in entry.name:
-            store.place.remove(f"compacted/{entry.name}")
-    return len(passes)
-
-
-def _is_compacted(store: Store, name: str) -> bool:
-    for manifest in manifests(store):
-        if manifest["name"] == name:
-            try:
-                for relative, seal in manifest["files"].items():
-                    store.sealed_bytes(relative, seal)
-            except Damaged:
-                return False
-            return True
-    return False
-
-
-def _current(frame: pd.DataFrame, table: str, design: pd.DataFrame) -> pd.DataFrame:
+def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
     """Rows that the current design wants, in its order; attacks under its labels."""
     kind = {"quality": "measure", "attacks": "attack", "scores": "attack"}.get(table, "trial")
     wanted = design.loc[design["kind"] == kind, ["trial_id", "trajectory_id", "id", "label"]].reset_index(drop=True)
     wanted["rank"] = wanted.index
     keys = [key for key in KEYS[table] if key not in ("query", "epoch")]
     wanted = wanted.rename(columns={"id": keys[-1]} if kind != "trial" else {}).drop_duplicates(keys)
-    rows = frame.merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
+    if table == "scores":
+        return _ranked(found, wanted).to_pandas()
+    rows = found.to_pandas().merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
     rows = rows.sort_values(["rank", *KEYS[table][len(keys) :]], ignore_index=True)
     if table == "attacks":
         rows["attack"] = rows["label"]
     return rows.drop(columns=["label", "rank"])
+
+
+def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
+    """Scores of the wanted trials and attacks, by rank and query: what a merge gives, without comparing texts."""
+    trial, trials = _codes(scores["trial_id"])
+    attack, attacks = _codes(scores["attack_id"])
+    of_trial, of_attack = (
+        trials.get_indexer(pd.Index(wanted["trial_id"])),
+        attacks.get_indexer(pd.Index(wanted["attack_id"])),
+    )
+    here = (of_trial >= 0) & (of_attack >= 0)
+    ranks = np.full((len(trials), len(attacks)), -1)
+    ranks[of_trial[here], of_attack[here]] = wanted["rank"].to_numpy()[here]
+    rank = ranks[trial, attack]
+    own = np.flatnonzero(rank >= 0)
+    order = own[np.lexsort((scores["query"].to_numpy()[own], rank[own]))]
+    return scores if np.array_equal(order, np.arange(len(scores))) else scores.take(pa.array(order))
+
+
+def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, pd.Index]:
+    """Numbers of texts, and the text of each number."""
+    encoded = texts.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return encoded.indices.to_numpy(), pd.Index(encoded.dictionary.to_pylist(), dtype=object)
 
 
 def _wide(trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ KEYS = {
     "scores": ["trial_id", "attack_id", "query"],
     "history": ["trajectory_id", "epoch"],
     "design": ["trial_id", "trajectory_id", "role", "kind", "id", "label"],
+    "markers": ["pass"],
 }
 """What names a row; work repeated by a racing attempt gave the same row twice, and counts once."""
 
@@ -123,7 +124,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "id": TEXT,
         "label": TEXT,
         "skipped": TEXT,
+        "levels": TEXT,
     },
+    "markers": {"pass": TEXT, "version": TEXT, "marker": TEXT},
 }
 """Columns every file of a table has; the two tables below add more."""
 
@@ -173,15 +176,20 @@ def to_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_parquet(data: bytes, name: str | None = None) -> pa.Table:
-    """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
+def open_parquet(data: bytes, name: str | None = None) -> pq.ParquetFile:
+    """Checks every page as it is read; ArrowInvalid for what is too large for its bytes, or not that table."""
     file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
     if max(file.metadata.num_rows, *groups, 0) > EXPANSION * len(data):
         raise pa.ArrowInvalid(f"declares {file.metadata.num_rows} rows in {len(data)} bytes")
     if name:
         _require_schema(name, file.schema_arrow)
-    table = file.read()
+    return file
+
+
+def from_parquet(data: bytes, name: str | None = None) -> pa.Table:
+    """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
+    table = open_parquet(data, name).read()
     table.validate(full=True)
     return table.replace_schema_metadata()
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mia_core.hashing import canonical_json, content_id
@@ -11,6 +11,9 @@ from study.store.schema import PASS_TABLES
 
 WORD = re.compile(r"\w+", re.ASCII)
 """Ids, hashes and nonces: nothing that a path could be made of."""
+
+RESUME = re.compile(r"resume/\w+-\d+\.safetensors", re.ASCII)
+PUBLISHED = re.compile(r"specs/\w+\.json|design/\w+\.parquet", re.ASCII)
 
 MARKER = {"trial_id", "work", "nonce", "files", "sealed_at"}
 MANIFEST = {"name", "passes", "files"}
@@ -43,13 +46,9 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     _require(isinstance(work["train"], bool), "has odd work")
     for ids in (work["attacks"], work["measures"]):
         _require(isinstance(ids, list) and all(map(_is_word, ids)), "has odd work")
-    own = (
-        *(rf"{table}/{name}-{nonce}\.parquet" for table in PASS_TABLES),
-        rf"targets/{trial_id}\.safetensors",
-        rf"samples/{trial_id}\.png",
-        r"resume/\w+-\d+\.safetensors",
-    )
-    _require_seals(marker["files"], re.compile("|".join(own), re.ASCII))
+    own = {f"{table}/{name}-{nonce}.parquet" for table in PASS_TABLES}
+    own |= {f"targets/{trial_id}.safetensors", f"samples/{trial_id}.png"}
+    _require_seals(marker["files"], lambda file: file in own or RESUME.fullmatch(file) is not None)
     return marker
 
 
@@ -62,8 +61,9 @@ def parse_manifest(name: str, data: bytes) -> dict[str, Any]:
     _require(manifest.keys() == MANIFEST, "has other keys than a manifest")
     _require(name == manifest["name"] == content_id(manifest["passes"]), "covers other passes than its name says")
     own = {f"compacted/{table}-{name}.parquet" for table in PASS_TABLES}
-    _require_seals(manifest["files"], re.compile("|".join(map(re.escape, own))))
-    _require(manifest["files"].keys() == own, "lacks a table")
+    markers = f"compacted/markers-{name}.parquet"  # older versions had none
+    _require_seals(manifest["files"], lambda file: file in own or file == markers)
+    _require(manifest["files"].keys() >= own, "lacks a table")
     nonces = manifest["passes"] if isinstance(manifest["passes"], dict) else dict.fromkeys(manifest["passes"])
     _require(all(nonce is None or _is_word(nonce) for nonce in nonces.values()), "has odd passes")
     manifest["passes"] = nonces
@@ -76,14 +76,14 @@ def parse_pointer(data: bytes) -> dict[str, Any]:
     _require(_is_word(pointer.get("spec")), "names no spec")
     if "files" in pointer:  # older versions sealed neither these nor themselves
         _require(sealed, "has no sha256")
-        _require_seals(pointer["files"], re.compile(r"specs/\w+\.json|design/\w+\.parquet", re.ASCII))
+        _require_seals(pointer["files"], lambda file: PUBLISHED.fullmatch(file) is not None)
     return pointer
 
 
 def parse_seal(data: bytes) -> dict[str, Any]:
     """Size and sha256 of the one file that lies beside; ValueError unless it is that."""
     seal = parse(data)
-    _require_seals({"": seal}, re.compile(""))
+    _require_seals({"": seal}, lambda file: True)
     return seal
 
 
@@ -99,10 +99,10 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and WORD.fullmatch(value) is not None
 
 
-def _require_seals(seals: Any, names: re.Pattern[str]) -> None:
+def _require_seals(seals: Any, is_own: Callable[[str], bool]) -> None:
     _require(isinstance(seals, dict), "names no files")
     for relative, seal in seals.items():
-        _require(names.fullmatch(relative) is not None, f"names {relative!r}, which is no file of its own")
+        _require(is_own(relative), f"names {relative!r}, which is no file of its own")
         _require(isinstance(seal, dict) and seal.keys() == {"bytes", "sha256"}, f"has no seal of {relative}")
         _require(isinstance(seal["bytes"], int) and _is_word(seal["sha256"]), f"has an odd seal of {relative}")
 

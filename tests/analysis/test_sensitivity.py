@@ -152,18 +152,20 @@ def test_so_many_replicates_settle_an_effect_as_are_said_to():
 
 
 def test_effects_planted_in_a_real_store_are_found(tmp_path):
-    folder = write_store(tmp_path, lambda trial: 1.5 * (trial.cell.arm.label == "none") * (trial.epochs == 2))
-    data = load(folder)
+    def leak(trial):
+        return (80 / trial.cell.train_size) * (trial.cell.arm.label == "none") * (trial.epochs == 2)
+
+    data = load(write_store(tmp_path, leak))
     assert data.factors == {
         "train_size": [40, 80], "epochs": [1, 2], "arm": ["none", "dp_sgd sigma=1", "dropout 0.5"],
     }  # fmt: skip
+    # d' of 2 and 1 are AUCs of .92 and .76; 2.46 and 1.15 in log odds.
+    truth = {("arm", 40): -2.46, ("arm", 80): -1.15, ("epochs", 40): 2.46, ("epochs", 80): 1.15, ("train_size",): -1.3}
     table = declared(data)
-    assert table["replicates"].eq(5).all()
-    settled = set(table.loc[table["settled"], "factor"])
-    assert {"arm", "epochs"} >= settled >= {"arm"}
-    assert not table.loc[table["factor"] == "train_size", "settled"].any()
-    both = interactions(data, "white_box").set_index(["factor", "by", "by_level"])
-    # d' of 1.5 is an AUC of .86, 1.8 in log odds
-    assert both.loc[("epochs", "arm", "dropout 0.5"), "effect"].item() == pytest.approx(-1.8, abs=0.5)
+    assert len(table) == 7 and table["replicates"].eq(5).all()
+    for row in table.itertuples():
+        key = (row.factor,) if row.factor == "train_size" else (row.factor, row.train_size)
+        assert row.effect == pytest.approx(truth[key], abs=4 * row.sd / 5**0.5)
+    assert table.loc[table["effect"].abs() > 2, "settled"].all()
     quality = main_effects(data, "white_box", data.quality).set_index("factor")
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)

@@ -1,18 +1,23 @@
 """`python -m tests.faults.counted ...`: study.sweep, whose workers write down each training step in the file $STEPS,
 and in `$STEPS.devices` the GPUs each trajectory sees from start to end.
 
-With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage.
+With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage. With
+$GPU_BYTES set, each GPU is taken to have so many, and trials to take $PEAK_BYTES; those that get less of it run out of
+memory.
 """
 
 import os
 import sys
 
+import torch
+
 from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
-from study import scheduling, sweep
+from study import execute, packing, scheduling, sweep
 from study.machine import terminate_in_order
 
 plain = scheduling.run_trajectory
+total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
 lines = os.environ["STEPS"]
 text = os.environ.get("RAISES")
 scheduling.STORAGE_SECONDS = float(os.environ.get("STORAGE_SECONDS", scheduling.STORAGE_SECONDS))
@@ -24,7 +29,12 @@ def tell(path, *words):
         file.write(" ".join(map(str, words)) + "\n")
 
 
-def run_trajectory(config, design, results, code):
+def measure():
+    """A GPU that is not there."""
+    return packing.Gpu("made up", total, 0)
+
+
+def run_trajectory(config, shared, results, code):
     """In a worker: the same, watched."""
     taken = Trainer._batch
 
@@ -35,19 +45,27 @@ def run_trajectory(config, design, results, code):
     def broken(*arguments):
         raise RuntimeError(text)
 
+    def short(self):
+        raise torch.OutOfMemoryError("out of memory")
+
     Trainer._batch = counted
+    if total:
+        execute.device_name, execute.peak_bytes = lambda device: "made up", lambda device: peak
+        Trainer._batch = counted if config["memory"] * total >= peak else short
     if text:
         Euclidean.run = broken
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    tell(f"{lines}.devices", config["trajectory"], "start", device)
+    tell(f"{lines}.devices", config["trajectory"], "start", device, config["gpus"])
     try:
-        plain(config, design, results, code)
+        plain(config, shared, results, code)
     finally:
-        tell(f"{lines}.devices", config["trajectory"], "end", device)
+        tell(f"{lines}.devices", config["trajectory"], "end", device, config["gpus"])
         Trainer._batch = taken
 
 
 if __name__ == "__main__":
     scheduling.run_trajectory = run_trajectory
+    if total:
+        packing.measure = measure
     terminate_in_order()
     sys.exit(sweep.main())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,7 +50,7 @@ class Sweep:
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, **own, **environment},
+            env={**os.environ, **own, **environment}, preexec_fn=hear_interruptions,
         )  # fmt: skip
 
     def __enter__(self):
@@ -92,6 +93,11 @@ class Sweep:
                 child.kill()
         psutil.wait_procs(children, timeout=PATIENCE)
         return 1 if driver_only else 1 + len(children)
+
+
+def hear_interruptions():
+    """A shell without job control has `make test-faults &` ignore SIGINT, and so all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_worker(process):

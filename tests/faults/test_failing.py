@@ -13,7 +13,7 @@ import pytest
 
 from study.store import Store, read
 from study.sweep import COMPLETE, INCOMPLETE
-from tests.faults.faulty import PROJECT, TRIALS, Sweep, assert_as_undisturbed, wait_for
+from tests.faults.faulty import PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
 
 TEXT = "no samples today"
 DIVERGING = ("--set", "factors.training.learning_rate=[0.0002, 1e30]", "--set", "factors.defense=[none]",
@@ -86,12 +86,13 @@ def test_attacks_that_raise_are_named_and_retry_failed_runs_them_alone(undisturb
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_trajectory_whose_worker_dies_at_every_attempt_is_named_and_run_again_by_the_same_command(
-    undisturbed, tmp_path
+    undisturbed, tmp_path, record
 ):
-    store = Store(tmp_path / "results", "small")
+    store, killed = Store(tmp_path / "results", "small"), set()
     with Sweep(tmp_path, "--set", "compute.retries=1") as sweep:
         while wait_for(sweep.workers, sweep):
             for worker in sweep.workers():
+                killed.add(worker.pid)
                 worker.kill()
         output, _ = sweep.end(INCOMPLETE)
     found = failures(tmp_path)
@@ -103,3 +104,4 @@ def test_a_trajectory_whose_worker_dies_at_every_attempt_is_named_and_run_again_
     with Sweep(tmp_path) as sweep:
         sweep.end(COMPLETE)
     assert_as_undisturbed(tmp_path, undisturbed)
+    record(injected=len(killed), redone=redone(tmp_path))

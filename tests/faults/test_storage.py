@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED
-from tests.faults.faulty import PATIENCE, STEPS, Sweep, assert_as_undisturbed, steps, wait_for
+from tests.faults.faulty import PATIENCE, STEPS, Sweep, assert_as_undisturbed, redone, steps, wait_for
 
 OUTAGE = 12.0
 """Seconds."""
@@ -93,16 +93,16 @@ def test_storage_that_is_full_or_read_only_for_some_seconds_costs_no_trial(undis
         assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 4, sweep)
         outage(sweep, tmp_path, how)
         output, _ = sweep.end(COMPLETE)
-    record(redone=len(steps(tmp_path)) - STEPS)
     assert "failed, trying again" in output
     (tmp_path / "results").rmdir()
     (tmp_path / "saved").rename(tmp_path / "results")
     assert_as_undisturbed(tmp_path, undisturbed)
+    record(injected=1, redone=redone(tmp_path))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_storage_that_stays_full_stops_the_sweep_which_goes_on_when_there_is_room(undisturbed, tmp_path):
+def test_storage_that_stays_full_stops_the_sweep_which_goes_on_when_there_is_room(undisturbed, tmp_path, record):
     then = '"$@" && exit 99\n test $? == 1; rm results/filler; "$@"; cp -r results saved'
     within = tmpfs(tmp_path, then)
     with Sweep(tmp_path, within=within, STORAGE_SECONDS="3") as sweep:
@@ -114,6 +114,7 @@ def test_storage_that_stays_full_stops_the_sweep_which_goes_on_when_there_is_roo
     (tmp_path / "results").rmdir()
     (tmp_path / "saved").rename(tmp_path / "results")
     assert_as_undisturbed(tmp_path, undisturbed)
+    record(injected=1, redone=redone(tmp_path))
 
 
 @pytest.mark.soak
@@ -125,7 +126,8 @@ def test_a_full_scratch_folder_of_ray_loses_nothing(undisturbed, tmp_path, recor
         fill(seen(sweep, "/mnt/filler"))
         output, errors = sweep.process.communicate(timeout=PATIENCE)
     assert sweep.process.returncode in (COMPLETE, INCOMPLETE), output + errors
-    record(exit_code=sweep.process.returncode, steps=len(steps(tmp_path)))
+    code = sweep.process.returncode
     with Sweep(tmp_path) as sweep:
         sweep.end(COMPLETE)
     assert_as_undisturbed(tmp_path, undisturbed)
+    record(injected=1, redone=redone(tmp_path), exit_code=code)

@@ -6,7 +6,9 @@ import pytest
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
 from study.design import Design
+from study.search import begun
 from study.spec import read
+from study.store import Store
 
 ARMS = {
     "digits": {"none", "dropout", "dp_sgd"},
@@ -14,9 +16,12 @@ ARMS = {
     "targets_digits": {"none", "dropout", "weight_norm", "noise_layer", "dp_sgd"},
     "targets_fashion_mnist": {"none"},
     "privacy_digits": {"none", "dp_sgd"},
+    "sensitivity_digits": {"none"},
+    "search_digits": {"none", "dropout"},
 }
 LONGEST = {
     "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
+    "sensitivity_digits": 80, "search_digits": 120,
 }  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -75,14 +80,15 @@ def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path not in LOGAN], ids=lambda path: path.stem)
-def test_every_config_makes_a_whole_design(path):
+def test_every_config_makes_a_whole_design(path, tmp_path):
     if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
     spec = read(path)
+    spec = begun(spec, Store(tmp_path, spec.study))
     design = Design(spec, load_pool(spec.data))
-    assert len(design.trials) == len(design.cells) * len(spec.levels) * spec.replicates
+    assert len(design.trials) == sum(len(cell.levels) for cell in design.cells) * spec.replicates
     assert len(spec.cells) - len(design.cells) == len(design.refused) * len(spec.train_sizes)
     assert {trial.cell.arm.defense for trial in design.trials} == ARMS[path.stem]
-    assert spec.replicates >= 5
-    assert max(spec.levels) == LONGEST[path.stem]
+    assert spec.replicates >= (2 if spec.points else 5), "drawn points repeat each other's factors"
+    assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control

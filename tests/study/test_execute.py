@@ -9,8 +9,10 @@ from analysis.summary import guarantees
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
 from mia_core.training import Trainer
+from study.audit import verdicts
 from study.execute import Runner
 from study.planning import design_rows
+from study.run_content import run_content
 from study.store import Damaged, Store, compact, read
 from study.store.reading import trial_tables
 from study.work import missing, missing_of
@@ -130,6 +132,23 @@ def test_a_level_of_steps_added_later_goes_on_inside_of_an_epoch_and_tells_each_
     history = table(design, fresh, "history").sort_values("epoch")
     assert list(history["step"]) == [3, 6]
     assert history["epsilon"].notna().tolist() == [arm == 2, False], "of a level, where it ends an epoch"
+
+
+def test_a_study_of_steps_is_audited_at_its_last_level_logged_and_refused_by_tables_of_epochs(make_design, store):
+    private = 2
+    design = steps_design(make_design, "replicates=1", "split.filler=fixed")
+    run(design, store, private)
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
+    (row,) = verdicts(store.folder.parent, "small").to_dict("records")
+    assert row["epsilon"] == pytest.approx(design.epsilon(design.trials[-1]))
+    assert row["verdict"] == "not contradicted"
+    inside, ending = (run_content(store, trial.trial_id, False) for trial in design.trials[-4:-2])
+    assert (inside.step, ending.step) == (2, 3)
+    assert "steps=2" in inside.name
+    assert "steps=3" in ending.name
+    assert "epochs" not in inside.params
+    with pytest.raises(ValueError, match="its levels are steps"):
+        load(store.folder)
 
 
 def test_steps_and_epochs_that_are_the_same_updates_are_the_same_trials(make_design):

@@ -181,7 +181,7 @@ SIGMA = "factors.defense=[none, {name: dp_sgd, clip: 1, delta: 1e-5}]"
         (("factors.steps=[5]",), "epochs or of steps, one of them"),
         (
             (RATE, "design={name: random, points: 4}", "attacks.local_gan.at={epochs: [1]}"),
-            "one level of epochs a point",
+            "has one level of epochs",
         ),
     ],
     ids=str,

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.store import Damaged, Store, compact, read
+from study.store import Compactor, Damaged, Store, compact, compacting, read, seals
+from study.store.compactions import manifests
 from study.store.schema import SCHEMAS, to_parquet, to_table
 
 TRIAL = {"trial_id": "t1", "trajectory_id": "j1", "study": "small", "train_size": 40, "sigma": 1, "role": "study"}
@@ -114,6 +115,121 @@ def test_rows_of_a_pass_that_was_done_again_are_the_new_ones_though_a_compaction
         assert read(store.folder.parent, "small", "trials")["sigma"].tolist() == [2]
         compact(store)
     assert len(list((store.folder / "compacted").glob("*.json"))) == 1
+
+
+@pytest.fixture
+def many(store):
+    """A compacted store of more passes than are read one by one, and what it was asked to read since."""
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    for number in range(12):
+        seal(store, f"t{number}")
+    compact(store)
+    asked = []
+    plain = store.place.read
+
+    def read_and_tell(relative):
+        asked.append(relative)
+        return plain(relative)
+
+    store.place.read = read_and_tell
+    return store, asked
+
+
+def test_markers_of_a_compacted_store_are_those_of_its_passes_and_read_at_once(many):
+    store, asked = many
+    found = store.markers()
+    assert not [relative for relative in asked if relative.startswith("done/")]
+    assert found == {name: store.marker(name) for name in store.passes()}
+    assert len(found) == 12
+    seal(store, "t_new")
+    asked.clear()
+    assert len(store.done()) == 13
+    (new,) = store.passes(["t_new"])
+    assert [relative for relative in asked if relative.startswith("done/")] == [f"done/{new}.json"]
+
+
+def test_a_marker_that_is_gone_damaged_or_written_anew_is_not_taken_from_a_compaction(many):
+    store, _ = many
+    gone, damaged, anew = store.passes()[:3]
+    (store.folder / "done" / f"{gone}.json").unlink()
+    path = store.folder / "done" / f"{damaged}.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    (store.folder / "done" / f"{anew}.json").unlink()
+    trial_id = anew.rpartition("-")[0]
+    assert seal(store, trial_id)
+    found = store.markers()
+    assert found.keys() == set(store.passes()) - {damaged}
+    assert found[anew] == store.marker(anew)
+    assert trial_id in store.done()
+    assert compact(store) == 10
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_without_its_compacted_markers_a_store_reads_the_same_and_compacts_anew(many, harm):
+    store, asked = many
+    before = read(store.folder.parent, "small", "wide"), store.markers()
+    (path,) = (store.folder / "compacted").glob("markers-*")
+    harm(path)
+    pd.testing.assert_frame_equal(read(store.folder.parent, "small", "wide"), before[0])
+    assert store.markers() == before[1]
+    compact(store)
+    asked.clear()
+    assert store.markers() == before[1]
+    assert not [relative for relative in asked if relative.startswith("done/")]
+
+
+def test_a_compaction_of_an_older_version_has_no_markers_and_is_read_all_the_same(many):
+    store, _ = many
+    (path,) = (store.folder / "compacted").glob("*.json")
+    manifest = json.loads(path.read_bytes())
+    del manifest["sha256"]
+    relative = next(file for file in manifest["files"] if file.startswith("compacted/markers-"))
+    del manifest["files"][relative]
+    path.write_bytes(seals.to_json(manifest))
+    (store.folder / relative).unlink()
+    for file in (store.folder / "trials").iterdir():
+        file.unlink()  # the compacted rows must do
+    assert len(read(store.folder.parent, "small", "trials", all=True)) == 12
+    assert len(store.markers()) == 12
+
+
+def test_a_copy_with_other_file_times_reads_the_same_and_is_compacted_anew(many, tmp_path):
+    store, _ = many
+    copy = Store(tmp_path / "copy", "small")
+    for path in store.folder.rglob("*.*"):
+        copy.place.write(str(path.relative_to(store.folder)), path.read_bytes())
+    assert copy.markers() == store.markers()
+    (markers,) = (copy.folder / "compacted").glob("markers-*")
+    before = markers.read_bytes()
+    compact(copy)
+    assert markers.read_bytes() != before
+    assert copy.markers() == store.markers()
+
+
+def test_scores_of_a_racing_attempt_count_once_in_few_files_and_in_many(store):
+    store.publish("d1", {"study": "small"}, DESIGN, {})
+    for attacks in (["a1"], ["a1", "a2"], ["a2", "a3"]):
+        current = store.begin()
+        rows = [{"trial_id": "t1", "attack_id": name, "query": q, "score": q / 3} for name in attacks for q in range(4)]
+        current.add("scores", rows)
+        current.seal("t1", train=False, attacks=attacks, measures=[])
+        before = read(store.folder.parent, "small", "scores", all=True)
+        compact(store)
+        pd.testing.assert_frame_equal(read(store.folder.parent, "small", "scores", all=True), before)
+    assert len(before) == 12
+    assert len(before[["attack_id", "query"]].drop_duplicates()) == 12
+
+
+def test_a_running_sweep_compacts_at_every_doubling(store, monkeypatch):
+    monkeypatch.setattr(compacting, "FEWEST", 4)
+    compactor = Compactor(store)
+    covered = []
+    for number in range(20):
+        seal(store, f"t{number}")
+        compactor.count()
+        covered.append([len(manifest["passes"]) for manifest in manifests(store.place)])
+    assert covered[2] == []
+    assert [found for (found,) in covered[3:]] == [4] * 4 + [8] * 8 + [16] * 5
 
 
 def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(store):

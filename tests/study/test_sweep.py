@@ -1,10 +1,13 @@
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,7 +17,7 @@ from study import run_content, tracking, trial
 from study.execute import Runner
 from study.machine import code_versions
 from study.planning import design_rows
-from study.store import read
+from study.store import Store, read
 from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
 from study.work import missing
@@ -228,6 +231,46 @@ def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
     assert time.monotonic() - started < 60
 
 
+@pytest.fixture
+def silent():
+    """A server that accepts and never answers: its port, and the connections made to it so far."""
+    connections = []
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connections.append(listening.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listening.getsockname()[1], connections
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in connections:
+        connection.close()
+
+
+def test_a_server_that_never_answers_is_asked_once_and_the_sweep_goes_on(fresh, silent):
+    port, connections = silent
+    few = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "quality.measures=[]", *NO_CONTROLS]
+    done = sweep(fresh, *few, "--set", f"tracking=http://127.0.0.1:{port}")
+    assert done.returncode == COMPLETE, done.stderr
+    assert done.stdout.count("MLflow is not reachable") == 1
+    assert len(read(fresh / "results", "small", "trials")) == TRIALS / 2
+    asked, retried = 2, 2  # at the start, and at the end for what a server that came back would lack
+    assert len(connections) == asked * (1 + retried)
+
+
+def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy):
+    store = Store(copy / "results", "small")
+    trials = read(copy / "results", "small", "trials")
+    for trajectory_id in ("another", *trials["trajectory_id"].unique()[:2]):
+        store.save_checkpoint(trajectory_id, {}, {"step": 1})
+    assert sweep(copy).returncode == COMPLETE
+    assert [path.name for path in (store.folder / "checkpoints").iterdir()] == ["another"]
+
+
 def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy):
     (copy / "mlflow.db").unlink()
     assert sweep(copy).returncode == COMPLETE
@@ -261,3 +304,20 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
     assert not warnings
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
+
+
+def test_a_pilot_runs_one_trajectory_of_the_study_plans_again_and_its_work_is_not_done_twice(fresh):
+    arguments = ["--set", "replicates=1", "--set", "factors.defense=[none]", *NO_CONTROLS]
+    pilot = sweep(fresh, *arguments, "--pilot")
+    assert pilot.returncode == COMPLETE, pilot.stderr
+    assert "pilot: dcgan n=40 epochs=2 none replicate=0" in pilot.stdout
+    assert "trials: 4 (2 trained, 2 to train in 1 trajectories)" in pilot.stdout
+    assert "time: about" in pilot.stdout
+    before = tree(fresh / "results" / "small" / "trials")
+    assert len(before) == 2
+    done = sweep(fresh, *arguments, "--max-hours", "1")
+    assert done.returncode == COMPLETE, done.stderr
+    after = tree(fresh / "results" / "small" / "trials")
+    assert len(after) == 4
+    assert before.items() <= after.items()
+    assert not (fresh / "results" / "small" / "progress.json").exists()

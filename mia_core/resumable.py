@@ -1,0 +1,92 @@
+"""Whether a state that was read from a file can be a trainer's: nothing of it is taken up before that is known."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from mia_core.training import Trainer
+
+
+def require_resumable(trainer: "Trainer", tensors: Mapping[str, torch.Tensor], rest: Mapping[str, Any]) -> None:
+    """ValueError for a state that `trainer.state()` cannot have given: other tensors, shapes, types, odd counters.
+
+    Values that are finite and of the right shape are believed; that they are the ones sealed is the store's to know.
+    """
+    _require(isinstance(rest, dict), "it has no counters")
+    step = rest.get("step")
+    _require(_counts(step), f"step {step!r} is no number of steps")
+    assert isinstance(step, int)
+    _require(step <= (trainer.horizon or step), f"step {step} is beyond the horizon of {trainer.horizon}")
+    weights = {f"target.{name}": value for name, value in trainer.target.state_dict().items()}
+    for name, value in weights.items():
+        _require(name in tensors, f"{name} is missing")
+        _require_like(name, tensors[name], value)
+    known = set(weights)
+    for name, optimizer in trainer.optimizers.items():
+        known |= _require_optimizer(f"optimizer.{name}", optimizer, tensors, begun=step > 0)
+    strange = sorted(tensors.keys() - known)
+    _require(not strange, f"{strange[:1]} is of no target or optimizer here")
+    _require_rest(rest, step)
+    if trainer.accountant and rest.get("spent"):
+        _require(rest["spent"][0][2] >= step, f"spent {rest['spent']} is less than its {step} steps")
+
+
+def _require_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], begun: bool
+) -> set[str]:
+    """Names of its tensors: the same fields for each parameter, none before the first step."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own = {key for key in tensors if key.startswith(f"{name}.")}
+    fields = {key.rpartition(".")[2] for key in own}
+    wanted = {f"{name}.{index}.{field}" for index in range(len(parameters)) for field in fields}
+    _require(own == wanted and bool(own) == begun, f"{name} lacks tensors, or has some too many")
+    for index, parameter in enumerate(parameters):
+        for field in fields:
+            key = f"{name}.{index}.{field}"
+            _require_like(key, tensors[key], parameter if tensors[key].ndim else torch.zeros(()))
+            _require(field != "step" or float(tensors[key]) >= 0, f"{key} is negative")
+    return own
+
+
+def _require_like(name: str, tensor: torch.Tensor, own: torch.Tensor) -> None:
+    shapes = f"{name} is {tensor.dtype} {list(tensor.shape)}, not {own.dtype} {list(own.shape)}"
+    _require(tensor.shape == own.shape and tensor.dtype == own.dtype, shapes)
+    _require(bool(torch.isfinite(tensor).all()), f"{name} is not finite")
+
+
+def _require_rest(rest: Mapping[str, Any], step: int) -> None:
+    spent = rest.get("spent", [])
+    sound = isinstance(spent, list) and all(isinstance(row, list) and len(row) == 3 for row in spent)
+    _require(sound and all(_counts(row[2]) for row in spent), f"spent {str(spent)[:80]} is no account")
+    history = rest.get("history")
+    sound = isinstance(history, list) and all(
+        isinstance(row, dict)
+        and row.keys() == {"epoch", "step", "seconds", "means"}
+        and _counts(row["epoch"])
+        and _counts(row["step"])
+        and row["step"] <= step
+        and _finite([row["seconds"]])
+        and isinstance(row["means"], dict)
+        and _finite(row["means"].values())
+        for row in history
+    )
+    _require(sound, "history is no list of epochs")
+    begun = rest.get("begun_epoch")
+    sound = isinstance(begun, dict) and all(isinstance(row, list) and _finite(row) for row in begun.values())
+    _require(sound, "begun_epoch is no mapping of values")
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _finite(values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"no state of this training: {otherwise}")

@@ -1,0 +1,53 @@
+"""progress.json: what the driver of a running sweep tells whoever looks at its study from elsewhere.
+
+Advisory: unsealed, replaced every few seconds, removed when a sweep ends in order, and nothing is decided by it. It
+may be torn, or stale after a driver was killed, which its age tells.
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from study.store import Damaged, Store
+from study.store.places import Folder
+
+FILE = "progress.json"
+EVERY_SECONDS = 5.0
+STALE_SECONDS = 60.0
+"""From this age on a driver has most likely ended."""
+
+
+def beat(store: Store, state: Mapping[str, Any]) -> None:
+    """Replace it; storage that is full or away is passed over."""
+    with contextlib.suppress(OSError):
+        store.place.write(FILE, json.dumps(state, indent=2).encode())
+
+
+def last(store: Store) -> dict[str, Any] | None:
+    """What it says; None when it is absent, torn or no mapping."""
+    with contextlib.suppress(OSError, ValueError, Damaged):
+        state = json.loads(store.place.read(FILE))
+        return state if isinstance(state, dict) else None
+    return None
+
+
+def drop(store: Store) -> None:
+    """At the end of a sweep."""
+    with contextlib.suppress(OSError):
+        store.place.remove(FILE)
+
+
+def is_locked(store: Store) -> bool:
+    """Whether a driver of this machine (or file system, where locks reach over it) has the lock of a folder now."""
+    if not isinstance(store.place, Folder):
+        return False
+    try:
+        with store.place.path(".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never run, a public copy, or storage that cannot be read
+        return False
+    return False

@@ -1,0 +1,96 @@
+"""What a search looks for: objectives, by the names of columns, and how its points are chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, MinLen
+from pydantic import Strict, model_validator
+
+from mia_core.settings import nearest, settings
+
+EXTRACTOR = "domain"
+LEAKAGE = (
+    "auc",
+    "accuracy_top_n",
+    "accuracy_top_10pct",
+    "advantage",
+    "balanced_accuracy",
+    "tpr_at_1pct_fpr",
+    "tpr_at_01pct_fpr",
+)
+"""Columns of an attack's row that a search may look at."""
+
+
+Values = tuple[float, ...] | None
+"""What came out of a point, by objective; None when a trial of it failed."""
+
+
+@settings
+class SearchSpec:
+    """A search for points that trade objectives well, in place of a design.
+
+    objectives: `{minimize: white_box.auc}` (an attack's label and column), `{maximize: coverage_domain_unseen}` (a
+    measure by its wide name); of a point, their means over the study's replicates. points: to try in all. sampler:
+    `tpe` or `nsga2`, which has generations of `population`. batch: points that are asked for at once, before any of
+    them is known. drawn: the points so far, which a resolved spec has.
+    """
+
+    objectives: Annotated[tuple[dict[Literal["minimize", "maximize"], str], ...], MinLen(1), Strict(False)]
+    points: Annotated[int, Gt(0)]
+    sampler: Literal["tpe", "nsga2"] = "tpe"
+    population: Annotated[int, Ge(2)] = 10
+    batch: Annotated[int, Gt(0)] = 2
+    drawn: dict[str, list[Any]] | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if any(len(objective) != 1 for objective in self.objectives):
+            raise ValueError("objectives: each is `minimize: name` or `maximize: name`")
+        return self
+
+    @property
+    def goals(self) -> tuple["Objective", ...]:
+        """The objectives, in order."""
+        return tuple(Objective(*item) for objective in self.objectives for item in objective.items())
+
+    def describe(self) -> str:
+        """For people."""
+        size = f" with a population of {self.population}" if self.sampler == "nsga2" else ""
+        return f"{', '.join(map(str, self.goals))}; {self.sampler}{size}, {self.batch} points at once"
+
+    def to_dict(self, drawn: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """The form a resolved spec has."""
+        values = asdict(replace(self, drawn={name: list(column) for name, column in drawn.items()}))
+        return {**values, "objectives": list(values["objectives"])}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """direction: `minimize` or `maximize`. name: `<attack>.<column>`, or the wide name of a measure."""
+
+    direction: Literal["minimize", "maximize"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.name}"
+
+    @property
+    def attack(self) -> tuple[str, str] | None:
+        """Label and column; None for a measure."""
+        label, sign, column = self.name.rpartition(".")
+        return (label, column) if sign else None
+
+    @property
+    def measure(self) -> str:
+        """As a design names it: `kid_unseen`."""
+        return self.name.replace(f"_{EXTRACTOR}_", "_")
+
+
+def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Sequence[str]) -> None:
+    """ValueError unless every objective is a column that the study's attacks (by label) or measures will have."""
+    known = [f"{label}.{column}" for label in attacks for column in LEAKAGE]
+    known += [f"{measure}_{EXTRACTOR}_{against}" for measure, against in (name.rsplit("_", 1) for name in measures)]
+    for objective in search.goals:
+        if objective.name not in known:
+            raise ValueError(f"search.objectives: unknown column {objective.name!r}{nearest(objective.name, known)}")

@@ -1,0 +1,35 @@
+"""Which place a results root names: a folder of this machine, or a bucket."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from study.store.buckets import Bucket, parse, without_account
+from study.store.places import Folder, Place
+
+WHERE = "where the study is, e.g. results/digits or s3://bucket/results/digits"
+
+
+def absolute(root: str | Path) -> str:
+    """A results root under a name that holds in any process; ValueError for a scheme that is not supported."""
+    text = str(root)
+    if "://" not in text:
+        return str(Path(root).absolute())
+    found = urlsplit(text)
+    if found.scheme == "s3":
+        return f"s3://{'/'.join(parse(text))}".rstrip("/")
+    if found.scheme == "file" and found.netloc in ("", "localhost") and found.path:
+        return str(Path(unquote(found.path)).absolute())
+    raise ValueError(
+        f"results: {without_account(text)}: not supported; a folder, file:///folder and s3://bucket/prefix are"
+    )
+
+
+def place(uri: str) -> Place:
+    """An absolute root, or what is below one."""
+    return Bucket(uri) if uri.startswith("s3://") else Folder(Path(uri))
+
+
+def read_text(uri: str) -> str:
+    """A text in a bucket, such as s3://bucket/results/digits/specs/<hash>.json; Damaged where there is none."""
+    folder, _, name = absolute(uri).rpartition("/")
+    return place(folder).read(name).decode()

@@ -1,0 +1,93 @@
+"""bfloat16 in training alone: what it leaves in float32, that it is repeatable, and what it refuses."""
+
+import pytest
+import torch
+
+from mia_core.data import load_pool
+from mia_core.data.pool import to_float
+from mia_core.defenses import Arm
+from mia_core.hashing import content_id
+from mia_core.streams import Streams
+from mia_core.targets import TARGETS
+from mia_core.training import Trainer, TrainingConfig
+from study.design import Design
+from tests.small import small_spec
+
+LEARNING = {"wgan_gp": {"generator_every": 2}}
+
+
+def small_design(*overrides):
+    spec = small_spec(*overrides)
+    return Design(spec, load_pool(spec.data))
+
+
+def lowered(name, make_target, make_images, precision="bfloat16", arm="none", steps=0):
+    trainer = Trainer(
+        make_target(name),
+        make_images(24),
+        24,
+        TrainingConfig(batch_size=8, learning_rate=2e-3, precision=precision, **LEARNING.get(name, {})),
+        Arm.parse(arm),
+        Streams(1),
+        Streams("noise", 1),
+    )
+    trainer.run_to(steps)
+    return trainer
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_a_step_is_near_that_of_float32_and_not_the_same(name, make_target, make_images):
+    after = {
+        p: lowered(name, make_target, make_images, p, steps=1).target.state_dict() for p in ("float32", "bfloat16")
+    }
+    before = lowered(name, make_target, make_images).target.state_dict()
+    moved, apart = (
+        torch.cat([(after[one][key] - other[key]).flatten() for key in before]).norm()
+        for one, other in (("float32", before), ("bfloat16", after["float32"]))
+    )
+    assert 0 < apart < moved / 2
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_weights_and_their_optimizers_stay_in_float32(name, make_target, make_images):
+    tensors, _ = lowered(name, make_target, make_images, steps=2).state()
+    floats = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
+    assert floats and all(tensor.dtype == torch.float32 for tensor in floats)
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_a_trained_target_answers_as_its_kept_weights_do(name, make_target, make_images):
+    trainer = lowered(name, make_target, make_images, steps=2)
+    kept = make_target(name)
+    kept.load_state_dict(trainer.target.state_dict())
+    images = to_float(torch.from_numpy(make_images(5, seed=3)))
+    z = torch.randn(5, kept.latent_dimension, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(kept.eval().discriminate(images), trainer.target.discriminate(images))
+        assert torch.equal(kept.generate(z), trainer.target.generate(z))
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(make_target, make_images):
+    whole = lowered("dcgan", make_target, make_images, steps=5).state()[0]
+    first = lowered("dcgan", make_target, make_images, steps=2)
+    second = lowered("dcgan", make_target, make_images)
+    second.restore(*first.state())
+    second.run_to(5)
+    again = second.state()[0]
+    assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_dp_sgd_is_refused_by_the_trainer_and_by_the_plan(make_target, make_images):
+    with pytest.raises(ValueError, match=r"dp_sgd needs training\.precision float32"):
+        lowered("dcgan", make_target, make_images, arm={"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5})
+    with pytest.raises(ValueError, match=r"factors\.defense: dp_sgd.*training\.precision float32"):
+        small_design("training.precision=bfloat16")
+
+
+def test_the_precision_is_part_of_ids_and_float32_keeps_those_from_before_there_was_another():
+    plain = TrainingConfig()
+    assert "precision" not in plain.to_dict() and "precision" not in small_spec().resolved["training"]
+    one = small_design("factors.defense=[none]").trials[0].trajectory_id
+    other = small_design("factors.defense=[none]", "training.precision=bfloat16").trials[0].trajectory_id
+    assert one == small_design("factors.defense=[none]", "training.precision=float32").trials[0].trajectory_id != other
+    assert content_id(TrainingConfig(precision="bfloat16").to_dict()) != content_id(plain.to_dict())

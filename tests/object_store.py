@@ -1,0 +1,64 @@
+"""`python -m tests.object_store [--plain]`: moto's S3 on loopback, one request at a time; prints its port.
+
+One at a time, so that a conditional PUT is checked and done at once, as real servers do it; moto alone would race. With
+--plain it ignores conditions, as some servers do.
+"""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import boto3
+
+BUCKET = "studies"
+CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
+
+
+def serve(plain):
+    """Until it is ended."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def without_conditions(environ, respond):
+        for name in CONDITIONS:
+            environ.pop(name, None)
+        return application(environ, respond)
+
+    server = make_server("127.0.0.1", 0, without_conditions if plain else application, threaded=False)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+@contextmanager
+def object_store(*arguments):
+    """A server of its own with one empty bucket; the environment of who uses it."""
+    command = [sys.executable, "-m", "tests.object_store", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            environment = {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
+                "AWS_ACCESS_KEY_ID": "nobody",
+                "AWS_SECRET_ACCESS_KEY": "whatever_secret",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+            client(environment).create_bucket(Bucket=BUCKET)
+            yield environment
+        finally:
+            process.kill()
+
+
+def client(environment):
+    """boto3's, to look behind a store's back."""
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+    )
+
+
+if __name__ == "__main__":
+    serve("--plain" in sys.argv)

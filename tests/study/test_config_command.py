@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from study import config, yaml
+from study.spec import parse, read
+from tests.small import SMALL, small_spec
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def validator():
+    jsonschema.Draft202012Validator.check_schema(config.schema())
+    return jsonschema.Draft202012Validator(config.schema())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_study_of_ours_is_valid_by_the_schema(validator, path):
+    validator.validate(yaml.load(path))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("targt", "dcgan"),
+        ("training", {"batchsize": 3}),
+        ("training", {"learning_rate": -1}),
+        ("target", {"name": "dcgan", "widht": 4}),
+        ("target", "dcgn"),
+        ("data", {"name": "digits", "sise": 8}),
+        ("attacks", ["white_bx"]),
+        ("attacks", [{"name": "euclidean", "generated": "many"}]),
+        ("factors", {"train_size": [0], "epochs": [1]}),
+        ("factors", {"train_size": [40], "epochs": [1], "defence": ["none"]}),
+        ("factors", {"train_size": [40], "epochs": [1], "defense": ["dropuot"]}),
+        ("design", {"name": "sobbol", "points": 4}),
+        ("search", {"points": 4}),
+        ("replicates", 0),
+    ],
+    ids=str,
+)
+def test_what_a_study_refuses_by_itself_the_schema_refuses_too(validator, setting):
+    document = yaml.parse(SMALL, "small")
+    validator.validate(document)
+    document[setting[0]] = setting[1]
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(document)
+
+
+def test_the_printed_study_reads_back_as_the_same_one(tmp_path, capsys):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    assert config.main([str(path), "--set", "replicates=3"]) == 0
+    printed = capsys.readouterr().out
+    assert parse(json.loads(printed)).resolved == small_spec("replicates=3").resolved
+    (tmp_path / "again.json").write_text(printed)
+    assert read(tmp_path / "again.json").resolved == small_spec("replicates=3").resolved
+    assert config.main([str(path), "--set", "replicates=0"]) == 2
+    assert "greater than 0" in capsys.readouterr().err
+
+
+def test_the_schema_is_printed(capsys):
+    assert config.main(["--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "A study"

@@ -1,0 +1,69 @@
+"""Stores that earlier versions wrote are read, checked and analysed today; see stores/README.md."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import tables
+from analysis.study_data import load
+from mia_core.metrics import judge
+from study.store import Store, compact, read
+from study.store.__main__ import main
+from study.store.schema import PASS_TABLES
+
+STORES = sorted(path for path in (Path(__file__).parent / "stores").iterdir() if path.is_dir())
+ROWS = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
+
+
+@pytest.fixture(params=STORES, ids=[path.name for path in STORES])
+def old(request, tmp_path):
+    return Store(shutil.copytree(request.param, tmp_path / "results"), "small")
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+@pytest.mark.parametrize("all", [True, False])
+def test_every_table_has_its_rows_and_values(old, compacted, all):
+    if not compacted:
+        shutil.rmtree(old.folder / "compacted")
+    frames = {table: read(old.folder.parent, "small", table, all) for table in ROWS}
+    assert {table: len(frame) for table, frame in frames.items()} == ROWS
+    for table in PASS_TABLES:
+        plain = pd.concat(pq.read_table(path).to_pandas() for path in (old.folder / table).iterdir())
+        lacking = frames[table].columns.difference(plain.columns)
+        assert frames[table][lacking].isna().all(axis=None)
+        assert len(plain) == ROWS[table]
+        for column in plain.select_dtypes("number"):
+            np.testing.assert_array_equal(np.sort(frames[table][column]), np.sort(plain[column]))
+
+
+def test_scores_are_those_that_the_attacks_were_judged_by(old):
+    scores = read(old.folder.parent, "small", "scores")
+    for row in read(old.folder.parent, "small", "attacks").itertuples():
+        own = scores[scores["trial_id"] == row.trial_id]
+        assert judge(own["score"].to_numpy(), own["member"].to_numpy()).auc == pytest.approx(row.auc)
+
+
+def test_every_sealed_file_is_verified_and_damage_is_found(old, capsys):
+    assert main(["check", str(old.folder)]) == 0
+    assert "0 damaged" in capsys.readouterr().out
+    path = next((old.folder / "scores").iterdir())
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["check", str(old.folder)]) == 1
+
+
+def test_its_tables_are_printed(old, capsys):
+    assert tables.main([str(old.folder)]) == 0
+    assert "euclidean" in capsys.readouterr().out
+    assert load(old.folder).attacks == ["euclidean"]
+
+
+def test_compacting_it_again_changes_no_row(old):
+    before = {table: read(old.folder.parent, "small", table) for table in ROWS}
+    shutil.rmtree(old.folder / "compacted")
+    assert compact(old) == 2
+    for table, frame in before.items():
+        pd.testing.assert_frame_equal(read(old.folder.parent, "small", table), frame)
