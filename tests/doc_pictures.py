@@ -6,6 +6,7 @@ The head of a study's report, and MLflow's comparison of its trials, from what a
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
@@ -17,6 +18,12 @@ from tests.mlflow_ui import choose, compare, mlflow_server
 
 PARAMETERS = ("train_size", "epochs", "strength")
 METRICS = ("attack/white_box/auc", "quality/kid_domain_unseen")
+CLOSE_ASSISTANT = """
+[...document.querySelectorAll("button")].find((button) => {
+  const box = button.getBoundingClientRect();
+  return box.x > innerWidth - 60 && box.y < 60;
+})?.click()
+"""
 
 
 def main(study: str, database: str, out: str) -> int:
@@ -36,8 +43,9 @@ def main(study: str, database: str, out: str) -> int:
         with mlflow_server(Path(scratch)) as (address, start):
             start()
             compare(page, address, experiment.experiment_id, [run.info.run_id for run in runs], height=640)
+            page.run(CLOSE_ASSISTANT)
             choose(page, PARAMETERS, METRICS)
-            page.run("window.scrollTo(0, 0)")
+            time.sleep(2)  # plots are drawn anew where there is more room
             page.photograph(Path(out) / "mlflow_compare.png")
     return 0
 

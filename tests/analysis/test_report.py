@@ -139,7 +139,6 @@ def test_a_study_of_one_cell_has_a_report(lean, tmp_path):
     text = Read(report(lean.uri, tmp_path)).text
     assert "Training-set size and epochs have one level each here" in text
     assert "No defense was compared." in text
-    assert "No control was run" in text
     assert "What protects, and at what cost" not in text
 
 
