@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: sweep test test-faults test-cluster validate lint lock
+.PHONY: sweep test test-browser test-cluster test-faults validate lint lock
 .DEFAULT_GOAL := sweep
 
 $(STAMP): constraints.txt pyproject.toml
@@ -21,6 +21,9 @@ sweep: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ARGS)
+
+test-browser: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(ARGS)
 
 test-faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults $(ARGS)

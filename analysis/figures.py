@@ -6,32 +6,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.study_data import load
+from analysis.declared import declared
+from analysis.scaling import epsilons, size_curve
+from analysis.study_data import StudyData, load
+from analysis.tradeoff import front
 from study.store import Away, Damaged
 from study.store.roots import WHERE
 
 
+def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
+    """All pictures that fit a study, by name; none shows a record."""
+    figures = {
+        "leakage_over_epochs": plots.leakage_over_epochs(data, attack),
+        "attacks_compared": plots.attacks_compared(data),
+        "declared_effects": plots.forest(data, declared(data, attack)),
+        "leakage_heatmap": plots.heatmap(data, attack),
+        "leakage_against_size": plots.leakage_against_size(data, attack, size_curve(data, attack)),
+        "parallel_coordinates": plots.parallel_coordinates(data, attack),
+    }
+    if not data.public:
+        figures["roc"] = plots.roc_of_arms(data, attack)
+    if data.quality:
+        figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
+        figures["front"] = plots.front(data, front(data, attack), attack)
+    if data.private:
+        figures["against_epsilon"] = plots.against_epsilon(data, attack)
+        claimed = epsilons(data)
+        if len(claimed):
+            figures["audited_epsilon"] = plots.audited(data, claimed)
+    return figures
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Leakage over epochs, leakage against quality, leakage and quality against epsilon, attacks compared."""
+    """Write what `drawn` gives; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
     parser.add_argument("folder", help=WHERE)
     parser.add_argument("out", type=Path, help="where to put the pictures")
-    parser.add_argument("--attack", help="the attack to show (default: the study's first)")
+    parser.add_argument("--attack", help="the attack to show (default: the declared one)")
     options = parser.parse_args(arguments)
     matplotlib.use("Agg")
     try:
         data = load(options.folder)
-        attack = options.attack or data.attacks[0]
-        figures = {
-            "leakage_over_epochs": plots.leakage_over_epochs(data, attack),
-            "attacks_compared": plots.attacks_compared(data),
-        }
-        if data.quality:
-            figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
-        if data.private:
-            figures["against_epsilon"] = plots.against_epsilon(data, attack)
+        figures = drawn(data, options.attack or data.primary)
     except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -129,6 +129,13 @@ def load(folder: str | Path) -> StudyData:
     return StudyData(store.study, store.uri, wide, resolved)
 
 
+def words_of_measure(quality: str) -> str:
+    """A measure of quality in a word or two: `kid_domain_unseen` is KID, against members it says so."""
+    measure, _, against = quality.rsplit("_", 2)
+    words = {"kid": "KID", "fid": "FID"}.get(measure, measure)
+    return words if against == "unseen" else f"{words} against {against}"
+
+
 def lower_is_better(quality: str) -> bool:
     """Whether a measure of quality is a distance (KID, FID); the others are shares."""
     return quality.startswith(("kid", "fid"))

@@ -28,7 +28,8 @@ LEAKAGE = (
     "epsilon_low_gaussian",
 )
 WORDS = ("dataset", "target", "split", "defense")
-NUMBERS = ("train_size", "members", "epochs", "strength", "replicate", "epsilon", "delta", "target_epsilon")
+NUMBERS = ("train_size", "epochs", "strength", "replicate", "epsilon", "target_epsilon")
+SETTINGS = ("members", "delta")
 CODE = ("git_commit", "lock")
 
 
@@ -61,13 +62,19 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     code = json.loads(row["versions"])
     end_ms = int(row["finished_at"].timestamp() * 1000)
     own = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
+    factors = [name for name in own if "." in name]
+    settings = [*SETTINGS, *(name for name in own if "." not in name)]
     return RunContent(
         name=_name(row, config),
         passes=tuple(passes),
         start_ms=end_ms - int(row["seconds_train"] * 1000),
         end_ms=end_ms,
         step=int(row[_budget(config)]),
-        params={key: str(row[key]) for key in (*WORDS, *NUMBERS, *own) if pd.notna(row.get(key))},
+        params={
+            **{key: str(row[key]) for key in (*WORDS, *NUMBERS, *factors) if pd.notna(row.get(key))},
+            # MLflow's comparison starts with the first three params by name that differ: those are to be factors
+            **{f"setting/{key}": str(row[key]) for key in settings if pd.notna(row.get(key))},
+        },
         metrics=dict(_metrics(tables)),
         tags={
             "trajectory_id": row["trajectory_id"],

@@ -273,7 +273,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m {'study.search' if spec.search else 'analysis.notebooks'} {store.uri}"
+    lines["next"] = f"python -m {'study.search' if spec.search else 'analysis.report'} {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)

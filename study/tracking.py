@@ -18,11 +18,13 @@ from mia_core.hashing import content_id
 from study.run_content import CODE, run_content
 from study.store import Damaged, Store
 
-VIEW = 2
+VIEW = 3
 """Raised when runs get more than before, so that those of older versions are completed."""
 
 RECORDS = "+records"
 ABSENT = ("", "", "")
+REPORT = "report.html"
+"""The study's report, among its pages; one with images of records has another name."""
 LOCK_SECONDS = 60.0
 
 # An absent server must not hold up a sweep: give up in seconds, not in minutes.
@@ -171,10 +173,25 @@ class Tracker:
             tags = {"kind": "study", "mlflow.runName": f"study {self._store.study}"}
             parent = client.create_run(self._experiment, start_time=min(self._sealed_ms()), tags=tags).info.run_id
         pointer = self._store.pointer()
-        _put(client, parent, {"config.json": json.dumps(self._store.resolved(), indent=2).encode()})
+        contents = {"config.json": json.dumps(self._store.resolved(), indent=2).encode()}
+        report = self._store.reports / REPORT
+        if report.is_file():
+            contents[REPORT] = report.read_bytes()
+        _put(client, parent, contents)
         about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": self._store.uri}
-        client.log_batch(parent, tags=_tags(about))
+        client.log_batch(parent, tags=_tags({**about, "mlflow.note.content": self._note(REPORT in contents)}))
         return parent
+
+    def _note(self, has_report: bool) -> str:
+        """The description of the study's own run, in Markdown: where the answer is, and how to compare trials."""
+        where = f"is `{REPORT}` among the artifacts of this run" if has_report else "is not here yet"
+        return (
+            f"**The answer** {where}: `python -m analysis.report {self._store.uri}` writes it, and "
+            f"`python -m study.track {self._store.uri}` puts it here.\n\n"
+            "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
+            "`train_size`, `epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
+            "`quality/<measure>`."
+        )
 
     def _sealed_ms(self) -> list[int]:
         """When passes were sealed; now, when none was yet."""

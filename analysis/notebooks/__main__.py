@@ -1,6 +1,6 @@
-"""`python -m analysis.notebooks ROOT/STUDY`: run every notebook on a study; pages go to its reports.
+"""`python -m analysis.notebooks ROOT/STUDY`: run the notebooks that fit a study; pages go to its reports.
 
-A study in a bucket has them on this machine, in reports/STUDY.
+It says which do not fit, and why. A study in a bucket has them on this machine, in reports/STUDY.
 """
 
 import argparse
@@ -13,11 +13,28 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from analysis.study_data import load
+from analysis.records import records
+from analysis.study_data import StudyData, load
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
 
 FOLDER = Path(__file__).parent
+
+
+UNSCORED = "a public copy has no scores"
+
+
+def misfit(notebook: str, study: StudyData) -> str | None:
+    """Why a notebook, by its name, has nothing to show of a study; None where it has."""
+    if notebook == "02_tradeoff" and study.quality is None:
+        return "no quality was measured"
+    if notebook == "03_attacks_and_roc" and study.public:
+        return UNSCORED
+    if notebook == "04_private_training" and not study.private:
+        return "no arm has an epsilon"
+    if notebook == "05_records_at_risk":
+        return UNSCORED if study.public else records(study, study.primary).attrs["reason"]
+    return None
 
 
 def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
@@ -34,13 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", help=WHERE)
     options = parser.parse_args(arguments)
     try:
-        load(options.folder)
+        study = load(options.folder)
     except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     reports = Store.at(options.folder).reports
     reports.mkdir(parents=True, exist_ok=True)
     for notebook in sorted(FOLDER.glob("*.ipynb")):
+        if reason := misfit(notebook.stem, study):
+            print(f"{notebook.stem}: does not fit, {reason}")
+            continue
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
         path = reports / f"{notebook.stem}.html"
         path.write_text(page, encoding="utf-8")

@@ -8,16 +8,27 @@ import pytest
 
 from analysis import figures
 from analysis.controls import attack_minus_blind, verdicts
-from analysis.notebooks.__main__ import FOLDER, execute, main
+from analysis.notebooks.__main__ import FOLDER, UNSCORED, execute, main, misfit
 from analysis.study_data import load
 from analysis.summary import effects_of, guarantees, overview
-from study.store import read
+from study.store import Store, read
+from study.store.exporting import export_public
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS] == ["01_sensitivity.ipynb", "04_private_training.ipynb"]
+SHOWN = {
+    "01_sensitivity": (3, 7),
+    "02_tradeoff": (3, 4),
+    "03_attacks_and_roc": (3, 3),
+    "04_private_training": (1, 5),
+    "05_records_at_risk": (1, 4),
+}
+"""Pictures, and tables at least, of each notebook."""
+
+
+def test_every_notebook_is_tested():
+    assert [path.stem for path in NOTEBOOKS] == list(SHOWN)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -29,10 +40,10 @@ def test_notebooks_are_committed_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, swept):
-    document = execute(path, swept[0] / "results" / "small")
+def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, swept, lean):
+    document = execute(path, lean.uri if path.stem == "05_records_at_risk" else swept[0] / "results" / "small")
     kinds = [kind for cell in document.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
-    pictures, tables = {"01_sensitivity": (3, 7), "04_private_training": (1, 5)}[path.stem]
+    pictures, tables = SHOWN[path.stem]
     assert kinds.count("image/png") == pictures
     assert kinds.count("text/html") >= tables
     assert not [
@@ -40,14 +51,29 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     ]
 
 
-def test_the_command_writes_pages_beside_the_study(swept, tmp_path, capsys):
+def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(swept, tmp_path, capsys):
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
     assert main([str(folder)]) == 0
     said = capsys.readouterr().out
-    for notebook in NOTEBOOKS:
+    assert "05_records_at_risk: does not fit, 2 replicates" in said
+    for notebook in NOTEBOOKS[:-1]:
         page = folder / "reports" / f"{notebook.stem}.html"
         assert str(page) in said
         assert "image/png" in page.read_text()
+
+
+def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tmp_path):
+    study = load(lean.uri)
+    assert {name: misfit(name, study) for name in SHOWN} == {
+        "01_sensitivity": None,
+        "02_tradeoff": "no quality was measured",
+        "03_attacks_and_roc": None,
+        "04_private_training": "no arm has an epsilon",
+        "05_records_at_risk": None,
+    }
+    export_public(Store(swept[0] / "results", "small"), tmp_path / "public")
+    public = load(tmp_path / "public")
+    assert {name for name in SHOWN if misfit(name, public) == UNSCORED} == {"03_attacks_and_roc", "05_records_at_risk"}
 
 
 def test_the_figures_command_writes_pictures(swept, tmp_path):
@@ -55,7 +81,11 @@ def test_the_figures_command_writes_pictures(swept, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        "leakage_over_epochs.png", "leakage_against_quality.png", "against_epsilon.png", "attacks_compared.png",
+        f"{name}.png"
+        for name in (
+            "leakage_over_epochs", "leakage_against_quality", "against_epsilon", "attacks_compared", "declared_effects",
+            "leakage_heatmap", "leakage_against_size", "parallel_coordinates", "roc", "front", "audited_epsilon",
+        )
     }  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def test_a_study_without_kid_shows_fid_and_one_without_quality_shows_none(made):
 
 
 def test_lines_of_a_picture_look_different():
-    looks = [tuple(plots._look(number).values()) for number in range(28)]
+    looks = [tuple(plots.drawing.look_of(number).values()) for number in range(28)]
     assert len(set(looks)) == len(looks)
     assert len({look[:2] for look in looks}) == len(looks)
 
@@ -118,7 +118,7 @@ def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, eps
     drawn = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata()) == 1]
     assert drawn and all(float(x) > 0 for line in drawn for x in line.get_xdata())
     assert "epsilon at delta 1e-05, 0.001" in figure.get_supxlabel()
-    plots.plt.close(figure)
+    plots.drawing.plt.close(figure)
 
 
 def test_arms_stand_in_the_order_of_the_study(made):

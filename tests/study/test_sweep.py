@@ -57,7 +57,7 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
     assert "control:  copycat: works" in done.stdout
     assert f"parquet:  {folder}/results/small" in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
-    assert "python -m analysis.notebooks" in done.stdout
+    assert "python -m analysis.report" in done.stdout
     left = {path.name for path in (folder / "results" / "small").iterdir()}
     assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design",
                     "compacted", "study.json", ".lock"}  # fmt: skip

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from study.store import Store, read
 from study.track import main
 from study.tracking import Tracker, public, without_secrets
 from study.work import missing
+from tests.mlflow_ui import mlflow_server
 from tests.small import small_spec
 
 CODE = {"git_commit": "abc", "lock": "def"}
@@ -154,7 +154,7 @@ def test_everything_comes_from_the_store_alone(store, place, track):
         assert one["tags"]["mlflow.parentRunId"] == "the parent"
         assert one["tags"].items() >= CODE.items()
         assert one["params"]["defense"] == row["defense"]
-        assert float(one["params"].get("clip", 0)) == (1 if row["defense"] == "dp_sgd" else 0)
+        assert float(one["params"].get("setting/clip", 0)) == (1 if row["defense"] == "dp_sgd" else 0)
         points = one["metrics"][f"attack/{row['attack']}/auc"]
         assert points == [(row["auc"], int(row["finished_at"].timestamp() * 1000), row["epochs"])]
         for bound in ("epsilon_low", "epsilon_low_gaussian"):
@@ -371,37 +371,8 @@ def test_eight_processes_on_one_fresh_database_leave_each_trial_once(store, plac
 @pytest.fixture
 def server(place):
     """Starts `mlflow server` on a free port of this machine; the rest of it is killed at the end."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    address = f"127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_SERVER_ALLOWED_HOSTS": address,
-    }
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{place}/mlflow.db",
-               "--artifacts-destination", str(place / "artifacts"), "--host", "127.0.0.1", "--port", str(port),
-               "--workers", "1"]  # fmt: skip
-    processes = []
-
-    def start():
-        log = (place / "server.log").open("a")
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        processes.append(process)
-        until = time.monotonic() + 150
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
-                return process
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError((place / "server.log").read_text())
-
-    yield address, start
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with mlflow_server(place) as started:
+        yield started
 
 
 @pytest.mark.server

@@ -1,0 +1,127 @@
+"""What all pictures share: panels, lines that differ in color, marker and dashes, legends, captions.
+
+Every point is a mean over replicates with its 95 % t interval; colors are safe for the color-blind (Okabe & Ito), and
+markers and dashes repeat what colors say, so that a picture printed in gray can be read.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from analysis.effects import AUC
+from analysis.study_data import StudyData
+from study.pictures import COLORS
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
+AXIS = {AUC: "AUC of {attack}", "advantage": "advantage (TPR - FPR) of {attack}"}
+ACROSS = 4
+TOLD = "told:"
+"""Starts the SVG id of points that say something of themselves: what follows is a JSON list, one text a point."""
+
+
+def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
+    """A grid of panels with shared y axes, by the words of its rows and columns.
+
+    A single column lies on its side, and a single row goes on in a next one after four panels.
+    """
+    single = max(len(rows), len(columns)) if 1 in (len(rows), len(columns)) else 0
+    down, across = (-(-single // ACROSS), min(single, ACROSS)) if single else (len(rows), len(columns))
+    figure, axes = plt.subplots(
+        down,
+        across,
+        figsize=(width * across + 0.6, 3.0 * down + 0.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    cells = [(row, column) for row in rows for column in columns]
+    for unused in axes.flat[len(cells) :]:
+        unused.remove()
+    return figure, dict(zip(cells, axes.flat, strict=False))
+
+
+def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
+    """Names of panels, rows and axes, and one legend of all that is drawn, beside the panels."""
+    rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
+    flat = len(rows) == 1 or len(columns) == 1
+    for (row, column), axis in grid.items():
+        axis.set_xlabel(x if flat or row == rows[-1] else "")
+        if flat:
+            axis.set_title(f"{row}, {prefix}{column}" if len(rows) > 1 else f"{prefix}{column}")
+        elif row == rows[0]:
+            axis.set_title(f"{prefix}{column}")
+        if leftmost(axis):
+            axis.set_ylabel(y if flat else f"{row}\n{y}")
+        if not (axis.containers or axis.collections):
+            axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
+    legend(figure, grid.values())
+
+
+def leftmost(axis: Axes) -> bool:
+    """Whether a panel is in the first column, whose axis is named."""
+    spec = axis.get_subplotspec()
+    return spec is not None and spec.is_first_col()
+
+
+def legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One of all that is drawn, beside the panels."""
+    drawn = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
+    legend_inches = 0.7 + 0.075 * max(map(len, drawn))
+    figure.set_figwidth(max(figure.get_figwidth() + legend_inches, 7.0))
+
+
+def look_of(number: int) -> dict[str, Any]:
+    """Color, marker and dashes of a line; each round of colors has the markers one further."""
+    count = len(COLORS)
+    marker = MARKERS[(number + number // count) % len(MARKERS)]
+    return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
+
+
+def draw_points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str, **look: Any) -> None:
+    """A line of `means` with its intervals."""
+    drawn = axis.errorbar(
+        x,
+        line["mean"],
+        yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
+        **look_of(number) | look,
+        markersize=5,
+        linewidth=1.2,
+        elinewidth=0.8,
+        capsize=2,
+        label=label,
+    )
+    tell(drawn, [f"{label}: {told(row)}" for row in line.to_dict("records")])
+
+
+def tell(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:
+    """What each point says when it is pointed at, where a picture can do that."""
+    assert drawn.lines[0] is not None
+    drawn.lines[0].set_gid(TOLD + json.dumps(list(texts)))
+
+
+def told(row: Mapping[Any, Any], end: str = "") -> str:
+    """A mean of `means`, its interval and its replicates, in words."""
+    bounds = f" [{row[f'low{end}']:.3f}, {row[f'high{end}']:.3f}]" if pd.notna(row[f"low{end}"]) else ""
+    count = row[f"replicates{end}"]
+    return f"{row[f'mean{end}']:.3f}{bounds}, {count} replicate{'s' if count != 1 else ''}"
+
+
+def chance_line(axis: Axes) -> None:
+    """AUC 0.5, which is no leakage."""
+    axis.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def caption(figure: Figure, data: StudyData, title: str) -> None:
+    """What is shown, of which study, and over how many replicates."""
+    count = data.replicates
+    what = "mean and 95 % t interval" if count >= 5 else "descriptive only, mean and t interval"
+    figure.suptitle(f"{title}\n{data.name}: {what} over {count} replicates", fontsize="medium")

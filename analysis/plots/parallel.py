@@ -1,0 +1,61 @@
+"""All cells at once: parallel coordinates of factors, leakage and quality."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.effects import AUC, means
+from analysis.plots.drawing import caption, look_of
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
+
+NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+
+
+def parallel_coordinates(data: StudyData, attack: str) -> Figure:
+    """One line a cell, colored and dashed by arm; an axis for each factor with levels, then AUC and quality.
+
+    Numbers of few levels stand at equal distances, so that none is hidden.
+    """
+    table = means(data.attack(attack), AUC, CELL).rename(columns={"mean": f"AUC of {attack}"})
+    measured = [f"AUC of {attack}"]
+    if data.quality:
+        found = means(data.attack(attack), data.quality, CELL)[[*CELL, "mean"]]
+        table = table.merge(found.rename(columns={"mean": data.quality}), on=list(CELL), how="left")
+        measured.append(data.quality)
+    factors = [name for name in CELL if table[name].nunique() > 1]
+    axes = [*factors, *measured]
+    places = {name: _places(table[name], data) for name in axes}
+    figure, axis = plt.subplots(figsize=(1.8 * len(axes) + 1.5, 3.6), layout="constrained")
+    arms = {arm: number for number, arm in enumerate(data.arms)}
+    told = set()
+    for number, row in enumerate(table.to_dict("records")):
+        look = look_of(arms[row[ARM]])
+        y = [places[name][0].iloc[number] for name in axes]
+        label = None if row[ARM] in told else row[ARM]
+        told.add(row[ARM])
+        axis.plot(range(len(axes)), y, **look, markersize=4, linewidth=0.9, alpha=0.8, label=label)
+    for x, name in enumerate(axes):
+        axis.axvline(x, color="0.7", linewidth=0.8, zorder=0)
+        for place, text in places[name][1].items():
+            axis.text(x - 0.03, place, text, ha="right", va="center", fontsize=8, color="0.25")
+    axis.set_xticks(range(len(axes)), [NAMES.get(name, name) for name in axes])
+    axis.set_xlim(-0.6, len(axes) - 0.7)
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    caption(figure, data, "Every cell: its factors, leakage and quality")
+    return figure
+
+
+def _places(values: pd.Series, data: StudyData) -> tuple[pd.Series, dict[float, str]]:
+    """Heights in [0, 1], and what is written at which."""
+    if values.name in CELL:
+        words = {ARM: data.arms, VARIANT: data.variants}.get(str(values.name), sorted(set(values)))
+        levels = [level for level in words if level in set(values)]
+        heights = {level: number / max(1, len(levels) - 1) for number, level in enumerate(levels)}
+        return values.map(heights), {heights[level]: str(level) for level in levels}
+    low, high = values.min(), values.max()
+    ticks = np.linspace(low, high, 5)
+    span = high - low or 1
+    return (values - low) / span, {float((tick - low) / span): f"{tick:.2f}" for tick in ticks}

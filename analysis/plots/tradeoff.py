@@ -1,0 +1,103 @@
+"""The trade-off: leakage against sample quality."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from analysis.effects import AUC, means
+from analysis.plots.drawing import AXIS, caption, chance_line, look_of, name_axes, panels, tell, told
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
+
+
+def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
+    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, epochs growing along it
+    (small to large marker).
+
+    Up is more leakage; left is better quality for a distance (kid, fid). quality: a column of the wide table, by
+    default `data.quality`.
+    """
+    quality = quality or data.quality
+    if quality is None:
+        raise ValueError(f"study {data.name} has no measure of quality to show")
+    rows = data.attack(attack)
+    table = means(rows, value, CELL).merge(means(rows, quality, CELL), on=list(CELL), suffixes=("", "_quality"))
+    figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    for (variant, size), axis in grid.items():
+        for number, arm in enumerate(data.arms):
+            path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
+            if path.empty:
+                continue
+            look = look_of(number)
+            drawn = axis.errorbar(
+                path["mean_quality"],
+                path["mean"],
+                xerr=[path["mean_quality"] - path["low_quality"], path["high_quality"] - path["mean_quality"]],
+                yerr=[path["mean"] - path["low"], path["high"] - path["mean"]],
+                **look,
+                markersize=4,
+                elinewidth=0.7,
+                linewidth=1.2,
+                label=arm,
+            )
+            tell(
+                drawn,
+                [
+                    f"{arm}, n = {size}, {row['epochs']} epochs: {value} {told(row)}; {quality} {told(row, '_quality')}"
+                    for row in path.to_dict("records")
+                ],
+            )
+            marks = [20 + 60 * rank / max(1, len(path) - 1) for rank in range(len(path))]
+            axis.scatter(path["mean_quality"], path["mean"], s=marks, color=look["color"], marker=look["marker"])
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
+        chance_line(axis)
+    name_axes(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
+    caption(figure, data, "Leakage against sample quality; larger markers are later epochs")
+    return figure
+
+
+def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
+    """Every cell by leakage and quality, a panel a training-set size: full where it is on the front by means, paler the
+    likelier another cell is better in both, hollow where that is shown.
+
+    table: of `analysis.tradeoff.front`, within variant and training-set size.
+    """
+    figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    quality = str(data.quality)
+    for (variant, size), axis in grid.items():
+        own = table[(table["train_size"] == size) & (table[VARIANT] == variant)]
+        for number, arm in enumerate(data.arms):
+            look = look_of(number)
+            for row in own[own[ARM] == arm].to_dict("records"):
+                drawn = axis.errorbar(
+                    row["quality"], row["leakage"],
+                    xerr=[[row["quality"] - row["quality_low"]], [row["quality_high"] - row["quality"]]],
+                    yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
+                    color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
+                    markerfacecolor="white" if row["excluded"] else look["color"],
+                    alpha=float(1 - 0.75 * np.nan_to_num(row["dominated"])),
+                )  # fmt: skip
+                better = f"; {row['dominated_by']} is better in both with {row['dominated_by_probability']:.0%}"
+                tell(
+                    drawn,
+                    [
+                        f"{arm}, n = {size}, {row['epochs']} epochs: AUC {row['leakage']:.3f}, {quality} "
+                        f"{row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
+                        f"{better if isinstance(row['dominated_by'], str) else ''}; {row['replicates']} replicates"
+                    ],
+                )
+            axis.errorbar([], [], color=look["color"], marker=look["marker"], linestyle="none", label=arm)
+        best = own[own["on_front"].astype(bool)].sort_values("quality")
+        axis.step(best["quality"], best["leakage"], where="post", color="0.4", linewidth=1, linestyle=":", zorder=0)
+        if (table["quality"] > 0).all():
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+        chance_line(axis)
+    name_axes(figure, grid, f"{quality} (lower is better)", f"AUC of {attack}", "n = ")
+    caption(figure, data, "The front of leakage and quality: pale points are likely beaten in both")
+    return figure

@@ -1,0 +1,116 @@
+"""Puts a study's report together from its store."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.cautions import cautions
+from analysis.controls import audits, verdicts
+from analysis.effects import AUC
+from analysis.report import findings, sections
+from analysis.report.page import Page, Tile
+from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
+from analysis.study_data import ARM, StudyData, load, words_of_measure
+from study.store import read
+
+BADGES = {SOUND: "no control failed", CAREFUL: "with caution", FAILED: "not to be used"}
+
+
+def build(folder: str | Path, include_records: bool = False) -> Page:
+    """The page of `<root>/<study>`; ValueError when nothing is there to report."""
+    data = load(folder)
+    judged = verdicts(data)
+    audited = audits(data) if data.private else pd.DataFrame()
+    found = verdict(data, judged, audited, _missing(data))
+    parts = [
+        sections.leakage(data, found),
+        findings.changes(data, found),
+        findings.tradeoff(data, found),
+        findings.samples(data, found) if include_records else None,
+        sections.roc(data, found),
+        findings.scaling(data, found),
+        findings.privacy(data, found, audited),
+        findings.risk(data, found, include_records),
+        sections.controls(judged, cautions(data, judged, audited)),
+        sections.how(data),
+        sections.cells(data, found),
+    ]
+    return Page(
+        title=f"How much does it leak? Study {data.name}",
+        about=_about(data),
+        place=sections.short(data.store),
+        verdict=found,
+        badge=_badge(found),
+        tiles=_tiles(data, found),
+        sections=[part for part in parts if part],
+    )
+
+
+def _missing(data: StudyData) -> int:
+    """Trials of the current design that are not sealed."""
+    design = read(data.store.root, data.name, "design")
+    wanted = set(design.loc[design["kind"] == "trial", "trial_id"])
+    return len(wanted - set(read(data.store.root, data.name, "trials")["trial_id"]))
+
+
+def _about(data: StudyData) -> str:
+    trials = data.wide.drop_duplicates("trial_id")
+    counts = {
+        "training-set size": trials["train_size"].nunique(),
+        "level of epochs": trials["epochs"].nunique(),
+        "arm": len(data.arms),
+        "target": len(data.variants),
+    }
+    plural = {"level of epochs": "levels of epochs"}
+    words = [
+        f"{count} {name if count == 1 else plural.get(name, name + 's')}" for name, count in counts.items() if count > 1
+    ]
+    return (
+        f"{', '.join(data.variants[:4])} on {', '.join(sorted(set(trials['dataset'])))}: "
+        f"{' × '.join([*words, str(data.replicates) + ' replicates'])}, {len(trials)} trials. "
+        f"Attacks: {', '.join(data.attacks[:8])}. "
+        "Intervals are 95 % t intervals over replicates, each with its own members, initialization and data order."
+    )
+
+
+def _badge(found: Verdict) -> str:
+    return BADGES[found.standing]
+
+
+def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
+    start = found.start
+    interval = f"95 % interval {start.low:.2f} to {start.high:.2f}; " if pd.notna(start.low) else ""
+    tiles = [
+        Tile(
+            "AUC of " + found.attack,
+            f"{start.value:.2f}",
+            f"{interval}{sections.words_of(data, found.cell)}. Chance is 0.5",
+            start,
+        )
+    ]
+    for change in found.changes:
+        if change.factor in ("epochs", "train_size"):
+            what = "epochs" if change.factor == "epochs" else "records"
+            settled = "" if change.clear else "; not settled"
+            tiles.append(
+                Tile(
+                    f"AUC, {found.cell[change.factor]} to {change.level} {what}",
+                    change.by.text.replace("-", "−"),
+                    f"to {change.leakage.text}{settled}",
+                    change.by,
+                )
+            )
+    arms = sorted((change for change in found.changes if change.factor == ARM), key=lambda c: c.leakage.value)
+    for change in arms[:2]:
+        cost = f", {words_of_measure(str(data.quality))} {change.cost.text.replace('-', '−')}" if change.cost else ""
+        settled = "" if change.clear else "; not settled"
+        tiles.append(
+            Tile(
+                f"AUC with {change.level}",
+                f"{change.leakage.value:.2f}",
+                f"{change.by.text.replace('-', '−')}{cost}{settled}",
+                change.leakage,
+            )
+        )
+    assert start.column == AUC
+    return tiles

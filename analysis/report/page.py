@@ -1,0 +1,170 @@
+"""What a page is made of, and its HTML: every word that comes from a study is escaped."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis.report.numbers import Ledger, Number
+from analysis.report.verdict import Sentence, Verdict
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    words: Sentence
+    kind: ClassVar[str] = "text"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Of a part of a section."""
+
+    words: str
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True)
+class Points:
+    """A list of sentences."""
+
+    items: Sequence[str]
+    kind: ClassVar[str] = "list"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An `<svg>` of `analysis.report.svg`."""
+
+    svg: Markup
+    caption: str
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A PNG, inside the page. words: what it shows, for those who do not see it."""
+
+    png: bytes
+    words: str
+    caption: str
+    kind: ClassVar[str] = "image"
+
+    @property
+    def source(self) -> str:
+        """A data address."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text, or a cited number. value: what it is sorted by, where that is not its text."""
+
+    text: str = ""
+    number: Number | None = None
+    value: float | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """bad: stands out, as a failed control does."""
+
+    cells: Sequence[Cell]
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """folded: shown on demand. filter: with a box that keeps rows by their words. id: unique in the page."""
+
+    id: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    sortable: bool = True
+    filter: bool = False
+    folded: bool = False
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A slider over limits, which the first column of its table names; start: number of the limit shown first."""
+
+    question: str
+    table: Table
+    start: int
+    kind: ClassVar[str] = "choice"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    facts: Mapping[str, str]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Code:
+    """summary: shown on demand under it."""
+
+    words: str
+    summary: str = ""
+    kind: ClassVar[str] = "code"
+
+
+Block = Text | Heading | Points | Picture | Image | Table | Choice | Facts | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """id: unique in the page, and what links to it name."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key number, in short."""
+
+    label: str
+    big: str
+    more: str
+    number: Number | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """place: where the study is, as the lines that compute numbers again name it."""
+
+    title: str
+    about: str
+    place: str
+    verdict: Verdict | None
+    badge: str
+    tiles: Sequence[Tile]
+    sections: Sequence[Section]
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def html(self) -> str:
+        """The whole page, in one piece."""
+        environment = Environment(
+            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        )
+        inlined = {name: Markup((FOLDER / file).read_text()) for name, file in INLINED.items()}  # our own
+        template = environment.get_template("page.html")
+        return template.render(page=self, ledger=self.ledger, cite=self.ledger.cite, **inlined)
+
+
+INLINED = {"style": "style.css", "script": "script.js"}

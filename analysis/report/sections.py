@@ -1,0 +1,212 @@
+"""Sections of the report that every study has: leakage, trade-off, controls, how it was run, every cell."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.effects import AUC
+from analysis.report.numbers import Number, in_cell, mean
+from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
+from analysis.report.svg import inline
+from analysis.report.verdict import Verdict
+from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from study.store import Store
+from study.store.reading import last_levels
+
+NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+LEVELS = 12
+"""More levels of a factor than this are points of a drawn design, which no picture of lines can show."""
+CELLS = 400
+LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", "tpr_at_1pct_fpr": "TPR at 1 % FPR"}
+
+
+def leakage(data: StudyData, verdict: Verdict) -> Section:
+    """Over epochs and sizes, and by attack."""
+    blocks: list[Block] = []
+    if drawable(data):
+        figure = plots.leakage_over_epochs(data, verdict.attack)
+        blocks.append(
+            picture(figure, "over-epochs", "AUC over epochs, a panel an arm and a line a training-set size",
+                    "Point at a marker for its mean, interval and replicates. The gray line is chance.")
+        )  # fmt: skip
+    blocks.append(_attacks(data, verdict))
+    if drawable(data) and len(last_levels(data.wide)) > 1:
+        blocks.append(
+            picture(plots.attacks_compared(data), "attacks", "AUC of each attack, a panel an arm",
+                    "Attacks after the last epochs level, each after its last level of attack steps.")
+        )  # fmt: skip
+    return Section("leakage", "What leaks", blocks)
+
+
+def _attacks(data: StudyData, verdict: Verdict) -> Table:
+    names = last_levels(data.wide)
+    rows = []
+    for attack in names:
+        own = in_cell(data.attack(attack), verdict.cell)
+        if own.empty:
+            continue
+        shown = [mean(data, column, attack, verdict.cell) for column in LEAKAGE]
+        access = own["access"].iloc[0] if "access" in own else ""
+        rows.append(Row([Cell(attack), Cell(str(access)), *map(cell_of, shown)]))
+    caption = f"Attacks on {words_of(data, verdict.cell)}: {', '.join(LEAKAGE.values())}"
+    return Table("attacks-table", caption, ["attack", "access", *LEAKAGE.values()], rows)
+
+
+def roc(data: StudyData, verdict: Verdict) -> Section | None:
+    """Log-log; None where there are no scores."""
+    if data.public or not drawable(data):
+        return None
+    floor = (
+        "Below the shaded floor fewer than 10 false positives are expected, and what a curve does there is "
+        "chance. The thin "
+        "gray line is guessing; bands are 95 % t intervals over replicates."
+    )
+    blocks: list[Block] = [
+        picture(
+            plots.roc_of_arms(data, verdict.attack),
+            "roc-arms",
+            "TPR against FPR on logarithmic axes, a line an arm",
+            floor,
+        )
+    ]
+    if len(last_levels(data.wide)) > 1:
+        figure = plots.roc_of_attacks(data)
+        blocks.append(picture(figure, "roc-attacks", "TPR against FPR on logarithmic axes, a line an attack", floor))
+    return Section("roc", "How sure an attacker can be", blocks)
+
+
+def controls(verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
+    """Whether to believe the rest. cautions: sentences of `analysis.cautions`."""
+    columns = [
+        name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts
+    ]
+    blocks: list[Block] = [
+        Text((
+            "A blind classifier sees no target and must find nothing; null targets are trained without the "
+            "queries, so every "
+            "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
+            "family.",
+        )),
+        verdict_table("controls-table", "Controls", verdicts, columns),
+    ]  # fmt: skip
+    if cautions:
+        blocks += [Heading("Cautions"), Points(cautions)]
+    return Section("controls", "Controls: whether to believe this", blocks)
+
+
+def how(data: StudyData) -> Section:
+    """Configuration, versions, machines, seeds, time."""
+    store = data.store
+    pointer, resolved = store.pointer(), store.resolved()
+    trials = data.wide.drop_duplicates("trial_id")
+    versions = pointer.get("versions", {})
+    seconds = trials.groupby("trajectory_id")["seconds_train"].max().sum()
+    peak, finished = trials["peak_bytes"].max(), trials["finished_at"]
+    facts = {
+        "data": ", ".join(sorted(set(trials["dataset"]))),
+        "split": ", ".join(sorted(set(trials["split"]))),
+        "trials": f"{len(trials)}, of {trials['trajectory_id'].nunique()} trainings",
+        "replicates": f"{data.replicates} (seed {resolved.get('seed')}, replicates {_range(trials['replicate'])})",
+        "attacks": ", ".join(data.attacks),
+        "training": f"{seconds / 3600:.2f} hours in all, on {', '.join(sorted(set(trials['device'].dropna())))}",
+        "memory": f"{peak / 2**20:.0f} MiB at most in one training" if pd.notna(peak) else "not recorded",
+        "finished": f"{finished.min():%Y-%m-%d %H:%M} to {finished.max():%Y-%m-%d %H:%M UTC}",
+        "software": ", ".join(
+            f"{name} {value}" for name, value in sorted(versions.items()) if isinstance(value, str | int)
+        ),
+        "commit": str(pointer.get("git_commit", "not recorded")),
+        "lock": str(pointer.get("lock", "not recorded")),
+        "spec": f"{pointer['spec']}, format {pointer['format']}",
+        "results": short(data.store),
+    }
+    config = Code(json.dumps(resolved, indent=2), "The study's configuration, defaults filled in")
+    return Section("how", "How it was run", [Facts(facts), config])
+
+
+def cells(data: StudyData, verdict: Verdict) -> Section:
+    """Every cell."""
+    rows = data.attack(verdict.attack)
+    found = rows[list(CELL)].drop_duplicates()
+    order = {arm: number for number, arm in enumerate(data.arms)}
+    found = found.sort_values(list(CELL), key=lambda column: column.map(order) if column.name == ARM else column)
+    shown = list(found.head(CELLS).itertuples(index=False))
+    lines = []
+    for place in shown:
+        cell = dict(zip(CELL, place, strict=True))
+        numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, data.quality) if column]
+        epsilon = in_cell(rows, cell)["epsilon"].mean()
+        lines.append(
+            Row([
+                *(Cell(str(value), value=value if isinstance(value, int) else None) for value in place),
+                *map(cell_of, numbers),
+                Cell("none" if pd.isna(epsilon) else f"{epsilon:.3g}", value=1e9 if pd.isna(epsilon) else epsilon),
+                Cell(str(len(in_cell(rows, cell)))),
+            ])
+        )  # fmt: skip
+    quality = [f"{data.quality}"] if data.quality else []
+    columns = [*(NAMES[name] for name in CELL), f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
+    caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
+    return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
+
+
+def short(store: Store) -> str:
+    """Where a study is, without the folders of this machine above its results."""
+    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
+
+
+def picture(figure: Figure, name: str, words: str, caption: str) -> Picture:
+    """A figure in the page."""
+    return Picture(inline(figure, name, words), caption)
+
+
+def cell_of(number: Number | None) -> Cell:
+    """A cited number in a table; null where nothing was measured."""
+    return Cell(number=number, value=number.value) if number else Cell("-")
+
+
+def words_of(data: StudyData, cell: Mapping[Any, Any]) -> str:
+    """A cell in words; the variant where there are several."""
+    return ", ".join(_words(data, cell))
+
+
+def _words(data: StudyData, cell: Mapping[Any, Any]) -> Iterator[str]:
+    if len(data.variants) > 1:
+        yield str(cell[VARIANT])
+    yield f"arm {cell[ARM]}"
+    yield f"n = {cell['train_size']}"
+    yield f"{cell['epochs']} epochs"
+
+
+def verdict_table(name: str, caption: str, table: pd.DataFrame, columns: Sequence[str]) -> Table:
+    """Of controls or audits: those columns and the verdict; what failed stands out."""
+    rows = []
+    for row in table.to_dict("records"):
+        ok = row.get("ok")
+        rows.append(
+            Row([*(plain(row[name]) for name in columns), Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok)
+        )
+    return Table(name, caption, [*(NAMES.get(name, name.replace("_", " ")) for name in columns), "verdict"], rows)
+
+
+def plain(value: Any, form: str = ".3g") -> Cell:
+    """Anything in a table; a dash for null."""
+    if value is None or pd.isna(value):
+        return Cell("-")
+    if isinstance(value, float):
+        return Cell(format(value, form), value=value)
+    return Cell(str(value))
+
+
+def drawable(data: StudyData) -> bool:
+    """Whether factors have so few levels that lines can show them."""
+    levels = [data.wide[name].nunique() for name in ("train_size", "epochs", ARM, VARIANT)]
+    return max(levels) <= LEVELS and bool(data.wide["epochs"].notna().all())
+
+
+def _range(values: pd.Series) -> str:
+    return f"{values.min()} to {values.max()}"

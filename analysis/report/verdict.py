@@ -1,0 +1,222 @@
+"""The verdict: three sentences, chosen by rules from a study's numbers, and whether to believe them.
+
+They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
+variant and arm, the smallest training set, the most epochs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.effects import AUC, MIN_REPLICATES
+from analysis.report.numbers import Number, difference, in_cell, mean
+from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
+from study.controls import ALPHA, holm
+
+SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
+Sentence = tuple[str | Number, ...]
+"""Words and numbers, in order; a number shows with its interval."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one other level gives: its leakage, its difference of the start's, and the same of quality (null without).
+
+    p_holm: corrected over all changes of the verdict. clear: below 5 % with replicates enough.
+    """
+
+    factor: str
+    level: Any
+    leakage: Number
+    by: Number
+    quality: Number | None
+    cost: Number | None
+    p_holm: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the change of leakage is established."""
+        return self.by.settled and self.p_holm < ALPHA
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """standing: SOUND, CAREFUL or FAILED, and why. start: leakage where it is expected to be most; quality: there."""
+
+    standing: str
+    reasons: tuple[str, ...]
+    sentences: tuple[Sentence, ...]
+    attack: str
+    cell: dict[str, Any]
+    start: Number
+    quality: Number | None
+    changes: tuple[Change, ...]
+
+
+def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missing: int = 0) -> Verdict:
+    """controls, audits: tables of verdicts, with a column `ok` where any are. missing: trials that are not there."""
+    attack = data.primary
+    cell = _start(data, attack)
+    start = mean(data, AUC, attack, cell)
+    assert start is not None
+    quality = mean(data, data.quality, attack, cell) if data.quality else None
+    changes = _changes(data, attack, cell)
+    failures = [f"control {row.control} {row.attack}: {row.verdict}" for row in _failed(controls)]
+    failures += [f"audit of {row.arm}, n = {row.train_size}: {row.verdict}" for row in _failed(audits)]
+    doubts = _doubts(data, controls, missing)
+    sentences = (_how_much(start, cell), _what_changes(changes, cell), _what_protects(data, changes, cell, quality))
+    if failures:
+        first: Sentence = (f"Do not use these numbers before this is understood: {failures[0]}.",)
+        sentences = (first, *sentences[:2])
+    standing = FAILED if failures else CAREFUL if doubts else SOUND
+    return Verdict(standing, (*failures, *doubts), sentences, attack, cell, start, quality, changes)
+
+
+def _start(data: StudyData, attack: str) -> dict[str, Any]:
+    rows = data.attack(attack)
+    cell: dict[str, Any] = {VARIANT: next(name for name in data.variants if name in set(rows[VARIANT]))}
+    cell[ARM] = next(arm for arm in data.arms if len(in_cell(rows, cell | {ARM: arm})))
+    cell["train_size"] = int(in_cell(rows, cell)["train_size"].min())
+    cell["epochs"] = int(in_cell(rows, cell)["epochs"].max())
+    return cell
+
+
+def _changes(data: StudyData, attack: str, cell: dict[str, Any]) -> tuple[Change, ...]:
+    rows = data.attack(attack)
+    others: list[tuple[str, Any]] = []
+    largest = _levels(rows, cell, "train_size")[-1]
+    fewest = _levels(rows, cell, "epochs")[0]
+    others += [("epochs", fewest)] if fewest != cell["epochs"] else []
+    others += [("train_size", largest)] if largest != cell["train_size"] else []
+    others += [(ARM, arm) for arm in data.arms if arm != cell[ARM]]
+    others += [(VARIANT, variant) for variant in data.variants if variant != cell[VARIANT]]
+    found = []
+    for factor, level in others:
+        there = cell | {factor: level}
+        by, leakage = difference(data, AUC, attack, there, cell), mean(data, AUC, attack, there)
+        if by is None or leakage is None:
+            continue
+        quality = mean(data, data.quality, attack, there) if data.quality else None
+        cost = difference(data, data.quality, attack, there, cell) if data.quality else None
+        found.append(Change(factor, level, leakage, by, quality, cost, np.nan))
+    p = np.array([change.by.p for change in found], dtype=float)
+    known = ~np.isnan(p)
+    p[known] = holm(p[known])
+    return tuple(
+        Change(one.factor, one.level, one.leakage, one.by, one.quality, one.cost, float(value))
+        for one, value in zip(found, p, strict=True)
+    )
+
+
+def _levels(rows: pd.DataFrame, cell: dict[str, Any], factor: str) -> list[int]:
+    others = {name: value for name, value in cell.items() if name != factor}
+    return [int(level) for level in sorted(set(in_cell(rows, others)[factor]))]
+
+
+def _failed(table: pd.DataFrame) -> Sequence[Any]:
+    return list(table[table["ok"].eq(False).fillna(False)].itertuples()) if "ok" in table else []
+
+
+def _doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
+    doubts = []
+    if data.replicates < MIN_REPLICATES:
+        doubts.append(
+            f"Descriptive only: {data.replicates} replicate{'s' if data.replicates != 1 else ''}, and an interval over "
+            f"replicates means something from {MIN_REPLICATES} on."
+        )
+    if missing:
+        doubts.append(f"Incomplete: {missing} trials of the design are missing; the study's sweep command runs them.")
+    if data.public:
+        doubts.append("A public copy has no scores: controls, audits, ROC and records cannot be computed from it.")
+    elif "ok" not in controls or not controls["ok"].notna().any():
+        doubts.append("No control was run: nothing shows that the attacks and the split are sound.")
+    return doubts
+
+
+def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:
+    arm = "without a defense" if cell[ARM] == "none" else f"under {cell[ARM]}"
+    where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell['epochs']} epochs {arm}"
+    if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
+        return (
+            f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} "
+            "names the training record with probability ", start, ", and guessing gives 0.50.",
+        )  # fmt: skip
+    return (
+        f"Shown one training record and one other, the attack {start.attack} on {where} names the training record with "
+        "probability ", start, "; guessing gives 0.50.",
+    )  # fmt: skip
+
+
+WORDS = {
+    "epochs": "{level} instead of {start} epochs",
+    "train_size": "{level} instead of {start} records",
+    VARIANT: "{level} instead of {start}",
+}
+
+
+def _what_changes(changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
+    shown = [change for change in changes if change.factor in WORDS]
+    if not shown:
+        return ("Training-set size and epochs have one level each here, so what they change is not known.",)
+    clear, open_ended = [c for c in shown if c.clear], [c for c in shown if not c.clear]
+    parts: list[str | Number] = []
+    for change in clear[:3]:
+        words = WORDS[change.factor].format(level=change.level, start=cell[change.factor])
+        verb = "lower" if change.by.value < 0 else "raise"
+        parts += [("; " if parts else "") + f"{words} {verb} it to ", change.leakage]
+    if open_ended:
+        names = ", ".join(
+            WORDS[change.factor].format(level=change.level, start=cell[change.factor]) for change in open_ended[:3]
+        )
+        parts += [("; " if parts else "") + f"what {names} change is not settled by these replicates (now at "]
+        for number, change in enumerate(open_ended[:3]):
+            parts += [", " if number else "", change.leakage]
+        parts.append(")")
+    first = str(parts[0])
+    return (first[0].upper() + first[1:], *parts[1:], ".")
+
+
+def _what_protects(
+    data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None
+) -> Sentence:
+    arms = [change for change in changes if change.factor == ARM]
+    if not arms:
+        return ("No defense was compared.",)
+    clear = [change for change in arms if change.clear and change.by.value < 0]
+    if not clear:
+        count = "the one defense" if len(arms) == 1 else f"any of {len(arms)} defenses"
+        return (
+            f"That {count} lowers leakage is not shown here; the least measured is ",
+            *_arm(min(arms, key=_auc)),
+            ".",
+        )
+    free = [change for change in clear if change.cost and not _worse(change.cost)]
+    best = min(free or clear, key=_auc)
+    rest = [change for change in clear if change is not best]
+    parts: list[str | Number] = [f"Of the defenses, {best.level} lowers it to ", best.leakage]
+    if best.quality and quality:
+        how = "and no loss of quality is shown" if best in free else "and costs quality"
+        measure = words_of_measure(str(data.quality))
+        parts += [f", {how}: {measure} ", best.quality, " against ", quality, " without (lower is better)"]
+    for change in rest[:2]:
+        parts += [f"; {change.level} to ", change.leakage]
+        parts += [f" at {words_of_measure(str(data.quality))} ", change.quality] if change.quality else []
+    if len(rest) > 2:
+        parts.append(f"; {len(rest) - 2} more lower it")
+    return (*parts, ".")
+
+
+def _worse(cost: Number) -> bool:
+    """Distances: more is worse. Without an interval nothing is shown."""
+    return bool(cost.low > 0)
+
+
+def _auc(change: Change) -> float:
+    return change.leakage.value
+
+
+def _arm(change: Change) -> tuple[str | Number, ...]:
+    return (f"{change.level} with ", change.leakage)

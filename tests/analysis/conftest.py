@@ -1,0 +1,41 @@
+import pytest
+
+from mia_core.data import load_pool
+from study.design import Design
+from study.execute import Runner
+from study.planning import design_rows
+from study.store import Store
+from study.work import missing
+from tests.small import small_spec
+
+LEAN = (
+    "factors.train_size=[60]",
+    "factors.epochs=[1]",
+    "factors.defense=[none]",
+    "split.panel=60",
+    "attacks=[white_box]",
+    "controls={nulls: 0, copycat: false, permutations: 99}",
+)
+
+
+@pytest.fixture(scope="session")
+def make_study(tmp_path_factory):
+    """Runs a small real study with overrides of the leanest one, in this process; its store."""
+
+    def make(*overrides):
+        spec = small_spec(*LEAN, *overrides)
+        design = Design(spec, load_pool(spec.data))
+        store = Store(tmp_path_factory.mktemp("made") / "results", "small")
+        store.publish(design.hash, design.spec.resolved, design_rows(design), {})
+        for works in missing(design, store).values():
+            for sealed in Runner(design, store).run(works):
+                assert not sealed.failed
+        return store
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lean(make_study):
+    """One cell in five replicates, without quality: the least that has records at risk."""
+    return make_study("replicates=5", "quality.measures=[]")

@@ -1,0 +1,222 @@
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+
+from analysis.controls import audits, verdicts
+from analysis.report.__main__ import main
+from analysis.report.building import build
+from analysis.report.numbers import again
+from analysis.report.verdict import CAREFUL, FAILED, SOUND, verdict
+from analysis.study_data import load
+from study.store import Store, read
+from study.store.exporting import export_public
+from tests.browser import CHROMIUM, browser
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+
+
+class Read(HTMLParser):
+    """Elements with their attributes, and all text outside of scripts and styles."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.words, self._inside = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+
+    def handle_data(self, data):
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def report(folder, tmp_path, *arguments):
+    out = tmp_path / "report.html"
+    assert main([str(folder), "--out", str(out), *arguments]) == 0
+    return out.read_text()
+
+
+@pytest.fixture(scope="module")
+def page(swept, tmp_path_factory):
+    return report(swept[0] / "results" / "small", tmp_path_factory.mktemp("page"))
+
+
+def test_it_is_one_file_without_a_reference_to_anything_outside_it(page):
+    assert len(page.encode()) < 10e6
+    assert "http" not in re.sub(r"http-equiv", "", page.split("<main>")[0])
+    for tag, attributes in Read(page).elements:
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+        for name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, name, value)
+    assert not re.findall(r"@import|url\((?!#)", page)
+
+
+def test_every_inner_link_leads_somewhere_and_no_id_is_there_twice(page):
+    elements = Read(page).elements
+    ids = [attributes["id"] for _, attributes in elements if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
+    links = {value for _, attributes in elements for key, value in attributes.items() if key in ("href", "data-limits")}
+    assert {link.removeprefix("#") for link in links if not link.startswith("data:")} <= set(ids)
+
+
+def test_pictures_have_words_and_headings_are_in_order(page):
+    elements = Read(page).elements
+    assert page.count('<svg role="img"') >= 8
+    assert all(
+        re.match(r"<title>[^<]{10,}</title>", rest) for rest in re.findall(r"<svg role=[^>]*>(.{200})", page, re.S)
+    )
+    levels = [int(tag[1]) for tag, _ in elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert sum(tag == "th" and attributes.get("scope") == "col" for tag, attributes in elements) > 20
+
+
+def test_every_number_is_computed_again_from_the_rows_it_names(swept, monkeypatch):
+    built = build(swept[0] / "results" / "small")
+    built.html()
+    monkeypatch.chdir(swept[0])
+    wide = read("results", "small", "wide")
+    assert len(built.ledger.numbers) >= 24
+    for number in built.ledger.numbers:
+        found = eval(number.source(built.place), {"again": again})
+        for name, value in found.items():
+            assert value == pytest.approx(getattr(number, name), nan_ok=True), (number.what, name)
+        rows = wide[wide["trial_id"].isin(number.trials) & (wide["attack"] == number.attack)]
+        assert len(rows) == number.replicates
+        if not number.against and number.column != "auc":
+            assert number.value == pytest.approx(rows[number.column].mean())
+
+
+def test_words_of_a_study_are_never_markup(swept, tmp_path):
+    folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / HOSTILE)
+    page = report(folder, tmp_path)
+    read_page = Read(page)
+    assert "<img" not in page
+    assert HOSTILE in read_page.text
+    assert all("onerror" not in attributes for _, attributes in read_page.elements)
+
+
+def test_records_and_samples_are_shown_only_on_demand(lean, tmp_path):
+    bare = report(lean.uri, tmp_path)
+    told = report(lean.uri, tmp_path, "--include-records")
+    assert "What is generated" not in bare and "What is generated" in told
+    assert "record of the pool" not in bare and "record of the pool" in told
+    assert "data:image/png" not in bare
+
+
+def test_the_page_of_records_has_another_name_which_mlflow_does_not_take(lean, tmp_path, capsys):
+    folder = shutil.copytree(lean.uri, tmp_path / "small")
+    assert main([str(folder)]) == 0
+    assert main([str(folder), "--include-records"]) == 0
+    assert {path.name for path in (folder / "reports").iterdir()} == {"report.html", "report_with_records.html"}
+    assert str(folder / "reports" / "report.html") in capsys.readouterr().out
+
+
+def test_few_replicates_are_said_to_be_descriptive(page):
+    text = Read(page).text
+    assert "Descriptive only: 2 replicates" in text
+    assert "with caution" in text
+    assert "no control failed" not in text
+
+
+def test_a_study_of_one_cell_has_a_report(lean, tmp_path):
+    text = Read(report(lean.uri, tmp_path)).text
+    assert "Training-set size and epochs have one level each here" in text
+    assert "No defense was compared." in text
+    assert "What protects, and at what cost" not in text
+
+
+def test_one_replicate_or_logans_split_has_a_report(make_study, tmp_path):
+    one = Read(report(make_study("replicates=1", "factors.epochs=[1, 2]").uri, tmp_path)).text
+    assert "Descriptive only: 1 replicate," in one
+    assert "nan" not in one.lower().split("every cell")[0]
+    logan = make_study(
+        "replicates=2", "split={name: logan, reference: 80, unseen: 40, known: 10}", "quality.measures=[]"
+    )
+    assert "logan" in Read(report(logan.uri, tmp_path)).text
+
+
+def test_a_public_copy_has_a_report_that_says_what_it_lacks(swept, tmp_path):
+    export_public(Store(swept[0] / "results", "small"), tmp_path / "public")
+    text = Read(report(tmp_path / "public", tmp_path)).text
+    assert "A public copy has no scores" in text
+    assert "How sure an attacker can be" not in text
+
+
+def test_an_incomplete_study_says_what_is_missing(swept, tmp_path):
+    folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
+    trials = read(tmp_path, "small", "trials")
+    lost = trials[(trials["role"] == "study") & (trials["defense"] == "dropout")]["trial_id"].iloc[0]
+    shutil.rmtree(folder / "compacted")
+    for marker in (folder / "done").glob(f"{lost}-*"):
+        marker.unlink()
+    assert "Incomplete: 1 trials of the design are missing" in Read(report(folder, tmp_path)).text
+
+
+def test_a_failed_control_comes_first_and_takes_the_verdict_back(swept):
+    data = load(swept[0] / "results" / "small")
+    good = verdicts(data).assign(ok=True)
+    assert verdict(data, good, pd.DataFrame()).standing == CAREFUL
+    bad = good.assign(ok=[False, *[True] * (len(good) - 1)], verdict="members differ")
+    found = verdict(data, bad, audits(data))
+    assert found.standing == FAILED
+    assert len(found.sentences) == 3
+    assert found.sentences[0][0].startswith("Do not use these numbers before this is understood: control")
+    assert found.reasons[0].endswith("members differ")
+
+
+def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_standings_have_words():
+    assert {SOUND, CAREFUL, FAILED} == {"sound", "careful", "failed"}
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: apt-get install chromium)")
+@pytest.mark.timeout(600)
+def test_in_a_browser_tables_sort_limits_choose_and_it_prints(page, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page)
+    with browser() as tab:
+        tab.open(path.as_uri(), 1180, 900)
+        tab.wait("document.querySelector('#least-table') && document.readyState === 'complete'")
+        assert tab.errors == []
+        assert [url for url in tab.requested if not url.startswith(("file:", "data:"))] == []
+        assert tab.run("document.documentElement.scrollWidth") <= 1180
+        kept_rows = "[...document.querySelectorAll('#{} tbody tr')].filter(row => !row.hidden)"
+        visible = kept_rows.format("least-table") + ".map(row => row.cells[0].innerText)"
+        assert len(set(tab.run(visible))) == 1
+        before = tab.run(visible)
+        tab.run("(() => { const it = document.querySelector('[data-limits=least-table]'); it.value = it.max;"
+                " it.dispatchEvent(new Event('input')) })()")  # fmt: skip
+        assert tab.run(visible) != before
+        tab.click("document.querySelectorAll('#cells-table th button')[2]")
+        sizes = tab.run(
+            "[...document.querySelectorAll('#cells-table tbody tr')].map(row => Number(row.cells[2].innerText))"
+        )
+        assert sizes == sorted(sizes) and len(set(sizes)) == 2
+        tab.run("(() => { const it = document.querySelector('[data-filter=cells-table]'); it.value = 'dropout 80';"
+                " it.dispatchEvent(new Event('input')) })()")  # fmt: skip
+        kept = tab.run(kept_rows.format("cells-table") + ".map(row => row.innerText)")
+        assert kept and all("dropout" in row for row in kept)
+        tab.print(tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
