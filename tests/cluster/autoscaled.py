@@ -14,7 +14,7 @@ TYPES = {
     "cpu": {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": 2},
     "gpu": {"resources": {"CPU": 2, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
 }
-SWEEP = "study.sweep faulty.yaml --address auto --set results=results"
+SWEEP = "study.sweep faulty.yaml --address auto --set results=results --set compute.gpus_per_trial=0.5"
 
 
 def workers():

@@ -43,7 +43,8 @@ chmod 700 "$HOME" "$HOME/.ssh"
 sh -c "$SETUP"
 exec /usr/sbin/sshd -D -e -f /dev/null -h "$KEYS/host" -o ListenAddress=$ADDRESS -o UsePAM=no -o PidFile=none \
     -o PermitRootLogin=prohibit-password -o PasswordAuthentication=no -o MaxStartups=100 \
-    -o Subsystem="sftp internal-sftp" -o SetEnv="PATH=$PATH PYTHONPATH=$HOME/mia-study OMP_NUM_THREADS=1 RAY_worker_niceness=0"
+    -o Subsystem="sftp internal-sftp" \
+    -o SetEnv="PATH=$PATH PYTHONPATH=$HOME/mia-study OMP_NUM_THREADS=1 RAY_worker_niceness=0"
 """
 """A host's first process, which becomes sshd; that collects orphans too."""
 
