@@ -290,13 +290,16 @@ def _ray(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], check=False)
 
 
+STOP = """. ~/.bashrc; ray stop --force; ! pgrep -u "$(id -un)" -x "raylet|gcs_server" """
+
+
 def _stop(host: str, auth: Mapping[str, str]) -> bool:
     """End the user's Ray on a host, as its start commands do before they start; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
     command = ["ssh", "-i", str(Path(auth["ssh_private_key"]).expanduser())]
     command += [word for option in options for word in ("-o", option)]
-    command += [f"{auth['ssh_user']}@{host}", "bash --login -i -c 'ray stop --force' 2> /dev/null"]
+    command += [f"{auth['ssh_user']}@{host}", f"bash --login -i -c '{STOP}' 2> /dev/null"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 

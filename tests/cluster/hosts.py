@@ -43,7 +43,8 @@ chmod 700 "$HOME" "$HOME/.ssh"
 sh -c "$SETUP"
 exec /usr/sbin/sshd -D -e -f /dev/null -h "$KEYS/host" -o ListenAddress=$ADDRESS -o UsePAM=no -o PidFile=none \
     -o PermitRootLogin=prohibit-password -o PasswordAuthentication=no -o MaxStartups=100 \
-    -o Subsystem="sftp internal-sftp" -o SetEnv="PATH=$PATH PYTHONPATH=$HOME/mia-study OMP_NUM_THREADS=1"
+    -o Subsystem="sftp internal-sftp" \
+    -o SetEnv="PATH=$PATH PYTHONPATH=$HOME/mia-study OMP_NUM_THREADS=1 RAY_worker_niceness=0"
 """
 """A host's first process, which becomes sshd; that collects orphans too."""
 
@@ -187,6 +188,7 @@ class Host:
     def start(self, command, output=None, **environment):
         """A shell command there, in a login shell as SSH would; output: a file."""
         own = {"PATH": PATH, "HOME": str(HOME), "PYTHONPATH": f"{HOME}/mia-study", "OMP_NUM_THREADS": "1"}
+        own["RAY_worker_niceness"] = "0"  # 15 by default: beside other work, a host would do next to nothing
         first = self._first()
         assert first, f"{self.name} is off"
         return subprocess.Popen(

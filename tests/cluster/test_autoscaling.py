@@ -4,11 +4,15 @@ It starts and ends Ray by name, hence a host of its own.
 """
 
 import json
+from pathlib import Path
 
 import pytest
+from ray.autoscaler._private import fake_multi_node
 
 from tests.cluster.onprem import COPIED, shown, sweep_folder
 from tests.faults.faulty import PATIENCE, PROJECT
+
+PROVIDER = Path(fake_multi_node.__file__).parent
 
 
 @pytest.mark.cluster
@@ -17,6 +21,8 @@ def test_gpu_nodes_come_from_zero_for_queued_trajectories_and_go_again(hosts, re
     cloud = hosts.host("cloud", "10.77.0.20")
     folder = sweep_folder(hosts, "autoscaled")
     cloud.run(f"rsync -a {COPIED} {PROJECT}/ mia-study/ && echo 'export PATH=~/mia-study/.venv/bin:$PATH' > .bashrc")
+    cloud.run(f"cp -r {PROVIDER} /run/provider && cp mia-study/tests/cluster/example.yaml /run/provider")
+    cloud.run(f"mount --bind /run/provider {PROVIDER}")
     printed = cloud.run(f"cd {shown(folder)} && python -m tests.cluster.autoscaled", seconds=PATIENCE)
     seen = json.loads(printed.splitlines()[-1])
     cloud.power_off()
