@@ -16,7 +16,7 @@ from study.store.files import Damaged
 from study.store.passes import Store
 from study.store.places import Entry
 from study.store.reading import pairs, rows_of_pass, sealed, unseen
-from study.store.schema import PASS_TABLES, SCHEMAS, open_parquet, to_parquet, to_table
+from study.store.schema import PASS_TABLES, complete, open_parquet, to_parquet, to_table
 
 SCORES = "scores"
 GROUP_ROWS = 2**20
@@ -104,12 +104,12 @@ def _is_compacted(store: Store, name: str, listed: Mapping[str, Entry]) -> bool:
 
 def _scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> bytes:
     """All scores, each once, a group of rows in memory at a time."""
-    schema = pa.schema(list(SCHEMAS[SCORES].items()))
+    schema = to_table(SCORES, []).schema
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         parts: list[pa.Table] = []
         for part in _parts(store, markers):
-            parts.append(_with_all_columns(part, schema))
+            parts.append(complete(part, SCORES))
             if sum(map(len, parts)) >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(parts))
                 parts = []
@@ -139,11 +139,3 @@ def _compacted_scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) ->
             data = sealed_bytes(store.place, relative, manifest["files"][relative])
             return set(manifest["passes"]), open_parquet(data, SCORES)
     return set(), None
-
-
-def _with_all_columns(part: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Older versions lack some."""
-    columns = [
-        part[field.name] if field.name in part.schema.names else pa.nulls(len(part), field.type) for field in schema
-    ]
-    return pa.table(columns, schema=schema)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from study.store.compactions import sealed_table, valid
 from study.store.files import Damaged
 from study.store.passes import UNREADABLE, Store, trial_of
-from study.store.schema import KEYS, PASS_TABLES, from_parquet, to_table
+from study.store.schema import KEYS, PASS_TABLES, complete, from_parquet, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
 
@@ -66,7 +66,7 @@ def _sealed(
         for name in wanted:
             if name not in covered:
                 parts += rows_of_pass(store, markers.get(name) or store.marker(name), table)
-        yield table, _each_once(parts, table)
+        yield table, complete(_each_once(parts, table), table)
 
 
 def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:

@@ -157,6 +157,16 @@ def to_table(name: str, rows: Rows) -> pa.Table:
     return table
 
 
+def complete(table: pa.Table, name: str) -> pa.Table:
+    """With all columns of the table's schema, nulls where an older version lacks one, and then its own."""
+    known = SCHEMAS[name]
+    columns = {
+        column: table[column] if column in table.column_names else pa.nulls(len(table), kind)
+        for column, kind in known.items()
+    }
+    return pa.table(columns | {column: table[column] for column in table.column_names if column not in known})
+
+
 def _columns(known: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     names = list(known) + sorted({name for row in rows for name in row} - set(known))
     return {name: [row.get(name) for row in rows] for name in names}

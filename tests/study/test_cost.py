@@ -28,7 +28,8 @@ def past_of(design, trials, step=lambda trial: STEP, device="cpu"):
     for trial in trials:
         cell = trial.cell
         config = {
-            "data": design.spec.data.to_dict(), "target": cell.target.to_dict(), "training": cell.training,
+            "data": design.spec.data.to_dict(), "target": cell.target.to_dict(),
+            "training": cell.training.to_dict(),
             "defense": cell.arm.to_list(), "train_size": cell.train_size,
         }  # fmt: skip
         rows.append(
