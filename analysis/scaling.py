@@ -44,7 +44,9 @@ def size_curve(data: StudyData, attack: str, value: str = AUC, points: int = 50)
             mean, low, high = expit(bounds) if value == AUC else bounds
             own = {"train_size": 2.0**at, "mean": mean, "low": low, "high": high, "replicates": len(values)}
             rows.append({**cell, **own})
-    return pd.DataFrame(rows, columns=[VARIANT, ARM, "epochs", "train_size", "mean", "low", "high", "replicates"])
+    numbers = ["train_size", "mean", "low", "high"]
+    found = pd.DataFrame(rows, columns=[VARIANT, ARM, "epochs", *numbers, "replicates"])
+    return found.astype(dict.fromkeys(numbers, float))  # also where a study has one n, and no curve
 
 
 def onset(data: StudyData, attack: str, over: float = 0.55) -> pd.DataFrame:
