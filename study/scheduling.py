@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -98,15 +99,12 @@ def _last_line(sealed: Sealed) -> str:
     return next(iter(sealed.failed.values())).splitlines()[-1]
 
 
-def _told(trial: Any) -> str:
-    """The last line of what Tune kept of an attempt, which names the error."""
-    lines = str(trial.get_error() or "").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "failed")
-
-
-def _first_line(error: str) -> str:
-    """Of what Tune kept, after its own heading."""
-    return next((line for line in error.splitlines() if line and not line.startswith("Failure #")), "unknown")
+def _kept(trial: Any) -> list[str]:
+    """Lines that Tune kept of the last attempt: in the driver's own folder, for they reach its storage later."""
+    with contextlib.suppress(OSError, TypeError):  # no attempt failed, or Ray's folder is gone
+        last = Path(trial.error_file).read_text().rpartition("Failure #")[2]
+        return [line.rstrip() for line in last.splitlines()[1:] if line.strip()]
+    return []
 
 
 class _Callback(tune.Callback):  # type: ignore[misc]
@@ -146,17 +144,17 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         self.progress.ended(trial.config["trajectory"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.again(trial.config["trajectory"], _told(trial))
+        self.progress.again(trial.config["trajectory"], (_kept(trial) or ["failed"])[-1].strip())
         self._await_storage()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trajectory_id = trial.config["trajectory"]
-        self.progress.ended(trajectory_id, _told(trial))
+        told = _kept(trial)
+        self.progress.ended(trajectory_id, (told or ["failed"])[-1].strip())
         self._await_storage()
         if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
-            text = str(trial.get_error())
-            kept = failure(self.design, self.store, works[0].trial, _first_line(text), text)
+            kept = failure(self.design, self.store, works[0].trial, (told or ["unknown"])[0].strip(), "\n".join(told))
             with contextlib.suppress(OSError):
                 self.store.save_failure(trajectory_id, kept)
 
