@@ -141,7 +141,11 @@ class _Callback(tune.Callback):  # type: ignore[misc]
             self.short.append(trial.config["trajectory"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.ended(trial.config["trajectory"])
+        trajectory_id = trial.config["trajectory"]
+        if trajectory_id in self.short:
+            self.progress.again(trajectory_id, "ran out of memory")
+        else:
+            self.progress.ended(trajectory_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.again(trial.config["trajectory"], (_kept(trial) or ["failed"])[-1].strip())
