@@ -14,8 +14,8 @@ from study.points import points
 from study.spec import parse
 
 LEFT_OUT = (
-    "The design draws its points and crosses no levels: effects of levels and pictures of a grid of cells are left out, "
-    "and indices say how much each factor moves."
+    "The design draws its points and crosses no levels: effects of levels and pictures of a grid of cells are left "
+    "out, and indices say how much each factor moves."
 )
 RANKED = {"sobol": "total", "fanova": "importance", "anova": "first"}
 """The index by which each method orders factors."""

@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables, texts in their cells; a table is empty where the study has nothing to compare."""
-    data.attack(attack)
     yield from _of_points(data, attack) if data.drawn else _of_cells(data, attack)
     for one in influences(data, attack):
         value = f"AUC of {attack}" if one.value == AUC else one.value
@@ -114,7 +113,9 @@ def shares(one: Influence) -> pd.DataFrame:
         "-" if low == "-" else f"{low:.2f} to {high:.2f}" for low, high in zip(table["low"], table["high"], strict=True)
     ]
     named = table[["factor", "other", "index"]].rename(columns={"other": "with"})
-    return named.assign(**{"share": table["estimate"].map("{:.2f}".format), "95 % interval": bounds})
+    named["share"] = table["estimate"].map("{:.2f}".format)
+    named["95 % interval"] = bounds
+    return named
 
 
 def _size(one: Influence) -> str:

@@ -23,13 +23,11 @@ FOLDER = Path(__file__).parent
 
 UNSCORED = "a public copy has no scores"
 DRAWN = "its design draws points, and crosses no levels"
-CROSSED = ("02_tradeoff", "03_attacks_and_roc", "04_private_training")
-"""Notebooks of cells, a line or a panel a level."""
 
 
 def misfit(notebook: str, study: StudyData) -> str | None:
     """Why a notebook, by its name, has nothing to show of a study; None where it has."""
-    if study.drawn and notebook in CROSSED:
+    if study.drawn and notebook != "01_sensitivity":
         return DRAWN
     if notebook == "02_tradeoff" and study.quality is None:
         return "no quality was measured"

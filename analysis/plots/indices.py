@@ -17,7 +17,7 @@ NOISE = "noise of replicates"
 
 
 def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figure:
-    """Indices of each factor with their 95 % intervals, a panel a value; the share that is noise, as a square.
+    """Indices of each factor with their 95 % intervals, a panel a value; the share that is noise, in gray.
 
     found: of `analysis.drawn.influences`, those that have indices.
     """

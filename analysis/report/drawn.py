@@ -61,14 +61,15 @@ def _what_moves(one: Influence) -> Sentence:
     if one.reason:
         return (f"What moves {one.words} is not known: {one.reason}.",)
     first, others = one.ranked.iloc[0], one.ranked.iloc[1:]
-    share = f"{first['factor']}: {_share(first)} of the points' variance ({_index(one)})"
+    share = f"{first['factor']} has {_share(first)} of the points' variance ({_index(one)})"
     if others.empty:
-        return (f"The one factor that varies explains of {one.words}: {share}.",)
+        return (f"One factor varies, and of {one.words} {share}.",)
     second = f"{others.iloc[0]['factor']} {_share(others.iloc[0])}"
     if one.settled:
-        return (f"What moves {one.words} most is {share}; next is {second}.",)
-    return (f"Which factor moves {one.words} most is not settled by these points: the largest share has {share}, but "
-            f"the intervals of the next, {second}, and of the first overlap or reach 0.",)  # fmt: skip
+        return (f"What moves {one.words} most is {first['factor']}: it{share.removeprefix(first['factor'])}; next is "
+                f"{second}.",)  # fmt: skip
+    return (f"Which factor moves {one.words} most is not settled by these points: {share}, the next, {second}, and "
+            "the first interval overlaps that one or reaches 0.",)  # fmt: skip
 
 
 def _share(row: pd.Series) -> str:
@@ -122,7 +123,7 @@ def influence(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> Se
         code = ["from analysis.indices import indices", "from analysis.study_data import load", *calls]
         blocks.append(Code("\n".join(code), "Python that computes these indices again"))
     blocks.append(
-        picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point against each factor",
+        picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point by each factor",
                 "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.")
     )  # fmt: skip
     return Section("influence", "Which factor moves it", blocks)
@@ -141,7 +142,7 @@ def tradeoff(data: StudyData, found: Verdict) -> Section | None:
 
 def _how_to_read(one: Influence) -> str:
     size = f"{one.table['points'].iloc[0]} points, means over {one.table['replicates'].iloc[0]} replicates. "
-    noise = "The square: the share that is noise of replicates, which no factor explains. " if one.noise else ""
+    noise = "Gray: the share that is noise of replicates, which no factor explains. " if one.noise else ""
     if one.table["method"].iloc[0] == "sobol":
         return (
             f"{size}Filled: what is lost of the variance when the factor is fixed, with all it interacts with; hollow: "
