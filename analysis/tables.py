@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables, texts in their cells; a table is empty where the study has nothing to compare."""
     yield from _of_points(data, attack) if data.drawn else _of_cells(data, attack)
-    for one in influences(data, attack):
+    for one in influences(data, attack) if data.drawn or data.factors else ():
         value = f"AUC of {attack}" if one.value == AUC else one.value
         yield f"Shares of variance (exploratory): {value}{_size(one)}", shares(one)
     if data.private:
