@@ -83,7 +83,7 @@ def _replicates(data: StudyData) -> Iterator[str]:
         yield (
             f"Descriptive only: {data.replicates} replicates, and intervals can be trusted from {MIN_REPLICATES} on."
         )
-    if "design" in data.resolved:
+    if data.drawn:
         return  # points are drawn, not crossed
     counts = data.wide.groupby(list(CELL))["replicate"].nunique()
     missing, fewer = [], []

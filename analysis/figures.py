@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.declared import declared
+from analysis.drawn import influences
 from analysis.scaling import epsilons, size_curve
 from analysis.study_data import StudyData, load
 from analysis.tradeoff import front
@@ -19,6 +20,8 @@ from study.store.roots import WHERE
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
     """All pictures that fit a study, by name; none shows a record."""
+    if data.drawn:
+        return _of_points(data, attack)
     figures = {
         "leakage_over_epochs": plots.leakage_over_epochs(data, attack),
         "attacks_compared": plots.attacks_compared(data),
@@ -37,6 +40,16 @@ def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
         claimed = epsilons(data)
         if len(claimed):
             figures["audited_epsilon"] = plots.audited(data, claimed)
+    return figures
+
+
+def _of_points(data: StudyData, attack: str) -> dict[str, Figure]:
+    figures = {"points": plots.against_factors(data, attack)}
+    told = [one for one in influences(data, attack) if not one.reason]
+    if told:
+        figures["indices"] = plots.influence(data, told, attack)
+    if data.quality:
+        figures["points_quality"] = plots.leakage_against_quality_of_points(data, attack)
     return figures
 
 

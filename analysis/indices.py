@@ -21,6 +21,8 @@ from study.points import points, problem
 
 COLUMNS = ("method", "factor", "other", "index", "estimate", "low", "high", "points", "replicates")
 RESAMPLES = 1000
+LEAST_BASE_POINTS, LEAST_POINTS = 4, 8
+"""Fewer are drawn again as the same one too often for an interval."""
 FORESTS, TREES, FEWER_TREES = 12, 64, 16
 """Times that importances are computed from points drawn again, with fewer trees: a forest takes about a second."""
 
@@ -32,11 +34,11 @@ def indices(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame:
     `importance` (fanova: shares of a forest's variance), `first` and `second` (anova), and `noise` of averaged
     replicates. low, high: 95 %. Without rows, and with `attrs["reason"]`, where points or cells lack results.
     """
-    if "design" not in data.resolved:
+    if not data.drawn:
         return _factorial(data, attack, value)
     drawn = data.resolved["design"]
     x, y, reason = _drawn(data, attack, value)
-    if reason:
+    if reason := reason or _too_little(drawn, y):
         return _table([], reason)
     if drawn["name"] == "sobol":
         return _table(sobol_rows(problem(data.resolved), y, bool(drawn["second_order"])))
@@ -50,8 +52,8 @@ def sobol_rows(described: Mapping[str, Any], y: np.ndarray, second_order: bool) 
     were drawn as well as the noise of each, and both are in their values; replicates share the points, so that an
     interval over replicates would leave out the first.
     """
-    mean = y.mean(0)
-    found = sobol.analyze(described, mean, calc_second_order=second_order, num_resamples=RESAMPLES, seed=0)
+    mean = y.mean(0)  # a seed of 0 is none to SALib
+    found = sobol.analyze(described, mean, calc_second_order=second_order, num_resamples=RESAMPLES, seed=1)
     names = described["names"]
     size = {"method": "sobol", "points": y.shape[1], "replicates": len(y)}
     for index, key in {"first": "S1", "total": "ST"}.items():
@@ -115,6 +117,16 @@ def _drawn(data: StudyData, attack: str, value: str) -> tuple[pd.DataFrame, np.n
     return x.reset_index(drop=True), whole.to_numpy(), None
 
 
+def _too_little(drawn: Mapping[str, Any], y: np.ndarray) -> str | None:
+    """Why values [R,P] say nothing of factors."""
+    least = LEAST_BASE_POINTS if drawn["name"] == "sobol" else LEAST_POINTS
+    if drawn["points"] < least:
+        return (
+            f"indices take {least} {'base ' if drawn['name'] == 'sobol' else ''}points or more, not {drawn['points']}"
+        )
+    return "all points have the same value" if np.ptp(y.mean(0)) == 0 else None
+
+
 def _noise(size: Mapping[str, Any], y: np.ndarray) -> Iterator[dict[str, Any]]:
     """The share of the averages' variance over points that their replicates' differences explain."""
     if len(y) > 1:
@@ -125,6 +137,8 @@ def _noise(size: Mapping[str, Any], y: np.ndarray) -> Iterator[dict[str, Any]]:
 
 def _factorial(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     """Shares of a complete factorial; where cells lack results there are none."""
+    if not data.factors:
+        return _table([], "every factor has one level")
     found = cells(data, attack, value)
     levels = [sorted(set(found.table[name]), key=list(data.factors.get(name, [])).index) for name in found.names]
     shape = [len(words) for words in levels]

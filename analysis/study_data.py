@@ -83,6 +83,11 @@ class StudyData:
         return next((name for name in names if name in self.wide and self.wide[name].notna().any()), None)
 
     @property
+    def drawn(self) -> bool:
+        """Whether its design draws points from ranges, and crosses no levels."""
+        return "design" in self.resolved
+
+    @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
         return self.store.public

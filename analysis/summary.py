@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.drawn import design_words, varied
 from analysis.effects import AUC, contrasts, means
 from analysis.study_data import ARM, CELL, VARIANT, StudyData
 
@@ -11,16 +12,26 @@ def overview(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id")
     facts = {
         "data set": ", ".join(sorted(set(trials["dataset"]))),
-        "targets": ", ".join(data.variants),
-        "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
-        "epochs": ", ".join(map(str, sorted(set(trials["epochs"])))),
-        "arms": ", ".join(data.arms),
+        **(_drawn(data) if data.drawn else _crossed(data, trials)),
         "attacks": ", ".join(data.attacks),
         "replicates": str(data.replicates),
         "trials": str(len(trials)),
         "training": f"{_training_seconds(trials) / 3600:.2f} hours in all",
     }
     return pd.DataFrame({"": facts})
+
+
+def _crossed(data: StudyData, trials: pd.DataFrame) -> dict[str, str]:
+    return {
+        "targets": ", ".join(data.variants),
+        "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
+        "epochs": ", ".join(map(str, sorted(set(trials["epochs"])))),
+        "arms": ", ".join(data.arms),
+    }
+
+
+def _drawn(data: StudyData) -> dict[str, str]:
+    return {"design": design_words(data), **varied(data)}
 
 
 def _training_seconds(trials: pd.DataFrame) -> float:

@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.cautions import cautions
 from analysis.controls import audits
 from analysis.declared import declared, replicates_needed
+from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, varied
 from analysis.effects import AUC, contrasts, means
 from analysis.sensitivity import main_effects
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, load, lower_is_better
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
-        for sentence in cautions(data):
+        for sentence in [*cautions(data), *([LEFT_OUT] if data.drawn else [])]:
             print(f"- {sentence}")
         print()
         for title, table in tables(data, options.attack or data.attacks[0]):
@@ -49,6 +50,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables, texts in their cells; a table is empty where the study has nothing to compare."""
+    yield from _of_points(data, attack) if data.drawn else _of_cells(data, attack)
+    for one in influences(data, attack) if data.drawn or data.factors else ():
+        value = f"AUC of {attack}" if one.value == AUC else one.value
+        yield f"Shares of variance (exploratory): {value}{_size(one)}", shares(one)
+    if data.private:
+        yield "What audits prove, and whether they contradict a claim", audited(data)
+    epsilons = guarantees(data)
+    yield (
+        "What is guaranteed: no other arm has an epsilon, clip-only neither",
+        epsilons.assign(epsilon=epsilons["epsilon"].round(1)),
+    )
+
+
+def _of_points(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of a study that draws its points."""
+    words = varied(data)
+    yield f"The design: {design_words(data)}", pd.DataFrame({"factor": words.keys(), "drawn from": words.values()})
+    yield "Attacks over the points: AUC at the least leaking, the median and the most leaking one", ranges(data)
+    yield f"The points with the most and the least AUC of {attack}", extremes(data, attack)
+
+
+def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of a study that crosses levels."""
     last = data.wide[data.wide["epochs"] == data.wide["epochs"].max()]
     control = last[last[ARM] == data.arms[0]]
     yield f"Attacks after {last['epochs'].max()} epochs, arm {data.arms[0]}: AUC", attacks(control, AUC)
@@ -78,12 +102,50 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "What keeps to a limit", answers(data, attack)
     if data.private:
         yield f"AUC of {attack} and {data.quality or 'no quality'} against epsilon", beside_epsilon(data, attack)
-        yield "What audits prove, and whether they contradict a claim", audited(data)
-    epsilons = guarantees(data)
-    yield (
-        "What is guaranteed: no other arm has an epsilon, clip-only neither",
-        epsilons.assign(epsilon=epsilons["epsilon"].round(1)),
-    )
+
+
+def shares(one: Influence) -> pd.DataFrame:
+    """One row an index, or one with the reason why there are none."""
+    if one.reason:
+        return pd.DataFrame({"none, because": [one.reason]})
+    table = one.table.astype(object).where(one.table.notna(), "-")
+    bounds = [
+        "-" if low == "-" else f"{low:.2f} to {high:.2f}" for low, high in zip(table["low"], table["high"], strict=True)
+    ]
+    named = table[["factor", "other", "index"]].rename(columns={"other": "with"})
+    named["share"] = table["estimate"].map("{:.2f}".format)
+    named["95 % interval"] = bounds
+    return named
+
+
+def _size(one: Influence) -> str:
+    if one.reason:
+        return ""
+    first = one.table.iloc[0]
+    return f" ({first['method']}, {first['points']} points, {first['replicates']} replicates)"
+
+
+def ranges(data: StudyData) -> pd.DataFrame:
+    """One row an attack (after its last level of steps): means over replicates."""
+    rows = []
+    for attack in last_levels(data.wide):
+        table = by_point(data, attack, AUC).sort_values("mean")
+        found = {name: table.iloc[place] for name, place in (("least", 0), ("median", len(table) // 2), ("most", -1))}
+        rows.append({"attack": attack, **{name: _interval_of(row) for name, row in found.items()}})
+    return pd.DataFrame(rows)
+
+
+def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
+    """The points at both ends, chosen by what came out: their own values would be nearer to the middle again."""
+    table = by_point(data, attack, AUC).sort_values("mean", ascending=False)
+    table = pd.concat([table.head(count), table.iloc[count:].tail(count)])
+    texts: dict[str, Any] = {"AUC": [_interval_of(row) for _, row in table.iterrows()]}
+    if data.quality:
+        quality = by_point(data, attack, data.quality).set_index("point")
+        texts[data.quality] = [
+            _interval_of(quality.loc[point]) if point in quality.index else "-" for point in table["point"]
+        ]
+    return table[["point", *varied(data)]].assign(**texts)
 
 
 def attacks(rows: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -222,7 +284,11 @@ def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataF
 
 
 def _interval(table: pd.DataFrame) -> pd.Series:
-    return table.apply(lambda row: f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", axis=1)
+    return table.apply(_interval_of, axis=1)
+
+
+def _interval_of(row: pd.Series) -> str:
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _effects(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,10 +22,13 @@ FOLDER = Path(__file__).parent
 
 
 UNSCORED = "a public copy has no scores"
+DRAWN = "its design draws points, and crosses no levels"
 
 
 def misfit(notebook: str, study: StudyData) -> str | None:
     """Why a notebook, by its name, has nothing to show of a study; None where it has."""
+    if study.drawn and notebook != "01_sensitivity":
+        return DRAWN
     if notebook == "02_tradeoff" and study.quality is None:
         return "no quality was measured"
     if notebook == "03_attacks_and_roc" and study.public:

@@ -2,6 +2,9 @@
 
 from analysis.plots.effects import forest as forest
 from analysis.plots.effects import heatmap as heatmap
+from analysis.plots.indices import against_factors as against_factors
+from analysis.plots.indices import influence as influence
+from analysis.plots.indices import leakage_against_quality_of_points as leakage_against_quality_of_points
 from analysis.plots.leakage import attacks_compared as attacks_compared
 from analysis.plots.leakage import leakage_over_epochs as leakage_over_epochs
 from analysis.plots.parallel import parallel_coordinates as parallel_coordinates

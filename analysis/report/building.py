@@ -1,14 +1,16 @@
 """Puts a study's report together from its store."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.cautions import cautions
 from analysis.controls import audits, verdicts
+from analysis.drawn import influences
 from analysis.effects import AUC
-from analysis.report import findings, sections
-from analysis.report.page import Page, Tile
+from analysis.report import drawn, findings, sections
+from analysis.report.page import Page, Section, Tile
 from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
 from analysis.study_data import ARM, StudyData, load, words_of_measure
 from study.store import read
@@ -21,6 +23,21 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     data = load(folder)
     judged = verdicts(data)
     audited = audits(data) if data.private else pd.DataFrame()
+    told = cautions(data, judged, audited)
+    if data.drawn:
+        moved = influences(data, data.primary)
+        found = drawn.verdict(data, judged, audited, _missing(data), moved)
+        parts = [
+            drawn.influence(data, found, moved),
+            drawn.tradeoff(data, found),
+            sections.leakage(data, found),
+            findings.privacy(data, found, audited),
+            findings.risk(data, found, include_records),
+            sections.controls(judged, told),
+            sections.how(data),
+            drawn.points(data, found),
+        ]
+        return _page(data, drawn.about(data), found, drawn.tiles(data, found, moved), parts)
     found = verdict(data, judged, audited, _missing(data))
     parts = [
         sections.leakage(data, found),
@@ -31,17 +48,21 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         findings.scaling(data, found),
         findings.privacy(data, found, audited),
         findings.risk(data, found, include_records),
-        sections.controls(judged, cautions(data, judged, audited)),
+        sections.controls(judged, told),
         sections.how(data),
         sections.cells(data, found),
     ]
+    return _page(data, _about(data), found, _tiles(data, found), parts)
+
+
+def _page(data: StudyData, about: str, found: Verdict, tiles: Sequence[Tile], parts: Sequence[Section | None]) -> Page:
     return Page(
         title=f"How much does it leak? Study {data.name}",
-        about=_about(data),
+        about=about,
         place=sections.short(data.store),
         verdict=found,
         badge=_badge(found),
-        tiles=_tiles(data, found),
+        tiles=tiles,
         sections=[part for part in parts if part],
     )
 

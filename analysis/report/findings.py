@@ -8,9 +8,11 @@ import pandas as pd
 
 from analysis import plots
 from analysis.declared import declared, replicates_needed
+from analysis.drawn import influences
 from analysis.effects import AUC
 from analysis.plots.records import ALARM
 from analysis.records import by_class, records, reliability
+from analysis.report.influence import influence_table
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table, words_of
 from analysis.report.verdict import Verdict
@@ -50,6 +52,9 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
         blocks.append(
             _effects("interactions", "Interactions: how one factor changes another's effect (exploratory)", together)
         )
+    shares = influence_table("shares", "Shares of the cells' variance", influences(data, verdict.attack))
+    if len(shares.rows):
+        blocks.append(shares)
     if not blocks:
         blocks.append(Text(("Every factor has one level in this study: nothing can be compared.",)))
     return Section("changes", "What changes it", blocks)
@@ -282,11 +287,13 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption))
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
-        figure = plots.audited(data, claimed)
         caption = (
             "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
         )
-        blocks.append(picture(figure, "audit", "epsilon accounted, proved and provable", caption))
+        if not data.drawn:
+            blocks.append(
+                picture(plots.audited(data, claimed), "audit", "epsilon accounted, proved and provable", caption)
+            )
         columns = [
             "audit",
             "arm",

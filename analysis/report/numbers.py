@@ -86,6 +86,13 @@ def mean(data: StudyData, column: str, attack: str, cell: dict[str, Any]) -> Num
     return _mean(rows, column, attack, what)
 
 
+def at(data: StudyData, column: str, attack: str, trials: Sequence[str], what: str) -> Number | None:
+    """A mean over those trials, replicates of one point, which `what` names; None where nothing was measured."""
+    rows = data.attack(attack).dropna(subset=[column])
+    rows = rows[rows["trial_id"].isin(trials)]
+    return None if rows.empty else _mean(rows, column, attack, f"{_words(column, attack)}: {what}")
+
+
 def difference(
     data: StudyData, column: str, attack: str, cell: dict[str, Any], baseline: dict[str, Any]
 ) -> Number | None:

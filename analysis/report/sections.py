@@ -20,7 +20,7 @@ from study.store.reading import last_levels
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
 LEVELS = 12
-"""More levels of a factor than this are points of a drawn design, which no picture of lines can show."""
+"""More levels of a factor than this no picture of lines can show."""
 CELLS = 400
 LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", "tpr_at_1pct_fpr": "TPR at 1 % FPR"}
 
@@ -203,7 +203,9 @@ def plain(value: Any, form: str = ".3g") -> Cell:
 
 
 def drawable(data: StudyData) -> bool:
-    """Whether factors have so few levels that lines can show them."""
+    """Whether levels are crossed, and so few that lines can show them."""
+    if data.drawn:
+        return False
     levels = [data.wide[name].nunique() for name in ("train_size", "epochs", ARM, VARIANT)]
     return max(levels) <= LEVELS and bool(data.wide["epochs"].notna().all())
 

@@ -64,15 +64,26 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     assert start is not None
     quality = mean(data, data.quality, attack, cell) if data.quality else None
     changes = _changes(data, attack, cell)
-    failures = [f"control {row.control} {row.attack}: {row.verdict}" for row in _failed(controls)]
-    failures += [f"audit of {row.arm}, n = {row.train_size}: {row.verdict}" for row in _failed(audits)]
-    doubts = _doubts(data, controls, missing)
     sentences = (_how_much(start, cell), _what_changes(changes, cell), _what_protects(data, changes, cell, quality))
+    standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
+    return Verdict(standing, reasons, said, attack, cell, start, quality, changes)
+
+
+def judged(
+    sentences: tuple[Sentence, ...], failures: list[str], doubts: list[str]
+) -> tuple[str, tuple[str, ...], tuple[Sentence, ...]]:
+    """The standing, its reasons, and the three sentences: what failed goes before what it takes back."""
     if failures:
         first: Sentence = (f"Do not use these numbers before this is understood: {failures[0]}.",)
         sentences = (first, *sentences[:2])
     standing = FAILED if failures else CAREFUL if doubts else SOUND
-    return Verdict(standing, (*failures, *doubts), sentences, attack, cell, start, quality, changes)
+    return standing, (*failures, *doubts), sentences
+
+
+def failures(controls: pd.DataFrame, audits: pd.DataFrame) -> list[str]:
+    """What failed, in words."""
+    found = [f"control {row.control} {row.attack}: {row.verdict}" for row in _failed(controls)]
+    return found + [f"audit of {row.arm}, n = {row.train_size}: {row.verdict}" for row in _failed(audits)]
 
 
 def _start(data: StudyData, attack: str) -> dict[str, Any]:
@@ -120,20 +131,21 @@ def _failed(table: pd.DataFrame) -> Sequence[Any]:
     return list(table[table["ok"].eq(False).fillna(False)].itertuples()) if "ok" in table else []
 
 
-def _doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
-    doubts = []
+def doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
+    """What keeps any study's numbers from being believed at once."""
+    found = []
     if data.replicates < MIN_REPLICATES:
-        doubts.append(
+        found.append(
             f"Descriptive only: {data.replicates} replicate{'s' if data.replicates != 1 else ''}, and an interval over "
             f"replicates means something from {MIN_REPLICATES} on."
         )
     if missing:
-        doubts.append(f"Incomplete: {missing} trials of the design are missing; the study's sweep command runs them.")
+        found.append(f"Incomplete: {missing} trials of the design are missing; the study's sweep command runs them.")
     if data.public:
-        doubts.append("A public copy has no scores: controls, audits, ROC and records cannot be computed from it.")
+        found.append("A public copy has no scores: controls, audits, ROC and records cannot be computed from it.")
     elif "ok" not in controls or not controls["ok"].notna().any():
-        doubts.append("No control was run: nothing shows that the attacks and the split are sound.")
-    return doubts
+        found.append("No control was run: nothing shows that the attacks and the split are sound.")
+    return found
 
 
 def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:

@@ -135,7 +135,7 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert tables.main([str(folder)]) == 0
     text = capsys.readouterr().out
     titles = [line for line in text.splitlines() if line.startswith("### ")]
-    assert len(titles) == 18
+    assert len(titles) == 20
     assert "dp_sgd sigma=1" in text
     assert "nan" not in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}

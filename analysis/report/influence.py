@@ -1,0 +1,27 @@
+"""The table of indices, of any design."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.drawn import Influence
+from analysis.effects import AUC
+from analysis.report.page import Cell, Row, Table
+
+
+def influence_table(name: str, caption: str, found: Sequence[Influence]) -> Table:
+    """One row an index of a value; without rows where there are none."""
+    rows = []
+    for one in found:
+        for row in one.table.to_dict("records"):
+            pair = [str(part) for part in (row["factor"], row["other"]) if pd.notna(part)]
+            bounds = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
+            rows.append(
+                Row([
+                    Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
+                    Cell(row["index"]), Cell(f"{row['estimate']:.2f}", value=row["estimate"]), Cell(bounds),
+                ])
+            )  # fmt: skip
+    size = next((one.table.iloc[0] for one in found if len(one.table)), None)
+    where = "" if size is None else f" ({size['points']} points, {size['replicates']} replicates, {size['method']})"
+    return Table(name, caption + where, ["of", "factor", "index", "share", "95 % interval"], rows, folded=True)
