@@ -95,12 +95,16 @@ def test_a_second_driver_is_refused_in_one_line(tmp_path):
     assert output == ""
 
 
+KILLS = 20
+"""More than these a soak of workers does not inject: each costs the start of a worker."""
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_soak_of_workers_killed_at_random_steps_and_in_checkpoint_writes(undisturbed, tmp_path, record):
     draw, kills, torn = random.Random(1), 0, 0
     with Sweep(tmp_path, "--set", "compute.retries=1000") as sweep:
-        while sweep.process.poll() is None:
+        while sweep.process.poll() is None and kills < KILLS:
             if draw.random() < 0.5:
                 caught = kill_while_writing(tmp_path, sweep)
                 torn += caught
