@@ -113,7 +113,7 @@ def shares(one: Influence) -> pd.DataFrame:
         "-" if low == "-" else f"{low:.2f} to {high:.2f}" for low, high in zip(table["low"], table["high"], strict=True)
     ]
     named = table[["factor", "other", "index"]].rename(columns={"other": "with"})
-    named["share"] = table["estimate"].map("{:.2f}".format)
+    named["share"] = ["-" if share == "-" else f"{share:.2f}" for share in table["estimate"]]
     named["95 % interval"] = bounds
     return named
 

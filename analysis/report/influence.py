@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.drawn import Influence
 from analysis.effects import AUC
 from analysis.report.page import Cell, Row, Table
+from analysis.report.sections import plain
 
 
 def influence_table(name: str, caption: str, found: Sequence[Influence]) -> Table:
@@ -19,7 +20,7 @@ def influence_table(name: str, caption: str, found: Sequence[Influence]) -> Tabl
             rows.append(
                 Row([
                     Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
-                    Cell(row["index"]), Cell(f"{row['estimate']:.2f}", value=row["estimate"]), Cell(bounds),
+                    Cell(row["index"]), plain(row["estimate"], ".2f"), Cell(bounds),
                 ])
             )  # fmt: skip
     size = next((one.table.iloc[0] for one in found if len(one.table)), None)

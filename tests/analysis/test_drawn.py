@@ -14,6 +14,7 @@ from analysis.notebooks.__main__ import DRAWN
 from analysis.notebooks.__main__ import main as notebooks
 from analysis.report.__main__ import main as report
 from analysis.report.building import build
+from analysis.report.influence import influence_table
 from analysis.report.numbers import again
 from analysis.study_data import load
 from analysis.summary import overview
@@ -191,6 +192,12 @@ def test_noise_and_one_replicate_are_doubts():
     assert "60% of the points' variance in leakage is noise" in made(*rows, noise=0.6).doubts()[0]
     assert "cannot be told from one replicate" in made(*rows, noise=None).doubts()[0]
     assert made(reason="so").doubts() == ["What moves leakage is not known: so."]
+
+
+def test_shares_that_noise_hides_are_dashes():
+    hidden = made(("a", float("nan"), float("nan"), float("nan")))
+    assert tables.shares(hidden)[["share", "95 % interval"]].iloc[0].tolist() == ["-", "-"]
+    assert [cell.text for cell in influence_table("shares", "Shares", [hidden]).rows[0].cells][-2:] == ["-", "-"]
 
 
 def test_a_factorial_has_shares_of_its_cells(make_study, tmp_path, capsys):
