@@ -20,7 +20,7 @@ from study.store.schema import PASS_TABLES
 from tests.small import SMALL
 
 PROJECT = Path(__file__).parents[2]
-EPOCHS, STEPS_PER_EPOCH = 30, 3
+EPOCHS, STEPS_PER_EPOCH = 150, 3
 TRAJECTORIES, TRIALS = 2, 4
 STEPS = TRAJECTORIES * EPOCHS * STEPS_PER_EPOCH
 """Discriminator updates of an undisturbed run."""

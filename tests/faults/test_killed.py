@@ -3,11 +3,13 @@
 Fault 6, SIGINT and SIGTERM, too, and a fast part of it in tests/study/test_sweep.py.
 """
 
+import contextlib
 import random
 import shutil
 import signal
 import time
 
+import psutil
 import pytest
 
 from study.store import Store
@@ -27,9 +29,16 @@ PER_KILL = TRAJECTORIES * STEPS_PER_EPOCH
 """A checkpoint period, which is an epoch here, of each running trajectory."""
 
 
+def is_named(process, name):
+    """Whether it still runs under that name."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name() == name
+    return False
+
+
 MOMENTS = {
     "before Ray starts": lambda folder, sweep: (folder / "results" / "small" / "study.json").is_file(),
-    "while Ray starts": lambda folder, sweep: any(child.name() == "gcs_server" for child in sweep.processes()),
+    "while Ray starts": lambda folder, sweep: any(is_named(child, "gcs_server") for child in sweep.processes()),
     "before the first step": lambda folder, sweep: sweep.workers(),
     "in training": lambda folder, sweep: len(steps(folder)) >= STEPS / 2,
 }

@@ -93,7 +93,7 @@ def test_storage_that_is_full_or_read_only_for_some_seconds_costs_no_trial(undis
         assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 4, sweep)
         outage(sweep, tmp_path, how)
         output, _ = sweep.end(COMPLETE)
-    assert "failed, trying again" in output
+    assert "attempts tried again" in output
     (tmp_path / "results").rmdir()
     (tmp_path / "saved").rename(tmp_path / "results")
     assert_as_undisturbed(tmp_path, undisturbed)
