@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.declared import declared
 from analysis.effects import AUC, MIN_REPLICATES
 from analysis.report.numbers import Number, difference, in_cell, mean
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from study.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
+TOLERATED = 0.25
+"""The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
 Sentence = tuple[str | Number, ...]
 """Words and numbers, in order; a number shows with its interval."""
 
@@ -25,7 +28,7 @@ Sentence = tuple[str | Number, ...]
 class Change:
     """What one other level gives: its leakage, its difference of the start's, and the same of quality (null without).
 
-    p_holm: corrected over all changes of the verdict. clear: below 5 % with replicates enough.
+    p_holm: as of the declared contrast that this is, or corrected over the verdict's other changes, which none is.
     """
 
     factor: str
@@ -113,13 +116,25 @@ def _changes(data: StudyData, attack: str, cell: dict[str, Any]) -> tuple[Change
         quality = mean(data, data.quality, attack, there) if data.quality else None
         cost = difference(data, data.quality, attack, there, cell) if data.quality else None
         found.append(Change(factor, level, leakage, by, quality, cost, np.nan))
-    p = np.array([change.by.p for change in found], dtype=float)
-    known = ~np.isnan(p)
-    p[known] = holm(p[known])
+    p = _corrected(data, attack, cell, found)
     return tuple(
         Change(one.factor, one.level, one.leakage, one.by, one.quality, one.cost, float(value))
         for one, value in zip(found, p, strict=True)
     )
+
+
+def _corrected(data: StudyData, attack: str, cell: dict[str, Any], found: Sequence[Change]) -> np.ndarray:
+    """p-values by Holm: one family for what is declared, the same as in every table, and one for the rest."""
+    family = declared(data, attack)
+    known = {
+        (row["factor"], frozenset((row["level"], row["baseline"]))): row["p_holm"]
+        for row in family.to_dict("records")
+        if all(row["factor"] == name or row[name] == level for name, level in cell.items())
+    }
+    p = np.array([known.get((one.factor, frozenset((one.level, cell[one.factor]))), np.nan) for one in found], float)
+    rest = np.array([np.isnan(value) and not np.isnan(one.by.p) for one, value in zip(found, p, strict=True)], bool)
+    p[rest] = holm(np.array([one.by.p for one in found], float)[rest])
+    return p
 
 
 def _levels(rows: pd.DataFrame, cell: dict[str, Any], factor: str) -> list[int]:
@@ -205,12 +220,13 @@ def _what_protects(
             *_arm(min(arms, key=_auc)),
             ".",
         )
-    free = [change for change in clear if change.cost and not _worse(change.cost)]
+    free = [change for change in clear if change.cost and quality and _is_small(change.cost, quality)]
     best = min(free or clear, key=_auc)
     rest = [change for change in clear if change is not best]
     parts: list[str | Number] = [f"Of the defenses, {best.level} lowers it to ", best.leakage]
     if best.quality and quality:
-        how = "and no loss of quality is shown" if best in free else "and costs quality"
+        how = "and costs quality" if best.cost and best.cost.low > 0 else "and what it costs in quality is not settled"
+        how = f"at a loss of quality shown to be under {100 * TOLERATED:.0f} %" if best in free else how
         measure = words_of_measure(str(data.quality))
         parts += [f", {how}: {measure} ", best.quality, " against ", quality, " without (lower is better)"]
     for change in rest[:2]:
@@ -221,9 +237,9 @@ def _what_protects(
     return (*parts, ".")
 
 
-def _worse(cost: Number) -> bool:
-    """Distances: more is worse. Without an interval nothing is shown."""
-    return bool(cost.low > 0)
+def _is_small(cost: Number, quality: Number) -> bool:
+    """Whether a loss is shown to be small: an interval that holds 0 may hold much more. Distances: more is worse."""
+    return bool(cost.high <= TOLERATED * quality.value)
 
 
 def _auc(change: Change) -> float:

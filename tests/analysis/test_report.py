@@ -3,17 +3,20 @@ import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.controls import audits, verdicts
+from analysis.declared import declared
 from analysis.report.__main__ import main
 from analysis.report.building import build
 from analysis.report.numbers import again
-from analysis.report.verdict import CAREFUL, FAILED, SOUND, verdict
-from analysis.study_data import load
+from analysis.report.verdict import CAREFUL, FAILED, verdict
+from analysis.study_data import ARM, load
 from study.store import Store, read
 from study.store.exporting import export_public
+from tests.analysis.synthetic import GRID, draw, study
 from tests.browser import CHROMIUM, browser
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
@@ -186,8 +189,40 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_standings_have_words():
-    assert {SOUND, CAREFUL, FAILED} == {"sound", "careful", "failed"}
+def test_a_loss_of_quality_that_is_only_noisy_is_not_called_small(monkeypatch):
+    monkeypatch.setattr(Store, "public", False)
+    table, random = GRID.to_frame(index=False), np.random.default_rng(1)
+    leakage = draw(random, 1, 5, np.where(table[ARM] == "none", 2.0, 0.2))[0]
+    quality = 0.1 + 0.005 * random.random((5, len(GRID)))
+    quality[:, table[ARM] == "dp_sgd 2"] = 12 + 25 * np.array([-1, 1, 0.2, -0.4, 0.5])[:, None]  # 0 is in its interval
+    quality[:, table[ARM] == "dp_sgd 8"] += 0.5
+    said = protects(leakage, quality)
+    assert (
+        said.startswith("Of the defenses, dropout lowers it to")
+        and "at a loss of quality shown to be under 25 %" in said
+    )
+    quality[:, table[ARM] == "dropout"] = quality[:, table[ARM] == "dp_sgd 2"]
+    quality[:, table[ARM] == "dp_sgd 8"] = quality[:, table[ARM] == "dp_sgd 2"]
+    assert "what it costs in quality is not settled" in protects(leakage, quality)
+
+
+def protects(leakage, quality):
+    found = verdict(study(leakage, quality), pd.DataFrame(), pd.DataFrame())
+    return "".join(part if isinstance(part, str) else f"{part.value:.2f}" for part in found.sentences[2])
+
+
+def test_the_verdict_has_the_p_values_of_the_declared_contrasts(monkeypatch):
+    monkeypatch.setattr(Store, "public", False)
+    truth = np.where(GRID.get_level_values(ARM) == "none", 0.6, 0.3)
+    made = study(draw(np.random.default_rng(3), 1, 5, truth)[0], np.ones((5, len(GRID))))
+    family = declared(made, "white_box").set_index(["factor", "level", "baseline"])
+    changes = verdict(made, pd.DataFrame(), pd.DataFrame()).changes
+    assert len(changes) == 5
+    for change in changes:
+        ends = {"epochs": (160, 10), "train_size": (400, 100)}.get(change.factor, (change.level, "none"))
+        rows = family.loc[[(change.factor, *ends)]]
+        own = rows if change.factor == "train_size" else rows[rows["train_size"] == 100]
+        assert change.p_holm == pytest.approx(own["p_holm"].item())
 
 
 @pytest.mark.browser

@@ -13,7 +13,7 @@ import pytest
 
 from study.store import Store, read
 from study.sweep import COMPLETE, INCOMPLETE
-from tests.faults.faulty import PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
+from tests.faults.faulty import EPOCHS, PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
 
 TEXT = "no samples today"
 DIVERGING = ("--set", "factors.training.learning_rate=[0.0002, 1e30]", "--set", "factors.defense=[none]",
@@ -48,7 +48,7 @@ def test_a_training_that_raises_is_named_with_its_traceback_and_its_own_command_
     assert f"alone: {failure['command']}" in output
     trials = read(tmp_path / "results", "small", "trials")
     assert set(trials["training.learning_rate"]) == {0.0002}
-    assert sorted(trials["epochs"]) == [1, 30]
+    assert sorted(trials["epochs"]) == [1, EPOCHS]
     repeated = alone(tmp_path, failure)
     assert repeated.returncode == INCOMPLETE
     assert failure["trial_id"] in repeated.stdout
