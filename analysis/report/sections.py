@@ -62,9 +62,8 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     if data.public or not drawable(data):
         return None
     floor = (
-        "Below the shaded floor fewer than 10 false positives are expected, and what a curve does there is "
-        "chance. The thin "
-        "gray line is guessing; bands are 95 % t intervals over replicates."
+        "In the shaded part at the left fewer than 10 false positives are expected, and what a curve does there is chance. "
+        "The thin gray line is guessing; bands are 95 % t intervals over replicates."
     )
     blocks: list[Block] = [
         picture(
