@@ -62,7 +62,7 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     if data.public or not drawable(data):
         return None
     floor = (
-        "In the shaded part at the left fewer than 10 false positives are expected, and what a curve does there is chance. "
+        "In the shaded part at the left fewer than 10 false positives are expected, and a curve there is chance. "
         "The thin gray line is guessing; bands are 95 % t intervals over replicates."
     )
     blocks: list[Block] = [
