@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis import plots
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, figure in figures.items():
         path = options.out / f"{name}.png"
         figure.savefig(path, dpi=110, metadata={"Software": None})
+        plt.close(figure)
         print(path)
     return 0
 

@@ -332,8 +332,13 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
         "object_store_memory": 200 * 2**20 + data_bytes * 5 // 4,
     }
     previous = signal.getsignal(signal.SIGTERM)
-    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
-    terminate_in_order()  # again: Ray has put a handler of its own in its place
+    try:
+        ray.init(
+            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own)
+        )
+    except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
+        raise KeyboardInterrupt from None
+    terminate_in_order()
     try:
         yield
     finally:

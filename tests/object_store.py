@@ -7,11 +7,14 @@ One at a time, so that a conditional PUT is checked and done at once, as real se
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 
 BUCKET = "studies"
 CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
+HERE = Path(__file__).parents[1]
+"""Where `tests` can be imported, wherever a test works."""
 
 
 def serve(plain):
@@ -35,7 +38,7 @@ def serve(plain):
 def object_store(*arguments):
     """A server of its own with one empty bucket; the environment of who uses it."""
     command = [sys.executable, "-m", "tests.object_store", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=HERE) as process:
         try:
             environment = {
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",

@@ -40,7 +40,7 @@ MOMENTS = {
     "before Ray starts": lambda folder, sweep: (folder / "results" / "small" / "study.json").is_file(),
     "while Ray starts": lambda folder, sweep: any(is_named(child, "gcs_server") for child in sweep.processes()),
     "before the first step": lambda folder, sweep: sweep.workers(),
-    "in training": lambda folder, sweep: len(steps(folder)) >= STEPS / 2,
+    "in training": lambda folder, sweep: len(steps(folder)) >= STEPS / 20,
 }
 """When a signal is sent: as soon as this holds."""
 
@@ -155,13 +155,14 @@ def test_soak_of_drivers_killed_again_and_again(undisturbed, tmp_path, record, d
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_killed_raylet_ends_the_sweep_and_the_same_command_goes_on(undisturbed, tmp_path, record):
+def test_a_killed_raylet_loses_one_period_at_most_and_the_same_command_goes_on(undisturbed, tmp_path, record):
     with Sweep(tmp_path) as sweep:
-        assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 4, sweep)
+        assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 20, sweep)
         (raylet,) = (child for child in sweep.processes() if child.name() == "raylet")
         raylet.kill()
-        output, errors = sweep.end(INCOMPLETE)
-    assert "the same command goes on" in output + errors
+        output, errors = sweep.end(COMPLETE, INCOMPLETE)  # what trains may end without it, before Ray gives up
+        complete = sweep.process.returncode == COMPLETE
+    assert complete or "the same command goes on" in output + errors
     with Sweep(tmp_path) as sweep:
         sweep.end(COMPLETE)
     assert redone(tmp_path) <= PER_KILL
@@ -207,19 +208,20 @@ def test_a_driver_beside_a_running_one_is_refused_and_one_after_a_killed_one_is_
 def test_tunes_own_state_is_never_read(undisturbed, tmp_path, record):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+    places = {"TMPDIR": str(scratch), "RAY_TMPDIR": "/tmp"}  # Tune's, and Ray's: the path of a socket must be short
+    with Sweep(tmp_path, **places) as sweep:
         assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 2, sweep)
         sweep.kill()
     (state,) = scratch.glob("tune-*")
     for path in state.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:7])
-    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+    with Sweep(tmp_path, **places) as sweep:
         assert wait_for(lambda: len(steps(tmp_path)) > STEPS * 3 / 4, sweep)
         sweep.kill()
     shutil.rmtree(scratch)
     scratch.mkdir()
-    with Sweep(tmp_path, TMPDIR=str(scratch)) as sweep:
+    with Sweep(tmp_path, **places) as sweep:
         sweep.end(COMPLETE)
     assert redone(tmp_path) <= 2 * PER_KILL
     assert_as_undisturbed(tmp_path, undisturbed)
