@@ -176,7 +176,8 @@ def test_a_killed_raylet_loses_one_period_at_most_and_the_same_command_goes_on(u
 @pytest.mark.parametrize("when", MOMENTS)
 def test_an_interruption_at_any_time_is_said_and_resumable(undisturbed, tmp_path, record, sent, when):
     (tmp_path / "results").mkdir()
-    with Sweep(tmp_path) as sweep:
+    # One after the other: Tune lets what runs go on for up to 5 s, in which a fast machine completes it.
+    with Sweep(tmp_path, "--set", "compute.concurrent=1") as sweep:
         assert wait_for(lambda: MOMENTS[when](tmp_path, sweep), sweep, pause=0.001)
         sweep.process.send_signal(sent)
         output, errors = sweep.end(INCOMPLETE)
