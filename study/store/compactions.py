@@ -1,7 +1,7 @@
 """Compactions as they are found: many passes in few files, with a manifest of which. The passes stay the truth."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,12 +20,15 @@ def sealed_bytes(place: Place, relative: str, seal: Mapping[str, Any]) -> bytes:
     return data
 
 
-def sealed_table(place: Place, relative: str, seal: Mapping[str, Any]) -> pa.Table:
-    """A listed Parquet file; Damaged unless it has the sealed sha256 and is of the table that its name says."""
+def sealed_table(place: Place, relative: str, seal: Mapping[str, Any], encoded: Sequence[str] = ()) -> pa.Table:
+    """A listed Parquet file; Damaged unless it has the sealed sha256 and is of the table that its name says.
+
+    encoded: columns of texts to read as dictionaries.
+    """
     data = sealed_bytes(place, relative, seal)
     folder, _, name = relative.partition("/")
     try:
-        return from_parquet(data, name.partition("-")[0] if folder == "compacted" else folder)
+        return from_parquet(data, name.partition("-")[0] if folder == "compacted" else folder, encoded)
     except (OSError, pa.ArrowException) as error:
         raise Damaged(f"{place.uri}/{relative}: {str(error).splitlines()[0]}") from None
 

@@ -16,12 +16,15 @@ from study.store.passes import UNREADABLE, Store, trial_of
 from study.store.schema import KEYS, PASS_TABLES, complete, from_parquet, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
+ENCODED = {"scores": ("trial_id", "attack_id")}
+"""Columns of texts that are few for their rows: dictionaries take a third of the memory, and half of the time."""
 
 
 def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.DataFrame:
     """Sealed rows of the current design, in its order (`all=True`: of every design, ordered by ids).
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
+    `scores` is one row an attack x query; its ids are pandas categories, in the order of their texts.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
     bytes changed.
     """
@@ -36,7 +39,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     passes = store.passes(None if all else design["trial_id"].dropna())
     tables = _sealed(store, names, passes, store.markers())
     frames = [
-        found.to_pandas().sort_values(KEYS[name], ignore_index=True) if all else _current(found, name, design)
+        _frame(found).sort_values(KEYS[name], ignore_index=True) if all else _current(found, name, design)
         for name, found in tables
     ]
     return _wide(*frames) if table == "wide" else frames[0]
@@ -53,20 +56,23 @@ def _design(store: Store) -> pd.DataFrame:
 def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:
     """Rows of a table, of those passes at least: compacted passes first, each row once."""
     ((_, found),) = _sealed(store, (table,), passes, store.markers())
-    return found
+    return _decoded(found)
 
 
 def _sealed(
     store: Store, tables: Iterable[str], passes: Iterable[str], markers: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Tables one after the other. markers: all sound ones. Damaged when one of the passes has none."""
+    """Tables one after the other; ids of scores, which are many, as dictionaries.
+
+    markers: all sound ones. Damaged when one of the passes has none.
+    """
     wanted = list(passes)
     for table in tables:
         covered, parts = _compacted(store, table, markers)
         for name in wanted:
             if name not in covered:
                 parts += rows_of_pass(store, markers.get(name) or store.marker(name), table)
-        yield table, complete(_each_once(parts, table), table)
+        yield table, _encoded(complete(_each_once(parts, table), table), table)
 
 
 def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
@@ -76,8 +82,10 @@ def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
         return parts[0]
     if table == "scores":
         first, *later = parts
-        seen = pairs(first.filter(pc.is_in(first["trial_id"], pa.concat_arrays([_trials(part) for part in later]))))
-        return pa.concat_tables([first, *(unseen(part, seen) for part in later)], promote_options="permissive")
+        again = pc.is_in(first["trial_id"], pa.concat_arrays([_trials(part) for part in later]))
+        seen = pairs(first.filter(again))
+        rows = [_encoded(part, table) for part in (first, *(unseen(part, seen) for part in later))]
+        return pa.concat_tables(rows, promote_options="permissive")
     whole = pa.concat_tables(parts, promote_options="permissive")
     duplicated = whole.select(KEYS[table]).to_pandas().duplicated().to_numpy()
     return whole.filter(pa.array(~duplicated))
@@ -101,6 +109,29 @@ def pairs(part: pa.Table) -> set[tuple[str, str]]:
 
 def _trials(part: pa.Table) -> pa.Array:
     return part["trial_id"].unique()
+
+
+def _encoded(rows: pa.Table, table: str) -> pa.Table:
+    """With dictionaries in place of the texts in `ENCODED`, one for all chunks of a column."""
+    for column in ENCODED.get(table, ()):
+        at = rows.column_names.index(column)
+        rows = rows.set_column(at, column, rows[column].dictionary_encode())
+    return rows.unify_dictionaries()
+
+
+def _decoded(rows: pa.Table) -> pa.Table:
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in rows.schema]
+    return rows.cast(pa.schema(list(zip(rows.column_names, kinds, strict=True))))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """In pandas, where categories that no row has are left out, and the others have the order of their texts."""
+    frame = rows.to_pandas()
+    for column in frame.select_dtypes("category"):
+        texts, codes = frame[column].cat.categories, frame[column].cat.codes.to_numpy()
+        kept = texts[np.bincount(codes, minlength=len(texts)) > 0].sort_values()
+        frame[column] = pd.Categorical.from_codes(kept.get_indexer(texts)[codes], kept)
+    return frame
 
 
 def trial_tables(
@@ -155,7 +186,8 @@ def _compacted(store: Store, table: str, markers: Mapping[str, Mapping[str, Any]
     for manifest in valid(store.place, markers):
         relative = f"compacted/{table}-{manifest['name']}.parquet"
         with contextlib.suppress(Damaged):
-            return set(manifest["passes"]), [sealed_table(store.place, relative, manifest["files"][relative])]
+            seal = manifest["files"][relative]
+            return set(manifest["passes"]), [sealed_table(store.place, relative, seal, ENCODED.get(table, ()))]
     return set(), []
 
 
@@ -167,7 +199,7 @@ def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in KEYS[table] if key not in ("query", "epoch")]
     wanted = wanted.rename(columns={"id": keys[-1]} if kind != "trial" else {}).drop_duplicates(keys)
     if table == "scores":
-        return _ranked(found, wanted).to_pandas()
+        return _frame(_ranked(found, wanted))
     rows = found.to_pandas().merge(wanted[[*keys, "label", "rank"]], on=keys, how="inner")
     rows = rows.sort_values(["rank", *KEYS[table][len(keys) :]], ignore_index=True)
     if table == "attacks":
@@ -188,15 +220,16 @@ def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
     ranks[of_trial[here], of_attack[here]] = wanted["rank"].to_numpy()[here]
     rank = ranks[trial, attack]
     own = np.flatnonzero(rank >= 0)
-    order = own[np.lexsort((scores["query"].to_numpy()[own], rank[own]))]
+    query = scores["query"].to_numpy()
+    order = own[np.argsort(rank[own] * (query.max(initial=0) + 1) + query[own], kind="stable")]  # quick, as it has runs
     return scores if np.array_equal(order, np.arange(len(scores))) else scores.take(pa.array(order))
 
 
 def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, pd.Index]:
-    """Numbers of texts, and the text of each number."""
-    encoded = texts.combine_chunks().dictionary_encode()
+    """Numbers of texts in a dictionary, and the text of each number."""
+    encoded = texts.combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
+        encoded = encoded.chunk(0)
     return encoded.indices.to_numpy(), pd.Index(encoded.dictionary.to_pylist(), dtype=object)
 
 

@@ -186,20 +186,25 @@ def to_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def open_parquet(data: bytes, name: str | None = None) -> pq.ParquetFile:
-    """Checks every page as it is read; ArrowInvalid for what is too large for its bytes, or not that table."""
+def open_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pq.ParquetFile:
+    """Checks every page as it is read; ArrowInvalid for what is too large for its bytes, or not that table.
+
+    encoded: columns of texts to read as dictionaries.
+    """
     file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
     if max(file.metadata.num_rows, *groups, 0) > EXPANSION * len(data):
         raise pa.ArrowInvalid(f"declares {file.metadata.num_rows} rows in {len(data)} bytes")
     if name:
         _require_schema(name, file.schema_arrow)
+    if encoded:
+        return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, read_dictionary=list(encoded))
     return file
 
 
-def from_parquet(data: bytes, name: str | None = None) -> pa.Table:
+def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
     """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
-    table = open_parquet(data, name).read()
+    table = open_parquet(data, name, encoded).read().unify_dictionaries()
     table.validate(full=True)
     return table.replace_schema_metadata()
 
