@@ -26,6 +26,7 @@ from study import planning
 from study.design import Design, Trial
 from study.machine import PROJECT
 from study.spec import read as read_spec
+from study.status import status
 from study.store import Store, files, read, seals
 from study.store.compacting import write
 from study.store.schema import PASS_TABLES, SCHEMAS, to_parquet, to_table
@@ -158,6 +159,7 @@ STEPS: dict[str, Callable[[str, int], object]] = {
     "design": lambda root, trials: design_of(trials),
     "plan": _plan,
     "resume scan": lambda root, trials: Store(root, "digits").done(),
+    "status": lambda root, trials: status(Store(root, "digits")),
     **{f"read {table}": _read(table) for table in ("trials", "wide", "history", "scores")},
 }
 
