@@ -1,4 +1,4 @@
-"""`python -m tests.cluster.bucket FOLDER`: copy a bucket, as ~/.aws leads to it, into a folder; without one: make it."""
+"""`python -m tests.cluster.bucket [FOLDER]`: copy the bucket that ~/.aws leads to into a folder, or make one."""
 
 import sys
 from pathlib import Path
