@@ -81,15 +81,18 @@ class Cluster:
         addresses = " ".join(ADDRESSES[name] for name in ("head", *WORKERS))
         self.head.run(f"python -c '{AWAIT}' {addresses}", seconds=PATIENCE)
 
-    def join(self, name, address, gpus):
-        """A new host that joins with GPUs which are not there, by the commands for a cluster that a user brings."""
+    def prepare(self, name, address):
+        """A new host with the project, the token and what leads to the bucket, which is not of the cluster yet."""
         host = self.network.host(name, address)
         host.run(f"rsync -a {COPIED} {PROJECT}/ mia-study/ && echo 'export PATH=~/mia-study/.venv/bin:$PATH' > .bashrc")
         host.run(f"mkdir -m 700 .ray && install -m 600 {self.network.keys}/token .ray/auth_token")
         write_aws(host)
-        start = f"ray start --address={ADDRESSES['head']}:6379 --num-cpus=2 --num-gpus={gpus}"
-        host.run(start, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
         return host
+
+    def join(self, host, cpus, gpus):
+        """By the command for a cluster that a user brings; with GPUs that are not there."""
+        start = f"ray start --address={ADDRESSES['head']}:6379 --num-cpus={cpus} --num-gpus={gpus}"
+        host.run(start, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
 
     def sweep(self, name, *arguments):
         """A sweep's start through `ray exec`, in a folder of its own."""

@@ -104,14 +104,24 @@ def storage(whole):
     host.power_off()
 
 
+@pytest.fixture
+def newcomers(whole):
+    """Two hosts that are not of the cluster yet, and are gone after the test."""
+    hosts = [whole.prepare(name, address) for name, address in (("early", "10.77.0.13"), ("late", "10.77.0.14"))]
+    yield hosts
+    for host in hosts:
+        host.power_off()
+
+
 def test_a_host_that_joins_late_takes_work_on_shares_of_its_gpus_and_results_go_to_a_bucket(
-    whole, alone, storage, record
+    whole, alone, storage, newcomers, record
 ):
-    early = whole.join("early", "10.77.0.13", gpus=1)
+    early, late = newcomers
+    whole.join(early, cpus=1, gpus=1)
     given = ("--set results=s3://studies/results", "--set compute.gpus_per_trial=0.5")
     sweep = whole.sweep("bucket", *given)
     assert sweep.begun(1)
-    late = whole.join("late", "10.77.0.14", gpus=2)
+    whole.join(late, cpus=2, gpus=2)
     sweep.end()
     whole.laptop.run(f"cd mia-study && python -m tests.cluster.bucket {shown(sweep.folder)}")
     assert_as_undisturbed(sweep.folder, alone)
@@ -129,9 +139,6 @@ def test_a_host_that_joins_late_takes_work_on_shares_of_its_gpus_and_results_go_
     assert saw["early"] == {"0"}
     assert set() < saw["late"] <= {"0", "1"}
     record(ran_on=Counter(ran_on.values()), saw=saw)
-    for host in (early, late):
-        host.run("ray stop")
-        host.power_off()
 
 
 def test_fault_3_a_worker_host_is_off_and_comes_back(whole, alone, record):
