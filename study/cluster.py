@@ -1,8 +1,8 @@
 """`python -m study.cluster check FILE`: refuse what `ray up` accepts silently; `down FILE`: leave nothing running.
 
-check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and the Ray
-of every host of `provider.type: local`, which `ray down` leaves running. Exit code 0: all has ended; 1: it may run on
-where a line says so; 2: refused.
+check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and on every
+host of `provider.type: local`, where `ray down` leaves the workers running, Ray and MLflow's server; Ray's files go too,
+and the head's copy of the key. Exit code 0: all has ended; 1: it may run on where a line says so; 2: refused.
 """
 
 import argparse
@@ -290,11 +290,19 @@ def _ray(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], check=False)
 
 
-STOP = """. ~/.bashrc; ray stop --force; ! pgrep -u "$(id -un)" -x "raylet|gcs_server" """
+MLFLOW = """-u "$(id -u)" -f "[m]lflow.server" """
+STOP = f""". ~/.bashrc
+ray stop --force
+pkill {MLFLOW}
+for second in 1 2 3 4 5 6 7 8 9; do pgrep {MLFLOW} > /dev/null || break; sleep 1; done
+rm -f ~/ray_bootstrap_config.yaml ~/ray_bootstrap_key.pem
+find /tmp/ray -user "$(id -un)" -delete
+pgrep -u "$(id -u)" -x "raylet|gcs_server"; ray=$?; pgrep {MLFLOW}; [ $ray$? = 11 ]"""
+"""Ended by its `pgrep`s, which say 1 where they find nothing: a host without that command may have anything left."""
 
 
 def _stop(host: str, auth: Mapping[str, str]) -> bool:
-    """End the user's Ray on a host, as its start commands do before they start; whether none is left."""
+    """End the user's Ray and MLflow on a host by name and remove what they left; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
     command = ["ssh", "-i", str(Path(auth["ssh_private_key"]).expanduser())]

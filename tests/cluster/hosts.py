@@ -8,6 +8,7 @@ machine's. Needs root, and Debian's openssh-server, rsync, iproute2, iptables an
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,13 @@ def call(*command):
     return done.stdout
 
 
+def remove_abandoned():
+    """Network namespaces of runs that were killed; their hosts ended with them."""
+    for name in call("ip", "netns", "list").split():
+        if (found := re.match(r"mia(\d+)-", name)) and not psutil.pid_exists(int(found[1])):
+            call("ip", "netns", "del", name)
+
+
 class Network:
     """A bridge without a way out, and hosts on it."""
 
@@ -100,6 +108,7 @@ class Network:
         self.hosts = {}
 
     def __enter__(self):
+        remove_abandoned()
         self.keys.mkdir()
         self.results.mkdir()
         for name in ("host", "user"):
@@ -201,7 +210,7 @@ class Host:
         found = []
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.name() != "sshd" and child.status() != psutil.STATUS_ZOMBIE:
+                if not child.name().startswith("sshd") and child.status() != psutil.STATUS_ZOMBIE:
                     found.append(" ".join(child.cmdline()))
         return found
 

@@ -229,8 +229,19 @@ def test_fault_5_the_head_is_lost_and_a_new_one_goes_on(whole, alone, record):
     record(done_before=done, redone=redone(again.folder), up_seconds=round(seconds))
 
 
-def test_down_leaves_nothing_on_any_host(whole):
+def test_down_amid_a_sweep_and_with_mlflow_leaves_nothing_on_any_host(whole):
+    whole.laptop.run(f"cd mia-study && ray exec {FILE} '{SERVER}'")
+    sweep = whole.sweep("down", "--set tracking=http://127.0.0.1:5000")
+    assert sweep.begun(1)
     whole.down()
+    sweep.end(1)
     for host in (whole.head, *whole.workers):
         assert host.processes() == []
         assert host.listening() == {f"{host.address}:22"}
+        left = host.run("ls -A /dev/shm; ls -d /tmp/ray ~/ray_bootstrap* 2> /dev/null || true")
+        assert left == ""
+    assert whole.hosts["head"].run("ls .ray mia-study/README.md").split() == [
+        "mia-study/README.md",
+        ".ray:",
+        "auth_token",
+    ]

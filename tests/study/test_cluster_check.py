@@ -1,6 +1,7 @@
 """`python -m study.cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -245,9 +246,32 @@ def test_down_ends_ray_on_each_host_since_ray_down_ends_the_heads_only(tmp_path,
     path = write(tmp_path, FILES[1])
     assert cluster.main(["down", path]) == ENDED
     assert commands[0].endswith(f"ray.scripts.scripts down -y {path}")
-    assert [re.search(r"mia@(\S+) .*ray stop", line)[1] for line in commands[1:]] == [
+    assert [re.search(r"mia@(\S+) .*ray stop", line, re.DOTALL)[1] for line in commands[1:]] == [
         "10.3.4.10", "10.3.4.11", "10.3.4.12"
     ]  # fmt: skip
+
+
+COMMANDS = ("ray", "pkill", "pgrep", "sleep", "find", "id")
+
+
+@pytest.mark.parametrize(
+    ("pgrep", "code"),
+    [("exit 1", 0), ("exit 0", 1), ("[ $3 != -x ]", 1), ("[ $3 != -f ]", 1), ("exit 127", 1), ("exit 2", 1)],
+    ids=["nothing", "something", "no Ray, but MLflow", "Ray, but no MLflow", "no such command", "pgrep fails"],
+)
+def test_what_down_says_on_a_host_fails_unless_nothing_is_known_to_be_left(tmp_path, pgrep, code):
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in COMMANDS:
+        (commands / name).write_text(f"#!/bin/sh\n{pgrep if name == 'pgrep' else 'exit 0'}\n")
+        (commands / name).chmod(0o755)
+    (commands / "rm").symlink_to(shutil.which("rm"))
+    key = tmp_path / "ray_bootstrap_key.pem"
+    key.touch()
+    words = [shutil.which("bash"), "-c", cluster.STOP]
+    done = subprocess.run(words, env={"PATH": str(commands), "HOME": str(tmp_path)}, check=False)
+    assert done.returncode == code
+    assert not key.exists()
 
 
 def test_down_names_the_host_where_ray_may_run_on(tmp_path, commands, capsys):
