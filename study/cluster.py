@@ -1,8 +1,8 @@
 """`python -m study.cluster check FILE`: refuse what `ray up` accepts silently; `down FILE`: leave nothing running.
 
 check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and on every
-host of `provider.type: local`, where `ray down` leaves the workers running, Ray and MLflow's server; Ray's files go too,
-and the head's copy of the key. Exit code 0: all has ended; 1: it may run on where a line says so; 2: refused.
+host of `provider.type: local`, where `ray down` leaves the workers running, Ray and MLflow's server; Ray's files go
+too, and the head's copy of the key. Exit code 0: all has ended; 1: it may run on where a line says so; 2: refused.
 """
 
 import argparse

@@ -76,9 +76,9 @@ class Cluster:
         """End it; what was said."""
         return self.laptop.run(f"cd mia-study && python -m study.cluster down {FILE}", code, seconds=PATIENCE)
 
-    def complete(self):
-        """Wait until head and workers are alive, as many as the file has."""
-        addresses = " ".join(ADDRESSES[name] for name in ("head", *WORKERS))
+    def complete(self, *more):
+        """Wait until head and workers are alive, as many as the file has, and hosts that joined, and no others."""
+        addresses = " ".join(sorted([ADDRESSES[name] for name in ("head", *WORKERS)] + [host.address for host in more]))
         self.head.run(f"python -c '{AWAIT}' {addresses}", seconds=PATIENCE)
 
     def prepare(self, name, address):
@@ -94,19 +94,19 @@ class Cluster:
         start = f"ray start --address={ADDRESSES['head']}:6379 --num-cpus={cpus} --num-gpus={gpus}"
         host.run(start, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
 
-    def sweep(self, name, *arguments):
-        """A sweep's start through `ray exec`, in a folder of its own."""
-        return ClusterSweep(self, name, *arguments)
+    def sweep(self, name, *arguments, step_seconds=0.0):
+        """A sweep's start through `ray exec`, in a folder of its own; step_seconds: that each training step waits."""
+        return ClusterSweep(self, name, arguments, step_seconds)
 
 
 class ClusterSweep:
     """One start of a sweep over the cluster. Its folder is on the storage that hosts share."""
 
-    def __init__(self, cluster, name, *arguments):
+    def __init__(self, cluster, name, arguments, step_seconds):
         self.folder = sweep_folder(cluster.network, name)
         self.log = (self.folder / "log").open("w+")
-        there = f"cd {shown(self.folder)} && STEPS={steps_file(self.folder)['STEPS']} {command(self.folder)}"
-        words = " ".join([there, "--address auto", *arguments])
+        counted = f"STEPS={steps_file(self.folder)['STEPS']} STEP_SECONDS={step_seconds} {command(self.folder)}"
+        words = " ".join([f"cd {shown(self.folder)} && {counted}", "--address auto", *arguments])
         self.process = cluster.laptop.start(f"cd mia-study && ray exec {FILE} '{words}'", self.log)
 
     def end(self, code=0):

@@ -66,6 +66,10 @@ def test_ray_up_starts_every_worker_and_a_sweep_uses_them_all(cluster, alone, re
     assert_as_undisturbed(sweep.folder, alone)
     assert redone(sweep.folder) == 0
     assert {json.loads(text)["node"] for text in trials(sweep)["versions"]} == set(WORKERS)
+    study = f"{shown(sweep.folder)}/faulty.yaml --address auto --set results={shown(sweep.folder)}/results"
+    printed = cluster.laptop.run(f"cd mia-study && ray submit {FILE} study/sweep.py -- {study}")
+    assert "complete:" in printed
+    assert redone(sweep.folder) == 0
     record(steps=STEPS)
 
 
@@ -119,9 +123,10 @@ def test_a_host_that_joins_late_takes_work_on_shares_of_its_gpus_and_results_go_
     early, late = newcomers
     whole.join(early, cpus=1, gpus=1)
     given = ("--set results=s3://studies/results", "--set compute.gpus_per_trial=0.5")
-    sweep = whole.sweep("bucket", *given)
+    sweep = whole.sweep("bucket", *given, step_seconds=30 / (EPOCHS * STEPS_PER_EPOCH))  # a trajectory: 30 s
     assert sweep.begun(1)
     whole.join(late, cpus=2, gpus=2)
+    whole.complete(early, late)
     sweep.end()
     whole.laptop.run(f"cd mia-study && python -m tests.cluster.bucket {shown(sweep.folder)}")
     assert_as_undisturbed(sweep.folder, alone)
