@@ -30,6 +30,15 @@ PROVIDER_KEYS = {
 }
 """What Ray's providers read; its schema accepts any key, so that a typo leaves a default in force."""
 
+NODE_KEYS = {
+    "aws": {
+        "SecurityGroupIds": "Ray's own security group admits SSH from everywhere",
+        "IamInstanceProfile": "Ray's own role may do everything with EC2 and S3",
+    },
+    "gcp": {"networkInterfaces": "GCP's network default admits SSH from everywhere"},
+}
+"""What each node type must say, and what it gets where it does not."""
+
 PLACEHOLDERS = re.compile(
     r"\b(?:sg|ami|vpc|fs|subnet)-0123456789abcdef0|\bmy-project-123456\b|\bYOUR-PUBLIC-KEY\b|/your-image\b"
 )
@@ -255,15 +264,15 @@ def _cloud(config: Mapping[str, Any]) -> Iterator[str]:
     image = (config.get("docker") or {}).get("image", "")
     if image and ray.__version__ not in image:
         yield f"docker.image: {image} is not this environment's Ray {ray.__version__}"
-    if config["provider"]["type"] != "aws":
-        return
-    if config["provider"].get("cache_stopped_nodes", True):
+    provider = config["provider"]
+    if provider.get("cache_stopped_nodes", True):
         yield "provider.cache_stopped_nodes: False, or stopped instances' disks keep billing"
+    region = str(provider.get("region", ""))
+    for zone in filter(None, str(provider.get("availability_zone") or "").split(",")):
+        if not zone.startswith(region):
+            yield f"provider.availability_zone: {zone} is not in {region}"
     for name, node in types.items():
-        for key, why in {
-            "SecurityGroupIds": "Ray's own security group admits SSH from everywhere",
-            "IamInstanceProfile": "Ray's own role may do everything with EC2 and S3",
-        }.items():
+        for key, why in NODE_KEYS[provider["type"]].items():
             if key not in node["node_config"]:
                 yield f"available_node_types.{name}.node_config: needs {key}; {why}"
 

@@ -1,10 +1,9 @@
 """`python -m tests.faults.counted ...`: study.sweep, whose workers write down each training step in the file $STEPS,
 and in `$STEPS.devices` the GPUs each trajectory sees from start to end.
 
-With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage, $STEP_SECONDS
-how long each step takes more. With
-$GPU_BYTES set, each GPU is taken to have so many, and trials to take $PEAK_BYTES; those that get less of it run out of
-memory.
+With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage,
+$STEP_SECONDS how long each training step is made to wait. With $GPU_BYTES set, each GPU is taken to have so many, and
+trials to take $PEAK_BYTES; those that get less of it run out of memory.
 """
 
 import os

@@ -136,7 +136,18 @@ ONPREM = {
     ),
     "no YAML": ("provider:\n", "provider: [\n", "not valid YAML"),
 }
-CLOUD = {
+AWS = {
+    "a zone of another region": (
+        "availability_zone: us-west-2a,us-west-2b",
+        "availability_zone: us-west-2a,us-wset-2b",
+        "provider.availability_zone: us-wset-2b is not in us-west-2",
+    ),
+    "an absent key file": ("mia-study.pem", "other.pem", "auth.ssh_private_key: ~/.ssh/other.pem does not exist"),
+    "a head for all": (
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-host=10.3.4.10",
+        "head_start_ray_commands: --dashboard-host=10.3.4.10 shows it",
+    ),
     "an unknown key": (
         "use_internal_ips: False",
         "use_internal_ip: False",
@@ -178,8 +189,43 @@ CLOUD = {
         "0.0.0.0 is everybody's address",
     ),
 }
+GCP = {
+    "an unknown key": (
+        "project_id: leak",
+        "project: leak",
+        "provider.project: Ray does not read this; did you mean project_id?",
+    ),
+    "stopped disks": (
+        "cache_stopped_nodes: False",
+        "cache_stopped_nodes: True",
+        "provider.cache_stopped_nodes: False, or stopped",
+    ),
+    "stopped disks by default": ("  cache_stopped_nodes: False", "", "provider.cache_stopped_nodes: False, or stopped"),
+    "GCP's own network": (
+        "    networkInterfaces:",
+        "    labels:",
+        "available_node_types.head.node_config: needs networkInterfaces; GCP's network default admits SSH",
+    ),
+    "a zone of another region": (
+        "availability_zone: us-west1-a",
+        "availability_zone: us-west2-a",
+        "provider.availability_zone: us-west2-a is not in us-west1",
+    ),
+    "work on the head": (
+        "resources: {CPU: 0, GPU: 0}",
+        "resources: {CPU: 2, GPU: 0}",
+        "available_node_types.head: resources {CPU: 0, GPU: 0} keep work off",
+    ),
+    "no token": (
+        "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start --head",
+        "ray start --head",
+        "head_start_ray_commands: put RAY_AUTH_MODE=token before",
+    ),
+    "an absent key file": ("mia-study.pem", "other.pem", "auth.ssh_private_key: ~/.ssh/other.pem does not exist"),
+}
 BAD = {f"onprem: {what}": ("configs/clusters/onprem.yaml", *row) for what, row in ONPREM.items()}
-BAD |= {f"aws: {what}": ("cluster.yaml", *row) for what, row in CLOUD.items()}
+BAD |= {f"aws: {what}": ("cluster.yaml", *row) for what, row in AWS.items()}
+BAD |= {f"gcp: {what}": ("configs/clusters/gcp.yaml", *row) for what, row in GCP.items()}
 
 
 @pytest.mark.parametrize("what", BAD)
