@@ -29,6 +29,7 @@ test-faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults $(ARGS)
 
 test-cluster: $(STAMP)
+	@$(BIN)/python -m tests.cluster.hosts
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster tests/cluster $(ARGS)
 
 validate: $(STAMP)

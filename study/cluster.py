@@ -1,8 +1,8 @@
 """`python -m study.cluster check FILE`: refuse what `ray up` accepts silently; `down FILE`: leave nothing running.
 
-check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and the Ray
-of every host of `provider.type: local`, which `ray down` leaves running. Exit code 0: all has ended; 1: it may run on
-where a line says so; 2: refused.
+check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and on every
+host of `provider.type: local`, where `ray down` leaves the workers running, Ray and MLflow's server; Ray's files go
+too, and the head's copy of the key. Exit code 0: all has ended; 1: it may run on where a line says so; 2: refused.
 """
 
 import argparse
@@ -29,6 +29,15 @@ PROVIDER_KEYS = {
     "gcp": {"type", "region", "availability_zone", "project_id", "cache_stopped_nodes"},
 }
 """What Ray's providers read; its schema accepts any key, so that a typo leaves a default in force."""
+
+NODE_KEYS = {
+    "aws": {
+        "SecurityGroupIds": "Ray's own security group admits SSH from everywhere",
+        "IamInstanceProfile": "Ray's own role may do everything with EC2 and S3",
+    },
+    "gcp": {"networkInterfaces": "GCP's network default admits SSH from everywhere"},
+}
+"""What each node type must say, and what it gets where it does not."""
 
 PLACEHOLDERS = re.compile(
     r"\b(?:sg|ami|vpc|fs|subnet)-0123456789abcdef0|\bmy-project-123456\b|\bYOUR-PUBLIC-KEY\b|/your-image\b"
@@ -255,15 +264,15 @@ def _cloud(config: Mapping[str, Any]) -> Iterator[str]:
     image = (config.get("docker") or {}).get("image", "")
     if image and ray.__version__ not in image:
         yield f"docker.image: {image} is not this environment's Ray {ray.__version__}"
-    if config["provider"]["type"] != "aws":
-        return
-    if config["provider"].get("cache_stopped_nodes", True):
+    provider = config["provider"]
+    if provider.get("cache_stopped_nodes", True):
         yield "provider.cache_stopped_nodes: False, or stopped instances' disks keep billing"
+    region = str(provider.get("region", ""))
+    for zone in filter(None, str(provider.get("availability_zone") or "").split(",")):
+        if not zone.startswith(region):
+            yield f"provider.availability_zone: {zone} is not in {region}"
     for name, node in types.items():
-        for key, why in {
-            "SecurityGroupIds": "Ray's own security group admits SSH from everywhere",
-            "IamInstanceProfile": "Ray's own role may do everything with EC2 and S3",
-        }.items():
+        for key, why in NODE_KEYS[provider["type"]].items():
             if key not in node["node_config"]:
                 yield f"available_node_types.{name}.node_config: needs {key}; {why}"
 
@@ -290,11 +299,19 @@ def _ray(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], check=False)
 
 
-STOP = """. ~/.bashrc; ray stop --force; ! pgrep -u "$(id -un)" -x "raylet|gcs_server" """
+MLFLOW = """-u "$(id -u)" -f "[m]lflow.server" """
+STOP = f""". ~/.bashrc
+ray stop --force
+pkill {MLFLOW}
+for second in 1 2 3 4 5 6 7 8 9; do pgrep {MLFLOW} > /dev/null || break; sleep 1; done
+rm -f ~/ray_bootstrap_config.yaml ~/ray_bootstrap_key.pem
+find /tmp/ray -user "$(id -un)" -delete
+pgrep -u "$(id -u)" -x "raylet|gcs_server"; ray=$?; pgrep {MLFLOW}; [ $ray$? = 11 ]"""
+"""Ended by its `pgrep`s, which say 1 where they find nothing: a host without that command may have anything left."""
 
 
 def _stop(host: str, auth: Mapping[str, str]) -> bool:
-    """End the user's Ray on a host, as its start commands do before they start; whether none is left."""
+    """End the user's Ray and MLflow on a host by name and remove what they left; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
     command = ["ssh", "-i", str(Path(auth["ssh_private_key"]).expanduser())]

@@ -1,9 +1,10 @@
-"""`python -m tests.object_store [--plain]`: moto's S3 on loopback, one request at a time; prints its port.
+"""`python -m tests.object_store [--plain] [--listen ADDRESS]`: moto's S3, one request at a time; prints its port.
 
 One at a time, so that a conditional PUT is checked and done at once, as real servers do it; moto alone would race. With
 --plain it ignores conditions, as some servers do.
 """
 
+import argparse
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ HERE = Path(__file__).parents[1]
 """Where `tests` can be imported, wherever a test works."""
 
 
-def serve(plain):
-    """Until it is ended."""
+def serve(plain, listen):
+    """Until it is ended. listen: an address, with a port or not."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
@@ -29,7 +30,8 @@ def serve(plain):
             environ.pop(name, None)
         return application(environ, respond)
 
-    server = make_server("127.0.0.1", 0, without_conditions if plain else application, threaded=False)
+    address, _, port = listen.partition(":")
+    server = make_server(address, int(port or 0), without_conditions if plain else application, threaded=False)
     print(server.server_port, flush=True)
     server.serve_forever()
 
@@ -64,4 +66,8 @@ def client(environment):
 
 
 if __name__ == "__main__":
-    serve("--plain" in sys.argv)
+    parser = argparse.ArgumentParser(prog="python -m tests.object_store", description=__doc__.splitlines()[0])
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--listen", default="127.0.0.1")
+    options = parser.parse_args()
+    serve(options.plain, options.listen)

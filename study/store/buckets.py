@@ -280,17 +280,21 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
         from botocore.config import Config
     except ImportError:
         raise ValueError("results: s3:// needs boto3, which is missing; pip install 'mia-study[s3]'") from None
-    own = any(name in dict(environment) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
     config = Config(
         retries={"mode": "standard", "max_attempts": ATTEMPTS},
         max_pool_connections=CONNECTIONS,
-        s3={"addressing_style": "path"} if own else {},
         request_checksum_calculation="when_required",  # older servers know no newer ones, and each file has its sha256
         response_checksum_validation="when_required",
         **SECONDS,
     )
     try:
-        return boto3.session.Session().client("s3", config=config)
+        client = boto3.session.Session().client("s3", config=config)
+        if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            return client
+        path = config.merge(
+            Config(s3={"addressing_style": "path"})
+        )  # a server of one's own has no host for each bucket
+        return boto3.session.Session().client("s3", config=path)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise ValueError(
             f"results: the AWS settings of this environment do not work ({type(error).__name__})"

@@ -1,14 +1,18 @@
 """Hosts on one machine: namespaces with an address, processes, /tmp, home folder and sshd of their own.
 
 They hang on a bridge in a network namespace that leads nowhere else. All files outside the private folders are this
-machine's. Needs root, and Debian's openssh-server, rsync, iproute2 and iptables.
+machine's. Needs root, and Debian's openssh-server, rsync, iproute2, iptables and procps; exit code 1 of
+`python -m tests.cluster.hosts` says in one line what is missing.
 """
 
 import contextlib
 import os
+import pwd
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,9 +22,11 @@ import psutil
 COMMANDS = {
     "ip": "iproute2", "ss": "iproute2", "iptables": "iptables", "rsync": "rsync", "sshd": "openssh-server",
     "ssh-keygen": "openssh-client", "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux",
+    "pgrep": "procps",
 }  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-HOME = Path.home()
+HOME = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+"""Where sshd leads to, whatever $HOME is."""
 KEPT = Path("/mnt/kept")
 """Where a host sees the folders it is given; each is also bound back to its own place where that is hidden."""
 BOOT = """
@@ -38,6 +44,8 @@ mkdir -p /run/sshd "$HOME/.ssh" /mnt/results
 mount --bind "$RESULTS" /mnt/results
 cp "$KEYS/authorized" "$HOME/.ssh/authorized_keys"
 mount --bind "$KEYS/hosts" /etc/hosts
+(umask 077; sed 's/^root:[^:]*/root:*/' /etc/shadow > /run/shadow)  # sshd lets nobody into a locked account
+mount --bind /run/shadow /etc/shadow
 chmod 1777 /tmp /dev/shm
 chmod 700 "$HOME" "$HOME/.ssh"
 sh -c "$SETUP"
@@ -49,12 +57,25 @@ exec /usr/sbin/sshd -D -e -f /dev/null -h "$KEYS/host" -o ListenAddress=$ADDRESS
 """A host's first process, which becomes sshd; that collects orphans too."""
 
 
+PROBE = "mount -t tmpfs tmpfs /mnt && ip link add bridge type bridge && ip link add one type veth peer name two"
+"""What a host is made of, in namespaces that end with this command."""
+
+
 def absent():
     """What this machine lacks for hosts, in one line; empty when it has all."""
     if os.geteuid() != 0:
         return "needs root, for namespaces"
     packages = {package for command, package in COMMANDS.items() if not shutil.which(command, path=PATH)}
-    return f"needs apt-get install --no-install-recommends {' '.join(sorted(packages))}" if packages else ""
+    if packages:
+        return f"needs apt-get install --no-install-recommends {' '.join(sorted(packages))}"
+    spaces = ["--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--propagation", "private"]
+    tried = subprocess.run(
+        ["unshare", *spaces, "sh", "-c", PROBE], env={"PATH": PATH}, capture_output=True, text=True, check=False
+    )
+    if tried.returncode == 0:
+        return ""
+    said = (tried.stderr.strip().splitlines() or ["no reason"])[-1]
+    return f"needs a kernel that lets root make namespaces and bridges, as in a privileged container ({said})"
 
 
 def call(*command):
@@ -62,6 +83,13 @@ def call(*command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
+
+
+def remove_abandoned():
+    """Network namespaces of runs that were killed; their hosts ended with them."""
+    for name in call("ip", "netns", "list").split():
+        if (found := re.match(r"mia(\d+)-", name)) and not psutil.pid_exists(int(found[1])):
+            call("ip", "netns", "del", name)
 
 
 class Network:
@@ -80,6 +108,7 @@ class Network:
         self.hosts = {}
 
     def __enter__(self):
+        remove_abandoned()
         self.keys.mkdir()
         self.results.mkdir()
         for name in ("host", "user"):
@@ -181,7 +210,7 @@ class Host:
         found = []
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.name() != "sshd" and child.status() != psutil.STATUS_ZOMBIE:
+                if not child.name().startswith("sshd") and child.status() != psutil.STATUS_ZOMBIE:
                     found.append(" ".join(child.cmdline()))
         return found
 
@@ -216,3 +245,7 @@ class Host:
         with contextlib.suppress(psutil.NoSuchProcess):
             return next(iter(psutil.Process(self.machine.pid).children()), None)
         return None
+
+
+if __name__ == "__main__":
+    sys.exit(absent() or 0)

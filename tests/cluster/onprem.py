@@ -14,6 +14,13 @@ EPOCHS = 60
 OVERRIDES = (*SETTINGS, "replicates=2", f"factors.epochs=[1, {EPOCHS}]", "compute.concurrent=null")
 FILE = "configs/clusters/onprem.yaml"
 COPIED = "--exclude .git --exclude .venv --exclude results --exclude '__pycache__' --exclude '.*_cache'"
+STORAGE, STORAGE_PORT = "10.77.0.30", 9000
+SECRET_KEY = "not-to-be-seen-anywhere"
+AWS = {
+    "config": f"[default]\nregion = us-east-1\nendpoint_url = http://{STORAGE}:{STORAGE_PORT}\n",
+    "credentials": f"[default]\naws_access_key_id = nobody\naws_secret_access_key = {SECRET_KEY}\n",
+}
+"""What leads to the bucket, as a user keeps it: in ~/.aws, which the cluster's file delivers."""
 AWAIT = """
 import ray, sys, time
 ray.init(address="auto", logging_level="ERROR")
@@ -32,12 +39,20 @@ def equip(network):
     laptop.run(f"rsync -a {COPIED} {PROJECT}/ mia-study/ && echo 'export {variables}' > .bashrc")
     laptop.run(f"cp {network.keys}/user .ssh/mia-study.pem && chmod 600 .ssh/mia-study.pem")
     laptop.run(f"ray get-auth-token --generate > {network.keys}/token && chmod 600 .ray/auth_token")
+    write_aws(laptop)
     text = (PROJECT / FILE).read_text().replace("192.0.2.", "10.77.0.").replace("ssh_user: mia", "ssh_user: root")
+    text = text.replace("# ~/.aws: ~/.aws  for", "~/.aws: ~/.aws  # for")
     lines = [
         "  - test -x ~/mia-study/.venv/bin/ray" if "pip install -q" in line else line for line in text.splitlines()
     ]
     (network.keys / "onprem.yaml").write_text("\n".join(lines))
     laptop.run(f"cp {network.keys}/onprem.yaml mia-study/{FILE}")
+
+
+def write_aws(host):
+    host.run("mkdir -p -m 700 .aws")
+    for name, text in AWS.items():
+        host.run(f"printf %s '{text}' > .aws/{name} && chmod 600 .aws/{name}")
 
 
 class Cluster:
@@ -61,24 +76,37 @@ class Cluster:
         """End it; what was said."""
         return self.laptop.run(f"cd mia-study && python -m study.cluster down {FILE}", code, seconds=PATIENCE)
 
-    def complete(self):
-        """Wait until head and workers are alive, as many as the file has."""
-        addresses = " ".join(ADDRESSES[name] for name in ("head", *WORKERS))
+    def complete(self, *more):
+        """Wait until head and workers are alive, as many as the file has, and hosts that joined, and no others."""
+        addresses = " ".join(sorted([ADDRESSES[name] for name in ("head", *WORKERS)] + [host.address for host in more]))
         self.head.run(f"python -c '{AWAIT}' {addresses}", seconds=PATIENCE)
 
-    def sweep(self, name, *arguments):
-        """A sweep's start through `ray exec`, in a folder of its own."""
-        return ClusterSweep(self, name, *arguments)
+    def prepare(self, name, address):
+        """A new host with the project, the token and what leads to the bucket, which is not of the cluster yet."""
+        host = self.network.host(name, address)
+        host.run(f"rsync -a {COPIED} {PROJECT}/ mia-study/ && echo 'export PATH=~/mia-study/.venv/bin:$PATH' > .bashrc")
+        host.run(f"mkdir -m 700 .ray && install -m 600 {self.network.keys}/token .ray/auth_token")
+        write_aws(host)
+        return host
+
+    def join(self, host, cpus, gpus):
+        """By the command for a cluster that a user brings; with GPUs that are not there."""
+        start = f"ray start --address={ADDRESSES['head']}:6379 --num-cpus={cpus} --num-gpus={gpus}"
+        host.run(start, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
+
+    def sweep(self, name, *arguments, step_seconds=0.0):
+        """A sweep's start through `ray exec`, in a folder of its own; step_seconds: that each training step waits."""
+        return ClusterSweep(self, name, arguments, step_seconds)
 
 
 class ClusterSweep:
     """One start of a sweep over the cluster. Its folder is on the storage that hosts share."""
 
-    def __init__(self, cluster, name, *arguments):
+    def __init__(self, cluster, name, arguments, step_seconds):
         self.folder = sweep_folder(cluster.network, name)
         self.log = (self.folder / "log").open("w+")
-        there = f"cd {shown(self.folder)} && STEPS={steps_file(self.folder)['STEPS']} {command(self.folder)}"
-        words = " ".join([there, "--address auto", *arguments])
+        counted = f"STEPS={steps_file(self.folder)['STEPS']} STEP_SECONDS={step_seconds} {command(self.folder)}"
+        words = " ".join([f"cd {shown(self.folder)} && {counted}", "--address auto", *arguments])
         self.process = cluster.laptop.start(f"cd mia-study && ray exec {FILE} '{words}'", self.log)
 
     def end(self, code=0):

@@ -1,13 +1,14 @@
 """`python -m tests.faults.counted ...`: study.sweep, whose workers write down each training step in the file $STEPS,
 and in `$STEPS.devices` the GPUs each trajectory sees from start to end.
 
-With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage. With
-$GPU_BYTES set, each GPU is taken to have so many, and trials to take $PEAK_BYTES; those that get less of it run out of
-memory.
+With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage,
+$STEP_SECONDS how long each training step is made to wait. With $GPU_BYTES set, each GPU is taken to have so many, and
+trials to take $PEAK_BYTES; those that get less of it run out of memory.
 """
 
 import os
 import sys
+import time
 
 import torch
 
@@ -20,6 +21,7 @@ plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
 lines = os.environ["STEPS"]
 text = os.environ.get("RAISES")
+pause = float(os.environ.get("STEP_SECONDS", 0))
 scheduling.STORAGE_SECONDS = float(os.environ.get("STORAGE_SECONDS", scheduling.STORAGE_SECONDS))
 
 
@@ -40,6 +42,7 @@ def run_trajectory(config, shared, results, code):
 
     def counted(self):
         tell(lines, config["trajectory"], self.step)
+        time.sleep(pause)
         return taken(self)
 
     def broken(*arguments):

@@ -357,6 +357,26 @@ def refused(arguments, capsys):
     return said
 
 
+def test_an_endpoint_in_the_files_of_boto3_is_asked_by_path_as_one_in_the_environment(bucket, monkeypatch, tmp_path):
+    endpoint = os.environ["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost")  # whose buckets have no hosts
+    (tmp_path / "config").write_text(f"[default]\nendpoint_url = {endpoint}\n")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    place = Store(bucket, "small").place
+    place.write("a", b"1")
+    assert place.read("a") == b"1"
+    assert place._client.meta.config.s3["addressing_style"] == "path"
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "cn-north-1"])
+def test_at_aws_each_bucket_is_asked_at_its_own_host(monkeypatch, region):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    client = Store("s3://some-bucket/results", "small").place._client
+    assert "addressing_style" not in (client.meta.config.s3 or {})
+
+
 def test_a_server_without_conditional_put_is_refused(small, bucket, monkeypatch, capsys):
     with object_store("--plain") as environment:
         monkeypatch.setenv("AWS_ENDPOINT_URL", environment["AWS_ENDPOINT_URL"])

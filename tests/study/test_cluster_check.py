@@ -1,6 +1,7 @@
 """`python -m study.cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -135,7 +136,18 @@ ONPREM = {
     ),
     "no YAML": ("provider:\n", "provider: [\n", "not valid YAML"),
 }
-CLOUD = {
+AWS = {
+    "a zone of another region": (
+        "availability_zone: us-west-2a,us-west-2b",
+        "availability_zone: us-west-2a,us-wset-2b",
+        "provider.availability_zone: us-wset-2b is not in us-west-2",
+    ),
+    "an absent key file": ("mia-study.pem", "other.pem", "auth.ssh_private_key: ~/.ssh/other.pem does not exist"),
+    "a head for all": (
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-host=10.3.4.10",
+        "head_start_ray_commands: --dashboard-host=10.3.4.10 shows it",
+    ),
     "an unknown key": (
         "use_internal_ips: False",
         "use_internal_ip: False",
@@ -177,8 +189,43 @@ CLOUD = {
         "0.0.0.0 is everybody's address",
     ),
 }
+GCP = {
+    "an unknown key": (
+        "project_id: leak",
+        "project: leak",
+        "provider.project: Ray does not read this; did you mean project_id?",
+    ),
+    "stopped disks": (
+        "cache_stopped_nodes: False",
+        "cache_stopped_nodes: True",
+        "provider.cache_stopped_nodes: False, or stopped",
+    ),
+    "stopped disks by default": ("  cache_stopped_nodes: False", "", "provider.cache_stopped_nodes: False, or stopped"),
+    "GCP's own network": (
+        "    networkInterfaces:",
+        "    labels:",
+        "available_node_types.head.node_config: needs networkInterfaces; GCP's network default admits SSH",
+    ),
+    "a zone of another region": (
+        "availability_zone: us-west1-a",
+        "availability_zone: us-west2-a",
+        "provider.availability_zone: us-west2-a is not in us-west1",
+    ),
+    "work on the head": (
+        "resources: {CPU: 0, GPU: 0}",
+        "resources: {CPU: 2, GPU: 0}",
+        "available_node_types.head: resources {CPU: 0, GPU: 0} keep work off",
+    ),
+    "no token": (
+        "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ray start --head",
+        "ray start --head",
+        "head_start_ray_commands: put RAY_AUTH_MODE=token before",
+    ),
+    "an absent key file": ("mia-study.pem", "other.pem", "auth.ssh_private_key: ~/.ssh/other.pem does not exist"),
+}
 BAD = {f"onprem: {what}": ("configs/clusters/onprem.yaml", *row) for what, row in ONPREM.items()}
-BAD |= {f"aws: {what}": ("cluster.yaml", *row) for what, row in CLOUD.items()}
+BAD |= {f"aws: {what}": ("cluster.yaml", *row) for what, row in AWS.items()}
+BAD |= {f"gcp: {what}": ("configs/clusters/gcp.yaml", *row) for what, row in GCP.items()}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -245,9 +292,32 @@ def test_down_ends_ray_on_each_host_since_ray_down_ends_the_heads_only(tmp_path,
     path = write(tmp_path, FILES[1])
     assert cluster.main(["down", path]) == ENDED
     assert commands[0].endswith(f"ray.scripts.scripts down -y {path}")
-    assert [re.search(r"mia@(\S+) .*ray stop", line)[1] for line in commands[1:]] == [
+    assert [re.search(r"mia@(\S+) .*ray stop", line, re.DOTALL)[1] for line in commands[1:]] == [
         "10.3.4.10", "10.3.4.11", "10.3.4.12"
     ]  # fmt: skip
+
+
+COMMANDS = ("ray", "pkill", "pgrep", "sleep", "find", "id")
+
+
+@pytest.mark.parametrize(
+    ("pgrep", "code"),
+    [("exit 1", 0), ("exit 0", 1), ("[ $3 != -x ]", 1), ("[ $3 != -f ]", 1), ("exit 127", 1), ("exit 2", 1)],
+    ids=["nothing", "something", "no Ray, but MLflow", "Ray, but no MLflow", "no such command", "pgrep fails"],
+)
+def test_what_down_says_on_a_host_fails_unless_nothing_is_known_to_be_left(tmp_path, pgrep, code):
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in COMMANDS:
+        (commands / name).write_text(f"#!/bin/sh\n{pgrep if name == 'pgrep' else 'exit 0'}\n")
+        (commands / name).chmod(0o755)
+    (commands / "rm").symlink_to(shutil.which("rm"))
+    key = tmp_path / "ray_bootstrap_key.pem"
+    key.touch()
+    words = [shutil.which("bash"), "-c", cluster.STOP]
+    done = subprocess.run(words, env={"PATH": str(commands), "HOME": str(tmp_path)}, check=False)
+    assert done.returncode == code
+    assert not key.exists()
 
 
 def test_down_names_the_host_where_ray_may_run_on(tmp_path, commands, capsys):
