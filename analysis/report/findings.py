@@ -282,7 +282,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         Text((
             "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
             "bound. Epsilon "
-            "covers the trained networks, not training curves, nor a choice of epochs made by looking at results.",
+            "covers the trained networks, not training curves, nor a length of training chosen by looking at results.",
         ))
     ]  # fmt: skip
     if drawable(data):
