@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.controls import audits, verdicts
 from analysis.effects import AUC, MIN_REPLICATES
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import VARIANT, StudyData
 from study.controls import BLIND
 from study.store import read
 
@@ -85,14 +85,14 @@ def _replicates(data: StudyData) -> Iterator[str]:
         )
     if data.drawn:
         return  # points are drawn, not crossed
-    counts = data.wide.groupby(list(CELL))["replicate"].nunique()
+    counts = data.wide.groupby(list(data.cell))["replicate"].nunique()
     missing, fewer = [], []
     for variant in data.variants:
         own = data.wide[data.wide[VARIANT] == variant]
-        levels = [list(dict.fromkeys(own[name])) for name in (ARM, "train_size", "epochs")]
-        for arm, size, epochs in product(*levels):
-            count = counts.get((variant, arm, size, epochs), 0)
-            words = f"{variant}, {arm}, n = {size}, {epochs} epochs"
+        levels = [list(dict.fromkeys(own[name])) for name in data.cell[1:]]
+        for arm, size, length in product(*levels):
+            count = counts.get((variant, arm, size, length), 0)
+            words = f"{variant}, {arm}, n = {size}, {length} {data.budget}"
             if not count:
                 missing.append(words)
             elif count < data.replicates:

@@ -29,7 +29,7 @@ def audits(data: StudyData) -> pd.DataFrame:
 
 
 def attack_minus_blind(data: StudyData) -> pd.DataFrame:
-    """AUC of each attack less that of the blind classifier in the same replicate, at the last epochs level.
+    """AUC of each attack less that of the blind classifier in the same replicate, after the last level of training.
 
     One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean
     blind AUC, replicates, descriptive. Empty without the blind control.
@@ -38,8 +38,7 @@ def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
     # Where labels are the same at every size, one blind trial stands for all sizes.
     on = ["replicate", "train_size"] if blind.duplicated("replicate").any() else ["replicate"]
-    last = data.wide[data.wide["epochs"] == data.wide["epochs"].max()]
-    paired = last.merge(blind[[*on, "blind"]], on=on)
+    paired = data.last.merge(blind[[*on, "blind"]], on=on)
     records = [
         (*cell, *t_interval((rows[AUC] - rows["blind"]).to_numpy()), rows["blind"].mean(), len(rows))
         for cell, rows in paired.groupby(BY, sort=False)

@@ -1,7 +1,8 @@
 """The contrasts that every study declares beforehand, corrected by Holm, and how many replicates would settle them.
 
-For the primary attack: every arm against `none` after the last epochs at each n; and without a defense, the largest n
-against the smallest after the last epochs, and the last epochs against the first at each n. All else is exploratory.
+For the primary attack: every arm against `none` after the last level of training at each n; and without a defense, the
+largest n against the smallest after the last level, and the last level against the first at each n. All else is
+exploratory.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from scipy.stats import chi2, norm, t
 
 from analysis.cells import DECLARED, EFFECT, cells
 from analysis.effects import AUC
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from study.controls import ALPHA, holm
 
 MOST_REPLICATES = 10_000
@@ -24,42 +25,42 @@ QUANTILES = (np.arange(1000) + 0.5) / 1000
 def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd.DataFrame:
     """The declared contrasts of the primary attack, or of another one, which makes them exploratory.
 
-    Columns contrast (in words), factor, level, baseline, those of `CELL` (null for the factor contrasted), then
+    Columns contrast (in words), factor, level, baseline, those of `data.cell` (null for the factor contrasted), then
     `cells.EFFECT`, p_holm over all rows, settled: whether p_holm is below 0.05.
     """
     label = attack or data.primary
     status = DECLARED if label == data.primary else "exploratory"
-    found = cells(data, label, value, CELL)
+    found = cells(data, label, value, data.cell)
     rows = []
     for contrast in _contrasts(data, found.table):
         factor, level, baseline, cell = contrast
-        weights = _pair(factor, level, baseline, cell)
-        where = ", ".join(_words(name, x) for name, x in cell.items() if name != VARIANT or len(data.variants) > 1)
-        words = f"{_words(factor, level)} against {_words(factor, baseline)} ({where})"
+        weights = _pair(data.cell, factor, level, baseline, cell)
+        where = ", ".join(data.words(name, x) for name, x in cell.items() if name != VARIANT or len(data.variants) > 1)
+        words = f"{data.words(factor, level)} against {data.words(factor, baseline)} ({where})"
         named = {"contrast": words, "factor": factor, "level": level, "baseline": baseline, **cell}
         rows.append({**named, **found.effect(weights, status=status)})
-    table = pd.DataFrame(rows, columns=["contrast", "factor", "level", "baseline", *CELL, *EFFECT])
+    table = pd.DataFrame(rows, columns=["contrast", "factor", "level", "baseline", *data.cell, *EFFECT])
     told = table["p"].notna()
     table["p_holm"] = np.nan
     table.loc[told, "p_holm"] = holm(table.loc[told, "p"].to_numpy(float))
     table["settled"] = table["p_holm"] < ALPHA
-    return table.astype({"train_size": "Int64", "epochs": "Int64"})
+    return table.astype({"train_size": "Int64", data.budget: "Int64"})
 
 
 def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
-    """Factor, level, baseline, and the levels of the rest of `CELL`; only what the study has."""
-    present = set(table[list(CELL)].itertuples(index=False, name=None))
-    sizes, epochs = sorted(set(table["train_size"])), sorted(set(table["epochs"]))
-    base = data.arms[0]
+    """Factor, level, baseline, and the levels of the rest of `data.cell`; only what the study has."""
+    present = set(table[list(data.cell)].itertuples(index=False, name=None))
+    budget, base = data.budget, data.arms[0]
+    sizes, lengths = sorted(set(table["train_size"])), sorted(set(table[budget]))
 
     def there(cell: dict[str, Any], factor: str, *levels: Any) -> bool:
-        return all(tuple({**cell, factor: level}[name] for name in CELL) in present for level in levels)
+        return all(tuple({**cell, factor: level}[name] for name in data.cell) in present for level in levels)
 
     for variant in data.variants:
         wanted = [
-            *((ARM, arm, base, {"train_size": n, "epochs": epochs[-1]}) for n in sizes for arm in data.arms[1:]),
-            ("train_size", sizes[-1], sizes[0], {ARM: base, "epochs": epochs[-1]}),
-            *(("epochs", epochs[-1], epochs[0], {ARM: base, "train_size": n}) for n in sizes),
+            *((ARM, arm, base, {"train_size": n, budget: lengths[-1]}) for n in sizes for arm in data.arms[1:]),
+            ("train_size", sizes[-1], sizes[0], {ARM: base, budget: lengths[-1]}),
+            *((budget, lengths[-1], lengths[0], {ARM: base, "train_size": n}) for n in sizes),
         ]
         for factor, level, baseline, rest in wanted:
             cell = {VARIANT: variant, **rest}
@@ -67,14 +68,10 @@ def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any,
                 yield factor, level, baseline, cell
 
 
-def _pair(factor: str, level: Any, baseline: Any, cell: dict[str, Any]) -> pd.Series:
+def _pair(names: tuple[str, ...], factor: str, level: Any, baseline: Any, cell: dict[str, Any]) -> pd.Series:
     """Weights of one cell less another."""
-    ends = [tuple({**cell, factor: end}[name] for name in CELL) for end in (level, baseline)]
-    return pd.Series([1.0, -1.0], index=pd.MultiIndex.from_tuples(ends, names=CELL))
-
-
-def _words(name: str, level: Any) -> str:
-    return {"train_size": f"n = {level}", "epochs": f"{level} epochs"}.get(name, str(level))
+    ends = [tuple({**cell, factor: end}[name] for name in names) for end in (level, baseline)]
+    return pd.Series([1.0, -1.0], index=pd.MultiIndex.from_tuples(ends, names=names))
 
 
 def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) -> pd.DataFrame:

@@ -24,7 +24,7 @@ def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
     if data.drawn:
         return _of_points(data, attack)
     figures = {
-        "leakage_over_epochs": plots.leakage_over_epochs(data, attack),
+        "leakage_over_training": plots.leakage_over_training(data, attack),
         "attacks_compared": plots.attacks_compared(data),
         "declared_effects": plots.forest(data, declared(data, attack)),
         "leakage_heatmap": plots.heatmap(data, attack),

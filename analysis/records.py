@@ -17,7 +17,7 @@ from scipy.stats import false_discovery_control, t
 from analysis.cells import EXPLORATORY
 from analysis.controls import UNAVAILABLE
 from analysis.effects import effect_of
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import SOURCES, load_pool
 from mia_core.streams import Streams
 from study.controls import holm
@@ -33,8 +33,8 @@ Cell = Mapping[str, Any]
 def records(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:
     """Every record that was a member in some replicates and not in others, the most at risk first.
 
-    cell: levels of `CELL`; by default without defense, at the smallest n after the last epochs. Columns query, unit,
-    label (its class, null when the data are not at hand), inside, outside (replicates), difference (in standard
+    cell: levels of `data.cell`; by default without defense, at the smallest n after the last level. Columns query,
+    unit, label (its class, null when the data are not at hand), inside, outside (replicates), difference (in standard
     deviations of scores) with its error, by moderated variances (Smyth 2004); shrunk with shrunk_error, its posterior
     under a normal prior fitted to all records; p, one-sided, that membership changes nothing; q, its false-discovery
     rate. Without rows, and with `attrs["reason"]`, for fewer than three replicates or a public copy.
@@ -155,13 +155,14 @@ def classes(data: StudyData) -> tuple[dict[int, int], str | None]:
 def _scores(data: StudyData, attack: str, cell: Cell | None) -> tuple[pd.DataFrame, str | None]:
     """Columns replicate, query, unit, member, score (normal scores inside each trial) of one cell, or why not."""
     rows = data.attack(attack)
-    at = {VARIANT: data.variants[0], ARM: data.arms[0], "train_size": rows["train_size"].min(), "epochs": None}
+    at = {VARIANT: data.variants[0], ARM: data.arms[0], "train_size": rows["train_size"].min(), data.budget: None}
     at |= cell or {}
-    if unknown := set(at) - set(CELL):
-        raise ValueError(f"records: a cell has {', '.join(CELL)}, not {', '.join(sorted(unknown))}")
+    if unknown := set(at) - set(data.cell):
+        raise ValueError(f"records: a cell has {', '.join(data.cell)}, not {', '.join(sorted(unknown))}")
     for name in (VARIANT, ARM, "train_size"):
         rows = rows[rows[name] == at[name]]
-    rows = rows[rows["epochs"] == (rows["epochs"].max() if at["epochs"] is None else at["epochs"])]
+    last = at[data.budget]
+    rows = rows[rows[data.budget] == (rows[data.budget].max() if last is None else last)]
     if rows.empty:
         raise ValueError(f"records: no trial of {attack} at {at}")
     if data.public:

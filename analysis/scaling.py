@@ -10,29 +10,29 @@ from scipy.special import expit, logit
 from analysis.cells import cells
 from analysis.controls import UNAVAILABLE, audits
 from analysis.effects import AUC, MIN_REPLICATES, effect_of, p_value, t_interval
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 
 GRID = 400
-"""Points of epochs between the first and the last level at which an interpolated path is looked at."""
+"""Points between the first and the last level of training at which an interpolated path is looked at."""
 
 
 def against_size(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame:
     """Slope of leakage per doubling of n (AUC in log odds), a line fitted inside each replicate.
 
-    Columns variant, arm, epochs, slope, low, high, p, sizes, lack_of_fit (p of the curvature that a line leaves; null
-    with two sizes), replicates, descriptive.
+    Columns variant, arm, epochs (or steps), slope, low, high, p, sizes, lack_of_fit (p of the curvature that a line
+    leaves; null with two sizes), replicates, descriptive.
     """
     rows = []
     for cell, sizes, values in _paths(data, attack, value, "train_size"):
         rows.append({**cell, **_line(sizes, values)})
-    columns = [VARIANT, ARM, "epochs", "slope", "low", "high", "p", "sizes", "lack_of_fit", "replicates", "descriptive"]
-    return pd.DataFrame(rows, columns=columns)
+    numbers = ["slope", "low", "high", "p", "sizes", "lack_of_fit"]
+    return pd.DataFrame(rows, columns=[VARIANT, ARM, data.budget, *numbers, "replicates", "descriptive"])
 
 
 def size_curve(data: StudyData, attack: str, value: str = AUC, points: int = 50) -> pd.DataFrame:
     """The fitted curve from the smallest n to the largest, with a 95 % t interval at each point by itself.
 
-    Columns variant, arm, epochs, train_size (real), mean, low, high, replicates, in the value's units.
+    Columns variant, arm, epochs (or steps), train_size (real), mean, low, high, replicates, in the value's units.
     """
     rows = []
     for cell, sizes, values in _paths(data, attack, value, "train_size"):
@@ -45,7 +45,7 @@ def size_curve(data: StudyData, attack: str, value: str = AUC, points: int = 50)
             own = {"train_size": 2.0**at, "mean": mean, "low": low, "high": high, "replicates": len(values)}
             rows.append({**cell, **own})
     numbers = ["train_size", "mean", "low", "high"]
-    found = pd.DataFrame(rows, columns=[VARIANT, ARM, "epochs", *numbers, "replicates"])
+    found = pd.DataFrame(rows, columns=[VARIANT, ARM, data.budget, *numbers, "replicates"])
     return found.astype(dict.fromkeys(numbers, float))  # also where a study has one n, and no curve
 
 
@@ -53,20 +53,21 @@ def onset(data: StudyData, attack: str, over: float = 0.55) -> pd.DataFrame:
     """When leakage sets in, by n: from which level on AUC is shown over 0.5, and when it reaches `over`.
 
     first_level: AUC's 95 % lower bound is over 0.5 there and at every later level; looked at from the last one
-    backwards, so that many levels raise no more false onsets than one; null where the last is not. epochs: where the
-    mean path, interpolated in log epochs, reaches `over`; low, high: the epochs at which its interval holds `over`.
+    backwards, so that many levels raise no more false onsets than one; null where the last is not. epochs (or steps):
+    where the mean path, interpolated in their logarithm, reaches `over`; low, high: where its interval holds `over`.
     All three: 0 for at or before the first level, infinite for not within the last. ValueError unless 0.5 < over < 1.
-    Columns variant, arm, train_size, first_level, epochs, low, high, over, replicates, descriptive.
+    Columns variant, arm, train_size, first_level, epochs (or steps), low, high, over, replicates, descriptive.
     """
     if not 0.5 < over < 1:
         raise ValueError(f"onset: AUC to reach must be between 0.5 and 1, got {over}")
     rows = []
-    for cell, levels, values in _paths(data, attack, AUC, "epochs"):
+    for cell, levels, values in _paths(data, attack, AUC, data.budget):
         count = len(values)
         own = {"over": over, "replicates": count, "descriptive": count < MIN_REPLICATES}
         rows.append({**cell, **_onset(levels, values, float(logit(over))), **own})
-    columns = [VARIANT, ARM, "train_size", "first_level", "epochs", "low", "high", "over", "replicates", "descriptive"]
-    return pd.DataFrame(rows, columns=columns).astype({"first_level": "Int64"})
+    numbers = ["first_level", "reached", "low", "high", "over", "replicates", "descriptive"]
+    table = pd.DataFrame(rows, columns=[VARIANT, ARM, "train_size", *numbers]).astype({"first_level": "Int64"})
+    return table.rename(columns={"reached": data.budget})
 
 
 def _line(sizes: np.ndarray, values: np.ndarray) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _line(sizes: np.ndarray, values: np.ndarray) -> dict[str, Any]:
 
 
 def _onset(levels: np.ndarray, values: np.ndarray, over: float) -> dict[str, Any]:
-    """Of log odds [R,L] at levels of epochs."""
+    """Of log odds [R,L] at levels of training."""
     _, lowest, _ = t_interval(values)
     later = np.logical_and.accumulate((lowest > 0)[::-1])[::-1]
     times = np.geomspace(levels[0], levels[-1], GRID)
@@ -88,7 +89,7 @@ def _onset(levels: np.ndarray, values: np.ndarray, over: float) -> dict[str, Any
     shown = np.logical_and.accumulate((low > over)[::-1])[::-1]
     return {
         "first_level": int(levels[later.argmax()]) if later.any() else None,
-        "epochs": _reached(times, mean >= over),
+        "reached": _reached(times, mean >= over),
         "low": _reached(times, high >= over),
         "high": _reached(times, shown),
     }
@@ -117,9 +118,9 @@ def epsilons(data: StudyData) -> pd.DataFrame:
 def _paths(
     data: StudyData, attack: str, value: str, along: str
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-    """Cells of `CELL` but for one factor, its levels [L] and values [R,L] of the replicates that have all of them."""
-    found = cells(data, attack, value, CELL).scale
-    rest = [name for name in CELL if name != along]
+    """Cells but for one factor, its levels [L] and values [R,L] of the replicates that have all of them."""
+    found = cells(data, attack, value, data.cell).scale
+    rest = [name for name in data.cell if name != along]
     table = found.columns.to_frame(index=False)
     for levels, rows in table.groupby(rest, sort=False):
         rows = rows.sort_values(along)

@@ -14,7 +14,7 @@ from analysis.cells import EFFECT, Cells, cells
 from analysis.effects import AUC
 from analysis.study_data import ARM, StudyData
 
-LOGARITHMIC = ("train_size", "epochs")
+LOGARITHMIC = ("train_size", "epochs", "steps")
 """Factors whose slope is per doubling; that of any other number is per unit."""
 
 
@@ -37,7 +37,7 @@ def interactions(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame
     """Two factors at a time: how much a level of `by` changes what a level of `factor` changes.
 
     kind `levels`: a difference of differences against both first levels. kind `linear`, for two factors of numbers: the
-    product of both slopes (per doubling of both for train_size and epochs), from all their levels.
+    product of both slopes (per doubling of both for train_size and the budget of training), from all their levels.
     Columns factor, level, baseline, by, by_level, by_baseline, kind, then `cells.EFFECT`.
     """
     found = cells(data, attack, value)

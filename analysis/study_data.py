@@ -9,14 +9,12 @@ from typing import Any
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
+from study.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
 
 ARM = "arm"
 VARIANT = "variant"
-CELL = (VARIANT, ARM, "train_size", "epochs")
-"""What names a cell of any study: all factors beyond the three of every study are one word, the variant."""
-
 SETTINGS = ("target.", "training.")
 """How factors begin that are settings with columns of their own; a defense's are told by its arm."""
 
@@ -40,6 +38,21 @@ class StudyData:
         return Store.at(self.folder)
 
     @property
+    def budget(self) -> Budget:
+        """What its levels of training count: epochs, or steps (discriminator updates)."""
+        return budget_of(self.resolved.get("factors", {}))
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """What names a cell: all factors beyond the three of every study are one word, the variant."""
+        return (VARIANT, ARM, "train_size", self.budget)
+
+    @property
+    def last(self) -> pd.DataFrame:
+        """The rows after the last level of training."""
+        return self.wide[self.wide[self.budget] == self.wide[self.budget].max()]
+
+    @property
     def attacks(self) -> list[str]:
         """Labels, in the order of the spec."""
         return list(dict.fromkeys(self.wide["attack"]))
@@ -53,10 +66,10 @@ class StudyData:
 
     @property
     def factors(self) -> dict[str, list[Any]]:
-        """Levels, in order, of every column that has more than one: train_size, epochs, arm, target, and settings."""
+        """Levels, in order, of every column that has several: train_size, the budget, arm, target, and settings."""
         settings = [name for name in self.wide.columns.astype(str) if name.startswith(SETTINGS)]
         found: dict[str, list[Any]] = {}
-        for name in ("train_size", "epochs", ARM, "target" if "target" in self.wide else VARIANT, *settings):
+        for name in ("train_size", self.budget, ARM, "target" if "target" in self.wide else VARIANT, *settings):
             values = self.wide[name].dropna()
             words = self.arms if name == ARM else list(dict.fromkeys(values))
             levels = sorted(words) if pd.api.types.is_numeric_dtype(values) else words
@@ -102,6 +115,10 @@ class StudyData:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())
 
+    def words(self, name: str, level: Any) -> str:
+        """A level of a column of `cell`: `n = 100`, `20 epochs`; variants and arms are words."""
+        return {"train_size": f"n = {level}", self.budget: f"{level} {self.budget}"}.get(name, str(level))
+
     def attack(self, label: str) -> pd.DataFrame:
         """The rows of one attack, one a trial; ValueError for an unknown label."""
         rows = self.wide[self.wide["attack"] == label]
@@ -111,13 +128,10 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read e.g. results/digits; ValueError when no trial is sealed there yet, for a search, and for levels of steps."""
+    """Read e.g. results/digits; ValueError when no trial is sealed there yet, and for a search."""
     store = Store.at(folder)
+    resolved = store.resolved()
     wide = read(store.root, store.study, "wide")
-    if "steps" in (resolved := store.resolved())["factors"]:
-        raise ValueError(
-            f"{store.uri}: its levels are steps, and these are tables and figures of epochs; read it by study.store"
-        )
     if "adaptive" in set(wide["role"]):
         raise ValueError(
             f"{store.uri}: a search chose these points by what came out; python -m study.search shows the best"

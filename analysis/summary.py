@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.drawn import design_words, varied
 from analysis.effects import AUC, contrasts, means
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 
 
 def overview(data: StudyData) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def _crossed(data: StudyData, trials: pd.DataFrame) -> dict[str, str]:
     return {
         "targets": ", ".join(data.variants),
         "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
-        "epochs": ", ".join(map(str, sorted(set(trials["epochs"])))),
+        data.budget: ", ".join(map(str, sorted(set(trials[data.budget])))),
         "arms": ", ".join(data.arms),
     }
 
@@ -40,34 +40,42 @@ def _training_seconds(trials: pd.DataFrame) -> float:
 
 
 def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
-    """Contrasts of a factor of `CELL` against its first level (arms: `none`), in every cell of the others.
+    """Contrasts of a factor of `data.cell` against its first level (arms: `none`), in every cell of the others.
 
     Empty where the attack ran at one level only.
     """
     rows = data.attack(attack)
     words = {ARM: data.arms, VARIANT: data.variants}.get(factor, sorted(set(rows[factor])))
     levels = [level for level in words if level in set(rows[factor])]
-    return contrasts(rows, value, factor, levels[0], [other for other in CELL if other != factor])
+    return contrasts(rows, value, factor, levels[0], [other for other in data.cell if other != factor])
+
+
+def equal_steps(data: StudyData) -> list[str]:
+    """What is to be known where training-set sizes are compared at the same steps; nothing where that is not done."""
+    if data.budget != "steps" or data.wide["train_size"].nunique() < 2:
+        return []
+    return ["At equal steps, records of a larger training set are seen fewer times: epochs = steps x batch size / n."]
 
 
 def guarantees(data: StudyData) -> pd.DataFrame:
-    """epsilon(delta) of the arms that have one, by training-set size and epochs; the others guarantee nothing."""
+    """epsilon(delta) of the arms that have one, by n and level of training; the others guarantee nothing."""
     trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
-    columns = [ARM, "train_size", "epochs", "delta", "epsilon"]
+    columns = [ARM, "train_size", data.budget, "delta", "epsilon"]
     return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
 
 
 def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
     """AUC and quality of each cell beside its epsilon, as means with 95 % t intervals over replicates.
 
-    Columns of `CELL`, epsilon (null: no guarantee), auc, auc_low, auc_high, and the same of quality where measured.
+    Columns of `data.cell`, epsilon (null: no guarantee), auc, auc_low, auc_high, and the same of quality where
+    measured.
     """
     rows = data.attack(attack)
-    table = rows.groupby(list(CELL))["epsilon"].mean().reset_index()
+    table = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
     for name, value in {AUC: AUC, "quality": data.quality}.items():
         if value:
-            found = means(rows, value, CELL)[[*CELL, "mean", "low", "high"]]
+            found = means(rows, value, data.cell)[[*data.cell, "mean", "low", "high"]]
             words = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-            table = table.merge(found.rename(columns=words), on=list(CELL))
+            table = table.merge(found.rename(columns=words), on=list(data.cell))
     order = {arm: number for number, arm in enumerate(data.arms)}
-    return table.sort_values(list(CELL), key=lambda x: x.map(order) if x.name == ARM else x, ignore_index=True)
+    return table.sort_values(list(data.cell), key=lambda x: x.map(order) if x.name == ARM else x, ignore_index=True)

@@ -17,15 +17,15 @@ from analysis.declared import declared, replicates_needed
 from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, varied
 from analysis.effects import AUC, contrasts, means
 from analysis.sensitivity import main_effects
-from analysis.study_data import ARM, CELL, VARIANT, StudyData, load, lower_is_better
-from analysis.summary import against_epsilon, effects_of, guarantees
+from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
+from analysis.summary import against_epsilon, effects_of, equal_steps, guarantees
 from analysis.tradeoff import best_quality, equal_quality, least_leakage
 from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
 from study.store.reading import last_levels
 from study.store.roots import WHERE
 
-WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
-        for sentence in [*cautions(data), *([LEFT_OUT] if data.drawn else [])]:
+        for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
             print(f"- {sentence}")
         print()
         for title, table in tables(data, options.attack or data.attacks[0]):
@@ -73,9 +73,10 @@ def _of_points(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame
 
 def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Of a study that crosses levels."""
-    last = data.wide[data.wide["epochs"] == data.wide["epochs"].max()]
+    last, budget = data.last, data.budget
+    after = f"{last[budget].max()} {budget}"
     control = last[last[ARM] == data.arms[0]]
-    yield f"Attacks after {last['epochs'].max()} epochs, arm {data.arms[0]}: AUC", attacks(control, AUC)
+    yield f"Attacks after {after}, arm {data.arms[0]}: AUC", attacks(control, AUC)
     yield (
         "The same: top-n accuracy in a pool with a tenth of members (chance 0.1)",
         attacks(control, "accuracy_top_10pct"),
@@ -84,16 +85,16 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
     yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)
     if data.quality:
         yield f"Main effects (exploratory): {data.quality}", averaged(data, attack, data.quality)
-    yield f"AUC of {attack} over epochs and n", over_epochs(data.attack(attack), AUC, data.arms[0])
+    yield f"AUC of {attack} over {budget} and n", over_training(data, attack, AUC)
     if data.quality:
-        yield f"{data.quality} over epochs and n", over_epochs(data.attack(attack), data.quality, data.arms[0])
+        yield f"{data.quality} over {budget} and n", over_training(data, attack, data.quality)
     yield f"What n changes: AUC of {attack} against the smallest n", effect(data, "train_size", attack)
-    yield f"What epochs change: AUC of {attack} against the fewest", effect(data, "epochs", attack)
+    yield f"What {budget} change: AUC of {attack} against the fewest", effect(data, budget, attack)
     yield (
-        f"What other attacks give, less {attack}: AUC after the last epochs, arm {data.arms[0]}",
-        compared(control, attack),
+        f"What other attacks give, less {attack}: AUC after the last {budget}, arm {data.arms[0]}",
+        compared(data, control, attack),
     )
-    yield f"Arms after {last['epochs'].max()} epochs: AUC by attack", arms(last, AUC)
+    yield f"Arms after {after}: AUC by attack", arms(last, AUC)
     yield f"What an arm changes: AUC of {attack} against {data.arms[0]}", effect(data, ARM, attack)
     if data.quality:
         yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
@@ -161,10 +162,12 @@ def arms(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return _named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
 
 
-def over_epochs(rows: pd.DataFrame, value: str, arm: str) -> pd.DataFrame:
-    """One row a level of epochs, one column a variant and n, of one arm."""
-    table = means(rows[rows[ARM] == arm].rename(columns={"attack": "label"}), value, ["epochs", VARIANT, "train_size"])
-    return _spread(table.rename(columns={"epochs": "attack"})).rename(columns={"attack": "epochs"})
+def over_training(data: StudyData, attack: str, value: str) -> pd.DataFrame:
+    """One row a level of training, one column a variant and n, of the first arm."""
+    rows = data.attack(attack)
+    rows = rows[rows[ARM] == data.arms[0]].drop(columns="attack")
+    table = means(rows, value, [data.budget, VARIANT, "train_size"])
+    return _spread(table.rename(columns={data.budget: "attack"})).rename(columns={"attack": data.budget})
 
 
 def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
@@ -177,28 +180,29 @@ def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
         if name in table:
             bounds = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
             texts[name] = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in bounds]
-    return _named(table[list(CELL)].assign(**texts))
+    return _named(table[list(data.cell)].assign(**texts))
 
 
 def audited(data: StudyData) -> pd.DataFrame:
     """Verdicts of the audit, rounded; epsilon_low is proved of any mechanism, with _gaussian of a Gaussian one."""
-    table = audits(data).drop(columns=["p", "ok", "epochs"], errors="ignore")
+    table = audits(data).drop(columns=["p", "ok", data.budget], errors="ignore")
     rounded = {"epsilon": 1, "p_holm": 3, **{name: 2 for name in table if str(name).startswith("epsilon_")}}
     return table.round(rounded).astype(object).where(table.notna(), "-")
 
 
 def effect(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
-    """Contrasts of a factor; for arms, at the last epochs only."""
+    """Contrasts of a factor; for arms, after the last level of training only."""
     table = effects_of(data, factor, attack, value)
     if table.empty:
         return table
-    return _effects(table[table["epochs"] == table["epochs"].max()] if factor == ARM else table)
+    last = table[data.budget].max() if factor == ARM else None
+    return _effects(data, table if last is None else table[table[data.budget] == last])
 
 
-def compared(rows: pd.DataFrame, attack: str) -> pd.DataFrame:
+def compared(data: StudyData, rows: pd.DataFrame, attack: str) -> pd.DataFrame:
     """Every attack (after its last level of steps) against one."""
     rows = rows[rows["attack"].isin([*last_levels(rows), attack])]
-    return _effects(contrasts(rows, AUC, "attack", attack, [VARIANT, "train_size"]))
+    return _effects(data, contrasts(rows, AUC, "attack", attack, [VARIANT, "train_size"]))
 
 
 def declared_contrasts(data: StudyData) -> pd.DataFrame:
@@ -235,15 +239,15 @@ def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
         else f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p {row['p']:.2g}"
         for row in table.to_dict("records")
     ]
-    stopped = table["at_epochs"].map(lambda at: "-" if pd.isna(at) else f"{at:.0f}")
+    stopped = table[f"at_{data.budget}"].map(lambda at: "-" if pd.isna(at) else f"{at:.0f}")
     quality = table["quality"].map("{:.3f}".format)
-    return _named(table[list(CELL)].assign(quality=quality, stopped=stopped, effect=texts))
+    return _named(table[list(data.cell)].assign(quality=quality, stopped=stopped, effect=texts))
 
 
 def answers(data: StudyData, attack: str) -> pd.DataFrame:
     """The least leakage at no worse quality than the median cell's, and the best quality at AUC 0.6, for each n."""
     quality = str(data.quality)
-    limit = float(f"{data.attack(attack).groupby(list(CELL))[quality].mean().median():.2g}")
+    limit = float(f"{data.attack(attack).groupby(list(data.cell))[quality].mean().median():.2g}")
     word = "at most" if lower_is_better(quality) else "at least"
     found = {
         f"least AUC with {quality} {word} {limit:g}": least_leakage(data, attack, limit),
@@ -257,7 +261,7 @@ def answers(data: StudyData, attack: str) -> pd.DataFrame:
                 {
                     "question": question,
                     "n": row["train_size"],
-                    "answer": f"{row[VARIANT]}, {row[ARM]}, {row['epochs']} epochs" if there else "none",
+                    "answer": f"{row[VARIANT]}, {row[ARM]}, {row[data.budget]} {data.budget}" if there else "none",
                     "AUC": _bounds(row, "leakage") if there else "-",
                     "quality": _bounds(row, "quality") if there else "-",
                     "shown": "yes" if row["shown"] else row["reason"],
@@ -291,9 +295,9 @@ def _interval_of(row: pd.Series) -> str:
     return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def _effects(table: pd.DataFrame) -> pd.DataFrame:
+def _effects(data: StudyData, table: pd.DataFrame) -> pd.DataFrame:
     """Difference in the value's units; effect with its interval (log odds for AUC)."""
-    columns = [c for c in [*CELL, "attack"] if c in table]
+    columns = [c for c in [*data.cell, "attack"] if c in table]
     return _named(table[columns].assign(**_texts(table)))
 
 

@@ -14,20 +14,22 @@ from scipy.stats import t
 
 from analysis.cells import cells
 from analysis.effects import AUC, MIN_REPLICATES, effect_of, t_interval
-from analysis.study_data import ARM, CELL, VARIANT, StudyData, lower_is_better
+from analysis.study_data import VARIANT, StudyData, lower_is_better
 from mia_core.streams import Streams
 from study.controls import ALPHA
+from study.factors import Budget
 
 DRAWS = 20_000
 
 
 @dataclass(frozen=True)
 class Plane:
-    """leakage, loss: [replicates, cells], lower is better in both; columns are levels of `CELL`.
+    """leakage, loss: [replicates, cells], lower is better in both; columns are levels of `names`.
 
     leakage is in log odds for AUC. loss is the measure of quality, with its sign turned where higher is better.
     """
 
+    names: tuple[str, ...]
     value: str
     quality: str
     leakage: pd.DataFrame
@@ -56,19 +58,21 @@ def plane(data: StudyData, attack: str, quality: str | None = None, value: str =
     measure = quality or data.quality
     if measure is None:
         raise ValueError(f"study {data.name} has no measure of quality, which the trade-off needs")
-    leakage, loss = (cells(data, attack, name, CELL).scale for name in (value, measure))
+    leakage, loss = (cells(data, attack, name, data.cell).scale for name in (value, measure))
     common = leakage.columns.intersection(loss.columns)
     sign = 1 if lower_is_better(measure) else -1
-    return Plane(value, measure, leakage[common], sign * loss.loc[leakage.index.intersection(loss.index), common])
+    loss = sign * loss.loc[leakage.index.intersection(loss.index), common]
+    return Plane(data.cell, value, measure, leakage[common], loss)
 
 
 def equal_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> pd.DataFrame:
     """Each arm's leakage less that of training without defense, stopped where it has the same mean quality.
 
-    The undefended path is interpolated between the two levels of epochs at which its mean quality passes that of the
+    The undefended path is interpolated between the two levels of training at which its mean quality passes that of the
     arm, first. What an error of quality does to the comparison is carried into every replicate's value (the delta
     method), so that the t interval over all replicates holds for quality too. Nothing is extrapolated.
-    Columns of `CELL`, quality, at_epochs, effect, low, high, p, sd, replicates, descriptive, reason (why not, or null).
+    Columns of `data.cell`, quality, at_epochs (or at_steps), effect, low, high, p, sd, replicates, descriptive, reason
+    (why not, or null).
     """
     found = plane(data, attack, quality, value)
     base = data.arms[0]
@@ -85,22 +89,22 @@ def equal_quality(data: StudyData, attack: str, quality: str | None = None, valu
         )
         leakage, loss = (frame.loc[whole[whole].index, own].to_numpy() for frame in (found.leakage, found.loss))
         named = {
-            **dict(zip(CELL, cell, strict=True)),
+            **dict(zip(data.cell, cell, strict=True)),
             "quality": found.shown([0] * 3, [loss[:, 0].mean()] * 3)["quality"],
         }
-        rows.append({**named, **_early_stopping(leakage, loss, [c[3] for c in path])})
-    columns = [*CELL, "quality", "at_epochs", "effect", "low", "high", "p", "sd", "replicates", "descriptive", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+        rows.append({**named, **_early_stopping(leakage, loss, [c[3] for c in path], data.budget)})
+    numbers = ["quality", f"at_{data.budget}", "effect", "low", "high", "p", "sd", "replicates", "descriptive"]
+    return pd.DataFrame(rows, columns=[*data.cell, *numbers, "reason"])
 
 
-def _early_stopping(leakage: np.ndarray, loss: np.ndarray, epochs: Sequence[int]) -> dict[str, Any]:
-    """leakage, loss: [R, 1 + E], of an arm and of the undefended path."""
+def _early_stopping(leakage: np.ndarray, loss: np.ndarray, levels: Sequence[int], budget: Budget) -> dict[str, Any]:
+    """leakage, loss: [R, 1 + L], of an arm and of the undefended path at its levels of training."""
     if not len(leakage):
         return {"replicates": 0, "descriptive": True, "reason": "no replicate has all of these cells"}
     target, path = loss[:, 0].mean(), loss[:, 1:].mean(0)
     passed = np.flatnonzero((path[:-1] >= target) & (target >= path[1:]))
     if path[0] < target:
-        return _not_comparable(len(leakage), f"without defense quality is better already after {epochs[0]} epochs")
+        return _not_comparable(len(leakage), f"without defense quality is better already after {levels[0]} {budget}")
     if not len(passed):
         return _not_comparable(len(leakage), "training without defense never has quality as good")
     k = int(passed[0])
@@ -112,8 +116,8 @@ def _early_stopping(leakage: np.ndarray, loss: np.ndarray, epochs: Sequence[int]
         return (1 - share) * both[:, 1 + k] + share * both[:, 2 + k]
 
     values = leakage[:, 0] - between(leakage) - slope * (loss[:, 0] - between(loss))
-    at = float(epochs[k] ** (1 - share) * epochs[k + 1] ** share)
-    return {"at_epochs": at, **effect_of(values), "reason": None}
+    at = float(levels[k] ** (1 - share) * levels[k + 1] ** share)
+    return {f"at_{budget}": at, **effect_of(values), "reason": None}
 
 
 def _not_comparable(replicates: int, reason: str) -> dict[str, Any]:
@@ -133,7 +137,7 @@ def front(
     difference of two cells has its own paired t distribution: a cell that truly is on the front is told to be dominated
     by a given other one with 95 % in at most 5 % of studies, at any number of replicates. (Resampling 5 replicates
     instead makes intervals too narrow by half.)
-    Columns of `CELL`, leakage, quality (both with _low and _high), on_front (by means), dominated (by any cell),
+    Columns of `data.cell`, leakage, quality (both with _low and _high), on_front (by means), dominated (by any cell),
     dominated_by (the likeliest), dominated_by_probability, excluded (dominated, after Bonferroni over the rivals),
     rivals, replicates, descriptive.
     """
@@ -151,11 +155,11 @@ def front(
             sure = by[rival, number]
             rows.append(
                 {
-                    **dict(zip(CELL, cell, strict=True)),
+                    **dict(zip(data.cell, cell, strict=True)),
                     **found.shown(leakage[number], loss[number]),
                     "on_front": not better[:, number].any(),
                     "dominated": dominated[number],
-                    "dominated_by": _words(own[rival], within) if sure > 0 else None,
+                    "dominated_by": _words(data, own[rival], within) if sure > 0 else None,
                     "dominated_by_probability": sure,
                     "excluded": bool(sure >= 1 - ALPHA / max(1, len(own) - 1)),
                     "rivals": len(own) - 1,
@@ -197,8 +201,8 @@ def least_leakage(
     the group. A second row has the cell chosen by means alone, where that is another one; it is the first where the
     limit is shown of no cell, and `reason` says so. Intervals are simultaneous over all cells of the group, so that
     having been chosen takes nothing from their 95 %.
-    Columns of `CELL` (null where no cell satisfies), leakage, quality (both with _low and _high), confidence (that this
-    cell keeps to the limit, by itself), shown, candidates (cells to choose from), replicates, descriptive, reason.
+    Columns of `data.cell` (null where no cell satisfies), leakage, quality (both with _low and _high), confidence (that
+    this cell keeps to the limit, by itself), shown, candidates (cells to choose from), replicates, descriptive, reason.
     """
     found = plane(data, attack, quality, value)
     limit = at_most if lower_is_better(found.quality) else -at_most
@@ -237,10 +241,10 @@ def _chosen(
             bounds = [t_interval(part, 1 - ALPHA / candidates) for part in both]
             reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
             chosen = {"confidence": confidence[number], "shown": bool(shown[number]), "reason": reason}
-            rows.append({**row, **dict(zip(CELL, own[number], strict=True)), **found.shown(*bounds), **chosen})
+            rows.append({**row, **dict(zip(found.names, own[number], strict=True)), **found.shown(*bounds), **chosen})
     numbers = ["leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high", "confidence"]
-    columns = [*CELL, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
-    return pd.DataFrame(rows, columns=columns).astype({"epochs": "Int64", "train_size": "Int64"})
+    columns = [*found.names, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(found.names[2:], "Int64"))
 
 
 def _choice(limited: np.ndarray, wanted: np.ndarray, limit: float) -> tuple[list[int], np.ndarray, np.ndarray]:
@@ -264,6 +268,5 @@ def _confidence(values: np.ndarray, limit: float) -> np.ndarray:
         return np.where(error > 0, t.cdf((limit - values.mean(0)) / error, count - 1), values.mean(0) <= limit)
 
 
-def _words(cell: Sequence[Any], within: Sequence[str]) -> str:
-    said = {VARIANT: "{}", ARM: "{}", "train_size": "n = {}", "epochs": "{} epochs"}
-    return ", ".join(said[name].format(x) for name, x in zip(CELL, cell, strict=True) if name not in within)
+def _words(data: StudyData, cell: Sequence[Any], within: Sequence[str]) -> str:
+    return ", ".join(data.words(name, x) for name, x in zip(data.cell, cell, strict=True) if name not in within)

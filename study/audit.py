@@ -26,6 +26,7 @@ from mia_core.training import steps_per_epoch
 from study import controls
 from study.controls import ALPHA, Scores, holm, read_attacks
 from study.design import CANARY, STUDY
+from study.factors import Budget, budget_of
 from study.machine import leave_with_the_reader
 from study.store import Store, read
 
@@ -38,7 +39,7 @@ COLUMNS = (
 
 
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
-    """One row a cell (at its last level) and source of coins, with columns COLUMNS.
+    """One row a cell (at its last level) and source of coins, with columns COLUMNS (steps for epochs, by the factors).
 
     right: of `guesses`, the surest about `coins`. epsilon, delta: as accounted; epsilon is null for arms that claim
     nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
@@ -51,13 +52,14 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     attack = resolved.get("audit", {}).get("attack")
     guessing = (design["role"] == STUDY) & _of(design["label"], attack)
     rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
+    budget = budget_of(resolved["factors"])
     if rows.empty:
-        return _finish([])
+        return _finish([], budget)
     rows["cell"] = [_cell(text) for text in rows["config"]]
     last = rows.groupby("cell")["steps"].transform("max") == rows["steps"]
     deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
     swaps = resolved["split"].get("filler") == "fill"
-    return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1)))
+    return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1, budget)), budget)
 
 
 def lines(table: pd.DataFrame) -> list[str]:
@@ -88,7 +90,7 @@ def _sampling_rate(cell: str) -> float:
     return 1 / steps_per_epoch(settings["train_size"], settings["training"]["batch_size"])
 
 
-def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str, Any]]:
+def _rows(rows: pd.DataFrame, scores: Scores, changes: int, budget: Budget) -> Iterator[dict[str, Any]]:
     arms = {cell: Arm.parse(json.loads(cell)["defense"] or "none") for cell in rows["cell"].unique()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
@@ -107,7 +109,7 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int) -> Iterator[dict[str
             "target": first["target"],
             "arm": words[arms[cell]],
             "train_size": first["train_size"],
-            "epochs": first["epochs"],
+            budget: first[budget],
             "trainings": len(group),
             "coins": found.coins,
             "guesses": found.guesses[0],
@@ -140,14 +142,15 @@ def _guesses(group: pd.DataFrame, scores: Scores) -> Guesses:
     return sum(parts, Guesses())
 
 
-def _finish(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(list(rows), columns=[name for name in COLUMNS if name not in ("p_holm", "ok", "verdict")])
+def _finish(rows: Sequence[dict[str, Any]], budget: Budget) -> pd.DataFrame:
+    columns = [budget if name == "epochs" else name for name in COLUMNS]
+    table = pd.DataFrame(list(rows), columns=[name for name in columns if name not in ("p_holm", "ok", "verdict")])
     claims = table["p"].notna()
     table["p_holm"] = np.nan
     table.loc[claims, "p_holm"] = holm(table.loc[claims, "p"].to_numpy(float))
     table["ok"] = (table["p_holm"] >= ALPHA).astype("boolean").where(claims)
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    return table[list(COLUMNS)]
+    return table[columns]
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:

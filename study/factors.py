@@ -208,7 +208,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
         if name not in OWN_FACTORS and (name.split(".")[0] not in DOTTED_SECTIONS or "." not in name):
             sections = ", ".join(f"{section}.*" for section in DOTTED_SECTIONS)
             raise ValueError(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or {sections}")
-    budget = _budget(given)
+    budget = budget_of(given)
     dotted = {
         name: _range_or_values(levels, f"factors.{name}") for name, levels in given.items() if name not in OWN_FACTORS
     }
@@ -257,7 +257,8 @@ def values_of(levels: Any, where: str) -> list[Any]:
     return values
 
 
-def _budget(given: Mapping[str, Any]) -> Budget:
+def budget_of(given: Mapping[str, Any]) -> Budget:
+    """What levels of training count, by the factors of a spec or the settings of a trial; ValueError for both."""
     if "epochs" in given and "steps" in given:
         raise ValueError("factors.steps: give levels of epochs or of steps, one of them")
     return "steps" if "steps" in given else "epochs"

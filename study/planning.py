@@ -55,7 +55,7 @@ def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
     cell = trial.cell
     return {
         "train_size": cell.train_size,
-        "epochs": trial.epochs,
+        trial.budget: trial.level,
         "defense": arms[cell.arm],
         "target": cell.target.name,
         **cell.factors,

@@ -10,6 +10,7 @@ import pandas as pd
 from mia_core.defenses.accounting import guarantee
 from mia_core.hashing import content_id
 from study.design import STUDY
+from study.factors import budget_of
 from study.store import Store
 from study.store.reading import trial_tables
 from study.store.schema import SCHEMAS
@@ -28,7 +29,7 @@ LEAKAGE = (
     "epsilon_low_gaussian",
 )
 WORDS = ("dataset", "target", "split", "defense")
-NUMBERS = ("train_size", "epochs", "strength", "replicate", "epsilon", "target_epsilon")
+NUMBERS = ("train_size", "strength", "replicate", "epsilon", "target_epsilon")
 SETTINGS = ("members", "delta")
 CODE = ("git_commit", "lock")
 
@@ -63,15 +64,16 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     end_ms = int(row["finished_at"].timestamp() * 1000)
     own = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
     factors = [name for name in own if "." in name]
+    budget = budget_of(config)
     settings = [*SETTINGS, *(name for name in own if "." not in name)]
     return RunContent(
         name=_name(row, config),
         passes=tuple(passes),
         start_ms=end_ms - int(row["seconds_train"] * 1000),
         end_ms=end_ms,
-        step=int(row[_budget(config)]),
+        step=int(row[budget]),
         params={
-            **{key: str(row[key]) for key in (*WORDS, *NUMBERS, *factors) if pd.notna(row.get(key))},
+            **{key: str(row[key]) for key in (*WORDS, budget, *NUMBERS, *factors) if pd.notna(row.get(key))},
             # MLflow's comparison starts with the first three params by name that differ: those are to be factors
             **{f"setting/{key}": str(row[key]) for key in settings if pd.notna(row.get(key))},
         },
@@ -87,15 +89,11 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     )
 
 
-def _budget(config: Mapping[str, Any]) -> str:
-    """What the study's levels count: epochs, or steps, which may end inside of one."""
-    return "steps" if "steps" in config else "epochs"
-
-
 def _name(row: Any, config: Mapping[str, Any]) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
-    length = {"epochs": "e", "steps": "steps"}[_budget(config)]
-    name = f"n={row['train_size']} {length}={row[_budget(config)]} {row['defense']} {strength} r={row['replicate']}"
+    budget = budget_of(config)
+    length = {"epochs": "e", "steps": "steps"}[budget]
+    name = f"n={row['train_size']} {length}={row[budget]} {row['defense']} {strength} r={row['replicate']}"
     return name if row["role"] == STUDY else f"{row['role']} {name}"
 
 

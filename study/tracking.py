@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from mia_core.hashing import content_id
+from study.factors import budget_of
 from study.run_content import CODE, run_content
 from study.store import Damaged, Store
 
-VIEW = 3
+VIEW = 4
 """Raised when runs get more than before, so that those of older versions are completed."""
 
 RECORDS = "+records"
@@ -184,12 +185,13 @@ class Tracker:
 
     def _note(self, has_report: bool) -> str:
         """The description of the study's own run, in Markdown: where the answer is, and how to compare trials."""
+        budget = budget_of(self._store.resolved()["factors"])
         where = f"is `{REPORT}` among the artifacts of this run" if has_report else "is not here yet"
         return (
             f"**The answer** {where}: `python -m analysis.report {self._store.uri}` writes it, and "
             f"`python -m study.track {self._store.uri}` puts it here.\n\n"
             "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
-            "`train_size`, `epochs`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
+            f"`train_size`, `{budget}`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
             "`quality/<measure>`."
         )
 

@@ -6,7 +6,7 @@ from analysis.plots.indices import against_factors as against_factors
 from analysis.plots.indices import influence as influence
 from analysis.plots.indices import leakage_against_quality_of_points as leakage_against_quality_of_points
 from analysis.plots.leakage import attacks_compared as attacks_compared
-from analysis.plots.leakage import leakage_over_epochs as leakage_over_epochs
+from analysis.plots.leakage import leakage_over_training as leakage_over_training
 from analysis.plots.parallel import parallel_coordinates as parallel_coordinates
 from analysis.plots.private import against_epsilon as against_epsilon
 from analysis.plots.private import audited as audited

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
 from analysis.plots.drawing import AXIS, caption, leftmost, panels, tell
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from study.pictures import COLORS
 
 SETTLED, OPEN = COLORS[0], "0.45"
@@ -54,31 +54,32 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", unit: 
 
 
 def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
-    """Mean leakage over training-set size and epochs, a panel an arm, a row a variant: where lines of shades tilt,
-    the two act together. Every field has its mean and, below, its replicates.
+    """Mean leakage over training-set size and length of training, a panel an arm, a row a variant: where lines of
+    shades tilt, the two act together. Every field has its mean and, below, its replicates.
     """
-    table = means(data.attack(attack), value, CELL)
-    sizes, epochs = sorted(set(table["train_size"])), sorted(set(table["epochs"]))
-    figure, grid = panels(data.variants, data.arms, width=max(2.4, 0.62 * len(epochs)))
+    table = means(data.attack(attack), value, data.cell)
+    budget = data.budget
+    sizes, levels = sorted(set(table["train_size"])), sorted(set(table[budget]))
+    figure, grid = panels(data.variants, data.arms, width=max(2.4, 0.62 * len(levels)))
     low, high = table["mean"].min(), table["mean"].max()
     for (variant, arm), axis in grid.items():
         own = table[(table[VARIANT] == variant) & (table[ARM] == arm)]
-        field = own.pivot(index="train_size", columns="epochs", values="mean").reindex(sizes, columns=epochs)
-        counts = own.pivot(index="train_size", columns="epochs", values="replicates").reindex(sizes, columns=epochs)
+        field = own.pivot(index="train_size", columns=budget, values="mean").reindex(sizes, columns=levels)
+        counts = own.pivot(index="train_size", columns=budget, values="replicates").reindex(sizes, columns=levels)
         image = axis.imshow(field, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
         for (row, column), mean in np.ndenumerate(field.to_numpy()):
             if np.isfinite(mean):
                 dark = mean < (low + high) / 2
                 text = f"{mean:.2f}\n{counts.to_numpy()[row, column]:.0f} rep."
                 axis.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-        axis.set_xticks(range(len(epochs)), _texts(epochs))
+        axis.set_xticks(range(len(levels)), _texts(levels))
         axis.set_yticks(range(len(sizes)), _texts(sizes))
         axis.set_title(arm if len(data.variants) == 1 else f"{variant}, {arm}", fontsize="medium")
-        axis.set_xlabel("epochs")
+        axis.set_xlabel(budget)
         if leftmost(axis):
             axis.set_ylabel("training-set size n")
     figure.colorbar(image, ax=list(grid.values()), label=AXIS.get(value, value).format(attack=attack))
-    caption(figure, data, "Leakage over training-set size and epochs together")
+    caption(figure, data, f"Leakage over training-set size and {budget} together")
     return figure
 
 

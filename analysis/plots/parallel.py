@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
 from analysis.plots.drawing import caption, look_of
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 
-NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
 
 def parallel_coordinates(data: StudyData, attack: str) -> Figure:
@@ -17,13 +17,13 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
 
     Numbers of few levels stand at equal distances, so that none is hidden.
     """
-    table = means(data.attack(attack), AUC, CELL).rename(columns={"mean": f"AUC of {attack}"})
+    table = means(data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
     measured = [f"AUC of {attack}"]
     if data.quality:
-        found = means(data.attack(attack), data.quality, CELL)[[*CELL, "mean"]]
-        table = table.merge(found.rename(columns={"mean": data.quality}), on=list(CELL), how="left")
+        found = means(data.attack(attack), data.quality, data.cell)[[*data.cell, "mean"]]
+        table = table.merge(found.rename(columns={"mean": data.quality}), on=list(data.cell), how="left")
         measured.append(data.quality)
-    factors = [name for name in CELL if table[name].nunique() > 1]
+    factors = [name for name in data.cell if table[name].nunique() > 1]
     axes = [*factors, *measured]
     places = {name: _places(table[name], data) for name in axes}
     figure, axis = plt.subplots(figsize=(1.8 * len(axes) + 1.5, 3.6), layout="constrained")
@@ -50,7 +50,7 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
 
 def _places(values: pd.Series, data: StudyData) -> tuple[pd.Series, dict[float, str]]:
     """Heights in [0, 1], and what is written at which."""
-    if values.name in CELL:
+    if values.name in data.cell:
         words = {ARM: data.arms, VARIANT: data.variants}.get(str(values.name), sorted(set(values)))
         levels = [level for level in words if level in set(values)]
         heights = {level: number / max(1, len(levels) - 1) for number, level in enumerate(levels)}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
 from analysis.plots.drawing import AXIS, caption, chance_line, draw_points, legend
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from study.pictures import COLORS
 
 LEAST_EPSILON = 0.01
@@ -18,8 +18,9 @@ LEAST_EPSILON = 0.01
 def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """What a guarantee buys and costs: leakage above and quality below against the accounted epsilon.
 
-    A column of panels a variant and training-set size, a line for each level of epochs. Arms without an epsilon, which
-    guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private arms.
+    A column of panels a variant and training-set size, a line for each level of training. Arms without an epsilon,
+    which guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private
+    arms.
     """
     rows = data.attack(attack)
     if not data.private:
@@ -37,15 +38,16 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
         sharex=True, sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
-        cells = means(rows, column, CELL).merge(rows.groupby(list(CELL))["epsilon"].mean().reset_index(), on=list(CELL))
+        epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
+        cells = means(rows, column, data.cell).merge(epsilon, on=list(data.cell))
         cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
         for (variant, size), axis in zip(columns, line_of_axes, strict=True):
             panel = cells[(cells[VARIANT] == variant) & (cells["train_size"] == size)]
-            for number, (epochs, line) in enumerate(panel.groupby("epochs")):
+            for number, (level, line) in enumerate(panel.groupby(data.budget)):
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
-                draw_points(axis, open_ended["x"], open_ended, number, f"{epochs} epochs", linestyle="none")
-                draw_points(axis, known["x"], known, number, f"{epochs} epochs")
+                draw_points(axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", linestyle="none")
+                draw_points(axis, known["x"], known, number, f"{level} {data.budget}")
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
             low = math.floor(math.log10(shown_epsilon.min()))
@@ -89,7 +91,8 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
         ends = [max(LEAST_EPSILON, row[name]) for name in ("epsilon_low", "epsilon_ceiling")]
         axis.plot(ends, [place, place], color="0.75", linewidth=1.2, zorder=0)
     words = [
-        f"{row['arm']}, n = {row['train_size']}, {row['epochs']} epochs, {row['audit']} ({row['trainings']} trainings)"
+        f"{row['arm']}, n = {row['train_size']}, {row[data.budget]} {data.budget}, {row['audit']} "
+        f"({row['trainings']} trainings)"
         for row in table.to_dict("records")
     ]
     axis.set_yticks(places, words)

@@ -37,13 +37,13 @@ def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def samples_along_strength(data: StudyData, size: int, epochs: int) -> Figure | None:
+def samples_along_strength(data: StudyData, size: int, level: int) -> Figure | None:
     """Fixed-seed samples of each arm, by strength, of the first variant and replicate; None where none is stored.
 
     They may show training records.
     """
     rows = data.wide.drop_duplicates("trial_id")
-    rows = rows[(rows[VARIANT] == data.variants[0]) & (rows["train_size"] == size) & (rows["epochs"] == epochs)]
+    rows = rows[(rows[VARIANT] == data.variants[0]) & (rows["train_size"] == size) & (rows[data.budget] == level)]
     rows = rows[rows["replicate"] == rows["replicate"].min()].set_index(ARM)
     grids = {}
     for arm in data.arms:
@@ -63,5 +63,6 @@ def samples_along_strength(data: StudyData, size: int, epochs: int) -> Figure | 
     for axis, (arm, png) in zip(axes.flat, grids.items(), strict=False):
         axis.imshow(np.asarray(Image.open(io.BytesIO(png))), cmap="gray", interpolation="nearest")
         axis.set_title(arm, fontsize="medium")
-    figure.suptitle(f"{data.name}: samples at n = {size} after {epochs} epochs, replicate 0 only", fontsize="medium")
+    where = f"n = {size} after {level} {data.budget}"
+    figure.suptitle(f"{data.name}: samples at {where}, replicate 0 only", fontsize="medium")
     return figure

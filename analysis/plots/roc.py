@@ -15,7 +15,7 @@ LEAST_TPR = 1e-3
 
 
 def roc_of_arms(data: StudyData, attack: str) -> Figure:
-    """ROC of one attack after the last epochs: a panel a variant and training-set size, a line an arm."""
+    """ROC of one attack after the last level of training: a panel a variant and training-set size, a line an arm."""
     rows = data.attack(attack)
     return _roc(data, rows, ARM, data.arms[: len(COLORS)], f"ROC of {attack}")
 
@@ -23,12 +23,12 @@ def roc_of_arms(data: StudyData, attack: str) -> Figure:
 def roc_of_attacks(data: StudyData, attacks: Sequence[str] | None = None) -> Figure:
     """The same of the first arm, a line an attack: by default the first seven, each after its last level of steps."""
     rows = data.wide[data.wide[ARM] == data.arms[0]]
-    shown = list(attacks or last_levels(rows[rows["epochs"] == rows["epochs"].max()]))[: len(COLORS)]
+    shown = list(attacks or last_levels(rows[rows[data.budget] == rows[data.budget].max()]))[: len(COLORS)]
     return _roc(data, rows, "attack", shown, f"ROC of attacks, arm {data.arms[0]}")
 
 
 def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], title: str) -> Figure:
-    rows = rows[rows["epochs"] == rows["epochs"].max()]
+    rows = rows[rows[data.budget] == rows[data.budget].max()]
     sizes = sorted(set(rows["train_size"]))
     figure, grid = panels(data.variants, sizes, width=3.6)
     lowest = 1.0
@@ -50,5 +50,5 @@ def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], tit
         axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest, LEAST_TPR), 1.1))
         axis.spines[["top", "right"]].set_visible(False)
     name_axes(figure, grid, "false-positive rate", "true-positive rate", "n = ")
-    caption(figure, data, f"{title}, after {rows['epochs'].max()} epochs")
+    caption(figure, data, f"{title}, after {rows[data.budget].max()} {data.budget}")
     return figure

@@ -7,12 +7,12 @@ from matplotlib.ticker import LogLocator
 
 from analysis.effects import AUC, means
 from analysis.plots.drawing import AXIS, caption, chance_line, look_of, name_axes, panels, tell, told
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 
 
 def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
-    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, epochs growing along it
-    (small to large marker).
+    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, training growing along
+    it (small to large marker).
 
     Up is more leakage; left is better quality for a distance (kid, fid). quality: a column of the wide table, by
     default `data.quality`.
@@ -21,7 +21,8 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     if quality is None:
         raise ValueError(f"study {data.name} has no measure of quality to show")
     rows = data.attack(attack)
-    table = means(rows, value, CELL).merge(means(rows, quality, CELL), on=list(CELL), suffixes=("", "_quality"))
+    leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
+    table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
     for (variant, size), axis in grid.items():
         for number, arm in enumerate(data.arms):
@@ -43,7 +44,8 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
             tell(
                 drawn,
                 [
-                    f"{arm}, n = {size}, {row['epochs']} epochs: {value} {told(row)}; {quality} {told(row, '_quality')}"
+                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {told(row)}; "
+                    f"{quality} {told(row, '_quality')}"
                     for row in path.to_dict("records")
                 ],
             )
@@ -55,7 +57,7 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
         axis.minorticks_off()
         chance_line(axis)
     name_axes(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
-    caption(figure, data, "Leakage against sample quality; larger markers are later epochs")
+    caption(figure, data, f"Leakage against sample quality; larger markers are later {data.budget}")
     return figure
 
 
@@ -84,8 +86,8 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
                 tell(
                     drawn,
                     [
-                        f"{arm}, n = {size}, {row['epochs']} epochs: AUC {row['leakage']:.3f}, {quality} "
-                        f"{row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
+                        f"{arm}, n = {size}, {row[data.budget]} {data.budget}: AUC {row['leakage']:.3f}, "
+                        f"{quality} {row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
                         f"{better if isinstance(row['dominated_by'], str) else ''}; {row['replicates']} replicates"
                     ],
                 )

@@ -78,11 +78,11 @@ def _about(data: StudyData) -> str:
     trials = data.wide.drop_duplicates("trial_id")
     counts = {
         "training-set size": trials["train_size"].nunique(),
-        "level of epochs": trials["epochs"].nunique(),
+        f"level of {data.budget}": trials[data.budget].nunique(),
         "arm": len(data.arms),
         "target": len(data.variants),
     }
-    plural = {"level of epochs": "levels of epochs"}
+    plural = {f"level of {data.budget}": f"levels of {data.budget}"}
     words = [
         f"{count} {name if count == 1 else plural.get(name, name + 's')}" for name, count in counts.items() if count > 1
     ]
@@ -110,8 +110,8 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         )
     ]
     for change in found.changes:
-        if change.factor in ("epochs", "train_size"):
-            what = "epochs" if change.factor == "epochs" else "records"
+        if change.factor in (data.budget, "train_size"):
+            what = "records" if change.factor == "train_size" else data.budget
             settled = "" if change.clear else "; not settled"
             tiles.append(
                 Tile(

@@ -17,7 +17,7 @@ from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
 from analysis.report.sections import CELLS, cell_of, picture, short
 from analysis.report.verdict import Sentence, Verdict, doubts, failures, judged
-from analysis.study_data import CELL, StudyData, lower_is_better, words_of_measure
+from analysis.study_data import StudyData, lower_is_better, words_of_measure
 
 
 def verdict(
@@ -33,7 +33,7 @@ def verdict(
     unsure = [*doubts(data, controls, missing), *(words for one in found for words in one.doubts())]
     standing, reasons, sentences = judged(sentences, failures(controls, audits), unsure)
     rows = data.attack(attack)
-    cell = rows[rows["trial_id"] == trials[-1][0]][list(CELL)].to_dict("records")[0]
+    cell = rows[rows["trial_id"] == trials[-1][0]][list(data.cell)].to_dict("records")[0]
     quality = at(data, data.quality, attack, trials[-1], "the most leaking point") if data.quality else None
     return Verdict(standing, reasons, sentences, attack, cell, start, quality, ())
 

@@ -19,6 +19,7 @@ from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
 from analysis.sensitivity import interactions, main_effects
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_of_measure
+from analysis.summary import equal_steps
 from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
 
 LIMITS = 15
@@ -38,10 +39,11 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
                     "zero is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
         blocks.append(_declared(told))
-    if drawable(data) and data.wide["epochs"].nunique() > 1 and data.wide["train_size"].nunique() > 1:
+    budget = data.budget
+    if drawable(data) and data.wide[budget].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
-            picture(plots.heatmap(data, verdict.attack), "heatmap", "Mean AUC over size and epochs, a panel an arm",
-                    "How training-set size and epochs act together: where they act independently, every row has "
+            picture(plots.heatmap(data, verdict.attack), "heatmap", f"Mean AUC over size and {budget}, a panel an arm",
+                    f"How training-set size and {budget} act together: where they act independently, every row has "
                     "the same shades.")
         )  # fmt: skip
     effects = main_effects(data, verdict.attack).dropna(subset=["effect"])
@@ -115,7 +117,8 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     if drawable(data):
         blocks.append(
             picture(plots.leakage_against_quality(data, attack), "quality", "AUC against quality, a line an arm",
-                    "Down and left is better. Epochs grow along each line, from small to large markers.")
+                    f"Down and left is better. {data.budget.capitalize()} grow along each line, from small to large "
+                    "markers.")
         )  # fmt: skip
         table = front(data, attack)
         if len(table):
@@ -129,14 +132,14 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     told = equal[equal["effect"].notna()]
     if len(told):
         rows = [
-            Row([Cell(words_of(data, row)), plain(row["quality"]), plain(row["at_epochs"], ".0f"), _interval(row),
-                 plain(row["p"], ".2g"), Cell(str(row["replicates"]))])
+            Row([Cell(words_of(data, row)), plain(row["quality"]), plain(row[f"at_{data.budget}"], ".0f"),
+                 _interval(row), plain(row["p"], ".2g"), Cell(str(row["replicates"]))])
             for row in told.to_dict("records")
         ]  # fmt: skip
         columns = [
             "cell",
             str(data.quality),
-            "undefended, after epochs",
+            f"undefended, after {data.budget}",
             "log odds [95 %]",
             "p (not corrected)",
             "replicates",
@@ -180,7 +183,7 @@ def _choice(
     columns: Sequence[str],
     answer: Callable[[float], pd.DataFrame],
 ) -> Choice | None:
-    means = rows.groupby([VARIANT, ARM, "train_size", "epochs"])[column].mean().dropna()
+    means = rows.groupby(list(data.cell))[column].mean().dropna()
     limits = sorted({float(f"{value:.2g}") for value in np.quantile(means, np.linspace(0.1, 1, LIMITS))})
     lines = []
     for limit in limits:
@@ -190,7 +193,7 @@ def _choice(
                 cells += [Cell(str(row["reason"] or "no cell keeps to it")), *[Cell("-")] * 4]
             else:
                 how = "shown" if row["shown"] else f"by its mean only (confidence {row['confidence']:.0%})"
-                place = f"{row[ARM]}, {row['epochs']:.0f} epochs"
+                place = f"{row[ARM]}, {row[data.budget]:.0f} {data.budget}"
                 place = f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place
                 cells += [
                     Cell(place),
@@ -230,7 +233,8 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
     figure = plots.leakage_against_size(data, attack, size_curve(data, attack))
     blocks: list[Block] = [
         picture(figure, "scaling", "AUC against training-set size",
-                f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %.")
+                f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %."),
+        *(Text((words,)) for words in equal_steps(data)),
     ]  # fmt: skip
     slopes = against_size(data, attack)
     rows = [
@@ -239,35 +243,35 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
         for row in slopes.to_dict("records")
     ]  # fmt: skip
     columns = [
-        "arm and epochs",
+        f"arm and {data.budget}",
         "log odds per doubling of n [95 %]",
         "p (not corrected)",
         "p of curvature",
         "replicates",
     ]
     blocks.append(Table("slopes", "What doubling the training set changes (exploratory)", columns, rows, folded=True))
-    if data.wide["epochs"].nunique() > 1:
+    if data.wide[data.budget].nunique() > 1:
         starts = onset(data, attack)
         rows = [
             Row([Cell(str(row[ARM])), Cell(str(row["train_size"]), value=row["train_size"]),
-                 Cell("not shown" if pd.isna(row["first_level"]) else f"{row['first_level']} epochs"),
-                 Cell(f"{_time(row['epochs'])} [{_time(row['low'])}, {_time(row['high'])}]"),
+                 Cell("not shown" if pd.isna(row["first_level"]) else f"{row['first_level']} {data.budget}"),
+                 Cell(f"{_time(row[data.budget])} [{_time(row['low'])}, {_time(row['high'])}]"),
                  Cell(str(row["replicates"]))])
             for row in starts.to_dict("records")
         ]  # fmt: skip
         over = starts["over"].iloc[0] if len(starts) else 0.55
-        columns = ["arm", "n", "shown from", f"AUC reaches {over:g} after epochs [95 %]", "replicates"]
+        columns = ["arm", "n", "shown from", f"AUC reaches {over:g} after {data.budget} [95 %]", "replicates"]
         blocks.append(Table("onset", "When leakage sets in", columns, rows))
     return Section("scaling", "How it scales with data", blocks)
 
 
 def _where(data: StudyData, row: dict[Any, Any]) -> str:
-    words = f"{row[ARM]}, {row['epochs']} epochs"
+    words = f"{row[ARM]}, {row[data.budget]} {data.budget}"
     return f"{row[VARIANT]}, {words}" if len(data.variants) > 1 else words
 
 
-def _time(epochs: float) -> str:
-    return "never here" if np.isinf(epochs) else "the first level" if epochs == 0 else f"{epochs:.0f}"
+def _time(length: float) -> str:
+    return "never here" if np.isinf(length) else "the first level" if length == 0 else f"{length:.0f}"
 
 
 def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section | None:
@@ -278,7 +282,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         Text((
             "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
             "bound. Epsilon "
-            "covers the trained networks, not training curves, nor a choice of epochs made by looking at results.",
+            "covers the trained networks, not training curves, nor a length of training chosen by looking at results.",
         ))
     ]  # fmt: skip
     if drawable(data):
@@ -362,7 +366,7 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
 
 def samples(data: StudyData, verdict: Verdict) -> Section | None:
     """Samples along strength: only where records may be shown."""
-    figure = plots.samples_along_strength(data, verdict.cell["train_size"], verdict.cell["epochs"])
+    figure = plots.samples_along_strength(data, verdict.cell["train_size"], verdict.cell[data.budget])
     if figure is None:
         return None
     caption = "The same latent vectors in every arm. A sample may show a training record."

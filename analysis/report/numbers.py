@@ -78,7 +78,7 @@ class Ledger:
 
 
 def mean(data: StudyData, column: str, attack: str, cell: dict[str, Any]) -> Number | None:
-    """Of one cell, named by columns of `CELL`; None where nothing was measured."""
+    """Of one cell, named by columns of `data.cell`; None where nothing was measured."""
     rows = in_cell(data.attack(attack), cell).dropna(subset=[column])
     if rows.empty:
         return None

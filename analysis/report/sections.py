@@ -14,11 +14,12 @@ from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
 from analysis.report.svg import inline
 from analysis.report.verdict import Verdict
-from analysis.study_data import ARM, CELL, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.summary import equal_steps
 from study.store import Store
 from study.store.reading import last_levels
 
-NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
@@ -26,19 +27,20 @@ LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", "tpr_at_1pct_fpr": "TPR at 1 % 
 
 
 def leakage(data: StudyData, verdict: Verdict) -> Section:
-    """Over epochs and sizes, and by attack."""
+    """Over training and sizes, and by attack."""
     blocks: list[Block] = []
     if drawable(data):
-        figure = plots.leakage_over_epochs(data, verdict.attack)
+        figure = plots.leakage_over_training(data, verdict.attack)
         blocks.append(
-            picture(figure, "over-epochs", "AUC over epochs, a panel an arm and a line a training-set size",
+            picture(figure, "over-training", f"AUC over {data.budget}, a panel an arm and a line a training-set size",
                     "Point at a marker for its mean, interval and replicates. The gray line is chance.")
         )  # fmt: skip
+        blocks += [Text((words,)) for words in equal_steps(data)]
     blocks.append(_attacks(data, verdict))
     if drawable(data) and len(last_levels(data.wide)) > 1:
         blocks.append(
             picture(plots.attacks_compared(data), "attacks", "AUC of each attack, a panel an arm",
-                    "Attacks after the last epochs level, each after its last level of attack steps.")
+                    "Attacks after the last level of training, each after its last level of attack steps.")
         )  # fmt: skip
     return Section("leakage", "What leaks", blocks)
 
@@ -130,13 +132,13 @@ def how(data: StudyData) -> Section:
 def cells(data: StudyData, verdict: Verdict) -> Section:
     """Every cell."""
     rows = data.attack(verdict.attack)
-    found = rows[list(CELL)].drop_duplicates()
+    found = rows[list(data.cell)].drop_duplicates()
     order = {arm: number for number, arm in enumerate(data.arms)}
-    found = found.sort_values(list(CELL), key=lambda column: column.map(order) if column.name == ARM else column)
+    found = found.sort_values(list(data.cell), key=lambda column: column.map(order) if column.name == ARM else column)
     shown = list(found.head(CELLS).itertuples(index=False))
     lines = []
     for place in shown:
-        cell = dict(zip(CELL, place, strict=True))
+        cell = dict(zip(data.cell, place, strict=True))
         numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, data.quality) if column]
         epsilon = in_cell(rows, cell)["epsilon"].mean()
         lines.append(
@@ -148,7 +150,8 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
             ])
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
-    columns = [*(NAMES[name] for name in CELL), f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
+    factors = [NAMES.get(name, name) for name in data.cell]
+    columns = [*factors, f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
 
@@ -178,7 +181,7 @@ def _words(data: StudyData, cell: Mapping[Any, Any]) -> Iterator[str]:
         yield str(cell[VARIANT])
     yield f"arm {cell[ARM]}"
     yield f"n = {cell['train_size']}"
-    yield f"{cell['epochs']} epochs"
+    yield f"{cell[data.budget]} {data.budget}"
 
 
 def verdict_table(name: str, caption: str, table: pd.DataFrame, columns: Sequence[str]) -> Table:
@@ -205,8 +208,7 @@ def drawable(data: StudyData) -> bool:
     """Whether levels are crossed, and so few that lines can show them."""
     if data.drawn:
         return False
-    levels = [data.wide[name].nunique() for name in ("train_size", "epochs", ARM, VARIANT)]
-    return max(levels) <= LEVELS and bool(data.wide["epochs"].notna().all())
+    return all(data.wide[name].nunique() <= LEVELS for name in data.cell)
 
 
 def _range(values: pd.Series) -> str:

@@ -1,7 +1,7 @@
 """The verdict: three sentences, chosen by rules from a study's numbers, and whether to believe them.
 
 They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
-variant and arm, the smallest training set, the most epochs.
+variant and arm, the smallest training set, the most training.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,11 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     assert start is not None
     quality = mean(data, data.quality, attack, cell) if data.quality else None
     changes = _changes(data, attack, cell)
-    sentences = (_how_much(start, cell), _what_changes(changes, cell), _what_protects(data, changes, cell, quality))
+    sentences = (
+        _how_much(data, start, cell),
+        _what_changes(data, changes, cell),
+        _what_protects(data, changes, cell, quality),
+    )
     standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
     return Verdict(standing, reasons, said, attack, cell, start, quality, changes)
 
@@ -94,7 +98,7 @@ def _start(data: StudyData, attack: str) -> dict[str, Any]:
     cell: dict[str, Any] = {VARIANT: next(name for name in data.variants if name in set(rows[VARIANT]))}
     cell[ARM] = next(arm for arm in data.arms if len(in_cell(rows, cell | {ARM: arm})))
     cell["train_size"] = int(in_cell(rows, cell)["train_size"].min())
-    cell["epochs"] = int(in_cell(rows, cell)["epochs"].max())
+    cell[data.budget] = int(in_cell(rows, cell)[data.budget].max())
     return cell
 
 
@@ -102,8 +106,8 @@ def _changes(data: StudyData, attack: str, cell: dict[str, Any]) -> tuple[Change
     rows = data.attack(attack)
     others: list[tuple[str, Any]] = []
     largest = _levels(rows, cell, "train_size")[-1]
-    fewest = _levels(rows, cell, "epochs")[0]
-    others += [("epochs", fewest)] if fewest != cell["epochs"] else []
+    fewest = _levels(rows, cell, data.budget)[0]
+    others += [(data.budget, fewest)] if fewest != cell[data.budget] else []
     others += [("train_size", largest)] if largest != cell["train_size"] else []
     others += [(ARM, arm) for arm in data.arms if arm != cell[ARM]]
     others += [(VARIANT, variant) for variant in data.variants if variant != cell[VARIANT]]
@@ -163,9 +167,9 @@ def doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
     return found
 
 
-def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:
+def _how_much(data: StudyData, start: Number, cell: dict[str, Any]) -> Sentence:
     arm = "without a defense" if cell[ARM] == "none" else f"under {cell[ARM]}"
-    where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell['epochs']} epochs {arm}"
+    where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell[data.budget]} {data.budget} {arm}"
     if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
         return (
             f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} "
@@ -177,27 +181,25 @@ def _how_much(start: Number, cell: dict[str, Any]) -> Sentence:
     )  # fmt: skip
 
 
-WORDS = {
-    "epochs": "{level} instead of {start} epochs",
-    "train_size": "{level} instead of {start} records",
-    VARIANT: "{level} instead of {start}",
-}
+def _instead(data: StudyData, change: Change, cell: dict[str, Any]) -> str:
+    """E.g. `400 instead of 100 records`; at equal steps these are seen fewer times."""
+    records = "records" if data.budget == "epochs" else "records at equal steps"
+    unit = {data.budget: f" {data.budget}", "train_size": f" {records}"}.get(change.factor, "")
+    return f"{change.level} instead of {cell[change.factor]}{unit}"
 
 
-def _what_changes(changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
-    shown = [change for change in changes if change.factor in WORDS]
+def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
+    shown = [change for change in changes if change.factor != ARM]
     if not shown:
-        return ("Training-set size and epochs have one level each here, so what they change is not known.",)
+        return (f"Training-set size and {data.budget} have one level each here, so what they change is not known.",)
     clear, open_ended = [c for c in shown if c.clear], [c for c in shown if not c.clear]
     parts: list[str | Number] = []
     for change in clear[:3]:
-        words = WORDS[change.factor].format(level=change.level, start=cell[change.factor])
+        words = _instead(data, change, cell)
         verb = "lower" if change.by.value < 0 else "raise"
         parts += [("; " if parts else "") + f"{words} {verb} it to ", change.leakage]
     if open_ended:
-        names = ", ".join(
-            WORDS[change.factor].format(level=change.level, start=cell[change.factor]) for change in open_ended[:3]
-        )
+        names = ", ".join(_instead(data, change, cell) for change in open_ended[:3])
         parts += [("; " if parts else "") + f"what {names} change is not settled by these replicates (now at "]
         for number, change in enumerate(open_ended[:3]):
             parts += [", " if number else "", change.leakage]

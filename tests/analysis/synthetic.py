@@ -15,6 +15,7 @@ from study.planning import design_rows
 from study.store import Store
 from tests.small import small_spec
 
+LEAKAGE = ("queries", "auc", "baseline_top_n", "accuracy_top_10pct", "advantage")
 MEMBERS = 100
 PAIRS = MEMBERS**2
 ARMS, SIZES, EPOCHS = ("none", "dp_sgd 8", "dp_sgd 2", "dropout"), (100, 400), (10, 40, 160)
@@ -29,7 +30,8 @@ def draw(random, studies, replicates, truth, cells=GRID):
     noise of cells has standard deviations from 0.05 to 0.3.
     """
     table = cells.to_frame(index=False)
-    trajectory = table.groupby([name for name in cells.names if name != "epochs"], sort=False).ngroup().to_numpy()
+    trained = [name for name in cells.names if name not in ("epochs", "steps")]
+    trajectory = table.groupby(trained, sort=False).ngroup().to_numpy()
     arm = table.groupby(ARM, sort=False).ngroup().to_numpy()
     shape = (studies, replicates, len(cells))
     values = truth + 0.3 * random.normal(size=(*shape[:2], 1))
@@ -107,9 +109,9 @@ def _write(store, design, trial, leak, record, random):
     }  # fmt: skip
     current.add("trials", [row])
     leakage = judge(score, member)
-    told = {name: getattr(leakage, name) for name in ("queries", "auc", "baseline_top_n", "accuracy_top_10pct")}
+    told = {name: getattr(leakage, name) for name in LEAKAGE}
     current.add("attacks", [{**names, "attack": wanted.label, "attack_id": wanted.attack_id, **told}])
-    value = 1 / trial.epochs + 0.01 * random.normal()
+    value = 1 / trial.level + 0.01 * random.normal()
     about = {"measure": "kid", "measure_id": measure.measure_id, "extractor": "domain", "against": "unseen"}
     current.add("quality", [{**names, **about, "value": value}])
     unit = design.split.units[queries]

@@ -83,8 +83,8 @@ def test_the_figures_command_writes_pictures(swept, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.png"
         for name in (
-            "leakage_over_epochs", "leakage_against_quality", "against_epsilon", "attacks_compared", "declared_effects",
-            "leakage_heatmap", "leakage_against_size", "parallel_coordinates", "roc", "front", "audited_epsilon",
+            "leakage_over_training", "leakage_against_quality", "against_epsilon", "attacks_compared", "front", "roc",
+            "declared_effects", "leakage_heatmap", "leakage_against_size", "parallel_coordinates", "audited_epsilon",
         )
     }  # fmt: skip
 

@@ -48,7 +48,7 @@ def test_onset_is_covered_and_no_onset_is_found_where_nothing_leaks(replicates):
     assert covered.mean() >= 0.95 - 3 * (0.95 * 0.05 / 600) ** 0.5
     whole = onset(study(values[0], cells=LEVELS), "white_box", over)
     assert whole[["epochs", "low", "high"]].iloc[0].tolist() == pytest.approx(
-        found.loc[0, ["epochs", "low", "high"]].tolist()
+        found.loc[0, ["reached", "low", "high"]].tolist()
     )
     nothing = draw(random, 600, replicates, np.zeros(4), LEVELS)
     false = np.mean([_onset(levels, own, 0.45)["first_level"] is not None for own in nothing])

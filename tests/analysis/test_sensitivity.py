@@ -49,7 +49,7 @@ def test_declared_contrasts_of_a_study_without_effects_raise_a_false_alarm_in_5_
     values = draw(np.random.default_rng(replicates), STUDIES, replicates, np.zeros(len(GRID)))
     made = study(values[0])
     table = GRID.to_frame(index=False).assign(variant="dcgan")
-    family = [_pair(*contrast) for contrast in _contrasts(made, table)]
+    family = [_pair(made.cell, *contrast) for contrast in _contrasts(made, table)]
     assert len(family) == len(declared(made)) == 3 * 2 + 1 + 2
     p = []
     for weights in family:

@@ -83,7 +83,7 @@ def test_attacks_are_compared_inside_replicates(made):
 
 
 def test_pictures_have_a_row_a_variant_and_say_which_arm_does_not_fit(made):
-    figure = plots.leakage_over_epochs(made, "white_box")
+    figure = plots.leakage_over_training(made, "white_box")
     assert len(figure.axes) == 4
     words = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert words == ["does not fit"]

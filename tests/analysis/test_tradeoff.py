@@ -24,7 +24,7 @@ def test_leakage_at_equal_quality_covers_its_truth_with_noise_in_both(replicates
     quality += 0.1 * random.normal(size=(500, replicates, 1))
     turned = [3, 0, 1, 2]  # the arm first
     rows = [
-        tradeoff._early_stopping(one[:, turned], other[:, turned], [10, 40, 160])
+        tradeoff._early_stopping(one[:, turned], other[:, turned], [10, 40, 160], "epochs")
         for one, other in zip(leakage, quality, strict=True)
     ]
     whole = equal_quality(study(leakage[0], quality[0], PATH), "white_box").iloc[0]

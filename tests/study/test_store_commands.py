@@ -258,7 +258,7 @@ def test_analysis_reads_a_public_copy_and_says_what_needs_scores(public, capsys,
     assert "not available: a public copy has no scores" in said
     assert figures.main([str(public.folder), str(tmp_path / "pictures")]) == 0
     pictures = {path.stem for path in (tmp_path / "pictures").iterdir()}
-    assert {"leakage_over_epochs", "declared_effects", "front", "against_epsilon"} <= pictures
+    assert {"leakage_over_training", "declared_effects", "front", "against_epsilon"} <= pictures
     assert not {name for name in pictures if "roc" in name or "record" in name}  # they are made of scores
     data = load(public.folder)
     for table in (verdicts(data), audits(data)):
