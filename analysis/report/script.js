@@ -35,6 +35,14 @@ for (const box of document.querySelectorAll("input[data-filter]")) {
     }
   });
 }
+// A number leads to its source, which is shown then.
+const open = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+  if (target) target.scrollIntoView();
+};
+addEventListener("hashchange", open);
+open();
 // A slider over limits shows the rows of a table that answer at the chosen one.
 for (const slider of document.querySelectorAll("input[data-limits]")) {
   const table = document.getElementById(slider.dataset.limits);

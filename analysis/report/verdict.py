@@ -14,13 +14,14 @@ import pandas as pd
 from analysis.declared import declared
 from analysis.effects import AUC, MIN_REPLICATES
 from analysis.report.numbers import Number, difference, in_cell, mean
+from analysis.report.sources import Cited
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from study.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
 TOLERATED = 0.25
 """The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
-Sentence = tuple[str | Number, ...]
+Sentence = tuple[str | Number | Cited, ...]
 """Words and numbers, in order; a number shows with its interval."""
 
 
