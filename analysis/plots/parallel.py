@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
-from analysis.plots.drawing import caption, look_of
+from analysis.plots.drawing import look_of
 from analysis.study_data import ARM, CELL, VARIANT, StudyData, lower_is_better
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
@@ -25,9 +25,10 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
         measured.append(data.quality)
     factors = [name for name in CELL if table[name].nunique() > 1]
     axes = [*factors, *measured]
-    places = {name: _places(table[name], data) for name in axes}
     figure, axis = plt.subplots(figsize=(1.8 * len(axes) + 1.5, 3.6), layout="constrained")
     arms = {arm: number for number, arm in enumerate(data.arms)}
+    table = table.sort_values(ARM, key=lambda column: column.map(arms), kind="stable", ignore_index=True)
+    places = {name: _places(table[name], data) for name in axes}
     told = set()
     for number, row in enumerate(table.to_dict("records")):
         look = look_of(arms[row[ARM]])
@@ -45,7 +46,8 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    caption(figure, data, "Every cell: its factors, leakage and quality")
+    title = f"Every cell: its factors, leakage and quality\n{data.name}: means over {data.replicates} replicates"
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 

@@ -17,7 +17,7 @@ from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.sections import CELLS, cell_of, picture, plain
 from analysis.report.sources import Cited
-from analysis.report.verdict import Sentence, Verdict, doubts, failures, judged
+from analysis.report.verdict import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.study_data import CELL, StudyData, lower_is_better, words_of_measure
 
 
@@ -28,7 +28,7 @@ def verdict(
     attack = data.primary
     trials = by_point(data, attack, AUC).sort_values("mean")["trials"].tolist()
     low, start = ends(data, attack)
-    sentences = (_range(attack, len(trials), low, start), *map(_what_moves, found))
+    sentences = (_range(attacker(data, attack), len(trials), low, start), *map(_what_moves, found))
     if data.quality is None:
         sentences = (*sentences, ("No quality was measured.",))
     unsure = [*doubts(data, controls, missing), *(words for one in found for words in one.doubts())]
@@ -50,9 +50,9 @@ def ends(data: StudyData, attack: str) -> tuple[Number, Number]:
     return low, high
 
 
-def _range(attack: str, count: int, low: Number, high: Number) -> Sentence:
+def _range(attacker: str, count: int, low: Number, high: Number) -> Sentence:
     return (
-        f"Shown one training record and one other, the attack {attack} names the training record with probability ",
+        f"Shown one training record and one other, {attacker} tells which is the training record with probability ",
         low, f" at the least leaking of {count} points and ", high, " at the most leaking one; guessing gives 0.50. "
         "Both are chosen by what came out, so that the range looks wider than it is.",
     )  # fmt: skip

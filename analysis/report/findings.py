@@ -17,7 +17,7 @@ from analysis.records import by_class, records, reliability
 from analysis.report.influence import influence_table
 from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
-from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table, words_of
+from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
 from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, source
 from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
@@ -28,7 +28,6 @@ from study.store import read
 
 LIMITS = 15
 """Limits that a slider offers at most."""
-TPR = "tpr_at_1pct_fpr"
 CHANGE = ("AUC", "log odds [95 %]")
 """Heads of the columns of a difference and its effect."""
 

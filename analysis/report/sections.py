@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.cautions import LEAST_NON_MEMBERS
 from analysis.effects import AUC
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
@@ -19,12 +20,26 @@ from study.store import read
 from study.store.reading import last_levels
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n", "epochs": "epochs"}
+HEADS = NAMES | {
+    AUC: "AUC",
+    "expected": "expected AUC",
+    "p_holm": "p (Holm)",
+    "epsilon": "epsilon claimed",
+    "epsilon_low": "epsilon proved",
+    "epsilon_ceiling": "provable at most",
+}
+"""Heads of columns of controls and audits."""
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
 LEVELS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size")
 """Columns of controls and audits that say what a row is of; the others are computed from the store."""
-LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", "tpr_at_1pct_fpr": "TPR at 1 % FPR"}
+TPR = "tpr_at_1pct_fpr"
+LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", TPR: "TPR at 1 % FPR"}
+WORDS_OF_LEAKAGE = (
+    "AUC: the chance to tell a training record from another; TPR: the share of training records that an attacker "
+    "names; FPR: the share of others that are named wrongly"
+)
 
 
 def leakage(data: StudyData, verdict: Verdict) -> Section:
@@ -54,7 +69,9 @@ def _attacks(data: StudyData, verdict: Verdict) -> Table:
             continue
         shown = [mean(data, column, attack, verdict.cell) for column in told]
         rows.append(Row([Cell(attack), Cell(str(own["access"].iloc[0])), *map(cell_of, shown)]))
-    caption = f"Attacks on {words_of(data, verdict.cell)}: {', '.join(told.values())}"
+    caption = f"Attacks on {words_of(data, verdict.cell)}. {WORDS_OF_LEAKAGE}"
+    if TPR not in told:
+        caption += f". TPR at 1 % FPR takes {LEAST_NON_MEMBERS:,} non-members, which this study does not have"
     return Table("attacks-table", caption, ["attack", "access", *told.values()], rows)
 
 
@@ -214,7 +231,7 @@ def verdict_table(
         ok = row.get("ok")
         cells = [plain(row[name], origin=None if name in LEVELS_OF_TABLES else origin) for name in columns]
         rows.append(Row([*cells, Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok))
-    return Table(name, caption, [*(NAMES.get(name, name.replace("_", " ")) for name in columns), "verdict"], rows)
+    return Table(name, caption, [*(HEADS.get(name, name) for name in columns), "verdict"], rows)
 
 
 def plain(value: Any, form: str = ".3g", origin: Source | None = None) -> Cell:
