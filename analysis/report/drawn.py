@@ -51,8 +51,9 @@ def ends(data: StudyData, attack: str) -> tuple[Number, Number]:
 
 
 def _range(attacker: str, count: int, low: Number, high: Number) -> Sentence:
+    who = attacker[0].upper() + attacker[1:]
     return (
-        f"Shown one training record and one other, {attacker} tells which is the training record with probability ",
+        f"{who}, shown one training record and one other, tells which is the training record with probability ",
         low, f" at the least leaking of {count} points and ", high, " at the most leaking one; guessing gives 0.50. "
         "Both are chosen by what came out, so that the range looks wider than it is.",
     )  # fmt: skip

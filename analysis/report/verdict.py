@@ -178,11 +178,11 @@ def doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
 
 def _how_much(start: Number, attacker: str, cell: dict[str, Any]) -> Sentence:
     arm = "without a defense" if cell[ARM] == "none" else f"under {cell[ARM]}"
-    where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell['epochs']} epochs {arm}"
-    task = f"shown one training record and one other, {attacker} tells which is the training record with probability "
+    where = f"{cell[VARIANT]} was trained on {cell['train_size']} records for {cell['epochs']} epochs {arm}"
+    shown = f"{attacker}, shown one training record and one other, tells which is the training record with probability "
     if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
-        return (f"No leakage is shown of {where}: {task}", start, ", and guessing gives 0.50.")
-    return (f"From a {where}, {task}", start, "; guessing gives 0.50.")
+        return (f"No leakage is shown where {where}: {shown}", start, ", and guessing gives 0.50.")
+    return (shown[0].upper() + shown[1:], start, f" (guessing: 0.50), where {where}.")
 
 
 def attacker(data: StudyData, attack: str) -> str:
