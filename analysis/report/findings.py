@@ -35,15 +35,16 @@ CHANGE = ("AUC", "log odds [95 %]")
 def changes(data: StudyData, verdict: Verdict) -> Section:
     """Effects: declared ones corrected, all others exploratory."""
     blocks: list[Block] = []
-    table = replicates_needed(declared(data), max(1, len(declared(data))))
-    told = table.dropna(subset=["effect"])
+    contrasts = declared(data)
+    family = max(1, len(contrasts))
+    told = replicates_needed(contrasts, family).dropna(subset=["effect"])
     if len(told):
         blocks.append(
             picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
                     "Differences inside replicates, where members, initialization and data order are the same. Left of "
                     "zero is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
-        blocks.append(_declared(data, told))
+        blocks.append(_declared(data, told, f"replicates_needed(declared(data), {family})"))
     if drawable(data) and data.wide["epochs"].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
             picture(plots.heatmap(data, verdict.attack), "heatmap", "Mean AUC over size and epochs, a panel an arm",
@@ -67,7 +68,8 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     return Section("changes", "What changes it", blocks)
 
 
-def _declared(data: StudyData, table: pd.DataFrame) -> Table:
+def _declared(data: StudyData, table: pd.DataFrame, code: str) -> Table:
+    """code: Python that gives the table."""
     matrix = cells(data, data.primary, AUC, CELL)
     rows = []
     for row in table.to_dict("records"):
@@ -75,7 +77,7 @@ def _declared(data: StudyData, table: pd.DataFrame) -> Table:
         used = of_columns(
             data, data.primary, matrix, pd.MultiIndex.from_tuples([tuple(end.values()) for end in ends], names=CELL)
         )
-        origin = source(data, data.primary, used, f"declared contrast: {row['contrast']}", "declared(data)")
+        origin = source(data, data.primary, used, f"declared contrast: {row['contrast']}", code)
         if row["settled"]:
             more = Cell("settled")
         else:

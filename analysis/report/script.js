@@ -4,9 +4,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   table.tHead.querySelectorAll("th").forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
+    button.setAttribute("aria-label", `sort by ${head.textContent}`);
+    head.append(button); // beside the words, which browsers print again on every page, and a button not
+    head.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");

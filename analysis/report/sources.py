@@ -4,6 +4,7 @@ A query is tried on the study while the page is built: one that selects other ro
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ MODULES = {
     "records": "analysis.records",
     "reliability": "analysis.records",
     "against_size": "analysis.scaling",
+    "replicates_needed": "analysis.declared",
     "verdicts": "analysis.controls",
 }
 """Where functions that code of sources calls are from."""
@@ -112,7 +114,7 @@ def query(data: StudyData, attack: str, rows: pd.DataFrame) -> str:
 
 def preamble(place: str, ledger: Ledger) -> str:
     """Python that goes before the code of those sources. place: where the study is."""
-    used = {one.code.partition("(")[0] for one in ledger.sources}
+    used = {name for one in ledger.sources for name in re.findall(r"\w+(?=\()", one.code)}
     imports = sorted(f"from {module} import {name}" for name, module in MODULES.items() if name in used)
     read = "from study.store import read"
     lines = [f"data = load({json.dumps(place)})", 'wide = read(data.store.root, data.name, "wide")']
