@@ -117,11 +117,12 @@ def influence(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> Se
     told = [one for one in moved if not one.reason]
     blocks += [Text((words,)) for one in moved if one.reason for words in one.doubts()]
     if told:
+        origins = [index_source(data, found.attack, one) for one in told]
         blocks.append(
             picture(plots.influence(data, told, found.attack), "indices", "Indices of each factor with 95 % intervals",
                     _how_to_read(told[0]))
         )  # fmt: skip
-        blocks.append(influence_table(data, found.attack, "indices-table", "Shares of the points' variance", told))
+        blocks.append(influence_table("indices-table", "Shares of the points' variance", told, origins))
     blocks.append(
         picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point by each factor",
                 "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.")

@@ -14,7 +14,7 @@ from analysis.drawn import influences
 from analysis.effects import AUC
 from analysis.plots.records import ALARM
 from analysis.records import by_class, records, reliability
-from analysis.report.influence import influence_table
+from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
@@ -60,7 +60,8 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
         caption = "Interactions: how one factor changes another's effect (exploratory)"
         blocks.append(_effects(data, verdict.attack, "interactions", caption, together))
     moved = influences(data, verdict.attack)
-    shares = influence_table(data, verdict.attack, "shares", "Shares of the cells' variance (exploratory)", moved)
+    origins = [index_source(data, verdict.attack, one) for one in moved]
+    shares = influence_table("shares", "Shares of the cells' variance (exploratory)", moved, origins)
     if len(shares.rows):
         blocks.append(shares)
     if not blocks:

@@ -19,11 +19,10 @@ def index_source(data: StudyData, attack: str, one: Influence) -> Source:
     return source(data, attack, used, what, f'indices(data, "{attack}", "{one.value}")')
 
 
-def influence_table(data: StudyData, attack: str, name: str, caption: str, found: Sequence[Influence]) -> Table:
-    """One row an index of a value; without rows where there are none."""
+def influence_table(name: str, caption: str, found: Sequence[Influence], origins: Sequence[Source]) -> Table:
+    """One row an index of a value; without rows where there are none. origins: of each value's indices."""
     rows = []
-    for one in found:
-        origin = index_source(data, attack, one)
+    for one, origin in zip(found, origins, strict=True):
         for row in one.table.to_dict("records"):
             pair = [str(part) for part in (row["factor"], row["other"]) if pd.notna(part)]
             bounds = None if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
