@@ -9,19 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.effects import AUC
-from analysis.study_data import StudyData
+from analysis.study_data import StudyData, lower_is_better
 from study.pictures import COLORS
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 AXIS = {AUC: "AUC of {attack}", "advantage": "advantage (TPR - FPR) of {attack}"}
 ACROSS = 4
+ARROW = "an arrow: the interval goes on to 0 or less"
+"""What `to_floor` means, for a caption."""
 TOLD = "told:"
 """Starts the SVG id of points that say something of themselves: what follows is a JSON list, one text a point."""
 
@@ -29,10 +34,11 @@ TOLD = "told:"
 def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
     """A grid of panels with shared y axes, by the words of its rows and columns.
 
-    A single column lies on its side, and a single row goes on in a next one after four panels.
+    A single column lies on its side, and a single row of more than four panels goes on below, as evenly as can be.
     """
     single = max(len(rows), len(columns)) if 1 in (len(rows), len(columns)) else 0
-    down, across = (-(-single // ACROSS), min(single, ACROSS)) if single else (len(rows), len(columns))
+    down = -(-single // ACROSS) if single else len(rows)
+    across = -(-single // down) if single else len(columns)
     figure, axes = plt.subplots(
         down,
         across,
@@ -54,9 +60,9 @@ def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: s
     for (row, column), axis in grid.items():
         axis.set_xlabel(x if flat or row == rows[-1] else "")
         if flat:
-            axis.set_title(f"{row}, {prefix}{column}" if len(rows) > 1 else f"{prefix}{column}")
+            axis.set_title(f"{row}, {prefix}{column}" if len(rows) > 1 else f"{prefix}{column}", fontsize="medium")
         elif row == rows[0]:
-            axis.set_title(f"{prefix}{column}")
+            axis.set_title(f"{prefix}{column}", fontsize="medium")
         if leftmost(axis):
             axis.set_ylabel(y if flat else f"{row}\n{y}")
         if not (axis.containers or axis.collections):
@@ -85,12 +91,16 @@ def look_of(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
 
 
-def draw_points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str, **look: Any) -> None:
-    """A line of `means` with its intervals."""
+def draw_points(
+    axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str, floor: float = -np.inf, **look: Any
+) -> None:
+    """A line of `means` with its intervals. floor: of `logarithmic`."""
+    errors, open_ended = to_floor(line["mean"], line["low"], line["high"], floor)
     drawn = axis.errorbar(
         x,
         line["mean"],
-        yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
+        yerr=errors,
+        uplims=open_ended,
         **look_of(number) | look,
         markersize=5,
         linewidth=1.2,
@@ -99,6 +109,28 @@ def draw_points(axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label
         label=label,
     )
     tell(drawn, [f"{label}: {told(row)}" for row in line.to_dict("records")])
+
+
+def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Series) -> float:
+    """Powers on the axis of a distance whose values are all above 0; where intervals that reach 0 end on it, else -inf.
+
+    values, low: all that are shown on it, in every panel that shares it.
+    """
+    if not lower_is_better(quality) or not (values > 0).all():
+        return -np.inf
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+    return 0.7 * float(min(values.min(), low[low > 0].min() if (low > 0).any() else np.inf))
+
+
+def to_floor(
+    mean: pd.Series, low: pd.Series, high: pd.Series, floor: float
+) -> tuple[list[pd.Series], np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Lengths of error bars, and which end in an arrow at the floor, as they go on to 0 or less."""
+    below = (low <= 0).to_numpy() & np.isfinite(floor)
+    return [mean - low.where(~below, min(floor, mean.min())), high - mean], below
 
 
 def tell(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:

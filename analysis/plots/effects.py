@@ -26,12 +26,10 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", unit: 
     for settled, color, face in ((True, SETTLED, SETTLED), (False, OPEN, "white")):
         own = (shown["settled"] == settled).to_numpy()
         rows = shown[own]
-        if rows.empty:
-            continue
         drawn = axis.errorbar(
             rows["effect"], places[own], xerr=[rows["effect"] - rows["low"], rows["high"] - rows["effect"]],
             fmt="o" if settled else "s", color=color, markerfacecolor=face, markersize=5, capsize=2, elinewidth=1,
-            label="settled (Holm, 5 %)" if settled else "not settled",
+            label="settled: p < 0.05 after Holm" if settled else "not settled",
         )  # fmt: skip
         tell(
             drawn,
@@ -44,7 +42,7 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", unit: 
     axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_yticks(places, list(shown[words]))
     axis.set_ylim(-0.7, len(shown) - 0.3)
-    axis.set_xlabel(f"change ({unit})")
+    axis.set_xlabel(f"change of leakage ({unit}); left of 0: less")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     if len(shown):

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
-from analysis.plots.drawing import caption, look_of
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.plots.drawing import look_of
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
@@ -15,7 +15,7 @@ NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     """One line a cell, colored and dashed by arm; an axis for each factor with levels, then AUC and quality.
 
-    Numbers of few levels stand at equal distances, so that none is hidden.
+    Numbers of few levels stand at equal distances, so that none is hidden; a distance of quality is on a log axis.
     """
     table = means(data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
     measured = [f"AUC of {attack}"]
@@ -25,9 +25,10 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
         measured.append(data.quality)
     factors = [name for name in data.cell if table[name].nunique() > 1]
     axes = [*factors, *measured]
-    places = {name: _places(table[name], data) for name in axes}
     figure, axis = plt.subplots(figsize=(1.8 * len(axes) + 1.5, 3.6), layout="constrained")
     arms = {arm: number for number, arm in enumerate(data.arms)}
+    table = table.sort_values(ARM, key=lambda column: column.map(arms), kind="stable", ignore_index=True)
+    places = {name: _places(table[name], data) for name in axes}
     told = set()
     for number, row in enumerate(table.to_dict("records")):
         look = look_of(arms[row[ARM]])
@@ -38,24 +39,30 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     for x, name in enumerate(axes):
         axis.axvline(x, color="0.7", linewidth=0.8, zorder=0)
         for place, text in places[name][1].items():
-            axis.text(x - 0.03, place, text, ha="right", va="center", fontsize=8, color="0.25")
-    axis.set_xticks(range(len(axes)), [NAMES.get(name, name) for name in axes])
+            written = axis.text(x - 0.03, place, text, ha="right", va="center", fontsize=8, color="0.1")
+            written.set_bbox({"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6})
+    axis.set_xticks(range(len(axes)), [f"{NAMES.get(name, name)}{places[name][2]}" for name in axes])
     axis.set_xlim(-0.6, len(axes) - 0.7)
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    caption(figure, data, "Every cell: its factors, leakage and quality")
+    title = f"Every cell: its factors, leakage and quality\n{data.name}: means over {data.replicates} replicates"
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
-def _places(values: pd.Series, data: StudyData) -> tuple[pd.Series, dict[float, str]]:
-    """Heights in [0, 1], and what is written at which."""
+def _places(values: pd.Series, data: StudyData) -> tuple[pd.Series, dict[float, str], str]:
+    """Heights in [0, 1], what is written at which, and what to add to the axis' name."""
     if values.name in data.cell:
         words = {ARM: data.arms, VARIANT: data.variants}.get(str(values.name), sorted(set(values)))
         levels = [level for level in words if level in set(values)]
         heights = {level: number / max(1, len(levels) - 1) for number, level in enumerate(levels)}
-        return values.map(heights), {heights[level]: str(level) for level in levels}
-    low, high = values.min(), values.max()
+        return values.map(heights), {heights[level]: str(level) for level in levels}, ""
+    powers = values.name == data.quality and lower_is_better(str(values.name)) and bool((values > 0).all())
+    scaled = np.log(values) if powers else values
+    low, high = scaled.min(), scaled.max()
     ticks = np.linspace(low, high, 5)
     span = high - low or 1
-    return (values - low) / span, {float((tick - low) / span): f"{tick:.2f}" for tick in ticks}
+    texts = [f"{np.exp(tick):.2g}" if powers else f"{tick:.2f}" for tick in ticks]
+    places = {float((tick - low) / span): text for tick, text in zip(ticks, texts, strict=True)}
+    return (scaled - low) / span, places, " (log)" if powers else ""

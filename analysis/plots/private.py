@@ -3,16 +3,20 @@
 import math
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.effects import AUC, means
-from analysis.plots.drawing import AXIS, caption, chance_line, draw_points, legend
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.plots.drawing import ARROW, AXIS, caption, chance_line, draw_points, legend, logarithmic
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
+from study.audit import PANEL
 from study.pictures import COLORS
 
 LEAST_EPSILON = 0.01
 """Shown for what is smaller, on an axis of powers: accounting adds as much."""
+APART = 1.13
+"""Factor between levels of training of an arm without an epsilon, so that none hides another."""
 
 
 def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
@@ -27,11 +31,14 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
         raise ValueError(f"study {data.name} has no arm with an epsilon")
     shown = {AXIS.get(value, value).format(attack=attack): value}
     if data.quality:
-        shown[f"{data.quality} (lower is better)"] = data.quality
+        better = "lower is better" if lower_is_better(data.quality) else "higher is better"
+        shown[f"{data.quality} ({better})"] = data.quality
     bare = [arm for arm in data.arms if rows.loc[rows[ARM] == arm, "epsilon"].isna().all()]
     shown_epsilon = rows["epsilon"].clip(lower=LEAST_EPSILON)
     edge = shown_epsilon.max() * 2
     place = {arm: edge * 2.5 ** (number + 1) for number, arm in enumerate(bare)}
+    ticks = _ticks(shown_epsilon.min(), edge)
+    arrows = False
     columns = list(rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None))
     figure, axes = plt.subplots(
         len(shown), len(columns), figsize=(4.2 * len(columns) + 0.6, 2.8 * len(shown) + 0.8),
@@ -41,34 +48,51 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
         cells = means(rows, column, data.cell).merge(epsilon, on=list(data.cell))
         cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
+        levels = sorted(set(cells[data.budget]))
+        apart = cells[data.budget].map({level: APART ** (n - (len(levels) - 1) / 2) for n, level in enumerate(levels)})
+        cells["x"] = cells["x"].where(cells["epsilon"].notna(), cells["x"] * apart)
         for (variant, size), axis in zip(columns, line_of_axes, strict=True):
             panel = cells[(cells[VARIANT] == variant) & (cells["train_size"] == size)]
+            floor = -math.inf
+            if column == data.quality:
+                floor = logarithmic(axis.yaxis, column, cells["mean"], cells["low"])
+                arrows = arrows or bool(np.isfinite(floor) and (cells["low"] <= 0).any())
             for number, (level, line) in enumerate(panel.groupby(data.budget)):
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
-                draw_points(axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", linestyle="none")
-                draw_points(axis, known["x"], known, number, f"{level} {data.budget}")
+                draw_points(
+                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", floor, linestyle="none"
+                )
+                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", floor)
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
-            low = math.floor(math.log10(shown_epsilon.min()))
-            ticks = [10.0**power for power in range(low, math.ceil(math.log10(edge))) if 10.0**power < edge]
-            axis.set_xticks([*ticks, *place.values()], [*(f"{tick:g}" for tick in ticks), *place])
+            axis.set_xticks([*ticks, *place.values()], [*map(_epsilon_text, ticks), *place])
             plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
             axis.minorticks_off()
             axis.spines[["top", "right"]].set_visible(False)
             if column == AUC:
                 chance_line(axis)
-            elif column == data.quality:
-                axis.set_yscale("log", nonpositive="clip")
-                axis.yaxis.set_major_formatter("{x:g}")
         line_of_axes[0].set_ylabel(label)
     for (variant, size), axis in zip(columns, axes[0], strict=True):
-        axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}")
+        axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}", fontsize="medium")
     deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
-    figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee", fontsize="medium")
+    more = f"; {ARROW}" if arrows else ""
+    figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee{more}", fontsize="medium")
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
     return figure
+
+
+def _ticks(least: float, edge: float) -> list[float]:
+    """1, 2 and 5 times powers of ten around what is shown, or powers alone over many of them."""
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(edge)))
+    times = (1, 2, 5) if len(powers) <= 2 else (1,)
+    found = [time * 10.0**power for power in powers for time in times]
+    return [tick for tick in found if least / 2 <= tick < edge]
+
+
+def _epsilon_text(tick: float) -> str:
+    return f"≤ {tick:g}" if tick == LEAST_EPSILON else f"{tick:g}"
 
 
 def audited(data: StudyData, table: pd.DataFrame) -> Figure:
@@ -77,12 +101,12 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     table: rows with an epsilon of `analysis.controls.audits`. A proof far below the claim is normal where the
     ceiling is low; one above it contradicts the claim.
     """
-    figure, axis = plt.subplots(figsize=(8.2, 1.2 + 0.32 * max(2, len(table))), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9.2, 1.2 + 0.45 * max(2, len(table))), layout="constrained")
     places = range(len(table))[::-1]
     looks = {
-        "epsilon": ("accounted", "D"),
-        "epsilon_low": ("proved", "o"),
-        "epsilon_ceiling": ("provable at most", "|"),
+        "epsilon": ("claimed, by the accountant", "D"),
+        "epsilon_low": ("proved by attacks (95 %)", "o"),
+        "epsilon_ceiling": ("the most that these coins could prove", "|"),
     }
     for number, (column, (label, marker)) in enumerate(looks.items()):
         values = table[column].astype(float).clip(lower=LEAST_EPSILON)
@@ -91,14 +115,17 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
         ends = [max(LEAST_EPSILON, row[name]) for name in ("epsilon_low", "epsilon_ceiling")]
         axis.plot(ends, [place, place], color="0.75", linewidth=1.2, zorder=0)
     words = [
-        f"{row['arm']}, n = {row['train_size']}, {row[data.budget]} {data.budget}, {row['audit']} "
-        f"({row['trainings']} trainings)"
+        f"{row['arm']}, n = {row['train_size']}, {row[data.budget]} {data.budget}\n"
+        f"{'queries' if row['audit'] == PANEL else row['attack'].replace('_', ' ')}, {row['trainings']} trainings"
         for row in table.to_dict("records")
     ]
     axis.set_yticks(places, words)
     axis.set_ylim(-0.7, len(table) - 0.3)
+    axis.tick_params(axis="y", length=0)
     axis.set_xscale("log")
-    axis.set_xlabel(f"epsilon at the row's delta (log scale; {LEAST_EPSILON:g} stands for less)")
+    axis.xaxis.set_major_formatter(lambda tick, _: _epsilon_text(tick))
+    deltas = ", ".join(f"{delta:g}" for delta in sorted(table["delta"].dropna().unique()))
+    axis.set_xlabel(f"epsilon at delta {deltas}")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.plots.drawing import caption
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.pictures import COLORS
 
@@ -33,7 +32,10 @@ def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.set_ylabel("member less non-member\n(standard deviations of scores)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small")
-    caption(figure, data, "What membership changes, record by record")
+    count = data.replicates
+    figure.suptitle(
+        f"What membership changes, record by record\n{data.name}: over {count} replicates", fontsize="medium"
+    )
     return figure
 
 

@@ -3,11 +3,22 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from analysis.effects import AUC, means
-from analysis.plots.drawing import AXIS, caption, chance_line, look_of, name_axes, panels, tell, told
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.plots.drawing import (
+    ARROW,
+    AXIS,
+    caption,
+    chance_line,
+    logarithmic,
+    look_of,
+    name_axes,
+    panels,
+    tell,
+    to_floor,
+    told,
+)
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
 
 def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
@@ -23,17 +34,22 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     rows = data.attack(attack)
     leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
     table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))
+    open_ended = False
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
     for (variant, size), axis in grid.items():
+        floor = logarithmic(axis.xaxis, quality, table["mean_quality"], table["low_quality"])
         for number, arm in enumerate(data.arms):
             path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
             if path.empty:
                 continue
             look = look_of(number)
+            errors, below = to_floor(path["mean_quality"], path["low_quality"], path["high_quality"], floor)
+            open_ended = open_ended or bool(below.any())
             drawn = axis.errorbar(
                 path["mean_quality"],
                 path["mean"],
-                xerr=[path["mean_quality"] - path["low_quality"], path["high_quality"] - path["mean_quality"]],
+                xerr=errors,
+                xuplims=below,
                 yerr=[path["mean"] - path["low"], path["high"] - path["mean"]],
                 **look,
                 markersize=4,
@@ -51,12 +67,8 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
             )
             marks = [20 + 60 * rank / max(1, len(path) - 1) for rank in range(len(path))]
             axis.scatter(path["mean_quality"], path["mean"], s=marks, color=look["color"], marker=look["marker"])
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.minorticks_off()
         chance_line(axis)
-    name_axes(figure, grid, f"{quality} (lower is better)", AXIS.get(value, value).format(attack=attack), "n = ")
+    name_axes(figure, grid, _quality_axis(quality, open_ended), AXIS.get(value, value).format(attack=attack), "n = ")
     caption(figure, data, f"Leakage against sample quality; larger markers are later {data.budget}")
     return figure
 
@@ -69,14 +81,19 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
     """
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
     quality = str(data.quality)
+    open_ended = False
     for (variant, size), axis in grid.items():
+        floor = logarithmic(axis.xaxis, quality, table["quality"], table["quality_low"])
         own = table[(table["train_size"] == size) & (table[VARIANT] == variant)]
         for number, arm in enumerate(data.arms):
             look = look_of(number)
-            for row in own[own[ARM] == arm].to_dict("records"):
+            mine = own[own[ARM] == arm]
+            errors, below = to_floor(mine["quality"], mine["quality_low"], mine["quality_high"], floor)
+            open_ended = open_ended or bool(below.any())
+            for place, row in enumerate(mine.to_dict("records")):
                 drawn = axis.errorbar(
                     row["quality"], row["leakage"],
-                    xerr=[[row["quality"] - row["quality_low"]], [row["quality_high"] - row["quality"]]],
+                    xerr=[[part.iloc[place]] for part in errors], xuplims=below[place],
                     yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
                     color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
                     markerfacecolor="white" if row["excluded"] else look["color"],
@@ -94,12 +111,12 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
             axis.errorbar([], [], color=look["color"], marker=look["marker"], linestyle="none", label=arm)
         best = own[own["on_front"].astype(bool)].sort_values("quality")
         axis.step(best["quality"], best["leakage"], where="post", color="0.4", linewidth=1, linestyle=":", zorder=0)
-        if (table["quality"] > 0).all():
-            axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.minorticks_off()
         chance_line(axis)
-    name_axes(figure, grid, f"{quality} (lower is better)", f"AUC of {attack}", "n = ")
+    name_axes(figure, grid, _quality_axis(quality, open_ended), f"AUC of {attack}", "n = ")
     caption(figure, data, "The front of leakage and quality: pale points are likely beaten in both")
     return figure
+
+
+def _quality_axis(quality: str, open_ended: bool) -> str:
+    better = "lower is better" if lower_is_better(quality) else "higher is better"
+    return f"{quality} ({better}{f'; {ARROW}' if open_ended else ''})"

@@ -8,10 +8,10 @@ import pandas as pd
 from analysis.cautions import cautions
 from analysis.controls import audits, verdicts
 from analysis.drawn import influences
-from analysis.effects import AUC
 from analysis.report import drawn, findings, sections
 from analysis.report.page import Page, Section, Tile
-from analysis.report.verdict import CAREFUL, FAILED, SOUND, Verdict, verdict
+from analysis.report.sources import Cited, short
+from analysis.report.verdict import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
 from analysis.study_data import ARM, StudyData, load, words_of_measure
 from study.store import read
 
@@ -33,7 +33,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
             sections.leakage(data, found),
             findings.privacy(data, found, audited),
             findings.risk(data, found, include_records),
-            sections.controls(judged, told),
+            sections.controls(data, judged, told),
             sections.how(data),
             drawn.points(data, found),
         ]
@@ -48,7 +48,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         findings.scaling(data, found),
         findings.privacy(data, found, audited),
         findings.risk(data, found, include_records),
-        sections.controls(judged, told),
+        sections.controls(data, judged, told),
         sections.how(data),
         sections.cells(data, found),
     ]
@@ -59,7 +59,7 @@ def _page(data: StudyData, about: str, found: Verdict, tiles: Sequence[Tile], pa
     return Page(
         title=f"How much does it leak? Study {data.name}",
         about=about,
-        place=sections.short(data.store),
+        place=short(data.store),
         verdict=found,
         badge=_badge(found),
         tiles=tiles,
@@ -104,9 +104,8 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
     tiles = [
         Tile(
             "AUC of " + found.attack,
-            f"{start.value:.2f}",
-            f"{interval}{sections.words_of(data, found.cell)}. Chance is 0.5",
-            start,
+            Cited(f"{start.value:.2f}", start.source),
+            (f"{interval}{sections.words_of(data, found.cell)}. Chance is 0.5",),
         )
     ]
     for change in found.changes:
@@ -116,22 +115,19 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
             tiles.append(
                 Tile(
                     f"AUC, {found.cell[change.factor]} to {change.level} {what}",
-                    change.by.text.replace("-", "−"),
-                    f"to {change.leakage.text}{settled}",
-                    change.by,
+                    Cited(change.by.text.replace("-", "−"), change.by.source),
+                    ("to ", change.leakage, settled),
                 )
             )
     arms = sorted((change for change in found.changes if change.factor == ARM), key=lambda c: c.leakage.value)
     for change in arms[:2]:
-        cost = f", {words_of_measure(str(data.quality))} {change.cost.text.replace('-', '−')}" if change.cost else ""
+        cost: Sentence = (f", {words_of_measure(str(data.quality))} ", change.cost) if change.cost else ()
         settled = "" if change.clear else "; not settled"
         tiles.append(
             Tile(
                 f"AUC with {change.level}",
-                f"{change.leakage.value:.2f}",
-                f"{change.by.text.replace('-', '−')}{cost}{settled}",
-                change.leakage,
+                Cited(f"{change.leakage.value:.2f}", change.leakage.source),
+                (change.by, *cost, settled),
             )
         )
-    assert start.column == AUC
     return tiles

@@ -12,11 +12,12 @@ from analysis import plots
 from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, place, varied
 from analysis.effects import AUC
 from analysis.indices import RESAMPLES
-from analysis.report.influence import influence_table
+from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import Number, at
-from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
-from analysis.report.sections import CELLS, cell_of, picture, short
-from analysis.report.verdict import Sentence, Verdict, doubts, failures, judged
+from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
+from analysis.report.sections import CELLS, cell_of, picture, plain
+from analysis.report.sources import Cited
+from analysis.report.verdict import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.study_data import StudyData, lower_is_better, words_of_measure
 
 
@@ -27,7 +28,7 @@ def verdict(
     attack = data.primary
     trials = by_point(data, attack, AUC).sort_values("mean")["trials"].tolist()
     low, start = ends(data, attack)
-    sentences = (_range(attack, len(trials), low, start), *map(_what_moves, found))
+    sentences = (_range(attacker(data, attack), len(trials), low, start), *map(_what_moves, found))
     if data.quality is None:
         sentences = (*sentences, ("No quality was measured.",))
     unsure = [*doubts(data, controls, missing), *(words for one in found for words in one.doubts())]
@@ -49,9 +50,10 @@ def ends(data: StudyData, attack: str) -> tuple[Number, Number]:
     return low, high
 
 
-def _range(attack: str, count: int, low: Number, high: Number) -> Sentence:
+def _range(attacker: str, count: int, low: Number, high: Number) -> Sentence:
+    who = attacker[0].upper() + attacker[1:]
     return (
-        f"Shown one training record and one other, the attack {attack} names the training record with probability ",
+        f"{who}, shown one training record and one other, tells which is the training record with probability ",
         low, f" at the least leaking of {count} points and ", high, " at the most leaking one; guessing gives 0.50. "
         "Both are chosen by what came out, so that the range looks wider than it is.",
     )  # fmt: skip
@@ -95,8 +97,8 @@ def tiles(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> list[T
     """Key numbers."""
     low, high = ends(data, found.attack)
     shown = [
-        Tile("AUC, most leaking point", f"{high.value:.2f}", high.what.partition(", ")[2] + ". Chance is 0.5", high),
-        Tile("AUC, least leaking point", f"{low.value:.2f}", low.what.partition(", ")[2], low),
+        Tile(f"AUC, {name} leaking point", Cited(f"{end.value:.2f}", end.source), (end.what.partition(", ")[2] + more,))
+        for name, end, more in (("most", high, ". Chance is 0.5"), ("least", low, ""))
     ]
     for one in moved:
         if not one.reason:
@@ -104,7 +106,8 @@ def tiles(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> list[T
             bounds = "" if pd.isna(first["low"]) else f", 95 % interval {first['low']:.2f} to {first['high']:.2f}"
             order = "the most of all factors" if one.settled else "that it is the most of all factors is not settled"
             more = f"share of variance ({_index(one)}){bounds}; {order}"
-            shown.append(Tile(f"{one.words} by {first['factor']}", f"{first['estimate']:.2f}", more))
+            origin = index_source(data, found.attack, one)
+            shown.append(Tile(f"{one.words} by {first['factor']}", Cited(f"{first['estimate']:.2f}", origin), (more,)))
     return shown
 
 
@@ -114,14 +117,12 @@ def influence(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> Se
     told = [one for one in moved if not one.reason]
     blocks += [Text((words,)) for one in moved if one.reason for words in one.doubts()]
     if told:
+        origins = [index_source(data, found.attack, one) for one in told]
         blocks.append(
             picture(plots.influence(data, told, found.attack), "indices", "Indices of each factor with 95 % intervals",
                     _how_to_read(told[0]))
         )  # fmt: skip
-        blocks.append(influence_table("indices-table", "Shares of the points' variance", told))
-        calls = [f'indices(load("{short(data.store)}"), "{found.attack}", "{one.value}")' for one in told]
-        code = ["from analysis.indices import indices", "from analysis.study_data import load", *calls]
-        blocks.append(Code("\n".join(code), "Python that computes these indices again"))
+        blocks.append(influence_table("indices-table", "Shares of the points' variance", told, origins))
     blocks.append(
         picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point by each factor",
                 "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.")
@@ -170,6 +171,5 @@ def _row(data: StudyData, attack: str, row: dict[Any, Any], names: list[str]) ->
     what = f"point {row['point']}, {place(row, names)}"
     numbers = [at(data, column, attack, row["trials"], what) for column in (AUC, data.quality) if column]
     levels = [Cell(str(row[name]), value=None if isinstance(row[name], str) else row[name]) for name in names]
-    return Row(
-        [Cell(str(row["point"]), value=row["point"]), *levels, *map(cell_of, numbers), Cell(str(row["replicates"]))]
-    )
+    replicates = plain(row["replicates"], origin=numbers[0].source if numbers[0] else None)
+    return Row([Cell(str(row["point"]), value=row["point"]), *levels, *map(cell_of, numbers), replicates])

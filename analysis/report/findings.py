@@ -1,44 +1,51 @@
 """Sections that answer: what each factor changes, what protection costs, who is at risk, what is proved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import plots
+from analysis.cells import cells
 from analysis.declared import declared, replicates_needed
 from analysis.drawn import influences
 from analysis.effects import AUC
 from analysis.plots.records import ALARM
 from analysis.records import by_class, records, reliability
-from analysis.report.influence import influence_table
+from analysis.report.influence import index_source, influence_table
+from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
-from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table, words_of
+from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
+from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, source
 from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
-from analysis.sensitivity import interactions, main_effects
+from analysis.sensitivity import LOGARITHMIC, interactions, main_effects
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_of_measure
 from analysis.summary import equal_steps
 from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
+from study.store import read
 
 LIMITS = 15
 """Limits that a slider offers at most."""
-TPR = "tpr_at_1pct_fpr"
+CHANGE = ("AUC", "log odds [95 %]")
+"""Heads of the columns of a difference and its effect."""
 
 
 def changes(data: StudyData, verdict: Verdict) -> Section:
     """Effects: declared ones corrected, all others exploratory."""
     blocks: list[Block] = []
-    table = replicates_needed(declared(data), max(1, len(declared(data))))
-    told = table.dropna(subset=["effect"])
+    contrasts = declared(data)
+    family = max(1, len(contrasts))
+    told = replicates_needed(contrasts, family).dropna(subset=["effect"])
     if len(told):
         blocks.append(
             picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
                     "Differences inside replicates, where members, initialization and data order are the same. Left of "
                     "zero is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
-        blocks.append(_declared(told))
+        blocks.append(_declared(data, told, f"replicates_needed(declared(data), {family})"))
     budget = data.budget
     if drawable(data) and data.wide[budget].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
@@ -48,13 +55,15 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
         )  # fmt: skip
     effects = main_effects(data, verdict.attack).dropna(subset=["effect"])
     if len(effects):
-        blocks.append(_effects("main-effects", "Main effects, averaged over all other factors (exploratory)", effects))
+        caption = "Main effects, averaged over all other factors (exploratory)"
+        blocks.append(_effects(data, verdict.attack, "main-effects", caption, effects))
     together = interactions(data, verdict.attack).dropna(subset=["effect"])
     if len(together):
-        blocks.append(
-            _effects("interactions", "Interactions: how one factor changes another's effect (exploratory)", together)
-        )
-    shares = influence_table("shares", "Shares of the cells' variance", influences(data, verdict.attack))
+        caption = "Interactions: how one factor changes another's effect (exploratory)"
+        blocks.append(_effects(data, verdict.attack, "interactions", caption, together))
+    moved = influences(data, verdict.attack)
+    origins = [index_source(data, verdict.attack, one) for one in moved]
+    shares = influence_table("shares", "Shares of the cells' variance (exploratory)", moved, origins)
     if len(shares.rows):
         blocks.append(shares)
     if not blocks:
@@ -62,44 +71,63 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     return Section("changes", "What changes it", blocks)
 
 
-def _declared(table: pd.DataFrame) -> Table:
+def _declared(data: StudyData, table: pd.DataFrame, code: str) -> Table:
+    """code: Python that gives the table."""
+    matrix = cells(data, data.primary, AUC, data.cell)
     rows = []
     for row in table.to_dict("records"):
-        more = (
-            "settled" if row["settled"] else "not known" if pd.isna(row["more"]) else f"{row['more']} more replicates"
+        ends = [{**{name: row[name] for name in data.cell}, row["factor"]: row[end]} for end in ("level", "baseline")]
+        used = of_columns(
+            data,
+            data.primary,
+            matrix,
+            pd.MultiIndex.from_tuples([tuple(end.values()) for end in ends], names=data.cell),
         )
-        rows.append(
-            Row([
-                Cell(row["contrast"]), Cell(f"{row['difference']:+.3f}", value=row["difference"]), _interval(row),
-                plain(row["p_holm"], ".2g"), Cell(str(row["replicates"])), Cell(more),
-            ])
-        )  # fmt: skip
-    columns = ["contrast", "AUC", "log odds [95 %]", "p (Holm)", "replicates", "would settle"]
+        origin = source(data, data.primary, used, f"declared contrast: {row['contrast']}", code)
+        if row["settled"]:
+            more = Cell("settled")
+        else:
+            more = Cell("not known") if pd.isna(row["more"]) else plain(f"{row['more']} more replicates", origin=origin)
+        rows.append(Row([Cell(row["contrast"]), *_effect(row, "p_holm", origin), more]))
+    columns = ["contrast", *CHANGE, "p (Holm)", "replicates", "would settle"]
     return Table("declared-table", "Declared contrasts; the last column: replicates for 80 % power", columns, rows)
 
 
-def _effects(name: str, caption: str, table: pd.DataFrame) -> Table:
+def _effects(data: StudyData, attack: str, name: str, caption: str, table: pd.DataFrame) -> Table:
+    matrix = cells(data, attack, AUC)
+    function = name.replace("-", "_")
     rows = []
     for row in table.to_dict("records"):
-        what = f"{NAMES.get(row['factor'], row['factor'])}: {row['level']} against {row['baseline']}"
-        if "by" in row and row["by"] is not None and pd.notna(row["by"]):
-            by = NAMES.get(row["by"], row["by"])
-            what += (
-                f", by {by}: {row['by_level']} against {row['by_baseline']}"
-                if row["kind"] == "levels"
-                else f", by {by}"
-            )
-        difference = (
-            Cell("-") if pd.isna(row["difference"]) else Cell(f"{row['difference']:+.3f}", value=row["difference"])
-        )
-        rows.append(Row([Cell(what), difference, _interval(row), plain(row["p"], ".2g"), Cell(str(row["replicates"]))]))
-    columns = ["effect", "AUC", "log odds [95 %]", "p (not corrected)", "replicates"]
-    return Table(name, caption, columns, rows, folded=True)
+        linear = row.get("kind") == "linear"
+        factors = [(row["factor"], row["level"], row["baseline"])]
+        factors += [(row["by"], row["by_level"], row["by_baseline"])] if "by" in row else []
+        what = ", by ".join(_contrasted(*one, linear) for one in factors)
+        terms = {factor: data.factors[factor] if linear else ends for factor, *ends in factors}
+        used = of_cells(data, attack, matrix, terms)
+        origin = source(data, attack, used, f"{what}: AUC of {attack}", f'{function}(data, "{attack}")')
+        rows.append(Row([Cell(what), *_effect(row, "p", origin)]))
+    return Table(name, caption, ["effect", *CHANGE, "p (not corrected)", "replicates"], rows, folded=True)
 
 
-def _interval(row: dict[Any, Any]) -> Cell:
+def _contrasted(factor: str, level: Any, baseline: Any, linear: bool) -> str:
+    """A level of a factor against another one; or what a slope is over, where all levels are."""
+    name = NAMES.get(factor, factor)
+    if linear:
+        return f"each doubling of {name}" if factor in LOGARITHMIC else f"each unit of {name}"
+    return f"{name}: {level} against {baseline}"
+
+
+def _effect(row: dict[Any, Any], p: str, origin: Source) -> list[Cell]:
+    """Difference, effect with its interval, p and replicates of one row of effects."""
+    return [
+        plain(row["difference"], "+.3f", origin), _interval(row, origin), plain(row[p], ".2g", origin),
+        plain(row["replicates"], origin=origin),
+    ]  # fmt: skip
+
+
+def _interval(row: dict[Any, Any], origin: Source) -> Cell:
     bounds = "" if pd.isna(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return Cell(f"{row['effect']:+.2f}{bounds}", value=row["effect"])
+    return Cell(number=Cited(f"{row['effect']:+.2f}{bounds}", origin), value=row["effect"])
 
 
 def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
@@ -131,11 +159,14 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     equal = equal_quality(data, attack)
     told = equal[equal["effect"].notna()]
     if len(told):
-        rows = [
-            Row([Cell(words_of(data, row)), plain(row["quality"]), plain(row[f"at_{data.budget}"], ".0f"),
-                 _interval(row), plain(row["p"], ".2g"), Cell(str(row["replicates"]))])
-            for row in told.to_dict("records")
-        ]  # fmt: skip
+        rows = []
+        for row in told.to_dict("records"):
+            origin = _of_path(data, attack, row)
+            rows.append(
+                Row([Cell(words_of(data, row)), plain(row["quality"], origin=origin),
+                     plain(row[f"at_{data.budget}"], ".0f", origin), _interval(row, origin),
+                     plain(row["p"], ".2g", origin), plain(row["replicates"], origin=origin)])
+            )  # fmt: skip
         columns = [
             "cell",
             str(data.quality),
@@ -156,6 +187,31 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     return Section("tradeoff", "What protects, and at what cost", blocks)
 
 
+def _of_path(data: StudyData, attack: str, row: dict[Any, Any]) -> Source:
+    """Of a cell and all levels of the undefended training that it is compared with."""
+    rows = data.attack(attack).dropna(subset=[AUC, str(data.quality)])
+    path = in_cell(rows, {VARIANT: row[VARIANT], ARM: data.arms[0], "train_size": row["train_size"]})
+    used = _whole(pd.concat([in_cell(rows, {name: row[name] for name in data.cell}), path]))
+    what = f"{words_of(data, row)}, against the undefended training: AUC of {attack}, {data.quality}"
+    return source(data, attack, used, what, f'equal_quality(data, "{attack}")')
+
+
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the replicates that have all of the cells, where any has."""
+    counts = rows["replicate"].value_counts()
+    return rows[rows["replicate"].isin(counts[counts == counts.max()].index)]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a slider limits: its name in the page, its question, the column. columns: heads of what it answers."""
+
+    name: str
+    question: str
+    column: str
+    columns: tuple[str, str]
+
+
 def _choices(data: StudyData, attack: str) -> list[Block]:
     """Two sliders: the least leakage under a limit of quality, the best quality under one of leakage."""
     quality = str(data.quality)
@@ -165,62 +221,70 @@ def _choices(data: StudyData, attack: str) -> list[Block]:
     words = f"TPR at 1 % FPR of {attack}" if limited == TPR else f"AUC of {attack}"
     found = [
         Heading("The least leakage that keeps quality"),
-        _choice("least", f"Let {quality} be {bound}", rows, quality, data, words_of_answer(attack, AUC, quality),
-                lambda limit: least_leakage(data, attack, limit)),
+        _choice(
+            data,
+            attack,
+            Limit("least", f"Let {quality} be {bound}", quality, (f"AUC of {attack}", quality)),
+            lambda limit: least_leakage(data, attack, limit),
+            f'least_leakage(data, "{attack}", {{limit}})',
+        ),
         Heading("The best quality that keeps leakage low"),
-        _choice("best", f"Let the {words} be at most", rows, limited, data, words_of_answer(attack, limited, quality),
-                lambda limit: best_quality(data, attack, limit, value=limited)),
-    ]  # fmt: skip
+        _choice(
+            data,
+            attack,
+            Limit("best", f"Let the {words} be at most", limited, (words, quality)),
+            lambda limit: best_quality(data, attack, limit, value=limited),
+            f'best_quality(data, "{attack}", {{limit}}, "{limited}")',
+        ),
+    ]
     return [block for block in found if block is not None]
 
 
 def _choice(
-    name: str,
-    question: str,
-    rows: pd.DataFrame,
-    column: str,
-    data: StudyData,
-    columns: Sequence[str],
-    answer: Callable[[float], pd.DataFrame],
+    data: StudyData, attack: str, of: Limit, answer: Callable[[float], pd.DataFrame], code: str
 ) -> Choice | None:
-    means = rows.groupby(list(data.cell))[column].mean().dropna()
+    """answer: the cells to choose under a limit; code: Python that gives them, but for `{limit}`."""
+    rows = data.attack(attack).dropna(subset=[AUC, of.column, str(data.quality)])
+    means = rows.groupby(list(data.cell))[of.column].mean()
     limits = sorted({float(f"{value:.2g}") for value in np.quantile(means, np.linspace(0.1, 1, LIMITS))})
     lines = []
     for limit in limits:
         for row in answer(limit).to_dict("records"):
-            cells = [Cell(f"{limit:g}", value=limit), Cell(str(row["train_size"]))]
+            line = [Cell(f"{limit:g}", value=limit), Cell(str(row["train_size"]))]
             if row[ARM] is None or pd.isna(row[ARM]):
-                cells += [Cell(str(row["reason"] or "no cell keeps to it")), *[Cell("-")] * 4]
+                line += [Cell(str(row["reason"] or "no cell keeps to it")), *[Cell("-")] * 4]
             else:
-                how = "shown" if row["shown"] else f"by its mean only (confidence {row['confidence']:.0%})"
+                used = in_cell(_whole(in_cell(rows, {"train_size": row["train_size"]})), {n: row[n] for n in data.cell})
+                what = f"{words_of(data, row)}, of {row['candidates']} cells to choose from: {' and '.join(of.columns)}"
+                origin = source(data, attack, used, what, code.format(limit=f"{limit:g}"))
                 place = f"{row[ARM]}, {row[data.budget]:.0f} {data.budget}"
-                place = f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place
-                cells += [
-                    Cell(place),
-                    _of(row, "leakage"),
-                    _of(row, "quality"),
-                    Cell(how),
-                    Cell(str(row["replicates"])),
+                line += [
+                    Cell(f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place),
+                    _of(row, "leakage", origin),
+                    _of(row, "quality", origin),
+                    _how_sure(row, origin),
+                    plain(row["replicates"], origin=origin),
                 ]
-            lines.append(Row(cells))
+            lines.append(Row(line))
     if not lines:
         return None
     caption = "Intervals hold after having been chosen among all cells of that n; replicates as in every cell"
-    table = Table(
-        f"{name}-table", caption, ["limit", "n", "choose", *columns, "kept to the limit", "replicates"], lines
-    )
-    return Choice(question, table, start=len(limits) // 3)
+    columns = ["limit", "n", "choose", *of.columns, "kept to the limit", "replicates"]
+    return Choice(of.question, Table(f"{of.name}-table", caption, columns, lines), start=len(limits) // 3)
 
 
-def words_of_answer(attack: str, leakage: str, quality: str) -> list[str]:
-    """Heads of the two columns of an answer."""
-    return [f"AUC of {attack}" if leakage == AUC else f"TPR at 1 % FPR of {attack}", quality]
+def _how_sure(row: dict[Any, Any], origin: Source) -> Cell:
+    """Whether a chosen cell is shown to keep to its limit. The chance that the mean of all replicates to come does."""
+    if row["shown"]:
+        return Cell("shown")
+    sure = "" if pd.isna(row["confidence"]) else f", {row['confidence']:.0%} sure"
+    return Cell(number=Cited(f"by its mean{sure}", origin))
 
 
-def _of(row: dict[Any, Any], name: str) -> Cell:
+def _of(row: dict[Any, Any], name: str, origin: Source) -> Cell:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     bounds = "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
-    return Cell(f"{row[name]:.2f}{bounds}", value=row[name])
+    return Cell(number=Cited(f"{row[name]:.2f}{bounds}", origin), value=row[name])
 
 
 def scaling(data: StudyData, verdict: Verdict) -> Section | None:
@@ -237,41 +301,75 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
         *(Text((words,)) for words in equal_steps(data)),
     ]  # fmt: skip
     slopes = against_size(data, attack)
-    rows = [
-        Row([Cell(_where(data, row)), _interval({**row, "effect": row["slope"]}), plain(row["p"], ".2g"),
-             plain(row["lack_of_fit"], ".2g"), Cell(str(row["replicates"]))])
-        for row in slopes.to_dict("records")
-    ]  # fmt: skip
+    curved = bool(slopes["lack_of_fit"].notna().any())
+    rows = []
+    for row in slopes.to_dict("records"):
+        origin = _of_line(
+            data, attack, row, "train_size", f"{_where(data, row)}, over n", f'against_size(data, "{attack}")'
+        )
+        curvature = [plain(row["lack_of_fit"], ".2g", origin)] if curved else []
+        rows.append(
+            Row([Cell(_where(data, row)), _interval({**row, "effect": row["slope"]}, origin),
+                 plain(row["p"], ".2g", origin), *curvature, plain(row["replicates"], origin=origin)])
+        )  # fmt: skip
     columns = [
         f"arm and {data.budget}",
         "log odds per doubling of n [95 %]",
         "p (not corrected)",
-        "p of curvature",
+        *(["p of curvature"] if curved else []),
         "replicates",
     ]
     blocks.append(Table("slopes", "What doubling the training set changes (exploratory)", columns, rows, folded=True))
     if data.wide[data.budget].nunique() > 1:
-        starts = onset(data, attack)
-        rows = [
-            Row([Cell(str(row[ARM])), Cell(str(row["train_size"]), value=row["train_size"]),
-                 Cell("not shown" if pd.isna(row["first_level"]) else f"{row['first_level']} {data.budget}"),
-                 Cell(f"{_time(row[data.budget])} [{_time(row['low'])}, {_time(row['high'])}]"),
-                 Cell(str(row["replicates"]))])
-            for row in starts.to_dict("records")
-        ]  # fmt: skip
-        over = starts["over"].iloc[0] if len(starts) else 0.55
-        columns = ["arm", "n", "shown from", f"AUC reaches {over:g} after {data.budget} [95 %]", "replicates"]
-        blocks.append(Table("onset", "When leakage sets in", columns, rows))
+        blocks.append(_onset(data, attack))
     return Section("scaling", "How it scales with data", blocks)
 
 
+def _onset(data: StudyData, attack: str) -> Table:
+    """When leakage sets in, in words."""
+    starts = onset(data, attack)
+    budget = data.budget
+    first, last = data.wide[budget].min(), data.wide[budget].max()
+
+    def time(length: float) -> str:
+        return f"after {last}" if np.isinf(length) else f"by {first}" if length == 0 else f"{length:.0f}"
+
+    rows = []
+    for row in starts.to_dict("records"):
+        what = f"{_arm_of(data, row)}, n = {row['train_size']}"
+        origin = _of_line(data, attack, row, budget, f"{what}, over {budget}", f'onset(data, "{attack}")')
+        level = "at none" if pd.isna(row["first_level"]) else f"{row['first_level']} {budget}"
+        bounds = "" if np.isnan(row["low"]) else f" [{time(row['low'])}, {time(row['high'])}]"
+        rows.append(
+            Row([Cell(_arm_of(data, row)), Cell(str(row["train_size"]), value=row["train_size"]),
+                 Cell(number=Cited(level, origin)), Cell(number=Cited(time(row[budget]) + bounds, origin)),
+                 plain(row["replicates"], origin=origin)])
+        )  # fmt: skip
+    over = starts["over"].iloc[0] if len(starts) else 0.55
+    columns = ["arm", "n", "AUC shown over 0.5 from", f"mean AUC reaches {over:g} [95 %], {budget}", "replicates"]
+    caption = (
+        f"When leakage sets in. Shown: the 95 % interval is above 0.5 at that level of {budget} and at every later "
+        f"one. Between levels the path is interpolated; by {first}: at the first level already; after {last}: not "
+        "within this study."
+    )
+    return Table("onset", caption, columns, rows)
+
+
+def _of_line(data: StudyData, attack: str, row: dict[Any, Any], along: str, what: str, code: str) -> Source:
+    """Of all levels of one factor in a cell of the others, in the replicates that have all of them."""
+    matrix = cells(data, attack, AUC, data.cell)
+    rest = [name for name in data.cell if name != along]
+    own = (matrix.table[rest] == [row[name] for name in rest]).all(axis=1)
+    used = of_columns(data, attack, matrix, matrix.scale.columns[own])
+    return source(data, attack, used, f"{what}: AUC of {attack}", code)
+
+
+def _arm_of(data: StudyData, row: dict[Any, Any]) -> str:
+    return f"{row[VARIANT]}, {row[ARM]}" if len(data.variants) > 1 else str(row[ARM])
+
+
 def _where(data: StudyData, row: dict[Any, Any]) -> str:
-    words = f"{row[ARM]}, {row[data.budget]} {data.budget}"
-    return f"{row[VARIANT]}, {words}" if len(data.variants) > 1 else words
-
-
-def _time(length: float) -> str:
-    return "never here" if np.isinf(length) else "the first level" if length == 0 else f"{length:.0f}"
+    return f"{_arm_of(data, row)}, {row[data.budget]} {data.budget}"
 
 
 def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section | None:
@@ -309,7 +407,9 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "epsilon_ceiling",
             "p_holm",
         ]
-        blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns))
+        wide = read(data.store.root, data.name, "wide")
+        sources = [of_audit(data, wide, row) for row in claimed.to_dict("records")]
+        blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns, sources))
     return Section("privacy", "What is guaranteed, and what is proved", blocks)
 
 
@@ -326,9 +426,17 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
             title,
             [Text((f"Not told apart on {where}: {table.attrs['reason'] or 'no record was in and out'}.",))],
         )
-    found = int((table["q"] <= ALARM).sum())
+    used = in_cell(data.attack(verdict.attack), verdict.cell)
+
+    def origin(what: str, function: str) -> Source:
+        code = f'{function}(data, "{verdict.attack}", {verdict.cell!r})'
+        return source(data, verdict.attack, used, f"{what}: {where}", code, SCORES)
+
+    of_records = origin("each record's leakage", "records")
+    found = Cited(f"{(table['q'] <= ALARM).sum()} of {len(table)}", of_records)
     blocks: list[Block] = [
-        Text((f"On {where}, {found} of {len(table)} records leak by themselves, at a false-discovery rate of 5 %.",)),
+        Text((f"On {where}, ", found, " records leak by themselves: they have q at most 0.05, where q is the share of "
+              "false alarms to expect among all records that leak as much or more.")),
         picture(plots.records_at_risk(data, table), "records", "Leakage of every record, sorted",
                 "Each record's score as a member less that as a non-member, over replicates, and shrunk toward "
                 "the mean of all: "
@@ -336,27 +444,28 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
     ]  # fmt: skip
     again = reliability(data, verdict.attack, verdict.cell).iloc[0]
     if again["reason"] is None or pd.isna(again["reason"]):
-        words = (
-            f"Reliability {again['reliability']:.2f} [{again['low']:.2f}, {again['high']:.2f}] over "
-            f"{again['records']} records "
-            "and halves of the replicates: 1 would find the same order of records again, 0 another one."
-        )
+        shown = f"{again['reliability']:.2f} [{again['low']:.2f}, {again['high']:.2f}] over {again['records']} records"
+        reliable = Cited(shown, origin("reliability of the order of records", "reliability"))
+        blocks.append(Text(("Reliability ", reliable, " and halves of the replicates: 1 would find the same order of "
+                            "records again, 0 another one.")))  # fmt: skip
     else:
-        words = f"Whether the same records would be found again cannot be said: {again['reason']}."
-    blocks.append(Text((words,)))
+        blocks.append(Text((f"Whether the same records would be found again cannot be said: {again['reason']}.",)))
     classes = by_class(data, verdict.attack, verdict.cell)
     if len(classes):
+        of_class = origin("leakage by class", "by_class")
         rows = [
-            Row([Cell(str(row["label"])), Cell(str(row["records"])), _interval({**row, "effect": row["difference"]}),
-                 plain(row["p_holm"], ".2g"), Cell(str(row["replicates"]))])
+            Row([Cell(str(row["label"])), plain(row["records"], origin=of_class),
+                 _interval({**row, "effect": row["difference"]}, of_class), plain(row["p_holm"], ".2g", of_class),
+                 plain(row["replicates"], origin=of_class)])
             for row in classes.to_dict("records")
         ]  # fmt: skip
         columns = ["class", "records", "member less non-member [95 %]", "p against the others (Holm)", "replicates"]
         blocks.append(Table("classes", "By class (exploratory)", columns, rows, folded=True))
     if include_records:
         rows = [
-            Row([Cell(str(row["query"])), plain(row["label"]), plain(row["shrunk"]), plain(row["q"], ".2g"),
-                 Cell(f"{row['inside']} in, {row['outside']} out")])
+            Row([Cell(str(row["query"])), plain(row["label"]), plain(row["shrunk"], origin=of_records),
+                 plain(row["q"], ".2g", of_records),
+                 plain(f"{row['inside']} in, {row['outside']} out", origin=of_records)])
             for row in table.head(50).to_dict("records")
         ]  # fmt: skip
         columns = ["record of the pool", "class", "leakage (shrunk)", "q", "replicates"]

@@ -8,19 +8,28 @@ from analysis.drawn import Influence
 from analysis.effects import AUC
 from analysis.report.page import Cell, Row, Table
 from analysis.report.sections import plain
+from analysis.report.sources import Source, source
+from analysis.study_data import StudyData
 
 
-def influence_table(name: str, caption: str, found: Sequence[Influence]) -> Table:
-    """One row an index of a value; without rows where there are none."""
+def index_source(data: StudyData, attack: str, one: Influence) -> Source:
+    """Of the indices of a value, which all trials are in."""
+    used = data.attack(attack).dropna(subset=[one.value])
+    what = f"shares of the variance of {f'AUC of {attack}' if one.value == AUC else one.value}"
+    return source(data, attack, used, what, f'indices(data, "{attack}", "{one.value}")')
+
+
+def influence_table(name: str, caption: str, found: Sequence[Influence], origins: Sequence[Source]) -> Table:
+    """One row an index of a value; without rows where there are none. origins: of each value's indices."""
     rows = []
-    for one in found:
+    for one, origin in zip(found, origins, strict=True):
         for row in one.table.to_dict("records"):
             pair = [str(part) for part in (row["factor"], row["other"]) if pd.notna(part)]
-            bounds = "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
+            bounds = None if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
             rows.append(
                 Row([
                     Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
-                    Cell(row["index"]), plain(row["estimate"], ".2f"), Cell(bounds),
+                    Cell(row["index"]), plain(row["estimate"], ".2f", origin), plain(bounds, origin=origin),
                 ])
             )  # fmt: skip
     size = next((one.table.iloc[0] for one in found if len(one.table)), None)

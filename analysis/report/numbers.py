@@ -1,16 +1,14 @@
 """Numbers that say where they come from: each names its rows of the store, and can be computed again from them."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
+from analysis.report.sources import Source, query, source
 from analysis.study_data import StudyData
-from study.store import Store, read
 
 
 @dataclass(frozen=True)
@@ -18,21 +16,21 @@ class Number:
     """A mean over replicates, or a difference of two cells inside them.
 
     value: the mean, in units of `column`. low, high: its 95 % t interval (null under two replicates), for a
-    difference of AUC in log odds, and then `effect` is its middle. p: of a difference of zero. trials, against: ids of
-    the trials it is the mean of, and of those subtracted. column, attack: of the wide table; no attack for quality.
+    difference of AUC in log odds, and then `effect` is its middle. p: of a difference of zero (null for a mean).
+    column, attack: of the wide table. is_difference: of the rows of one cell less those of another.
     """
 
     what: str
     column: str
     attack: str
-    trials: tuple[str, ...]
-    against: tuple[str, ...]
+    is_difference: bool
     value: float
     low: float
     high: float
     effect: float
     p: float
     replicates: int
+    source: Source
 
     @property
     def settled(self) -> bool:
@@ -42,55 +40,31 @@ class Number:
     @property
     def text(self) -> str:
         """The value, with its interval where that is in the same units."""
-        sign = "+" if self.against else ""
-        if pd.isna(self.low) or (self.against and self.column == AUC):
+        sign = "+" if self.is_difference else ""
+        if pd.isna(self.low) or (self.is_difference and self.column == AUC):
             return f"{self.value:{sign}.2f}"
         return f"{self.value:{sign}.2f} [{self.low:{sign}.2f}, {self.high:{sign}.2f}]"
 
     @property
-    def text_of_effect(self) -> str:
-        """Effect and interval in log odds, of a difference of AUC; else empty."""
-        if not self.against or self.column != AUC:
-            return ""
-        bounds = "" if pd.isna(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"log odds {self.effect:+.2f}{bounds}"
-
-    def source(self, place: str) -> str:
-        """Python that computes it again. place: the study's, e.g. results/digits."""
-        chosen = f"trials={json.dumps(self.trials)}" + (f", against={json.dumps(self.against)}" if self.against else "")
-        return f"again({json.dumps(place)}, {json.dumps(self.column)}, {json.dumps(self.attack)}, {chosen})"
-
-
-@dataclass
-class Ledger:
-    """Every number of a page, in order of appearance."""
-
-    numbers: list[Number] = field(default_factory=list)
-
-    def cite(self, number: Number) -> int:
-        """Its place, from 1 on; a number that was there before keeps its own."""
-        keys = [(one.column, one.attack, one.trials, one.against) for one in self.numbers]
-        key = (number.column, number.attack, number.trials, number.against)
-        if key not in keys:
-            self.numbers.append(number)
-            return len(self.numbers)
-        return keys.index(key) + 1
+    def told(self) -> str:
+        """What it is, over how many replicates, and for a difference of AUC its effect in log odds."""
+        effect = ""
+        if self.is_difference and self.column == AUC:
+            bounds = "" if pd.isna(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
+            effect = f"; log odds {self.effect:+.2f}{bounds}"
+        return f"{self.what}{effect}; {self.replicates} replicate{'' if self.replicates == 1 else 's'}"
 
 
 def mean(data: StudyData, column: str, attack: str, cell: dict[str, Any]) -> Number | None:
     """Of one cell, named by columns of `data.cell`; None where nothing was measured."""
     rows = in_cell(data.attack(attack), cell).dropna(subset=[column])
-    if rows.empty:
-        return None
-    what = f"{_words(column, attack)}: {', '.join(f'{name} {value}' for name, value in cell.items())}"
-    return _mean(rows, column, attack, what)
+    return _number(data, column, attack, ", ".join(f"{name} {value}" for name, value in cell.items()), rows)
 
 
 def at(data: StudyData, column: str, attack: str, trials: Sequence[str], what: str) -> Number | None:
     """A mean over those trials, replicates of one point, which `what` names; None where nothing was measured."""
     rows = data.attack(attack).dropna(subset=[column])
-    rows = rows[rows["trial_id"].isin(trials)]
-    return None if rows.empty else _mean(rows, column, attack, f"{_words(column, attack)}: {what}")
+    return _number(data, column, attack, what, rows[rows["trial_id"].isin(trials)])
 
 
 def difference(
@@ -100,14 +74,12 @@ def difference(
     rows = data.attack(attack).dropna(subset=[column])
     ours, theirs = in_cell(rows, cell), in_cell(rows, baseline)
     both = set(ours["replicate"]) & set(theirs["replicate"])
-    if not both:
-        return None
     factor = next(name for name in cell if cell[name] != baseline[name])
-    what = f"{_words(column, attack)}: {factor} {cell[factor]} less {baseline[factor]}, " + ", ".join(
+    what = f"{factor} {cell[factor]} less {baseline[factor]}, " + ", ".join(
         f"{name} {value}" for name, value in cell.items() if name != factor
     )
     ours, theirs = (part[part["replicate"].isin(both)] for part in (ours, theirs))
-    return _difference(ours, theirs, column, attack, what)
+    return _number(data, column, attack, what, ours, theirs)
 
 
 def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
@@ -117,34 +89,34 @@ def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
     return rows
 
 
-def again(
-    folder: str | Path, column: str, attack: str, trials: Sequence[str], against: Sequence[str] = ()
-) -> dict[str, float]:
-    """What `Number` says, from the rows of those trials in the store: value, low, high, effect, p, replicates."""
-    store = Store.at(folder)
-    wide = read(store.root, store.study, "wide")
-    rows = wide[wide["attack"] == attack]
-    ours, theirs = (rows[rows["trial_id"].isin(ids)] for ids in (trials, against))
-    found = _difference(ours, theirs, column, attack, "") if against else _mean(ours, column, attack, "")
-    return {name: getattr(found, name) for name in ("value", "low", "high", "effect", "p", "replicates")}
+def again(data: StudyData, column: str, where: str, less: str = "") -> dict[str, float]:
+    """What `Number` says, from the rows of the wide table that a query selects, or from these less those of another.
+
+    Values value, low, high, effect, p, replicates.
+    """
+    rows = data.wide.dropna(subset=[column])
+    return _computed(column, *(rows.query(text, engine="python") for text in (where, less) if text))
 
 
-def _words(column: str, attack: str) -> str:
-    return f"AUC of {attack}" if column == AUC else column
+def _number(
+    data: StudyData, column: str, attack: str, what: str, ours: pd.DataFrame, theirs: pd.DataFrame | None = None
+) -> Number | None:
+    if ours.empty:
+        return None
+    parts = [ours] if theirs is None else [ours, theirs]
+    what = f"{f'AUC of {attack}' if column == AUC else column}: {what}"
+    queries = ", ".join(repr(query(data, attack, part)) for part in parts)
+    origin = source(data, attack, pd.concat(parts), what, f'again(data, "{column}", {queries})')
+    return Number(what, column, attack, theirs is not None, **_computed(column, *parts), source=origin)
 
 
-def _mean(rows: pd.DataFrame, column: str, attack: str, what: str) -> Number:
-    found = means(rows.assign(cell=0), column, ["cell"]).iloc[0]
-    return Number(
-        what, column, attack, tuple(rows["trial_id"]), (), found["mean"], found["low"], found["high"], found["mean"],
-        float("nan"), int(found["replicates"]),
-    )  # fmt: skip
-
-
-def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, column: str, attack: str, what: str) -> Number:
-    rows = pd.concat([ours.assign(level=1), theirs.assign(level=0)]).assign(cell=0)
-    found = contrasts(rows, column, "level", 0, ["cell"]).iloc[0]
-    return Number(
-        what, column, attack, tuple(ours["trial_id"]), tuple(theirs["trial_id"]), found["difference"], found["low"],
-        found["high"], found["effect"], found["p"], int(found["replicates"]),
-    )  # fmt: skip
+def _computed(column: str, ours: pd.DataFrame, theirs: pd.DataFrame | None = None) -> dict[str, Any]:
+    if theirs is None:
+        found = means(ours.assign(cell=0), column, ["cell"]).iloc[0]
+        value, effect, p = found["mean"], found["mean"], float("nan")
+    else:
+        rows = pd.concat([ours.assign(level=1), theirs.assign(level=0)]).assign(cell=0)
+        found = contrasts(rows, column, "level", 0, ["cell"]).iloc[0]
+        value, effect, p = found["difference"], found["effect"], found["p"]
+    own = {"value": value, "low": found["low"], "high": found["high"], "effect": effect, "p": p}
+    return {**own, "replicates": int(found["replicates"])}

@@ -9,7 +9,8 @@ from typing import ClassVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.report.numbers import Ledger, Number
+from analysis.report.numbers import Number
+from analysis.report.sources import Cited, Ledger, preamble
 from analysis.report.verdict import Sentence, Verdict
 
 FOLDER = Path(__file__).parent
@@ -65,12 +66,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Cell:
-    """text, or a cited number. value: what it is sorted by, where that is not its text."""
+    """text, or a number with its source. value: what it is sorted by, where that is not its text."""
 
     text: str = ""
-    number: Number | None = None
+    number: Number | Cited | None = None
     value: float | None = None
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Choice:
 class Facts:
     """Names and values."""
 
-    facts: Mapping[str, str]
+    facts: Mapping[str, str | Cited]
     kind: ClassVar[str] = "facts"
 
 
@@ -136,17 +136,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A key number, in short."""
+    """A key number: what it is, the number in short, and more words about it."""
 
     label: str
-    big: str
-    more: str
-    number: Number | None = None
+    big: Cited
+    more: Sentence
 
 
 @dataclass(frozen=True)
 class Page:
-    """place: where the study is, as the lines that compute numbers again name it."""
+    """place: where the study is, as Python that computes its numbers again names it."""
 
     title: str
     about: str
@@ -164,7 +163,10 @@ class Page:
         )
         inlined = {name: Markup((FOLDER / file).read_text()) for name, file in INLINED.items()}  # our own
         template = environment.get_template("page.html")
-        return template.render(page=self, ledger=self.ledger, cite=self.ledger.cite, **inlined)
+        return template.render(page=self, ledger=self.ledger, cite=self.ledger.cite, preamble=self._preamble, **inlined)
+
+    def _preamble(self) -> str:
+        return preamble(self.place, self.ledger)
 
 
 INLINED = {"style": "style.css", "script": "script.js"}

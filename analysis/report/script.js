@@ -4,9 +4,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   table.tHead.querySelectorAll("th").forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
+    button.setAttribute("aria-label", `sort by ${head.textContent}`);
+    head.append(button); // beside the words, which browsers print again on every page, and a button not
+    head.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -35,6 +35,14 @@ for (const box of document.querySelectorAll("input[data-filter]")) {
     }
   });
 }
+// A number leads to its source, which is shown then.
+const open = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+  if (target) target.scrollIntoView();
+};
+addEventListener("hashchange", open);
+open();
 // A slider over limits shows the rows of a table that answer at the chosen one.
 for (const slider of document.querySelectorAll("input[data-limits]")) {
   const table = document.getElementById(slider.dataset.limits);

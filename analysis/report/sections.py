@@ -2,28 +2,45 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.cautions import LEAST_NON_MEMBERS
 from analysis.effects import AUC
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
+from analysis.report.sources import SCORES, Cited, Source, query, short, source, stored
 from analysis.report.svg import inline
 from analysis.report.verdict import Verdict
 from analysis.study_data import ARM, VARIANT, StudyData
 from analysis.summary import equal_steps
-from study.store import Store
+from study.store import read
 from study.store.reading import last_levels
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
+HEADS = NAMES | {
+    AUC: "AUC",
+    "expected": "expected AUC",
+    "p_holm": "p (Holm)",
+    "epsilon": "epsilon claimed",
+    "epsilon_low": "epsilon proved",
+    "epsilon_ceiling": "provable at most",
+}
+"""Heads of columns of controls and audits."""
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
-LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", "tpr_at_1pct_fpr": "TPR at 1 % FPR"}
+LEVELS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size")
+"""Columns of controls and audits that say what a row is of; the others are computed from the store."""
+TPR = "tpr_at_1pct_fpr"
+LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", TPR: "TPR at 1 % FPR"}
+WORDS_OF_LEAKAGE = (
+    "AUC: the chance to tell a training record from another; TPR: the share of training records that an attacker "
+    "names; FPR: the share of others that are named wrongly"
+)
 
 
 def leakage(data: StudyData, verdict: Verdict) -> Section:
@@ -46,17 +63,18 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
 
 
 def _attacks(data: StudyData, verdict: Verdict) -> Table:
-    names = last_levels(data.wide)
+    told = {name: words for name, words in LEAKAGE.items() if data.wide[name].notna().any()}
     rows = []
-    for attack in names:
+    for attack in last_levels(data.wide):
         own = in_cell(data.attack(attack), verdict.cell)
         if own.empty:
             continue
-        shown = [mean(data, column, attack, verdict.cell) for column in LEAKAGE]
-        access = own["access"].iloc[0] if "access" in own else ""
-        rows.append(Row([Cell(attack), Cell(str(access)), *map(cell_of, shown)]))
-    caption = f"Attacks on {words_of(data, verdict.cell)}: {', '.join(LEAKAGE.values())}"
-    return Table("attacks-table", caption, ["attack", "access", *LEAKAGE.values()], rows)
+        shown = [mean(data, column, attack, verdict.cell) for column in told]
+        rows.append(Row([Cell(attack), Cell(str(own["access"].iloc[0])), *map(cell_of, shown)]))
+    caption = f"Attacks on {words_of(data, verdict.cell)}. {WORDS_OF_LEAKAGE}"
+    if TPR not in told:
+        caption += f". TPR at 1 % FPR takes {LEAST_NON_MEMBERS:,} non-members, which this study does not have"
+    return Table("attacks-table", caption, ["attack", "access", *told.values()], rows)
 
 
 def roc(data: StudyData, verdict: Verdict) -> Section | None:
@@ -81,11 +99,12 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     return Section("roc", "How sure an attacker can be", blocks)
 
 
-def controls(verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
+def controls(data: StudyData, verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
     """Whether to believe the rest. cautions: sentences of `analysis.cautions`."""
     columns = [
         name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts
     ]
+    sources = _of_controls(data, verdicts) if columns else None
     blocks: list[Block] = [
         Text((
             "A blind classifier sees no target and must find nothing; null targets are trained without the "
@@ -93,11 +112,24 @@ def controls(verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
             "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
             "family.",
         )),
-        verdict_table("controls-table", "Controls", verdicts, columns),
+        verdict_table("controls-table", "Controls", verdicts, columns, sources),
     ]  # fmt: skip
     if cautions:
         blocks += [Heading("Cautions"), Points(cautions)]
     return Section("controls", "Controls: whether to believe this", blocks)
+
+
+def _of_controls(data: StudyData, verdicts: pd.DataFrame) -> list[Source | None]:
+    """None for a control that was not run."""
+    wide = read(data.store.root, data.name, "wide")
+    found: list[Source | None] = []
+    for row in verdicts.to_dict("records"):
+        levels = {"role": row["control"], "attack": row["attack"], "train_size": row["train_size"]}
+        told = {name: level for name, level in levels.items() if pd.notna(level)}
+        where = " and ".join(f"{name} == {json.dumps(level)}" for name, level in told.items())
+        what = f"control {', '.join(map(str, told.values()))}"
+        found.append(stored(wide, where, what, "verdicts(data)", SCORES) if pd.notna(row[AUC]) else None)
+    return found
 
 
 def how(data: StudyData) -> Section:
@@ -108,14 +140,24 @@ def how(data: StudyData) -> Section:
     versions = pointer.get("versions", {})
     seconds = trials.groupby("trajectory_id")["seconds_train"].max().sum()
     peak, finished = trials["peak_bytes"].max(), trials["finished_at"]
-    facts = {
+    origin = stored(
+        data.wide,
+        'role == "study"',
+        "trials, and what their training took",
+        'data.wide.groupby("trajectory_id")[["seconds_train", "peak_bytes"]].max()',
+    )
+    facts: dict[str, str | Cited] = {
         "data": ", ".join(sorted(set(trials["dataset"]))),
         "split": ", ".join(sorted(set(trials["split"]))),
-        "trials": f"{len(trials)}, of {trials['trajectory_id'].nunique()} trainings",
+        "trials": Cited(f"{len(trials)}, of {trials['trajectory_id'].nunique()} trainings", origin),
         "replicates": f"{data.replicates} (seed {resolved.get('seed')}, replicates {_range(trials['replicate'])})",
         "attacks": ", ".join(data.attacks),
-        "training": f"{seconds / 3600:.2f} hours in all, on {', '.join(sorted(set(trials['device'].dropna())))}",
-        "memory": f"{peak / 2**20:.0f} MiB at most in one training" if pd.notna(peak) else "not recorded",
+        "training": Cited(
+            f"{seconds / 3600:.2f} hours in all, on {', '.join(sorted(set(trials['device'].dropna())))}", origin
+        ),
+        "memory": Cited(f"{peak / 2**20:.0f} MiB at most in one training", origin)
+        if pd.notna(peak)
+        else "not recorded",
         "finished": f"{finished.min():%Y-%m-%d %H:%M} to {finished.max():%Y-%m-%d %H:%M UTC}",
         "software": ", ".join(
             f"{name} {value}" for name, value in sorted(versions.items()) if isinstance(value, str | int)
@@ -140,13 +182,17 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     for place in shown:
         cell = dict(zip(data.cell, place, strict=True))
         numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, data.quality) if column]
-        epsilon = in_cell(rows, cell)["epsilon"].mean()
+        own = in_cell(rows, cell)
+        what = f"epsilon, replicates: {words_of(data, cell)}"
+        where = repr(query(data, verdict.attack, own))
+        origin = source(data, verdict.attack, own, what, f"data.wide.query({where})[['replicate', 'epsilon']]")
+        epsilon = own["epsilon"].mean()
         lines.append(
             Row([
                 *(Cell(str(value), value=value if isinstance(value, int) else None) for value in place),
                 *map(cell_of, numbers),
-                Cell("none" if pd.isna(epsilon) else f"{epsilon:.3g}", value=1e9 if pd.isna(epsilon) else epsilon),
-                Cell(str(len(in_cell(rows, cell)))),
+                Cell("none", value=1e9) if pd.isna(epsilon) else plain(epsilon, origin=origin),
+                plain(len(own), origin=origin),
             ])
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
@@ -154,11 +200,6 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     columns = [*factors, f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
-
-
-def short(store: Store) -> str:
-    """Where a study is, without the folders of this machine above its results."""
-    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
 
 
 def picture(figure: Figure, name: str, words: str, caption: str) -> Picture:
@@ -184,24 +225,25 @@ def _words(data: StudyData, cell: Mapping[Any, Any]) -> Iterator[str]:
     yield f"{cell[data.budget]} {data.budget}"
 
 
-def verdict_table(name: str, caption: str, table: pd.DataFrame, columns: Sequence[str]) -> Table:
-    """Of controls or audits: those columns and the verdict; what failed stands out."""
+def verdict_table(
+    name: str, caption: str, table: pd.DataFrame, columns: Sequence[str], sources: Sequence[Source | None] | None = None
+) -> Table:
+    """Of controls or audits: those columns and the verdict; what failed stands out. sources: one a row."""
     rows = []
-    for row in table.to_dict("records"):
+    for row, origin in zip(table.to_dict("records"), sources or [None] * len(table), strict=True):
         ok = row.get("ok")
-        rows.append(
-            Row([*(plain(row[name]) for name in columns), Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok)
-        )
-    return Table(name, caption, [*(NAMES.get(name, name.replace("_", " ")) for name in columns), "verdict"], rows)
+        cells = [plain(row[name], origin=None if name in LEVELS_OF_TABLES else origin) for name in columns]
+        rows.append(Row([*cells, Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok))
+    return Table(name, caption, [*(HEADS.get(name, name) for name in columns), "verdict"], rows)
 
 
-def plain(value: Any, form: str = ".3g") -> Cell:
+def plain(value: Any, form: str = ".3g", origin: Source | None = None) -> Cell:
     """Anything in a table; a dash for null."""
     if value is None or pd.isna(value):
         return Cell("-")
-    if isinstance(value, float):
-        return Cell(format(value, form), value=value)
-    return Cell(str(value))
+    text = format(value, form) if isinstance(value, float) else str(value)
+    number = None if isinstance(value, str) else float(value)
+    return Cell(number=Cited(text, origin), value=number) if origin else Cell(text, value=number)
 
 
 def drawable(data: StudyData) -> bool:

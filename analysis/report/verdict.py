@@ -14,13 +14,22 @@ import pandas as pd
 from analysis.declared import declared
 from analysis.effects import AUC, MIN_REPLICATES
 from analysis.report.numbers import Number, difference, in_cell, mean
+from analysis.report.sources import Cited, query, source
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from study.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
 TOLERATED = 0.25
 """The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
-Sentence = tuple[str | Number, ...]
+SEES = {
+    "NONE": "sees nothing of the model",
+    "SAMPLES": "sees generated samples only",
+    "LATENT": "chooses the inputs of the generator",
+    "GENERATOR": "has the generator",
+    "WHITE_BOX": "has the whole trained model",
+}
+"""What an attacker sees, by the least access that an attack needs."""
+Sentence = tuple[str | Number | Cited, ...]
 """Words and numbers, in order; a number shows with its interval."""
 
 
@@ -169,16 +178,20 @@ def doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
 
 def _how_much(data: StudyData, start: Number, cell: dict[str, Any]) -> Sentence:
     arm = "without a defense" if cell[ARM] == "none" else f"under {cell[ARM]}"
-    where = f"{cell[VARIANT]} trained on {cell['train_size']} records for {cell[data.budget]} {data.budget} {arm}"
+    where = f"{cell[VARIANT]} was trained on {cell['train_size']} records for {cell[data.budget]} {data.budget} {arm}"
+    shown = (
+        f"{attacker(data, start.attack)}, shown one training record and one other, tells which is the training record "
+        "with probability "
+    )
     if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
-        return (
-            f"No leakage is shown of {where}: shown one training record and one other, the attack {start.attack} "
-            "names the training record with probability ", start, ", and guessing gives 0.50.",
-        )  # fmt: skip
-    return (
-        f"Shown one training record and one other, the attack {start.attack} on {where} names the training record with "
-        "probability ", start, "; guessing gives 0.50.",
-    )  # fmt: skip
+        return (f"No leakage is shown where {where}: {shown}", start, ", and guessing gives 0.50.")
+    return (shown[0].upper() + shown[1:], start, f" (guessing: 0.50), where {where}.")
+
+
+def attacker(data: StudyData, attack: str) -> str:
+    """Who attacks, by what of the model they see."""
+    access = next(iter(data.attack(attack).get("access", pd.Series(dtype=object)).dropna()), None)
+    return f"an attacker who {SEES[access]} ({attack})" if access in SEES else f"the attack {attack}"
 
 
 def _instead(data: StudyData, change: Change, cell: dict[str, Any]) -> str:
@@ -193,11 +206,14 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
     if not shown:
         return (f"Training-set size and {data.budget} have one level each here, so what they change is not known.",)
     clear, open_ended = [c for c in shown if c.clear], [c for c in shown if not c.clear]
-    parts: list[str | Number] = []
+    parts: list[str | Number | Cited] = []
     for change in clear[:3]:
         words = _instead(data, change, cell)
         verb = "lower" if change.by.value < 0 else "raise"
         parts += [("; " if parts else "") + f"{words} {verb} it to ", change.leakage]
+        if change.quality and change.cost and change.cost.low * change.cost.high > 0:
+            better = "worse" if change.cost.value > 0 else "better"
+            parts += [f", with {better} samples ({words_of_measure(str(data.quality))} ", change.quality, ")"]
     if open_ended:
         names = ", ".join(_instead(data, change, cell) for change in open_ended[:3])
         parts += [("; " if parts else "") + f"what {names} change is not settled by these replicates (now at "]
@@ -217,26 +233,39 @@ def _what_protects(
     clear = [change for change in arms if change.clear and change.by.value < 0]
     if not clear:
         count = "the one defense" if len(arms) == 1 else f"any of {len(arms)} defenses"
-        return (
-            f"That {count} lowers leakage is not shown here; the least measured is ",
-            *_arm(min(arms, key=_auc)),
-            ".",
-        )
+        least = min(arms, key=_auc)
+        return (f"That {count} lowers leakage is not shown here; the least measured is {least.level} with ",
+                least.leakage, ".")  # fmt: skip
     free = [change for change in clear if change.cost and quality and _is_small(change.cost, quality)]
     best = min(free or clear, key=_auc)
-    rest = [change for change in clear if change is not best]
-    parts: list[str | Number] = [f"Of the defenses, {best.level} lowers it to ", best.leakage]
+    parts: list[str | Number | Cited] = [f"To protect records, use {best.level}: it lowers that to ", best.leakage]
     if best.quality and quality:
         how = "and costs quality" if best.cost and best.cost.low > 0 else "and what it costs in quality is not settled"
         how = f"at a loss of quality shown to be under {100 * TOLERATED:.0f} %" if best in free else how
-        measure = words_of_measure(str(data.quality))
-        parts += [f", {how}: {measure} ", best.quality, " against ", quality, " without (lower is better)"]
-    for change in rest[:2]:
-        parts += [f"; {change.level} to ", change.leakage]
+        parts += [f", {how} ({words_of_measure(str(data.quality))}, a distance from real records: ", best.quality,
+                  " against ", quality, " without)"]  # fmt: skip
+    parts += _guarantee(data, cell, best)
+    others = [change for change in clear if change is not best]
+    for change in others[:2]:
+        parts += [f"; {change.level} lowers it to ", change.leakage]
         parts += [f" at {words_of_measure(str(data.quality))} ", change.quality] if change.quality else []
-    if len(rest) > 2:
-        parts.append(f"; {len(rest) - 2} more lower it")
+        parts += _guarantee(data, cell, change)
+    if len(others) > 2:
+        parts.append(f"; {len(others) - 2} more lower it")
     return (*parts, ".")
+
+
+def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentence:
+    """What an arm promises whatever the attack, where any arm does."""
+    if not data.private:
+        return ()
+    rows = in_cell(data.attack(change.leakage.attack), cell | {ARM: change.level})
+    if rows["epsilon"].isna().any():
+        return (", and guarantees nothing against other attacks",)
+    where = query(data, change.leakage.attack, rows)
+    code = f"data.wide.query({where!r})['epsilon'].max()"
+    origin = source(data, change.leakage.attack, rows, f"epsilon of {change.level}", code)
+    return (", with a guarantee against any attack: epsilon ", Cited(f"{rows['epsilon'].max():.3g}", origin))
 
 
 def _is_small(cost: Number, quality: Number) -> bool:
@@ -246,7 +275,3 @@ def _is_small(cost: Number, quality: Number) -> bool:
 
 def _auc(change: Change) -> float:
     return change.leakage.value
-
-
-def _arm(change: Change) -> tuple[str | Number, ...]:
-    return (f"{change.level} with ", change.leakage)

@@ -16,6 +16,7 @@ from analysis.report.__main__ import main as report
 from analysis.report.building import build
 from analysis.report.influence import influence_table
 from analysis.report.numbers import again
+from analysis.report.sources import Source
 from analysis.study_data import load
 from analysis.summary import overview
 from study.points import points
@@ -111,18 +112,20 @@ def test_the_report_is_of_indices_and_says_what_is_left_out(sobol, page):
     assert "nan" not in page.lower()
 
 
-def test_every_number_is_computed_again_from_the_trials_it_names(sobol):
+def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(sobol):
     built = build(sobol)
     built.html()
     data = load(sobol)
     low, high = (by_point(data, "white_box", AUC)["mean"].agg(end) for end in ("min", "max"))
-    assert [tile.number.value for tile in built.tiles[:2]] == pytest.approx([high, low])
-    cited = {(number.column, number.trials) for number in built.ledger.numbers}
+    assert [tile.big.text for tile in built.tiles[:2]] == [f"{high:.2f}", f"{low:.2f}"]
+    wide = read(data.store.root, data.name, "wide").dropna(subset=[AUC])
+    points_of = [one for one in built.ledger.sources if one.code.startswith("again(") and ": point " in one.what]
     for value in (AUC, "kid_domain_unseen"):
-        assert {(value, trials) for trials in by_point(data, "white_box", value)["trials"]} <= cited
-    for number in built.ledger.numbers:
-        found = again(sobol, number.column, number.attack, number.trials)
-        assert found["value"] == pytest.approx(number.value)
+        own = [one.code for one in points_of if f'"{value}"' in one.code]
+        found = [eval(code, {"again": again, "data": data})["value"] for code in own]
+        assert sorted(found) == pytest.approx(sorted(by_point(data, "white_box", value)["mean"]))
+    for one in built.ledger.sources:
+        assert len(wide.query(one.where, engine="python")) == one.rows
 
 
 def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sobol, tmp_path, capsys):
@@ -197,7 +200,9 @@ def test_noise_and_one_replicate_are_doubts():
 def test_shares_that_noise_hides_are_dashes():
     hidden = made(("a", float("nan"), float("nan"), float("nan")))
     assert tables.shares(hidden)[["share", "95 % interval"]].iloc[0].tolist() == ["-", "-"]
-    assert [cell.text for cell in influence_table("shares", "Shares", [hidden]).rows[0].cells][-2:] == ["-", "-"]
+    origin = Source("shares", "wide", "", 0, 0, "")
+    shown = influence_table("shares", "Shares", [hidden], [origin]).rows[0].cells
+    assert [cell.text for cell in shown][-2:] == ["-", "-"]
 
 
 def test_a_factorial_has_shares_of_its_cells(make_study, tmp_path, capsys):
@@ -208,4 +213,4 @@ def test_a_factorial_has_shares_of_its_cells(make_study, tmp_path, capsys):
     assert "### Shares of variance (exploratory): AUC of white_box (anova, 4 points, 3 replicates)" in said
     assert "| train_size | epochs | second |" in said
     assert LEFT_OUT not in said
-    assert "Shares of the cells' variance (4 points, 3 replicates, anova)" in shown(folder.uri, tmp_path)
+    assert "Shares of the cells' variance (exploratory) (4 points, 3 replicates, anova)" in shown(folder.uri, tmp_path)

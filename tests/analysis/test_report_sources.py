@@ -1,0 +1,297 @@
+"""Numbers of a report against its store: read back from the page, and computed again by plain pandas from Parquet."""
+
+import ast
+import random
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from scipy.stats import t
+
+from analysis.report.__main__ import main
+from analysis.report.sources import query
+from analysis.study_data import ARM, StudyData
+from tests.analysis.synthetic import GRID, draw, study
+
+NAMED = {
+    *("target", "arm", "n", "epochs", "contrast", "effect", "attack", "access", "control", "audit", "verdict", "class"),
+    *("cell", "arm and epochs", "limit", "choose", "of", "factor", "index", "record of the pool"),
+}
+"""Columns that say what a row is of; all others have numbers of the store."""
+NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
+
+
+class Traced(HTMLParser):
+    """cited: (source, text, names of the row, column) of every underlined number. sources: by number, what each says.
+
+    bare: numbers in tables without a source.
+    """
+
+    def __init__(self, page):
+        super().__init__()
+        self.cited, self.sources, self.bare = [], {}, []
+        self._inside, self._heads, self._row, self._entry, self._cell = [], [], {}, None, ""
+        self.feed(page.replace("<br>", "\n"))
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag in ("a", "td", "th", "li", "code", "style", "script", "pre", "svg"):
+            self._inside.append((tag, attrs))
+        if tag == "table":
+            self._heads = []
+        if tag == "tr":
+            self._row, self._column = {}, 0
+        if tag == "td":
+            self._cell = ""
+        if tag == "li" and "data-rows" in attrs:
+            self._entry = self.sources[int(attrs["id"].removeprefix("source-"))] = {"said": ""}
+
+    def handle_endtag(self, tag):
+        if self._inside and self._inside[-1][0] == tag:
+            self._inside.pop()
+        if tag == "td":
+            name = self._heads[self._column]
+            self._row[name] = self._cell
+            linked = any(one[3] is self._row and one[2] == name for one in self.cited)
+            if name not in NAMED and re.search(r"\d", self._cell) and not linked:
+                self.bare.append((name, self._cell))
+            self._column += 1
+        if tag == "li":
+            self._entry = None
+
+    def handle_data(self, data):
+        tags = [tag for tag, _ in self._inside]
+        if "th" in tags:
+            self._heads.append(data)
+        if "td" in tags:
+            self._cell += data
+        if "a" in tags and self._inside[-1][1].get("class") == "num":
+            number = int(self._inside[-1][1]["href"].removeprefix("#source-"))
+            in_table = "td" in tags
+            self.cited.append((number, data, self._heads[self._column] if in_table else None, self._row))
+        if self._entry is not None:
+            kind = self._inside[-1][1].get("class", "said") if self._inside[-1][0] == "code" else "said"
+            self._entry[kind] = self._entry.get(kind, "") + data
+
+
+@pytest.fixture(scope="module")
+def folder(swept):
+    return swept[0] / "results" / "small"
+
+
+@pytest.fixture(scope="module")
+def traced(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("traced") / "report.html"
+    assert main([str(folder), "--out", str(out)]) == 0
+    return Traced(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def parquet(folder):
+    """Tables of a store, by pandas alone, each row once."""
+
+    def table(name, keys):
+        files = sorted((folder / name).glob("*.parquet"))
+        return pd.concat([pd.read_parquet(file) for file in files]).drop_duplicates(keys)
+
+    quality = table("quality", ["trial_id", "measure_id"])
+    names = quality["measure"] + "_" + quality["extractor"] + "_" + quality["against"]
+    measured = quality.assign(name=names).pivot(index="trial_id", columns="name", values="value").reset_index()
+    attacks = table("attacks", ["trial_id", "attack_id"]).rename(columns={"steps": "attack_steps", "flags": "noted"})
+    wide = table("trials", ["trial_id"]).merge(attacks, on="trial_id").merge(measured, on="trial_id", how="left")
+    return wide, table("scores", ["trial_id", "attack_id", "query"])
+
+
+def test_every_number_in_a_table_has_a_source(traced):
+    assert traced.bare == []
+    assert len(traced.cited) > 250
+    assert {number for number, *_ in traced.cited} == set(traced.sources)
+
+
+def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(traced, parquet):
+    wide = parquet[0].dropna(subset=["auc"])
+    for entry in traced.sources.values():
+        rows = wide.query(entry["where"], engine="python")
+        told = re.search(r"\((\d+) rows? of (\d+) trials?\)", entry["said"])
+        assert (len(rows), rows["trial_id"].nunique()) == (int(told[1]), int(told[2])), entry
+        assert len(rows)
+
+
+def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, folder, monkeypatch, request, tmp_path):
+    monkeypatch.chdir(folder.parent.parent)
+    page = tmp_path / "report.html"
+    assert main([str(folder), "--out", str(page)]) == 0
+    names = {}
+    exec(re.search(r"<pre>(from .*?)</pre>", page.read_text(), re.S)[1].replace("&#34;", '"'), names)
+    for number, entry in traced.sources.items():
+        if entry["again"].startswith("data.wide.groupby"):
+            continue  # time and memory are sums
+        found = eval(entry["again"], names)
+        values = numbers_of(found)
+        for text in (text for cited, text, *_ in traced.cited if cited == number):
+            for one in NUMBER.findall(text.replace("−", "-").replace(" %", "%")):
+                if "% sure" in text and one in text.partition("by its mean, ")[2]:
+                    assert any(f"{value:.0%}".startswith(one) for value in values)
+                else:
+                    assert any(same(one, value) for value in values), (one, text, entry["again"])
+
+
+def numbers_of(found):
+    """All numbers in what Python of a source gives, and counts of its rows."""
+    if isinstance(found, pd.DataFrame):
+        values = pd.to_numeric(pd.Series(found.to_numpy(dtype=object).ravel()), errors="coerce").dropna().tolist()
+        q = (found["q"] <= 0.05).sum() if "q" in found else 0
+        return [*values, len(found), q]
+    if isinstance(found, dict):
+        return list(found.values())
+    return [float(found)]
+
+
+def same(text, value):
+    """Whether a number, shown with so many digits, may be this one."""
+    shown = float(text.replace(",", ""))
+    if "e" in text or "." not in text:
+        return np.isclose(shown, value, rtol=0.06, atol=0.5 if "." not in text and "e" not in text else 0)
+    return abs(shown - value) <= 0.51 * 10.0 ** -len(text.partition(".")[2])
+
+
+def log_odds(rows):
+    members = rows["queries"] * rows["baseline_top_n"]
+    pairs = members * (rows["queries"] - members)
+    return logit((rows["auc"] * pairs + 0.5) / (pairs + 1))
+
+
+def interval(values):
+    values = np.asarray(values, float)
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return np.array([values.mean(), values.mean() - half, values.mean() + half])
+
+
+def cells_of(rows):
+    """Log odds by replicate, a column a cell (defense, train_size, epochs)."""
+    return rows.assign(y=log_odds(rows)).pivot(
+        index="replicate", columns=["defense", "train_size", "epochs"], values="y"
+    )
+
+
+COLUMN = {"n": "train_size", "epochs": "epochs", "arm": "defense"}
+
+
+def effect_of(what, rows):
+    """Of e.g. `n: 80 against 40, by arm: dropout 0.5 against none`, averaged over the rest, inside replicates."""
+    table = cells_of(rows)
+    weights = pd.Series(1.0, index=table.columns)
+    for factor, level, baseline in re.findall(r"(n|epochs|arm): (\S+)[^,]*? against ([^,:]+)", what):
+        labels = table.columns.get_level_values(COLUMN[factor]).astype(str)
+        weights *= np.where(labels == level, 1.0, np.where(labels == baseline.split()[0], -1.0, np.nan))
+    weights = weights.dropna()
+    return interval(table[weights.index] @ (weights / (weights > 0).sum() * signs(what)))
+
+
+def signs(what):
+    """An interaction is a difference of two averages of half as many positive cells."""
+    return 2.0 if ", by " in what else 1.0
+
+
+def recompute(entry, rows, scores):
+    """Numbers by column of the page's tables, None for those of a sentence."""
+    code, what = entry["again"], entry["said"].strip().splitlines()[0]
+    function = code.partition("(")[0]
+    if function == "again":
+        call = ast.parse(code, mode="eval").body
+        column, *queries = [ast.literal_eval(argument) for argument in call.args[1:]]
+        parts = [rows.query(text, engine="python").sort_values("replicate") for text in queries]
+        scale = [log_odds(part).to_numpy() if column == "auc" else part[column].to_numpy() for part in parts]
+        if len(parts) == 1:
+            found = interval(scale[0])
+            return {None: expit(found) if column == "auc" else found}
+        raw = float(np.mean(parts[0][column].to_numpy() - parts[1][column].to_numpy()))
+        return {None: [raw] if column == "auc" else interval(scale[0] - scale[1])}
+    if function in ("main_effects", "interactions") and "doubling" not in what:
+        return {"log odds [95 %]": effect_of(what, rows)}
+    if function == "replicates_needed":
+        first, second = what.partition(": ")[2].partition(" (")[0].split(" against ")
+        column = "train_size" if first.startswith("n = ") else "epochs" if "epochs" in first else "defense"
+        names = [re.sub(r"n = | epochs", "", end).split()[0] for end in (first, second)]
+        ends = [
+            rows[rows[column].astype(str) == name].sort_values("replicate").pipe(lambda own: own.set_index("replicate"))
+            for name in names
+        ]
+        return {
+            "AUC": [(ends[0]["auc"] - ends[1]["auc"]).mean()],
+            "log odds [95 %]": interval((log_odds(ends[0]) - log_odds(ends[1])).to_numpy()),
+        }
+    if function == "against_size":
+        table = rows.assign(y=log_odds(rows)).pivot(index="replicate", columns="train_size", values="y")
+        low, high = table.columns.min(), table.columns.max()
+        return {"log odds per doubling of n [95 %]": interval((table[high] - table[low]) / np.log2(high / low))}
+    if function in ("least_leakage", "best_quality"):
+        return {"AUC of white_box": [expit(log_odds(rows).mean())],
+                "kid_domain_unseen": [rows["kid_domain_unseen"].mean()], "replicates": [len(rows)]}  # fmt: skip
+    if function == "equal_quality":
+        own = rows[rows["defense"] != "none"]
+        return {"kid_domain_unseen": [own["kid_domain_unseen"].mean()], "replicates": [len(own)]}
+    if function == "audits":
+        coins = scores.merge(rows[["trial_id", "attack_id"]])["coin"].sum()
+        return {"coins": [coins], "epsilon claimed": [rows["epsilon"].iloc[0]], "trainings": [len(rows)]}
+    if function == "verdicts" and "null" not in what:
+        return {"AUC": [rows["auc"].mean()], "trials": [len(rows)]}
+    if "epsilon" in what and rows["epsilon"].notna().all():
+        return {"epsilon": [rows["epsilon"].mean()], "replicates": [len(rows)]}
+    return {}
+
+
+def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parquet_files(traced, parquet):
+    wide, scores = parquet[0].dropna(subset=["auc"]), parquet[1]
+    by_function = {}
+    for number, entry in traced.sources.items():
+        by_function.setdefault(entry["again"].partition("(")[0], []).append(number)
+    chosen = random.Random(11)
+    compared = dict.fromkeys(by_function, 0)
+    for function, numbers in by_function.items():
+        for number in chosen.sample(numbers, min(12, len(numbers))):
+            entry = traced.sources[number]
+            expected = recompute(entry, wide.query(entry["where"], engine="python"), scores)
+            for cited, text, column, _ in traced.cited:
+                wanted = expected.get(column, expected.get(None))
+                if cited == number and wanted is not None and column not in ("replicates", "p (Holm)"):
+                    shown = NUMBER.findall(text.replace("−", "-"))
+                    assert all(same(one, value) for one, value in zip(shown, wanted, strict=False)), (
+                        text,
+                        wanted,
+                        entry,
+                    )
+                    compared[function] += len(shown)
+    told = {
+        "again",
+        "main_effects",
+        "interactions",
+        "replicates_needed",
+        "against_size",
+        "least_leakage",
+        "best_quality",
+    }
+    assert all(compared[function] >= 3 for function in told | {"audits", "verdicts"}), compared
+    assert sum(compared.values()) > 100
+
+
+def test_a_query_selects_the_rows_it_is_told_of_whatever_they_are():
+    cells = len(GRID)
+    leakage = draw(np.random.default_rng(2), 1, 4, np.zeros(cells))[0]
+    leakage[1, 3] = leakage[2, 7] = np.nan
+    data: StudyData = study(leakage, np.ones((4, cells)))
+    random_rows = np.random.default_rng(3)
+    rows = data.attack("white_box")
+    tried = [rows, rows[rows[ARM] == "dropout"], rows[(rows["epochs"] == 40) & rows[ARM].isin(["none", "dp_sgd 2"])]]
+    tried += [rows[(rows["replicate"] == 2)], rows[(rows[ARM] == "none") | (rows["epochs"] == 160)]]
+    tried += [rows.sample(number, random_state=random_rows.integers(1000)) for number in (1, 2, 5, 30)]
+    for part in tried:
+        found = rows.query(query(data, "white_box", part), engine="python")
+        assert set(found["trial_id"]) == set(part["trial_id"])
+    assert query(data, "white_box", tried[1]) == (
+        'attack == "white_box" and train_size in [100, 400] and epochs in [10, 40, 160] and defense == "dropout" '
+        "and strength == 3.0"
+    )
