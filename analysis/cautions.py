@@ -9,6 +9,7 @@ from analysis.controls import audits, verdicts
 from analysis.effects import AUC, MIN_REPLICATES
 from analysis.study_data import VARIANT, StudyData
 from study.controls import BLIND
+from study.design import ADAPTIVE, STUDY
 from study.store import read
 
 NAMED = 5
@@ -56,7 +57,7 @@ def _audits(table: pd.DataFrame) -> Iterator[str]:
 
 def _searched(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
-    count = design.loc[design["role"] == "adaptive", "trial_id"].nunique()
+    count = design.loc[design["role"] == ADAPTIVE, "trial_id"].nunique()
     if count:
         yield (
             f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
@@ -66,7 +67,7 @@ def _searched(data: StudyData) -> Iterator[str]:
 
 def _incomplete(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
-    own = design[design["role"] == "study"]
+    own = design[design["role"].isin((STUDY, ADAPTIVE))]
     planned = set(own.loc[own["kind"] == "trial", "trial_id"])
     there = planned & set(data.wide["trial_id"])
     if len(there) < len(planned):
@@ -83,8 +84,8 @@ def _replicates(data: StudyData) -> Iterator[str]:
         yield (
             f"Descriptive only: {data.replicates} replicates, and intervals can be trusted from {MIN_REPLICATES} on."
         )
-    if data.drawn:
-        return  # points are drawn, not crossed
+    if not data.crossed:
+        return  # there are points, not cells
     counts = data.wide.groupby(list(data.cell))["replicate"].nunique()
     missing, fewer = [], []
     for variant in data.variants:

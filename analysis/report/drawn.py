@@ -15,9 +15,9 @@ from analysis.indices import RESAMPLES
 from analysis.report.influence import influence_table
 from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
-from analysis.report.sections import CELLS, cell_of, picture, short
+from analysis.report.sections import CELLS, cell_of, picture
 from analysis.report.verdict import Sentence, Verdict, doubts, failures, judged
-from analysis.study_data import StudyData, lower_is_better, words_of_measure
+from analysis.study_data import StudyData, lower_is_better, short, words_of_measure
 
 
 def verdict(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,9 +13,8 @@ from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
 from analysis.report.svg import inline
 from analysis.report.verdict import Verdict
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData, short
 from analysis.summary import equal_steps
-from study.store import Store
 from study.store.reading import last_levels
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
@@ -156,11 +154,6 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
 
 
-def short(store: Store) -> str:
-    """Where a study is, without the folders of this machine above its results."""
-    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
-
-
 def picture(figure: Figure, name: str, words: str, caption: str) -> Picture:
     """A figure in the page."""
     return Picture(inline(figure, name, words), caption)
@@ -206,7 +199,7 @@ def plain(value: Any, form: str = ".3g") -> Cell:
 
 def drawable(data: StudyData) -> bool:
     """Whether levels are crossed, and so few that lines can show them."""
-    if data.drawn:
+    if not data.crossed:
         return False
     return all(data.wide[name].nunique() <= LEVELS for name in data.cell)
 
