@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.controls import audits, verdicts
 from analysis.effects import AUC, MIN_REPLICATES
-from analysis.study_data import VARIANT, StudyData
+from analysis.study_data import VARIANT, StudyData, short
 from study.controls import BLIND
 from study.design import ADAPTIVE, STUDY
 from study.store import read
@@ -61,7 +61,8 @@ def _searched(data: StudyData) -> Iterator[str]:
     if count:
         yield (
             f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
-            "and the best of them looks better than it is."
+            "and the best of them looks better than it is; "
+            f"`python -m study.search {short(data.store)} --confirm POINT` makes a study of one."
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.drawn import by_point
 from analysis.effects import means
 from analysis.study_data import StudyData, load
 from study.objectives import Objective
@@ -33,7 +34,7 @@ class Goal:
 class Search:
     """goals: in order. table: one row a point in the order asked, with columns point, the varied factors (null where a
     setting means nothing to the point's arm), a goal's value by its name (the mean over replicates that the search was
-    told; null where a trial of it lacks results), on_front, trials (their ids).
+    told; null where a trial of it lacks results) with its 95 % t interval (_low, _high), on_front, trials (their ids).
     """
 
     goals: tuple[Goal, ...]
@@ -63,13 +64,16 @@ def search(data: StudyData) -> Search:
     assert spec.search is not None
     design = read(data.store.root, data.name, "design")
     known = outcomes(data.store, spec, design)
+    goals = tuple(_goal(data, objective) for objective in spec.search.goals)
     table = used_levels(spec).rename_axis("point").reset_index()
-    for position, goal in enumerate(spec.search.goals):
-        table[goal.name] = pd.Series([values[position] if values else None for values in known], dtype=float)
+    for position, goal in enumerate(goals):
+        told = pd.Series([values[position] if values else None for values in known], dtype=float)
+        table[goal.name] = told
+        table[[f"{goal.name}_low", f"{goal.name}_high"]] = _bounds(data, goal).reindex(told.index).where(told.notna())
     table["on_front"] = table["point"].isin(front(known, spec.search.goals))
     trials = design[design["kind"] == "point"].groupby("id")["trial_id"].agg(tuple)
     table["trials"] = [trials.get(str(number), ()) for number in table["point"]]
-    return Search(tuple(_goal(data, one) for one in spec.search.goals), tuple(spec.drawn), table)
+    return Search(goals, tuple(spec.drawn), table)
 
 
 def confirmed(data: StudyData, found: Search) -> pd.DataFrame:
@@ -104,6 +108,13 @@ def _confirming(data: StudyData, number: int) -> StudyData | None:
     if not same or resolved["seed"] == data.resolved["seed"] or not len(read(store.root, store.study, "attacks")):
         return None
     return load(store.uri)
+
+
+def _bounds(data: StudyData, goal: Goal) -> pd.DataFrame:
+    """low and high, by point; without rows before the goal was measured anywhere."""
+    if goal.attack not in data.attacks or goal.column not in data.wide:
+        return pd.DataFrame({"low": [], "high": []}, dtype=float)
+    return by_point(data, goal.attack, goal.column).set_index("point")[["low", "high"]]
 
 
 def _goal(data: StudyData, objective: Objective) -> Goal:

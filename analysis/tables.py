@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.cautions import cautions
 from analysis.controls import audits
 from analysis.declared import declared, replicates_needed
-from analysis.drawn import Influence, by_point, design_words, influences, left_out, search_words, varied
+from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.effects import AUC, contrasts, means
 from analysis.searched import Search, confirmed, search
 from analysis.sensitivity import main_effects
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
-        for sentence in [*cautions(data), *equal_steps(data), *([] if data.crossed else [left_out(data)])]:
+        for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
             print(f"- {sentence}")
         print()
         for title, table in tables(data, options.attack or data.attacks[0]):
@@ -140,14 +140,19 @@ def of_points(found: Search, table: pd.DataFrame) -> pd.DataFrame:
             "-" if pd.isna(level) else f"{level:g}" if isinstance(level, float) else level for level in table[name]
         ]
     for goal in found.goals:
-        shown[goal.name] = ["no result" if pd.isna(value) else f"{value:.4g}" for value in table[goal.name]]
+        bounds = table[[goal.name, f"{goal.name}_low", f"{goal.name}_high"]].itertuples(index=False, name=None)
+        shown[goal.name] = ["no result" if pd.isna(mean) else _bounded(mean, low, high) for mean, low, high in bounds]
     return shown.assign(replicates=table["trials"].map(len))
+
+
+def _bounded(mean: float, low: float, high: float) -> str:
+    return f"{mean:.4g}" if pd.isna(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def fresh(table: pd.DataFrame) -> pd.DataFrame:
     """One row a confirmed point and goal, with its interval over the replicates that the search has not seen."""
     bounds = table[["mean", "low", "high"]].itertuples(index=False, name=None)
-    texts = [f"{mean:.4g} [{low:.4g}, {high:.4g}]" for mean, low, high in bounds]
+    texts = [_bounded(mean, low, high) for mean, low, high in bounds]
     told = table["searched"].map("{:.4g}".format)
     return table[["point", "goal"]].assign(search=told, fresh=texts, replicates=table["replicates"])
 
