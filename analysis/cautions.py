@@ -62,7 +62,7 @@ def _searched(data: StudyData) -> Iterator[str]:
         yield (
             f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
             "and the best of them looks better than it is; "
-            f"`python -m study.search {short(data.store)} --confirm POINT` makes a study of one."
+            f"python -m study.search {short(data.store)} --confirm POINT makes a study of one."
         )
 
 

@@ -169,8 +169,8 @@ def chosen_by_search(place: str) -> str:
     """Why there are no effects of a search, and what there is instead."""
     return (
         "A search chose these points by what came out, so no effect is estimated from them; "
-        f"`python -m study.search {place}` shows the best, and with `--confirm POINT` makes a study of one in "
-        "replicates that the search has not seen."
+        f"python -m study.search {place} shows the best, and with --confirm POINT makes a study of one in replicates "
+        "that the search has not seen."
     )
 
 

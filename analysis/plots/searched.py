@@ -107,10 +107,7 @@ def _panels(count: int, width: float) -> tuple[Figure, Sequence[Axes]]:
 
 def _points(axis: Axes, table: pd.DataFrame, x: str, y: str, found: Search) -> None:
     several = len(found.goals) > 1
-    words = {
-        False: "another is better" if several else "a point",
-        True: "no other is better" if several else "the best",
-    }
+    words = {False: "beaten", True: "on the front"} if several else {False: "a point", True: "the best"}
     for best, color, marker in ((False, BEATEN, "o"), (True, BEST, "D")):
         own = table[table["on_front"] == best]
         if len(own):

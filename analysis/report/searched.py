@@ -33,7 +33,7 @@ def verdict(
 
     found, fresh: of `analysis.searched`.
     """
-    sentences: tuple[Sentence, ...] = ((left_out(data),), _front(data, found), _confirmed(data, fresh))
+    sentences: tuple[Sentence, ...] = ((left_out(data),), _front(data, found), _confirmed(found, fresh))
     unsure = [OPTIMISTIC, *doubts(data, controls, missing)]
     standing, reasons, sentences = judged(sentences, failures(controls, audits), unsure)
     best = _number(data, found.goals[0], _best(found)) if len(found.told) else None
@@ -67,14 +67,14 @@ def tiles(data: StudyData, found: Search) -> list[Tile]:
 def front(data: StudyData, found: Search) -> Section:
     """What no other point beats, and how the search came to it."""
     facts = {"search": search_words(data), **varied(data), "with results": f"{len(found.told)} points"}
-    blocks: list[Block] = [Text((f"{left_out(data)} {OPTIMISTIC}",)), Facts(facts)]
+    blocks: list[Block] = [Facts(facts)]
     if len(found.told):
         if len(found.goals) > 1:
-            steps = "The dotted steps are what the search can offer: " if len(found.goals) == 2 else ""
-            more = "no point lies below them. " if steps else "With several goals each panel shows two. "
+            two = len(found.goals) == 2
+            steps = "The dotted steps join the points that no other beats." if two else "Each panel shows two goals."
             blocks.append(
                 picture(plots.front_of_search(data, found), "search-front", "Every point by what the search looked for",
-                        f"{steps}{more}Point at a marker for its levels.")
+                        f"{steps} Point at a marker for its levels.")
             )  # fmt: skip
         best = found.front.to_dict("records")
         caption = f"{'The front' if len(found.goals) > 1 else 'The best'}: {len(best)} of {len(found.told)} points"
@@ -91,7 +91,7 @@ def confirmation(data: StudyData, found: Search, fresh: pd.DataFrame) -> Section
     ask = f"python -m study.search {short(data.store)} --confirm POINT > confirm.json"
     code = Code(f"{ask}\npython -m study.sweep confirm.json", "Commands that confirm a point")
     if fresh.empty:
-        return Section("confirmed", "What fresh replicates say", [Text((_confirmed(data, fresh)[0],)), code])
+        return Section("confirmed", "What fresh replicates say", [Text((_confirmed(found, fresh)[0],)), code])
     rows = [
         Row([Cell(str(row["point"]), value=row["point"]), Cell(row["goal"]),
              Cell(f"{row['searched']:.4g}", value=row["searched"]), Cell(_interval(row), value=row["mean"]),
@@ -183,12 +183,14 @@ def _front(data: StudyData, found: Search) -> Sentence:
     return (*parts, ".")
 
 
-def _confirmed(data: StudyData, fresh: pd.DataFrame) -> Sentence:
+def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
     if fresh.empty:
         return ("No point was confirmed yet: a study of one, under another seed, shows what these values are worth.",)
+    leaks = fresh[fresh["goal"].isin([goal.name for goal in found.goals if goal.leakage])]
+    shown = leaks if len(leaks) else fresh
     told = [
         f"{row['goal']} of point {row['point']} is {_interval(row)} there, and was {row['searched']:.3g} in the search"
-        for row in fresh.head(3).to_dict("records")
+        for row in shown.head(3).to_dict("records")
     ]
     return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)
 
