@@ -7,8 +7,9 @@ import pandas as pd
 
 from analysis.controls import audits, verdicts
 from analysis.effects import AUC, MIN_REPLICATES
-from analysis.study_data import VARIANT, StudyData
+from analysis.study_data import VARIANT, StudyData, short
 from study.controls import BLIND
+from study.design import ADAPTIVE, STUDY
 from study.store import read
 
 NAMED = 5
@@ -56,17 +57,18 @@ def _audits(table: pd.DataFrame) -> Iterator[str]:
 
 def _searched(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
-    count = design.loc[design["role"] == "adaptive", "trial_id"].nunique()
+    count = design.loc[design["role"] == ADAPTIVE, "trial_id"].nunique()
     if count:
         yield (
             f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
-            "and the best of them looks better than it is."
+            "and the best of them looks better than it is; "
+            f"python -m study.search {short(data.store)} --confirm POINT makes a study of one."
         )
 
 
 def _incomplete(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
-    own = design[design["role"] == "study"]
+    own = design[design["role"].isin((STUDY, ADAPTIVE))]
     planned = set(own.loc[own["kind"] == "trial", "trial_id"])
     there = planned & set(data.wide["trial_id"])
     if len(there) < len(planned):
@@ -83,8 +85,8 @@ def _replicates(data: StudyData) -> Iterator[str]:
         yield (
             f"Descriptive only: {data.replicates} replicates, and intervals can be trusted from {MIN_REPLICATES} on."
         )
-    if data.drawn:
-        return  # points are drawn, not crossed
+    if not data.crossed:
+        return  # there are points, not cells
     counts = data.wide.groupby(list(data.cell))["replicate"].nunique()
     missing, fewer = [], []
     for variant in data.variants:

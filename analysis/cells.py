@@ -84,8 +84,9 @@ class Cells:
 def cells(data: StudyData, attack: str, value: str, names: Sequence[str] | None = None) -> Cells:
     """The matrix of one attack and value over `names`, by default every factor of the study.
 
-    ValueError when the value is nowhere measured, or the names leave out a factor.
+    ValueError when the value is nowhere measured, the names leave out a factor, or a search chose the points.
     """
+    data.refuse_a_search()
     rows = data.attack(attack)
     if value not in rows:
         raise ValueError(f"{value!r} is not a column of study {data.name}")

@@ -32,8 +32,9 @@ def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     """AUC of each attack less that of the blind classifier in the same replicate, after the last level of training.
 
     One row an attack, variant, arm and train_size: mean difference with its 95 % t interval over replicates, the mean
-    blind AUC, replicates, descriptive. Empty without the blind control.
+    blind AUC, replicates, descriptive. Empty without the blind control. ValueError for a search.
     """
+    data.refuse_a_search()
     wide = read(data.store.root, data.name, "wide")
     blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
     # Where labels are the same at every size, one blind trial stands for all sizes.

@@ -1,4 +1,4 @@
-"""A study whose design draws its points: what each point gave, and which factor moves leakage and quality."""
+"""A study of points, not of cells: what each point gave, and, of a design, which factor moves leakage and quality."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.effects import AUC, means
 from analysis.indices import indices
-from analysis.study_data import StudyData, words_of_measure
+from analysis.study_data import StudyData, chosen_by_search, short, words_of_measure
 from study.factors import Range
 from study.points import points
 from study.spec import parse
@@ -80,10 +80,10 @@ def influences(data: StudyData, attack: str) -> list[Influence]:
 
 
 def varied(data: StudyData) -> dict[str, str]:
-    """The factors that the design varies, and what each may be, in words."""
-    factors = parse(data.resolved).factors
-    words = {}
-    for name in data.resolved["design"]["drawn"]:
+    """The factors that a design or a search varies, and what each may be, in words."""
+    spec = parse(data.resolved)
+    factors, words = spec.factors, {}
+    for name in spec.drawn:
         levels = factors.arm_words if name == "defense" else factors.levels[name]
         if isinstance(levels, Range):
             words[name] = str(levels)
@@ -105,6 +105,18 @@ def design_words(data: StudyData) -> str:
     columns = drawn["drawn"]
     count = len(next(iter(columns.values())))
     return f"{count} points of {name}{base} of {len(columns)} factor{'s' if len(columns) > 1 else ''}"
+
+
+def search_words(data: StudyData) -> str:
+    """E.g. `8 of 10 points asked: minimize white_box.auc, minimize kid_domain_unseen; tpe, 2 points at once`."""
+    spec = parse(data.resolved)
+    assert spec.search is not None
+    return f"{len(spec.points)} of {spec.search.points} points asked: {spec.search.describe()}"
+
+
+def left_out(data: StudyData) -> str:
+    """Why a study that is not crossed has no effects of levels."""
+    return chosen_by_search(short(data.store)) if data.searched else LEFT_OUT
 
 
 def by_point(data: StudyData, attack: str, value: str) -> pd.DataFrame:

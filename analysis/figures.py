@@ -13,6 +13,7 @@ from analysis import plots
 from analysis.declared import declared
 from analysis.drawn import influences
 from analysis.scaling import epsilons, size_curve
+from analysis.searched import search
 from analysis.study_data import StudyData, load
 from analysis.tradeoff import front
 from study.store import Away, Damaged
@@ -21,6 +22,8 @@ from study.store.roots import WHERE
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
     """All pictures that fit a study, by name; none shows a record."""
+    if data.searched:
+        return _of_search(data)
     if data.drawn:
         return _of_points(data, attack)
     figures = {
@@ -51,6 +54,16 @@ def _of_points(data: StudyData, attack: str) -> dict[str, Figure]:
         figures["indices"] = plots.influence(data, told, attack)
     if data.quality:
         figures["points_quality"] = plots.leakage_against_quality_of_points(data, attack)
+    return figures
+
+
+def _of_search(data: StudyData) -> dict[str, Figure]:
+    found = search(data)
+    if found.told.empty:
+        raise ValueError(f"{data.folder}: no point of the search has all of its results yet")
+    figures = {"running_best": plots.running_best(data, found), "points": plots.goals_by_factor(data, found)}
+    if len(found.goals) > 1:
+        figures["search_front"] = plots.front_of_search(data, found)
     return figures
 
 

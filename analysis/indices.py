@@ -33,7 +33,9 @@ def indices(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame:
     One row an index, with columns COLUMNS: `first`, `total` and `second` (sobol; other is the second factor),
     `importance` (fanova: shares of a forest's variance), `first` and `second` (anova), and `noise` of averaged
     replicates. low, high: 95 %. Without rows, and with `attrs["reason"]`, where points or cells lack results.
+    ValueError for a search.
     """
+    data.refuse_a_search()
     if not data.drawn:
         return _factorial(data, attack, value)
     drawn = data.resolved["design"]

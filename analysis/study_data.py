@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
+from study.design import ADAPTIVE, STUDY
 from study.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
@@ -21,7 +22,7 @@ SETTINGS = ("target.", "training.")
 
 @dataclass(frozen=True)
 class StudyData:
-    """folder: where the study is. wide: the table of that name for trials in role `study`; no skipped rows.
+    """folder: where the study is. wide: the table of that name for trials of the study or search; no skipped rows.
 
     resolved: the spec that wants them. Two columns are added for display: `arm`, and `variant`, the target with the
     levels of further factors.
@@ -101,6 +102,16 @@ class StudyData:
         return "design" in self.resolved
 
     @property
+    def searched(self) -> bool:
+        """Whether a search chose its points, by what had come out of others."""
+        return "search" in self.resolved
+
+    @property
+    def crossed(self) -> bool:
+        """Whether it crosses levels, so that there are cells to compare."""
+        return not (self.drawn or self.searched)
+
+    @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
         return self.store.public
@@ -119,6 +130,11 @@ class StudyData:
         """A level of a column of `cell`: `n = 100`, `20 epochs`; variants and arms are words."""
         return {"train_size": f"n = {level}", self.budget: f"{level} {self.budget}"}.get(name, str(level))
 
+    def refuse_a_search(self) -> None:
+        """ValueError for a search: no effect is estimated from points that were chosen by what came out."""
+        if self.searched:
+            raise ValueError(chosen_by_search(str(self.folder)))
+
     def attack(self, label: str) -> pd.DataFrame:
         """The rows of one attack, one a trial; ValueError for an unknown label."""
         rows = self.wide[self.wide["attack"] == label]
@@ -128,15 +144,11 @@ class StudyData:
 
 
 def load(folder: str | Path) -> StudyData:
-    """Read e.g. results/digits; ValueError when no trial is sealed there yet, and for a search."""
+    """Read e.g. results/digits; ValueError when no trial is sealed there yet."""
     store = Store.at(folder)
     resolved = store.resolved()
     wide = read(store.root, store.study, "wide")
-    if "adaptive" in set(wide["role"]):
-        raise ValueError(
-            f"{store.uri}: a search chose these points by what came out; python -m study.search shows the best"
-        )
-    wide = wide[(wide["role"] == "study") & wide["auc"].notna()].reset_index(drop=True)
+    wide = wide[wide["role"].isin((STUDY, ADAPTIVE)) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
@@ -146,6 +158,20 @@ def load(folder: str | Path) -> StudyData:
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = _variants(wide, resolved["factors"])
     return StudyData(store.study, store.uri, wide, resolved)
+
+
+def short(store: Store) -> str:
+    """Where a study is, without the folders of this machine above its results."""
+    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
+
+
+def chosen_by_search(place: str) -> str:
+    """Why there are no effects of a search, and what there is instead."""
+    return (
+        "A search chose these points by what came out, so no effect is estimated from them; "
+        f"python -m study.search {place} shows the best, and with --confirm POINT makes a study of one in replicates "
+        "that the search has not seen."
+    )
 
 
 def words_of_measure(quality: str) -> str:

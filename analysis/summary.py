@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.drawn import design_words, varied
+from analysis.drawn import design_words, search_words, varied
 from analysis.effects import AUC, contrasts, means
 from analysis.study_data import ARM, VARIANT, StudyData
 
@@ -12,7 +12,7 @@ def overview(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id")
     facts = {
         "data set": ", ".join(sorted(set(trials["dataset"]))),
-        **(_drawn(data) if data.drawn else _crossed(data, trials)),
+        **(_crossed(data, trials) if data.crossed else _chosen(data)),
         "attacks": ", ".join(data.attacks),
         "replicates": str(data.replicates),
         "trials": str(len(trials)),
@@ -30,8 +30,9 @@ def _crossed(data: StudyData, trials: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _drawn(data: StudyData) -> dict[str, str]:
-    return {"design": design_words(data), **varied(data)}
+def _chosen(data: StudyData) -> dict[str, str]:
+    how = {"search": search_words(data)} if data.searched else {"design": design_words(data)}
+    return {**how, **varied(data)}
 
 
 def _training_seconds(trials: pd.DataFrame) -> float:
@@ -42,8 +43,9 @@ def _training_seconds(trials: pd.DataFrame) -> float:
 def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
     """Contrasts of a factor of `data.cell` against its first level (arms: `none`), in every cell of the others.
 
-    Empty where the attack ran at one level only.
+    Empty where the attack ran at one level only. ValueError for a search.
     """
+    data.refuse_a_search()
     rows = data.attack(attack)
     words = {ARM: data.arms, VARIANT: data.variants}.get(factor, sorted(set(rows[factor])))
     levels = [level for level in words if level in set(rows[factor])]

@@ -14,8 +14,9 @@ import pandas as pd
 from analysis.cautions import cautions
 from analysis.controls import audits
 from analysis.declared import declared, replicates_needed
-from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, varied
+from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.effects import AUC, contrasts, means
+from analysis.searched import Search, confirmed, search
 from analysis.sensitivity import main_effects
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from analysis.summary import against_epsilon, effects_of, equal_steps, guarantees
@@ -50,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables, texts in their cells; a table is empty where the study has nothing to compare."""
-    yield from _of_points(data, attack) if data.drawn else _of_cells(data, attack)
-    for one in influences(data, attack) if data.drawn or data.factors else ():
+    yield from (
+        _of_search(data) if data.searched else _of_points(data, attack) if data.drawn else _of_cells(data, attack)
+    )
+    for one in influences(data, attack) if data.drawn or (data.crossed and data.factors) else ():
         value = f"AUC of {attack}" if one.value == AUC else one.value
         yield f"Shares of variance (exploratory): {value}{_size(one)}", shares(one)
     if data.private:
@@ -61,6 +64,16 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
         "What is guaranteed: no other arm has an epsilon, clip-only neither",
         epsilons.assign(epsilon=epsilons["epsilon"].round(1)),
     )
+
+
+def _of_search(data: StudyData) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of a search."""
+    words = varied(data)
+    found = search(data)
+    yield f"The search: {search_words(data)}", pd.DataFrame({"factor": words.keys(), "searched in": words.values()})
+    yield "What no other point beats, by means that the search was told (optimistic)", of_points(found, found.front)
+    yield "What fresh replicates say of points, beside what the search was told", fresh(confirmed(data, found))
+    yield "Every point, in the order asked", of_points(found, found.table)
 
 
 def _of_points(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -117,6 +130,31 @@ def shares(one: Influence) -> pd.DataFrame:
     named["share"] = ["-" if share == "-" else f"{share:.2f}" for share in table["estimate"]]
     named["95 % interval"] = bounds
     return named
+
+
+def of_points(found: Search, table: pd.DataFrame) -> pd.DataFrame:
+    """Points of a search: levels, - where a setting means nothing to the arm, and goals as the search was told them."""
+    shown = table[["point", *found.factors]].copy()
+    for name in found.factors:
+        shown[name] = [
+            "-" if pd.isna(level) else f"{level:g}" if isinstance(level, float) else level for level in table[name]
+        ]
+    for goal in found.goals:
+        bounds = table[[goal.name, f"{goal.name}_low", f"{goal.name}_high"]].itertuples(index=False, name=None)
+        shown[goal.name] = ["no result" if pd.isna(mean) else _bounded(mean, low, high) for mean, low, high in bounds]
+    return shown.assign(replicates=table["trials"].map(len))
+
+
+def _bounded(mean: float, low: float, high: float) -> str:
+    return f"{mean:.4g}" if pd.isna(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def fresh(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a confirmed point and goal, with its interval over the replicates that the search has not seen."""
+    bounds = table[["mean", "low", "high"]].itertuples(index=False, name=None)
+    texts = [_bounded(mean, low, high) for mean, low, high in bounds]
+    told = table["searched"].map("{:.4g}".format)
+    return table[["point", "goal"]].assign(search=told, fresh=texts, replicates=table["replicates"])
 
 
 def _size(one: Influence) -> str:

@@ -167,13 +167,23 @@ def show(console: Console, store: Store) -> None:
 
 def _told(spec: Spec) -> pd.DataFrame:
     """One row a point, one column a varied factor, in words; - where it means nothing to the point's arm."""
-    found = levels_of(spec).map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
+    words = levels_of(spec).map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
+    return words.where(used_levels(spec).notna(), "-")
+
+
+def used_levels(spec: Spec) -> pd.DataFrame:
+    """As `levels_of`, with null for a setting of a defense that the point's arm does not have."""
+    found = levels_of(spec)
     arms = [spec.cells[number].arm.defense.split("+") for number, _ in spec.points]
     for name in spec.drawn:
         if name.startswith("defense."):
-            defense = name.split(".")[1]
-            found[name] = [word if defense in arm else "-" for word, arm in zip(found[name], arms, strict=True)]
+            found[name] = found[name].where(pd.Series([name.split(".")[1] in arm for arm in arms], dtype=bool))
     return found
+
+
+def confirming(study: str, number: int) -> str:
+    """The name of the study that confirms a point of a search."""
+    return f"{study}_point{number}"
 
 
 def confirmation(store: Store, number: int) -> dict[str, Any]:
@@ -185,11 +195,12 @@ def confirmation(store: Store, number: int) -> dict[str, Any]:
     if not 0 <= number < len(spec.points):
         raise ValueError(f"--confirm {number}: the search has points 0 to {len(spec.points) - 1}")
     point = combinations(spec.drawn, spec.factors)[number]
-    fixed = {name: [level] for name, level in point.items()}
+    used = used_levels(spec).loc[number].notna()
+    fixed = {name: [level] for name, level in point.items() if used.get(name, True)}
     resolved = {key: value for key, value in spec.resolved.items() if key != "search"}
     return {
         **resolved,
-        "study": f"{spec.study}_point{number}",
+        "study": confirming(spec.study, number),
         "seed": spec.seed + 1,
         "factors": fixed,
         "replicates": max(FRESH_REPLICATES, spec.replicates),

@@ -23,10 +23,13 @@ FOLDER = Path(__file__).parent
 
 UNSCORED = "a public copy has no scores"
 DRAWN = "its design draws points, and crosses no levels"
+SEARCHED = "a search chose its points by what came out, and no effect is estimated from them"
 
 
 def misfit(notebook: str, study: StudyData) -> str | None:
     """Why a notebook, by its name, has nothing to show of a study; None where it has."""
+    if (notebook == "06_search") != study.searched:
+        return SEARCHED if study.searched else "it is no search"
     if study.drawn and notebook != "01_sensitivity":
         return DRAWN
     if notebook == "02_tradeoff" and study.quality is None:

@@ -15,5 +15,8 @@ from analysis.plots.records import samples_along_strength as samples_along_stren
 from analysis.plots.roc import roc_of_arms as roc_of_arms
 from analysis.plots.roc import roc_of_attacks as roc_of_attacks
 from analysis.plots.scaling import leakage_against_size as leakage_against_size
+from analysis.plots.searched import front_of_search as front_of_search
+from analysis.plots.searched import goals_by_factor as goals_by_factor
+from analysis.plots.searched import running_best as running_best
 from analysis.plots.tradeoff import front as front
 from analysis.plots.tradeoff import leakage_against_quality as leakage_against_quality

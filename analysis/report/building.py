@@ -8,11 +8,12 @@ import pandas as pd
 from analysis.cautions import cautions
 from analysis.controls import audits, verdicts
 from analysis.drawn import influences
-from analysis.report import drawn, findings, sections
+from analysis.report import drawn, findings, searched, sections
 from analysis.report.page import Page, Section, Tile
-from analysis.report.sources import Cited, short
+from analysis.report.sources import Cited
 from analysis.report.verdict import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
-from analysis.study_data import ARM, StudyData, load, words_of_measure
+from analysis.searched import confirmed, search
+from analysis.study_data import ARM, StudyData, load, short, words_of_measure
 from study.store import read
 
 BADGES = {SOUND: "no control failed", CAREFUL: "with caution", FAILED: "not to be used"}
@@ -24,6 +25,8 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     judged = verdicts(data)
     audited = audits(data) if data.private else pd.DataFrame()
     told = cautions(data, judged, audited)
+    if data.searched:
+        return _of_search(data, judged, audited, told)
     if data.drawn:
         moved = influences(data, data.primary)
         found = drawn.verdict(data, judged, audited, _missing(data), moved)
@@ -53,6 +56,22 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         sections.cells(data, found),
     ]
     return _page(data, _about(data), found, _tiles(data, found), parts)
+
+
+def _of_search(data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, told: Sequence[str]) -> Page:
+    came_out = search(data)
+    fresh = confirmed(data, came_out)
+    found = searched.verdict(data, judged, audited, _missing(data), came_out, fresh)
+    parts = [
+        searched.front(data, came_out),
+        searched.confirmation(data, came_out, fresh),
+        searched.by_factor(data, came_out),
+        findings.privacy(data, found, audited),
+        sections.controls(data, judged, told),
+        sections.how(data),
+        searched.points(data, came_out),
+    ]
+    return _page(data, searched.about(data), found, searched.tiles(data, came_out), parts)
 
 
 def _page(data: StudyData, about: str, found: Verdict, tiles: Sequence[Tile], parts: Sequence[Section | None]) -> Page:

@@ -392,7 +392,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         caption = (
             "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
         )
-        if not data.drawn:
+        if data.crossed:
             blocks.append(
                 picture(plots.audited(data, claimed), "audit", "epsilon accounted, proved and provable", caption)
             )

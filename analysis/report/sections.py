@@ -12,10 +12,10 @@ from analysis.cautions import LEAST_NON_MEMBERS
 from analysis.effects import AUC
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
-from analysis.report.sources import SCORES, Cited, Source, query, short, source, stored
+from analysis.report.sources import SCORES, Cited, Source, query, source, stored
 from analysis.report.svg import inline
 from analysis.report.verdict import Verdict
-from analysis.study_data import ARM, VARIANT, StudyData
+from analysis.study_data import ARM, VARIANT, StudyData, short
 from analysis.summary import equal_steps
 from study.store import read
 from study.store.reading import last_levels
@@ -248,7 +248,7 @@ def plain(value: Any, form: str = ".3g", origin: Source | None = None) -> Cell:
 
 def drawable(data: StudyData) -> bool:
     """Whether levels are crossed, and so few that lines can show them."""
-    if data.drawn:
+    if not data.crossed:
         return False
     return all(data.wide[name].nunique() <= LEVELS for name in data.cell)
 

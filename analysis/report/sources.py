@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,7 +17,6 @@ from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
 from mia_core.defenses import Arm
 from study.audit import PANEL
 from study.design import CANARY, STUDY
-from study.store import Store
 
 WIDE, SCORES = "wide", "scores"
 MODULES = {
@@ -102,7 +100,7 @@ def source(data: StudyData, attack: str, rows: pd.DataFrame, what: str, code: st
 def query(data: StudyData, attack: str, rows: pd.DataFrame) -> str:
     """What selects exactly these of an attack's rows, by levels of factors where that can be said; else by trials."""
     every = data.attack(attack)
-    roles = [_is("role", ["study"])] if "role" in every else []
+    roles = [_is("role", sorted(set(every["role"])))] if "role" in every else []
     head = " and ".join([*roles, _is("attack", [attack])])
     wanted = set(rows["trial_id"])
     for tail in _tails(data, every, rows):
@@ -119,11 +117,6 @@ def preamble(place: str, ledger: Ledger) -> str:
     read = "from study.store import read"
     lines = [f"data = load({json.dumps(place)})", 'wide = read(data.store.root, data.name, "wide")']
     return "\n".join([*imports, "from analysis.study_data import load", read, *lines])
-
-
-def short(store: Store) -> str:
-    """Where a study is, without the folders of this machine above its results."""
-    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
 
 
 def stored(wide: pd.DataFrame, where: str, what: str, code: str, table: str = WIDE) -> Source:

@@ -10,7 +10,7 @@ from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json
 from mia_core.metrics.leakage import judge
-from study.design import STUDY, Design
+from study.design import Design
 from study.planning import design_rows
 from study.store import Store
 from tests.small import small_spec
@@ -72,10 +72,10 @@ def write_store(root, truth, record=None, done=lambda trial: True, overrides=("r
     """
     spec = small_spec("attacks=[white_box]", "quality.measures=[kid]", "quality.against=[unseen]", *overrides)
     design = Design(spec, load_pool(spec.data))
-    store = Store(root, "small")
+    store = Store(root, spec.study)
     random = np.random.default_rng(5)
     for trial in design.trials:
-        if trial.role == STUDY and done(trial):
+        if done(trial):
             _write(store, design, trial, truth(trial), record, random)
     rows = design_rows(design)
     for row in rows:
@@ -100,7 +100,7 @@ def _write(store, design, trial, leak, record, random):
     }
     current = store.begin()
     row = {
-        **names, "trajectory_id": trial.trajectory_id, "study": "small", "role": STUDY, "dataset": "digits",
+        **names, "trajectory_id": trial.trajectory_id, "study": "small", "role": trial.role, "dataset": "digits",
         "target": "dcgan", "split": "panel", "train_size": cell.train_size, "members": len(membership.train),
         "epochs": trial.epochs, "steps": trial.steps, "defense": cell.arm.defense, "strength": cell.arm.strength,
         "replicate": trial.replicate, "seed": 7, **cell.arm.columns(None), "epsilon": design.epsilon(trial),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.study_data import load
+from analysis.summary import effects_of
 from mia_core.data import load_pool
 from study import search
 from study.asking import ask
@@ -225,8 +226,8 @@ def test_points_of_other_factors_are_refused(make_design, store):
 
 def test_a_searchs_trials_are_in_no_estimate_of_effects(undisturbed):
     _, store, _ = undisturbed
-    with pytest.raises(ValueError, match=r"a search chose these points.*python -m study\.search"):
-        load(store.folder)
+    with pytest.raises(ValueError, match=r"A search chose these points.*python -m study\.search"):
+        effects_of(load(store.folder), "epochs", "white_box")
 
 
 def test_the_front_is_printed_with_the_way_to_confirm_a_point(undisturbed, capsys):
@@ -262,6 +263,18 @@ def test_a_confirmation_is_a_study_of_one_point_that_shares_no_draw_with_the_sea
     assert not {t.trial_id for t in confirming.trials} & {t.trial_id for t in design.trials}
     assert search.main([str(store.folder), "--confirm", "6"]) == 2
     assert "the search has points 0 to 5" in capsys.readouterr().err
+
+
+def test_a_point_without_a_defense_is_confirmed_without_that_defenses_settings(make_design, store):
+    factors = (
+        "factors={train_size: [40], epochs: {low: 1, high: 2}, defense: [none, dropout],"
+        " defense.dropout.rate: {low: 0.1, high: 0.5}}"
+    )
+    drawn = "{defense: [0, 1], defense.dropout.rate: [0.3, 0.4], epochs: [1, 2]}"
+    goals = f"search={{objectives: {GOALS}, points: 2, batch: 2, drawn: {drawn}}}"
+    publisher(store)(searching(make_design, store, factors, goals))
+    bare, dropout = (parse(search.confirmation(store, number)) for number in (0, 1))
+    assert [bare.cells[0].arm.label, dropout.cells[0].arm.label] == ["none", "dropout 0.4"]
 
 
 @pytest.mark.parametrize(

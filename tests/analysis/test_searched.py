@@ -1,0 +1,345 @@
+import json
+import re
+import shutil
+from html import unescape
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import figures, plots, tables
+from analysis.cells import cells
+from analysis.controls import attack_minus_blind
+from analysis.declared import declared
+from analysis.effects import means
+from analysis.indices import indices
+from analysis.notebooks.__main__ import FOLDER, SEARCHED, execute
+from analysis.notebooks.__main__ import main as notebooks
+from analysis.report.__main__ import main as report
+from analysis.report.building import build
+from analysis.report.numbers import again
+from analysis.scaling import onset, size_curve
+from analysis.searched import Goal, Search, confirmed, search
+from analysis.sensitivity import main_effects
+from analysis.study_data import load
+from analysis.summary import effects_of, overview
+from analysis.tradeoff import equal_quality, front
+from mia_core.data import load_pool
+from study.design import Design
+from study.execute import Runner
+from study.planning import design_rows
+from study.search import begun, confirmation, go_on, outcomes
+from study.search import front as best_of
+from study.spec import parse
+from study.store import Store, read
+from study.store.exporting import export_public
+from study.work import missing
+from tests.analysis.synthetic import write_store
+from tests.small import small_spec
+
+GOALS = "objectives: [{minimize: white_box.auc}, {minimize: kid_domain_unseen}]"
+FACTORS = (
+    "factors={train_size: [40], epochs: {low: 1, high: 20, scale: log}, defense: [none, dropout],"
+    " defense.dropout.rate: {low: 0.1, high: 0.7}, training.learning_rate: {low: 1.0e-4, high: 1.0e-2, scale: log}}"
+)
+DRAWN = (
+    "drawn: {defense: [0, 1, 1, 0, 1, 0], defense.dropout.rate: [0.5, 0.2, 0.5, 0.3, 0.7, 0.4],"
+    " epochs: [1, 2, 4, 8, 12, 16], training.learning_rate: [1.0e-4, 1.0e-3, 1.0e-2, 2.0e-3, 3.0e-3, 4.0e-4]}"
+)
+REAL = (
+    "factors={train_size: [40], epochs: {low: 1, high: 3}, defense: [none, dropout],"
+    " training.learning_rate: {low: 1e-4, high: 1e-2, scale: log}}",
+    f"search={{{GOALS}, points: 4, batch: 2}}",
+    "attacks=[white_box]",
+    "quality={measures: [kid], against: [unseen], samples: 40, extractor: {features: 8, width: 4, steps: 20}}",
+    "controls={blind: false, nulls: 0, copycat: false}",
+)
+
+
+def made(root, *overrides, goals=GOALS, **more):
+    """A sealed search of six points whose scores are made: leakage grows with epochs, but for point 4; KID falls."""
+    search_of = f"search={{{goals}, points: 8, batch: 3, {DRAWN}}}"
+
+    leak = {1: 0.0, 2: 0.5, 4: 1.0, 8: 1.6, 12: 5.0, 16: 2.4}
+    settings = (FACTORS, "replicates=3", search_of, *overrides)
+    return write_store(root, lambda trial: leak[trial.epochs], overrides=settings, **more)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("made"))
+
+
+def run(design, store):
+    for works in missing(design, store).values():
+        list(Runner(design, store).run(works))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A small search that was really run, and a study beside it that confirms its first point; the search's store."""
+    root = tmp_path_factory.mktemp("real") / "results"
+    store = Store(root, "small")
+    spec = small_spec(*REAL)
+    design = Design(begun(spec, store), load_pool(spec.data))
+    go_on(design, store, lambda one: publish(one, store), lambda one, todo: run(one, store))
+    confirm(store, 0)
+    return store
+
+
+def publish(design, store):
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
+
+
+def confirm(store, number, **changed):
+    spec = parse({**confirmation(store, number), **changed})
+    other = Store(store.root, spec.study)
+    design = Design(spec, load_pool(spec.data))
+    publish(design, other)
+    run(design, other)
+    return other
+
+
+def text_of(path):
+    page = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", path.read_text(), flags=re.S)
+    return unescape(" ".join(page.split()))
+
+
+def shown(folder, tmp_path):
+    out = tmp_path / "report.html"
+    assert report([str(folder), "--out", str(out)]) == 0
+    return text_of(out)
+
+
+# What came out
+
+
+def test_points_and_front_are_those_that_the_search_itself_says(real):
+    data = load(real.uri)
+    found = search(data)
+    told = outcomes(real, parse(data.resolved), read(real.root, "small", "design"))
+    np.testing.assert_array_equal(found.table[["white_box.auc", "kid_domain_unseen"]].to_numpy(), told)
+    assert list(found.table.index[found.table["on_front"]]) == best_of(told, parse(data.resolved).search.goals)
+    for row in found.table.to_dict("records"):
+        own = data.wide[data.wide["trial_id"].isin(row["trials"])]
+        assert len(own) == data.replicates == 2
+        assert own["auc"].mean() == pytest.approx(row["white_box.auc"])
+        assert row["white_box.auc_low"] < row["white_box.auc"] < row["white_box.auc_high"]
+
+
+def test_a_setting_is_shown_only_for_arms_that_have_it(folder):
+    table = search(load(folder)).table
+    assert table["defense"].tolist() == ["none", "dropout", "dropout", "none", "dropout", "none"]
+    assert table["defense.dropout.rate"].dropna().to_dict() == {1: 0.2, 2: 0.5, 4: 0.7}
+
+
+def test_the_front_leaves_out_what_another_point_beats_and_the_best_so_far_only_gets_better(folder):
+    found = search(load(folder))
+    assert list(found.front["point"]) == [0, 1, 2, 3, 5]
+    leakage, kid = found.goals
+    assert found.running(leakage).tolist() == [found.table["white_box.auc"][0]] * 6
+    assert found.running(kid).tolist() == found.table["kid_domain_unseen"].tolist()
+    turned = Search((Goal("a", "white_box", "a", minimized=False, leakage=False),), (), pd.DataFrame({"a": [2, 1, 3]}))
+    assert turned.running(turned.goals[0]).tolist() == [2, 2, 3]
+
+
+def test_a_point_that_lacks_a_replicate_has_no_result(tmp_path):
+    folder = made(tmp_path / "results", done=lambda trial: (trial.epochs, trial.replicate) != (1, 2))
+    found = search(load(folder))
+    assert np.flatnonzero(found.table["white_box.auc"].isna()).tolist() == [0]
+    assert found.table.loc[0, ["white_box.auc_low", "kid_domain_unseen_high"]].isna().all()
+    assert len(found.told) == 5 and 0 not in set(found.front["point"])
+    text = shown(folder, tmp_path)
+    assert "The sweep is not complete: 17 of 18 trials are there." in text
+    assert "no result" in text and "nan" not in text.lower()
+    assert tables.main([folder]) == 0
+    assert figures.main([folder, str(tmp_path / "figures")]) == 0
+
+
+def test_a_search_without_any_whole_point_says_so(tmp_path, capsys):
+    folder = made(tmp_path / "results", done=lambda trial: trial.replicate == 0)
+    assert "No point has all of its results yet." in shown(folder, tmp_path)
+    assert tables.main([folder]) == 0
+    assert figures.main([folder, str(tmp_path / "figures")]) == 2
+    assert "no point of the search has all of its results yet" in capsys.readouterr().err
+
+
+# No effects
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        lambda data: cells(data, "white_box", "auc"),
+        lambda data: effects_of(data, "epochs", "white_box"),
+        lambda data: main_effects(data, "white_box"),
+        lambda data: declared(data),
+        lambda data: indices(data, "white_box"),
+        lambda data: front(data, "white_box"),
+        lambda data: equal_quality(data, "white_box"),
+        lambda data: onset(data, "white_box"),
+        lambda data: size_curve(data, "white_box"),
+        lambda data: attack_minus_blind(data),
+    ],
+)
+def test_no_effect_is_estimated_from_a_search(folder, estimate):
+    with pytest.raises(ValueError) as error:
+        estimate(load(folder))
+    words = str(error.value)
+    assert words.startswith("A search chose these points by what came out, so no effect is estimated from them;")
+    assert f"python -m study.search {folder} shows the best, and with --confirm POINT" in words
+    assert "\n" not in words
+
+
+def test_a_study_that_is_no_search_has_no_front_of_one(tmp_path):
+    folder = write_store(tmp_path, lambda trial: 0.0)
+    with pytest.raises(ValueError, match="study small is no search"):
+        search(load(folder))
+
+
+# Fresh replicates
+
+
+def test_a_confirmed_point_has_the_interval_of_replicates_that_the_search_has_not_seen(real, tmp_path):
+    data = load(real.uri)
+    found = search(data)
+    fresh = confirmed(data, found)
+    assert list(zip(fresh["point"], fresh["goal"], strict=True)) == [(0, "white_box.auc"), (0, "kid_domain_unseen")]
+    other = load(Store(real.root, "small_point0").uri)
+    assert not set(other.wide["trial_id"]) & set(data.wide["trial_id"])
+    expected = means(other.wide.assign(one=0), "auc", ["one"]).iloc[0]
+    assert fresh.loc[0, ["mean", "low", "high"]].tolist() == expected[["mean", "low", "high"]].tolist()
+    assert fresh.loc[0, "replicates"] == 5
+    assert fresh.loc[0, "searched"] == found.table.loc[0, "white_box.auc"]
+    text = shown(real.uri, tmp_path)
+    assert "Fresh replicates, which the search has not seen: white_box.auc of point 0 is" in text
+    assert "is on another scale than in the search" in text
+
+
+def test_a_study_of_that_name_confirms_nothing_with_other_settings_the_same_seed_or_no_results(real, tmp_path):
+    root = shutil.copytree(real.root, tmp_path / "results")
+    store = Store(root, "small")
+    data = load(store.uri)
+    found = search(data)
+    assert len(confirmed(data, found)) == 2
+    shutil.rmtree(Store(root, "small_point0").folder)
+    assert confirmed(data, found).empty
+    assert "No point was confirmed yet" in shown(store.uri, tmp_path)
+    spec = confirmation(store, 0)
+    for changed in ({"seed": spec["seed"] - 1}, {"training": {**spec["training"], "batch_size": 8}}):
+        other = confirm(store, 0, **changed, replicates=1)
+        assert confirmed(data, found).empty
+        shutil.rmtree(other.folder)
+    design = Design(parse(spec), load_pool(small_spec(*REAL).data))
+    publish(design, Store(root, "small_point0"))
+    assert confirmed(data, found).empty
+
+
+# Pages, tables, pictures
+
+
+@pytest.fixture(scope="module")
+def page(folder, tmp_path_factory):
+    return shown(folder, tmp_path_factory.mktemp("page"))
+
+
+def test_the_report_is_of_points_and_estimates_no_effect(folder, page):
+    assert "no effect is estimated from them" in page
+    assert "values of its best points are optimistic" in page
+    assert "5 of 6 points are beaten by no other in white_box.auc and kid_domain_unseen: point 0 with" in page
+    assert "6 of 8 points asked" in page
+    assert "6 of 6 points, in the order asked" in page
+    for left in ("Main effects", "Declared contrasts", "What doubling", "Who is at risk", "p (Holm)"):
+        assert left not in page
+    assert "Controls: whether to believe this" in page and "How it was run" in page
+    assert "nan" not in page.lower()
+    assert folder.rpartition("/small")[0] not in page  # a page that is sent names no folder of this machine
+
+
+def test_every_number_of_the_report_is_computed_again_from_the_trials_it_names(folder):
+    built = build(folder)
+    built.html()
+    assert len(built.ledger.numbers) == 2 * 6
+    for number in built.ledger.numbers:
+        assert again(folder, number.column, number.attack, number.trials)["value"] == pytest.approx(number.value)
+
+
+def test_tables_are_of_points_with_intervals(folder, capsys):
+    assert tables.main([folder]) == 0
+    said = capsys.readouterr().out
+    assert "18 trials were chosen by a search" in said and "--confirm POINT makes a study of one." in said
+    assert "### The search: 6 of 8 points asked: minimize white_box.auc, minimize kid_domain_unseen" in said
+    assert "| training.learning_rate | 0.0001 to 0.01, log |" in said
+    every = said.split("### Every point, in the order asked")[1].strip().splitlines()
+    assert len(every) == 2 + 6
+    assert re.fullmatch(r"\| 0 \| none \| - \| 1 \| 0.0001 \| 0\.\d+ \[0\.\d+, 0\.\d+\] \| .* \| 3 \|", every[2])
+    assert "Shares of variance" not in said and "nan" not in said
+    assert overview(load(folder)).loc["epochs", ""] == "1 to 20, log, whole"
+
+
+def test_the_notebook_of_searches_is_shown_and_the_others_say_in_a_line_that_they_do_not_fit(real, tmp_path, capsys):
+    root = shutil.copytree(real.root, tmp_path / "results")
+    assert notebooks([str(root / "small")]) == 0
+    said = capsys.readouterr().out
+    assert said.count(SEARCHED) == 5
+    page = (root / "small" / "reports" / "06_search.html").read_text()
+    assert page.count('src="data:image/png') == 3
+    assert "small_point0" in page
+    opened = execute(FOLDER / "01_sensitivity.ipynb", root / "small")  # by hand it has a line where it has no effect
+    outputs = [output for cell in opened.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert sum("A search chose these points" in json.dumps(output) for output in outputs) == 6
+
+
+def test_pictures_have_steps_along_the_front_and_log_axes_where_ranges_are(folder, tmp_path):
+    assert figures.main([folder, str(tmp_path)]) == 0
+    assert {path.stem for path in tmp_path.iterdir()} == {"search_front", "running_best", "points"}
+    data = load(folder)
+    found = search(data)
+    (axis,) = plots.front_of_search(data, found).axes
+    (steps,) = [line for line in axis.lines if line.get_drawstyle().startswith("steps")]
+    x, y = np.asarray(steps.get_xdata(), float), np.asarray(steps.get_ydata(), float)
+    assert all(before < after for before, after in pairwise(x)) and all(before > after for before, after in pairwise(y))
+    assert steps.get_drawstyle() == "steps-post"
+    grid = plots.goals_by_factor(data, found).axes
+    scales = {axis.get_xlabel(): axis.get_xscale() for axis in grid if axis.get_xlabel()}
+    assert {name for name, scale in scales.items() if scale == "log"} == {"epochs", "training.learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("goals", "pictures"),
+    [
+        ("objectives: [{maximize: white_box.auc}]", {"running_best", "points"}),
+        (
+            "objectives: [{minimize: kid_domain_unseen}, {maximize: white_box.advantage}, {minimize: white_box.auc}]",
+            {"search_front", "running_best", "points"},
+        ),
+    ],
+)
+def test_one_goal_or_three_and_what_is_maximized_have_a_report(goals, pictures, tmp_path):
+    folder = made(tmp_path / "results", goals=goals)
+    found = search(load(folder))
+    assert figures.main([folder, str(tmp_path / "figures")]) == 0
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == pictures
+    text = shown(folder, tmp_path)
+    assert "nan" not in text.lower()
+    assert tables.main([folder]) == 0
+    if len(found.goals) == 1:
+        assert list(found.front["point"]) == [found.table["white_box.auc"].idxmax()] == [4]
+        assert "The best of 6 points in white_box.auc is point 4 (defense dropout" in text
+    else:
+        assert len(plots.front_of_search(load(folder), found).axes) == 3
+
+
+def test_a_public_copy_of_a_search_and_one_over_steps_are_read_too(real, tmp_path, capsys):
+    export_public(real, tmp_path / "public")
+    assert "A public copy has no scores" in shown(tmp_path / "public", tmp_path)
+    steps = FACTORS.replace("epochs", "steps")
+    drawn = f"search={{{GOALS}, points: 8, batch: 3, {DRAWN.replace('epochs', 'steps')}}}"
+    over_steps = write_store(tmp_path / "results", lambda trial: 0.1 * trial.steps, overrides=(steps, drawn))
+    assert load(over_steps).budget == "steps"
+    assert "epochs" not in shown(over_steps, tmp_path)
+    capsys.readouterr()
+    assert tables.main([over_steps]) == 0
+    assert "| steps | 1 to 20, log, whole |" in capsys.readouterr().out
