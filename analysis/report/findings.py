@@ -398,6 +398,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             )
         columns = [
             "audit",
+            "attack",
             "arm",
             "train_size",
             "trainings",
