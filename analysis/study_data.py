@@ -156,7 +156,7 @@ def load(folder: str | Path) -> StudyData:
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
-    wide[VARIANT] = _variants(wide, resolved["factors"])
+    wide[VARIANT] = variants_of(wide, resolved["factors"])
     return StudyData(store.study, store.uri, wide, resolved)
 
 
@@ -186,7 +186,8 @@ def lower_is_better(quality: str) -> bool:
     return quality.startswith(("kid", "fid"))
 
 
-def _variants(wide: pd.DataFrame, factors: dict) -> pd.Series:
+def variants_of(wide: pd.DataFrame, factors: dict) -> pd.Series:
+    """The target of each row of a wide table, with its levels of further factors, in words."""
     words = wide["target"].astype("object")
     for name in factors:
         if name.startswith(SETTINGS):

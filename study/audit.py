@@ -45,7 +45,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
     confidence; epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian
     one, as DP-SGD of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok:
-    False where the claim is contradicted, null where there is none.
+    False where the claim is contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
     """
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
@@ -110,6 +110,7 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int, budget: Budget) -> I
             "arm": words[arms[cell]],
             "train_size": first["train_size"],
             budget: first[budget],
+            "trials": tuple(group["trial_id"]),
             "trainings": len(group),
             "coins": found.coins,
             "guesses": found.guesses[0],
@@ -150,7 +151,9 @@ def _finish(rows: Sequence[dict[str, Any]], budget: Budget) -> pd.DataFrame:
     table.loc[claims, "p_holm"] = holm(table.loc[claims, "p"].to_numpy(float))
     table["ok"] = (table["p_holm"] >= ALPHA).astype("boolean").where(claims)
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    return table[columns]
+    table = table[columns]
+    table.attrs["trials"] = [row["trials"] for row in rows]
+    return table
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:

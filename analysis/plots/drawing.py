@@ -34,29 +34,34 @@ TOLD = "told:"
 def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
     """A grid of panels with shared y axes, by the words of its rows and columns.
 
-    A single column lies on its side, and a single row of more than four panels goes on below, as evenly as can be.
+    A single column lies on its side; a row of more than four panels goes on below, as evenly as can be.
     """
-    single = max(len(rows), len(columns)) if 1 in (len(rows), len(columns)) else 0
-    down = -(-single // ACROSS) if single else len(rows)
-    across = -(-single // down) if single else len(columns)
+    sideways = len(columns) == 1
+    groups, line = (columns, rows) if sideways else (rows, columns)
+    down = -(-len(line) // ACROSS)
+    across = -(-len(line) // down)
     figure, axes = plt.subplots(
-        down,
+        down * len(groups),
         across,
-        figsize=(width * across + 0.6, 3.0 * down + 0.6),
+        figsize=(width * across + 0.6, 3.0 * down * len(groups) + 0.6),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    cells = [(row, column) for row in rows for column in columns]
-    for unused in axes.flat[len(cells) :]:
+    grid = {
+        (one, group) if sideways else (group, one): axes[down * above + number // across, number % across]
+        for above, group in enumerate(groups)
+        for number, one in enumerate(line)
+    }
+    for unused in set(axes.flat) - set(grid.values()):
         unused.remove()
-    return figure, dict(zip(cells, axes.flat, strict=False))
+    return figure, grid
 
 
 def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
     """Names of panels, rows and axes, and one legend of all that is drawn, beside the panels."""
     rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
-    flat = len(rows) == 1 or len(columns) == 1
+    flat = len(rows) == 1 or len(columns) == 1 or len(columns) > ACROSS
     for (row, column), axis in grid.items():
         axis.set_xlabel(x if flat or row == rows[-1] else "")
         if flat:

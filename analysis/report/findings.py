@@ -22,7 +22,7 @@ from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, o
 from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
 from analysis.sensitivity import LOGARITHMIC, interactions, main_effects
-from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_of_measure
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, variants_of, words_of_measure
 from analysis.summary import equal_steps
 from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
 from study.store import read
@@ -389,6 +389,14 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption))
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
+        wide = read(data.store.root, data.name, "wide")
+        trials = [audited.attrs["trials"][number] for number in claimed.index]
+        if len(data.variants) > 1:
+            named = dict(zip(wide["trial_id"], variants_of(wide, data.resolved["factors"]), strict=True))
+            variants = [named[own[0]] for own in trials]
+            words = zip(variants, claimed[ARM], strict=True)
+            claimed = claimed.assign(arm=[f"{variant}, {arm}" for variant, arm in words])
+        sources = [of_audit(data, wide, row, own) for row, own in zip(claimed.to_dict("records"), trials, strict=True)]
         caption = (
             "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
         )
@@ -398,6 +406,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             )
         columns = [
             "audit",
+            "attack",
             "arm",
             "train_size",
             "trainings",
@@ -407,8 +416,6 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "epsilon_ceiling",
             "p_holm",
         ]
-        wide = read(data.store.root, data.name, "wide")
-        sources = [of_audit(data, wide, row) for row in claimed.to_dict("records")]
         blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns, sources))
     return Section("privacy", "What is guaranteed, and what is proved", blocks)
 

@@ -43,6 +43,10 @@ const open = () => {
 };
 addEventListener("hashchange", open);
 open();
+// On paper, nothing can be unfolded: tables are, but for the sources.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open ||= folded.querySelector("table") !== null;
+});
 // A slider over limits shows the rows of a table that answer at the chosen one.
 for (const slider of document.querySelectorAll("input[data-limits]")) {
   const table = document.getElementById(slider.dataset.limits);

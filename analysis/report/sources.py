@@ -125,12 +125,15 @@ def stored(wide: pd.DataFrame, where: str, what: str, code: str, table: str = WI
     return Source(what, table, where, len(rows), rows["trial_id"].nunique(), code)
 
 
-def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any]) -> Source:
+def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any], trials: Sequence[str]) -> Source:
     """Of one row of `study.audit`: a cell's trials, or those that were trained with canaries."""
-    levels = {"role": STUDY if row["audit"] == PANEL else CANARY, "attack": row["attack"], "target": row["target"],
-              "train_size": row["train_size"], data.budget: row[data.budget]}  # fmt: skip
-    arm = _of_arm(data.wide[data.wide[ARM] == row[ARM]])
-    where = " and ".join([*(_is(name, [level]) for name, level in levels.items()), arm])
+    role = STUDY if row["audit"] == PANEL else CANARY
+    every = wide[(wide["role"] == role) & (wide["attack"] == row["attack"])]
+    rows = every[every["trial_id"].isin(trials)]
+    head = [_is("role", [role]), _is("attack", [row["attack"]])]
+    where = " and ".join([*head, *_of_levels(data, every, rows), _of_arm(rows)])
+    if set(wide.query(where, engine="python")["trial_id"]) != set(trials):
+        where = " and ".join([*head, _is("trial_id", sorted(trials))])
     what = f"audit by {row['attack']} of {row[ARM]}, n = {row['train_size']}, {row[data.budget]} {data.budget}"
     return stored(wide, where, what, "audits(data)", SCORES)
 

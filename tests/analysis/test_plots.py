@@ -26,12 +26,20 @@ def made():
 
 
 @pytest.mark.parametrize(
-    ("count", "shape"), [(1, (1, 1)), (4, (1, 4)), (5, (2, 3)), (6, (2, 3)), (7, (2, 4)), (9, (3, 3))]
-)
-def test_panels_of_a_single_row_are_as_even_as_can_be(count, shape):
-    figure, grid = panels(["dcgan"], range(count))
+    ("rows", "columns", "shape"),
+    [(1, 1, (1, 1)), (1, 4, (1, 4)), (1, 5, (2, 3)), (1, 6, (2, 3)), (1, 7, (2, 4)), (1, 9, (3, 3)), (6, 1, (2, 3)),
+     (2, 3, (2, 3)), (2, 6, (4, 3)), (3, 5, (6, 3))],
+)  # fmt: skip
+def test_panels_are_at_most_four_abreast_and_as_even_as_can_be(rows, columns, shape):
+    figure, grid = panels([f"r{row}" for row in range(rows)], range(columns))
     found = next(iter(grid.values())).get_subplotspec().get_gridspec().get_geometry()
-    assert (found, len(grid), len(figure.axes)) == (shape, count, count)
+    assert (found, len(grid), len(figure.axes)) == (shape, rows * columns, rows * columns)
+    assert list(grid) == [(f"r{row}", column) for row in range(rows) for column in range(columns)] or columns == 1
+    if columns > 4 and rows > 1:
+        last = {
+            spec.rowspan.stop for (row, _), axis in grid.items() if row == "r0" and (spec := axis.get_subplotspec())
+        }
+        assert last == {1, 2}
 
 
 def test_an_interval_that_reaches_0_ends_on_a_log_axis_in_an_arrow_below_all_that_is_shown():

@@ -14,6 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
+from analysis.report.__main__ import main as report
 from mia_core.data import load_pool
 from study.design import Design
 from study.execute import Runner
@@ -170,6 +171,19 @@ def test_tracking_twice_changes_nothing(place, track):
     assert track() == 0
     assert rows_of(place / "mlflow.db") == before
     assert said(place) == told
+
+
+def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place, track):
+    assert track() == 0
+    own = said(place)[None]
+    assert "report.html" not in own["files"]
+    assert "**The answer** is not here yet: `python -m analysis.report" in own["tags"]["mlflow.note.content"]
+    assert report([store.uri]) == 0 and report([store.uri, "--include-records"]) == 0
+    assert track() == 0
+    own = said(place)[None]
+    assert own["files"].keys() == {"config.json", "report.html"}
+    assert own["files"]["report.html"] == (store.reports / "report.html").read_bytes()
+    assert "is `report.html` among the artifacts of this run" in own["tags"]["mlflow.note.content"]
 
 
 def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
