@@ -15,6 +15,8 @@ from analysis.searched import Goal, Search
 from analysis.study_data import StudyData, short
 
 OPTIMISTIC = "A search favors what came out well by chance, so values of its best points are optimistic."
+NAMED = 3
+"""So many goals, and confirmed values, are in the verdict."""
 OTHER_NETWORK = (
     "A confirming study trains its own feature network on other reference records: what is measured on it (KID, FID, "
     "coverage) is on another scale than in the search."
@@ -170,7 +172,8 @@ def _front(data: StudyData, found: Search) -> Sentence:
         number = _number(data, goal, best)
         where = f"The best of {len(found.told)} points in {goal.name} is point {best['point']} ({_place(found, best)})"
         return (f"{where}, with ", number, ".") if number else (f"{where}.",)
-    ends = {row["point"]: row for row in (_best(found, goal) for goal in found.goals[:2])}
+    shown = found.goals[:NAMED]
+    ends = {row["point"]: row for row in (_best(found, goal) for goal in shown)}
     are = "is" if len(found.front) == 1 else "are"
     parts: list[str | Number] = [
         f"{len(found.front)} of {len(found.told)} points {are} beaten by no other in "
@@ -178,8 +181,8 @@ def _front(data: StudyData, found: Search) -> Sentence:
     ]
     for rank, row in enumerate(ends.values()):
         parts.append(f"{', ' if rank else ''}point {row['point']} with ")
-        for goal in found.goals[:2]:
-            parts += ["" if goal == found.goals[0] else " and ", _number(data, goal, row) or "no value"]
+        for goal in shown:
+            parts += ["" if goal == shown[0] else " and ", _number(data, goal, row) or "no value"]
     return (*parts, ".")
 
 
@@ -190,7 +193,7 @@ def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
     shown = leaks if len(leaks) else fresh
     told = [
         f"{row['goal']} of point {row['point']} is {_interval(row)} there, and was {row['searched']:.3g} in the search"
-        for row in shown.head(3).to_dict("records")
+        for row in shown.head(NAMED).to_dict("records")
     ]
     return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)
 
