@@ -133,17 +133,13 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
     epsilon = data.wide.groupby("trial_id")["epsilon"].first()
     lines = []
     for row in rows:
-        levels = [
-            Cell("-") if pd.isna(row[name]) else Cell(f"{row[name]:g}", value=row[name])
-            if isinstance(row[name], float) else Cell(str(row[name]))
-            for name in found.factors
-        ]  # fmt: skip
+        levels = [_level(row[factor]) for factor in found.factors]
         cells = [Cell(str(row["point"]), value=row["point"]), *levels]
-        cells += [cell_of(_number(data, goal, row)) for goal in found.goals]
+        lacking = pd.isna(row[found.goals[0].name])
+        cells += [Cell("-") if lacking else cell_of(_number(data, goal, row)) for goal in found.goals]
         if data.private:
             value = epsilon.reindex(row["trials"]).mean()
             cells.append(Cell("none" if pd.isna(value) else f"{value:.3g}", value=1e9 if pd.isna(value) else value))
-        lacking = pd.isna(row[found.goals[0].name])
         cells.append(Cell("no result" if lacking else "on it" if row["on_front"] else ""))
         lines.append(Row([*cells, Cell(str(len(row["trials"])))]))
     guarantee = ["epsilon"] if data.private else []
@@ -151,13 +147,20 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
     return Table(name, caption, columns, lines, filter=name == "points-table")
 
 
+def _level(level: Any) -> Cell:
+    if pd.isna(level):
+        return Cell("-")
+    return Cell(f"{level:g}", value=level) if isinstance(level, float) else Cell(str(level))
+
+
 def _number(data: StudyData, goal: Goal, row: dict[Any, Any]) -> Number | None:
     return at(data, goal.column, goal.attack, row["trials"], f"point {row['point']} of the search")
 
 
 def _best(found: Search, goal: Goal | None = None) -> dict[Any, Any]:
+    """The point of the front that is best in one goal, by default the first."""
     goal = goal or found.goals[0]
-    return found.told.sort_values(goal.name, ascending=goal.minimized, kind="stable").iloc[0].to_dict()
+    return found.front.sort_values(goal.name, ascending=goal.minimized, kind="stable").iloc[0].to_dict()
 
 
 def _place(found: Search, row: dict[Any, Any]) -> str:
