@@ -54,7 +54,7 @@ def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> p
 
 def equal_steps(data: StudyData) -> list[str]:
     """What is to be known where training-set sizes are compared at the same steps; nothing where that is not done."""
-    if data.budget != "steps" or data.wide["train_size"].nunique() < 2:
+    if data.searched or data.budget != "steps" or data.wide["train_size"].nunique() < 2:
         return []
     return ["At equal steps, records of a larger training set are seen fewer times: epochs = steps x batch size / n."]
 

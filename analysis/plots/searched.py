@@ -39,7 +39,7 @@ def front_of_search(data: StudyData, found: Search) -> Figure:
                 best[across.name], best[up.name], drawstyle=style, color=BEST, linewidth=1, linestyle=":", zorder=0
             )
         axis.set_xlabel(_words(across))
-        axis.set_ylabel(_words(up))
+        axis.set_ylabel(_words(up, "\n"))
         if _spans_powers(across, found):
             _logarithmic(axis.set_xscale, axis.xaxis)
         if up.column == AUC:
@@ -59,7 +59,7 @@ def running_best(data: StudyData, found: Search) -> Figure:
             found.told.loc[best.index, "point"], best, where="post", color=BEST, linewidth=1.2, label="best so far"
         )
         axis.set_xlabel("point, in the order asked")
-        axis.set_ylabel(_words(goal))
+        axis.set_ylabel(_words(goal, "\n"))
         if _spans_powers(goal, found):
             _logarithmic(axis.set_yscale, axis.yaxis)
         if goal.column == AUC:
@@ -88,7 +88,7 @@ def goals_by_factor(data: StudyData, found: Search) -> Figure:
                 chance_line(axis)
         if _spans_powers(goal, found):
             _logarithmic(line[0].set_yscale, line[0].yaxis)
-        line[0].set_ylabel(_words(goal))
+        line[0].set_ylabel(_words(goal, "\n"))
     legend(figure, axes.flat)
     _caption(figure, data, "Where the search looked, and what came out")
     return figure
@@ -135,8 +135,8 @@ def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[i
     axis.set_minor_formatter(NullFormatter())
 
 
-def _words(goal: Goal) -> str:
-    return f"{goal.name} ({'lower' if goal.minimized else 'higher'} is better)"
+def _words(goal: Goal, between: str = " ") -> str:
+    return f"{goal.name}{between}({'lower' if goal.minimized else 'higher'} is better)"
 
 
 def _caption(figure: Figure, data: StudyData, title: str) -> None:

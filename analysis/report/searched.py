@@ -16,6 +16,8 @@ from analysis.searched import Goal, Search
 from analysis.study_data import StudyData, short
 
 OPTIMISTIC = "A search favors what came out well by chance, so values of its best points are optimistic."
+NAMED = 3
+"""So many goals, and confirmed values, are in the verdict."""
 OTHER_NETWORK = (
     "A confirming study trains its own feature network on other reference records: what is measured on it (KID, FID, "
     "coverage) is on another scale than in the search."
@@ -138,17 +140,13 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
     epsilon = data.wide.groupby("trial_id")["epsilon"].first()
     lines = []
     for row in rows:
-        levels = [
-            Cell("-") if pd.isna(row[name]) else Cell(f"{row[name]:g}", value=row[name])
-            if isinstance(row[name], float) else Cell(str(row[name]))
-            for name in found.factors
-        ]  # fmt: skip
+        levels = [_level(row[factor]) for factor in found.factors]
         cells = [Cell(str(row["point"]), value=row["point"]), *levels]
-        cells += [cell_of(_number(data, goal, row)) for goal in found.goals]
+        lacking = pd.isna(row[found.goals[0].name])
+        cells += [Cell("-") if lacking else cell_of(_number(data, goal, row)) for goal in found.goals]
         if data.private:
             value = epsilon.reindex(row["trials"]).mean()
             cells.append(Cell("none" if pd.isna(value) else f"{value:.3g}", value=1e9 if pd.isna(value) else value))
-        lacking = pd.isna(row[found.goals[0].name])
         cells.append(Cell("no result" if lacking else "on it" if row["on_front"] else ""))
         lines.append(Row([*cells, Cell(str(len(row["trials"])))]))
     guarantee = ["epsilon"] if data.private else []
@@ -156,13 +154,20 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
     return Table(name, caption, columns, lines, filter=name == "points-table")
 
 
+def _level(level: Any) -> Cell:
+    if pd.isna(level):
+        return Cell("-")
+    return Cell(f"{level:g}", value=level) if isinstance(level, float) else Cell(str(level))
+
+
 def _number(data: StudyData, goal: Goal, row: dict[Any, Any]) -> Number | None:
     return at(data, goal.column, goal.attack, row["trials"], f"point {row['point']} of the search")
 
 
 def _best(found: Search, goal: Goal | None = None) -> dict[Any, Any]:
+    """The point of the front that is best in one goal, by default the first."""
     goal = goal or found.goals[0]
-    return found.told.sort_values(goal.name, ascending=goal.minimized, kind="stable").iloc[0].to_dict()
+    return found.front.sort_values(goal.name, ascending=goal.minimized, kind="stable").iloc[0].to_dict()
 
 
 def _place(found: Search, row: dict[Any, Any]) -> str:
@@ -177,7 +182,8 @@ def _front(data: StudyData, found: Search) -> Sentence:
         number = _number(data, goal, best)
         where = f"The best of {len(found.told)} points in {goal.name} is point {best['point']} ({_place(found, best)})"
         return (f"{where}, with ", number, ".") if number else (f"{where}.",)
-    ends = {row["point"]: row for row in (_best(found, goal) for goal in found.goals[:2])}
+    shown = found.goals[:NAMED]
+    ends = {row["point"]: row for row in (_best(found, goal) for goal in shown)}
     are = "is" if len(found.front) == 1 else "are"
     parts: list[str | Number] = [
         f"{len(found.front)} of {len(found.told)} points {are} beaten by no other in "
@@ -185,8 +191,8 @@ def _front(data: StudyData, found: Search) -> Sentence:
     ]
     for rank, row in enumerate(ends.values()):
         parts.append(f"{', ' if rank else ''}point {row['point']} with ")
-        for goal in found.goals[:2]:
-            parts += ["" if goal == found.goals[0] else " and ", _number(data, goal, row) or "no value"]
+        for goal in shown:
+            parts += ["" if goal == shown[0] else " and ", _number(data, goal, row) or "no value"]
     return (*parts, ".")
 
 
@@ -197,7 +203,7 @@ def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
     shown = leaks if len(leaks) else fresh
     told = [
         f"{row['goal']} of point {row['point']} is {_interval(row)} there, and was {row['searched']:.3g} in the search"
-        for row in shown.head(3).to_dict("records")
+        for row in shown.head(NAMED).to_dict("records")
     ]
     return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)
 

@@ -339,6 +339,8 @@ def test_one_goal_or_three_and_what_is_maximized_have_a_report(goals, pictures, 
         assert "The best of 6 points in white_box.auc is point 4 (defense dropout" in text
     else:
         assert len(plots.front_of_search(load(folder), found).axes) == 3
+        named = {int(number) for number in re.findall(r"point (\d+) with 0", text)}
+        assert named and named <= set(found.front["point"])
 
 
 def test_a_public_copy_of_a_search_and_one_over_steps_are_read_too(real, tmp_path, capsys):

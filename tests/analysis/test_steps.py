@@ -146,7 +146,7 @@ def test_all_commands_show_it_over_steps(folder, tmp_path, capsys):
     assert "3 levels of steps" in page and "epochs" not in page.replace(SEEN, "")
     assert notebooks([str(own)]) == 0
     said = capsys.readouterr().out
-    assert said.count("does not fit") == 1  # no arm has an epsilon
+    assert "04_private_training: does not fit" in said and said.count("does not fit") == 2  # and it is no search
     assert SEEN in text_of(own / "reports" / "01_sensitivity.html")
 
 
