@@ -124,7 +124,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         Tile(
             "AUC of " + found.attack,
             Cited(f"{start.value:.2f}", start.source),
-            (f"{interval}{sections.words_of(data, found.cell)}. Chance is 0.5",),
+            (f"the probability above; {interval}{sections.words_of(data, found.cell)}. Chance is 0.5",),
         )
     ]
     for change in found.changes:

@@ -16,7 +16,7 @@ from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.sections import CELLS, cell_of, picture, plain
-from analysis.report.sources import Cited
+from analysis.report.sources import Cited, Source, source
 from analysis.report.verdict import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.study_data import StudyData, lower_is_better, words_of_measure
 
@@ -125,7 +125,8 @@ def influence(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> Se
         blocks.append(influence_table("indices-table", "Shares of the points' variance", told, origins))
     blocks.append(
         picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point by each factor",
-                "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.")
+                "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.",
+                _of_points(data, found.attack, AUC))
     )  # fmt: skip
     return Section("influence", "Which factor moves it", blocks)
 
@@ -138,7 +139,12 @@ def tradeoff(data: StudyData, found: Verdict) -> Section | None:
     figure = plots.leakage_against_quality_of_points(data, found.attack)
     caption = f"Quality is {words_of_measure(data.quality)}; {better}. Point at a marker for its levels."
     words = "AUC against quality, a marker a point"
-    return Section("tradeoff", "What quality costs", [picture(figure, "points-quality", words, caption)])
+    origin = _of_points(data, found.attack, data.quality)
+    return Section("tradeoff", "What quality costs", [picture(figure, "points-quality", words, caption, origin)])
+
+
+def _of_points(data: StudyData, attack: str, value: str) -> Source:
+    return source(data, attack, data.attack(attack), f"picture: {value}", f'by_point(data, "{attack}", "{value}")')
 
 
 def _how_to_read(one: Influence) -> str:

@@ -18,7 +18,7 @@ from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
-from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, source
+from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, of_picture, source
 from analysis.report.verdict import Verdict
 from analysis.scaling import against_size, onset, size_curve
 from analysis.sensitivity import LOGARITHMIC, interactions, main_effects
@@ -51,7 +51,7 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
         blocks.append(
             picture(plots.heatmap(data, verdict.attack), "heatmap", f"Mean AUC over size and {budget}, a panel an arm",
                     f"How training-set size and {budget} act together: where they act independently, every row has "
-                    "the same shades.")
+                    "the same shades.", of_picture(data, f"size and {budget}", [verdict.attack]))
         )  # fmt: skip
     effects = main_effects(data, verdict.attack).dropna(subset=["effect"])
     if len(effects):
@@ -146,14 +146,15 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
         blocks.append(
             picture(plots.leakage_against_quality(data, attack), "quality", "AUC against quality, a line an arm",
                     f"Down and left is better. {data.budget.capitalize()} grow along each line, from small to large "
-                    "markers.")
+                    "markers.", of_picture(data, "AUC and quality", [attack]))
         )  # fmt: skip
         table = front(data, attack)
         if len(table):
             blocks.append(
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
                         "The dotted steps join cells that no other one beats in both by its means. The paler a "
-                        "cell, the likelier one is better in both; hollow: that is shown. Point at a cell for more.")
+                        "cell, the likelier one is better in both; hollow: that is shown. Point at a cell for more.",
+                        source(data, attack, data.attack(attack), "picture: front", f'front(data, "{attack}")'))
             )  # fmt: skip
     blocks += _choices(data, attack)
     equal = equal_quality(data, attack)
@@ -183,7 +184,8 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
     if drawable(data):
         figure = plots.parallel_coordinates(data, attack)
         caption = "One line a cell: its levels, then its mean AUC and quality."
-        blocks.append(picture(figure, "parallel", "Parallel coordinates of all cells", caption))
+        origin = of_picture(data, "parallel coordinates", [attack])
+        blocks.append(picture(figure, "parallel", "Parallel coordinates of all cells", caption, origin))
     return Section("tradeoff", "What protects, and at what cost", blocks)
 
 
@@ -297,7 +299,8 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
     figure = plots.leakage_against_size(data, attack, size_curve(data, attack))
     blocks: list[Block] = [
         picture(figure, "scaling", "AUC against training-set size",
-                f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %."),
+                f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %.",
+                of_picture(data, "AUC over n", [attack])),
         *(Text((words,)) for words in equal_steps(data)),
     ]  # fmt: skip
     slopes = against_size(data, attack)
@@ -386,7 +389,8 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     if drawable(data):
         figure = plots.against_epsilon(data, verdict.attack)
         caption = "Right of the dashed line stand arms that guarantee nothing."
-        blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption))
+        origin = of_picture(data, "AUC and quality against epsilon", [verdict.attack])
+        blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption, origin))
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
         wide = read(data.store.root, data.name, "wide")
@@ -447,7 +451,7 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
         picture(plots.records_at_risk(data, table), "records", "Leakage of every record, sorted",
                 "Each record's score as a member less that as a non-member, over replicates, and shrunk toward "
                 "the mean of all: "
-                "few replicates know little about one record."),
+                "few replicates know little about one record.", of_records),
     ]  # fmt: skip
     again = reliability(data, verdict.attack, verdict.cell).iloc[0]
     if again["reason"] is None or pd.isna(again["reason"]):

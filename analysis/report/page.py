@@ -42,10 +42,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Picture:
-    """An `<svg>` of `analysis.report.svg`."""
+    """An `<svg>` of `analysis.report.svg`. rows: of what it shows, where no table beside it says them."""
 
     svg: Markup
     caption: str
+    rows: Cited | None = None
     kind: ClassVar[str] = "picture"
 
 

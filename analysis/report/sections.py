@@ -12,7 +12,7 @@ from analysis.cautions import LEAST_NON_MEMBERS
 from analysis.effects import AUC
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
-from analysis.report.sources import SCORES, Cited, Source, query, source, stored
+from analysis.report.sources import SCORES, Cited, Source, of_picture, query, source, stored
 from analysis.report.svg import inline
 from analysis.report.verdict import Verdict
 from analysis.study_data import ARM, VARIANT, StudyData, short
@@ -50,14 +50,16 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
         figure = plots.leakage_over_training(data, verdict.attack)
         blocks.append(
             picture(figure, "over-training", f"AUC over {data.budget}, a panel an arm and a line a training-set size",
-                    "Point at a marker for its mean, interval and replicates. The gray line is chance.")
+                    "Point at a marker for its mean, interval and replicates. The gray line is chance.",
+                    of_picture(data, f"AUC over {data.budget}", [verdict.attack]))
         )  # fmt: skip
         blocks += [Text((words,)) for words in equal_steps(data)]
     blocks.append(_attacks(data, verdict))
     if drawable(data) and len(last_levels(data.wide)) > 1:
         blocks.append(
             picture(plots.attacks_compared(data), "attacks", "AUC of each attack, a panel an arm",
-                    "Attacks after the last level of training, each after its last level of attack steps.")
+                    "Attacks after the last level of training, each after its last level of attack steps.",
+                    of_picture(data, "attacks", last_levels(data.wide), last=True))
         )  # fmt: skip
     return Section("leakage", "What leaks", blocks)
 
@@ -91,11 +93,14 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
             "roc-arms",
             "TPR against FPR on logarithmic axes, a line an arm",
             floor,
+            of_picture(data, "ROC by arm", [verdict.attack], last=True, table=SCORES),
         )
     ]
     if len(last_levels(data.wide)) > 1:
         figure = plots.roc_of_attacks(data)
-        blocks.append(picture(figure, "roc-attacks", "TPR against FPR on logarithmic axes, a line an attack", floor))
+        origin = of_picture(data, "ROC by attack", last_levels(data.wide), True, data.arms[0], SCORES)
+        words = "TPR against FPR on logarithmic axes, a line an attack"
+        blocks.append(picture(figure, "roc-attacks", words, floor, origin))
     return Section("roc", "How sure an attacker can be", blocks)
 
 
@@ -202,9 +207,9 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
 
 
-def picture(figure: Figure, name: str, words: str, caption: str) -> Picture:
-    """A figure in the page."""
-    return Picture(inline(figure, name, words), caption)
+def picture(figure: Figure, name: str, words: str, caption: str, origin: Source | None = None) -> Picture:
+    """A figure in the page. origin: of what it shows, where no table beside it says that."""
+    return Picture(inline(figure, name, words), caption, Cited("Rows of the store", origin) if origin else None)
 
 
 def cell_of(number: Number | None) -> Cell:

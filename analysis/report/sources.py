@@ -28,8 +28,11 @@ MODULES = {
     "equal_quality": "analysis.tradeoff",
     "indices": "analysis.indices",
     "interactions": "analysis.sensitivity",
+    "by_point": "analysis.drawn",
+    "front": "analysis.tradeoff",
     "least_leakage": "analysis.tradeoff",
     "main_effects": "analysis.sensitivity",
+    "means": "analysis.effects",
     "onset": "analysis.scaling",
     "records": "analysis.records",
     "reliability": "analysis.records",
@@ -123,6 +126,21 @@ def stored(wide: pd.DataFrame, where: str, what: str, code: str, table: str = WI
     """Of rows of any role, such as controls are. wide: the store's table of that name."""
     rows = wide.query(where, engine="python").dropna(subset=[AUC])
     return Source(what, table, where, len(rows), rows["trial_id"].nunique(), code)
+
+
+def of_picture(
+    data: StudyData, words: str, attacks: Sequence[str], last: bool = False, arm: str | None = None, table: str = WIDE
+) -> Source:
+    """Of all cells that a picture shows: of those attacks, after the last level alone, of one arm alone."""
+    rows = data.wide[data.wide["attack"].isin(attacks)]
+    level = [_is(data.budget, [rows[data.budget].max()])] if last else []
+    arms = [_of_arm(rows[rows[ARM] == arm])] if arm else []
+    where = " and ".join([_is("role", [STUDY]), _is("attack", attacks), *level, *arms])
+    found = f"data.wide.query({where!r})"
+    code = (
+        f"means({found}, {AUC!r}, {['attack', *data.cell]})" if table == WIDE else f"{found}[['trial_id', 'attack_id']]"
+    )
+    return stored(data.wide, where, f"picture: {words}", code, table)
 
 
 def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any], trials: Sequence[str]) -> Source:

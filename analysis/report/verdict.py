@@ -21,6 +21,10 @@ from study.controls import ALPHA, holm
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
 TOLERATED = 0.25
 """The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
+WEAK = 10
+"""A larger epsilon is little of a guarantee (Ponomareva et al. 2023, "How to DP-fy ML")."""
+DISTANCE = ", a distance from real records"
+"""Said of a measure of quality where it is named first: all that stand for quality are distances."""
 SEES = {
     "NONE": "sees nothing of the model",
     "SAMPLES": "sees generated samples only",
@@ -76,11 +80,10 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     assert start is not None
     quality = mean(data, data.quality, attack, cell) if data.quality else None
     changes = _changes(data, attack, cell)
-    sentences = (
-        _how_much(data, start, cell),
-        _what_changes(data, changes, cell),
-        _what_protects(data, changes, cell, quality),
-    )
+    what_changes = _what_changes(data, changes, cell)
+    explained = any(isinstance(part, str) and DISTANCE in part for part in what_changes)
+    protection = _what_protects(data, changes, cell, quality, explained)
+    sentences = (_how_much(data, start, cell), what_changes, protection)
     standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
     return Verdict(standing, reasons, said, attack, cell, start, quality, changes)
 
@@ -213,7 +216,12 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
         parts += [("; " if parts else "") + f"{words} {verb} it to ", change.leakage]
         if change.quality and change.cost and change.cost.low * change.cost.high > 0:
             better = "worse" if change.cost.value > 0 else "better"
-            parts += [f", with {better} samples ({words_of_measure(str(data.quality))} ", change.quality, ")"]
+            words = (
+                f"{_measure(data)} "
+                if any(DISTANCE in str(part) for part in parts)
+                else f"{_measure(data)}{DISTANCE}: "
+            )
+            parts += [f", with {better} samples ({words}", change.quality, ")"]
     if open_ended:
         names = ", ".join(_instead(data, change, cell) for change in open_ended[:3])
         parts += [("; " if parts else "") + f"what {names} change is not settled by these replicates (now at "]
@@ -225,8 +233,9 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
 
 
 def _what_protects(
-    data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None
+    data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None, explained: bool
 ) -> Sentence:
+    """explained: whether it was said already what the measure of quality is."""
     arms = [change for change in changes if change.factor == ARM]
     if not arms:
         return ("No defense was compared.",)
@@ -242,13 +251,13 @@ def _what_protects(
     if best.quality and quality:
         how = "and costs quality" if best.cost and best.cost.low > 0 else "and what it costs in quality is not settled"
         how = f"at a loss of quality shown to be under {100 * TOLERATED:.0f} %" if best in free else how
-        parts += [f", {how} ({words_of_measure(str(data.quality))}, a distance from real records: ", best.quality,
-                  " against ", quality, " without)"]  # fmt: skip
+        words = f"{_measure(data)} " if explained else f"{_measure(data)}{DISTANCE}: "
+        parts += [f", {how} ({words}", best.quality, " against ", quality, " without)"]
     parts += _guarantee(data, cell, best)
     others = [change for change in clear if change is not best]
     for change in others[:2]:
         parts += [f"; {change.level} lowers it to ", change.leakage]
-        parts += [f" at {words_of_measure(str(data.quality))} ", change.quality] if change.quality else []
+        parts += [f" at {_measure(data)} ", change.quality] if change.quality else []
         parts += _guarantee(data, cell, change)
     if len(others) > 2:
         parts.append(f"; {len(others) - 2} more lower it")
@@ -265,7 +274,13 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
     where = query(data, change.leakage.attack, rows)
     code = f"data.wide.query({where!r})['epsilon'].max()"
     origin = source(data, change.leakage.attack, rows, f"epsilon of {change.level}", code)
-    return (", with a guarantee against any attack: epsilon ", Cited(f"{rows['epsilon'].max():.3g}", origin))
+    epsilon = rows["epsilon"].max()
+    weak = ", but a weak one" if epsilon > WEAK else ""
+    return (f", with a guarantee against any attack{weak}: epsilon ", Cited(f"{epsilon:.3g}", origin))
+
+
+def _measure(data: StudyData) -> str:
+    return words_of_measure(str(data.quality))
 
 
 def _is_small(cost: Number, quality: Number) -> bool:

@@ -211,8 +211,15 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     assert re.search(
         r"\(guessing: 0\.50\), where dcgan was trained on 100 records for 160 epochs without a def", how_much
     )
-    assert re.search(r"10 instead of 160 epochs lower it to [^;]*, with worse samples \(KID 1\.67 \[", changes)
+    assert re.search(
+        r"10 instead of 160 epochs lower it to [^;]*, with worse samples \(KID, a distance from real records: 1\.67 \[",
+        changes,
+    )
     assert "with a guarantee against any attack: epsilon 8" in protection
+    assert "a distance from real records" not in protection
+    made.wide["epsilon"] *= 2
+    weak = said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[2])
+    assert "with a guarantee against any attack, but a weak one: epsilon 16" in weak
     assert "dropout" in protection and "guarantees nothing against other attacks" in protection
     made.wide["access"] = "SAMPLES"
     assert "sees generated samples only" in said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[0])

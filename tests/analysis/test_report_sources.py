@@ -3,6 +3,7 @@
 import ast
 import random
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -83,10 +84,15 @@ def folder(swept):
 
 
 @pytest.fixture(scope="module")
-def traced(folder, tmp_path_factory):
+def page(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("traced") / "report.html"
     assert main([str(folder), "--out", str(out)]) == 0
-    return Traced(out.read_text())
+    return out.read_text()
+
+
+@pytest.fixture(scope="module")
+def traced(page):
+    return Traced(page)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +117,16 @@ def test_every_number_in_a_table_has_a_source(traced):
     assert {number for number, *_ in traced.cited} == set(traced.sources)
 
 
+def test_every_picture_names_the_rows_it_shows_but_for_those_whose_table_is_below(page):
+    shown = r"<figure>.*?<title>(.*?)</title>.*?(Rows of the store)?(?:</a>)?</figcaption></figure>(?=(.{25}))"
+    figures = re.findall(shown, page, re.S)
+    assert len(figures) >= 11
+    for title, rows, following in figures:
+        below = title in ("Declared contrasts with 95 % intervals", "epsilon accounted, proved and provable")
+        assert bool(rows) != below, title
+        assert '<p class="caption">' in following or not below
+
+
 def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(traced, parquet):
     wide = parquet[0].dropna(subset=["auc"])
     for entry in traced.sources.values():
@@ -120,12 +136,10 @@ def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(trace
         assert len(rows)
 
 
-def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, folder, monkeypatch, request, tmp_path):
+def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, page, folder, monkeypatch):
     monkeypatch.chdir(folder.parent.parent)
-    page = tmp_path / "report.html"
-    assert main([str(folder), "--out", str(page)]) == 0
     names = {}
-    exec(re.search(r"<pre>(from .*?)</pre>", page.read_text(), re.S)[1].replace("&#34;", '"'), names)
+    exec(unescape(re.search(r"<pre>(from .*?)</pre>", page, re.S)[1]), names)
     for number, entry in traced.sources.items():
         if entry["again"].startswith("data.wide.groupby"):
             continue  # time and memory are sums
@@ -141,6 +155,8 @@ def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, folder, m
 
 def numbers_of(found):
     """All numbers in what Python of a source gives, and counts of its rows."""
+    if isinstance(found, pd.DataFrame):
+        assert len(found)
     if isinstance(found, pd.DataFrame):
         values = pd.to_numeric(pd.Series(found.to_numpy(dtype=object).ravel()), errors="coerce").dropna().tolist()
         q = (found["q"] <= 0.05).sum() if "q" in found else 0
