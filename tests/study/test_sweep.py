@@ -251,7 +251,7 @@ def silent():
         connection.close()
 
 
-def test_a_server_that_never_answers_is_asked_once_and_the_sweep_goes_on(fresh, silent):
+def test_a_server_that_never_answers_is_asked_at_the_start_and_at_the_end_alone(fresh, silent):
     port, connections = silent
     few = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "quality.measures=[]", *NO_CONTROLS]
     done = sweep(fresh, *few, "--set", f"tracking=http://127.0.0.1:{port}")
