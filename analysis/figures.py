@@ -77,16 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     matplotlib.use("Agg")
     try:
         data = load(options.folder)
-        figures = drawn(data, options.attack or data.primary)
-    except (ValueError, Damaged, Away) as error:
+        data.attack(attack := options.attack or data.primary)  # refused before anything is drawn
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn(data, attack).items():
+            path = options.out / f"{name}.png"
+            figure.savefig(path, dpi=110, metadata={"Software": None})
+            plt.close(figure)
+            print(path)
+    except (ValueError, OSError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        path = options.out / f"{name}.png"
-        figure.savefig(path, dpi=110, metadata={"Software": None})
-        plt.close(figure)
-        print(path)
     return 0
 
 

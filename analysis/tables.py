@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = load(options.folder)
+        data.attack(attack := options.attack or data.attacks[0])  # refused before anything is printed
         for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
             print(f"- {sentence}")
         print()
-        for title, table in tables(data, options.attack or data.attacks[0]):
+        for title, table in tables(data, attack):
             if len(table):
                 print(f"### {title}\n\n{markdown(table)}\n")
     except (ValueError, Damaged, Away) as error:

@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         study = load(options.folder)
-    except (ValueError, Damaged, Away) as error:
+        reports = Store.at(options.folder).reports
+        reports.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    reports = Store.at(options.folder).reports
-    reports.mkdir(parents=True, exist_ok=True)
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         if reason := misfit(notebook.stem, study):
             print(f"{notebook.stem}: does not fit, {reason}")

@@ -30,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     matplotlib.use("Agg")
     try:
         page = build(options.folder, options.include_records).html()
-    except (ValueError, Damaged, Away) as error:
+        name = WITH_RECORDS if options.include_records else REPORT
+        path = options.out or Store.at(options.folder).reports / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except (ValueError, OSError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    name = WITH_RECORDS if options.include_records else REPORT
-    path = options.out or Store.at(options.folder).reports / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
     print(path)
     return 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.controls import audits, verdicts
 from analysis.declared import declared
+from analysis.figures import main as figures
 from analysis.report.__main__ import main
 from analysis.report.verdict import CAREFUL, FAILED, verdict
 from analysis.study_data import ARM, load
@@ -164,6 +165,14 @@ def test_a_failed_control_comes_first_and_takes_the_verdict_back(swept):
     assert len(found.sentences) == 3
     assert found.sentences[0][0].startswith("Do not use these numbers before this is understood: control")
     assert found.reasons[0].endswith("members differ")
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_one_line(lean, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    folder = lean.uri
+    assert main([folder, "--out", str(tmp_path / "file" / "report.html")]) == 2
+    assert figures([folder, str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
