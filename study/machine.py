@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import itertools
 import platform
 import resource
 import signal
@@ -13,6 +14,10 @@ import numpy as np
 import torch
 
 PROJECT = Path(__file__).parents[1]
+
+SETTLED = 2
+"""So many trials of a process have imported, and made, all that lasts as long as it does."""
+_begun = itertools.count(1)
 
 
 def versions() -> dict[str, Any]:
@@ -62,9 +67,12 @@ def peak_bytes(device: str) -> int:
 def begin_memory(fraction: float) -> None:
     """Free what an earlier trial of this process left, and count its peak anew.
 
+    What lasts is not looked through each time, which takes a third of a second of a worker that has torch and Ray.
     fraction: of a GPU's memory that tensors may take, so that who takes more fails, and not who shares the GPU.
     """
     gc.collect()
+    if next(_begun) <= SETTLED:
+        gc.freeze()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
