@@ -208,10 +208,10 @@ def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
     here = (of_trial >= 0) & (of_attack >= 0)
     ranks = np.full((len(trials), len(attacks)), -1)
     ranks[of_trial[here], of_attack[here]] = wanted["rank"].to_numpy()[here]
-    rank = ranks[trial, attack]
-    own = np.flatnonzero(rank >= 0)
+    rank = ranks.ravel()[trial * np.int64(len(attacks)) + attack]
     query = scores["query"].to_numpy()
-    order = own[np.argsort(rank[own] * (query.max(initial=0) + 1) + query[own], kind="stable")]  # quick, as it has runs
+    order = np.argsort(rank * (query.max(initial=0) + 1) + query, kind="stable")  # quick, as a table has long runs
+    order = order[np.count_nonzero(rank < 0) :]
     return scores if np.array_equal(order, np.arange(len(scores))) else scores.take(pa.array(order))
 
 
