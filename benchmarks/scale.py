@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--spread", type=float, default=0.5, help="standard deviation of the logarithm of the seconds")
     parser.add_argument("--driver-trial", type=float, default=0.0006, help="seconds of the driver a trial")
     parser.add_argument("--driver-trajectory", type=float, default=0.012, help="seconds of the driver a trajectory")
-    parser.add_argument("--worker-trajectory", type=float, default=0.55, help="seconds of a slot a trajectory, idle")
+    parser.add_argument("--worker-trajectory", type=float, default=0.05, help="seconds of a slot a trajectory, idle")
     options = parser.parse_args(arguments)
     print(
         "| s a trial | hours | hours if none waited | slots busy | driver busy | wait for the driver, median | most |"
