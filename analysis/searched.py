@@ -81,8 +81,7 @@ def confirmed(data: StudyData, found: Search) -> pd.DataFrame:
 
     A confirming study is what `study.search --confirm` prints, swept into the same results; its replicates are other
     ones than the search chose by, so that its interval holds. One row a point and goal: point, study, goal, searched
-    (what the search was told), mean, low, high, replicates,
-    descriptive.
+    (what the search was told), mean, low, high, replicates, descriptive.
     """
     rows = []
     for number in found.table["point"]:

@@ -291,10 +291,8 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
         client = boto3.session.Session().client("s3", config=config)
         if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return client
-        path = config.merge(
-            Config(s3={"addressing_style": "path"})
-        )  # a server of one's own has no host for each bucket
-        return boto3.session.Session().client("s3", config=path)
+        by_path = Config(s3={"addressing_style": "path"})  # a server of one's own has no host for each bucket
+        return boto3.session.Session().client("s3", config=config.merge(by_path))
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise ValueError(
             f"results: the AWS settings of this environment do not work ({type(error).__name__})"

@@ -250,7 +250,8 @@ def test_the_report_is_of_points_and_estimates_no_effect(folder, page):
     assert "5 of 6 points are beaten by no other in white_box.auc and kid_domain_unseen: point 0 with" in page
     assert "6 of 8 points asked" in page
     assert "6 of 6 points, in the order asked" in page
-    for left in ("Main effects", "Declared contrasts", "What doubling", "Who is at risk"):
+    effects = ("Main effects", "Declared contrasts", "What doubling", "log odds", "(not corrected)")
+    for left in (*effects, "Who is at risk"):
         assert left not in page
     assert "Controls: whether to believe this" in page and "How it was run" in page
     assert "nan" not in page.lower()
