@@ -17,7 +17,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@touch $@
 
 sweep: $(STAMP)
-	$(BIN)/python -m study.sweep $(ARGS)
+	$(BIN)/mia-study sweep $(ARGS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m analysis.figures ROOT/STUDY OUT`: write a study's pictures as PNG files."""
+"""`mia-study figures ROOT/STUDY OUT`: write a study's pictures as PNG files."""
 
 import argparse
 import sys
@@ -10,12 +10,12 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.declared import declared
-from analysis.drawn import influences
-from analysis.scaling import epsilons, size_curve
-from analysis.searched import search
+from analysis.stats.declared import declared
+from analysis.stats.drawn_points import influences
+from analysis.stats.scaling import epsilons, size_curve
+from analysis.stats.search_results import search
+from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
-from analysis.tradeoff import front
 from study.store import Away, Damaged
 from study.store.roots import WHERE
 
@@ -69,7 +69,7 @@ def _of_search(data: StudyData) -> dict[str, Figure]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write what `drawn` gives; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="mia-study figures", description=__doc__)
     parser.add_argument("folder", help=WHERE)
     parser.add_argument("out", type=Path, help="where to put the pictures")
     parser.add_argument("--attack", help="the attack to show (default: the declared one)")

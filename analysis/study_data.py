@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
-from study.design import ADAPTIVE, STUDY
-from study.factors import Budget, budget_of
+from study.design.trials import ADAPTIVE, STUDY
+from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
 
@@ -169,7 +169,7 @@ def chosen_by_search(place: str) -> str:
     """Why there are no effects of a search, and what there is instead."""
     return (
         "A search chose these points by what came out, so no effect is estimated from them; "
-        f"python -m study.search {place} shows the best, and with --confirm POINT makes a study of one in replicates "
+        f"mia-study search {place} shows the best, and with --confirm POINT makes a study of one in replicates "
         "that the search has not seen."
     )
 

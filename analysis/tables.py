@@ -1,4 +1,4 @@
-"""`python -m analysis.tables ROOT/STUDY [--attack LABEL]`: a study's measured tables, in Markdown.
+"""`mia-study tables ROOT/STUDY [--attack LABEL]`: a study's measured tables, in Markdown.
 
 Every value is a mean over replicates with its 95 % t interval, every difference is taken inside replicates. p-values
 are two-sided; those of the declared contrasts are corrected by Holm, all others are exploratory and are not.
@@ -11,16 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cautions import cautions
-from analysis.controls import audits
-from analysis.declared import declared, replicates_needed
-from analysis.drawn import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
-from analysis.effects import AUC, contrasts, means
-from analysis.searched import Search, confirmed, search
-from analysis.sensitivity import main_effects
+from analysis.checks import cautions
+from analysis.stats.baselines import audits
+from analysis.stats.declared import declared, replicates_needed
+from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
+from analysis.stats.effects import AUC, contrasts, means
+from analysis.stats.search_results import Search, confirmed, search
+from analysis.stats.sensitivity import main_effects
+from analysis.stats.summary import against_epsilon, effects_of, equal_steps, guarantees
+from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
-from analysis.summary import against_epsilon, effects_of, equal_steps, guarantees
-from analysis.tradeoff import best_quality, equal_quality, least_leakage
 from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
 from study.store.reading import last_levels
@@ -31,7 +31,7 @@ WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.tables", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mia-study tables", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help=WHERE)
     parser.add_argument("--attack", help="the attack whose effects are shown (default: the study's first)")
     options = parser.parse_args(arguments)

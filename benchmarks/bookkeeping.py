@@ -22,15 +22,15 @@ from rich.console import Console
 from benchmarks.measuring import in_fresh_process, peak_megabytes
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json, content_id
-from study import planning
-from study.design import Design, Trial
+from study.cli.status import status
+from study.design.trials import Design, Trial
+from study.design.work import missing
 from study.machine import PROJECT
-from study.spec import read as read_spec
-from study.status import status
+from study.plan import overview
+from study.spec.study_file import read as read_spec
 from study.store import Store, files, read, seals
 from study.store.compacting import write
 from study.store.schema import PASS_TABLES, SCHEMAS, to_parquet, to_table
-from study.work import missing
 
 SECONDS = 5.0
 TRIALS_PER_REPLICATE = 24
@@ -50,7 +50,7 @@ def design_of(trials: int) -> Design:
 def make_store(design: Design, root: str) -> Store:
     """A finished study under `root`."""
     store = Store(root, design.spec.study)
-    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {})
+    store.publish(design.hash, design.spec.resolved, overview.design_rows(design), {})
     compacted, fresh = design.every[:-FRESH], design.every[-FRESH:]
     markers = dict(_marker(trial) for trial in compacted)
     done = store.folder / "done"
@@ -147,7 +147,7 @@ def _plan(root: str, trials: int) -> object:
     design = design_of(trials)
     todo = missing(design, Store(root, design.spec.study))
     with Console(quiet=True) as console:
-        planning.show(console, design, todo)
+        overview.show(console, design, todo)
     return todo
 
 

@@ -33,12 +33,12 @@ from benchmarks import waiting
 from benchmarks.measuring import Spent, spread, table, timed_module
 from mia_core.data import load_pool
 from mia_core.hashing import content_id
-from study import planning
-from study.design import Design, trial_id
+from study.design.trials import Design, trial_id
+from study.design.work import missing, missing_of
 from study.machine import code_versions
-from study.spec import Spec, parse
+from study.plan import overview
+from study.spec.study_file import Spec, parse
 from study.store import Store, compact, seals
-from study.work import missing, missing_of
 
 DOCUMENTED_SECONDS, DOCUMENTED_TRIALS, DOCUMENTED_CPUS = 715, 10_000, 16
 """docs.ray.io, "Scalability and Overhead Benchmarks for Ray Tune"; trials of a second each."""
@@ -74,18 +74,19 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     """What `study.sweep` does, on so many slots."""
     from rich.console import Console
 
-    from study import cost, heartbeat
-    from study.outlook import Outlook
-    from study.progress import Progress
-    from study.scheduling import schedule
-    from study.tracking import Tracker
+    from study.plan import cost
+    from study.plan.outlook import Outlook
+    from study.run import heartbeat
+    from study.run.progress import Progress
+    from study.run.scheduling import schedule
+    from study.tracking.tracker import Tracker
 
     spec = study(folder, trials, seconds)
     design = Design(spec, load_pool(spec.data))
     store = Store(spec.results, spec.study)
     todo, code = missing(design, store), code_versions()
     with store.lock():
-        store.publish(design.hash, spec.resolved, planning.design_rows(design), code)
+        store.publish(design.hash, spec.resolved, overview.design_rows(design), code)
         tracker = Tracker(store, spec.tracking, print)
         tracker.start()
         expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)

@@ -19,9 +19,9 @@ import numpy as np
 from ray import tune
 
 from mia_core.data import Pool
-from study.design import Design
-from study.scheduling import local_ray
-from study.spec import parse
+from study.design.trials import Design
+from study.run.scheduling import local_ray
+from study.spec.study_file import parse
 
 SIZE = 64
 STUDY = {

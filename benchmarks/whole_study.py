@@ -3,7 +3,7 @@
 - scripts: a process for each cell (train_size x epochs x arm x replicate), as many at once as there are cores
   (`benchmarks.plain_cell`), as LOGAN's authors ran theirs.
 - grid: Ray Tune as its documentation shows it, a trial for each cell, with Ray's own MLflow callback.
-- sweep: `python -m study.sweep`, with MLflow and a sealed store; its controls are off, since the others have none.
+- sweep: `mia-study sweep`, with MLflow and a sealed store; its controls are off, since the others have none.
 
 All three take the same training steps by the same code and draw from the same streams, so they must find the same: the
 trained weights, AUC of every attack and KID are compared bit by bit in every round, and the command fails otherwise.
@@ -31,8 +31,8 @@ from benchmarks.measuring import Spent, spread, table, timed_module
 from benchmarks.plain_cell import run as run_cell
 from benchmarks.plain_cell import weights_digest
 from mia_core.data import load_pool
-from study.design import Design, Trial
-from study.spec import parse
+from study.design.trials import Design, Trial
+from study.spec.study_file import parse
 from study.store import Store, read
 
 STUDY: dict[str, Any] = {

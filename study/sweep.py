@@ -1,4 +1,4 @@
-"""`python -m study.sweep [CONFIG] [--preset NAME] [--set key=value] [--plan]`: run a study, or what is missing of it.
+"""`mia-study sweep [CONFIG] [--preset NAME] [--set key=value] [--plan]`: run a study, or what is missing of it.
 
 Exit codes: 0 the study is complete; 1 it is not (failures, an interruption, storage that is away; the same command goes
 on); 2 refused, and nothing was run. With --plan and --pilot, 0 says that they did what they are for. A driver that is
@@ -15,16 +15,18 @@ from functools import partial
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import audit, controls, cost, failures, heartbeat, planning, search
-from study.design import Design
+from study.design.trials import Design
+from study.design.work import Work, missing
 from study.duration import duration
-from study.execute import feature_network
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
-from study.outlook import Outlook
-from study.spec import read
+from study.plan import cost, overview
+from study.plan.outlook import Outlook
+from study.run import failures, heartbeat, search
+from study.run.runner import feature_network
+from study.spec.study_file import read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
-from study.work import Work, missing
+from study.verdicts import claims, controls
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = failures.failed(store, todo) if options.retry_failed else todo
         outlook = Outlook.of(design, store, chosen)
         if options.plan:
-            planning.show(console, design, chosen, outlook)
+            overview.show(console, design, chosen, outlook)
             return COMPLETE
         if options.pilot and todo:
             chosen = cost.pilot(design, todo, outlook.estimate)
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m study.sweep", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mia-study sweep", description=__doc__.splitlines()[0])
     add_study_arguments(parser)
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--plan", action="store_true", help="print what would run and what it takes, and do nothing")
@@ -150,7 +152,7 @@ def _sweep(
     options: argparse.Namespace,
     console: Console,
 ) -> int:
-    from study.tracking import Tracker
+    from study.tracking.tracker import Tracker
 
     code = code_versions()
     _publish(design, store, code)
@@ -160,7 +162,7 @@ def _sweep(
         if options.pilot:
             console.print(f"pilot: {_name(todo)}", markup=False, soft_wrap=True)
         else:
-            planning.show(console, design, todo, outlook)
+            overview.show(console, design, todo, outlook)
         compactor = Compactor(store)
 
         def log(trial_id: str) -> None:
@@ -187,7 +189,7 @@ def _sweep(
 
 
 def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
-    store.publish(design.hash, design.spec.resolved, planning.design_rows(design), {**code, "versions": versions()})
+    store.publish(design.hash, design.spec.resolved, overview.design_rows(design), {**code, "versions": versions()})
 
 
 def _search(
@@ -199,7 +201,7 @@ def _search(
     console: Console,
 ) -> Design:
     """Batch after batch, on one Ray that starts with the first; the design of all points."""
-    from study.scheduling import local_ray
+    from study.run.scheduling import local_ray
 
     with contextlib.ExitStack() as ray:
 
@@ -227,7 +229,7 @@ def _after_pilot(
         failures.show(console, store, {name: left[name] for name in todo if name in left})
         return INCOMPLETE
     console.print(f"\n{_name(todo)} is done. What is left:\n", markup=False, soft_wrap=True)
-    planning.show(console, design, left, Outlook.of(design, store, left))
+    overview.show(console, design, left, Outlook.of(design, store, left))
     return COMPLETE
 
 
@@ -244,8 +246,8 @@ def _run(
     address: str | None,
     console: Console,
 ) -> None:
-    from study.progress import Progress
-    from study.scheduling import schedule
+    from study.run.progress import Progress
+    from study.run.scheduling import schedule
 
     if any(work.measures for works in todo.values() for work in works):
         feature_network(design, store)
@@ -273,20 +275,20 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"python -m {'study.search' if spec.search else 'analysis.report'} {store.uri}"
+    lines["next"] = f"mia-study {'search' if spec.search else 'report'} {store.uri}"
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
-    for word, judge in {"control": controls, "audit": audit}.items():
+    for word, judge in {"control": controls, "audit": claims}.items():
         for line in judge.lines(judge.verdicts(store.root, spec.study)):
             console.print(f"{word + ':':10}{line}", soft_wrap=True)
 
 
 def _mlflow(store: Store, uri: str, behind: bool) -> str:
-    from study.tracking import public
+    from study.tracking.tracker import public
 
     if behind:
-        return f"lacks some; python -m study.track {store.uri} --tracking {public(uri)} fills it in"
+        return f"lacks some; mia-study track {store.uri} --tracking {public(uri)} fills it in"
     return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
 
 

@@ -4,8 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from study import yaml
-from study.spec import Spec, override, parse
+from study.spec.study_file import Spec, documents, override, parse
 
 SMALL = """
 study: small
@@ -33,13 +32,13 @@ tracking: ~
 
 def small_spec(*overrides: str) -> Spec:
     """The study, with `key=value` overrides."""
-    document = yaml.parse(SMALL, "small")
+    document = documents.parse(SMALL, "small")
     for setting in overrides:
         override(document, setting)
     return parse(document)
 
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m study.sweep small.yaml` in a folder, with a MLflow database and results there."""
+    """`mia-study sweep small.yaml` in a folder, with a MLflow database and results there."""
     command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)

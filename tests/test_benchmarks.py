@@ -11,13 +11,13 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
 from mia_core.data import load_pool
-from study import spec as spec_file
-from study.design import Design, trial_id
-from study.execute import Runner
-from study.planning import design_rows
+from study.design.trials import Design, trial_id
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner
+from study.spec import study_file as spec_file
 from study.store import Store, compact, read
 from study.store.passes import trial_of
-from study.work import missing
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
 

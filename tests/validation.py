@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from analysis.effects import t_interval
+from analysis.stats.effects import t_interval
 from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data import SOURCES, load_pool

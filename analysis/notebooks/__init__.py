@@ -1,1 +1,1 @@
-"""The notebooks, and `python -m analysis.notebooks ROOT/STUDY`, which runs them on a study."""
+"""The notebooks, and `mia-study notebooks ROOT/STUDY`, which runs them on a study."""

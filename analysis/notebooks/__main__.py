@@ -1,4 +1,4 @@
-"""`python -m analysis.notebooks ROOT/STUDY`: run the notebooks that fit a study; pages go to its reports.
+"""`mia-study notebooks ROOT/STUDY`: run the notebooks that fit a study; pages go to its reports.
 
 It says which do not fit, and why. A study in a bucket has them on this machine, in reports/STUDY.
 """
@@ -13,7 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from analysis.records import records
+from analysis.stats.records import records
 from analysis.study_data import StudyData, load
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
@@ -53,7 +53,7 @@ def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one HTML page a notebook."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.notebooks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mia-study notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help=WHERE)
     options = parser.parse_args(arguments)
     try:

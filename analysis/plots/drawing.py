@@ -17,9 +17,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.effects import AUC
+from analysis.stats.effects import AUC
 from analysis.study_data import StudyData, lower_is_better
-from study.pictures import COLORS
+from study.tracking.pictures import COLORS
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")

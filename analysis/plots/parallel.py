@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.effects import AUC, means
 from analysis.plots.drawing import look_of
+from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}

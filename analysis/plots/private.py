@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.effects import AUC, means
 from analysis.plots.drawing import ARROW, AXIS, caption, chance_line, draw_points, legend, logarithmic
+from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
-from study.audit import PANEL
-from study.pictures import COLORS
+from study.tracking.pictures import COLORS
+from study.verdicts.claims import PANEL
 
 LEAST_EPSILON = 0.01
 """Shown for what is smaller, on an axis of powers: accounting adds as much."""
@@ -98,7 +98,7 @@ def _epsilon_text(tick: float) -> str:
 def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     """epsilon as accounted, as attacks prove it, and the most they could have proved, a row a cell and audit.
 
-    table: rows with an epsilon of `analysis.controls.audits`. A proof far below the claim is normal where the
+    table: rows with an epsilon of `analysis.stats.baselines.audits`. A proof far below the claim is normal where the
     ceiling is low; one above it contradicts the claim.
     """
     figure, axis = plt.subplots(figsize=(9.2, 1.2 + 0.45 * max(2, len(table))), layout="constrained")

@@ -1,1 +1,1 @@
-"""The report: one HTML file that answers a study's question, and `python -m analysis.report ROOT/STUDY`."""
+"""The report: one HTML file that answers a study's question, and `mia-study report ROOT/STUDY`."""

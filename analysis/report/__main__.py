@@ -1,4 +1,4 @@
-"""`python -m analysis.report ROOT/STUDY [--out FILE] [--include-records]`: a study's answer as one HTML file.
+"""`mia-study report ROOT/STUDY [--out FILE] [--include-records]`: a study's answer as one HTML file.
 
 It needs nothing but itself: no network, no other file. Exit code 2: refused.
 """
@@ -13,14 +13,14 @@ import matplotlib
 from analysis.report.building import build
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
-from study.tracking import REPORT
+from study.tracking.tracker import REPORT
 
 WITH_RECORDS = "report_with_records.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mia-study report", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help=WHERE)
     parser.add_argument("--out", type=Path, help=f"the file to write (default: reports/{REPORT} in the study's folder)")
     parser.add_argument(

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.cautions import cautions
-from analysis.controls import audits, verdicts
-from analysis.drawn import influences
-from analysis.report import drawn, findings, searched, sections
+from analysis.checks import cautions
+from analysis.report import findings, of_points, of_search, sections
+from analysis.report.headline import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
 from analysis.report.page import Page, Section, Tile
 from analysis.report.sources import Cited
-from analysis.report.verdict import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
-from analysis.searched import confirmed, search
+from analysis.stats.baselines import audits, verdicts
+from analysis.stats.drawn_points import influences
+from analysis.stats.search_results import confirmed, search
 from analysis.study_data import ARM, StudyData, load, short, words_of_measure
 from study.store import read
 
@@ -29,18 +29,18 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         return _of_search(data, judged, audited, told)
     if data.drawn:
         moved = influences(data, data.primary)
-        found = drawn.verdict(data, judged, audited, _missing(data), moved)
+        found = of_points.verdict(data, judged, audited, _missing(data), moved)
         parts = [
-            drawn.influence(data, found, moved),
-            drawn.tradeoff(data, found),
+            of_points.influence(data, found, moved),
+            of_points.tradeoff(data, found),
             sections.leakage(data, found),
             findings.privacy(data, found, audited),
             findings.risk(data, found, include_records),
             sections.controls(data, judged, told),
             sections.how(data),
-            drawn.points(data, found),
+            of_points.points(data, found),
         ]
-        return _page(data, drawn.about(data), found, drawn.tiles(data, found, moved), parts)
+        return _page(data, of_points.about(data), found, of_points.tiles(data, found, moved), parts)
     found = verdict(data, judged, audited, _missing(data))
     parts = [
         sections.leakage(data, found),
@@ -61,17 +61,17 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
 def _of_search(data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, told: Sequence[str]) -> Page:
     came_out = search(data)
     fresh = confirmed(data, came_out)
-    found = searched.verdict(data, judged, audited, _missing(data), came_out, fresh)
+    found = of_search.verdict(data, judged, audited, _missing(data), came_out, fresh)
     parts = [
-        searched.front(data, came_out),
-        searched.confirmation(data, came_out, fresh),
-        searched.by_factor(data, came_out),
+        of_search.front(data, came_out),
+        of_search.confirmation(data, came_out, fresh),
+        of_search.by_factor(data, came_out),
         findings.privacy(data, found, audited),
         sections.controls(data, judged, told),
         sections.how(data),
-        searched.points(data, came_out),
+        of_search.points(data, came_out),
     ]
-    return _page(data, searched.about(data), found, searched.tiles(data, came_out), parts)
+    return _page(data, of_search.about(data), found, of_search.tiles(data, came_out), parts)
 
 
 def _page(data: StudyData, about: str, found: Verdict, tiles: Sequence[Tile], parts: Sequence[Section | None]) -> Page:

@@ -8,23 +8,23 @@ import numpy as np
 import pandas as pd
 
 from analysis import plots
-from analysis.cells import cells
-from analysis.declared import declared, replicates_needed
-from analysis.drawn import influences
-from analysis.effects import AUC
-from analysis.plots.records import ALARM
-from analysis.records import by_class, records, reliability
+from analysis.plots.at_risk import ALARM
+from analysis.report.headline import Verdict
 from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
 from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, of_picture, source
-from analysis.report.verdict import Verdict
-from analysis.scaling import against_size, onset, size_curve
-from analysis.sensitivity import LOGARITHMIC, interactions, main_effects
+from analysis.stats.cells import cells
+from analysis.stats.declared import declared, replicates_needed
+from analysis.stats.drawn_points import influences
+from analysis.stats.effects import AUC
+from analysis.stats.records import by_class, records, reliability
+from analysis.stats.scaling import against_size, onset, size_curve
+from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects
+from analysis.stats.summary import equal_steps
+from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, variants_of, words_of_measure
-from analysis.summary import equal_steps
-from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
 from study.store import read
 
 LIMITS = 15

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.drawn import Influence
-from analysis.effects import AUC
 from analysis.report.page import Cell, Row, Table
 from analysis.report.sections import plain
 from analysis.report.sources import Source, source
+from analysis.stats.drawn_points import Influence
+from analysis.stats.effects import AUC
 from analysis.study_data import StudyData
 
 

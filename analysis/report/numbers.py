@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.report.sources import Source, query, source
+from analysis.stats.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import StudyData
 
 

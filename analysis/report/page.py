@@ -9,9 +9,9 @@ from typing import ClassVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.report.headline import Sentence, Verdict
 from analysis.report.numbers import Number
 from analysis.report.sources import Cited, Ledger, preamble
-from analysis.report.verdict import Sentence, Verdict
 
 FOLDER = Path(__file__).parent
 

@@ -8,15 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.cautions import LEAST_NON_MEMBERS
-from analysis.effects import AUC
+from analysis.checks import LEAST_NON_MEMBERS
+from analysis.report.headline import Verdict
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
 from analysis.report.sources import SCORES, Cited, Source, of_picture, query, source, stored
 from analysis.report.svg import inline
-from analysis.report.verdict import Verdict
+from analysis.stats.effects import AUC
+from analysis.stats.summary import equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
-from analysis.summary import equal_steps
 from study.store import read
 from study.store.reading import last_levels
 
@@ -105,7 +105,7 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
 
 
 def controls(data: StudyData, verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
-    """Whether to believe the rest. cautions: sentences of `analysis.cautions`."""
+    """Whether to believe the rest. cautions: sentences of `analysis.checks`."""
     columns = [
         name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts
     ]

@@ -11,34 +11,34 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cells
-from analysis.effects import AUC
+from analysis.stats.cells import Cells
+from analysis.stats.effects import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
 from mia_core.defenses import Arm
-from study.audit import PANEL
-from study.design import CANARY, STUDY
+from study.design.trials import CANARY, STUDY
+from study.verdicts.claims import PANEL
 
 WIDE, SCORES = "wide", "scores"
 MODULES = {
     "again": "analysis.report.numbers",
-    "audits": "analysis.controls",
-    "best_quality": "analysis.tradeoff",
-    "by_class": "analysis.records",
-    "declared": "analysis.declared",
-    "equal_quality": "analysis.tradeoff",
-    "indices": "analysis.indices",
-    "interactions": "analysis.sensitivity",
-    "by_point": "analysis.drawn",
-    "front": "analysis.tradeoff",
-    "least_leakage": "analysis.tradeoff",
-    "main_effects": "analysis.sensitivity",
-    "means": "analysis.effects",
-    "onset": "analysis.scaling",
-    "records": "analysis.records",
-    "reliability": "analysis.records",
-    "against_size": "analysis.scaling",
-    "replicates_needed": "analysis.declared",
-    "verdicts": "analysis.controls",
+    "audits": "analysis.stats.baselines",
+    "best_quality": "analysis.stats.tradeoff",
+    "by_class": "analysis.stats.records",
+    "declared": "analysis.stats.declared",
+    "equal_quality": "analysis.stats.tradeoff",
+    "indices": "analysis.stats.indices",
+    "interactions": "analysis.stats.sensitivity",
+    "by_point": "analysis.stats.drawn_points",
+    "front": "analysis.stats.tradeoff",
+    "least_leakage": "analysis.stats.tradeoff",
+    "main_effects": "analysis.stats.sensitivity",
+    "means": "analysis.stats.effects",
+    "onset": "analysis.stats.scaling",
+    "records": "analysis.stats.records",
+    "reliability": "analysis.stats.records",
+    "against_size": "analysis.stats.scaling",
+    "replicates_needed": "analysis.stats.declared",
+    "verdicts": "analysis.stats.baselines",
 }
 """Where functions that code of sources calls are from."""
 MOST_LEVELS = 12
@@ -144,7 +144,7 @@ def of_picture(
 
 
 def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any], trials: Sequence[str]) -> Source:
-    """Of one row of `study.audit`: a cell's trials, or those that were trained with canaries."""
+    """Of one row of `verdicts.claims`: a cell's trials, or those that were trained with canaries."""
     role = STUDY if row["audit"] == PANEL else CANARY
     every = wide[(wide["role"] == role) & (wide["attack"] == row["attack"])]
     rows = every[every["trial_id"].isin(trials)]
@@ -157,7 +157,7 @@ def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any], trials
 
 
 def of_cells(data: StudyData, attack: str, found: Cells, terms: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Rows that an effect of `analysis.sensitivity` is computed from. terms: each factor's levels in it."""
+    """Rows that an effect of `analysis.stats.sensitivity` is computed from. terms: each factor's levels in it."""
     weights, _ = found.weights({name: dict.fromkeys(levels, 1.0) for name, levels in terms.items()})
     return of_columns(data, attack, found, weights.index)
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import field_validator
 
 from mia_core.access import Access, NoView, SamplesView
-from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level
 from mia_core.data.pool import to_uint8
 from mia_core.settings import settings

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt
 
 from mia_core.access import Access, SamplesView
-from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.distances import nearest
 from mia_core.settings import settings
 from mia_core.streams import Streams

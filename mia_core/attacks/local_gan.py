@@ -11,7 +11,7 @@ from annotated_types import Gt, Lt
 from pydantic import ValidationInfo, field_validator
 
 from mia_core.access import Access, SamplesView
-from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, with_share
 from mia_core.data.pool import to_uint8
 from mia_core.settings import settings

@@ -3,7 +3,7 @@
 import torch
 
 from mia_core.access import Access, WhiteBoxView
-from mia_core.attacks.base import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.settings import settings
 from mia_core.streams import Streams
 

@@ -1,7 +1,7 @@
 """Defenses, one a file, and arms: combinations of them that a study compares."""
 
 from mia_core.defenses.arm import Arm, labels
-from mia_core.defenses.base import DEFENSES, Defense, RandomLayer
+from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
 from mia_core.defenses.noise_layer import NoiseLayer

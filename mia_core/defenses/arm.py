@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_core.defenses.accounting import History, epsilon
-from mia_core.defenses.base import DEFENSES, Defense
+from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.settings import Choice
 from mia_core.streams import Streams

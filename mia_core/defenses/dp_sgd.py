@@ -16,8 +16,8 @@ from pydantic import model_validator
 from torch import nn
 
 from mia_core.defenses.accounting import Accountant, noise_multiplier
-from mia_core.defenses.base import DEFENSES, Defense
 from mia_core.defenses.clipping import LAYERS, clipped_sums
+from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import RecordLosses, Step, Target

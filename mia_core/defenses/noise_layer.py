@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from annotated_types import Gt
 
-from mia_core.defenses.base import DEFENSES, Defense, RandomLayer, needs_discriminator
+from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, needs_discriminator
 from mia_core.settings import settings
 from mia_core.targets import Target
 

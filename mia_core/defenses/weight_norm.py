@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from mia_core.defenses.base import DEFENSES, Defense, needs_discriminator
+from mia_core.defenses.defense import DEFENSES, Defense, needs_discriminator
 from mia_core.settings import settings
 from mia_core.targets import Target
 

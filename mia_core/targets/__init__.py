@@ -1,6 +1,9 @@
 """Targets: the generative models under attack, one architecture a file."""
 
-from mia_core.targets.base import (
+from mia_core.targets.began import BEGAN
+from mia_core.targets.copycat import Copycat
+from mia_core.targets.dcgan import DCGAN
+from mia_core.targets.target import (
     TARGETS,
     Networks,
     RecordGradients,
@@ -10,9 +13,6 @@ from mia_core.targets.base import (
     add_gradients,
     mean_gradients,
 )
-from mia_core.targets.began import BEGAN
-from mia_core.targets.copycat import Copycat
-from mia_core.targets.dcgan import DCGAN
 from mia_core.targets.vae_gan import VAEGAN
 from mia_core.targets.wgan_gp import WGANGP
 

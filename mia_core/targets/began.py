@@ -16,8 +16,8 @@ from torch import nn
 
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets.base import TARGETS, Networks, Step, Target, add_gradients
 from mia_core.targets.convolutions import halvings, initialize
+from mia_core.targets.target import TARGETS, Networks, Step, Target, add_gradients
 
 Positive = Annotated[int, Gt(0)]
 SMALLEST = 8

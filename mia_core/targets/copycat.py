@@ -8,7 +8,7 @@ import torch
 from mia_core.data.pool import to_float
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets.base import Step, Target
+from mia_core.targets.target import Step, Target
 
 
 class Copycat(Target):

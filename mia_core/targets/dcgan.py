@@ -13,8 +13,8 @@ from torch.nn.functional import softplus
 
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets.base import TARGETS, Networks, Step, Target
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
+from mia_core.targets.target import TARGETS, Networks, Step, Target
 
 Positive = Annotated[int, Gt(0)]
 

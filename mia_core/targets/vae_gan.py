@@ -22,8 +22,8 @@ from torch.nn.functional import softplus
 
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets.base import TARGETS, Networks, Step, Target, add_gradients
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
+from mia_core.targets.target import TARGETS, Networks, Step, Target, add_gradients
 
 Positive = Annotated[int, Gt(0)]
 NETWORKS = ("discriminator", "generator", "encoder")

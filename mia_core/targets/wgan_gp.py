@@ -19,8 +19,8 @@ import torch
 from annotated_types import Ge
 
 from mia_core.settings import settings
-from mia_core.targets.base import TARGETS, Networks, Step, add_gradients
 from mia_core.targets.dcgan import DCGAN
+from mia_core.targets.target import TARGETS, Networks, Step, add_gradients
 
 
 @TARGETS.register

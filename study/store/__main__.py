@@ -1,4 +1,4 @@
-"""`python -m study.store COMMAND ROOT/STUDY`: check a store, free its garbage, compact it, copy what may be public.
+"""`mia-study store COMMAND ROOT/STUDY`: check a store, free its garbage, compact it, copy what may be public.
 
 Exit code 0: done, and for `check` all is whole. 1: `check` found damage. 2: refused.
 """
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m study.store", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mia-study store", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     words = {
         "check": "verify every sealed file; changes nothing",

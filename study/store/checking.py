@@ -10,8 +10,8 @@ import safetensors
 
 from study.store import seals
 from study.store.collecting import garbage
-from study.store.compactions import manifests, sealed_table
 from study.store.files import Damaged
+from study.store.manifests import manifests, sealed_table
 from study.store.passes import Store, trial_of
 from study.store.schema import from_parquet
 
@@ -111,7 +111,7 @@ class _Check:
 
     def compactions(self) -> None:
         """Manifests with their tables, and the passes that the largest sound one covers."""
-        again = f"`python -m study.store compact {self.store.uri}` makes it again; nothing is lost"
+        again = f"`mia-study store compact {self.store.uri}` makes it again; nothing is lost"
         for name in self.store.place.names("compacted"):
             if name.endswith(".json"):
                 with self._noting(f"compacted/{name}", again):
@@ -149,7 +149,7 @@ class _Check:
         for name, trials in self._designs.items():
             if trial_id in trials:
                 spec = f"{self.store.uri}/specs/{name}.json --set results={self.store.root}"
-                return f"`python -m study.sweep {spec}`, of an earlier design, does this pass again, {SAME}"
+                return f"`mia-study sweep {spec}`, of an earlier design, does this pass again, {SAME}"
         return LOST
 
     def _read(self, relative: str) -> bytes:

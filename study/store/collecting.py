@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from study.store.compactions import manifests
 from study.store.files import Damaged
+from study.store.manifests import manifests
 from study.store.passes import Store
 from study.store.places import Entry
 from study.store.schema import PASS_TABLES, from_parquet
@@ -45,8 +45,8 @@ def collect(store: Store, older_than: int) -> tuple[list[Garbage], int]:
     """Remove garbage last modified before `older_than` (ns); what was removed, and how many younger files were left.
 
     The caller has the study's lock, so no sweep of this machine (or file system, where locks reach over it) writes
-    here. A worker of a killed driver, or `study.trial`, may: its files are younger than HOURS, as long as a pass takes
-    less and clocks agree to that. A file that was replaced since it was listed is left alone.
+    here. A worker of a killed driver, or `mia-study trial`, may: its files are younger than HOURS, as long as a pass
+    takes less and clocks agree to that. A file that was replaced since it was listed is left alone.
     """
     found = garbage(store)
     old = [item for item in found if item.modified < older_than]

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from mia_core.hashing import content_id
 from study.store import files, seals
-from study.store.compactions import manifests, sealed_bytes, unchanged, valid
 from study.store.files import Damaged
+from study.store.manifests import manifests, sealed_bytes, unchanged, valid
 from study.store.passes import Store
 from study.store.places import Entry
 from study.store.reading import pairs, rows_of_pass, sealed, unseen

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mia_core.hashing import canonical_json
 from study.store import files, seals
 from study.store.compacting import compact
-from study.store.compactions import sealed_table
+from study.store.manifests import sealed_table
 from study.store.passes import Store
 from study.store.schema import from_parquet, to_parquet
 

@@ -124,8 +124,8 @@ class Lease:
         told = found.told if found else {}
         who = f"process {told.get('process')} on {told.get('host')}" if told else "just now"
         return (
-            f"results: another sweep or study.track is working on {self._place.uri} ({who}); wait for it or stop it, "
-            f"then the same command goes on"
+            f"results: another sweep or mia-study track is working on {self._place.uri} ({who}); wait for it or stop "
+            f"it, then the same command goes on"
         )
 
 

@@ -15,8 +15,8 @@ import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
 from study.store import files, roots, seals
-from study.store.compactions import sealed_bytes, unchanged
 from study.store.files import Damaged
+from study.store.manifests import sealed_bytes, unchanged
 from study.store.places import Entry, Folder
 from study.store.schema import Rows, to_parquet, to_table
 

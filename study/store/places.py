@@ -214,7 +214,7 @@ class Folder(Place):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ValueError(
-                    f"results: another sweep or study.track is working on {self.folder}; wait for it or stop it"
+                    f"results: another sweep or mia-study track is working on {self.folder}; wait for it or stop it"
                 ) from None
             yield
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.store.compactions import sealed_table, valid
 from study.store.files import Damaged
+from study.store.manifests import sealed_table, valid
 from study.store.passes import UNREADABLE, Store, trial_of
 from study.store.schema import KEYS, PASS_TABLES, complete, from_parquet, to_table
 

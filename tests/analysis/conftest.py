@@ -1,11 +1,11 @@
 import pytest
 
 from mia_core.data import load_pool
-from study.design import Design
-from study.execute import Runner
-from study.planning import design_rows
+from study.design.trials import Design
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import Store
-from study.work import missing
 from tests.small import small_spec
 
 LEAN = (

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.cautions import cautions
+from analysis.checks import cautions
 from analysis.study_data import load
 from tests.analysis.synthetic import write_store
 

@@ -7,9 +7,6 @@ import pandas as pd
 import pytest
 
 from analysis import figures, tables
-from analysis.drawn import LEFT_OUT, Influence, by_point, influences, varied
-from analysis.effects import AUC, log_odds_of_auc, means
-from analysis.indices import COLUMNS
 from analysis.notebooks.__main__ import DRAWN
 from analysis.notebooks.__main__ import main as notebooks
 from analysis.report.__main__ import main as report
@@ -17,9 +14,12 @@ from analysis.report.building import build
 from analysis.report.influence import influence_table
 from analysis.report.numbers import again
 from analysis.report.sources import Source
+from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, influences, varied
+from analysis.stats.effects import AUC, log_odds_of_auc, means
+from analysis.stats.indices import COLUMNS
+from analysis.stats.summary import overview
 from analysis.study_data import load
-from analysis.summary import overview
-from study.points import points
+from study.design.points import points
 from study.store import read
 
 RANGES = (

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import ttest_1samp
 
-from analysis.effects import contrasts, log_odds_of_auc, means, t_interval
+from analysis.stats.effects import contrasts, log_odds_of_auc, means, t_interval
 
 
 def rows(auc_of, replicates=6, levels=(1, 2), sizes=(100, 400), noise=0.0, seed=0):

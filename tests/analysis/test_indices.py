@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from SALib.sample import sobol as sample
 
-from analysis import indices as module
-from analysis.indices import anova_rows, fanova_rows, indices, sobol_rows
+from analysis.stats import indices as module
+from analysis.stats.indices import anova_rows, fanova_rows, indices, sobol_rows
 from tests.analysis.synthetic import GRID, draw, study
 
 PROBLEM = {"num_vars": 3, "names": ["a", "b", "c"], "bounds": [[0, 1]] * 3}

@@ -7,10 +7,10 @@ import nbformat
 import pytest
 
 from analysis import figures
-from analysis.controls import attack_minus_blind, verdicts
 from analysis.notebooks.__main__ import FOLDER, UNSCORED, execute, main, misfit
+from analysis.stats.baselines import attack_minus_blind, verdicts
+from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load
-from analysis.summary import effects_of, guarantees, overview
 from study.store import Store, read
 from study.store.exporting import export_public
 

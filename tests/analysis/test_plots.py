@@ -5,8 +5,8 @@ import pytest
 
 from analysis import plots
 from analysis.plots.drawing import logarithmic, panels, to_floor
+from analysis.stats.tradeoff import front
 from analysis.study_data import ARM
-from analysis.tradeoff import front
 from tests.analysis.synthetic import GRID, draw, study
 
 

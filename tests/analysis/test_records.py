@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import records as module
-from analysis.records import by_class, by_group, moderated, records, reliability, shrink
+from analysis.stats import records as module
+from analysis.stats.records import by_class, by_group, moderated, records, reliability, shrink
 from analysis.study_data import load
 from tests.analysis.synthetic import write_store
 

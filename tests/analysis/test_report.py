@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.controls import audits, verdicts
-from analysis.declared import declared
 from analysis.figures import main as figures
 from analysis.report.__main__ import main
-from analysis.report.verdict import CAREFUL, FAILED, verdict
+from analysis.report.headline import CAREFUL, FAILED, verdict
+from analysis.stats.baselines import audits, verdicts
+from analysis.stats.declared import declared
 from analysis.study_data import ARM, load
 from study.store import Store, read
 from study.store.exporting import export_public

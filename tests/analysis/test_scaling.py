@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from analysis.effects import t_interval
-from analysis.scaling import _line, _onset, against_size, onset, size_curve
+from analysis.stats.effects import t_interval
+from analysis.stats.scaling import _line, _onset, against_size, onset, size_curve
 from tests.analysis.synthetic import draw, study
 
 SIZES = pd.MultiIndex.from_product([["none"], [100, 200, 400], [10]], names=("arm", "train_size", "epochs"))

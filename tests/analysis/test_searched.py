@@ -9,32 +9,32 @@ import pandas as pd
 import pytest
 
 from analysis import figures, plots, tables
-from analysis.cells import cells
-from analysis.controls import attack_minus_blind
-from analysis.declared import declared
-from analysis.effects import means
-from analysis.indices import indices
 from analysis.notebooks.__main__ import FOLDER, SEARCHED, execute
 from analysis.notebooks.__main__ import main as notebooks
 from analysis.report.__main__ import main as report
 from analysis.report.building import build
 from analysis.report.numbers import again
-from analysis.scaling import onset, size_curve
-from analysis.searched import Goal, Search, confirmed, search
-from analysis.sensitivity import main_effects
+from analysis.stats.baselines import attack_minus_blind
+from analysis.stats.cells import cells
+from analysis.stats.declared import declared
+from analysis.stats.effects import means
+from analysis.stats.indices import indices
+from analysis.stats.scaling import onset, size_curve
+from analysis.stats.search_results import Goal, Search, confirmed, search
+from analysis.stats.sensitivity import main_effects
+from analysis.stats.summary import effects_of, overview
+from analysis.stats.tradeoff import equal_quality, front
 from analysis.study_data import load
-from analysis.summary import effects_of, overview
-from analysis.tradeoff import equal_quality, front
 from mia_core.data import load_pool
-from study.design import Design
-from study.execute import Runner
-from study.planning import design_rows
-from study.search import begun, confirmation, go_on, outcomes
-from study.search import front as best_of
-from study.spec import parse
+from study.design.trials import Design
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner
+from study.run.search import begun, confirmation, go_on, outcomes
+from study.run.search import front as best_of
+from study.spec.study_file import parse
 from study.store import Store, read
 from study.store.exporting import export_public
-from study.work import missing
 from tests.analysis.synthetic import write_store
 from tests.small import small_spec
 
@@ -188,7 +188,7 @@ def test_no_effect_is_estimated_from_a_search(folder, estimate):
         estimate(load(folder))
     words = str(error.value)
     assert words.startswith("A search chose these points by what came out, so no effect is estimated from them;")
-    assert f"python -m study.search {folder} shows the best, and with --confirm POINT" in words
+    assert f"mia-study search {folder} shows the best, and with --confirm POINT" in words
     assert "\n" not in words
 
 

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from analysis.cells import cells
-from analysis.declared import _contrasts, _pair, declared, power_of, replicates_needed
-from analysis.effects import p_value, t_interval
-from analysis.sensitivity import interactions, main_effects, slopes
+from analysis.stats.cells import cells
+from analysis.stats.declared import _contrasts, _pair, declared, power_of, replicates_needed
+from analysis.stats.effects import p_value, t_interval
+from analysis.stats.sensitivity import interactions, main_effects, slopes
 from analysis.study_data import ARM, load
-from study.controls import holm
+from study.verdicts.controls import holm
 from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, study, write_store
 
 REPLICATES = (5, 10, 20)

@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 
 from analysis import figures, tables
-from analysis.cautions import cautions
-from analysis.controls import audits
-from analysis.declared import declared
-from analysis.indices import indices
+from analysis.checks import cautions
 from analysis.notebooks.__main__ import main as notebooks
-from analysis.records import records
 from analysis.report.__main__ import main as report
-from analysis.report.verdict import verdict
-from analysis.scaling import against_size, onset, size_curve
-from analysis.sensitivity import interactions, main_effects, slopes
+from analysis.report.headline import verdict
+from analysis.stats.baselines import audits
+from analysis.stats.declared import declared
+from analysis.stats.indices import indices
+from analysis.stats.records import records
+from analysis.stats.scaling import against_size, onset, size_curve
+from analysis.stats.sensitivity import interactions, main_effects, slopes
+from analysis.stats.summary import effects_of, equal_steps, guarantees, overview
+from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from analysis.study_data import load
-from analysis.summary import effects_of, equal_steps, guarantees, overview
-from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
-from study.run_content import run_content
-from study.status import status
+from study.cli.status import status
 from study.store import Store
+from study.tracking.run_content import run_content
 from tests.analysis.synthetic import GRID, draw, study, write_store
 
 STEPS = GRID.set_names(["arm", "train_size", "steps"])

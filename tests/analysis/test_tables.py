@@ -4,8 +4,8 @@ import pytest
 from scipy.special import expit
 
 from analysis import plots, tables
+from analysis.stats.summary import effects_of
 from analysis.study_data import ARM, VARIANT, StudyData, load
-from analysis.summary import effects_of
 from study.store.reading import last_levels
 
 

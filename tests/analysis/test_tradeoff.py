@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from analysis import tradeoff
-from analysis.effects import t_interval
-from analysis.tradeoff import best_quality, equal_quality, front, least_leakage
+from analysis.stats import tradeoff
+from analysis.stats.effects import t_interval
+from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from tests.analysis.synthetic import draw, study
 
 ARM = "arm"

@@ -3,8 +3,8 @@
 import json
 import time
 
-from study import yaml
-from study.spec import override
+from study.spec import documents
+from study.spec.study_file import override
 from tests.faults.faulty import PATIENCE, PROJECT, SETTINGS, wait_for
 from tests.small import SMALL
 
@@ -67,14 +67,14 @@ class Cluster:
     def up(self):
         """`ray up`; how many seconds until all workers are there."""
         started = time.monotonic()
-        self.laptop.run(f"cd mia-study && python -m study.cluster check {FILE}")
+        self.laptop.run(f"cd mia-study && mia-study cluster check {FILE}")
         self.laptop.run(f"cd mia-study && ray up -y --no-config-cache {FILE}", seconds=PATIENCE)
         self.complete()
         return time.monotonic() - started
 
     def down(self, code=0):
         """End it; what was said."""
-        return self.laptop.run(f"cd mia-study && python -m study.cluster down {FILE}", code, seconds=PATIENCE)
+        return self.laptop.run(f"cd mia-study && mia-study cluster down {FILE}", code, seconds=PATIENCE)
 
     def complete(self, *more):
         """Wait until head and workers are alive, as many as the file has, and hosts that joined, and no others."""
@@ -130,7 +130,7 @@ def sweep_folder(network, name):
     folder = network.results / name
     if not folder.is_dir():
         folder.mkdir()
-        document = yaml.parse(SMALL, "small")
+        document = documents.parse(SMALL, "small")
         for setting in OVERRIDES:
             override(document, setting)
         (folder / "faulty.yaml").write_text(json.dumps(document))

@@ -14,8 +14,10 @@ import torch
 
 from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
-from study import execute, packing, scheduling, sweep
+from study import sweep
 from study.machine import terminate_in_order
+from study.plan import packing
+from study.run import runner, scheduling
 
 plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
@@ -53,7 +55,7 @@ def run_trajectory(config, shared, results, code):
 
     Trainer._batch = counted
     if total:
-        execute.device_name, execute.peak_bytes = lambda device: "made up", lambda device: peak
+        runner.device_name, runner.peak_bytes = lambda device: "made up", lambda device: peak
         Trainer._batch = counted if config["memory"] * total >= peak else short
     if text:
         Euclidean.run = broken

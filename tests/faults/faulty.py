@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from study import yaml
-from study.spec import override
+from study.spec import documents
+from study.spec.study_file import override
 from study.store import Store
 from study.store.reading import KEYS, sealed
 from study.store.schema import PASS_TABLES
@@ -41,7 +41,7 @@ class Sweep:
 
     def __init__(self, folder, *arguments, within=(), **environment):
         """within: a command that it runs under."""
-        document = yaml.parse(SMALL, "small")
+        document = documents.parse(SMALL, "small")
         for setting in SETTINGS:
             override(document, setting)
         (folder / "faulty.yaml").write_text(json.dumps(document))

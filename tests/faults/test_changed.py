@@ -7,11 +7,11 @@ Fault 19, a table of wrong settings and files with their one-line errors: test_s
 import pytest
 
 from mia_core.data import load_pool
-from study.design import Design
-from study.spec import read as read_spec
+from study.design.trials import Design
+from study.design.work import missing
+from study.spec.study_file import read as read_spec
 from study.store import Store, read
 from study.sweep import COMPLETE
-from study.work import missing
 from tests.faults.faulty import STEPS_PER_EPOCH, TRIALS, Sweep, steps, wait_for
 
 ANOTHER = {

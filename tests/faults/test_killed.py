@@ -99,7 +99,7 @@ def test_a_killed_driver_and_ray_lose_one_period_at_most_and_the_same_command_go
 def test_a_second_driver_is_refused_in_one_line(tmp_path):
     with Store(tmp_path / "results", "small").lock(), Sweep(tmp_path) as sweep:
         output, errors = sweep.end(REFUSED)
-    assert "another sweep or study.track is working on" in errors
+    assert "another sweep or mia-study track is working on" in errors
     assert errors.count("\n") == 1
     assert output == ""
 
@@ -196,7 +196,7 @@ def test_a_driver_beside_a_running_one_is_refused_and_one_after_a_killed_one_is_
     with Sweep(tmp_path) as first:
         assert wait_for(lambda: steps(tmp_path), first)
         with Sweep(tmp_path) as second:
-            assert "another sweep or study.track is working on" in second.end(REFUSED)[1]
+            assert "another sweep or mia-study track is working on" in second.end(REFUSED)[1]
         first.kill()
     with Sweep(tmp_path) as third:
         third.end(COMPLETE)

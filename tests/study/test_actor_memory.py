@@ -7,8 +7,8 @@ import sys
 import torch
 
 from mia_core.training import Trainer
-from study import scheduling
 from study.machine import begin_memory
+from study.run import scheduling
 from tests.small import small_spec
 
 FEW = ("factors.train_size=[40]", "factors.epochs=[1]", "quality.measures=[]", "replicates=25",
@@ -30,7 +30,7 @@ print(len(seen), max(seen[30:]) - max(seen[10:20]))
 def trajectories(folder, *settings):
     """Run a study's trajectories one after another as one worker of Ray does."""
     from mia_core.data import load_pool
-    from study.design import Design
+    from study.design.trials import Design
 
     spec = small_spec(*settings)
     design = Design(spec, load_pool(spec.data))

@@ -6,12 +6,12 @@ import pytest
 from mia_core.defenses import dp_sgd
 from mia_core.metrics import judge
 from mia_core.metrics.audit import LARGEST_EPSILON
-from study.audit import lines, main, verdicts
-from study.design import CANARY
-from study.execute import Runner
-from study.planning import design_rows
+from study.design.trials import CANARY
+from study.design.work import missing, missing_of
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import Store, read
-from study.work import missing, missing_of
+from study.verdicts.claims import lines, main, verdicts
 from tests.mia_core.sabotage import NoiseOfTheMean
 
 PRIVATE = "factors.defense=[none, {name: dp_sgd, sigma: [0, 3], clip: 0.5, delta: 1.0e-5}]"

@@ -13,13 +13,15 @@ import pytest
 
 from analysis import figures, tables
 from mia_core.data import load_pool
-from study import audit, controls, sweep, track
-from study.design import Design
-from study.execute import Runner, feature_network
-from study.planning import design_rows
+from study import sweep
+from study.cli import fill_tracking
+from study.design.trials import Design
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner, feature_network
 from study.store import Away, Damaged, Store, buckets, compact, leases, read
 from study.store.__main__ import main
-from study.work import missing
+from study.verdicts import claims, controls
 from tests.object_store import BUCKET, client, object_store
 from tests.small import SMALL, small_spec
 
@@ -286,9 +288,9 @@ def test_every_command_takes_a_study_in_a_bucket(finished, tmp_path, capsys, mon
     assert "a folder of this machine" in capsys.readouterr().err
     assert tables.main([store.uri]) == 0
     assert figures.main([store.uri, "pictures"]) == 0
-    for command in (controls, audit):
+    for command in (controls, claims):
         assert command.main([store.uri]) == 0
-    assert track.main([store.uri, "--tracking", f"sqlite:///{tmp_path}/mlflow.db"]) == 0
+    assert fill_tracking.main([store.uri, "--tracking", f"sqlite:///{tmp_path}/mlflow.db"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".mlflow.db.lock", "mlartifacts", "mlflow.db", "pictures", "public"
     ]  # fmt: skip
@@ -396,7 +398,7 @@ def test_an_endpoint_that_is_away_or_silent_is_refused_in_seconds(small, bucket,
         silent.listen()
         said = refused([*small, "--set", f"results={bucket}"], capsys)
         assert f"http://127.0.0.1:{port} cannot be reached" in said
-        for command in (tables, controls, track):
+        for command in (tables, controls, fill_tracking):
             assert command.main([f"{bucket}/small"]) == 2
             assert capsys.readouterr().err.count("\n") == 1
 
@@ -459,6 +461,6 @@ def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bu
     assert not store.place.folders("checkpoints")
     assert not store.place.names("failures")
     assert main(["check", store.uri]) == 0
-    with start("study.trial", f"{store.uri}/specs/{store.pointer()['spec']}.json") as alone:
+    with start("study.cli.one_trial", f"{store.uri}/specs/{store.pointer()['spec']}.json") as alone:
         assert "white_box" in alone.communicate(timeout=400)[0]
         assert alone.returncode == sweep.COMPLETE

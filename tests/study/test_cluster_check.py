@@ -1,4 +1,4 @@
-"""`python -m study.cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
+"""`mia-study cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
 
 import re
 import shutil
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from study import cluster
-from study.cluster import ENDED, REFUSED, RUNNING
+from study.cli import cluster
+from study.cli.cluster import ENDED, REFUSED, RUNNING
 
 PROJECT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "configs/clusters/onprem.yaml", "configs/clusters/gcp.yaml")

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from study import cluster_nodes
-from study.cluster_nodes import checked, may_start_gpus, software
+from study.run import nodes
+from study.run.nodes import checked, may_start_gpus, software
 
 
 def test_software_is_the_same_twice_and_names_versions_and_sources():
@@ -19,8 +19,8 @@ def test_software_is_the_same_twice_and_names_versions_and_sources():
 @pytest.mark.parametrize("change", ["a byte", "a file more", "a file less", "another name"])
 def test_any_change_of_sources_is_seen(tmp_path, monkeypatch, change):
     for room in ("mia_core", "study"):
-        shutil.copytree(cluster_nodes.PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(cluster_nodes, "PROJECT", tmp_path)
+        shutil.copytree(nodes.PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(nodes, "PROJECT", tmp_path)
     before = software()["source"]
     path = tmp_path / "study" / "work.py"
     if change == "a byte":
@@ -42,7 +42,7 @@ def test_a_node_with_the_drivers_software_runs_the_trial():
 
 @pytest.mark.parametrize("key", software())
 def test_a_node_that_comes_with_other_software_fails_its_trial_in_one_line_that_names_it(monkeypatch, key):
-    monkeypatch.setattr(cluster_nodes.platform, "node", lambda: "late")
+    monkeypatch.setattr(nodes.platform, "node", lambda: "late")
     run = checked(lambda config: pytest.fail("it ran"), {**software(), key: "0.1"})
     with pytest.raises(ValueError, match=f"^node late has {key} .*, and this driver 0.1; `ray up` the same") as refusal:
         run({})
@@ -64,7 +64,7 @@ GPU, CPU = {"resources": {"CPU": 4, "GPU": 1}}, {"resources": {"CPU": 4}}
     ],
 )
 def test_gpus_that_the_autoscaler_may_start_count_before_they_are_there(tmp_path, monkeypatch, types, expected):
-    monkeypatch.setattr(cluster_nodes, "BOOTSTRAP", tmp_path / "ray_bootstrap_config.yaml")
+    monkeypatch.setattr(nodes, "BOOTSTRAP", tmp_path / "ray_bootstrap_config.yaml")
     if types is not None:
-        cluster_nodes.BOOTSTRAP.write_text(json.dumps({"available_node_types": types}))
+        nodes.BOOTSTRAP.write_text(json.dumps({"available_node_types": types}))
     assert may_start_gpus() is expected

@@ -4,8 +4,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from study import config, yaml
-from study.spec import parse, read
+from study.cli import print_config
+from study.spec import documents
+from study.spec.study_file import parse, read
 from tests.small import SMALL, small_spec
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -13,13 +14,13 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def validator():
-    jsonschema.Draft202012Validator.check_schema(config.schema())
-    return jsonschema.Draft202012Validator(config.schema())
+    jsonschema.Draft202012Validator.check_schema(print_config.schema())
+    return jsonschema.Draft202012Validator(print_config.schema())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_study_of_ours_is_valid_by_the_schema(validator, path):
-    validator.validate(yaml.load(path))
+    validator.validate(documents.load(path))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_every_study_of_ours_is_valid_by_the_schema(validator, path):
     ids=str,
 )
 def test_what_a_study_refuses_by_itself_the_schema_refuses_too(validator, setting):
-    document = yaml.parse(SMALL, "small")
+    document = documents.parse(SMALL, "small")
     validator.validate(document)
     document[setting[0]] = setting[1]
     with pytest.raises(jsonschema.ValidationError):
@@ -53,15 +54,15 @@ def test_what_a_study_refuses_by_itself_the_schema_refuses_too(validator, settin
 def test_the_printed_study_reads_back_as_the_same_one(tmp_path, capsys):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
-    assert config.main([str(path), "--set", "replicates=3"]) == 0
+    assert print_config.main([str(path), "--set", "replicates=3"]) == 0
     printed = capsys.readouterr().out
     assert parse(json.loads(printed)).resolved == small_spec("replicates=3").resolved
     (tmp_path / "again.json").write_text(printed)
     assert read(tmp_path / "again.json").resolved == small_spec("replicates=3").resolved
-    assert config.main([str(path), "--set", "replicates=0"]) == 2
+    assert print_config.main([str(path), "--set", "replicates=0"]) == 2
     assert "greater than 0" in capsys.readouterr().err
 
 
 def test_the_schema_is_printed(capsys):
-    assert config.main(["--schema"]) == 0
+    assert print_config.main(["--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "A study"

@@ -5,16 +5,16 @@ import torch
 from scipy.stats import kstest, norm
 
 from mia_core.attacks import Euclidean, WhiteBox
-from mia_core.attacks.base import Scores
+from mia_core.attacks.attack import Scores
 from mia_core.data.splits import Panel
 from mia_core.metrics.leakage import judge
 from mia_core.streams import Streams
-from study import controls
-from study.controls import combine, holm, lines, main, permuted_aucs, replayed_auc, replayed_aucs, verdicts
-from study.execute import Runner
-from study.planning import design_rows
+from study.design.work import missing, missing_of
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import read
-from study.work import missing, missing_of
+from study.verdicts import controls
+from study.verdicts.controls import combine, holm, lines, main, permuted_aucs, replayed_auc, replayed_aucs, verdicts
 
 QUICK = (
     "replicates=3",

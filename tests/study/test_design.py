@@ -11,8 +11,8 @@ from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
 from mia_core.defenses import accounting
 from mia_core.hashing import FORMAT
-from study import planning
-from study.design import Design
+from study.design.trials import Design
+from study.plan import overview
 from tests.small import small_spec
 
 
@@ -245,7 +245,7 @@ def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_w
     clip_only = "{name: dp_sgd, sigma: 0.0, clip: 1.0, delta: 1e-5}"
     design = make_design(f"factors.defense=[none, dropout, {AIMED}, {SIGMA}, {clip_only}]", "factors.train_size=[40]")
     sink = io.StringIO()
-    planning.show(Console(file=sink, width=300), design, {})
+    overview.show(Console(file=sink, width=300), design, {})
     trials = {(t.cell.arm.label, t.epochs): t for t in design.trials}
     told = []
     for epochs in (1, 2):
@@ -261,7 +261,7 @@ def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_w
 
 def test_a_worker_repeats_nothing_of_what_the_plan_has_computed(make_design, monkeypatch, tmp_path):
     design = make_design(f"factors.defense=[none, {AIMED}, {SIGMA}]")
-    planning.show(Console(file=io.StringIO()), design, {})
+    overview.show(Console(file=io.StringIO()), design, {})
     found = [(design.epsilon(trial), design.sigma(trial)) for trial in design.every]
     travelling = pickle.dumps(design)
     monkeypatch.setattr(accounting, "ANSWERS", {})
@@ -291,7 +291,7 @@ def test_an_arm_is_skipped_for_the_target_that_refuses_it_and_the_plan_says_so(m
     }
     assert len(design.trials) == len(set(ids(design))) == 8 * 2 * 2 * 2
     sink = io.StringIO()
-    planning.show(Console(file=sink, width=300), design, {})
+    overview.show(Console(file=sink, width=300), design, {})
     assert f"skipped: dp_sgd sigma=1 with began: {reason}" in sink.getvalue()
     assert "dcgan, began, vae_gan" in sink.getvalue()
 
@@ -421,7 +421,7 @@ def drawn_design(make_design, points, *overrides, name="random"):
 
 def test_every_replicate_has_a_trial_of_every_point_and_the_table_says_which(make_design):
     design = drawn_design(make_design, 8, name="sobol")
-    rows = [row for row in planning.design_rows(design) if row["kind"] == "point"]
+    rows = [row for row in overview.design_rows(design) if row["kind"] == "point"]
     assert [row["id"] for row in rows] == [str(number) for number in range(8 * 8)] * 2
     trials = {trial.trial_id: trial for trial in design.trials}
     assert {row["trial_id"] for row in rows} == set(trials)
@@ -488,7 +488,7 @@ SIGMA_OR_NONE = f"factors.defense=[none, {SIGMA}]"
 
 def test_the_plan_of_a_drawn_design_tells_ranges_and_points(make_design):
     sink = io.StringIO()
-    planning.show(Console(file=sink, width=300), drawn_design(make_design, 4), {})
+    overview.show(Console(file=sink, width=300), drawn_design(make_design, 4), {})
     assert "0.0001 to 0.01, log" in sink.getvalue()
     assert "40 to 90, whole" in sink.getvalue()
     assert "design: random, 4 points in 4 cells; more points keep these\n" in sink.getvalue()

@@ -1,10 +1,10 @@
 import pytest
 
-from study import disk
-from study.execute import Runner
-from study.past import Past
+from study.design.work import missing, missing_of
+from study.plan import disk
+from study.plan.past import Past
+from study.run.runner import Runner
 from study.store.places import Folder
-from study.work import missing, missing_of
 
 
 def written(store):

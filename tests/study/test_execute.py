@@ -4,18 +4,18 @@ import pandas as pd
 import pytest
 import torch
 
+from analysis.stats.summary import guarantees
 from analysis.study_data import load
-from analysis.summary import guarantees
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
 from mia_core.training import Trainer
-from study.audit import verdicts
-from study.execute import Runner
-from study.planning import design_rows
-from study.run_content import run_content
+from study.design.work import missing, missing_of
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import Damaged, Store, compact, read
 from study.store.reading import trial_tables
-from study.work import missing, missing_of
+from study.tracking.run_content import run_content
+from study.verdicts.claims import verdicts
 
 
 def run(design, store, trajectory=0):
@@ -266,7 +266,7 @@ def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, s
         original(self, step)
 
     monkeypatch.setattr(Trainer, "run_to", slow)
-    monkeypatch.setattr("study.execute.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("study.run.runner.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Store, "save_checkpoint", lambda self, name, tensors, state: saved.append(state["step"]))
     run(design, store)
     assert saved == [3 * 3, 6 * 3]

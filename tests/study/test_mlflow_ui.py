@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from study.cli.fill_tracking import main
 from study.store import read
-from study.track import main
 from tests.browser import CHROMIUM, browser
 from tests.mlflow_ui import axis, choose, compare, mlflow_server, scatter
 

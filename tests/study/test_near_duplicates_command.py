@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from mia_core.data import load_pool
-from study.near_duplicates import find, main
-from study.spec import read
+from study.cli.look_alikes import find, main
+from study.spec.study_file import read
 from study.sweep import COMPLETE, REFUSED
 
 COUNT, PAIRS = 300, 40

@@ -5,13 +5,14 @@ import sys
 import pytest
 from rich.console import Console
 
-from study import cost, disk, planning, sweep
-from study.execute import Runner
-from study.outlook import Outlook
-from study.past import Past
-from study.spec import ComputeSpec
+from study import sweep
+from study.design.work import missing
+from study.plan import cost, disk, overview
+from study.plan.outlook import Outlook
+from study.plan.past import Past
+from study.run.runner import Runner
+from study.spec.study_file import ComputeSpec
 from study.sweep import REFUSED, main
-from study.work import missing
 from tests.small import SMALL
 
 
@@ -86,7 +87,7 @@ def test_a_damaged_store_is_planned_without_its_rows_and_the_plan_says_why(pilot
 def test_the_plan_prints_the_outlook(piloted):
     design, store = piloted
     console = Console(record=True, width=80, file=io.StringIO())
-    planning.show(console, design, missing(design, store), outlook(design, store))
+    overview.show(console, design, missing(design, store), outlook(design, store))
     shown = console.export_text()
     for word in ("time: about", "disk: about", "power: 2 replicates"):
         assert word in shown

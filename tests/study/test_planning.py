@@ -3,19 +3,19 @@ import dataclasses
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study import planning
-from study.design import Design
+from study.design.trials import Design
+from study.plan import overview
 from tests.small import small_spec
 
 
 def test_the_plan_shows_the_first_notes_on_the_data_and_how_many_there_are():
     spec = small_spec()
-    notes = tuple(f"left out: [b]{number}.png: empty file" for number in range(planning.NOTES + 3))
+    notes = tuple(f"left out: [b]{number}.png: empty file" for number in range(overview.NOTES + 3))
     design = Design(spec, dataclasses.replace(load_pool(spec.data), notes=notes))
     console = Console(record=True, width=200)
-    planning.show(console, design, {})
+    overview.show(console, design, {})
     lines = [line for line in console.export_text().splitlines() if line.startswith("data: ")]
-    assert lines == [*(f"data: {note}" for note in notes[: planning.NOTES]), "data: and 3 more"]
+    assert lines == [*(f"data: {note}" for note in notes[: overview.NOTES]), "data: and 3 more"]
 
 
 def test_the_plan_says_when_known_records_are_not_the_share_their_percentages_are_of(make_design):
@@ -23,7 +23,7 @@ def test_the_plan_says_when_known_records_are_not_the_share_their_percentages_ar
 
     def plan(*overrides):
         console = Console(record=True, width=200)
-        planning.show(console, make_design(*overrides), {})
+        overview.show(console, make_design(*overrides), {})
         return console.export_text()
 
     assert "split.known=10 stands for 30 % of the smallest train_size, and is 25 % of 40" in plan(knowing)

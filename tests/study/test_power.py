@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from study import power
+from study.plan import power
 
 
 @pytest.mark.parametrize(("sd", "replicates"), [(0.03, 5), (0.05, 12), (0.02, 3)])

@@ -6,10 +6,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from study import progress
-from study.cost import Expected
-from study.progress import Progress
-from study.work import Work
+from study.design.work import Work
+from study.plan.cost import Expected
+from study.run import progress
+from study.run.progress import Progress
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from SALib.analyze import sobol
 
-from study.factors import Range
-from study.sampling import DesignSpec
-from study.spec import parse
+from study.spec.factors import Range
+from study.spec.sampling import DesignSpec
+from study.spec.study_file import parse
 from tests.small import small_spec
 
 WIDTH = "factors.target.width={low: 4, high: 8, kind: integer}"
@@ -81,7 +81,7 @@ def test_points_depend_on_the_seed_and_on_nothing_but_factors_and_design():
 def test_a_resolved_spec_states_its_points_and_reads_back_without_drawing(name, monkeypatch):
     overrides = "factors.defense=[none, dropout]", "factors.train_size={low: 40, high: 80}", WIDTH
     spec = drawn_spec(f"{{name: {name}, points: 4}}", *overrides)
-    monkeypatch.setattr("study.spec.draw", lambda *arguments: pytest.fail("drawn again"))
+    monkeypatch.setattr("study.spec.study_file.draw", lambda *arguments: pytest.fail("drawn again"))
     assert again(spec).resolved == spec.resolved
     assert again(spec).cells == spec.cells
     assert again(spec).points == spec.points

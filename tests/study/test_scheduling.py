@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from study import scheduling
-from study.scheduling import _aside, _unpacked
+from study.run import scheduling
+from study.run.scheduling import _aside, _unpacked
 
 
 def test_tune_does_not_wait_for_the_log_which_is_kept_in_order():

@@ -8,19 +8,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from analysis.stats.summary import effects_of
 from analysis.study_data import load
-from analysis.summary import effects_of
 from mia_core.data import load_pool
-from study import search
-from study.asking import ask
-from study.design import Design
-from study.execute import Runner
-from study.factors import Range
-from study.failures import failure
-from study.objectives import Objective, SearchSpec
-from study.planning import design_rows
-from study.points import points
-from study.spec import parse
+from study.design.points import points
+from study.design.trials import Design
+from study.plan.overview import design_rows
+from study.run import search
+from study.run.asking import ask
+from study.run.failures import failure
+from study.run.runner import Runner
+from study.spec.factors import Range
+from study.spec.objectives import Objective, SearchSpec
+from study.spec.study_file import parse
 from study.store import Store, read
 from study.sweep import COMPLETE, REFUSED, main
 from tests.small import SMALL, small_spec, sweep
@@ -226,7 +226,7 @@ def test_points_of_other_factors_are_refused(make_design, store):
 
 def test_a_searchs_trials_are_in_no_estimate_of_effects(undisturbed):
     _, store, _ = undisturbed
-    with pytest.raises(ValueError, match=r"A search chose these points.*python -m study\.search"):
+    with pytest.raises(ValueError, match=r"A search chose these points.*mia-study search"):
         effects_of(load(store.folder), "epochs", "white_box")
 
 
@@ -343,7 +343,7 @@ def test_a_killed_search_goes_on_under_ray_and_no_trial_is_done_twice(tmp_path, 
     again = sweep(tmp_path, *arguments)
     assert again.returncode == COMPLETE, again.stdout + again.stderr
     assert "Pareto front (minimize white_box.auc, minimize kid_domain_unseen): " in again.stdout
-    assert f"next:     python -m study.search {tmp_path}/results/small" in again.stdout
+    assert f"next:     mia-study search {tmp_path}/results/small" in again.stdout
     assert {name: (done / name).read_bytes() for name in sealed} == sealed
     trials = read(tmp_path / "results", "small", "trials", all=True)
     rows = points(tmp_path / "results", "small")

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from study import sweep, trial
-from study.spec import parse, read
+from study import sweep
+from study.cli import one_trial
+from study.spec.study_file import parse, read
 from tests.small import SMALL, small_spec
 
 REFUSED = {
@@ -195,7 +196,7 @@ def test_the_commands_take_a_preset(with_presets, monkeypatch, capsys):
     monkeypatch.chdir(with_presets.parent)
     assert sweep.main([str(with_presets), "--preset", "quick", "--plan"]) == sweep.COMPLETE
     assert "trials: 3 (0 trained, 3 to train" in capsys.readouterr().out
-    for main in (sweep.main, trial.main):
+    for main in (sweep.main, one_trial.main):
         assert main([str(with_presets), "--preset", "quik"]) == sweep.REFUSED
         assert "did you mean 'quick'?" in capsys.readouterr().err
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from study import heartbeat
-from study.design import STUDY
-from study.failures import failure
-from study.planning import design_rows
-from study.status import COMPLETE, INCOMPLETE, REFUSED, main, status
+from study.cli.status import COMPLETE, INCOMPLETE, REFUSED, main, status
+from study.design.trials import STUDY
+from study.plan.overview import design_rows
+from study.run import heartbeat
+from study.run.failures import failure
 from study.store import Store
 from study.store.exporting import export_public
 from tests.small import SMALL
@@ -65,7 +65,7 @@ def test_a_complete_study_names_the_next_step_and_exits_0(design, begun, capsys)
     assert main([begun.uri]) == COMPLETE
     shown = capsys.readouterr().out
     assert "complete, not running" in shown
-    assert f"python -m analysis.notebooks {begun.uri}" in shown
+    assert f"mia-study notebooks {begun.uri}" in shown
 
 
 def test_a_store_without_levels_or_with_a_damaged_marker_is_told_all_the_same(design, store):
@@ -154,7 +154,7 @@ def test_a_study_file_names_its_store_and_the_command_that_goes_on(design, begun
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SMALL)
     assert main(["small.yaml"]) == INCOMPLETE
-    assert "python -m study.sweep small.yaml" in capsys.readouterr().out
+    assert "mia-study sweep small.yaml" in capsys.readouterr().out
     assert main(["small.yaml", "--set", "results=elsewhere"]) == REFUSED
     assert main(["results/small", "--set", "replicates=1"]) == REFUSED
 
@@ -186,7 +186,7 @@ def test_a_watch_ends_when_the_study_is_complete(design, begun, capsys):
 def test_status_changes_nothing_and_loads_neither_ray_nor_data(design, begun):
     before = {path: path.stat().st_mtime_ns for path in begun.folder.rglob("*")}
     code = (
-        "import sys; from study.status import main; main(sys.argv[1:]); "
+        "import sys; from study.cli.status import main; main(sys.argv[1:]); "
         "print(sorted({'ray', 'mlflow', 'sklearn', 'opacus', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.store import Compactor, Damaged, Store, compact, compacting, read, seals
-from study.store.compactions import manifests
+from study.store.manifests import manifests
 from study.store.schema import SCHEMAS, to_parquet, to_table
 
 TRIAL = {"trial_id": "t1", "trajectory_id": "j1", "study": "small", "train_size": 40, "sigma": 1, "role": "study"}

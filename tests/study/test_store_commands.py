@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 
 from analysis import figures, tables
-from analysis.controls import audits, verdicts
+from analysis.stats.baselines import audits, verdicts
 from analysis.study_data import load
-from study import audit, controls
-from study.execute import Runner, feature_network
-from study.planning import design_rows
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner, feature_network
 from study.store import Store, compact, files, read
 from study.store.__main__ import main
-from study.work import missing
+from study.verdicts import claims, controls
 
 FEW = ("factors.train_size=[40]", "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]",
        "factors.epochs=[1]", "replicates=2", "controls.nulls=1", "audit={attack: white_box}",
@@ -136,7 +136,7 @@ def test_while_a_sweep_runs_nothing_is_collected_or_compacted(finished, store, c
     drop(store, "targets/t.safetensors")
     with store.lock():
         assert main([command, str(store.folder)]) == 2
-    assert "another sweep or study.track is working" in capsys.readouterr().err
+    assert "another sweep or mia-study track is working" in capsys.readouterr().err
     assert (store.folder / "targets" / "t.safetensors").exists()
 
 
@@ -178,7 +178,14 @@ def test_what_is_no_study_is_refused_and_nothing_appears(tmp_path, capsys, comma
 
 
 @pytest.mark.parametrize(
-    "command", ["analysis.tables", "study.controls", "study.audit", "study.store check", "study.store gc --dry-run"]
+    "command",
+    [
+        "analysis.tables",
+        "study.verdicts.controls",
+        "study.verdicts.claims",
+        "study.store check",
+        "study.store gc --dry-run",
+    ],
 )
 def test_a_command_whose_reader_has_gone_ends_without_a_word(finished, store, command):
     drop(store, "trials/x.parquet")
@@ -230,7 +237,7 @@ def test_a_public_copy_has_the_same_rows_and_nothing_of_records_machines_or_peop
 
 
 def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finished, store, tmp_path, monkeypatch):
-    from study import execute
+    from study.run import runner
 
     name = next(name for name, marker in store.markers().items() if marker["work"]["train"])
     (store.folder / "done" / f"{name}.json").unlink()
@@ -241,7 +248,7 @@ def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finishe
         "to_dict",
         lambda self: {**plain(self), **({"root": "/ward7"} if self.name == "digits" else {})},
     )
-    monkeypatch.setattr(execute, "versions", lambda: {"torch": "2", "host": "ward7"})
+    monkeypatch.setattr(runner, "versions", lambda: {"torch": "2", "host": "ward7"})
     ((work, *_),) = missing(finished, store).values()
     list(Runner(finished, store).run([work]))
     assert "ward7" in "".join(read(store.folder.parent, "small", "trials")["config"])
@@ -264,7 +271,7 @@ def test_analysis_reads_a_public_copy_and_says_what_needs_scores(public, capsys,
     for table in (verdicts(data), audits(data)):
         assert table["verdict"].str.startswith("not available").all()
     capsys.readouterr()
-    for command in (controls, audit):
+    for command in (controls, claims):
         assert command.main([str(public.folder)]) == 2
         assert "a public copy has no scores" in capsys.readouterr().err
     with pytest.raises(ValueError, match="public copy has no scores"):

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mia_core.data import load_pool
-from study import yaml
-from study.design import Design
-from study.execute import Runner, feature_network
-from study.planning import design_rows
-from study.spec import override, parse
+from study.design.trials import Design
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner, feature_network
+from study.spec import documents
+from study.spec.study_file import override, parse
 from study.store import Damaged, Store, compact, files, read, seals
 from study.store.__main__ import main
 from study.store.schema import EXPANSION, from_parquet, to_table
-from study.work import missing
 from tests.small import SMALL
 
 TABLES = ("trials", "quality", "attacks", "scores", "history", "wide")
@@ -32,7 +32,7 @@ FEW = ("factors.train_size=[40]", "factors.defense=[none]", "replicates=1", "con
 
 @pytest.fixture(scope="module")
 def design():
-    document = yaml.parse(SMALL, "small")
+    document = documents.parse(SMALL, "small")
     for setting in FEW:
         override(document, setting)
     spec = parse(document)
@@ -402,7 +402,7 @@ def test_a_pointer_or_design_that_names_other_places_is_refused(design, copy, ca
 def test_study_names_that_are_ways_are_refused(tmp_path, study):
     with pytest.raises(ValueError, match="study"):
         Store(tmp_path, study)
-    document = yaml.parse(SMALL, "small") | {"study": study}
+    document = documents.parse(SMALL, "small") | {"study": study}
     with pytest.raises(ValueError, match="study"):
         parse(document)
 
@@ -418,7 +418,7 @@ def test_study_files_that_execute_or_explode_are_refused(tmp_path, canary):
         path = tmp_path / "study.yaml"
         path.write_text(text)
         try:
-            loaded = yaml.load(path)
+            loaded = documents.load(path)
         except ValueError as error:
             assert "\n" not in str(error)
         else:

@@ -13,14 +13,15 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study import run_content, tracking, trial
-from study.execute import Runner
+from study.cli import one_trial
+from study.design.work import missing
 from study.machine import code_versions
-from study.planning import design_rows
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
-from study.work import missing
+from study.tracking import run_content, tracker
 from tests.small import SMALL, sweep
 
 TRIALS = 2 * 2 * 3 * 2
@@ -57,7 +58,7 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
     assert "control:  copycat: works" in done.stdout
     assert f"parquet:  {folder}/results/small" in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
-    assert "python -m analysis.report" in done.stdout
+    assert "mia-study report" in done.stdout
     left = {path.name for path in (folder / "results" / "small").iterdir()}
     assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design",
                     "compacted", "study.json", ".lock"}  # fmt: skip
@@ -126,8 +127,8 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1",
                  *NO_CONTROLS]  # fmt: skip
     assert sweep(fresh, *arguments, "--plan").returncode == COMPLETE
-    from study.design import Design
-    from study.spec import read as read_spec
+    from study.design.trials import Design
+    from study.spec.study_file import read as read_spec
 
     spec = read_spec(fresh / "small.yaml", arguments[1::2])
     design = Design(spec, spec.data.build().load())
@@ -143,9 +144,9 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert "Traceback" in failure["traceback"]
     assert failure["command"].endswith(f"--id {broken.trial_id}")
     assert f"alone: {failure['command']}" in done.stdout
-    assert trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
+    assert one_trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
-    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
+    assert set(frame["trial_id"]) == {one_trial.trial_id for one_trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()
     assert sweep(fresh, *arguments).returncode == COMPLETE
     assert len(read(fresh / "results", "small", "trials")) == len(design.trials)
@@ -226,7 +227,7 @@ def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
     done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
     assert done.returncode == COMPLETE, done.stderr
     assert done.stdout.count("MLflow is not reachable") == 1
-    assert f"python -m study.track {copy}/results/small --tracking http://127.0.0.1:9 fills it in" in done.stdout
+    assert f"mia-study track {copy}/results/small --tracking http://127.0.0.1:9 fills it in" in done.stdout
     assert "hidden" not in done.stdout + done.stderr
     assert time.monotonic() - started < 60
 
@@ -300,7 +301,7 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
 
     monkeypatch.setattr(run_content, "trial_tables", older)
     warnings: list[str] = []
-    tracking.Tracker(store, f"sqlite:///{tmp_path}/mlflow.db", warnings.append).reconcile()
+    tracker.Tracker(store, f"sqlite:///{tmp_path}/mlflow.db", warnings.append).reconcile()
     assert not warnings
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1

@@ -16,13 +16,13 @@ from PIL import Image
 
 from analysis.report.__main__ import main as report
 from mia_core.data import load_pool
-from study.design import Design
-from study.execute import Runner
-from study.planning import design_rows
+from study.cli.fill_tracking import main
+from study.design.trials import Design
+from study.design.work import missing
+from study.plan.overview import design_rows
+from study.run.runner import Runner
 from study.store import Store, read
-from study.track import main
-from study.tracking import Tracker, public, without_secrets
-from study.work import missing
+from study.tracking.tracker import Tracker, public, without_secrets
 from tests.mlflow_ui import mlflow_server
 from tests.small import small_spec
 
@@ -88,7 +88,7 @@ def database(place):
 
 @pytest.fixture
 def track(place, store):
-    """`study.track` into the copy's own database."""
+    """`study.cli.fill_tracking` into the copy's own database."""
     return lambda *options, into=place: main([str(store.folder), "--tracking", database(into), *options])
 
 
@@ -177,7 +177,7 @@ def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place,
     assert track() == 0
     own = said(place)[None]
     assert "report.html" not in own["files"]
-    assert "**The answer** is not here yet: `python -m analysis.report" in own["tags"]["mlflow.note.content"]
+    assert "**The answer** is not here yet: `mia-study report" in own["tags"]["mlflow.note.content"]
     assert report([store.uri]) == 0 and report([store.uri, "--include-records"]) == 0
     assert track() == 0
     own = said(place)[None]
@@ -296,7 +296,7 @@ def test_no_study_is_refused_in_one_line(place, capsys, folder):
 def test_a_study_at_work_is_not_tracked_beside_it(store, capsys, track):
     with store.lock():
         assert track() == 2
-    assert "another sweep or study.track is working on" in capsys.readouterr().err
+    assert "another sweep or mia-study track is working on" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ from multiprocessing import get_context
 import mlflow.tracking
 
 from study import pictures
-from study.track import main
+from study.cli.fill_tracking import main
 
 fork = get_context("fork")  # all import first, and start at once
 processes = [fork.Process(target=lambda name=name: sys.exit(main([f"results/{name}"]))) for name in sys.argv[1:]]

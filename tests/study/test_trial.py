@@ -1,6 +1,6 @@
+from study.cli.one_trial import main
 from study.store import Store
 from study.sweep import COMPLETE, REFUSED
-from study.trial import main
 from tests.small import SMALL
 
 

@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from study import scheduling
-from study.scheduling import local_ray, require_workers_storage
+from study.run import scheduling
+from study.run.scheduling import local_ray, require_workers_storage
 from study.store import Store
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from study.yaml import load, parse
+from study.spec.documents import load, parse
 
 
 def test_numbers_and_words_mean_what_they_look_like():

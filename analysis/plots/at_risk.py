@@ -1,0 +1,70 @@
+"""Records at risk, and samples along a defense's strength: both as sensitive as the data."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.study_data import ARM, VARIANT, StudyData
+from study.tracking.pictures import COLORS
+
+ALARM = 0.05
+
+
+def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
+    """Every record's leakage, the most at risk first: as measured, and shrunk toward the mean of all.
+
+    table: of `analysis.stats.records.records`. No record is named.
+    """
+    figure, axis = plt.subplots(figsize=(8.2, 3.4), layout="constrained")
+    rank = np.arange(1, len(table) + 1)
+    axis.plot(rank, table["difference"], ".", color="0.7", markersize=4, label="as measured")
+    error = 1.96 * table["shrunk_error"].astype(float)
+    axis.fill_between(rank, table["shrunk"] - error, table["shrunk"] + error, color=COLORS[0], alpha=0.15, lw=0)
+    axis.plot(rank, table["shrunk"], color=COLORS[0], linewidth=1.6, label="shrunk, with 95 %")
+    found = (table["q"] <= ALARM).to_numpy()
+    axis.plot(rank[found], table["shrunk"][found], "^", color=COLORS[1], markersize=5, label="at risk (FDR 5 %)")
+    axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_xlabel("records, the most at risk first")
+    axis.set_ylabel("member less non-member\n(standard deviations of scores)")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize="small")
+    count = data.replicates
+    figure.suptitle(
+        f"What membership changes, record by record\n{data.name}: over {count} replicates", fontsize="medium"
+    )
+    return figure
+
+
+def samples_along_strength(data: StudyData, size: int, level: int) -> Figure | None:
+    """Fixed-seed samples of each arm, by strength, of the first variant and replicate; None where none is stored.
+
+    They may show training records.
+    """
+    rows = data.wide.drop_duplicates("trial_id")
+    rows = rows[(rows[VARIANT] == data.variants[0]) & (rows["train_size"] == size) & (rows[data.budget] == level)]
+    rows = rows[rows["replicate"] == rows["replicate"].min()].set_index(ARM)
+    grids = {}
+    for arm in data.arms:
+        path = f"samples/{rows.loc[arm, 'trial_id']}.png" if arm in rows.index else ""
+        marker = next(iter(data.store.markers([rows.loc[arm, "trial_id"]]).values()), None) if path else None
+        if marker and path in marker["files"]:
+            grids[arm] = data.store.sealed_bytes(path, marker["files"][path])
+    if not grids:
+        return None
+    across = min(4, len(grids))
+    down = -(-len(grids) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(2.4 * across, 2.6 * down + 0.6), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (arm, png) in zip(axes.flat, grids.items(), strict=False):
+        axis.imshow(np.asarray(Image.open(io.BytesIO(png))), cmap="gray", interpolation="nearest")
+        axis.set_title(arm, fontsize="medium")
+    where = f"n = {size} after {level} {data.budget}"
+    figure.suptitle(f"{data.name}: samples at {where}, replicate 0 only", fontsize="medium")
+    return figure

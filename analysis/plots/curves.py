@@ -1,0 +1,54 @@
+"""ROC on logarithmic axes, where attacks sure of a few records show, and the floor below which all is chance."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plots.drawing import caption, look_of, name_axes, panels
+from analysis.stats.roc import mean_roc
+from analysis.study_data import ARM, VARIANT, StudyData
+from study.store.reading import last_levels
+from study.tracking.pictures import COLORS
+
+LEAST_TPR = 1e-3
+
+
+def roc_of_arms(data: StudyData, attack: str) -> Figure:
+    """ROC of one attack after the last level of training: a panel a variant and training-set size, a line an arm."""
+    rows = data.attack(attack)
+    return _roc(data, rows, ARM, data.arms[: len(COLORS)], f"ROC of {attack}")
+
+
+def roc_of_attacks(data: StudyData, attacks: Sequence[str] | None = None) -> Figure:
+    """The same of the first arm, a line an attack: by default the first seven, each after its last level of steps."""
+    rows = data.wide[data.wide[ARM] == data.arms[0]]
+    shown = list(attacks or last_levels(rows[rows[data.budget] == rows[data.budget].max()]))[: len(COLORS)]
+    return _roc(data, rows, "attack", shown, f"ROC of attacks, arm {data.arms[0]}")
+
+
+def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], title: str) -> Figure:
+    rows = rows[rows[data.budget] == rows[data.budget].max()]
+    sizes = sorted(set(rows["train_size"]))
+    figure, grid = panels(data.variants, sizes, width=3.6)
+    lowest = 1.0
+    for (variant, size), axis in grid.items():
+        floor = 0.0
+        for number, name in enumerate(lines):
+            own = rows[(rows[VARIANT] == variant) & (rows["train_size"] == size) & (rows[by] == name)]
+            if own.empty:
+                continue
+            curve = mean_roc(data, own)
+            look = {key: value for key, value in look_of(number).items() if key != "marker"}
+            axis.plot(curve.fpr, curve.tpr, **look, linewidth=1.4, label=f"{name}")
+            axis.fill_between(curve.fpr, curve.low.clip(LEAST_TPR), curve.high, color=look["color"], alpha=0.12, lw=0)
+            floor, lowest = max(floor, curve.floor), min(lowest, curve.fpr[0])
+        axis.plot([lowest, 1], [lowest, 1], color="0.6", linewidth=0.8, zorder=0)
+        if floor:
+            axis.axvspan(lowest / 10, floor, color="0.9", zorder=0, label="fewer than 10 false positives")
+    for axis in grid.values():
+        axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest, LEAST_TPR), 1.1))
+        axis.spines[["top", "right"]].set_visible(False)
+    name_axes(figure, grid, "false-positive rate", "true-positive rate", "n = ")
+    caption(figure, data, f"{title}, after {rows[data.budget].max()} {data.budget}")
+    return figure

@@ -1,0 +1,104 @@
+"""A design that draws its points: which factor moves leakage and quality, and the points themselves."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plots.drawing import AXIS, chance_line, legend, tell, told
+from analysis.stats.drawn_points import INDEX_WORDS, Influence, by_point, logarithmic, place, varied
+from analysis.stats.effects import AUC
+from analysis.study_data import StudyData
+from study.tracking.pictures import COLORS
+
+APART = 0.16
+NOISE = "noise of replicates"
+
+
+def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figure:
+    """Indices of each factor with their 95 % intervals, a panel a value; the share that is noise, in gray.
+
+    found: of `analysis.stats.drawn_points.influences`, those that have indices.
+    """
+    factors = max(len(one.ranked) for one in found)
+    size = (4.1 * len(found) + 1.0, 1.5 + 0.45 * (factors + 1))
+    figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, layout="constrained")
+    for one, axis in zip(found, axes.flat, strict=True):
+        names = list(one.ranked["factor"])
+        shown = [index for index in INDEX_WORDS if index in set(one.table["index"])]
+        for number, index in enumerate(shown):
+            rows = one.table[one.table["index"] == index].set_index("factor").loc[names].reset_index()
+            drawn = axis.errorbar(
+                rows["estimate"], [-down + APART * (number - (len(shown) - 1) / 2) for down in range(len(names))],
+                xerr=[rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]], fmt="os"[number],
+                color=COLORS[number], markerfacecolor="white" if index == "first" else COLORS[number], markersize=5,
+                capsize=2, elinewidth=1, label=INDEX_WORDS[index],
+            )  # fmt: skip
+            tell(drawn, [f"{row.factor}: {index} {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}], {row.points} "
+                         f"points, {row.replicates} replicates" for row in rows.itertuples()])  # fmt: skip
+        if one.noise is not None:
+            axis.plot([one.noise], [-len(names)], "D", color="0.45", markersize=5)
+            names.append(NOISE)
+        axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        axis.set_yticks([-down for down in range(len(names))], names)
+        axis.set_ylim(-len(names) + 0.4, 0.6)
+        axis.set_xlabel("share of the points' variance")
+        axis.set_title("AUC of " + attack if one.value == AUC else one.value)
+        axis.spines[["top", "right"]].set_visible(False)
+    legend(figure, axes.flat)
+    _caption(figure, data, "Which factor moves it: indices with 95 % intervals")
+    return figure
+
+
+def against_factors(data: StudyData, attack: str) -> Figure:
+    """Each point's mean over replicates against each factor: a row a value, a column a factor."""
+    values = [AUC, *([data.quality] if data.quality else [])]
+    names, logs = list(varied(data)), logarithmic(data)
+    figure, axes = plt.subplots(
+        len(values), len(names), figsize=(2.4 * len(names) + 0.8, 2.5 * len(values) + 0.7), sharey="row", sharex="col",
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for value, line in zip(values, axes, strict=True):
+        table = by_point(data, attack, value)
+        for name, axis in zip(names, line, strict=True):
+            drawn = axis.errorbar(
+                table[name], table["mean"], fmt="o", color=COLORS[0], alpha=0.6, markersize=3.5, markeredgewidth=0
+            )
+            tell(drawn, _texts(table, names))
+            if name in logs:
+                axis.set_xscale("log")
+            if value == values[-1]:
+                axis.set_xlabel(name)
+            if value == AUC:
+                chance_line(axis)
+            axis.spines[["top", "right"]].set_visible(False)
+        line[0].set_ylabel(AXIS.get(value, value).format(attack=attack))
+    _caption(figure, data, "Every point against each factor")
+    return figure
+
+
+def leakage_against_quality_of_points(data: StudyData, attack: str) -> Figure:
+    """Each point's mean AUC against its mean quality; ValueError where none was measured."""
+    if data.quality is None:
+        raise ValueError(f"study {data.name} has no measure of quality")
+    names = list(varied(data))
+    quality = by_point(data, attack, data.quality).set_index("point")["mean"]
+    table = by_point(data, attack, AUC).join(quality.rename("quality"), on="point").dropna(subset=["quality"])
+    figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    drawn = axis.errorbar(table["quality"], table["mean"], fmt="o", color=COLORS[0], alpha=0.6, markersize=4)
+    tell(drawn, _texts(table, names))
+    chance_line(axis)
+    axis.set_xlabel(data.quality)
+    axis.set_ylabel(AXIS[AUC].format(attack=attack))
+    _caption(figure, data, "Leakage against quality, a point each")
+    return figure
+
+
+def _texts(table: pd.DataFrame, names: list[str]) -> list[str]:
+    return [f"{place(row, names)}: {told(row)}" for row in table.to_dict("records")]
+
+
+def _caption(figure: Figure, data: StudyData, title: str) -> None:
+    count = data.replicates
+    figure.suptitle(f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}", fontsize="medium")

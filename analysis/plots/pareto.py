@@ -1,0 +1,122 @@
+"""The trade-off: leakage against sample quality."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.plots.drawing import (
+    ARROW,
+    AXIS,
+    caption,
+    chance_line,
+    logarithmic,
+    look_of,
+    name_axes,
+    panels,
+    tell,
+    to_floor,
+    told,
+)
+from analysis.stats.effects import AUC, means
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
+
+
+def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
+    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, training growing along
+    it (small to large marker).
+
+    Up is more leakage; left is better quality for a distance (kid, fid). quality: a column of the wide table, by
+    default `data.quality`.
+    """
+    quality = quality or data.quality
+    if quality is None:
+        raise ValueError(f"study {data.name} has no measure of quality to show")
+    rows = data.attack(attack)
+    leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
+    table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))
+    open_ended = False
+    figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    for (variant, size), axis in grid.items():
+        floor = logarithmic(axis.xaxis, quality, table["mean_quality"], table["low_quality"])
+        for number, arm in enumerate(data.arms):
+            path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
+            if path.empty:
+                continue
+            look = look_of(number)
+            errors, below = to_floor(path["mean_quality"], path["low_quality"], path["high_quality"], floor)
+            open_ended = open_ended or bool(below.any())
+            drawn = axis.errorbar(
+                path["mean_quality"],
+                path["mean"],
+                xerr=errors,
+                xuplims=below,
+                yerr=[path["mean"] - path["low"], path["high"] - path["mean"]],
+                **look,
+                markersize=4,
+                elinewidth=0.7,
+                linewidth=1.2,
+                label=arm,
+            )
+            tell(
+                drawn,
+                [
+                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {told(row)}; "
+                    f"{quality} {told(row, '_quality')}"
+                    for row in path.to_dict("records")
+                ],
+            )
+            marks = [20 + 60 * rank / max(1, len(path) - 1) for rank in range(len(path))]
+            axis.scatter(path["mean_quality"], path["mean"], s=marks, color=look["color"], marker=look["marker"])
+        chance_line(axis)
+    name_axes(figure, grid, _quality_axis(quality, open_ended), AXIS.get(value, value).format(attack=attack), "n = ")
+    caption(figure, data, f"Leakage against sample quality; larger markers are later {data.budget}")
+    return figure
+
+
+def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
+    """Every cell by leakage and quality, a panel a training-set size: full where it is on the front by means, paler the
+    likelier another cell is better in both, hollow where that is shown.
+
+    table: of `analysis.stats.tradeoff.front`, within variant and training-set size.
+    """
+    figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
+    quality = str(data.quality)
+    open_ended = False
+    for (variant, size), axis in grid.items():
+        floor = logarithmic(axis.xaxis, quality, table["quality"], table["quality_low"])
+        own = table[(table["train_size"] == size) & (table[VARIANT] == variant)]
+        for number, arm in enumerate(data.arms):
+            look = look_of(number)
+            mine = own[own[ARM] == arm]
+            errors, below = to_floor(mine["quality"], mine["quality_low"], mine["quality_high"], floor)
+            open_ended = open_ended or bool(below.any())
+            for place, row in enumerate(mine.to_dict("records")):
+                drawn = axis.errorbar(
+                    row["quality"], row["leakage"],
+                    xerr=[[part.iloc[place]] for part in errors], xuplims=below[place],
+                    yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
+                    color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
+                    markerfacecolor="white" if row["excluded"] else look["color"],
+                    alpha=float(1 - 0.75 * np.nan_to_num(row["dominated"])),
+                )  # fmt: skip
+                better = f"; {row['dominated_by']} is better in both with {row['dominated_by_probability']:.0%}"
+                tell(
+                    drawn,
+                    [
+                        f"{arm}, n = {size}, {row[data.budget]} {data.budget}: AUC {row['leakage']:.3f}, "
+                        f"{quality} {row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
+                        f"{better if isinstance(row['dominated_by'], str) else ''}; {row['replicates']} replicates"
+                    ],
+                )
+            axis.errorbar([], [], color=look["color"], marker=look["marker"], linestyle="none", label=arm)
+        best = own[own["on_front"].astype(bool)].sort_values("quality")
+        axis.step(best["quality"], best["leakage"], where="post", color="0.4", linewidth=1, linestyle=":", zorder=0)
+        chance_line(axis)
+    name_axes(figure, grid, _quality_axis(quality, open_ended), f"AUC of {attack}", "n = ")
+    caption(figure, data, "The front of leakage and quality: pale points are likely beaten in both")
+    return figure
+
+
+def _quality_axis(quality: str, open_ended: bool) -> str:
+    better = "lower is better" if lower_is_better(quality) else "higher is better"
+    return f"{quality} ({better}{f'; {ARROW}' if open_ended else ''})"

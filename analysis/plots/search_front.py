@@ -1,0 +1,144 @@
+"""A search: the front of what it looked for, its best so far, and where it looked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from analysis.plots.drawing import ACROSS, chance_line, legend, tell
+from analysis.stats.drawn_points import logarithmic, place
+from analysis.stats.effects import AUC
+from analysis.stats.search_results import Goal, Search
+from analysis.study_data import StudyData, lower_is_better
+from study.tracking.pictures import COLORS
+
+BEATEN, BEST = "0.6", COLORS[1]
+
+
+def front_of_search(data: StudyData, found: Search) -> Figure:
+    """Points by two goals each, leakage upward: filled where no other point is better, joined where two goals are all.
+
+    ValueError for a search with one goal, which has no front.
+    """
+    pairs = [sorted(pair, key=lambda goal: goal.leakage) for pair in combinations(found.goals, 2)]
+    if not pairs:
+        raise ValueError(f"study {data.name} searches for one thing, and has no front")
+    figure, axes = _panels(len(pairs), 4.4)
+    for (across, up), axis in zip(pairs, axes, strict=True):
+        _points(axis, found.told, across.name, up.name, found)
+        if len(found.goals) == 2:
+            best = found.front.sort_values(across.name)
+            style = "steps-post" if across.minimized else "steps-pre"
+            axis.plot(
+                best[across.name], best[up.name], drawstyle=style, color=BEST, linewidth=1, linestyle=":", zorder=0
+            )
+        axis.set_xlabel(_words(across))
+        axis.set_ylabel(_words(up, "\n"))
+        if _spans_powers(across, found):
+            _logarithmic(axis.set_xscale, axis.xaxis)
+        if up.column == AUC:
+            chance_line(axis)
+    legend(figure, axes)
+    _caption(figure, data, "What no other point beats, by means that the search was told")
+    return figure
+
+
+def running_best(data: StudyData, found: Search) -> Figure:
+    """What each point gave, in the order asked, and the best so far, a panel a goal."""
+    figure, axes = _panels(len(found.goals), 4.4)
+    for goal, axis in zip(found.goals, axes, strict=True):
+        _points(axis, found.told, "point", goal.name, found)
+        best = found.running(goal)
+        axis.step(
+            found.told.loc[best.index, "point"], best, where="post", color=BEST, linewidth=1.2, label="best so far"
+        )
+        axis.set_xlabel("point, in the order asked")
+        axis.set_ylabel(_words(goal, "\n"))
+        if _spans_powers(goal, found):
+            _logarithmic(axis.set_yscale, axis.yaxis)
+        if goal.column == AUC:
+            chance_line(axis)
+    legend(figure, axes)
+    _caption(figure, data, "What the search found, point by point")
+    return figure
+
+
+def goals_by_factor(data: StudyData, found: Search) -> Figure:
+    """What each point gave against each factor: a row a goal, a column a factor, logarithmic where its range is."""
+    logs = logarithmic(data)
+    size = (2.4 * len(found.factors) + 0.8, 2.5 * len(found.goals) + 0.7)
+    figure, axes = plt.subplots(
+        len(found.goals), len(found.factors), figsize=size, sharex="col", sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for goal, line in zip(found.goals, axes, strict=True):
+        for name, axis in zip(found.factors, line, strict=True):
+            _points(axis, found.told[found.told[name].notna()], name, goal.name, found)
+            if name in logs:
+                _logarithmic(axis.set_xscale, axis.xaxis, (1,))
+            if goal == found.goals[-1]:
+                axis.set_xlabel(name)
+            if goal.column == AUC:
+                chance_line(axis)
+        if _spans_powers(goal, found):
+            _logarithmic(line[0].set_yscale, line[0].yaxis)
+        line[0].set_ylabel(_words(goal, "\n"))
+    legend(figure, axes.flat)
+    _caption(figure, data, "Where the search looked, and what came out")
+    return figure
+
+
+def _panels(count: int, width: float) -> tuple[Figure, Sequence[Axes]]:
+    across = min(count, ACROSS)
+    down = -(-count // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(width * across + 0.6, 3.2 * down + 0.6), squeeze=False, layout="constrained"
+    )
+    for unused in axes.flat[count:]:
+        unused.remove()
+    return figure, list(axes.flat[:count])
+
+
+def _points(axis: Axes, table: pd.DataFrame, x: str, y: str, found: Search) -> None:
+    several = len(found.goals) > 1
+    words = {False: "beaten", True: "on the front"} if several else {False: "a point", True: "the best"}
+    for best, color, marker in ((False, BEATEN, "o"), (True, BEST, "D")):
+        own = table[table["on_front"] == best]
+        if len(own):
+            drawn = axis.errorbar(own[x], own[y], fmt=marker, color=color, markersize=4.5, alpha=0.8, label=words[best])
+            tell(drawn, [_told(row, found) for row in own.to_dict("records")])
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _told(row: Mapping[Any, Any], found: Search) -> str:
+    levels = {name: row[name] for name in found.factors if pd.notna(row[name])}
+    goals = "; ".join(f"{goal.name} {row[goal.name]:.4g}" for goal in found.goals)
+    return f"point {row['point']}, {place(levels, list(levels))}: {goals}, {len(row['trials'])} replicates"
+
+
+def _spans_powers(goal: Goal, found: Search) -> bool:
+    """Whether a goal is a distance, which differs by factors."""
+    return not goal.leakage and lower_is_better(goal.column) and bool((found.told[goal.name] > 0).all())
+
+
+def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
+    """Named at these multiples of powers of ten."""
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=marks))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _words(goal: Goal, between: str = " ") -> str:
+    return f"{goal.name}{between}({'lower' if goal.minimized else 'higher'} is better)"
+
+
+def _caption(figure: Figure, data: StudyData, title: str) -> None:
+    count = data.replicates
+    figure.suptitle(f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}", fontsize="medium")

@@ -1,0 +1,83 @@
+"""Tables that answer a study's question: what each factor changes, in leakage and in quality."""
+
+import pandas as pd
+
+from analysis.stats.drawn_points import design_words, search_words, varied
+from analysis.stats.effects import AUC, contrasts, means
+from analysis.study_data import ARM, VARIANT, StudyData
+
+
+def overview(data: StudyData) -> pd.DataFrame:
+    """What was run, one line a fact."""
+    trials = data.wide.drop_duplicates("trial_id")
+    facts = {
+        "data set": ", ".join(sorted(set(trials["dataset"]))),
+        **(_crossed(data, trials) if data.crossed else _chosen(data)),
+        "attacks": ", ".join(data.attacks),
+        "replicates": str(data.replicates),
+        "trials": str(len(trials)),
+        "training": f"{_training_seconds(trials) / 3600:.2f} hours in all",
+    }
+    return pd.DataFrame({"": facts})
+
+
+def _crossed(data: StudyData, trials: pd.DataFrame) -> dict[str, str]:
+    return {
+        "targets": ", ".join(data.variants),
+        "training-set sizes": ", ".join(map(str, sorted(set(trials["train_size"])))),
+        data.budget: ", ".join(map(str, sorted(set(trials[data.budget])))),
+        "arms": ", ".join(data.arms),
+    }
+
+
+def _chosen(data: StudyData) -> dict[str, str]:
+    how = {"search": search_words(data)} if data.searched else {"design": design_words(data)}
+    return {**how, **varied(data)}
+
+
+def _training_seconds(trials: pd.DataFrame) -> float:
+    """Levels of a trajectory share its training: the last one's seconds count."""
+    return float(trials.groupby("trajectory_id")["seconds_train"].max().sum())
+
+
+def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.DataFrame:
+    """Contrasts of a factor of `data.cell` against its first level (arms: `none`), in every cell of the others.
+
+    Empty where the attack ran at one level only. ValueError for a search.
+    """
+    data.refuse_a_search()
+    rows = data.attack(attack)
+    words = {ARM: data.arms, VARIANT: data.variants}.get(factor, sorted(set(rows[factor])))
+    levels = [level for level in words if level in set(rows[factor])]
+    return contrasts(rows, value, factor, levels[0], [other for other in data.cell if other != factor])
+
+
+def equal_steps(data: StudyData) -> list[str]:
+    """What is to be known where training-set sizes are compared at the same steps; nothing where that is not done."""
+    if data.searched or data.budget != "steps" or data.wide["train_size"].nunique() < 2:
+        return []
+    return ["At equal steps, records of a larger training set are seen fewer times: epochs = steps x batch size / n."]
+
+
+def guarantees(data: StudyData) -> pd.DataFrame:
+    """epsilon(delta) of the arms that have one, by n and level of training; the others guarantee nothing."""
+    trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
+    columns = [ARM, "train_size", data.budget, "delta", "epsilon"]
+    return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
+
+
+def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
+    """AUC and quality of each cell beside its epsilon, as means with 95 % t intervals over replicates.
+
+    Columns of `data.cell`, epsilon (null: no guarantee), auc, auc_low, auc_high, and the same of quality where
+    measured.
+    """
+    rows = data.attack(attack)
+    table = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
+    for name, value in {AUC: AUC, "quality": data.quality}.items():
+        if value:
+            found = means(rows, value, data.cell)[[*data.cell, "mean", "low", "high"]]
+            words = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+            table = table.merge(found.rename(columns=words), on=list(data.cell))
+    order = {arm: number for number, arm in enumerate(data.arms)}
+    return table.sort_values(list(data.cell), key=lambda x: x.map(order) if x.name == ARM else x, ignore_index=True)

@@ -1,0 +1,104 @@
+"""`mia-study trial CONFIG [--set key=value] [--id ID]`: one trial in the foreground, without Ray.
+
+Prints its numbers. The trial is the one --id names (a trial or trajectory id), else the first level of every factor and
+the last of epochs or steps, in replicate 0. Nothing is kept unless --results names a folder.
+"""
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Column, Table
+
+from mia_core.data import load_pool
+from mia_core.defenses.accounting import guarantee
+from study.design.trials import Design, Trial
+from study.design.work import missing_of
+from study.machine import code_versions, pick_device
+from study.run.runner import Runner
+from study.run.search import begun
+from study.spec.study_file import read
+from study.store import Away, Damaged, Store
+from study.store.reading import trial_tables
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_study_arguments
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one trial; the exit code, as in a sweep."""
+    parser = argparse.ArgumentParser(prog="mia-study trial", description=__doc__.splitlines()[0])
+    add_study_arguments(parser)
+    parser.add_argument("--id", help="a trial or trajectory id of the study")
+    parser.add_argument("--results", help="a results folder to keep the trial in")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        spec = read(options.config, options.set, options.preset)
+        spec = begun(spec, Store(spec.results, spec.study))
+        design = Design(spec, load_pool(spec.data))
+        trial = _choose(design, options.id)
+        with tempfile.TemporaryDirectory() as scratch:
+            store = Store(options.results or scratch, spec.study)
+            store.probe()
+            console.print(f"{trial.name}   (trial {trial.trial_id})")
+            failed = _run(design, store, trial)
+            if trial.trial_id in store.done([trial.trial_id]):
+                _show(console, *trial_tables(store, trial.trial_id)[1].values())
+    except (ValueError, Damaged, Away) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    for label, trace in failed.items():
+        print(f"\n{label} failed:\n{trace}", file=sys.stderr)
+    return INCOMPLETE if failed else COMPLETE
+
+
+def _choose(design: Design, name: str | None) -> Trial:
+    if name is None:
+        first = design.trials[0].cell
+        return next(trial for trial in design.trials if trial.cell is first and trial.level == first.levels[-1])
+    found = [trial for trial in design.every if name in (trial.trial_id, trial.trajectory_id)]
+    if not found:
+        raise ValueError(f"--id {name}: no such trial or trajectory in this study")
+    return found[-1]
+
+
+def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
+    """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
+    works = missing_of([trial], store)
+    runner = Runner(design, store, pick_device(), code_versions())
+    try:
+        return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
+    except Exception:
+        return {trial.name: traceback.format_exc()}
+
+
+def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
+    row = trials.iloc[0]
+    console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    console.print(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
+    leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
+    for item in attacks.to_dict("records"):
+        if pd.notna(item["skipped"]):
+            leakage.add_row(item["attack"], f"skipped: {item['skipped']}")
+            continue
+        leakage.add_row(
+            item["attack"],
+            f"{item['auc']:.3f}",
+            f"{item['auc_low']:.3f} to {item['auc_high']:.3f}",
+            f"{item['advantage']:.3f}",
+            f"{item['accuracy_top_n']:.3f} ({item['baseline_top_n']:.3f})",
+        )
+    console.print(leakage)
+    if len(quality):
+        values = quality.pivot_table(index="measure", columns="against", values="value", sort=False, dropna=False)
+        table = Table(f"quality ({quality['extractor'].iloc[0]})", *(f"against {word}" for word in values.columns))
+        for name, cells in values.iterrows():
+            table.add_row(str(name), *("-" if pd.isna(cell) else f"{cell:.3f}" for cell in cells))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

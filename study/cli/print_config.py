@@ -1,0 +1,123 @@
+"""`mia-study config [CONFIG] [--preset NAME] [--set key=value] [--schema]`: a study with every default filled in.
+
+Prints JSON that reads back as the same study; with --schema, a JSON schema of study files, for editors.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mia_core.attacks import ATTACKS
+from mia_core.data import SOURCES, SPLITS
+from mia_core.defenses import DEFENSES
+from mia_core.metrics import ExtractorConfig
+from mia_core.settings import Registry
+from mia_core.targets import TARGETS
+from mia_core.training import TrainingConfig
+from study.spec.factors import Range
+from study.spec.objectives import SearchSpec
+from study.spec.sampling import DesignSpec
+from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections, read
+from study.sweep import COMPLETE, REFUSED, add_study_arguments
+
+Schema = dict[str, Any]
+
+SECTIONS = {
+    "training": TrainingConfig,
+    "quality": QualitySpec,
+    "controls": ControlsSpec,
+    "audit": AuditSpec,
+    "compute": ComputeSpec,
+    "design": DesignSpec,
+    "search": SearchSpec,
+}
+
+
+def schema() -> Schema:
+    """Of a study file, as JSON Schema 2020-12."""
+    found = _of(Sections)
+    places = found["properties"]
+    places |= {name: _of(section) for name, section in SECTIONS.items()}
+    places["quality"]["properties"]["extractor"] = _of(ExtractorConfig)
+    places["data"], places["target"] = _choice(SOURCES), _choice(TARGETS, training=_of(TrainingConfig))
+    places["split"] = _choice(SPLITS)
+    places["split"]["anyOf"].append({"type": "object", "not": {"required": ["name"]}})  # a panel
+    at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
+    places["attacks"] = {"type": "array", "items": _choice(ATTACKS, listed=True, label={"type": "string"}, at=at)}
+    places["factors"] = _factors()
+    places["presets"] = {"type": "object", "additionalProperties": {"type": "object"}}
+    return {**found, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study"}
+
+
+def _factors() -> Schema:
+    whole = _one_or_several({"type": "integer", "minimum": 1})
+    part = _choice(DEFENSES, listed=True)
+    part["anyOf"].append({"const": "none"})
+    levels = {"anyOf": [_of(Range), {}]}
+    return {
+        "type": "object",
+        "properties": {
+            **{name: {"anyOf": [_of(Range), whole]} for name in ("train_size", "epochs", "steps")},
+            "defense": _one_or_several({"anyOf": [part, {"type": "array", "items": part}]}),
+            "target": _one_or_several(_choice(TARGETS, training=_of(TrainingConfig))),
+        },
+        "patternProperties": {r"^(target|training|defense\.\w+)\.\w+$": levels},
+        "additionalProperties": False,
+        "required": ["train_size"],
+    }
+
+
+def _of(model: Any) -> Schema:
+    """Of a settings class; without what only resolved specs have."""
+    found = TypeAdapter(model).json_schema()
+    found.get("properties", {}).pop("drawn", None)
+    return _inlined(found, found.pop("$defs", {}))
+
+
+def _inlined(value: Any, definitions: Schema) -> Any:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            return _inlined(definitions[value["$ref"].rpartition("/")[2]], definitions)
+        return {key: _inlined(item, definitions) for key, item in value.items()}
+    return [_inlined(item, definitions) for item in value] if isinstance(value, list) else value
+
+
+def _choice(registry: Registry[Any], listed: bool = False, **more: Schema) -> Schema:
+    """A name, or a mapping with a name and the settings of what it names. listed: settings may be lists of values."""
+    mappings = []
+    for name in registry.names():
+        found = _of(registry.find(name).Config)  # type: ignore[union-attr]
+        own = found.get("properties", {})
+        if listed:
+            own = {key: _one_or_several(value) for key, value in own.items()}
+        found["properties"] = {"name": {"const": name}, **own, **more}
+        found["required"] = ["name"]  # a dotted factor may give what else is required
+        mappings.append(found)
+    return {"anyOf": [{"enum": registry.names()}, *mappings]}
+
+
+def _one_or_several(value: Schema) -> Schema:
+    return {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print; the exit code."""
+    parser = argparse.ArgumentParser(prog="mia-study config", description=__doc__.splitlines()[0])
+    add_study_arguments(parser)
+    parser.add_argument("--schema", action="store_true", help="a JSON schema of study files, for editors")
+    options = parser.parse_args(arguments)
+    try:
+        shown = schema() if options.schema else read(options.config, options.set, options.preset).resolved
+    except ValueError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    print(json.dumps(shown, indent=2))
+    return COMPLETE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,333 @@
+"""`mia-study status ROOT/STUDY` (or a study file): how far a study is, from its store alone, also while it runs.
+
+Needs neither Ray nor the data, changes nothing, and reads a public copy too. Exit codes: 0 the study is complete; 1 it
+is not; 2 refused: there is no such study, or its design is damaged.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from study.duration import duration
+from study.run import heartbeat
+from study.store import Damaged, Store, read
+from study.store.roots import WHERE
+
+COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
+
+RECENT = 20
+"""Seals that a pace is taken from, where no driver tells the time left."""
+PAUSE_SECONDS = 1800.0
+"""A longer gap between seals is none of work."""
+SHOWN = 8
+FEW = 12
+"""Levels a factor may have to be counted by level."""
+
+OWN = ("study", "adaptive")
+"""Roles of trials that are no controls."""
+
+Count = tuple[int, int]
+"""Done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a store says of its study. Times are UTC.
+
+    counts: of trials, controls, attacks and measures; a trial is done when nothing of it is missing. levels: trials
+    done by factor and level. running: whether a driver has the lock, or told of itself within STALE_SECONDS. driver:
+    what it told last, with its age in seconds. sealed_at: when the last pass was sealed. seconds_left: the driver's
+    estimate, else by the pace of the last RECENT seals while it runs. failed: what is kept of trajectories whose last
+    attempt failed.
+    """
+
+    study: str
+    where: str
+    public: bool
+    counts: Mapping[str, Count]
+    levels: Mapping[str, Mapping[str, Count]]
+    running: bool
+    driver: Mapping[str, Any] | None
+    sealed_at: datetime | None
+    seconds_left: float | None
+    failed: Sequence[Mapping[str, Any]]
+    bytes: int
+    files: int
+    next: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return all(done == wanted for done, wanted in self.counts.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for --json."""
+        sealed_at = self.sealed_at.isoformat() if self.sealed_at else None
+        return {**dataclasses.asdict(self), "complete": self.complete, "sealed_at": sealed_at}
+
+
+def status(store: Store, config: str | None = None) -> Status:
+    """Of a study now. config: the study file, for the command to go on with. ValueError or Damaged without a design."""
+    design = read(store.root, store.study, "design")
+    trials = design[design["kind"] == "trial"].drop_duplicates("trial_id")
+    markers = store.markers()
+    counts, done = _counted(design, markers.values())
+    sealed = sorted(datetime.fromisoformat(marker["sealed_at"]) for marker in markers.values())
+    driver = _driver(store)
+    alive = heartbeat.is_locked(store) or bool(driver and driver["age"] < heartbeat.STALE_SECONDS)
+    left = sum(wanted - have for have, wanted in (counts["trials"], counts["controls"]))
+    bytes_, files = _size(store)
+    names = set(trials["trajectory_id"])
+    return Status(
+        study=store.study,
+        where=store.uri,
+        public=store.public,
+        counts=counts,
+        levels=_by_level(trials, done),
+        running=alive,
+        driver=driver,
+        sealed_at=sealed[-1] if sealed else None,
+        seconds_left=_seconds_left(driver, sealed, left) if alive else None,
+        failed=[store.failure(name) for name in sorted(store.failed() & names)],
+        bytes=bytes_,
+        files=files,
+        next=_next(store, alive, left, config),
+    )
+
+
+def _counted(design: Any, markers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Count], set[str]]:
+    """Done and wanted by kind, and the ids of trials of which nothing is missing."""
+    have: set[tuple[str, str]] = set()
+    for marker in markers:
+        work = marker["work"]
+        ids = [*([marker["trial_id"]] if work["train"] else []), *work["attacks"], *work["measures"]]
+        have.update((marker["trial_id"], name) for name in ids)
+    done, wanted, missing = Counter[str](), Counter[str](), set()
+    roles: dict[str, str] = {}
+    rows = design[design["kind"].isin(["trial", "attack", "measure"])].drop_duplicates(["trial_id", "kind", "id"])
+    for kind, trial_id, name, role in zip(rows["kind"], rows["trial_id"], rows["id"], rows["role"], strict=True):
+        roles[trial_id] = "trials" if role in OWN else "controls"
+        if kind != "trial":
+            wanted[f"{kind}s"] += 1
+            done[f"{kind}s"] += (trial_id, name) in have
+        if (trial_id, name) not in have:
+            missing.add(trial_id)
+    wanted.update(roles.values())
+    done.update(kind for trial_id, kind in roles.items() if trial_id not in missing)
+    kinds = ("trials", "controls", "attacks", "measures")
+    return {kind: (done[kind], wanted[kind]) for kind in kinds}, roles.keys() - missing
+
+
+def _by_level(trials: Any, done: set[str]) -> dict[str, dict[str, Count]]:
+    """Trials done by level, of factors with a few levels; stores of older versions do not tell the levels."""
+    found: dict[str, dict[str, list[int]]] = {}
+    if "levels" not in trials:
+        return {}
+    own = trials[trials["role"].isin(OWN)].dropna(subset=["levels"])
+    for trial_id, text in zip(own["trial_id"], own["levels"], strict=True):
+        for factor, level in json.loads(text).items():
+            count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
+            count[0] += trial_id in done
+            count[1] += 1
+    return {
+        factor: {level: (count[0], count[1]) for level, count in levels.items()}
+        for factor, levels in found.items()
+        if 1 < len(levels) <= FEW
+    }
+
+
+def _driver(store: Store) -> dict[str, Any] | None:
+    """What a driver told last, with its age; None for what is not of that form."""
+    told = heartbeat.last(store)
+    try:
+        return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _age(then: datetime) -> float:
+    return (datetime.now(UTC) - then).total_seconds()
+
+
+def _seconds_left(driver: Mapping[str, Any] | None, sealed: Sequence[datetime], left: int) -> float | None:
+    if driver and driver.get("seconds_left") is not None:
+        return max(0.0, driver["seconds_left"] - driver["age"])
+    recent = sealed[-RECENT:]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(recent)]
+    gaps = [gap for gap in gaps if gap < PAUSE_SECONDS]
+    return left * sum(gaps) / len(gaps) if gaps else None
+
+
+def _size(store: Store) -> tuple[int, int]:
+    """Bytes and number of a study's files."""
+    folders, entries = [""], []
+    while folders:
+        folder = folders.pop()
+        entries += store.place.files(folder)
+        folders += [f"{folder}/{name}".lstrip("/") for name in store.place.folders(folder)]
+    return sum(entry.bytes for entry in entries), len(entries)
+
+
+def _next(store: Store, running: bool, left: int, config: str | None) -> str:
+    if not left:
+        return f"mia-study notebooks {store.uri}"
+    if store.public:
+        return "nothing: a public copy, which is no more complete than the study it was made of"
+    if running:
+        return f"wait, e.g. mia-study status {store.uri} --watch 10"
+    if config:
+        return f"mia-study sweep {config}"
+    return f"the command it was begun with goes on: mia-study sweep CONFIG with results={store.root}"
+
+
+# What is shown
+
+
+def show(found: Status) -> RenderableType:
+    """For people."""
+    parts: list[RenderableType] = [Text(f"study {found.study} ({found.where}): {_state(found)}")]
+    table = Table("", "done", "of")
+    for kind, (done, wanted) in found.counts.items():
+        table.add_row(kind, str(done), str(wanted))
+    parts.append(table)
+    if found.levels:
+        levels = Table("factor", "trials done by level")
+        for factor, counts in found.levels.items():
+            levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
+        parts.append(levels)
+    for word, texts in _facts(found):
+        parts += [Text(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
+    return Group(*parts)
+
+
+def _state(found: Status) -> str:
+    words = ["complete" if found.complete else "incomplete"]
+    words += ["a public copy"] if found.public else []
+    if not found.running:
+        return ", ".join([*words, "not running"])
+    since = ""
+    if found.driver and found.driver["age"] < heartbeat.STALE_SECONDS and "started_at" in found.driver:
+        since = f" for {duration(_age(datetime.fromisoformat(found.driver['started_at'])))}"
+        since += f" (process {found.driver.get('pid')})"
+    return ", ".join([*words, f"running{since}"])
+
+
+def _facts(found: Status) -> list[tuple[str, list[str]]]:
+    facts = []
+    driver = found.driver
+    if driver:
+        told = f"as told {duration(driver['age'])} ago"
+        told += "" if found.running else ", by a driver that did not end in order"
+        running = [f"{item['trial']} ({duration(item['seconds'])})" for item in driver.get("running", [])]
+        more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
+        facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({told})"]))
+        facts.append(("queued", [f"{driver.get('queued')} trajectories"]))
+    if found.running and not found.complete:
+        left = "unknown time" if found.seconds_left is None else f"about {duration(found.seconds_left)}"
+        facts.append(("left", [left]))
+    if found.sealed_at:
+        ago = f"({duration(_age(found.sealed_at))} ago)"
+        facts.append(("last sealed", [f"{found.sealed_at:%Y-%m-%d %H:%M:%S} UTC {ago}"]))
+    failed = [
+        line
+        for item in found.failed[:SHOWN]
+        for line in (f"{item.get('trial')}: {item.get('error')}", f"  alone: {item.get('command')}")
+    ]
+    more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
+    facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
+    facts.append(("disk", [f"{found.bytes / 1e6:.1f} MB in {found.files} files"]))
+    facts.append(("next", [found.next]))
+    return facts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show it once, or again and again; the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        store, config = _place(options)
+        found = status(store, config)
+        if options.json:
+            print(json.dumps(found.to_dict(), indent=2))
+        elif options.watch is None:
+            console.print(show(found))
+        else:
+            found = _watch(store, config, found, options.watch, console)
+    except (ValueError, Damaged) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        print(f"refused: {error.filename or options.study}: {error.strerror or error}", file=sys.stderr)
+        return REFUSED
+    return COMPLETE if found.complete else INCOMPLETE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mia-study status", description=__doc__.splitlines()[0])
+    parser.add_argument("study", help=f"{WHERE}; or a study file")
+    parser.add_argument("--preset", metavar="NAME", help="of a study file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a study file")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    text = "show it again so often, until the study is complete or Ctrl-C"
+    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help=text)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
+    return value
+
+
+def _place(options: argparse.Namespace) -> tuple[Store, str | None]:
+    """The store, and the study file that names it, as its words on a command line."""
+    if not Path(options.study).is_file():
+        if options.set or options.preset:
+            raise ValueError(f"--set and --preset are of a study file, which {options.study} is not")
+        return Store.at(options.study), None
+    from study.spec.study_file import read as read_spec
+
+    spec = read_spec(options.study, options.set, options.preset)
+    preset = ["--preset", options.preset] if options.preset else []
+    words = [options.study, *preset, *(word for setting in options.set for word in ("--set", setting))]
+    return Store(spec.results, spec.study), shlex.join(words)
+
+
+def _watch(store: Store, config: str | None, found: Status, seconds: float, console: Console) -> Status:
+    """Until the study is complete and nobody works on it, or Ctrl-C; the last status."""
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        live = stack.enter_context(Live(show(found), console=console)) if console.is_terminal else None
+        while True:
+            if not live:
+                console.print(show(found))
+            if found.complete and not found.running:
+                break
+            time.sleep(seconds)
+            found = status(store, config)
+            if live:
+                live.update(show(found), refresh=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What is still to do: what a design wants, less what the store has sealed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.design.trials import Design, Trial, WantedAttack, WantedMeasure
+from study.store import Done, Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is missing of one trial. retrain: train again, to the same bits, because its target was not kept."""
+
+    trial: Trial
+    train: bool
+    retrain: bool
+    attacks: tuple[WantedAttack, ...]
+    measures: tuple[WantedMeasure, ...]
+
+
+def missing(design: Design, store: Store) -> dict[str, list[Work]]:
+    """Work still to do, by trajectory, epochs ascending; empty when the study is complete."""
+    done = store.done()
+    todo = {name: _missing(trials, done) for name, trials in design.trajectories.items()}
+    return {name: works for name, works in todo.items() if works}
+
+
+def missing_of(trials: Sequence[Trial], store: Store) -> list[Work]:
+    """Work still to do on some trials, reading their markers only."""
+    return _missing(trials, store.done([trial.trial_id for trial in trials]))
+
+
+def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
+    works = []
+    for trial in trials:
+        have = done.get(trial.trial_id)
+        work = Work(
+            trial,
+            train=not (have and have.train),
+            retrain=bool(trial.steps and have and have.train and not have.kept),
+            attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
+            measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
+        )
+        if work.train or work.attacks or work.measures:
+            works.append(work)
+    return works

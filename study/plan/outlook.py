@@ -1,0 +1,157 @@
+"""What the work to do will take and show: time, money, disk, and the smallest effect that the replicates can settle."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from study.design.trials import Design
+from study.design.work import Work
+from study.duration import duration
+from study.machine import device_name
+from study.plan import cost, disk, packing, power
+from study.plan.cost import Estimate
+from study.plan.past import Past
+from study.store import Store
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
+
+    sd: of paired differences of AUC, of this study's own rows. damaged: why past rows could not be read.
+    """
+
+    design: Design
+    estimate: Estimate
+    bytes: Mapping[str, int]
+    free: int | None
+    sd: float | None
+    damaged: str | None
+
+    @classmethod
+    def of(
+        cls, design: Design, store: Store, todo: Mapping[str, Sequence[Work]], past: Past | None = None
+    ) -> "Outlook":
+        """By past rows of the store, which are read unless given."""
+        past = past or Past.of(store)
+        cuda = torch.cuda.is_available() and design.spec.compute.gpus_per_trial != 0
+        gpus = torch.cuda.device_count() if cuda else 0
+        auto = packing.planned(design, store) if cuda else 1.0
+        at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus, auto)
+        timings = cost.timings(past, device_name("cuda" if cuda else "cpu"), design.pool.image_shape)
+        found = cost.estimate(design, todo, timings, at_once)
+        auc = {(row["trial_id"], row["attack_id"]): row["auc"] for row in past.attacks.to_dict("records")}
+        return cls(
+            design,
+            found,
+            disk.needed(design, todo, past, at_once[0]),
+            disk.free(store.place),
+            power.own_sd(design, auc),
+            past.damaged,
+        )
+
+    def require(self, max_hours: float | None = None, max_usd: float | None = None, pilot: bool = False) -> None:
+        """ValueError, in one line with the estimate, where work exceeds a limit or the disk.
+
+        Limits need an estimate, except of a pilot, which makes one.
+        """
+        needed = sum(self.bytes.values())
+        if self.free is not None and needed > self.free:
+            raise ValueError(
+                f"results: about {_size(needed)} will be written, and {_size(self.free)} are free at "
+                f"{self.design.spec.results}; free some, or see keep_targets"
+            )
+        wall, usd = self.estimate.wall, self.estimate.usd(self.design.spec.compute)
+        if wall is None:
+            if not pilot and (max_hours is not None or max_usd is not None):
+                raise ValueError(f"a limit needs an estimate, and {self._unknown()}; --pilot times one trajectory")
+            return
+        if max_hours is not None and wall > max_hours * 3600:
+            raise ValueError(f"--max-hours {max_hours:g}: about {wall / 3600:.2g} h are needed ({self._basis()})")
+        if max_usd is not None:
+            if usd is None:
+                raise ValueError(
+                    "--max-cost: nothing has a price; set compute.usd_per_hour or compute.usd_per_gpu_hour"
+                )
+            if usd > max_usd:
+                raise ValueError(f"--max-cost {max_usd:g}: about {usd:.2g} USD are needed ({duration(wall)})")
+
+    def lines(self) -> list[str]:
+        """For a plan."""
+        return [*self._time(), *self._money(), *self._disk(), *self._power()]
+
+    def _time(self) -> list[str]:
+        damaged = [f"note: past rows cannot be read: {self.damaged}"] if self.damaged else []
+        if not self.estimate.works:
+            return [*damaged, "time: nothing to run"]
+        if self.estimate.wall is None:
+            return [*damaged, f"time: not known: {self._unknown()}; --pilot times one trajectory"]
+        return [*damaged, f"time: about {duration(self.estimate.wall)} ({self._basis()})"]
+
+    def _basis(self) -> str:
+        seconds = self.estimate.seconds
+        share = 100 * seconds.measured / seconds.total if seconds.total else 0
+        return (
+            f"{duration(seconds.total)} of work, {self.estimate.slots} at once; {share:.0f} % by past rows of the same "
+            f"work, {100 - share:.0f} % scaled from others; on {self.estimate.device}"
+        )
+
+    def _unknown(self) -> str:
+        unknown = self.estimate.seconds.unknown
+        return (
+            "nothing of this study was timed"
+            if cost.TRAINING in unknown
+            else f"never timed: {', '.join(sorted(unknown))}"
+        )
+
+    def _money(self) -> list[str]:
+        usd = self.estimate.usd(self.design.spec.compute)
+        if usd is None:
+            return []
+        price = cost.usd_per_hour(self.design.spec.compute, self.estimate.gpus)
+        hired = f", {self.estimate.gpus} GPUs" if self.estimate.gpus else ""
+        return [f"cost: about {usd:.2g} USD ({price:g} an hour{hired})"]
+
+    def _disk(self) -> list[str]:
+        if not self.estimate.works:
+            return []
+        parts = sorted(self.bytes.items(), key=lambda part: -part[1])
+        shown = ", ".join(f"{folder} {_size(size)}" for folder, size in parts[:3])
+        left = "" if self.free is None else f"; {_size(self.free)} free"
+        return [f"disk: about {_size(sum(self.bytes.values()))} to write ({shown}){left}"]
+
+    def _power(self) -> list[str]:
+        spec = self.design.spec
+        if not spec.attacks:
+            return []
+        replicates, contrasts = spec.replicates, power.family(self.design)
+        sds = [self.sd] if self.sd is not None else list(power.SEEN)
+        seen = "this study's" if self.sd is not None else "seen in studies of DCGANs, none of this one yet"
+        settled = f"{_range([power.smallest_effect(sd, replicates) for sd in sds])} in one contrast"
+        wanted = _range([power.replicates_for(power.WORTHWHILE, sd) for sd in sds])
+        if contrasts > 1:
+            settled += f", {_range([power.smallest_effect(sd, replicates, contrasts) for sd in sds])} by Holm over "
+            settled += f"the {contrasts} contrasts of the factors"
+            wanted += f" ({_range([power.replicates_for(power.WORTHWHILE, sd, contrasts) for sd in sds])} by Holm)"
+        if replicates < 2:
+            settled = "no effect"
+        return [
+            f"power: {replicates} replicates settle a difference of AUC between two cells from {settled}; "
+            f"{power.WORTHWHILE:g} would take {wanted}",
+            f"  (80 % power, 5 % level, paired t; SD of {spec.audit.attack}'s differences {_range(sds)}, {seen})",
+        ]
+
+
+def _range(values: Sequence[float | None]) -> str:
+    """Numbers, or the lowest and the highest of them; a difference of AUC past 0.5 is beyond what leaks."""
+    words = [str(x) if isinstance(x, int) else f"{x:.2g}" if x <= 0.5 else "over 0.5" for x in values if x is not None]
+    return " to ".join(dict.fromkeys(words))
+
+
+def _size(size: float) -> str:
+    """For people, in decimal units."""
+    power = min(3, max(1, int(math.log10(max(size, 1)) // 3)))
+    return f"{size / 10 ** (3 * power):.3g} {('kB', 'MB', 'GB')[power - 1]}"

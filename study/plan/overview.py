@@ -1,0 +1,179 @@
+"""What a study would do: the factor table, what is done and to do, what is skipped, what private arms guarantee."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mia_core.data.splits import KNOWN_PERCENT
+from mia_core.defenses import Arm, labels
+from mia_core.hashing import canonical_json
+from mia_core.metrics.audit import FEWEST_COINS, Guesses
+from study.design.trials import ADAPTIVE, STUDY, Design, Trial
+from study.design.work import Work
+from study.plan.outlook import Outlook
+from study.spec.factors import said
+
+NOTES = 10
+"""Notes on the data that a plan shows."""
+
+GUARANTEES = 100
+"""Arms at training-set sizes whose epsilon a plan computes; a design may draw thousands."""
+
+
+def design_rows(design: Design) -> list[dict[str, Any]]:
+    """Rows of the design table: one a trial, a trial x attack, a trial x measure, a drawn point, a control left out."""
+    rows: list[dict[str, Any]] = []
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
+    for trial in design.every:
+        base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        own = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | own)
+        rows += [
+            base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
+            for wanted in trial.attacks
+        ]
+        rows += [
+            base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
+            for wanted in trial.measures
+        ]
+    rows += [
+        {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        | {"kind": "point", "id": str(number), "label": trial.name}
+        for number, trial in design.points
+    ]
+    for name, reason in design.no_control.items():
+        rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
+    return rows
+
+
+def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+    """Of each factor, by its name."""
+    cell = trial.cell
+    return {
+        "train_size": cell.train_size,
+        trial.budget: trial.level,
+        "defense": arms[cell.arm],
+        "target": cell.target.name,
+        **cell.factors,
+        "replicate": trial.replicate,
+    }
+
+
+def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
+    """Print the plan; with time, money, disk and power where there is an outlook."""
+    spec = design.spec
+    table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
+    table.add_column("factor")
+    table.add_column("levels")
+    factors: dict[str, Any] = spec.resolved["factors"]
+    words = {
+        "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
+        "target": dict.fromkeys(cell.target.name for cell in spec.cells),
+    }
+    for name, levels in factors.items():
+        table.add_row(name, ", ".join(words[name]) if name in words else said(levels))
+    table.add_row("replicate", f"0 to {spec.replicates - 1}")
+    console.print(table)
+    if spec.design.draws:
+        console.print(f"design: {spec.design.describe(len(spec.points), len(design.cells))}", soft_wrap=True)
+    if spec.search:
+        console.print(f"search: {spec.search.describe()}", soft_wrap=True)
+        most = f"{spec.search.points} points x {spec.replicates} replicates"
+        console.print(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
+    for line in design.pool.notes[:NOTES]:
+        console.print(f"data: {line}", markup=False, soft_wrap=True)
+    if len(design.pool.notes) > NOTES:
+        console.print(f"data: and {len(design.pool.notes) - NOTES} more")
+    works = [work for items in todo.values() for work in items]
+    own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
+    training = sum(work.train for items in own for work in items)
+    console.print(
+        f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
+        f"{sum(any(work.train for work in items) for items in own)} trajectories)"
+    )
+    roles = Counter(trial.role for trial in design.controls)
+    left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
+    console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
+    for name, reason in design.no_control.items():
+        console.print(f"no control: {name} ({reason})")
+    console.print(
+        f"to run: {sum(len(work.attacks) for work in works)} attacks, "
+        f"{sum(len(work.measures) for work in works)} quality measures"
+    )
+    for (arm, target), reason in design.refused.items():
+        console.print(f"skipped: {arm} with {target}: {reason}")
+    for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
+        console.print(f"skipped: {reason}")
+    for line in (*_guarantees(design), *_audit(design)):
+        console.print(line)
+    for line in outlook.lines() if outlook else ():
+        console.print(line, markup=False, soft_wrap=True)
+    known, smallest = len(design.split.known_members), min(spec.train_sizes)
+    if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
+        console.print(
+            f"note: split.known={known} stands for {KNOWN_PERCENT} % of the smallest train_size, and is "
+            f"{100 * known / smallest:.0f} % of {smallest}"
+        )
+    if spec.replicates < 5:
+        console.print(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
+    if all(cell.arm.choices for cell in design.cells):
+        console.print("note: no arm `none`, so defenses have no control to be compared with")
+
+
+def _guarantees(design: Design) -> list[str]:
+    """One line an arm and training-set size that has a guarantee, one for all arms that have none."""
+    lines: dict[str, dict[str, None]] = {}
+    more: set[str] = set()
+    for trial in design.trials:
+        arm = trial.cell.arm
+        if trial.replicate == 0 and arm.delta is not None:
+            noise = f" (sigma {design.sigma(trial):g})" if arm.needs_horizon else ""
+            key = f"{arm.label}, n={trial.cell.train_size}, delta={arm.delta:g}"
+            if key not in lines and len(lines) == GUARANTEES:
+                more.add(key)
+                continue
+            lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.level} {trial.budget}"] = None
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    words = [arm.defense for arm in arms] if design.spec.points else labels(arms)
+    named = list(zip(arms, words, strict=True))
+    bare = _once(f"{word} (clips only)" if arm.poisson else word for arm, word in named if arm.delta is None)
+    alone = _once(word for arm, word in named if arm.needs_horizon)
+    return [
+        *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
+        *([f"epsilon of {len(more)} more: in the rows of their trials"] if more else []),
+        *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
+        *(
+            [f"not nested (noise found for each level of {design.spec.budget}, trained anew): {', '.join(alone)}"]
+            if alone
+            else []
+        ),
+    ]
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+def _audit(design: Design) -> list[str]:
+    """By what claims of privacy will be judged, and how much that could show at best."""
+    spec, split = design.spec, design.split
+    deltas = {cell.arm.delta for cell in design.cells} - {None}
+    if not deltas:
+        return []
+    canaries = [f"{spec.audit.count * spec.audit.trainings} {kind} canaries" for kind in spec.audit.canaries]
+    coins = len(split.coins) * spec.replicates
+    if coins < FEWEST_COINS:
+        return [f"audit: by {', '.join(canaries) or 'nothing'}; queries of this split have no coins of their own"]
+    changes = 2 if split.coin_swaps else 1
+    ceiling = Guesses.perfect(coins).bounds(max(filter(None, deltas)), changes)[0].epsilon_low
+    by = " and ".join([f"{coins} coins that {spec.audit.attack} guesses", *canaries])
+    lines = [f"audit: a cell by {by}; at best the coins prove epsilon {ceiling:.2g} of any mechanism"]
+    if split.coin_swaps:
+        lines.append(
+            "note: a coin swaps its record for filler, which halves what it proves; split.filler=fixed does not"
+        )
+    return lines

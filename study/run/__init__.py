@@ -1,0 +1,1 @@
+"""A sweep: its flow, Ray Tune, workers, and what is shown while it runs."""

@@ -1,0 +1,388 @@
+"""A study as one YAML file: read, checked, with every default filled in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import Strict, field_validator
+
+from mia_core.attacks import ATTACKS, Attack
+from mia_core.canaries import Kind
+from mia_core.data import SOURCES, SPLITS, Source, Split
+from mia_core.metrics import MEASURES, ExtractorConfig
+from mia_core.settings import Choice, nearest, settings, validate
+from mia_core.training import TrainingConfig
+from study.spec import documents
+from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.spec.objectives import SearchSpec, check_objectives
+from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
+
+TRACKING = "sqlite:///mlflow.db"
+"""Where MLflow is, unless a study file or a command says otherwise."""
+
+Word = Annotated[str, MinLen(1)]
+
+
+@settings
+class QualitySpec:
+    """measures: of `kid fid precision recall density coverage`. against: `members`, `unseen`.
+
+    samples: generated samples, and at most so many reference records, the same in every trial.
+    """
+
+    measures: Annotated[tuple[str, ...], Strict(False)] = MEASURES
+    against: Annotated[tuple[str, ...], Strict(False)] = ("unseen", "members")
+    samples: Annotated[int, Gt(0)] = 300
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+
+    @field_validator("extractor", mode="before")
+    @classmethod
+    def _build(cls, values: Any) -> Any:
+        return validate(ExtractorConfig, values, "") if isinstance(values, Mapping) else values
+
+    @field_validator("measures", "against")
+    @classmethod
+    def _known(cls, words: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        known = MEASURES if info.field_name == "measures" else ("unseen", "members")
+        for word in words:
+            if word not in known:
+                raise ValueError(f"unknown word {word!r}{nearest(word, known)}")
+        return tuple(dict.fromkeys(words))
+
+
+@settings
+class ControlsSpec:
+    """Controls, on in every study; false or 0 leaves one out, and the plan and the summary say so.
+
+    blind: a classifier that sees no target. nulls: replicates that get a target trained without the queries. copycat: a
+    generator that replays its training set. permutations: of labels, the finest p is 1 / (1 + permutations).
+    """
+
+    blind: bool = True
+    nulls: Annotated[int, Ge(0)] = 1
+    copycat: bool = True
+    permutations: Annotated[int, Ge(99)] = 999
+
+    @field_validator("nulls", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, bool) else value
+
+
+@settings
+class AuditSpec:
+    """How claims of privacy are checked. attack: the label whose guesses may contradict one, by default the first.
+
+    canaries: kinds (`gradient`, `mislabelled`, `noise`) that every private arm is trained with once more at its last
+    epochs, in so many trainings, each with `count` of them, of which a fair coin a canary trains on about half.
+    """
+
+    attack: Word | None = None
+    canaries: Annotated[tuple[Kind, ...], Strict(False)] = ()
+    count: Annotated[int, Ge(10)] = 200
+    trainings: Annotated[int, Gt(0)] = 1
+
+
+@settings
+class ComputeSpec:
+    """Where trials run; changes no result but by floating-point differences between devices.
+
+    gpus_per_trial: share of a GPU, used when the machine or cluster has any; auto for what measured trials leave room
+    for. concurrent: trials at once, null for as many as fit. retries: attempts after a failure. checkpoint_seconds:
+    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use
+    besides; they add up.
+    """
+
+    gpus_per_trial: Annotated[float, Ge(0), Le(1)] | Literal["auto"] = "auto"
+    concurrent: Annotated[int, Gt(0)] | None = None
+    retries: Annotated[int, Ge(0)] = 3
+    checkpoint_seconds: Annotated[float, Gt(0)] = 60.0
+    usd_per_hour: Annotated[float, Ge(0)] | None = None
+    usd_per_gpu_hour: Annotated[float, Ge(0)] | None = None
+
+
+@settings
+class Sections:
+    """The top level of a study file; sections that name something are resolved by `Spec`."""
+
+    study: Annotated[str, MinLen(1), MaxLen(100)]
+    data: dict[str, Any] | str
+    split: dict[str, Any]
+    factors: dict[str, Any]
+    attacks: list[Any]
+    target: dict[str, Any] | str | None = None
+    seed: int = 0
+    replicates: Annotated[int, Gt(0)] = 5
+    design: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    controls: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    keep_targets: Literal["all", "none"] = "all"
+    results: Word = "results"
+    tracking: str | None = TRACKING
+    compute: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """One item of `attacks:`. label: unique in the study. at: levels of the budget it is limited to, None for all."""
+
+    label: str
+    choice: Choice[Attack]
+    at: tuple[int, ...] | Literal["last"] | None = None
+    budget: Budget = "epochs"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form a spec has."""
+        at = {} if self.at is None else {"at": {self.budget: self.at if self.at == "last" else list(self.at)}}
+        return {**self.choice.to_dict(), "label": self.label, **at}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A checked study.
+
+    train_sizes: of its cells, and the ends of a range, ascending. budget: what `levels`, all of its cells, count.
+    points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
+    resolved: all that determines results, defaults filled in, as plain values to read again.
+    """
+
+    study: str
+    seed: int
+    data: Choice[Source]
+    split: Choice[Split]
+    train_sizes: tuple[int, ...]
+    budget: Budget
+    levels: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    points: tuple[tuple[int, int], ...]
+    design: DesignSpec
+    search: SearchSpec | None
+    factors: Factors
+    drawn: Drawn
+    replicates: int
+    attacks: tuple[AttackEntry, ...]
+    quality: QualitySpec
+    controls: ControlsSpec
+    audit: AuditSpec
+    keep_targets: bool
+    results: str
+    tracking: str | None
+    compute: ComputeSpec
+    resolved: dict[str, Any]
+
+
+def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Spec:
+    """Read a study file, apply a preset, then `key=value` overrides, and check all that needs no data.
+
+    A preset is an item of the file's `presets:`, a name with dotted settings; it is no part of the study itself.
+    ValueError in one line.
+    """
+    document = documents.load(path)
+    presets = document.pop("presets", {})
+    if not isinstance(presets, dict) or not all(isinstance(settings, dict) for settings in presets.values()):
+        raise ValueError("presets: expected names, each with dotted keys and values")
+    if preset is not None:
+        if preset not in presets:
+            raise ValueError(f"--preset {preset}: unknown preset{nearest(preset, presets)}")
+        for key, value in presets[preset].items():
+            _set(document, key, value, f"presets.{preset}.{key}")
+    for setting in overrides:
+        override(document, setting)
+    return parse(document)
+
+
+def override(document: dict[str, Any], setting: str) -> None:
+    """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
+    key, sign, text = setting.partition("=")
+    if not sign or not key:
+        raise ValueError(f"--set {setting}: expected key=value")
+    _set(document, key, documents.parse(text, f"--set {key}"), f"--set {setting}")
+
+
+def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
+    if key in OWN_FACTORS and key != "target":
+        raise ValueError(f"{where}: unknown key; did you mean 'factors.{key}'?")
+    section, _, rest = key.partition(".")
+    parts = [section, rest] if section == "factors" and rest else key.split(".")
+    place: Any = document
+    for part in parts[:-1]:
+        place = _enter(place, part, where)
+    place[_position(place, parts[-1], where) if isinstance(place, list) else parts[-1]] = value
+
+
+def _enter(place: Any, part: str, where: str) -> Any:
+    position: Any = part
+    if isinstance(place, list):
+        position = _position(place, part, where)
+    else:
+        place.setdefault(part, {})
+    if isinstance(place[position], str):
+        place[position] = {"name": place[position]}
+    if not isinstance(place[position], (dict, list)):
+        raise ValueError(f"{where}: {part} is not a section")
+    return place[position]
+
+
+def _position(items: list[Any], part: str, where: str) -> int:
+    names = [item.get("label", item.get("name")) if isinstance(item, dict) else item for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise ValueError(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
+
+
+def parse(document: Mapping[str, Any]) -> Spec:
+    """A study from plain values."""
+    sections = validate(Sections, document, "")
+    if not sections.study.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
+    design = validate(DesignSpec, sections.design, "design")
+    search = _search(sections.search, design)
+    ranged = design.draws or search is not None
+    factors = read_factors(sections.factors, sections.target, sections.training, ranged)
+    drawn = _drawn(design, search, factors, sections.seed)
+    cells, points = cells_of(drawn, factors) if ranged else (factors.factorial(), ())
+    attacks = tuple(
+        attack
+        for number, item in enumerate(sections.attacks)
+        for attack in _attacks(item, f"attacks[{number}]", factors, ranged)
+    )
+    unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
+    data = SOURCES.choose(sections.data, "data")
+    split = SPLITS.choose({"name": "panel", **sections.split}, "split")
+    quality = validate(QualitySpec, sections.quality, "quality")
+    if search:
+        check_objectives(search, *_columns(attacks, quality))
+    controls = validate(ControlsSpec, sections.controls, "controls")
+    audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
+    resolved = {
+        "study": sections.study,
+        "seed": sections.seed,
+        "data": data.to_dict(),
+        "split": split.to_dict(),
+        "training": validate(TrainingConfig, sections.training, "training").to_dict(),
+        "factors": factors.resolved(),
+        **({"design": design.to_dict(drawn)} if design.draws else {}),
+        **({"search": search.to_dict(drawn)} if search else {}),
+        "replicates": sections.replicates,
+        "attacks": [attack.to_dict() for attack in attacks],
+        "quality": asdict(quality),
+        "controls": asdict(controls),
+        "audit": asdict(audit),
+        "keep_targets": sections.keep_targets,
+    }
+    return Spec(
+        study=sections.study,
+        seed=sections.seed,
+        data=data,
+        split=split,
+        train_sizes=tuple(sorted({*factors.bounds("train_size"), *(cell.train_size for cell in cells)})),
+        budget=factors.budget,
+        levels=tuple(sorted(set(chain.from_iterable(cell.levels for cell in cells)))),
+        cells=cells,
+        points=points,
+        design=design,
+        search=search,
+        factors=factors,
+        drawn=drawn,
+        replicates=sections.replicates,
+        attacks=attacks,
+        quality=quality,
+        controls=controls,
+        audit=audit,
+        keep_targets=sections.keep_targets == "all",
+        results=sections.results,
+        tracking=sections.tracking,
+        compute=validate(ComputeSpec, sections.compute, "compute"),
+        resolved=resolved,
+    )
+
+
+def _search(given: Mapping[str, Any] | None, design: DesignSpec) -> SearchSpec | None:
+    if given is None:
+        return None
+    if design.draws:
+        raise ValueError("search: chooses its own points; leave `design` out")
+    return validate(SearchSpec, given, "search")
+
+
+def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed: int) -> Drawn:
+    """The points that a resolved spec has, else new ones; none of a factorial, nor of a search that has not begun."""
+    where, given = ("search.drawn", search.drawn) if search else ("design.drawn", design.drawn)
+    if given is not None:
+        check_drawn(given, factors, where)
+        return given
+    if search and not factors.varied:
+        raise ValueError("search: needs a factor with a range or several levels")
+    return draw(design, factors, seed) if design.draws else {}
+
+
+def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:
+    """Labels of attacks, with their levels of steps, and of measures, as a design has them."""
+    built = [(attack.label, attack.choice.build().levels) for attack in attacks]
+    labels = [label if level is None else f"{label}_steps{level}" for label, levels in built for level in levels]
+    return labels, [f"{measure}_{against}" for measure in quality.measures for against in quality.against]
+
+
+def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[AttackEntry]:
+    """One item of `attacks:`; settings may be lists, e.g. `known: [10, 20, 30]`: one attack for each combination."""
+    if not isinstance(item, Mapping):
+        item = {"name": item}
+    values = dict(item)
+    label = values.pop("label", values.get("name"))
+    at = _at(values.pop("at", None), f"{where}.at", factors, ranged)
+    if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
+    cls = ATTACKS.find(values.get("name"))
+    whole = cls.nested if cls else None
+    lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
+    choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
+    named = "label" in item and len(choices) == 1
+    labels = [label if named else label + choice.build().variant for choice in choices]
+    alike = {
+        word: [other.arguments() for other, own in zip(choices, labels, strict=True) if own == word] for word in labels
+    }
+    return [
+        AttackEntry(word + _telling(choice.arguments(), alike[word]), choice, at, factors.budget)
+        for choice, word in zip(choices, labels, strict=True)
+    ]
+
+
+def _telling(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
+    """The numbers that tell an attack's settings from others of its label, e.g. `_generated2000`, `_share0_5`."""
+    numbers = {key: value for key, value in own.items() if isinstance(value, (int, float))}
+    words = [f"_{key}{value}" for key, value in numbers.items() if any(other[key] != value for other in alike)]
+    return "".join(words).replace(".", "_")
+
+
+def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
+    """With the attack filled in, and only kinds of canaries that are told once."""
+    labels = [attack.label for attack in attacks]
+    if audit.attack is not None and audit.attack not in labels:
+        raise ValueError(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
+    kinds = tuple(dict.fromkeys(audit.canaries))
+    return replace(audit, attack=audit.attack or (labels[0] if labels else None), canaries=kinds)
+
+
+def _at(at: Any, where: str, factors: Factors, ranged: bool) -> tuple[int, ...] | Literal["last"] | None:
+    """Levels an attack is limited to; every point that is drawn has one level, which is its last."""
+    if at is None:
+        return None
+    budget = factors.budget
+    if not isinstance(at, Mapping) or set(at) != {budget}:
+        raise ValueError(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
+    if at[budget] == "last":
+        return None if ranged else "last"
+    if ranged:
+        raise ValueError(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
+    levels, known = values_of(at[budget], where), factors.bounds(budget)
+    if missing := [level for level in levels if level not in known]:
+        raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")
+    return tuple(sorted(levels))

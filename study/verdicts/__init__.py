@@ -1,0 +1,1 @@
+"""What controls and audits of a study say, from its store alone."""

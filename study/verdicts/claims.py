@@ -1,0 +1,172 @@
+"""`mia-study audit ROOT/STUDY`: whether private arms keep what their epsilon claims, from a study's store alone.
+
+An attack guesses the coins by which records, or canaries, were put into the training sets of a cell, all replicates
+together; too many right guesses contradict the accounted privacy profile. All claims of a study are one family (Holm
+1979), so that a study whose claims hold is flagged in at most 5 % of cases. Which attack guesses is the spec's
+`audit.attack`; how many coins it guesses follows from the claim. Exit code 0: nothing is contradicted. 1: a claim is.
+2: refused.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mia_core.defenses import Arm, labels
+from mia_core.defenses.accounting import profile
+from mia_core.hashing import canonical_json
+from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
+from mia_core.streams import Streams
+from mia_core.training import steps_per_epoch
+from study.design.trials import CANARY, STUDY
+from study.machine import leave_with_the_reader
+from study.spec.factors import Budget, budget_of
+from study.store import Store, read
+from study.verdicts import controls
+from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
+
+PANEL, CANARIES = "panel", "canaries"
+COLUMNS = (
+    *("audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "guesses", "right"),
+    *("epsilon", "delta", "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian"),
+    *("p", "p_holm", "ok", "verdict"),
+)
+
+
+def verdicts(root: str | Path, study: str) -> pd.DataFrame:
+    """One row a cell (at its last level) and source of coins, with columns COLUMNS (steps for epochs, by the factors).
+
+    right: of `guesses`, the surest about `coins`. epsilon, delta: as accounted; epsilon is null for arms that claim
+    nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
+    confidence; epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian
+    one, as DP-SGD of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok:
+    False where the claim is contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
+    """
+    store = Store(root, study)
+    resolved, design = store.resolved(), read(root, study, "design")
+    attack = resolved.get("audit", {}).get("attack")
+    guessing = (design["role"] == STUDY) & _of(design["label"], attack)
+    rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
+    budget = budget_of(resolved["factors"])
+    if rows.empty:
+        return _finish([], budget)
+    rows["cell"] = [_cell(text) for text in rows["config"]]
+    last = rows.groupby("cell")["steps"].transform("max") == rows["steps"]
+    deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
+    swaps = resolved["split"].get("filler") == "fill"
+    return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1, budget)), budget)
+
+
+def lines(table: pd.DataFrame) -> list[str]:
+    """Verdicts for the end of a sweep: every contradicted claim, else one line."""
+    claims = table[table["ok"].notna()]
+    failed = claims[~claims["ok"].astype(bool)]
+    said = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
+    if len(claims) > len(failed):
+        said.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
+    return said
+
+
+def _of(labels: pd.Series, attack: str | None) -> pd.Series:
+    """Which labels are an attack's, with or without a level of attack steps; none for None."""
+    return labels.str.fullmatch(rf"{re.escape(attack)}(_steps\d+)?") if attack else labels == attack
+
+
+def _cell(config: str) -> str:
+    """All of a trial's settings but what makes replicates and levels of its budget of it."""
+    return canonical_json(
+        {key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs", "steps")}
+    )
+
+
+def _sampling_rate(cell: str) -> float:
+    """Probability of a record in a step of private training."""
+    settings = json.loads(cell)
+    return 1 / steps_per_epoch(settings["train_size"], settings["training"]["batch_size"])
+
+
+def _rows(rows: pd.DataFrame, scores: Scores, changes: int, budget: Budget) -> Iterator[dict[str, Any]]:
+    arms = {cell: Arm.parse(json.loads(cell)["defense"] or "none") for cell in rows["cell"].unique()}
+    distinct = list(dict.fromkeys(arms.values()))
+    words = dict(zip(distinct, labels(distinct), strict=True))
+    for (cell, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
+        first = group.iloc[0]
+        found = _guesses(group, scores)
+        if found.coins < FEWEST_COINS:
+            continue
+        claimed = pd.notna(first["epsilon"])
+        delta = first["delta"] if claimed else DELTA
+        own = changes if role == STUDY else 1
+        general, gaussian = found.bounds(delta, own)
+        row = {
+            "audit": PANEL if role == STUDY else CANARIES,
+            "attack": attack,
+            "target": first["target"],
+            "arm": words[arms[cell]],
+            "train_size": first["train_size"],
+            budget: first[budget],
+            "trials": tuple(group["trial_id"]),
+            "trainings": len(group),
+            "coins": found.coins,
+            "guesses": found.guesses[0],
+            "right": found.right[0],
+            "epsilon": first["epsilon"],
+            "delta": delta,
+            "epsilon_low": general.epsilon_low,
+            "epsilon_ceiling": general.epsilon_ceiling,
+            "epsilon_low_gaussian": gaussian.epsilon_low,
+            "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
+        }
+        if claimed:
+            rate = _sampling_rate(str(cell))
+            deltas = tuple(sorted({delta, *DELTAS}))
+            epsilons = np.array(profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas), dtype=float)
+            told = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does
+            claim = Profile(np.where(told, epsilons, 0), np.where(told, deltas, 1))
+            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(own))
+        yield row
+
+
+def _guesses(group: pd.DataFrame, scores: Scores) -> Guesses:
+    """Of all replicates together; each ranks its own coins."""
+    parts = []
+    for trial, attack in zip(group["trial_id"], group["attack_id"], strict=True):
+        part = scores[trial, attack]
+        coins = part[part["coin"].fillna(False).astype(bool)] if "coin" in part else part.iloc[:0]
+        ties = Streams("audit", trial, attack).numpy("ties")
+        parts.append(Guesses.of(coins["score"].to_numpy(), coins["member"].to_numpy(bool), ties))
+    return sum(parts, Guesses())
+
+
+def _finish(rows: Sequence[dict[str, Any]], budget: Budget) -> pd.DataFrame:
+    columns = [budget if name == "epochs" else name for name in COLUMNS]
+    table = pd.DataFrame(list(rows), columns=[name for name in columns if name not in ("p_holm", "ok", "verdict")])
+    claims = table["p"].notna()
+    table["p_holm"] = np.nan
+    table.loc[claims, "p_holm"] = holm(table.loc[claims, "p"].to_numpy(float))
+    table["ok"] = (table["p_holm"] >= ALPHA).astype("boolean").where(claims)
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    table = table[columns]
+    table.attrs["trials"] = [row["trials"] for row in rows]
+    return table
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["ok"]):
+        return "claims nothing"
+    return "not contradicted" if row["ok"] else "CONTRADICTED: trained with less privacy than its epsilon claims"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit code."""
+    return controls.show("mia-study audit", __doc__.splitlines()[0], verdicts, arguments)
+
+
+if __name__ == "__main__":
+    leave_with_the_reader()
+    sys.exit(main())

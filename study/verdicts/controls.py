@@ -1,0 +1,275 @@
+"""`mia-study controls ROOT/STUDY`: what a study's controls say, computed from its store alone.
+
+Exit code 0: none failed. 1: one did. 2: refused. All p-values of a study are one family (Holm 1979), so that a sound
+study raises a false alarm in at most 5 % of cases.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, rankdata
+
+from mia_core.streams import Streams
+from study.machine import leave_with_the_reader
+from study.store import Away, Damaged, Store, read
+from study.store.reading import tables_by_trial
+from study.store.roots import WHERE
+
+BLIND, NULL, COPYCAT = "blind", "null", "copycat"
+Scores = dict[tuple[str, str], pd.DataFrame]
+"""Rows of the table of scores, by trial and attack."""
+
+COLUMNS = ("control", "attack", "train_size", "trials", "replicates", "auc", "error", "expected", "p", "p_holm", "ok")
+ALPHA = 0.05
+MARGIN = 0.02
+"""A null target's mean AUC is equivalent to 0.5 when its 90 % interval is within this of it (two one-sided tests)."""
+PERMUTATIONS = 9999
+CHUNK = 2_000_000
+NAMED = 5
+"""So many attacks of one verdict are named at the end of a sweep; more are counted."""
+
+
+def verdicts(root: str | Path, study: str) -> pd.DataFrame:
+    """One row a control x attack (copycat: x train_size), with columns COLUMNS and `verdict`.
+
+    auc: the mean over `trials`. error: its standard error when membership is independent of the scores (copycat: over
+    draws). p: of the expected AUC; p_holm: over the study. ok: False where a control failed, None where there is none.
+    """
+    store = Store(root, study)
+    design = read(root, study, "design")
+    attacks, scores = read_attacks(store, design[design["role"].isin([BLIND, NULL, COPYCAT])])
+    rows = [
+        *_blind_rows(attacks[attacks["role"] == BLIND], scores),
+        *_null_rows(attacks[attacks["role"] == NULL], scores),
+        *_copycat_rows(attacks[attacks["role"] == COPYCAT]),
+    ]
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+    table.insert(COLUMNS.index("p_holm"), "p_holm", holm(table["p"].to_numpy(float)))
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    table["ok"] = [bool(p >= ALPHA) for p in table["p_holm"]]
+    return pd.concat([table, _absent(design, set(table["control"]))], ignore_index=True).astype(
+        {"train_size": "Int64", "trials": "Int64", "replicates": "Int64", "ok": "boolean"}
+    )
+
+
+def lines(table: pd.DataFrame) -> list[str]:
+    """Verdicts for the end of a sweep: every failure, else one line a control."""
+    failed = table["ok"].eq(False).fillna(False)
+    said = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
+    rest = table[~failed].assign(word=table["verdict"].str.split(" within").str[0])
+    for (control, _), rows in rest.groupby(["control", "word"], sort=False):
+        names = list(dict.fromkeys(rows["attack"].dropna())) if control == NULL else []
+        attacks = ", ".join(names) if len(names) <= NAMED else f"{len(names)} attacks"
+        said.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
+    return said
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values."""
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    result = np.empty(len(p))
+    result[order] = np.minimum(1, adjusted)
+    return result
+
+
+def read_attacks(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scores]:
+    """Sealed attack rows of those design rows with their trial's columns, and their scores by trial and attack."""
+    wanted = design[design["kind"] == "attack"]
+    parts: list[pd.DataFrame] = []
+    scores: Scores = {}
+    by_trial = dict(iter(wanted.groupby("trial_id", sort=False)))
+    for trial, _, tables in tables_by_trial(store, map(str, by_trial), ("trials", "attacks", "scores")):
+        rows = by_trial[trial]
+        if any(frame.empty for frame in tables.values()):
+            continue
+        labels = dict(zip(rows["id"], rows["label"], strict=True))
+        found = tables["attacks"][tables["attacks"]["attack_id"].isin(labels) & tables["attacks"]["auc"].notna()]
+        own = found.drop(columns="flags").rename(columns={"steps": "attack_steps", "seconds": "seconds_attack"})
+        parts.append(own.assign(attack=own["attack_id"].map(labels)).merge(tables["trials"], on="trial_id"))
+        of_trial = tables["scores"][tables["scores"]["attack_id"].isin(labels)]
+        scores |= {(trial, str(name)): part for name, part in of_trial.groupby("attack_id")}
+    columns = ["role", "trial_id", "attack_id", "attack", "auc"]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=columns), scores
+
+
+def _blind_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
+    if len(rows):
+        keys = zip(rows["trial_id"], rows["attack_id"], strict=True)
+        labels = pd.DataFrame({key[0]: scores[key].set_index("query")["member"].astype(float) for key in keys})
+        yield {
+            **_common(BLIND, BLIND, rows),
+            "auc": rows["auc"].mean(),
+            "expected": 0.5,
+            "p": combine(rows["p_value"].to_numpy(), labels),
+        }
+
+
+def combine(p: np.ndarray, labels: pd.DataFrame) -> float:
+    """One p of several by Stouffer's sum of normal scores, one-sided, for labels [Q,R] that need not be independent.
+
+    Replicates share their extra non-members, so that their AUCs err in common; AUCs that are linear in ranks correlate
+    as the labels do, others less (Strube 1985). Taken as independent, five replicates of a panel of 140 with 300 extra
+    non-members raise three times as many false alarms as stated.
+    """
+    normal = norm.isf(np.minimum(p, 0.999))
+    correlation = labels.corr(min_periods=30).fillna(1).clip(lower=0).to_numpy()
+    return float(norm.sf(normal.sum() / correlation.sum() ** 0.5))
+
+
+def _null_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
+    """The same permutations of units for every null target: labels of replicates and sizes hang together, and scores
+    too. Null targets of a replicate are judged on the queries they have in common.
+    """
+    if rows.empty:
+        return
+    parts = [scores[key] for key in zip(rows["trial_id"], rows["attack_id"], strict=True)]
+    for replicate in set(rows["replicate"]):
+        own = np.flatnonzero(rows["replicate"] == replicate)
+        common = reduce(np.intersect1d, [parts[number]["query"].to_numpy() for number in own])
+        for number in own:
+            parts[number] = parts[number][parts[number]["query"].isin(common)]
+    aucs = permuted_aucs(parts, Streams("controls"))
+    for attack in dict.fromkeys(rows["attack"]):
+        of = (rows["attack"] == attack).to_numpy()
+        observed, *draws = aucs[of].mean(0)
+        as_far = np.abs(np.array(draws) - 0.5) >= abs(observed - 0.5) - 1e-9
+        yield {
+            **_common(NULL, attack, rows[of]),
+            "auc": observed,
+            "error": np.std(draws),
+            "expected": 0.5,
+            "p": (1 + as_far.sum()) / (1 + len(draws)),
+        }
+
+
+def permuted_aucs(parts: Sequence[pd.DataFrame], streams: Streams) -> np.ndarray:
+    """AUCs [len(parts), 1 + PERMUTATIONS] of scores, as they are and with the membership of units permuted."""
+    units = 1 + max(int(part["unit"].max()) for part in parts)
+    chunk = max(1, CHUNK // units)
+    result = np.empty((len(parts), 1 + PERMUTATIONS))
+    groups: dict[tuple[bytes, bytes], list[int]] = {}
+    for number, part in enumerate(parts):
+        groups.setdefault((part["unit"].to_numpy().tobytes(), part["member"].to_numpy().tobytes()), []).append(number)
+    for numbers in groups.values():
+        first = parts[numbers[0]]
+        own, position, unit = np.unique(first["unit"], return_index=True, return_inverse=True)
+        member = first["member"].to_numpy()[position]
+        ranks = np.stack([rankdata(parts[number]["score"]) for number in numbers], axis=1)
+        for start in range(0, PERMUTATIONS, chunk):
+            count = min(chunk, PERMUTATIONS - start)
+            order = streams.numpy("keys", start).random((count, units))[:, own].argsort(1)
+            result[numbers, 1 + start : 1 + start + count] = _aucs(member[order][:, unit], ranks).T
+        result[numbers, 0] = _aucs(member[None, unit], ranks)
+    return result
+
+
+def _aucs(labels: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """[P,A] from labels bool [P,Q] and midranks of scores [Q,A]."""
+    inside = labels.sum(1, keepdims=True)
+    wins = labels.astype(np.float64) @ ranks - inside * (inside + 1) / 2
+    return wins / (inside * (len(ranks) - inside))
+
+
+def _copycat_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in rows.to_dict("records"):
+        members = round(row["queries"] * row["baseline_top_n"])
+        random = Streams("controls").numpy(COPYCAT, row["train_size"])
+        draws = replayed_aucs(row["members"], row["generated"], members, random)
+        tails = (draws <= row["auc"] + 1e-9).sum(), (draws >= row["auc"] - 1e-9).sum()
+        yield {
+            **_common(COPYCAT, row["attack"], pd.DataFrame([row])),
+            "train_size": row["train_size"],
+            "auc": row["auc"],
+            "error": draws.std(),
+            "expected": replayed_auc(row["members"], row["generated"]),
+            "p": min(1.0, 2 * (1 + min(tails)) / (1 + len(draws))),
+        }
+
+
+def replayed_auc(records: int, generated: int) -> float:
+    """AUC of a distance attack on a generator that replays its records: 1/2 + 1/2 (1 - (1 - 1/n)^N).
+
+    A member among the N samples is at distance 0, as no non-member can be, and any other member is as far from them as
+    a non-member. About 1/2 + 1/2 (1 - e^(-N/n)).
+    """
+    return 1 - (1 - 1 / records) ** generated / 2
+
+
+def replayed_aucs(records: int, generated: int, members: int, random: np.random.Generator) -> np.ndarray:
+    """Draws of that AUC over which of the queried members are replayed, and where the others fall."""
+    absent = random.binomial(members, (1 - 1 / records) ** generated, PERMUTATIONS)
+    fallen = np.where(np.arange(absent.max()) < absent[:, None], random.random((PERMUTATIONS, absent.max())), 0)
+    return 1 - fallen.sum(1) / members
+
+
+def _common(control: str, attack: str, rows: pd.DataFrame) -> dict[str, Any]:
+    return {"control": control, "attack": attack, "trials": len(rows), "replicates": rows["replicate"].nunique()}
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    sound = row["p_holm"] >= ALPHA
+    if row["control"] == BLIND:
+        return (
+            "the split is not told apart blindly"
+            if sound
+            else "members differ from non-members without any target: every attack's AUC is inflated; "
+            "see attack minus blind"
+        )
+    if row["control"] == COPYCAT:
+        return "works" if sound else "FAILS: the sample-based attacks are broken here"
+    reach = abs(row["auc"] - 0.5) + norm.ppf(0.95) * row["error"]
+    if not sound:
+        return "LEAKS: fix before believing any attack"
+    if reach <= MARGIN:
+        return "clean"
+    return f"consistent with 0.5 within {reach:.2f}; more nulls would show more"
+
+
+def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
+    """Rows for what the design leaves out, and for what it has and nobody ran yet."""
+    left_out = design[design["kind"] == "control"]
+    rows = [
+        {"control": row["role"], "verdict": f"left out{row['label'].removeprefix(row['role'])}: {row['skipped']}"}
+        for row in left_out.to_dict("records")
+    ]
+    planned = set(design["role"]) - set(left_out["role"]) - present
+    rows += [{"control": name, "verdict": "not run yet"} for name in (BLIND, NULL, COPYCAT) if name in planned]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "verdict"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit code."""
+    return show("mia-study controls", __doc__.splitlines()[0], verdicts, arguments)
+
+
+def show(
+    program: str,
+    description: str,
+    verdicts: Callable[[str | Path, str], pd.DataFrame],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("folder", help=WHERE)
+    try:
+        store = Store.at(parser.parse_args(arguments).folder)
+        table = verdicts(store.root, store.study)
+    except (ValueError, Damaged, Away) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
+        text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
+        print(text if len(table) else "there is nothing to judge")
+    return int(table["ok"].eq(False).fillna(False).any())
+
+
+if __name__ == "__main__":
+    leave_with_the_reader()
+    sys.exit(main())
