@@ -1,8 +1,5 @@
-"""`mia-study figures ROOT/STUDY OUT`: write a study's pictures as PNG files."""
+"""A study's pictures as PNG files."""
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -16,8 +13,7 @@ from analysis.stats.scaling import epsilons, size_curve
 from analysis.stats.search_results import search
 from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
-from study.store import Away, Damaged
-from study.store.roots import WHERE
+from study.outcomes import writing
 
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
@@ -67,28 +63,15 @@ def _of_search(data: StudyData) -> dict[str, Figure]:
     return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write what `drawn` gives; the exit code."""
-    parser = argparse.ArgumentParser(prog="mia-study figures", description=__doc__)
-    parser.add_argument("folder", help=WHERE)
-    parser.add_argument("out", type=Path, help="where to put the pictures")
-    parser.add_argument("--attack", help="the attack to show (default: the declared one)")
-    options = parser.parse_args(arguments)
+def run(folder: str, out: Path, attack: str | None) -> None:
+    """Write what `drawn` gives, and print each path. attack: to show, or the declared one."""
     matplotlib.use("Agg")
-    try:
-        data = load(options.folder)
-        data.attack(attack := options.attack or data.primary)  # refused before anything is drawn
-        options.out.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn(data, attack).items():
-            path = options.out / f"{name}.png"
+    data = load(folder)
+    data.attack(shown := attack or data.primary)  # refused before anything is drawn
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn(data, shown).items():
+            path = out / f"{name}.png"
             figure.savefig(path, dpi=110, metadata={"Software": None})
             plt.close(figure)
             print(path)
-    except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,9 @@
-"""`mia-study tables ROOT/STUDY [--attack LABEL]`: a study's measured tables, in Markdown.
+"""A study's measured tables, in Markdown.
 
 Every value is a mean over replicates with its 95 % t interval, every difference is taken inside replicates. p-values
 are two-sided; those of the declared contrasts are corrected by Holm, all others are exploratory and are not.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,33 +19,21 @@ from analysis.stats.sensitivity import main_effects
 from analysis.stats.summary import against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
-from study.machine import leave_with_the_reader
-from study.store import Away, Damaged
 from study.store.reading import last_levels
-from study.store.roots import WHERE
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(prog="mia-study tables", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help=WHERE)
-    parser.add_argument("--attack", help="the attack whose effects are shown (default: the study's first)")
-    options = parser.parse_args(arguments)
-    try:
-        data = load(options.folder)
-        data.attack(attack := options.attack or data.attacks[0])  # refused before anything is printed
-        for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
-            print(f"- {sentence}")
-        print()
-        for title, table in tables(data, attack):
-            if len(table):
-                print(f"### {title}\n\n{markdown(table)}\n")
-    except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(folder: str, attack: str | None) -> None:
+    """Print the tables of a study. attack: whose effects are shown, or the study's first."""
+    data = load(folder)
+    data.attack(shown := attack or data.attacks[0])  # refused before anything is printed
+    for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
+        print(f"- {sentence}")
+    print()
+    for title, table in tables(data, shown):
+        if len(table):
+            print(f"### {title}\n\n{markdown(table)}\n")
 
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -351,8 +337,3 @@ def _texts(table: pd.DataFrame) -> dict[str, Any]:
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=WORDS)
-
-
-if __name__ == "__main__":
-    leave_with_the_reader()
-    sys.exit(main())

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import platform
 import resource
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -38,23 +37,6 @@ def pick_device() -> str:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def terminate_in_order() -> None:
-    """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only."""
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """A shell without job control has what it starts with `&` ignore SIGINT; that is no reason to ignore SIGTERM."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGINT)
-
-
-def leave_with_the_reader() -> None:
-    """A command that only prints ends without a word when its reader has gone, as in `| head`."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def peak_bytes(device: str) -> int:

@@ -1,45 +1,8 @@
-"""`mia-study report ROOT/STUDY [--out FILE] [--include-records]`: a study's answer as one HTML file.
+"""`python -m analysis.report ...` is `mia-study report ...`."""
 
-It needs nothing but itself: no network, no other file. Exit code 2: refused.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
-
-from analysis.report.building import build
-from study.store import Away, Damaged, Store
-from study.store.roots import WHERE
-from study.tracking.tracker import REPORT
-
-WITH_RECORDS = "report_with_records.html"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; the exit code."""
-    parser = argparse.ArgumentParser(prog="mia-study report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help=WHERE)
-    parser.add_argument("--out", type=Path, help=f"the file to write (default: reports/{REPORT} in the study's folder)")
-    parser.add_argument(
-        "--include-records", action="store_true", help="with samples and record numbers: as sensitive as the data"
-    )
-    options = parser.parse_args(arguments)
-    matplotlib.use("Agg")
-    try:
-        page = build(options.folder, options.include_records).html()
-        name = WITH_RECORDS if options.include_records else REPORT
-        path = options.out or Store.at(options.folder).reports / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    print(path)
-    return 0
-
+from study.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["report", *sys.argv[1:]], process=True))

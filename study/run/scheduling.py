@@ -24,13 +24,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.design.trials import Design
 from study.design.work import Work, missing_of
-from study.machine import begin_memory, pick_device, terminate_in_order
+from study.machine import begin_memory, pick_device
 from study.plan import packing
 from study.plan.packing import Gpu, Share
 from study.run.failures import failure
 from study.run.nodes import checked, may_start_gpus, require_alike, software
 from study.run.progress import Progress
 from study.run.runner import Runner, Sealed
+from study.signals import terminate_in_order
 from study.store import Damaged, Store
 
 for _name, _value in {

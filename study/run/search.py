@@ -1,14 +1,12 @@
-"""`mia-study search ROOT/STUDY [--confirm POINT]`: what a search found, from its store alone.
+"""A search: the points it asks for, what came out of them, and the front that no other point beats.
 
 A search asks Optuna for a few points at a time, trains and attacks them as any sweep does, and tells it what came out.
 It keeps nothing of its own: the points asked so far are in the resolved spec, which is published before they run, and
 what came out of them is sealed in the store. A killed search goes on from there.
 """
 
-import argparse
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +24,6 @@ from study.spec.sampling import Drawn, combinations
 from study.spec.study_file import Spec, parse
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
-from study.store.roots import WHERE
 
 FRESH_REPLICATES = 5
 NOTE = "note: a search favors what came out well by chance, so values of its best points are optimistic"
@@ -212,26 +209,3 @@ def _searched(store: Store) -> Spec:
     if spec.search is None:
         raise ValueError(f"{store.uri}: is no search")
     return spec
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the front, or a study that confirms one point; the exit code."""
-    parser = argparse.ArgumentParser(prog="mia-study search", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help=WHERE)
-    text = "print a study of one point under another seed, which the search has not seen"
-    parser.add_argument("--confirm", type=int, metavar="POINT", help=text)
-    options = parser.parse_args(arguments)
-    try:
-        store = Store.at(options.folder)
-        if options.confirm is None:
-            show(Console(highlight=False), store)
-        else:
-            print(json.dumps(confirmation(store, options.confirm), indent=2))
-    except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,6 @@ from study.store.schema import PASS_TABLES, from_parquet
 SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "resume")
 FOLDERS = (".", "specs", "design", "done", "features", "failures", "compacted", *SEALED_BY_PASSES)
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}|\.probe-[0-9a-f]{8}")
-HOURS = 24.0
-"""Longer than a pass takes from its first file to its marker."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ def collect(store: Store, older_than: int) -> tuple[list[Garbage], int]:
     """Remove garbage last modified before `older_than` (ns); what was removed, and how many younger files were left.
 
     The caller has the study's lock, so no sweep of this machine (or file system, where locks reach over it) writes
-    here. A worker of a killed driver, or `mia-study trial`, may: its files are younger than HOURS, as long as a pass
-    takes less and clocks agree to that. A file that was replaced since it was listed is left alone.
+    here. A worker of a killed driver, or `mia-study trial`, may: its files are younger than what the caller spares, as
+    long as a pass takes less and clocks agree to that. A file that was replaced since it was listed is left alone.
     """
     found = garbage(store)
     old = [item for item in found if item.modified < older_than]

@@ -8,17 +8,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
+import pyarrow as pa
 
-from mia_core.hashing import FORMAT, canonical_json, content_id
+from mia_core.hashing import FORMAT, content_id
 from study.store import files, roots, seals
 from study.store.files import Damaged
 from study.store.manifests import sealed_bytes, unchanged
 from study.store.places import Entry, Folder
-from study.store.schema import Rows, to_parquet, to_table
+from study.store.schema import Rows, from_parquet, to_parquet, to_table
+
+if TYPE_CHECKING:
+    from study.store.tensors import Loaded, Tensors
 
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
 
@@ -127,6 +129,15 @@ class Store:
         except ValueError:
             raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
 
+    def design(self) -> pa.Table:
+        """The current design, a row per trial and per what it is wanted to hold; ValueError when there is no study."""
+        relative = f"design/{self.pointer()['spec']}.parquet"
+        data = self.published(relative)
+        try:
+            return from_parquet(data, "design")
+        except (OSError, pa.ArrowException):
+            raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
+
     @property
     def public(self) -> bool:
         """Whether this is a public copy, which has no scores."""
@@ -195,9 +206,7 @@ class Store:
         """A listed file's content; Damaged unless it has the sealed sha256."""
         return sealed_bytes(self.place, relative, seal)
 
-    def sealed_tensors(
-        self, relative: str, trial_id: str | None = None
-    ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def sealed_tensors(self, relative: str, trial_id: str | None = None) -> "Loaded":
         """Tensors and metadata of a target or resume state that some marker seals; of one trial, where it is known."""
         for marker in self.markers(None if trial_id is None else [trial_id]).values():
             if relative in marker["files"]:
@@ -216,7 +225,9 @@ class Store:
         sealed = {name for marker in markers for name in marker["files"]}
         return sorted(step for step in trials.values() if f"resume/{trajectory_id}-{step}.safetensors" in sealed)
 
-    def _tensors(self, relative: str, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def _tensors(self, relative: str, data: bytes) -> "Loaded":
+        from study.store.tensors import parse_tensors
+
         try:
             return parse_tensors(data)
         except ValueError as error:
@@ -224,13 +235,15 @@ class Store:
 
     # Files of a study that are not results of a pass
 
-    def save_feature_network(self, recipe: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    def save_feature_network(self, recipe: str, tensors: "Tensors") -> None:
         """features/<recipe>.safetensors, with its sha256 beside it, written last."""
+        from study.store.tensors import to_bytes
+
         data = to_bytes(tensors, {})
         self.place.write(f"features/{recipe}.safetensors", data)
         self.place.write(f"features/{recipe}.json", json.dumps(files.seal(data)).encode())
 
-    def feature_network(self, recipe: str) -> tuple[dict[str, torch.Tensor], str] | None:
+    def feature_network(self, recipe: str) -> "tuple[Tensors, str] | None":
         """Weights and their sha256, or None when this extractor was never trained; Damaged when its bytes changed."""
         beside, relative = f"features/{recipe}.json", f"features/{recipe}.safetensors"
         if not self.place.exists(beside):
@@ -241,15 +254,17 @@ class Store:
         except (ValueError, Damaged) as error:
             raise Damaged(f"{error}; without {self.uri}/{beside} the next sweep trains it again") from None
 
-    def save_checkpoint(self, trajectory_id: str, tensors: Mapping[str, torch.Tensor], state: dict[str, Any]) -> None:
+    def save_checkpoint(self, trajectory_id: str, tensors: "Tensors", state: dict[str, Any]) -> None:
         """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept."""
+        from study.store.tensors import to_bytes
+
         data = to_bytes(tensors, state)
         folder = f"checkpoints/{trajectory_id}"
         self.place.write(f"{folder}/{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
         for old in [name for name in self.place.names(folder) if name.endswith(".safetensors")][:-2]:
             self.place.remove(f"{folder}/{old}")
 
-    def checkpoint(self, trajectory_id: str, up_to_step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def checkpoint(self, trajectory_id: str, up_to_step: int) -> "Loaded | None":
         """The newest whole checkpoint not beyond a step; torn ones are passed over."""
         folder = f"checkpoints/{trajectory_id}"
         for name in reversed(self.place.names(folder)):
@@ -362,19 +377,3 @@ def _names(files: Iterable[str], trial_ids: set[str] | None) -> list[str]:
 def trial_of(name: str) -> str:
     """The trial that a pass, by its name, is of."""
     return name.rpartition("-")[0]
-
-
-def to_bytes(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
-    """safetensors; the state is one JSON text, so that equal content has equal bytes."""
-    plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, metadata={"state": canonical_json(state)})
-
-
-def parse_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and state; nothing is executed. ValueError for what is no safetensors file."""
-    length = int.from_bytes(data[:8], "little")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        return safetensors.torch.load(data), json.loads(header.get("__metadata__", {}).get("state", "{}"))
-    except (ValueError, RecursionError, AttributeError, safetensors.SafetensorError):
-        raise ValueError("is no safetensors file") from None

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from study.store.files import Damaged
 from study.store.manifests import sealed_table, valid
-from study.store.passes import UNREADABLE, Store, trial_of
-from study.store.schema import KEYS, PASS_TABLES, complete, from_parquet, to_table
+from study.store.passes import Store, trial_of
+from study.store.schema import KEYS, PASS_TABLES, complete, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
 ENCODED = {"scores": ("trial_id", "attack_id")}
@@ -30,7 +30,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table not in TABLES:
         raise ValueError(f"table {table!r} is not one of {', '.join(TABLES)}")
     store = Store(root, study)
-    design = _design(store)
+    design = store.design().to_pandas()
     if table == "design":
         return design
     _refuse_scores_of_a_public_copy(store, table)
@@ -42,14 +42,6 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
         for name, found in tables
     ]
     return _wide(*frames) if table == "wide" else frames[0]
-
-
-def _design(store: Store) -> pd.DataFrame:
-    relative = f"design/{store.pointer()['spec']}.parquet"
-    try:
-        return from_parquet(store.published(relative), "design").to_pandas()
-    except (OSError, pa.ArrowException):
-        raise Damaged(f"{store.uri}/{relative} {UNREADABLE}") from None
 
 
 def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:

@@ -1,15 +1,13 @@
-"""`mia-study audit ROOT/STUDY`: whether private arms keep what their epsilon claims, from a study's store alone.
+"""Whether private arms keep what their epsilon claims, from a study's store alone.
 
 An attack guesses the coins by which records, or canaries, were put into the training sets of a cell, all replicates
 together; too many right guesses contradict the accounted privacy profile. All claims of a study are one family (Holm
 1979), so that a study whose claims hold is flagged in at most 5 % of cases. Which attack guesses is the spec's
-`audit.attack`; how many coins it guesses follows from the claim. Exit code 0: nothing is contradicted. 1: a claim is.
-2: refused.
+`audit.attack`; how many coins it guesses follows from the claim.
 """
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,8 @@ from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON,
 from mia_core.streams import Streams
 from mia_core.training import steps_per_epoch
 from study.design.trials import CANARY, STUDY
-from study.machine import leave_with_the_reader
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
-from study.verdicts import controls
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
 PANEL, CANARIES = "panel", "canaries"
@@ -160,13 +156,3 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ok"]):
         return "claims nothing"
     return "not contradicted" if row["ok"] else "CONTRADICTED: trained with less privacy than its epsilon claims"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit code."""
-    return controls.show("mia-study audit", __doc__.splitlines()[0], verdicts, arguments)
-
-
-if __name__ == "__main__":
-    leave_with_the_reader()
-    sys.exit(main())

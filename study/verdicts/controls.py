@@ -1,12 +1,9 @@
-"""`mia-study controls ROOT/STUDY`: what a study's controls say, computed from its store alone.
+"""What a study's controls say, computed from its store alone.
 
-Exit code 0: none failed. 1: one did. 2: refused. All p-values of a study are one family (Holm 1979), so that a sound
-study raises a false alarm in at most 5 % of cases.
+All p-values of a study are one family (Holm 1979), so that a sound study raises a false alarm in at most 5 % of cases.
 """
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,8 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
-from study.machine import leave_with_the_reader
-from study.store import Away, Damaged, Store, read
+from study.store import Store, read
 from study.store.reading import tables_by_trial
-from study.store.roots import WHERE
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
@@ -244,32 +239,9 @@ def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS, "verdict"])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit code."""
-    return show("mia-study controls", __doc__.splitlines()[0], verdicts, arguments)
-
-
-def show(
-    program: str,
-    description: str,
-    verdicts: Callable[[str | Path, str], pd.DataFrame],
-    arguments: Sequence[str] | None,
-) -> int:
-    """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False."""
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("folder", help=WHERE)
-    try:
-        store = Store.at(parser.parse_args(arguments).folder)
-        table = verdicts(store.root, store.study)
-    except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
+def show(table: pd.DataFrame) -> bool:
+    """Print a table of verdicts; whether none of its `ok` is False."""
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
         text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
         print(text if len(table) else "there is nothing to judge")
-    return int(table["ok"].eq(False).fillna(False).any())
-
-
-if __name__ == "__main__":
-    leave_with_the_reader()
-    sys.exit(main())
+    return not table["ok"].eq(False).fillna(False).any()

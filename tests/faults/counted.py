@@ -15,9 +15,9 @@ import torch
 from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
 from study import sweep
-from study.machine import terminate_in_order
 from study.plan import packing
 from study.run import runner, scheduling
+from study.signals import terminate_in_order
 
 plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))

@@ -11,7 +11,7 @@ from study.design.trials import Design
 from study.design.work import missing
 from study.run.runner import Runner
 from study.store import Damaged, Store, files, seals, to_bytes
-from study.store.passes import parse_tensors
+from study.store.tensors import parse_tensors
 from tests.small import small_spec
 
 DP = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}"

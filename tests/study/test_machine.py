@@ -4,7 +4,7 @@ import sys
 
 IGNORED = """
 import os, signal
-from study.machine import terminate_in_order
+from study.signals import terminate_in_order
 terminate_in_order()
 try:
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,11 +1,5 @@
-"""`mia-study cluster check FILE`: refuse what `ray up` accepts silently; `down FILE`: leave nothing running.
+"""Cluster files: what `ray up` accepts silently, and a cluster's end that leaves nothing running."""
 
-check prints one line for each mistake. Exit code 0: none; 2: some. down ends a cluster as `ray down` does, and on every
-host of `provider.type: local`, where `ray down` leaves the workers running, Ray and MLflow's server; Ray's files go
-too, and the head's copy of the key. Exit code 0: all has ended; 1: it may run on where a line says so; 2: refused.
-"""
-
-import argparse
 import difflib
 import fnmatch
 import re
@@ -21,7 +15,8 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-ENDED, RUNNING, REFUSED = 0, 1, 2
+from mia_core.errors import Refused
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 
 PROVIDER_KEYS = {
     "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
@@ -47,22 +42,15 @@ TOKEN = "~/.ray/auth_token"
 STARTS = {"head": "head_start_ray_commands", "worker": "worker_start_ray_commands"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check or end; the exit code."""
-    parser = argparse.ArgumentParser(prog="mia-study cluster", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("check", "down"))
-    parser.add_argument("file", type=Path, help="a cluster file, e.g. cluster.yaml")
-    options = parser.parse_args(arguments)
+def check(path: Path) -> int:
+    """Print a line for each mistake in a cluster file; the exit code."""
     try:
-        written = load(options.file)
-        if options.command == "down":
-            return down(options.file, written)
-        found = list(mistakes(written))
+        found = list(mistakes(load(path)))
     except ValueError as error:
         found = [str(error)]
     for line in found:
-        print(f"refused: {options.file}: {line}", file=sys.stderr)
-    return REFUSED if found else ENDED
+        print(f"refused: {path}: {line}", file=sys.stderr)
+    return REFUSED if found else COMPLETE
 
 
 # Reading
@@ -74,18 +62,16 @@ def load(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Refused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
+        raise Refused(f"not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(node, yaml.MappingNode):
-        raise ValueError("expected keys and values at the top level")
+        raise Refused("expected keys and values at the top level")
     for mapping in _mappings(node):
         seen: set[str] = set()
         for key, _ in mapping.value:
             if key.value in seen:
-                raise ValueError(
-                    f"line {key.start_mark.line + 1}: {key.value} is given twice; YAML would take the last"
-                )
+                raise Refused(f"line {key.start_mark.line + 1}: {key.value} is given twice; YAML would take the last")
             seen.add(key.value)
     return yaml.safe_load(text)
 
@@ -285,14 +271,14 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
     provider = written.get("provider", {})
     local = provider.get("type") == "local"
     if local and (found := list(_hosts(provider))):
-        raise ValueError(found[0])
+        raise Refused(found[0])
     ended = _ray("down", "-y", str(path)).returncode == 0
     if not local:
-        return ENDED if ended else RUNNING
+        return COMPLETE if ended else INCOMPLETE
     left = [host for host in (provider["head_ip"], *provider["worker_ips"]) if not _stop(host, written["auth"])]
     for host in left:
         print(f"{host}: could not be reached, or Ray still runs there; the same command tries again", file=sys.stderr)
-    return RUNNING if left else ENDED
+    return INCOMPLETE if left else COMPLETE
 
 
 def _ray(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -318,7 +304,3 @@ def _stop(host: str, auth: Mapping[str, str]) -> bool:
     command += [word for option in options for word in ("-o", option)]
     command += [f"{auth['ssh_user']}@{host}", f"bash --login -i -c '{STOP}' 2> /dev/null"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,9 @@
-"""`mia-study status ROOT/STUDY` (or a study file): how far a study is, from its store alone, also while it runs.
+"""How far a study is, from its store alone, also while it runs."""
 
-Needs neither Ray nor the data, changes nothing, and reads a public copy too. Exit codes: 0 the study is complete; 1 it
-is not; 2 refused: there is no such study, or its design is damaged.
-"""
-
-import argparse
 import contextlib
 import dataclasses
 import json
 import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +18,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mia_core.errors import Refused
 from study.duration import duration
+from study.outcomes import COMPLETE, INCOMPLETE
 from study.run import heartbeat
-from study.store import Damaged, Store, read
-from study.store.roots import WHERE
-
-COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
+from study.store import Store
 
 RECENT = 20
 """Seals that a pace is taken from, where no driver tells the time left."""
@@ -84,8 +77,8 @@ class Status:
 
 def status(store: Store, config: str | None = None) -> Status:
     """Of a study now. config: the study file, for the command to go on with. ValueError or Damaged without a design."""
-    design = read(store.root, store.study, "design")
-    trials = design[design["kind"] == "trial"].drop_duplicates("trial_id")
+    design = store.design().to_pylist()
+    trials = {row["trial_id"]: row for row in reversed(design) if row["kind"] == "trial"}
     markers = store.markers()
     counts, done = _counted(design, markers.values())
     sealed = sorted(datetime.fromisoformat(marker["sealed_at"]) for marker in markers.values())
@@ -93,13 +86,13 @@ def status(store: Store, config: str | None = None) -> Status:
     alive = heartbeat.is_locked(store) or bool(driver and driver["age"] < heartbeat.STALE_SECONDS)
     left = sum(wanted - have for have, wanted in (counts["trials"], counts["controls"]))
     bytes_, files = _size(store)
-    names = set(trials["trajectory_id"])
+    names = {row["trajectory_id"] for row in trials.values()}
     return Status(
         study=store.study,
         where=store.uri,
         public=store.public,
         counts=counts,
-        levels=_by_level(trials, done),
+        levels=_by_level(trials.values(), done),
         running=alive,
         driver=driver,
         sealed_at=sealed[-1] if sealed else None,
@@ -111,7 +104,9 @@ def status(store: Store, config: str | None = None) -> Status:
     )
 
 
-def _counted(design: Any, markers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Count], set[str]]:
+def _counted(
+    design: Iterable[Mapping[str, Any]], markers: Iterable[Mapping[str, Any]]
+) -> tuple[dict[str, Count], set[str]]:
     """Done and wanted by kind, and the ids of trials of which nothing is missing."""
     have: set[tuple[str, str]] = set()
     for marker in markers:
@@ -120,8 +115,10 @@ def _counted(design: Any, markers: Iterable[Mapping[str, Any]]) -> tuple[dict[st
         have.update((marker["trial_id"], name) for name in ids)
     done, wanted, missing = Counter[str](), Counter[str](), set()
     roles: dict[str, str] = {}
-    rows = design[design["kind"].isin(["trial", "attack", "measure"])].drop_duplicates(["trial_id", "kind", "id"])
-    for kind, trial_id, name, role in zip(rows["kind"], rows["trial_id"], rows["id"], rows["role"], strict=True):
+    rows = {(row["trial_id"], row["kind"], row["id"]): row["role"] for row in reversed(list(design))}
+    for (trial_id, kind, name), role in rows.items():
+        if kind not in ("trial", "attack", "measure"):
+            continue
         roles[trial_id] = "trials" if role in OWN else "controls"
         if kind != "trial":
             wanted[f"{kind}s"] += 1
@@ -134,16 +131,15 @@ def _counted(design: Any, markers: Iterable[Mapping[str, Any]]) -> tuple[dict[st
     return {kind: (done[kind], wanted[kind]) for kind in kinds}, roles.keys() - missing
 
 
-def _by_level(trials: Any, done: set[str]) -> dict[str, dict[str, Count]]:
-    """Trials done by level, of factors with a few levels; stores of older versions do not tell the levels."""
+def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, dict[str, Count]]:
+    """Trials done by level, of factors with a few levels; stores of older versions do not have the levels."""
     found: dict[str, dict[str, list[int]]] = {}
-    if "levels" not in trials:
-        return {}
-    own = trials[trials["role"].isin(OWN)].dropna(subset=["levels"])
-    for trial_id, text in zip(own["trial_id"], own["levels"], strict=True):
-        for factor, level in json.loads(text).items():
+    for row in trials:
+        if row["role"] not in OWN or row.get("levels") is None:
+            continue
+        for factor, level in json.loads(row["levels"]).items():
             count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
-            count[0] += trial_id in done
+            count[0] += row["trial_id"] in done
             count[1] += 1
     return {
         factor: {level: (count[0], count[1]) for level, count in levels.items()}
@@ -256,60 +252,31 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     return facts
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Show it once, or again and again; the exit code."""
-    options = _parser().parse_args(arguments)
+def run(study: str, overrides: Sequence[str], preset: str | None, as_json: bool, watch: float | None) -> int:
+    """Show it once, or every so many seconds; the exit code. study: where its store is, or a study file."""
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        store, config = _place(options)
-        found = status(store, config)
-        if options.json:
-            print(json.dumps(found.to_dict(), indent=2))
-        elif options.watch is None:
-            console.print(show(found))
-        else:
-            found = _watch(store, config, found, options.watch, console)
-    except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
-    except OSError as error:
-        print(f"refused: {error.filename or options.study}: {error.strerror or error}", file=sys.stderr)
-        return REFUSED
+    store, config = _place(study, overrides, preset)
+    found = status(store, config)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+    elif watch is None:
+        console.print(show(found))
+    else:
+        found = _watch(store, config, found, watch, console)
     return COMPLETE if found.complete else INCOMPLETE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mia-study status", description=__doc__.splitlines()[0])
-    parser.add_argument("study", help=f"{WHERE}; or a study file")
-    parser.add_argument("--preset", metavar="NAME", help="of a study file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a study file")
-    parser.add_argument("--json", action="store_true", help="for scripts")
-    text = "show it again so often, until the study is complete or Ctrl-C"
-    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help=text)
-    return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
-    return value
-
-
-def _place(options: argparse.Namespace) -> tuple[Store, str | None]:
+def _place(study: str, overrides: Sequence[str], preset: str | None) -> tuple[Store, str | None]:
     """The store, and the study file that names it, as its words on a command line."""
-    if not Path(options.study).is_file():
-        if options.set or options.preset:
-            raise ValueError(f"--set and --preset are of a study file, which {options.study} is not")
-        return Store.at(options.study), None
+    if not Path(study).is_file():
+        if overrides or preset:
+            raise Refused(f"--set and --preset are of a study file, which {study} is not")
+        return Store.at(study), None
     from study.spec.study_file import read as read_spec
 
-    spec = read_spec(options.study, options.set, options.preset)
-    preset = ["--preset", options.preset] if options.preset else []
-    words = [options.study, *preset, *(word for setting in options.set for word in ("--set", setting))]
+    spec = read_spec(study, overrides, preset)
+    words = [study, *(["--preset", preset] if preset else [])]
+    words += [word for setting in overrides for word in ("--set", setting)]
     return Store(spec.results, spec.study), shlex.join(words)
 
 
@@ -327,7 +294,3 @@ def _watch(store: Store, config: str | None, found: Status, seconds: float, cons
             if live:
                 live.update(show(found), refresh=True)
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,5 @@
-"""`mia-study config [CONFIG] [--preset NAME] [--set key=value] [--schema]`: a study with every default filled in.
+"""The schema of study files, as JSON Schema 2020-12, for editors."""
 
-Prints JSON that reads back as the same study; with --schema, a JSON schema of study files, for editors.
-"""
-
-import argparse
-import json
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,8 +14,7 @@ from mia_core.training import TrainingConfig
 from study.spec.factors import Range
 from study.spec.objectives import SearchSpec
 from study.spec.sampling import DesignSpec
-from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections, read
-from study.sweep import COMPLETE, REFUSED, add_study_arguments
+from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
 
 Schema = dict[str, Any]
 
@@ -102,22 +94,3 @@ def _choice(registry: Registry[Any], listed: bool = False, **more: Schema) -> Sc
 
 def _one_or_several(value: Schema) -> Schema:
     return {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print; the exit code."""
-    parser = argparse.ArgumentParser(prog="mia-study config", description=__doc__.splitlines()[0])
-    add_study_arguments(parser)
-    parser.add_argument("--schema", action="store_true", help="a JSON schema of study files, for editors")
-    options = parser.parse_args(arguments)
-    try:
-        shown = schema() if options.schema else read(options.config, options.set, options.preset).resolved
-    except ValueError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
-    print(json.dumps(shown, indent=2))
-    return COMPLETE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

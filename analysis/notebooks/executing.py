@@ -1,12 +1,6 @@
-"""`mia-study notebooks ROOT/STUDY`: run the notebooks that fit a study; pages go to its reports.
+"""Running the notebooks that fit a study; it says which do not fit, and why."""
 
-It says which do not fit, and why. A study in a bucket has them on this machine, in reports/STUDY.
-"""
-
-import argparse
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -15,8 +9,8 @@ from nbconvert import HTMLExporter
 
 from analysis.stats.records import records
 from analysis.study_data import StudyData, load
-from study.store import Away, Damaged, Store
-from study.store.roots import WHERE
+from study.outcomes import writing
+from study.store import Store
 
 FOLDER = Path(__file__).parent
 
@@ -51,28 +45,18 @@ def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
     return client.execute()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write one HTML page a notebook."""
-    parser = argparse.ArgumentParser(prog="mia-study notebooks", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help=WHERE)
-    options = parser.parse_args(arguments)
-    try:
-        study = load(options.folder)
-        reports = Store.at(options.folder).reports
+def run(folder: str) -> None:
+    """Write one HTML page per notebook into the study's reports, and print each path."""
+    study = load(folder)
+    reports = Store.at(folder).reports
+    with writing(reports):
         reports.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         if reason := misfit(notebook.stem, study):
             print(f"{notebook.stem}: does not fit, {reason}")
             continue
-        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
+        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, folder))
         path = reports / f"{notebook.stem}.html"
-        path.write_text(page, encoding="utf-8")
+        with writing(path):
+            path.write_text(page, encoding="utf-8")
         print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,5 @@
-"""`mia-study near-duplicates [CONFIG] [--set key=value]`: records that look alike across the membership line.
+"""Records that look alike across the membership line, in each replicate at the largest train_size."""
 
-A non-member query that looks like a training record is hard to tell from a member, and no fault of an attack. For each
-replicate, at the largest train_size: every non-member query with the training record closest to it. All pairs are
-written, the closest ones printed. `--set split.near_duplicates=BITS` then keeps such records on one side.
-"""
-
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,39 +12,25 @@ from rich.table import Table
 from mia_core.data import Pool, load_pool
 from mia_core.data.near_duplicates import closest, difference_hash, thumbnails
 from mia_core.distances import nearest
+from mia_core.errors import Refused
+from study.outcomes import COMPLETE, writing
 from study.spec.study_file import Spec, read
 from study.store import Store
-from study.sweep import COMPLETE, REFUSED, add_study_arguments
 
 THUMBNAIL = 16
 BITS = (0, 2, 4, 8, 16)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; the exit code, as in a sweep."""
-    parser = argparse.ArgumentParser(prog="mia-study near-duplicates", description=__doc__.splitlines()[0])
-    add_study_arguments(parser)
-    parser.add_argument(
-        "--by",
-        choices=("hash", "thumbnail"),
-        default="hash",
-        help=f"differing bits of 128, or Euclidean distance of {THUMBNAIL} x {THUMBNAIL} gray thumbnails (0 to 255)",
-    )
-    parser.add_argument("--pairs", type=int, default=10, help="pairs to print")
-    parser.add_argument("--output", help="a .csv or .parquet file (default: reports/ of the study's results)")
-    options = parser.parse_args(arguments)
-    try:
-        spec = read(options.config, options.set, options.preset)
-        output = Path(options.output or Store(spec.results, spec.study).reports / "near_duplicates.csv")
-        if output.suffix not in (".csv", ".parquet"):
-            raise ValueError(f"--output {output}: must end in .csv or .parquet")
-        pairs = find(spec, load_pool(spec.data), options.by)
-        _write(pairs, output)
-    except ValueError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
-    _show(Console(highlight=False), pairs, options.by, options.pairs)
-    print(f"pairs:    {output}")
+def run(config: str, overrides: Sequence[str], preset: str | None, by: str, count: int, output: str | None) -> int:
+    """Measure, print `count` pairs, write all; the exit code. output: a .csv or .parquet file."""
+    spec = read(config, overrides, preset)
+    path = Path(output or Store(spec.results, spec.study).reports / "near_duplicates.csv")
+    if path.suffix not in (".csv", ".parquet"):
+        raise Refused(f"--output {path}: must end in .csv or .parquet")
+    pairs = find(spec, load_pool(spec.data), by)
+    _write(pairs, path)
+    _show(Console(highlight=False), pairs, by, count)
+    print(f"pairs:    {path}")
     return COMPLETE
 
 
@@ -85,14 +64,12 @@ def _flat(images: np.ndarray) -> np.ndarray:
 
 
 def _write(pairs: pd.DataFrame, output: Path) -> None:
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.suffix == ".csv":
             pairs.to_csv(output, index=False)
         else:
             pairs.to_parquet(output, index=False)
-    except OSError as error:
-        raise ValueError(f"--output {output}: cannot be written: {error.strerror or error}") from None
 
 
 def _show(console: Console, pairs: pd.DataFrame, by: str, count: int) -> None:
@@ -106,7 +83,3 @@ def _show(console: Console, pairs: pd.DataFrame, by: str, count: int) -> None:
         labels = f"{row['query_label']}, {row['record_label']}"
         table.add_row(*(str(row[key]) for key in ("replicate", "query", "record")), f"{row['distance']:g}", labels)
     console.print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,5 @@
-"""`mia-study trial CONFIG [--set key=value] [--id ID]`: one trial in the foreground, without Ray.
+"""One trial in the foreground, without Ray."""
 
-Prints its numbers. The trial is the one --id names (a trial or trajectory id), else the first level of every factor and
-the last of epochs or steps, in replicate 0. Nothing is kept unless --results names a folder.
-"""
-
-import argparse
 import sys
 import tempfile
 import traceback
@@ -16,40 +11,36 @@ from rich.table import Column, Table
 
 from mia_core.data import load_pool
 from mia_core.defenses.accounting import guarantee
+from mia_core.errors import Refused
 from study.design.trials import Design, Trial
 from study.design.work import missing_of
 from study.machine import code_versions, pick_device
+from study.outcomes import COMPLETE, INCOMPLETE
 from study.run.runner import Runner
 from study.run.search import begun
 from study.spec.study_file import read
-from study.store import Away, Damaged, Store
+from study.store import Store
 from study.store.reading import trial_tables
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_study_arguments
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one trial; the exit code, as in a sweep."""
-    parser = argparse.ArgumentParser(prog="mia-study trial", description=__doc__.splitlines()[0])
-    add_study_arguments(parser)
-    parser.add_argument("--id", help="a trial or trajectory id of the study")
-    parser.add_argument("--results", help="a results folder to keep the trial in")
-    options = parser.parse_args(arguments)
+def run(config: str, overrides: Sequence[str], preset: str | None, name: str | None, results: str | None) -> int:
+    """Run one trial of a study file and print it; the exit code, as in a sweep.
+
+    name: a trial or trajectory id, or the first level of every factor and the last of epochs or steps, in replicate 0.
+    results: the folder that keeps it, or none does.
+    """
     console = Console(highlight=False)
-    try:
-        spec = read(options.config, options.set, options.preset)
-        spec = begun(spec, Store(spec.results, spec.study))
-        design = Design(spec, load_pool(spec.data))
-        trial = _choose(design, options.id)
-        with tempfile.TemporaryDirectory() as scratch:
-            store = Store(options.results or scratch, spec.study)
-            store.probe()
-            console.print(f"{trial.name}   (trial {trial.trial_id})")
-            failed = _run(design, store, trial)
-            if trial.trial_id in store.done([trial.trial_id]):
-                _show(console, *trial_tables(store, trial.trial_id)[1].values())
-    except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
+    spec = read(config, overrides, preset)
+    spec = begun(spec, Store(spec.results, spec.study))
+    design = Design(spec, load_pool(spec.data))
+    trial = _choose(design, name)
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(results or scratch, spec.study)
+        store.probe()
+        console.print(f"{trial.name}   (trial {trial.trial_id})")
+        failed = _run(design, store, trial)
+        if trial.trial_id in store.done([trial.trial_id]):
+            _show(console, *trial_tables(store, trial.trial_id)[1].values())
     for label, trace in failed.items():
         print(f"\n{label} failed:\n{trace}", file=sys.stderr)
     return INCOMPLETE if failed else COMPLETE
@@ -61,7 +52,7 @@ def _choose(design: Design, name: str | None) -> Trial:
         return next(trial for trial in design.trials if trial.cell is first and trial.level == first.levels[-1])
     found = [trial for trial in design.every if name in (trial.trial_id, trial.trajectory_id)]
     if not found:
-        raise ValueError(f"--id {name}: no such trial or trajectory in this study")
+        raise Refused(f"--id {name}: no such trial or trajectory in this study")
     return found[-1]
 
 
@@ -98,7 +89,3 @@ def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks
         for name, cells in values.iterrows():
             table.add_row(str(name), *("-" if pd.isna(cell) else f"{cell:.3f}" for cell in cells))
         console.print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

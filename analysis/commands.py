@@ -1,0 +1,98 @@
+"""The commands that read a store, registered with `mia-study` by an entry point."""
+
+import argparse
+from pathlib import Path
+
+from study.cli.arguments import add_folder, add_include_records
+from study.cli.command import READ, Command
+from study.outcomes import COMPLETE
+
+
+def _add_attack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--attack", metavar="LABEL", help="the attack to show (default: the study's own choice)")
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    text = "the file to write (default: reports/report.html in the study's folder)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=text)
+    add_include_records(parser, "with samples and record numbers")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.report.writing import run
+
+    run(options.folder, options.out, options.include_records)
+    return COMPLETE
+
+
+def _tables_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    _add_attack(parser)
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from analysis.tables import run
+
+    run(options.folder, options.attack)
+    return COMPLETE
+
+
+def _figures_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to put the pictures in")
+    _add_attack(parser)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from analysis.figures import run
+
+    run(options.folder, options.out, options.attack)
+    return COMPLETE
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    from analysis.notebooks.executing import run
+
+    run(options.folder)
+    return COMPLETE
+
+
+COMMANDS = (
+    Command(
+        name="report",
+        group=READ,
+        summary="write a study's answer as one HTML page",
+        add_arguments=_report_arguments,
+        run=_report,
+        details="It needs nothing but itself: no network, no other file. `python -m analysis.report` is the same.",
+        examples=("report results/digits", "report results/digits --out answer.html"),
+    ),
+    Command(
+        name="tables",
+        group=READ,
+        summary="print a study's measured tables, in Markdown",
+        add_arguments=_tables_arguments,
+        run=_tables,
+        examples=("tables results/digits", "tables results/digits --attack euclidean > tables.md"),
+        prints=True,
+    ),
+    Command(
+        name="figures",
+        group=READ,
+        summary="write a study's pictures as PNG files",
+        add_arguments=_figures_arguments,
+        run=_figures,
+        details="No picture shows a record.",
+        examples=("figures results/digits pictures",),
+    ),
+    Command(
+        name="notebooks",
+        group=READ,
+        summary="run the notebooks that fit a study, as pages in its reports",
+        add_arguments=add_folder,
+        run=_notebooks,
+        details="It says which do not fit, and why. A study in a bucket has them here, in reports/STUDY.",
+        examples=("notebooks results/digits",),
+    ),
+)

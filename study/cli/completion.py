@@ -1,0 +1,30 @@
+"""Completion of subcommands and options in a shell."""
+
+import argparse
+
+from study.cli.command import ELSEWHERE, Command
+from study.outcomes import COMPLETE
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell to complete in")
+
+
+def _print(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(options.parser, shell=options.shell))
+    return COMPLETE
+
+
+COMMANDS = (
+    Command(
+        name="completion",
+        group=ELSEWHERE,
+        summary="print a script that completes words in your shell",
+        add_arguments=_arguments,
+        run=_print,
+        examples=("completion bash > ~/.local/share/bash-completion/completions/mia-study",),
+        prints=True,
+    ),
+)

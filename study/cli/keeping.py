@@ -1,0 +1,130 @@
+"""Commands that keep a store: check it, free its garbage, compact it, copy what may be public."""
+
+import argparse
+from pathlib import Path
+
+from mia_core.errors import Refused
+from study.cli.arguments import add_folder, number
+from study.cli.command import KEEP, Command
+from study.outcomes import COMPLETE, INCOMPLETE
+
+HOURS = 24.0
+
+
+def _gc_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("--dry-run", action="store_true", help="list what would be removed, with sizes")
+    text = f"spare younger files, which a worker elsewhere may still be writing (default: {HOURS:g})"
+    parser.add_argument("--older-than", type=number(" of hours", 0), default=HOURS, metavar="HOURS", help=text)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--public", action="store_true", help="required: what is left out may not be copied")
+    add_folder(parser)
+    parser.add_argument("out", metavar="OUT", help="a folder that is absent or empty")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from study.store.checking import check
+    from study.store.passes import Store
+
+    store = Store.at(options.folder)
+    found = check(store)
+    for damage in found.damages:
+        print(f"DAMAGED {damage.file}: {damage.what}\n        {damage.way_out}")
+    print(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
+    if found.garbage is None:
+        print("unsealed files are not counted while markers are damaged")
+    else:
+        print(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
+    return INCOMPLETE if found.damages else COMPLETE
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from study.store.collecting import collect, garbage
+    from study.store.passes import Store
+
+    store = Store.at(options.folder)
+    store.pointer()
+    older_than = store.place.now() - int(options.older_than * 3600e9)
+    if options.dry_run:
+        items = garbage(store)
+        old = [item for item in items if item.modified < older_than]
+        for item in old:
+            print(f"{item.bytes:12} {item.file}  ({item.why})")
+        verb, young = "would be freed", len(items) - len(old)
+    else:
+        with store.lock():
+            old, young = collect(store, older_than)
+        verb = "freed"
+    print(f"{sum(item.bytes for item in old)} bytes {verb} in {len(old)} files")
+    if young:
+        print(f"{young} more are younger than {options.older_than:g} hours")
+    return COMPLETE
+
+
+def _compact(options: argparse.Namespace) -> int:
+    from study.store.compacting import compact
+    from study.store.passes import Store
+
+    store = Store.at(options.folder)
+    store.pointer()
+    with store.lock():
+        print(f"{compact(store)} passes compacted")
+    return COMPLETE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from study.store.exporting import export_public
+    from study.store.passes import Store
+
+    store = Store.at(options.folder)
+    if not options.public:
+        raise Refused(
+            "export: only --public copies are made; a whole one, with scores and targets, is for cp -a, then check"
+        )
+    if "://" in options.out:
+        raise Refused(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
+    print(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
+    return COMPLETE
+
+
+COMMANDS = (
+    Command(
+        name="store check",
+        group=KEEP,
+        summary="verify every sealed file of a store",
+        add_arguments=add_folder,
+        run=_check,
+        details="Changes nothing; says what brings a damaged file back.",
+        examples=("store check results/digits",),
+        codes="exit codes:\n  0  all is whole\n  1  something is damaged\n  2  refused",
+        prints=True,
+    ),
+    Command(
+        name="store gc",
+        group=KEEP,
+        summary="remove what no sealed pass names",
+        add_arguments=_gc_arguments,
+        run=_gc,
+        examples=("store gc results/digits --dry-run", "store gc results/digits --older-than 48"),
+        prints=True,
+    ),
+    Command(
+        name="store compact",
+        group=KEEP,
+        summary="put all sealed passes into one file per table",
+        add_arguments=add_folder,
+        run=_compact,
+        details="Readers are faster then; nothing that is read changes. Every sweep ends with it.",
+        examples=("store compact results/digits",),
+    ),
+    Command(
+        name="store export",
+        group=KEEP,
+        summary="copy a study without scores, targets and samples",
+        add_arguments=_export_arguments,
+        run=_export,
+        examples=("store export --public results/digits public",),
+    ),
+)

@@ -1,0 +1,111 @@
+"""`mia-study`: one command, whose subcommands are all that this project does."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.metadata import entry_points, version
+from typing import Any
+
+from study.cli import clusters, completion, judging, keeping, running, watching
+from study.cli.command import GROUPS, Command
+from study.outcomes import CODES, REFUSED, outcome
+from study.signals import leave_with_the_reader, terminate_in_order
+
+ENTRY_POINTS = "mia_study.commands"
+"""Under this name a package registers functions that give commands of its own, as analysis does."""
+
+ABOUT = "How much does a generative model leak about its training records, and what changes that?"
+START = """examples:
+  mia-study sweep                              run the study of configs/digits.yaml
+  mia-study sweep my.yaml --plan               what it would run, and what that takes
+  mia-study report results/digits              the answer, as one page
+  mia-study COMMAND --help                     what a command takes, with examples"""
+
+
+def script() -> int:
+    """`mia-study`; the exit code."""
+    return main(sys.argv[1:], process=True)
+
+
+def main(given: Sequence[str], process: bool = False) -> int:
+    """Parse the words of a command line, run; the exit code. process: its signals are this command's own."""
+    parser = build()
+    if not given:
+        parser.print_help(sys.stderr)
+        return REFUSED
+    options = parser.parse_args(given)
+    command: Command = options.command
+    if process:
+        terminate_in_order()
+        if command.prints:
+            leave_with_the_reader()
+    return outcome(partial(command.run, options))
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of all commands; each puts its `Command` into `command` of what is parsed."""
+    found = sorted(_commands(), key=lambda command: GROUPS.index(command.group))
+    parser = _Parser(prog="mia-study", usage="mia-study COMMAND ...", description=ABOUT, epilog=_epilog(found))
+    parser.add_argument("--version", action="version", version=f"mia-study {version('mia-study')}")
+    hidden: dict[str, Any] = {"required": True, "metavar": "COMMAND", "help": argparse.SUPPRESS}
+    parsers = parser.add_subparsers(dest="word", prog="mia-study", **hidden)
+    nested: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for command in found:
+        first, _, second = command.name.partition(" ")
+        place = parsers
+        if second:
+            if first not in nested:
+                family = [other for other in found if other.name.startswith(f"{first} ")]
+                usage = f"mia-study {first} COMMAND ..."
+                above = parsers.add_parser(first, usage=usage, epilog=_listing(family))
+                nested[first] = above.add_subparsers(dest="second", prog=f"mia-study {first}", **hidden)
+            place = nested[first]
+        own = place.add_parser(second or first, description=_description(command), epilog=_details(command))
+        command.add_arguments(own)
+        own.set_defaults(command=command, parser=parser)
+    return parser
+
+
+def _commands() -> Iterator[Command]:
+    for module in (running, watching, judging, keeping, clusters, completion):
+        yield from module.COMMANDS
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        yield from point.load()
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fills paragraphs, and leaves lines that begin with a blank, and those above them, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = [part if "\n " in part else textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n")]
+        return "\n\n".join(parts)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **words: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **words)
+
+
+def _epilog(commands: Sequence[Command]) -> str:
+    parts = []
+    for group in GROUPS:
+        of_group = [command for command in commands if command.group == group]
+        if of_group:
+            parts.append("\n".join([f"{group}:", _listing(of_group)]))
+    return "\n\n".join([*parts, START, CODES])
+
+
+def _listing(commands: Sequence[Command]) -> str:
+    return "\n".join(f"  {command.name:17}{command.summary}" for command in commands)
+
+
+def _description(command: Command) -> str:
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}."
+    return f"{summary}\n\n{command.details}" if command.details else summary
+
+
+def _details(command: Command) -> str:
+    examples = "\n".join(["examples:", *(f"  mia-study {line}" for line in command.examples)])
+    return f"{examples}\n\n{command.codes}" if command.examples else command.codes

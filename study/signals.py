@@ -1,0 +1,21 @@
+"""How a command ends when it is told to."""
+
+import signal
+from typing import Any
+
+
+def terminate_in_order() -> None:
+    """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """A shell without job control has what it starts with `&` ignore SIGINT; that is no reason to ignore SIGTERM."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
+def leave_with_the_reader() -> None:
+    """A command that only prints ends without a word when its reader has gone, as in `| head`."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,0 +1,37 @@
+"""MLflow again, or anew, from a study's store alone."""
+
+import sys
+
+from study.outcomes import COMPLETE, INCOMPLETE
+from study.store import Done, Store, read
+from study.tracking.tracker import Tracker, public
+
+
+def run(folder: str, tracking: str, include_records: bool) -> int:
+    """Fill in what is missing; the exit code. tracking: where to."""
+    store = Store.at(folder)
+    complete = _complete(store)
+    with store.lock():
+        tracker = Tracker(store, tracking, _warn, include_records)
+        tracker.reconcile()
+        tracker.close(complete)
+    if tracker.behind:
+        return INCOMPLETE
+    trials = sum(done.train for done in store.done().values())
+    print(f"{trials} trials of {store.study} are in {public(tracking)}")
+    return COMPLETE
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _complete(store: Store) -> bool:
+    """Whether all that the current design wants is sealed; ValueError when there is no such study."""
+    done = store.done()
+    for row in read(store.root, store.study, "design").to_dict("records"):
+        have = done.get(row["trial_id"], Done())
+        ids = {"trial": {row["trial_id"]} if have.train else set(), "attack": have.attacks, "measure": have.measures}
+        if row["id"] not in ids.get(row["kind"], {row["id"]}):
+            return False
+    return True
