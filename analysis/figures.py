@@ -13,6 +13,7 @@ from analysis.stats.scaling import epsilons, size_curve
 from analysis.stats.search_results import search
 from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
+from mia_core.errors import Refused
 from study.outcomes import writing
 
 
@@ -56,7 +57,7 @@ def _of_points(data: StudyData, attack: str) -> dict[str, Figure]:
 def _of_search(data: StudyData) -> dict[str, Figure]:
     found = search(data)
     if found.told.empty:
-        raise ValueError(f"{data.folder}: no point of the search has all of its results yet")
+        raise Refused(f"{data.folder}: no point of the search has all of its results yet")
     figures = {"running_best": plots.running_best(data, found), "points": plots.goals_by_factor(data, found)}
     if len(found.goals) > 1:
         figures["search_front"] = plots.front_of_search(data, found)

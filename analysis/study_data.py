@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mia_core.defenses import Arm, labels
+from mia_core.errors import Refused
 from study.design.trials import ADAPTIVE, STUDY
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
@@ -133,13 +134,13 @@ class StudyData:
     def refuse_a_search(self) -> None:
         """ValueError for a search: no effect is estimated from points that were chosen by what came out."""
         if self.searched:
-            raise ValueError(chosen_by_search(str(self.folder)))
+            raise Refused(chosen_by_search(str(self.folder)))
 
     def attack(self, label: str) -> pd.DataFrame:
         """The rows of one attack, one a trial; ValueError for an unknown label."""
         rows = self.wide[self.wide["attack"] == label]
         if rows.empty:
-            raise ValueError(f"attack {label!r} is not in study {self.name}; it has {', '.join(self.attacks)}")
+            raise Refused(f"attack {label!r} is not in study {self.name}; it has {', '.join(self.attacks)}")
         return rows
 
 
@@ -150,7 +151,7 @@ def load(folder: str | Path) -> StudyData:
     wide = read(store.root, store.study, "wide")
     wide = wide[wide["role"].isin((STUDY, ADAPTIVE)) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
-        raise ValueError(f"{store.uri}: no sealed trial with an attack yet")
+        raise Refused(f"{store.uri}: no sealed trial with an attack yet")
     configs = {text: json.loads(text) for text in wide["config"].unique()}
     arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
     distinct = list(dict.fromkeys(arms.values()))

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from mia_core.errors import Refused
+
 T = TypeVar("T")
 
 
@@ -34,11 +36,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
     """`model(**values)`; a wrong or unknown key raises ValueError in one line, with `where` and the nearest name."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: expected keys and values, got {values!r}")
+        raise Refused(f"{where}: expected keys and values, got {values!r}")
     try:
         return model(**values)
     except ValidationError as error:
-        raise ValueError("; ".join(_line(item, model, where) for item in error.errors())) from None
+        raise Refused("; ".join(_line(item, model, where) for item in error.errors())) from None
 
 
 def _line(item: Any, model: type, where: str) -> str:
@@ -108,8 +110,8 @@ class Registry(Generic[T]):
         values = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
         name = values.pop("name", None)
         if not isinstance(name, str):
-            raise ValueError(f"{where}: expected a name or a mapping with a name, got {spec!r}")
+            raise Refused(f"{where}: expected a name or a mapping with a name, got {spec!r}")
         if name not in self._classes:
-            raise ValueError(f"{where}: unknown {self.kind} {name!r}{nearest(name, self._classes)}")
+            raise Refused(f"{where}: unknown {self.kind} {name!r}{nearest(name, self._classes)}")
         cls = self._classes[name]
         return Choice(name, cls, validate(cls.Config, values, where))  # type: ignore[attr-defined]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from analysis.report.__main__ import main as report
 from study.store import Store
 from tests.browser import browser
+from tests.commands import mia_study
 from tests.mlflow_ui import choose, compare, mlflow_server
+
+report = mia_study("report")
 
 PARAMETERS = ("train_size", "epochs", "strength")
 METRICS = ("attack/white_box/auc", "quality/kid_domain_unseen")

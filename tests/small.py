@@ -1,10 +1,11 @@
 """The smallest study that has everything: two sizes, two nested levels, three arms, three attacks, all measures."""
 
 import subprocess
-import sys
 from pathlib import Path
 
-from study.spec.study_file import Spec, documents, override, parse
+from study.spec import documents
+from study.spec.study_file import Spec, override, parse
+from tests.commands import MIA_STUDY
 
 SMALL = """
 study: small
@@ -40,5 +41,5 @@ def small_spec(*overrides: str) -> Spec:
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`mia-study sweep small.yaml` in a folder, with a MLflow database and results there."""
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
+    command = [*MIA_STUDY, "sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)

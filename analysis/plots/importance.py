@@ -10,6 +10,7 @@ from analysis.plots.drawing import AXIS, chance_line, legend, tell, told
 from analysis.stats.drawn_points import INDEX_WORDS, Influence, by_point, logarithmic, place, varied
 from analysis.stats.effects import AUC
 from analysis.study_data import StudyData
+from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
 
 APART = 0.16
@@ -81,7 +82,7 @@ def against_factors(data: StudyData, attack: str) -> Figure:
 def leakage_against_quality_of_points(data: StudyData, attack: str) -> Figure:
     """Each point's mean AUC against its mean quality; ValueError where none was measured."""
     if data.quality is None:
-        raise ValueError(f"study {data.name} has no measure of quality")
+        raise Refused(f"study {data.name} has no measure of quality")
     names = list(varied(data))
     quality = by_point(data, attack, data.quality).set_index("point")["mean"]
     table = by_point(data, attack, AUC).join(quality.rename("quality"), on="point").dropna(subset=["quality"])

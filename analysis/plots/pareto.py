@@ -19,6 +19,7 @@ from analysis.plots.drawing import (
 )
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
+from mia_core.errors import Refused
 
 
 def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
@@ -30,7 +31,7 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     """
     quality = quality or data.quality
     if quality is None:
-        raise ValueError(f"study {data.name} has no measure of quality to show")
+        raise Refused(f"study {data.name} has no measure of quality to show")
     rows = data.attack(attack)
     leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
     table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.plots.drawing import ARROW, AXIS, caption, chance_line, draw_points, legend, logarithmic
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
+from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
 from study.verdicts.claims import PANEL
 
@@ -28,7 +29,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """
     rows = data.attack(attack)
     if not data.private:
-        raise ValueError(f"study {data.name} has no arm with an epsilon")
+        raise Refused(f"study {data.name} has no arm with an epsilon")
     shown = {AXIS.get(value, value).format(attack=attack): value}
     if data.quality:
         better = "lower is better" if lower_is_better(data.quality) else "higher is better"

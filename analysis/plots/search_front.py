@@ -16,6 +16,7 @@ from analysis.stats.drawn_points import logarithmic, place
 from analysis.stats.effects import AUC
 from analysis.stats.search_results import Goal, Search
 from analysis.study_data import StudyData, lower_is_better
+from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
 
 BEATEN, BEST = "0.6", COLORS[1]
@@ -28,7 +29,7 @@ def front_of_search(data: StudyData, found: Search) -> Figure:
     """
     pairs = [sorted(pair, key=lambda goal: goal.leakage) for pair in combinations(found.goals, 2)]
     if not pairs:
-        raise ValueError(f"study {data.name} searches for one thing, and has no front")
+        raise Refused(f"study {data.name} searches for one thing, and has no front")
     figure, axes = _panels(len(pairs), 4.4)
     for (across, up), axis in zip(pairs, axes, strict=True):
         _points(axis, found.told, across.name, up.name, found)

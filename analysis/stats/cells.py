@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.stats.effects import effect_of, on_scale
 from analysis.study_data import StudyData
+from mia_core.errors import Refused
 
 EXPLORATORY, DECLARED = "exploratory", "declared"
 EFFECT = (
@@ -89,13 +90,13 @@ def cells(data: StudyData, attack: str, value: str, names: Sequence[str] | None 
     data.refuse_a_search()
     rows = data.attack(attack)
     if value not in rows:
-        raise ValueError(f"{value!r} is not a column of study {data.name}")
+        raise Refused(f"{value!r} is not a column of study {data.name}")
     rows = rows.assign(scale=on_scale(rows, value)).dropna(subset=["scale"])
     if rows.empty:
-        raise ValueError(f"{value!r} has no values for {attack} in study {data.name}")
+        raise Refused(f"{value!r} has no values for {attack} in study {data.name}")
     names = tuple(names or data.factors or ["train_size"])
     if rows.duplicated([*names, "replicate"]).any():
-        raise ValueError(f"a replicate appears twice in one cell of {', '.join(names)}: name all factors")
+        raise Refused(f"a replicate appears twice in one cell of {', '.join(names)}: name all factors")
     keyed = rows.set_index(["replicate", *names]).sort_index()
     return Cells(names, *(_matrix(keyed[column], names) for column in ("scale", value)))
 

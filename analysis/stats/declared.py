@@ -15,6 +15,7 @@ from scipy.stats import chi2, norm, t
 from analysis.stats.cells import DECLARED, EFFECT, cells
 from analysis.stats.effects import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.errors import Refused
 from study.verdicts.controls import ALPHA, holm
 
 MOST_REPLICATES = 10_000
@@ -83,7 +84,7 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
     ValueError unless family is 1 or more and power between 0.05 and 1.
     """
     if family < 1 or not ALPHA < power < 1:
-        raise ValueError(f"replicates_needed: needs family >= 1 and power in (0.05, 1), got {family} and {power}")
+        raise Refused(f"replicates_needed: needs family >= 1 and power in (0.05, 1), got {family} and {power}")
     rows = []
     settled = table["settled"] if "settled" in table else pd.Series(False, index=table.index)
     for effect, sd, count, done in zip(table["effect"], table["sd"], table["replicates"], settled, strict=True):

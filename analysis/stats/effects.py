@@ -12,6 +12,8 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t
 
+from mia_core.errors import Refused
+
 MIN_REPLICATES = 5
 AUC = "auc"
 
@@ -87,7 +89,7 @@ def contrasts(rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Se
     ValueError when the baseline is not a level.
     """
     if baseline not in set(rows[factor]):
-        raise ValueError(f"contrasts: {baseline!r} is not a level of {factor}: {sorted(set(rows[factor]))}")
+        raise Refused(f"contrasts: {baseline!r} is not a level of {factor}: {sorted(set(rows[factor]))}")
     rows = rows.assign(scale=on_scale(rows, value)).dropna(subset=["scale"])
     records = []
     for cell, group in rows.groupby(list(by), sort=True):
@@ -112,6 +114,4 @@ def contrasts(rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Se
 def _refuse_repeated(group: pd.DataFrame, by: Sequence[str]) -> None:
     repeated = group.duplicated([*by, "replicate"])
     if repeated.any():
-        raise ValueError(
-            f"a replicate appears twice in one cell of {', '.join(by)}: choose one attack, name all factors"
-        )
+        raise Refused(f"a replicate appears twice in one cell of {', '.join(by)}: choose one attack, name all factors")

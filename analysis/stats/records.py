@@ -19,6 +19,7 @@ from analysis.stats.cells import EXPLORATORY
 from analysis.stats.effects import effect_of
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import SOURCES, load_pool
+from mia_core.errors import Refused
 from mia_core.streams import Streams
 from study.store import read
 from study.verdicts.controls import holm
@@ -158,13 +159,13 @@ def _scores(data: StudyData, attack: str, cell: Cell | None) -> tuple[pd.DataFra
     at = {VARIANT: data.variants[0], ARM: data.arms[0], "train_size": rows["train_size"].min(), data.budget: None}
     at |= cell or {}
     if unknown := set(at) - set(data.cell):
-        raise ValueError(f"records: a cell has {', '.join(data.cell)}, not {', '.join(sorted(unknown))}")
+        raise Refused(f"records: a cell has {', '.join(data.cell)}, not {', '.join(sorted(unknown))}")
     for name in (VARIANT, ARM, "train_size"):
         rows = rows[rows[name] == at[name]]
     last = at[data.budget]
     rows = rows[rows[data.budget] == (rows[data.budget].max() if last is None else last)]
     if rows.empty:
-        raise ValueError(f"records: no trial of {attack} at {at}")
+        raise Refused(f"records: no trial of {attack} at {at}")
     if data.public:
         return pd.DataFrame(), UNAVAILABLE
     if rows["replicate"].nunique() < FEWEST_REPLICATES:

@@ -11,6 +11,7 @@ from analysis.stats.baselines import UNAVAILABLE, audits
 from analysis.stats.cells import cells
 from analysis.stats.effects import AUC, MIN_REPLICATES, effect_of, p_value, t_interval
 from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.errors import Refused
 
 GRID = 400
 """Points between the first and the last level of training at which an interpolated path is looked at."""
@@ -59,7 +60,7 @@ def onset(data: StudyData, attack: str, over: float = 0.55) -> pd.DataFrame:
     Columns variant, arm, train_size, first_level, epochs (or steps), low, high, over, replicates, descriptive.
     """
     if not 0.5 < over < 1:
-        raise ValueError(f"onset: AUC to reach must be between 0.5 and 1, got {over}")
+        raise Refused(f"onset: AUC to reach must be between 0.5 and 1, got {over}")
     rows = []
     for cell, levels, values in _paths(data, attack, AUC, data.budget):
         count = len(values)

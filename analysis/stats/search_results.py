@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.stats.drawn_points import by_point
 from analysis.stats.effects import means
 from analysis.study_data import StudyData, load
+from mia_core.errors import Refused
 from study.run.search import confirmation, confirming, front, outcomes, used_levels
 from study.spec.objectives import Objective
 from study.spec.study_file import Spec, parse
@@ -129,5 +130,5 @@ def _trials(data: StudyData) -> pd.DataFrame:
 
 def _search_of(data: StudyData) -> Spec:
     if not data.searched:
-        raise ValueError(f"study {data.name} is no search")
+        raise Refused(f"study {data.name} is no search")
     return parse(data.resolved)

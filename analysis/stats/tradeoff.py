@@ -15,6 +15,7 @@ from scipy.stats import t
 from analysis.stats.cells import cells
 from analysis.stats.effects import AUC, MIN_REPLICATES, effect_of, t_interval
 from analysis.study_data import VARIANT, StudyData, lower_is_better
+from mia_core.errors import Refused
 from mia_core.streams import Streams
 from study.spec.factors import Budget
 from study.verdicts.controls import ALPHA
@@ -57,7 +58,7 @@ def plane(data: StudyData, attack: str, quality: str | None = None, value: str =
     """Both values of every cell; ValueError where the study has no measure of quality, or no value of the attack."""
     measure = quality or data.quality
     if measure is None:
-        raise ValueError(f"study {data.name} has no measure of quality, which the trade-off needs")
+        raise Refused(f"study {data.name} has no measure of quality, which the trade-off needs")
     leakage, loss = (cells(data, attack, name, data.cell).scale for name in (value, measure))
     common = leakage.columns.intersection(loss.columns)
     sign = 1 if lower_is_better(measure) else -1

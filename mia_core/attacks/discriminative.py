@@ -13,6 +13,7 @@ from mia_core.access import Access, NoView, SamplesView
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level
 from mia_core.data.pool import to_uint8
+from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -37,7 +38,7 @@ class Discriminative(Attack):
         def _judges_alone(cls, surrogate: dict[str, Any]) -> dict[str, Any]:
             choice = TARGETS.choose(surrogate)
             if not choice.cls.judges_alone:
-                raise ValueError(f"the discriminator of {choice.name} cannot learn without a generator")
+                raise Refused(f"the discriminator of {choice.name} cannot learn without a generator")
             return surrogate
 
     config: Config

@@ -14,6 +14,7 @@ from mia_core.access import Access, SamplesView
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, with_share
 from mia_core.data.pool import to_uint8
+from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
 
@@ -42,7 +43,7 @@ class LocalGAN(Attack):
         @classmethod
         def _of_something(cls, sides: str, info: ValidationInfo) -> str:
             if sides != "both" and info.data.get("known") == 0:
-                raise ValueError("say how many percent are known; known is 0")
+                raise Refused("say how many percent are known; known is 0")
             return sides
 
     config: Config

@@ -11,6 +11,7 @@ from pydantic import Strict, field_validator
 from mia_core.access import Snapshot
 from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
+from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -34,7 +35,7 @@ class SurrogateConfig:
     @classmethod
     def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
         if list(steps) != sorted(set(steps)):
-            raise ValueError("levels must ascend")
+            raise Refused("levels must ascend")
         return steps
 
     @field_validator("surrogate")
@@ -42,7 +43,7 @@ class SurrogateConfig:
     def _known(cls, surrogate: dict[str, Any] | str) -> dict[str, Any]:
         choice = TARGETS.choose(surrogate, "surrogate")
         if "discriminator" not in choice.cls.offers:
-            raise ValueError(f"a surrogate needs a discriminator, and {choice.name} has none")
+            raise Refused(f"a surrogate needs a discriminator, and {choice.name} has none")
         return choice.to_dict()
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Gt, Le
 
 from mia_core.data.pool import SOURCES, Pool, Size, Source, draw, resize
+from mia_core.errors import Refused
 from mia_core.settings import settings
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
@@ -63,7 +64,7 @@ class Cifar10(Source):
             fetch_archive(cifar10.url, root, f"md5:{cifar10.tgz_md5}")
             found = _find(root)
         if found is None:
-            raise ValueError(
+            raise Refused(
                 f"data: CIFAR-10 is not in {root} (batches, or {PYTHON}/, {BINARY}/); get it with data.download=true, "
                 f"or from {PAGE} and name its folder by data.root"
             )
@@ -84,21 +85,21 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"data: {path} cannot be read: {error.strerror}; get CIFAR-10 again from {PAGE}") from None
+        raise Refused(f"data: {path} cannot be read: {error.strerror}; get CIFAR-10 again from {PAGE}") from None
 
 
 def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """uint8 [N, 3072] and [N]: a label byte before each record."""
     data = _bytes(path)
     if not data or len(data) % (1 + PIXELS):
-        raise ValueError(f"data: {path} has {len(data)} bytes, no multiple of {1 + PIXELS}; get it again from {PAGE}")
+        raise Refused(f"data: {path} has {len(data)} bytes, no multiple of {1 + PIXELS}; get it again from {PAGE}")
     records = np.frombuffer(data, np.uint8).reshape(-1, 1 + PIXELS)
     return records[:, 1:], _labels(records[:, 0], path)
 
 
 def _labels(labels: np.ndarray, path: Path) -> np.ndarray:
     if labels.max(initial=0) > 9:
-        raise ValueError(f"data: {path} has label {labels.max()}, and CIFAR-10 has 0 to 9")
+        raise Refused(f"data: {path} has label {labels.max()}, and CIFAR-10 has 0 to 9")
     return labels
 
 
@@ -109,10 +110,10 @@ def _read_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         images, labels = batch[b"data"].uint8(), batch[b"labels"]
         if any(type(label) is not int for label in labels) or images.shape != (len(labels), PIXELS):
-            raise ValueError(f"images {list(images.shape)} and {len(labels)} labels do not fit")
+            raise Refused(f"images {list(images.shape)} and {len(labels)} labels do not fit")
         numbers = np.array(labels, dtype=np.uint8)
     except Exception as error:  # damaged pickles make it raise anything
-        raise ValueError(f"data: {path} is no batch of CIFAR-10: {error}; get it again from {PAGE}") from None
+        raise Refused(f"data: {path} is no batch of CIFAR-10: {error}; get it again from {PAGE}") from None
     return images, _labels(numbers, path)
 
 
@@ -129,7 +130,7 @@ class _Array:
         """The array, of unsigned bytes in C order; ValueError for any other."""
         _, shape, dtype, fortran, data = self.state
         if not isinstance(dtype, _Dtype) or dtype.code not in (b"u1", "u1") or fortran:
-            raise ValueError("its array is not of unsigned bytes")
+            raise Refused("its array is not of unsigned bytes")
         return np.frombuffer(data, np.uint8).reshape(shape)
 
 

@@ -5,6 +5,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from mia_core.errors import Refused
 from mia_core.vision import torchvision
 
 
@@ -21,14 +22,14 @@ def fetch_archive(url: str, folder: Path, digest: str) -> None:
             with archive.open("rb") as file:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != expected:
-                raise ValueError(f"data.download: {url} has {algorithm} {found}, expected {expected}")
+                raise Refused(f"data.download: {url} has {algorithm} {found}, expected {expected}")
             unpacked = Path(scratch, "unpacked")
             with tarfile.open(archive) as tar:
                 tar.extractall(unpacked, filter="data")
             for item in unpacked.iterdir():
                 item.rename(folder / item.name)
     except (OSError, RuntimeError, tarfile.TarError) as error:
-        raise ValueError(f"data.download: {url}: {error}") from None
+        raise Refused(f"data.download: {url}: {error}") from None
 
 
 def _made(folder: Path) -> Path:

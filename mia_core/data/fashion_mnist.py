@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Ge
 
 from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
+from mia_core.errors import Refused
 from mia_core.settings import settings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -43,7 +44,7 @@ class FashionMnist(Source):
         ]
         for images, labels in halves:
             if images.ndim != 3 or labels.shape != images.shape[:1]:
-                raise ValueError(f"data: {folder}: images {images.shape} and labels {labels.shape} are not of one half")
+                raise Refused(f"data: {folder}: images {images.shape} and labels {labels.shape} are not of one half")
         images, labels = (np.concatenate(parts)[: self.config.records] for parts in zip(*halves, strict=True))
         return Pool(
             self.name, resize(images[:, None], self.config.size), labels.astype(np.int64), np.arange(len(labels))
@@ -59,12 +60,12 @@ class FashionMnist(Source):
                 for train in (True, False):
                     torchvision.datasets.FashionMNIST(str(root), train=train, download=True)
             except (OSError, RuntimeError, EOFError, zlib.error) as error:
-                raise ValueError(f"data.download: Fashion-MNIST: {error}") from None
+                raise Refused(f"data.download: Fashion-MNIST: {error}") from None
         candidates = [root, root / "FashionMNIST" / "raw"] if root else [DEBIAN, Path("data/FashionMNIST/raw")]
         for folder in candidates:
             if _find(folder, "train-images-idx3-ubyte"):
                 return folder
-        raise ValueError(
+        raise Refused(
             f"data: Fashion-MNIST is not in {' or '.join(map(str, candidates))}; get it by "
             "`sudo apt-get install dataset-fashion-mnist`, or with data.download=true"
         )
@@ -78,14 +79,14 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     """An unsigned-byte IDX file (LeCun's format: 0, 0, type 8, number of dimensions, big-endian sizes, the bytes)."""
     path = _find(folder, name)
     if path is None:
-        raise ValueError(f"data: {folder / name} (or .gz) is missing")
+        raise Refused(f"data: {folder / name} (or .gz) is missing")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"data: {path} cannot be read: {error}") from None
+        raise Refused(f"data: {path} cannot be read: {error}") from None
     dimensions = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
     header = 4 + 4 * dimensions
     shape = np.frombuffer(data[4:header], ">u4").astype(int) if len(data) >= header > 4 else np.zeros(0, int)
     if not len(shape) or len(data) != header + shape.prod():
-        raise ValueError(f"data: {path} is not a whole IDX file of unsigned bytes; get it again")
+        raise Refused(f"data: {path} is not a whole IDX file of unsigned bytes; get it again")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

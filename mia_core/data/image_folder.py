@@ -7,6 +7,7 @@ import numpy as np
 
 from mia_core.data.images import SUFFIXES, ImageSettings, ImageSource, Listing, below, read_table
 from mia_core.data.pool import SOURCES
+from mia_core.errors import Refused
 from mia_core.settings import settings
 
 
@@ -38,9 +39,9 @@ class ImageFolder(ImageSource):
         """Every image of the folder."""
         config, root = self.config, Path(self.config.root)
         if config.group_column and (config.group_folders or not config.labels):
-            raise ValueError("data.group_column: needs data.labels, and data.group_folders=false")
+            raise Refused("data.group_column: needs data.labels, and data.group_folders=false")
         if not root.is_dir():
-            raise ValueError(f"data.root: {root} is not a folder")
+            raise Refused(f"data.root: {root} is not a folder")
         everything = below(root)
         images = [file for file in everything if Path(file).suffix.lower() in SUFFIXES]
         others = [file for file in everything if file not in set(images) and file != config.labels]
@@ -69,7 +70,7 @@ class ImageFolder(ImageSource):
             file = Path(row[config.file_column]).as_posix()
             group = row[config.group_column] if config.group_column else file.partition("/")[0] if "/" in file else ""
             if rows.setdefault(file, (row[config.label_column], group)) != (row[config.label_column], group):
-                raise ValueError(f"data.labels: {root / config.labels} has {file} twice, with different values")
+                raise Refused(f"data.labels: {root / config.labels} has {file} twice, with different values")
         odd += [f"{file}: in {config.labels}, but not there" for file in rows if file not in set(images)]
         odd += [f"{file}: not in {config.labels}" for file in images if file not in rows]
         return {file: rows[file] for file in images if file in rows}, odd

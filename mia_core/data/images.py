@@ -18,6 +18,7 @@ from PIL.ImageFile import ImageFile
 
 from mia_core.data import cache
 from mia_core.data.pool import Pool, Size, Source, draw
+from mia_core.errors import Refused
 from mia_core.hashing import array_digest, content_id
 from mia_core.settings import nearest, settings
 
@@ -88,7 +89,7 @@ class ImageSource(Source):
         if self.config.fraction < 1:
             listing = listing.pick(draw(len(listing.files), self.config.fraction, self.config.seed))
         if not listing.files:
-            raise ValueError(f"data: no usable image in {listing.root}{_first(listing.odd)}")
+            raise Refused(f"data: no usable image in {listing.root}{_first(listing.odd)}")
         self._refuse(listing, listing.odd)
         folder = cache.cache_folder(self.config.cache) / f"{self.name}-{self._key(listing)}"
         notes = (*listing.notes, *(f"left out: {line}" for line in listing.odd))
@@ -102,7 +103,7 @@ class ImageSource(Source):
 
     def _refuse(self, listing: Listing, odd: Sequence[str]) -> None:
         if odd and self.config.on_unreadable == "refuse":
-            raise ValueError(
+            raise Refused(
                 f"data: {len(odd)} records of {listing.root} cannot be used{_first(odd)}; mend them, or leave them "
                 "out with data.on_unreadable=skip"
             )
@@ -125,7 +126,7 @@ class ImageSource(Source):
                     writer.append(image)
                     kept.append(number)
             if not kept:
-                raise ValueError(f"data: no image of {listing.root} can be used{_first(odd)}")
+                raise Refused(f"data: no image of {listing.root} can be used{_first(odd)}")
             good = listing.pick(kept)
             writer.seal(self.name, good.labels, good.groups, good.files, odd)
 
@@ -165,19 +166,19 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ValueError("no regular file")
+            raise Refused("no regular file")
         with Image.open(path, formats=FORMATS) as image:
             if reason := _odd(image):
-                raise ValueError(reason)
+                raise Refused(reason)
             image.draft(image.mode, (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter, an eighth
             upright = ImageOps.exif_transpose(image.convert("L" if channels == 1 else "RGB"))
     except ValueError:
         raise
     except PIL.UnidentifiedImageError:
-        raise ValueError("empty file" if path.stat().st_size == 0 else "no image of a known format") from None
+        raise Refused("empty file" if path.stat().st_size == 0 else "no image of a known format") from None
     except Exception as error:  # damaged files make decoders raise anything
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
-        raise ValueError(f"cannot be decoded: {reason}") from None
+        raise Refused(f"cannot be decoded: {reason}") from None
     side = min(upright.size)
     left, top = ((length - side) / 2 for length in upright.size)
     square = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
@@ -217,7 +218,7 @@ def below(folder: Path) -> list[str]:
 
 def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if (real := folder.resolve()) in above:
-        raise ValueError(f"data: {folder} links to a folder that it is in; remove it")
+        raise Refused(f"data: {folder} links to a folder that it is in; remove it")
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
@@ -234,11 +235,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             rows, header = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"data.labels: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Refused(f"data.labels: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     for column in columns:
         if column not in header:
-            raise ValueError(f"data.labels: {path} has no column {column!r}{nearest(column, header)}")
+            raise Refused(f"data.labels: {path} has no column {column!r}{nearest(column, header)}")
         for number, row in enumerate(rows, start=2):
             if not row[column]:
-                raise ValueError(f"data.labels: {path}, row {number} has no {column}")
+                raise Refused(f"data.labels: {path}, row {number} has no {column}")
     return rows

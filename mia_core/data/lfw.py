@@ -12,6 +12,7 @@ from annotated_types import Ge
 
 from mia_core.data.images import ImageSettings, ImageSource, Listing, below
 from mia_core.data.pool import SOURCES
+from mia_core.errors import Refused
 from mia_core.settings import settings
 
 FOLDERS = {"original": "lfw", "funneled": "lfw_funneled", "deepfunneled": "lfw-deepfunneled"}
@@ -65,7 +66,7 @@ class Lfw(ImageSource):
                 odd.setdefault(person, []).append(f"{file}: not named like {person}_0001.jpg")
         chosen = sorted(people, key=lambda person: (-len(people[person]), person))[: self.config.identities]
         if len(chosen) < (self.config.identities or 1):
-            raise ValueError(f"data.identities: {folder} has {len(people)} identities, not {self.config.identities}")
+            raise Refused(f"data.identities: {folder} has {len(people)} identities, not {self.config.identities}")
         for person in chosen:
             last = int(people[person][-1][-8:-4])
             numbered = [f"{person}/{person}_{number:04d}.jpg" for number in range(1, last + 1)]
@@ -83,15 +84,15 @@ class Lfw(ImageSource):
             from mia_core.data.download import fetch_archive
 
             if alignment not in ARCHIVES:
-                raise ValueError(f"data.download: {alignment} faces cannot be downloaded; get them from {PAGE}")
+                raise Refused(f"data.download: {alignment} faces cannot be downloaded; get them from {PAGE}")
             url, digest = ARCHIVES[alignment]
             fetch_archive(url, root / "lfw_home", digest)
             found = _places(root)
         if "root" in found or alignment in found:
             return found.get(alignment) or found["root"]
         if found:
-            raise ValueError(f"data.alignment: {root} has no {alignment} faces; it has {', '.join(sorted(found))}")
-        raise ValueError(
+            raise Refused(f"data.alignment: {root} has no {alignment} faces; it has {', '.join(sorted(found))}")
+        raise Refused(
             f"data: Labeled Faces in the Wild is not in {root} (people, or {FOLDERS[alignment]}/, lfw_home/, lfw-py/); "
             f"get it with data.download=true, or from {PAGE} and name its folder by data.root"
         )

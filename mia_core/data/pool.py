@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
 from mia_core.streams import Streams
@@ -38,11 +39,9 @@ class Pool:
     def __post_init__(self) -> None:
         count = len(self.images)
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"{self.name}: images must be uint8 [N,C,H,W], got {self.images.dtype} {self.images.shape}"
-            )
+            raise Refused(f"{self.name}: images must be uint8 [N,C,H,W], got {self.images.dtype} {self.images.shape}")
         if self.labels.shape != (count,) or self.groups.shape != (count,):
-            raise ValueError(f"{self.name}: {count} images need {count} labels and groups")
+            raise Refused(f"{self.name}: {count} images need {count} labels and groups")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,7 +112,7 @@ def load_pool(choice: Choice[Source]) -> Pool:
     try:
         return choice.build().load()
     except OSError as error:
-        raise ValueError(f"data: {error.filename or choice.name} cannot be read: {error.strerror or error}") from None
+        raise Refused(f"data: {error.filename or choice.name} cannot be read: {error.strerror or error}") from None
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from pydantic import Strict
 
 from mia_core.data.images import ImageSettings, ImageSource, Listing, read_table
 from mia_core.data.pool import SOURCES
+from mia_core.errors import Refused
 from mia_core.settings import settings
 
 PAGE = "https://www.kaggle.com/c/diabetic-retinopathy-detection/data"
@@ -46,7 +47,7 @@ class Retinopathy(ImageSource):
         """Every photograph with a wanted grade."""
         root = Path(self.config.root)
         if not any((root / name).is_file() for name in self.config.labels):
-            raise ValueError(
+            raise Refused(
                 f"data: {root / self.config.labels[0]} is missing; get it and the images from {PAGE} (an account there "
                 "is needed), unpack them, and name the folder by data.root"
             )
@@ -71,9 +72,9 @@ class Retinopathy(ImageSource):
             for number, row in enumerate(read_table(root / name, ("image", "level")), start=2):
                 image, level = row["image"], row["level"]
                 if level not in "01234" or len(level) != 1:
-                    raise ValueError(f"data.labels: {root / name}, row {number}: level {level!r} is not 0 to 4")
+                    raise Refused(f"data.labels: {root / name}, row {number}: level {level!r} is not 0 to 4")
                 if grades.setdefault(image, int(level)) != int(level):
-                    raise ValueError(f"data.labels: {root / name}, row {number}: {image} has two grades")
+                    raise Refused(f"data.labels: {root / name}, row {number}: {image} has two grades")
         return grades
 
 

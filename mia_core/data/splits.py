@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le
 
 from mia_core.data.near_duplicates import near_groups
 from mia_core.data.pool import Pool, join
+from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.settings import Registry, settings
 from mia_core.streams import Streams
@@ -160,13 +161,13 @@ class Split(ABC):
             members = len(membership.train)
             short, over = train_size - members - self._shortfall, members - train_size - self._chance
             if TENTH * max(short, over) > train_size:
-                raise ValueError(
+                raise Refused(
                     f"factors.train_size: whole groups and duplicates make {members} members of train_size "
                     f"{train_size} in replicate {replicate}; {self.config.way_out} comes nearer"
                 )
             judged = membership.member
             if judged.all() or not judged.any():
-                raise ValueError(
+                raise Refused(
                     f"split: {judged.sum()} of {len(judged)} queries are members of train_size {train_size} in "
                     f"replicate {replicate}, and both kinds are needed; ask more records (a larger panel), or train on "
                     "more than the known members"
@@ -193,7 +194,7 @@ class Split(ABC):
                 taken[position] = True
                 room -= size
         if TENTH * room > count:
-            raise ValueError(
+            raise Refused(
                 f"split.{part}: whole groups and duplicates fill {count - room} of {count} records; "
                 f"{self.config.way_out} comes nearer"
             )
@@ -232,7 +233,7 @@ def _refuse_too_small(pool: Pool, parts: dict[str, int]) -> None:
     need = sum(parts.values())
     if need > len(pool):
         table = " + ".join(f"{name} {count}" for name, count in parts.items())
-        raise ValueError(f"split: {pool.name} has {len(pool)} records, and {table} = {need}; make some of them smaller")
+        raise Refused(f"split: {pool.name} has {len(pool)} records, and {table} = {need}; make some of them smaller")
 
 
 @SPLITS.register
@@ -268,7 +269,7 @@ class Panel(Split):
     def _check(self, smallest: int, largest: int) -> None:
         config = self.config
         if config.panel // 2 + config.known > smallest:
-            raise ValueError(
+            raise Refused(
                 f"split.panel: half of {config.panel} records and {config.known} known members are more than the "
                 f"smallest train_size {smallest}; at most {2 * (smallest - config.known)}"
             )
@@ -358,7 +359,7 @@ class Logan(Split):
         self._queries = np.sort(self._units.records)
         # A larger unit could hardly ever be members: which group a query is of would then give its membership away.
         if TENTH * (largest := int(self._units.sizes.max())) > max(smallest, TENTH):
-            raise ValueError(
+            raise Refused(
                 f"split: {largest} records of one group or set of duplicates are more than a tenth of train_size "
                 f"{smallest}; {self.config.way_out}, or a train_size of at least {TENTH * largest}"
             )

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from mia_core.data.cache import cache_folder
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json, content_id
 
 ACCOUNTING = 1
@@ -117,7 +118,7 @@ class Accountant:
     def restore(self, history: Sequence[Sequence[float]]) -> None:
         """Go on from another accountant's history; ValueError when its noise or sampling rate is not this one's."""
         if [tuple(entry[:2]) for entry in history] != [(self.sigma, self.sampling_rate)]:
-            raise ValueError(
+            raise Refused(
                 f"a state that has spent {list(history)} does not belong to an arm of sigma {self.sigma:g} and "
                 f"sampling rate {self.sampling_rate:g}"
             )
@@ -226,12 +227,12 @@ def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, 
     while excess(high) > 0:
         high += BRACKET
         if high > highest:
-            raise ValueError(f"target_epsilon {target_epsilon:g} {place} needs a sigma above {SIGMAS[1]:g}; raise it")
+            raise Refused(f"target_epsilon {target_epsilon:g} {place} needs a sigma above {SIGMAS[1]:g}; raise it")
     low = high - BRACKET
     while excess(low) <= 0:
         low, high = low - BRACKET, low
         if high < lowest:
-            raise ValueError(f"target_epsilon {target_epsilon:g} {place} needs a sigma below {SIGMAS[0]:g}; lower it")
+            raise Refused(f"target_epsilon {target_epsilon:g} {place} needs a sigma below {SIGMAS[0]:g}; lower it")
     root = math.exp(brentq(excess, low, high, xtol=10.0**-DIGITS / 10))
     scale = 10.0 ** (DIGITS - 1 - math.floor(math.log10(root)))
     sigma = math.ceil(root * scale)

@@ -7,6 +7,7 @@ from typing import Any
 from mia_core.defenses.accounting import History, epsilon
 from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.defenses.dp_sgd import DPSGD
+from mia_core.errors import Refused
 from mia_core.settings import Choice
 from mia_core.streams import Streams
 from mia_core.targets import RecordGradients, Target, mean_gradients
@@ -38,11 +39,11 @@ class Arm:
             return cls()
         parts = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
         if not parts or NONE in parts:
-            raise ValueError(f"{where}: a combination needs at least one defense, and `none` stands alone")
+            raise Refused(f"{where}: a combination needs at least one defense, and `none` stands alone")
         choices = tuple(DEFENSES.choose(part, where) for part in parts)
         names = [choice.name for choice in choices]
         if len(set(names)) < len(names):
-            raise ValueError(f"{where}: {'+'.join(names)} has a defense twice")
+            raise Refused(f"{where}: {'+'.join(names)} has a defense twice")
         return cls(choices)
 
     @property

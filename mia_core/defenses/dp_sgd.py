@@ -18,6 +18,7 @@ from torch import nn
 from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.defenses.defense import DEFENSES, Defense
+from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import RecordLosses, Step, Target
@@ -46,7 +47,7 @@ class DPSGD(Defense):
         @model_validator(mode="after")
         def _either(self) -> Self:
             if (self.sigma is None) == (self.target_epsilon is None):
-                raise ValueError("give sigma or target_epsilon, one of them")
+                raise Refused("give sigma or target_epsilon, one of them")
             return self
 
     config: Config
@@ -62,7 +63,7 @@ class DPSGD(Defense):
             return self.config.sigma
         assert self.config.target_epsilon is not None
         if horizon is None:
-            raise ValueError("dp_sgd.target_epsilon needs a horizon, the steps to be trained, to find its noise")
+            raise Refused("dp_sgd.target_epsilon needs a horizon, the steps to be trained, to find its noise")
         return noise_multiplier(self.config.target_epsilon, self.config.delta, sampling_rate, horizon)
 
     def refusal(self, target: Target) -> str | None:

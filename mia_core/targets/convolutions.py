@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from mia_core.errors import Refused
 from mia_core.streams import Streams
 
 DISCRIMINATOR_DEPTH = 3
@@ -18,12 +19,12 @@ def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) 
     """
     _, height, width = image_shape
     if height != width or height < 8:
-        raise ValueError(f"target: {target} needs square images of at least 8 pixels, got {height}x{width}")
+        raise Refused(f"target: {target} needs square images of at least 8 pixels, got {height}x{width}")
     base, count = height, 0
     while base % 2 == 0 and base > smallest:
         base, count = base // 2, count + 1
     if base > 2 * smallest or (count == 0 and base > smallest):
-        raise ValueError(
+        raise Refused(
             f"target: {target} cannot halve {height} pixels down to {smallest}..{2 * smallest}; "
             "use e.g. 16, 28, 32 or 64"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from mia_core.errors import Refused
 from study.spec.factors import Factors, Range
 from study.spec.sampling import combinations
 from study.spec.study_file import Spec, parse
@@ -37,7 +38,7 @@ def problem(resolved: Mapping[str, Any]) -> dict[str, Any]:
     ValueError for a design that draws nothing.
     """
     if "design" not in resolved:
-        raise ValueError(f"study {resolved['study']}: a factorial draws no points")
+        raise Refused(f"study {resolved['study']}: a factorial draws no points")
     names = list(resolved["design"]["drawn"])
     return {"num_vars": len(names), "names": names, "bounds": [[0.0, 1.0]] * len(names)}
 

@@ -13,6 +13,7 @@ from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.data import Membership, Pool, Split
 from mia_core.defenses import Arm, accounting
+from mia_core.errors import Refused
 from mia_core.hashing import FORMAT, array_digest, canonical_json, content_id
 from mia_core.metrics.blind import SETTINGS
 from mia_core.metrics.extractor import Recipe
@@ -221,17 +222,17 @@ class Design:
         if not quality.measures:
             return
         if "unseen" in quality.against and len(self.split.unseen) < quality.samples:
-            raise ValueError(
+            raise Refused(
                 f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "
                 f"{len(self.split.unseen)}"
             )
         if set(quality.measures) & set(PRDC_WORDS) and self._member_count < 6:
-            raise ValueError("quality.samples: precision, recall, density and coverage need at least 6 samples")
+            raise Refused("quality.samples: precision, recall, density and coverage need at least 6 samples")
         if self._member_count < 2:
-            raise ValueError("quality.samples: needs at least 2 samples")
+            raise Refused("quality.samples: needs at least 2 samples")
         config = quality.extractor
         if self.recipe.classes < 2 or len(self.split.reference) < 2 * config.features:
-            raise ValueError(
+            raise Refused(
                 f"split.reference: the extractor needs {2 * config.features} labelled records of at least 2 classes, "
                 f"got {len(self.split.reference)} of {self.recipe.classes}; or lower quality.extractor.features"
             )
@@ -249,7 +250,7 @@ class Design:
                     built[settings] = cell.target.build(self.pool.image_shape)
             target = self._targets[cell.target.name] = built[settings]
             if reason := cell.arm.hollow(cell.train_size):
-                raise ValueError(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
+                raise Refused(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
             if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
                 reasons[cell.arm.label, cell.target.name] = reason
             else:
@@ -259,9 +260,9 @@ class Design:
             # A drawn arm may have met one target only; a study without any fitting cell is refused all the same.
             lost = not fitting if self.spec.points else label not in arms
             if lost or (label, name) in fitting:
-                raise ValueError(f"factors.defense: {label} with {name}: {reason}")
+                raise Refused(f"factors.defense: {label} with {name}: {reason}")
             if self.spec.design.name == "sobol":
-                raise ValueError(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
+                raise Refused(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
         return reasons
 
     def _check_attacks(self) -> None:
@@ -269,11 +270,11 @@ class Design:
             attack = entry.choice.build()
             reasons = {self._skip(attack, target.offers, target.name) for target in self._targets.values()}
             if None not in reasons:
-                raise ValueError(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
+                raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
             for word in sorted(attack.needs & KNOWABLE):
                 if not len(self.known(attack)[word]):
                     setting = "reference" if word == "reference" else "known"
-                    raise ValueError(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")
+                    raise Refused(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")
 
     def _skip(self, attack: Attack, offers: frozenset[str], target: str) -> str | None:
         missing = attack.needs - offers - KNOWABLE

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mia_core.errors import Refused
 from study.design.trials import Design
 from study.design.work import Work
 from study.duration import duration
@@ -60,24 +61,22 @@ class Outlook:
         """
         needed = sum(self.bytes.values())
         if self.free is not None and needed > self.free:
-            raise ValueError(
+            raise Refused(
                 f"results: about {_size(needed)} will be written, and {_size(self.free)} are free at "
                 f"{self.design.spec.results}; free some, or see keep_targets"
             )
         wall, usd = self.estimate.wall, self.estimate.usd(self.design.spec.compute)
         if wall is None:
             if not pilot and (max_hours is not None or max_usd is not None):
-                raise ValueError(f"a limit needs an estimate, and {self._unknown()}; --pilot times one trajectory")
+                raise Refused(f"a limit needs an estimate, and {self._unknown()}; --pilot times one trajectory")
             return
         if max_hours is not None and wall > max_hours * 3600:
-            raise ValueError(f"--max-hours {max_hours:g}: about {wall / 3600:.2g} h are needed ({self._basis()})")
+            raise Refused(f"--max-hours {max_hours:g}: about {wall / 3600:.2g} h are needed ({self._basis()})")
         if max_usd is not None:
             if usd is None:
-                raise ValueError(
-                    "--max-cost: nothing has a price; set compute.usd_per_hour or compute.usd_per_gpu_hour"
-                )
+                raise Refused("--max-cost: nothing has a price; set compute.usd_per_hour or compute.usd_per_gpu_hour")
             if usd > max_usd:
-                raise ValueError(f"--max-cost {max_usd:g}: about {usd:.2g} USD are needed ({duration(wall)})")
+                raise Refused(f"--max-cost {max_usd:g}: about {usd:.2g} USD are needed ({duration(wall)})")
 
     def lines(self) -> list[str]:
         """For a plan."""

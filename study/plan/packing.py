@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from study.design.trials import Design, Trial
 from study.design.work import Work
@@ -78,7 +79,7 @@ def fixed(part: float, gpus: Sequence[Gpu], peak: int) -> Share:
     """A share that the study names; ValueError when a trial was measured to take more than that."""
     for gpu in gpus:
         if part < 1 and peak and peak + gpu.overhead > part * gpu.total:
-            raise ValueError(
+            raise Refused(
                 f"compute.gpus_per_trial: {part:g} of {_size(gpu)} does not hold a trial, which took up to "
                 f"{_gib(peak)} and {_gib(gpu.overhead)} beside; set auto, or {packed(gpus, peak).gpus:g}"
             )

@@ -13,6 +13,7 @@ import torch
 import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mia_core.errors import Refused
 from mia_core.hashing import FORMAT
 from study.machine import PROJECT
 
@@ -61,7 +62,7 @@ def require_alike(own: Mapping[str, str]) -> None:
             theirs = ray.get(answer, timeout=SECONDS)
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]
-            raise ValueError(f"node {name} cannot say its versions: {last}; install the project there") from None
+            raise Refused(f"node {name} cannot say its versions: {last}; install the project there") from None
         _require(own, theirs, name)
 
 
@@ -78,7 +79,7 @@ def checked(run: Callable[..., None], own: Mapping[str, str]) -> Callable[..., N
 def _require(own: Mapping[str, str], theirs: Mapping[str, str], name: str) -> None:
     for key, value in own.items():
         if theirs.get(key) != value:
-            raise ValueError(
+            raise Refused(
                 f"node {name} has {key} {theirs.get(key)}, and this driver {value}; "
                 "`ray up` the same checkout and constraints.txt on all nodes"
             )

@@ -22,6 +22,7 @@ from mia_core.attacks import Attack, Knowledge
 from mia_core.canaries import Canaries
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, judge, measure
 from mia_core.metrics.audit import CONFIDENCE, DELTA, FEWEST_COINS, Bound, Guesses, heuristic
@@ -208,7 +209,7 @@ class Runner:
         try:
             trainer.restore(*self.store.sealed_tensors(relative, ended))
             if trainer.step != sealed[-1]:
-                raise ValueError(f"is of step {trainer.step}")
+                raise Refused(f"is of step {trainer.step}")
         except ValueError as error:
             raise Damaged(f"{self.store.uri}/{relative}: {error}") from None
         _, before = trial_tables(self.store, ended)
@@ -438,9 +439,9 @@ def _seconds(state: Any, least: int, most: int) -> float:
     """Seconds of training until a checkpoint; ValueError for one outside of these steps, or an odd one."""
     step, seconds = (state.get("step"), state.get("seconds")) if isinstance(state, dict) else (None, None)
     if not isinstance(step, int) or not least <= step <= most:
-        raise ValueError(f"no checkpoint from step {least} to {most}")
+        raise Refused(f"no checkpoint from step {least} to {most}")
     if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise ValueError(f"no checkpoint takes {seconds!r} seconds")
+        raise Refused(f"no checkpoint takes {seconds!r} seconds")
     return float(seconds)
 
 

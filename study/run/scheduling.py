@@ -22,6 +22,7 @@ import torch
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mia_core.errors import Refused
 from study.design.trials import Design
 from study.design.work import Work, missing_of
 from study.machine import begin_memory, pick_device
@@ -279,9 +280,9 @@ def require_workers_storage(store: Store) -> None:
         ]
         for node, found in zip(nodes, ray.get(asked, timeout=WORKER_SECONDS), strict=True):
             if found:
-                raise ValueError(f"results: a worker on node {node[:8]} cannot work in {store.uri}: {found}")
+                raise Refused(f"results: a worker on node {node[:8]} cannot work in {store.uri}: {found}")
     except ray.exceptions.GetTimeoutError:
-        raise ValueError(
+        raise Refused(
             f"results: no worker answered in {WORKER_SECONDS:.0f} s whether it can write to {store.uri}; "
             "the cluster is busy or broken, or that storage hangs"
         ) from None

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from mia_core.errors import Refused
 from mia_core.streams import Streams
 from study.design.points import levels_of
 from study.design.trials import Design
@@ -42,7 +43,7 @@ def begun(spec: Spec, store: Store) -> Spec:
     if "search" not in stored:
         return _asked(spec, [])
     if stored["factors"] != json.loads(json.dumps(spec.resolved["factors"])):
-        raise ValueError(f"search: the points in {store.uri} are of other factors; give the study another name")
+        raise Refused(f"search: the points in {store.uri} are of other factors; give the study another name")
     return _with_points(spec, stored["search"]["drawn"])
 
 
@@ -190,7 +191,7 @@ def confirmation(store: Store, number: int) -> dict[str, Any]:
     """
     spec = _searched(store)
     if not 0 <= number < len(spec.points):
-        raise ValueError(f"--confirm {number}: the search has points 0 to {len(spec.points) - 1}")
+        raise Refused(f"--confirm {number}: the search has points 0 to {len(spec.points) - 1}")
     point = combinations(spec.drawn, spec.factors)[number]
     used = used_levels(spec).loc[number].notna()
     fixed = {name: [level] for name, level in point.items() if used.get(name, True)}
@@ -207,5 +208,5 @@ def confirmation(store: Store, number: int) -> dict[str, Any]:
 def _searched(store: Store) -> Spec:
     spec = parse(store.resolved())
     if spec.search is None:
-        raise ValueError(f"{store.uri}: is no search")
+        raise Refused(f"{store.uri}: is no search")
     return spec

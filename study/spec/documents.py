@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mia_core.errors import Refused
 from study.store.files import Damaged
 from study.store.roots import read_text
 
@@ -47,9 +48,9 @@ def parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise ValueError(f"{place}: {error.problem or 'not valid YAML'}") from None
+        raise Refused(f"{place}: {error.problem or 'not valid YAML'}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise Refused(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -57,8 +58,8 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         text = read_text(str(path)) if "://" in str(path) else Path(path).read_text(encoding="utf-8")
     except (OSError, Damaged, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Refused(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     document = parse(text, str(path))
     if not isinstance(document, dict):
-        raise ValueError(f"{path}: expected keys and values at the top level")
+        raise Refused(f"{path}: expected keys and values at the top level")
     return document

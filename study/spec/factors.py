@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from mia_core.defenses import DEFENSES, Arm, labels
+from mia_core.errors import Refused
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig, steps_per_epoch
@@ -38,11 +39,11 @@ class Range:
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+            raise Refused(f"low {self.low:g} must be below high {self.high:g}")
         if self.scale == "log" and self.low <= 0:
-            raise ValueError(f"scale log needs a low above 0, got {self.low:g}")
+            raise Refused(f"scale log needs a low above 0, got {self.low:g}")
         if self.kind == "integer" and not (self.low.is_integer() and self.high.is_integer()):
-            raise ValueError(f"kind integer needs whole bounds, got {self.low:g} and {self.high:g}")
+            raise Refused(f"kind integer needs whole bounds, got {self.low:g} and {self.high:g}")
         return self
 
     def __str__(self) -> str:
@@ -142,7 +143,7 @@ class Factors:
     def factorial(self) -> tuple[Cell, ...]:
         """Every combination of levels; ValueError for a range, which has no levels of its own."""
         for name in self.ranges:
-            raise ValueError(
+            raise Refused(
                 f"factors.{name}: a range needs `design: {{name: random, points: 50}}` (or latin_hypercube, sobol), or "
                 "a search; or give it levels as a list"
             )
@@ -207,7 +208,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     for name in given:
         if name not in OWN_FACTORS and (name.split(".")[0] not in DOTTED_SECTIONS or "." not in name):
             sections = ", ".join(f"{section}.*" for section in DOTTED_SECTIONS)
-            raise ValueError(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or {sections}")
+            raise Refused(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or {sections}")
     budget = budget_of(given)
     dotted = {
         name: _range_or_values(levels, f"factors.{name}") for name, levels in given.items() if name not in OWN_FACTORS
@@ -238,13 +239,13 @@ def unique(words: Sequence[str], where: str, way_out: str) -> None:
     """ValueError for a word that is there twice."""
     for word in words:
         if words.count(word) > 1:
-            raise ValueError(f"{where}: {word!r} is there twice; {way_out}")
+            raise Refused(f"{where}: {word!r} is there twice; {way_out}")
 
 
 def listed(value: Any, where: str) -> list[Any]:
     """A setting's values; an empty list would silently leave out what it belongs to."""
     if value == []:
-        raise ValueError(f"{where}: needs at least one value")
+        raise Refused(f"{where}: needs at least one value")
     return value if isinstance(value, list) else [value]
 
 
@@ -252,7 +253,7 @@ def values_of(levels: Any, where: str) -> list[Any]:
     """One or several levels, each there once."""
     values = levels if isinstance(levels, list) else [levels]
     if not values:
-        raise ValueError(f"{where}: needs at least one level")
+        raise Refused(f"{where}: needs at least one level")
     unique([str(value) for value in values], where, "name each level once")
     return values
 
@@ -260,7 +261,7 @@ def values_of(levels: Any, where: str) -> list[Any]:
 def budget_of(given: Mapping[str, Any]) -> Budget:
     """What levels of training count, by the factors of a spec or the settings of a trial; ValueError for both."""
     if "epochs" in given and "steps" in given:
-        raise ValueError("factors.steps: give levels of epochs or of steps, one of them")
+        raise Refused("factors.steps: give levels of epochs or of steps, one of them")
     return "steps" if "steps" in given else "epochs"
 
 
@@ -271,16 +272,16 @@ def _range_or_values(levels: Any, where: str) -> list[Any] | Range:
 def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
     where = f"factors.{name}"
     if name not in given:
-        raise ValueError(f"{where}: required, and missing")
+        raise Refused(f"{where}: required, and missing")
     if isinstance(given[name], Mapping):
         found = validate(Range, {**given[name], "kind": "integer"}, where)
         if found.low < 1:
-            raise ValueError(f"{where}: levels must be whole numbers from 1, got {found.low:g}")
+            raise Refused(f"{where}: levels must be whole numbers from 1, got {found.low:g}")
         return found
     values = values_of(given[name], where)
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{where}: levels must be whole numbers from 1, got {value!r}")
+            raise Refused(f"{where}: levels must be whole numbers from 1, got {value!r}")
     return sorted(values)
 
 
@@ -338,17 +339,17 @@ def _require_defense(name: str, arms: Sequence[Any]) -> None:
     _, defense, *rest = name.split(".")
     if DEFENSES.find(defense) is None or not rest:
         known = [f"defense.{word}.*" for word in DEFENSES.names()]
-        raise ValueError(f"factors.{name}: unknown factor{nearest(name, known)}")
+        raise Refused(f"factors.{name}: unknown factor{nearest(name, known)}")
     parts = [part for arm in arms for part in (arm if isinstance(arm, list) else [arm])]
     if defense not in [part.get("name") if isinstance(part, Mapping) else part for part in parts]:
-        raise ValueError(f"factors.{name}: no arm of factors.defense has {defense}")
+        raise Refused(f"factors.{name}: no arm of factors.defense has {defense}")
 
 
 def _targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Levels of the factor `target`, or the one target of the study."""
     where = "factors.target"
     if ("target" in given) == (target is not None):
-        raise ValueError("target: required, as one target or as levels of factors.target, and not as both")
+        raise Refused("target: required, as one target or as levels of factors.target, and not as both")
     levels = values_of(given.get("target", target), where)
     targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
     unique([str(target.get("name")) for target in targets], where, "vary its settings by factors.target.*")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, MinLen
 from pydantic import Strict, model_validator
 
+from mia_core.errors import Refused
 from mia_core.settings import nearest, settings
 
 EXTRACTOR = "domain"
@@ -46,7 +47,7 @@ class SearchSpec:
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if any(len(objective) != 1 for objective in self.objectives):
-            raise ValueError("objectives: each is `minimize: name` or `maximize: name`")
+            raise Refused("objectives: each is `minimize: name` or `maximize: name`")
         return self
 
     @property
@@ -93,4 +94,4 @@ def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Seque
     known += [f"{measure}_{EXTRACTOR}_{against}" for measure, against in (name.rsplit("_", 1) for name in measures)]
     for objective in search.goals:
         if objective.name not in known:
-            raise ValueError(f"search.objectives: unknown column {objective.name!r}{nearest(objective.name, known)}")
+            raise Refused(f"search.objectives: unknown column {objective.name!r}{nearest(objective.name, known)}")

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Gt
 from pydantic import model_validator
 
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -40,11 +41,11 @@ class DesignSpec:
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if (self.points is None) != (self.name == "factorial"):
-            raise ValueError("points are for random, latin_hypercube and sobol, which need them")
+            raise Refused("points are for random, latin_hypercube and sobol, which need them")
         if self.second_order is not None and self.name != "sobol":
-            raise ValueError("second_order is for sobol")
+            raise Refused("second_order is for sobol")
         if self.name == "sobol" and self.points is not None and self.points & (self.points - 1):
-            raise ValueError(f"sobol needs a power of two of base points, got {self.points}")
+            raise Refused(f"sobol needs a power of two of base points, got {self.points}")
         return self
 
     @property
@@ -73,7 +74,7 @@ def draw(design: DesignSpec, factors: Factors, seed: int) -> Drawn:
     """The points of a design that draws; ValueError where its factors do not fit it."""
     names = factors.varied
     if not names:
-        raise ValueError(f"design: {design.name} needs a factor with a range or several levels")
+        raise Refused(f"design: {design.name} needs a factor with a range or several levels")
     if design.name == "sobol":
         _require_cube(factors)
     units = _units(design, names, Streams("design", seed))
@@ -84,7 +85,7 @@ def _require_cube(factors: Factors) -> None:
     """Sobol indices are of functions of all factors: none may mean nothing at some points."""
     for name in factors.varied:
         if inert := factors.inert(name):
-            raise ValueError(
+            raise Refused(
                 f"design: sobol varies every factor at every point, and {name} means nothing to the arm {inert[0]}; "
                 "leave factors.defense one arm, or use random or latin_hypercube"
             )
@@ -111,12 +112,12 @@ def _drawn(levels: list[Any] | Range, unit: float) -> Any:
 def check_drawn(drawn: Mapping[str, Sequence[Any]], factors: Factors, where: str) -> None:
     """ValueError unless points are of these factors, whole, and of their levels."""
     if sorted(drawn) != factors.varied or len({len(column) for column in drawn.values()}) > 1:
-        raise ValueError(f"{where}: expected as many levels each of {', '.join(factors.varied)}, and no others")
+        raise Refused(f"{where}: expected as many levels each of {', '.join(factors.varied)}, and no others")
     for name, column in drawn.items():
         levels = factors.levels[name]
         low, high = (levels.low, levels.high) if isinstance(levels, Range) else (0, len(levels) - 1)
         if odd := [value for value in column if not isinstance(value, (int, float)) or not low <= value <= high]:
-            raise ValueError(f"{where}: {odd[0]!r} is not of {name}")
+            raise Refused(f"{where}: {odd[0]!r} is not of {name}")
 
 
 def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tuple[int, int], ...]]:

@@ -12,6 +12,7 @@ from pydantic import Strict, field_validator
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
+from mia_core.errors import Refused
 from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.training import TrainingConfig
@@ -49,7 +50,7 @@ class QualitySpec:
         known = MEASURES if info.field_name == "measures" else ("unseen", "members")
         for word in words:
             if word not in known:
-                raise ValueError(f"unknown word {word!r}{nearest(word, known)}")
+                raise Refused(f"unknown word {word!r}{nearest(word, known)}")
         return tuple(dict.fromkeys(words))
 
 
@@ -186,10 +187,10 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
     document = documents.load(path)
     presets = document.pop("presets", {})
     if not isinstance(presets, dict) or not all(isinstance(settings, dict) for settings in presets.values()):
-        raise ValueError("presets: expected names, each with dotted keys and values")
+        raise Refused("presets: expected names, each with dotted keys and values")
     if preset is not None:
         if preset not in presets:
-            raise ValueError(f"--preset {preset}: unknown preset{nearest(preset, presets)}")
+            raise Refused(f"--preset {preset}: unknown preset{nearest(preset, presets)}")
         for key, value in presets[preset].items():
             _set(document, key, value, f"presets.{preset}.{key}")
     for setting in overrides:
@@ -201,13 +202,13 @@ def override(document: dict[str, Any], setting: str) -> None:
     """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
     key, sign, text = setting.partition("=")
     if not sign or not key:
-        raise ValueError(f"--set {setting}: expected key=value")
+        raise Refused(f"--set {setting}: expected key=value")
     _set(document, key, documents.parse(text, f"--set {key}"), f"--set {setting}")
 
 
 def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
     if key in OWN_FACTORS and key != "target":
-        raise ValueError(f"{where}: unknown key; did you mean 'factors.{key}'?")
+        raise Refused(f"{where}: unknown key; did you mean 'factors.{key}'?")
     section, _, rest = key.partition(".")
     parts = [section, rest] if section == "factors" and rest else key.split(".")
     place: Any = document
@@ -225,7 +226,7 @@ def _enter(place: Any, part: str, where: str) -> Any:
     if isinstance(place[position], str):
         place[position] = {"name": place[position]}
     if not isinstance(place[position], (dict, list)):
-        raise ValueError(f"{where}: {part} is not a section")
+        raise Refused(f"{where}: {part} is not a section")
     return place[position]
 
 
@@ -235,14 +236,14 @@ def _position(items: list[Any], part: str, where: str) -> int:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
-    raise ValueError(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
+    raise Refused(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
 
 
 def parse(document: Mapping[str, Any]) -> Spec:
     """A study from plain values."""
     sections = validate(Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"study: {sections.study!r} must be a name of letters, digits, - and _")
+        raise Refused(f"study: {sections.study!r} must be a name of letters, digits, - and _")
     design = validate(DesignSpec, sections.design, "design")
     search = _search(sections.search, design)
     ranged = design.draws or search is not None
@@ -309,7 +310,7 @@ def _search(given: Mapping[str, Any] | None, design: DesignSpec) -> SearchSpec |
     if given is None:
         return None
     if design.draws:
-        raise ValueError("search: chooses its own points; leave `design` out")
+        raise Refused("search: chooses its own points; leave `design` out")
     return validate(SearchSpec, given, "search")
 
 
@@ -320,7 +321,7 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
         check_drawn(given, factors, where)
         return given
     if search and not factors.varied:
-        raise ValueError("search: needs a factor with a range or several levels")
+        raise Refused("search: needs a factor with a range or several levels")
     return draw(design, factors, seed) if design.draws else {}
 
 
@@ -339,7 +340,7 @@ def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
     label = values.pop("label", values.get("name"))
     at = _at(values.pop("at", None), f"{where}.at", factors, ranged)
     if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"{where}.label: {label!r} must be made of letters, digits, - and _")
+        raise Refused(f"{where}.label: {label!r} must be made of letters, digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = cls.nested if cls else None
     lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
@@ -366,7 +367,7 @@ def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
     """With the attack filled in, and only kinds of canaries that are told once."""
     labels = [attack.label for attack in attacks]
     if audit.attack is not None and audit.attack not in labels:
-        raise ValueError(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
+        raise Refused(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
     kinds = tuple(dict.fromkeys(audit.canaries))
     return replace(audit, attack=audit.attack or (labels[0] if labels else None), canaries=kinds)
 
@@ -377,12 +378,12 @@ def _at(at: Any, where: str, factors: Factors, ranged: bool) -> tuple[int, ...] 
         return None
     budget = factors.budget
     if not isinstance(at, Mapping) or set(at) != {budget}:
-        raise ValueError(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
+        raise Refused(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
     if at[budget] == "last":
         return None if ranged else "last"
     if ranged:
-        raise ValueError(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
+        raise Refused(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
     levels, known = values_of(at[budget], where), factors.bounds(budget)
     if missing := [level for level in levels if level not in known]:
-        raise ValueError(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")
+        raise Refused(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")
     return tuple(sorted(levels))

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from mia_core.errors import Refused
 from study.store.files import Away, Damaged
 from study.store.leases import Found, Lease
 from study.store.places import Entry, Place
@@ -37,7 +38,7 @@ def parse(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/some/key`; ValueError for what is none."""
     found = URI.fullmatch(uri)
     if found is None or {".", ".."} & set(found[2].split("/")):
-        raise ValueError(f"results: {without_account(uri)}: is no s3://bucket/prefix")
+        raise Refused(f"results: {without_account(uri)}: is no s3://bucket/prefix")
     return found[1], found[2].strip("/")
 
 
@@ -148,7 +149,7 @@ class Bucket(Place):
         try:
             self.now()
         except Away as error:
-            raise ValueError(f"results: {error}") from None
+            raise Refused(f"results: {error}") from None
 
     def probe(self) -> None:
         """ValueError unless the bucket takes a mebibyte, and refuses what a conditional PUT must not do."""
@@ -158,9 +159,9 @@ class Bucket(Place):
             honored = first and not self.put(name, b"", None) and not self.put(name, b"", f'"{"0" * 32}"')
             self.remove(name)
         except Away as error:
-            raise ValueError(f"results: cannot write: {error}") from None
+            raise Refused(f"results: cannot write: {error}") from None
         if not honored:
-            raise ValueError(
+            raise Refused(
                 f"results: {self.uri}: {self._host} does not honor conditional PUT (If-None-Match, If-Match), so "
                 "a result could be sealed twice; use an endpoint that does"
             )
@@ -279,7 +280,7 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
         import botocore.exceptions
         from botocore.config import Config
     except ImportError:
-        raise ValueError("results: s3:// needs boto3, which is missing; pip install 'mia-study[s3]'") from None
+        raise Refused("results: s3:// needs boto3, which is missing; pip install 'mia-study[s3]'") from None
     config = Config(
         retries={"mode": "standard", "max_attempts": ATTEMPTS},
         max_pool_connections=CONNECTIONS,
@@ -294,9 +295,7 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
         by_path = Config(s3={"addressing_style": "path"})  # a server of one's own has no host for each bucket
         return boto3.session.Session().client("s3", config=config.merge(by_path))
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        raise ValueError(
-            f"results: the AWS settings of this environment do not work ({type(error).__name__})"
-        ) from None
+        raise Refused(f"results: the AWS settings of this environment do not work ({type(error).__name__})") from None
 
 
 def _entry(name: str, size: int, modified: Any, etag: str) -> Entry:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import safetensors
 
+from mia_core.errors import Refused
 from study.store import seals
 from study.store.collecting import garbage
 from study.store.files import Damaged
@@ -161,9 +162,9 @@ class _Check:
     def _sealed(self, relative: str, seal: Mapping[str, Any]) -> None:
         entry = self.store.place.stat(relative)
         if entry is None:
-            raise ValueError("is missing")
+            raise Refused("is missing")
         if entry.bytes != seal["bytes"]:
-            raise ValueError(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
+            raise Refused(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
         if relative.startswith(("specs/", "design/")):
             self.store.sealed_bytes(relative, seal)  # counted where they are parsed
             return

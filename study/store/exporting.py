@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from study.store import files, seals
 from study.store.compacting import compact
@@ -34,7 +35,7 @@ def export_public(store: Store, out: Path) -> int:
     The copy appears whole or not at all. ValueError for an `out` that holds something, Damaged when a sealed file is.
     """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise ValueError(f"{out}: holds something; give a folder that is absent or empty")
+        raise Refused(f"{out}: holds something; give a folder that is absent or empty")
     pointer, resolved = store.pointer(), store.resolved()
     design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
     out = out.absolute()

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mia_core.errors import Refused
 from study.store.files import Away
 
 NAME = ".lock"
@@ -75,10 +76,10 @@ class Lease:
             time.sleep(RENEW_SECONDS / 5)
             found = self._place.look(NAME)
             if first and found and found.owner and found.etag != first.etag:
-                raise ValueError(self._refusal(found))
+                raise Refused(self._refusal(found))
         etag = self._put(found.etag if found else None)
         if etag is None:
-            raise ValueError(self._refusal(self._place.look(NAME)))
+            raise Refused(self._refusal(self._place.look(NAME)))
         self._etag = etag
         self._thread.start()
 

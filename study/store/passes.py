@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from mia_core.errors import Refused
 from mia_core.hashing import FORMAT, content_id
 from study.store import files, roots, seals
 from study.store.files import Damaged
@@ -47,7 +48,7 @@ class Store:
     def __init__(self, root: str | Path, study: str) -> None:
         self.root = roots.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
-            raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
+            raise Refused(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
         self.place = roots.place(f"{self.root}/{study}")
 
@@ -75,7 +76,7 @@ class Store:
     def folder(self) -> Path:
         """The study's folder; ValueError when it is in a bucket."""
         if not isinstance(self.place, Folder):
-            raise ValueError(f"{self.uri}: is no folder of this machine, which this needs")
+            raise Refused(f"{self.uri}: is no folder of this machine, which this needs")
         return self.place.folder
 
     # What a sweep leaves for readers
@@ -90,7 +91,7 @@ class Store:
         with contextlib.suppress(ValueError, Damaged):  # the first sweep, or a torn pointer
             before = self.pointer()
         if before.get("public"):
-            raise ValueError(f"{self.uri}: a public copy, to which nothing can be added; use the study it was made of")
+            raise Refused(f"{self.uri}: a public copy, to which nothing can be added; use the study it was made of")
         contents = {
             f"specs/{name}.json": json.dumps(spec, indent=2).encode(),
             f"design/{name}.parquet": to_parquet(to_table("design", design)),
@@ -105,7 +106,7 @@ class Store:
     def pointer(self) -> dict[str, Any]:
         """study.json; ValueError when there is no such study."""
         if not self.place.exists("study.json"):
-            raise ValueError(f"{self.uri}: no study here (study.json is missing)")
+            raise Refused(f"{self.uri}: no study here (study.json is missing)")
         data = self.place.read("study.json")
         try:
             return seals.parse_pointer(data)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mia_core.errors import Refused
 from study.store import files
 from study.store.files import Damaged
 
@@ -203,7 +204,7 @@ class Folder(Place):
             self.write(name, bytes(2**20))
             self.remove(name)
         except OSError as error:
-            raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None
+            raise Refused(f"results: cannot write to {self.folder}: {error.strerror}") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -213,7 +214,7 @@ class Folder(Place):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ValueError(
+                raise Refused(
                     f"results: another sweep or mia-study track is working on {self.folder}; wait for it or stop it"
                 ) from None
             yield

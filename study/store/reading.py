@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mia_core.errors import Refused
 from study.store.files import Damaged
 from study.store.manifests import sealed_table, valid
 from study.store.passes import Store, trial_of
@@ -28,7 +29,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     bytes changed.
     """
     if table not in TABLES:
-        raise ValueError(f"table {table!r} is not one of {', '.join(TABLES)}")
+        raise Refused(f"table {table!r} is not one of {', '.join(TABLES)}")
     store = Store(root, study)
     design = store.design().to_pandas()
     if table == "design":
@@ -151,7 +152,7 @@ def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa
 
 def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
     if table == "scores" and store.public:
-        raise ValueError(f"{store.uri}: a public copy has no scores, which this needs; use the study it was made of")
+        raise Refused(f"{store.uri}: a public copy has no scores, which this needs; use the study it was made of")
 
 
 def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:

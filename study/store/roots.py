@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mia_core.errors import Refused
 from study.store.buckets import Bucket, parse, without_account
 from study.store.places import Folder, Place
 
@@ -19,7 +20,7 @@ def absolute(root: str | Path) -> str:
         return f"s3://{'/'.join(parse(text))}".rstrip("/")
     if found.scheme == "file" and found.netloc in ("", "localhost") and found.path:
         return str(Path(unquote(found.path)).absolute())
-    raise ValueError(
+    raise Refused(
         f"results: {without_account(text)}: not supported; a folder, file:///folder and s3://bucket/prefix are"
     )
 

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, tables
-from analysis.notebooks.__main__ import DRAWN
-from analysis.notebooks.__main__ import main as notebooks
-from analysis.report.__main__ import main as report
+from analysis import tables
+from analysis.notebooks.executing import DRAWN
 from analysis.report.building import build
 from analysis.report.influence import influence_table
 from analysis.report.numbers import again
@@ -21,6 +19,10 @@ from analysis.stats.summary import overview
 from analysis.study_data import load
 from study.design.points import points
 from study.store import read
+from tests.commands import mia_study
+
+notebooks = mia_study("notebooks")
+report = mia_study("report")
 
 RANGES = (
     "factors.epochs={low: 1, high: 4}",
@@ -91,7 +93,7 @@ def test_totals_are_those_of_the_formula_and_the_same_each_time(sobol):
 
 
 def test_tables_are_of_indices_and_points_and_say_what_is_left_out(sobol, capsys):
-    assert tables.main([sobol]) == 0
+    assert mia_study("tables")([sobol]) == 0
     said = capsys.readouterr().out
     assert LEFT_OUT in said
     assert "The design: 16 points of a Sobol design (4 base points) of 2 factors" in said
@@ -140,7 +142,7 @@ def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sob
 
 
 def test_pictures_are_of_points(sobol, tmp_path):
-    assert figures.main([sobol, str(tmp_path)]) == 0
+    assert mia_study("figures")([sobol, str(tmp_path)]) == 0
     assert {path.stem for path in tmp_path.iterdir()} == {"points", "indices", "points_quality"}
 
 
@@ -155,20 +157,20 @@ def test_points_without_results_leave_indices_out_and_say_why(sobol, tmp_path):
     text = shown(folder, tmp_path)
     assert "What moves leakage is not known: no replicate has white_box at all 16 points." in text
     assert "2 trials of the design are missing" in text
-    assert tables.main([str(folder)]) == 0
+    assert mia_study("tables")([str(folder)]) == 0
 
 
 @pytest.mark.parametrize("name", ["random", "latin_hypercube"])
 def test_random_and_latin_hypercube_designs_have_importances_of_numbers_and_arms(name, make_study, tmp_path, capsys):
     defense = "factors.defense=[none, {name: dropout, rate: 0.5}]"
     folder = make_study(*RANGES[:4], defense, f"design={{name: {name}, points: 8}}", "quality.against=[unseen]").uri
-    assert tables.main([folder]) == 0
+    assert mia_study("tables")([folder]) == 0
     said = capsys.readouterr().out
     assert "(fanova, 8 points, 2 replicates)" in said
     assert "| defense | none, dropout |" in said
     assert said.count("| importance |") == 6
     assert "fANOVA importance" in shown(folder, tmp_path)
-    assert figures.main([folder, str(tmp_path)]) == 0
+    assert mia_study("figures")([folder, str(tmp_path)]) == 0
 
 
 def test_one_replicate_of_few_points_without_quality_says_so(make_study, tmp_path):
@@ -177,8 +179,8 @@ def test_one_replicate_of_few_points_without_quality_says_so(make_study, tmp_pat
     text = shown(folder, tmp_path)
     assert "What moves leakage is not known: indices take 8 points or more, not 3." in text
     assert "No quality was measured." in text
-    assert tables.main([folder]) == 0
-    assert figures.main([folder, str(tmp_path)]) == 0
+    assert mia_study("tables")([folder]) == 0
+    assert mia_study("figures")([folder, str(tmp_path)]) == 0
 
 
 def test_the_order_of_factors_is_settled_only_where_intervals_are_apart():
@@ -208,7 +210,7 @@ def test_shares_that_noise_hides_are_dashes():
 def test_a_factorial_has_shares_of_its_cells(make_study, tmp_path, capsys):
     folder = make_study("factors.epochs=[1, 3]", "factors.train_size=[40, 60]", "replicates=3", "quality.measures=[]")
     assert not load(folder.uri).drawn
-    assert tables.main([folder.uri]) == 0
+    assert mia_study("tables")([folder.uri]) == 0
     said = capsys.readouterr().out
     assert "### Shares of variance (exploratory): AUC of white_box (anova, 4 points, 3 replicates)" in said
     assert "| train_size | epochs | second |" in said

@@ -1,18 +1,19 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import nbformat
 import pytest
 
-from analysis import figures
-from analysis.notebooks.__main__ import FOLDER, UNSCORED, execute, main, misfit
+from analysis.notebooks.executing import FOLDER, UNSCORED, execute, misfit
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load
 from study.store import Store, read
 from study.store.exporting import export_public
+from tests.commands import MIA_STUDY, mia_study
+
+main = mia_study("notebooks")
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -78,7 +79,7 @@ def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tm
 
 
 def test_the_figures_command_writes_pictures(swept, tmp_path):
-    command = [sys.executable, "-m", "analysis.figures", str(swept[0] / "results" / "small"), str(tmp_path)]
+    command = [*MIA_STUDY, "figures", str(swept[0] / "results" / "small"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -91,7 +92,7 @@ def test_the_figures_command_writes_pictures(swept, tmp_path):
 
 
 def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
-    for command in (main, lambda arguments: figures.main([*arguments, str(tmp_path)])):
+    for command in (main, lambda arguments: mia_study("figures")([*arguments, str(tmp_path)])):
         assert command([str(tmp_path / "absent")]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 

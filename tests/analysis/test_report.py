@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures import main as figures
-from analysis.report.__main__ import main
 from analysis.report.headline import CAREFUL, FAILED, verdict
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.declared import declared
@@ -17,6 +15,10 @@ from study.store import Store, read
 from study.store.exporting import export_public
 from tests.analysis.synthetic import GRID, draw, study
 from tests.browser import CHROMIUM, browser
+from tests.commands import mia_study
+
+figures = mia_study("figures")
+main = mia_study("report")
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 

@@ -12,10 +12,12 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from analysis.report.__main__ import main
 from analysis.report.sources import query
 from analysis.study_data import ARM, StudyData
 from tests.analysis.synthetic import GRID, draw, study
+from tests.commands import mia_study
+
+main = mia_study("report")
 
 NAMED = {
     *("target", "arm", "n", "epochs", "contrast", "effect", "attack", "access", "control", "audit", "verdict", "class"),

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, plots, tables
-from analysis.notebooks.__main__ import FOLDER, SEARCHED, execute
-from analysis.notebooks.__main__ import main as notebooks
-from analysis.report.__main__ import main as report
+from analysis import plots
+from analysis.notebooks.executing import FOLDER, SEARCHED, execute
 from analysis.report.building import build
 from analysis.report.numbers import again
 from analysis.stats.baselines import attack_minus_blind
@@ -36,7 +34,11 @@ from study.spec.study_file import parse
 from study.store import Store, read
 from study.store.exporting import export_public
 from tests.analysis.synthetic import write_store
+from tests.commands import mia_study
 from tests.small import small_spec
+
+notebooks = mia_study("notebooks")
+report = mia_study("report")
 
 GOALS = "objectives: [{minimize: white_box.auc}, {minimize: kid_domain_unseen}]"
 FACTORS = (
@@ -153,15 +155,15 @@ def test_a_point_that_lacks_a_replicate_has_no_result(tmp_path):
     text = shown(folder, tmp_path)
     assert "The sweep is not complete: 17 of 18 trials are there." in text
     assert "no result" in text and "nan" not in text.lower()
-    assert tables.main([folder]) == 0
-    assert figures.main([folder, str(tmp_path / "figures")]) == 0
+    assert mia_study("tables")([folder]) == 0
+    assert mia_study("figures")([folder, str(tmp_path / "figures")]) == 0
 
 
 def test_a_search_without_any_whole_point_says_so(tmp_path, capsys):
     folder = made(tmp_path / "results", done=lambda trial: trial.replicate == 0)
     assert "No point has all of its results yet." in shown(folder, tmp_path)
-    assert tables.main([folder]) == 0
-    assert figures.main([folder, str(tmp_path / "figures")]) == 2
+    assert mia_study("tables")([folder]) == 0
+    assert mia_study("figures")([folder, str(tmp_path / "figures")]) == 2
     assert "no point of the search has all of its results yet" in capsys.readouterr().err
 
 
@@ -276,7 +278,7 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(fol
 
 
 def test_tables_are_of_points_with_intervals(folder, capsys):
-    assert tables.main([folder]) == 0
+    assert mia_study("tables")([folder]) == 0
     said = capsys.readouterr().out
     assert "18 trials were chosen by a search" in said and "--confirm POINT makes a study of one." in said
     assert "### The search: 6 of 8 points asked: minimize white_box.auc, minimize kid_domain_unseen" in said
@@ -303,7 +305,7 @@ def test_the_notebook_of_searches_is_shown_and_the_others_say_in_a_line_that_the
 
 
 def test_pictures_have_steps_along_the_front_and_log_axes_where_ranges_are(folder, tmp_path):
-    assert figures.main([folder, str(tmp_path)]) == 0
+    assert mia_study("figures")([folder, str(tmp_path)]) == 0
     assert {path.stem for path in tmp_path.iterdir()} == {"search_front", "running_best", "points"}
     data = load(folder)
     found = search(data)
@@ -330,11 +332,11 @@ def test_pictures_have_steps_along_the_front_and_log_axes_where_ranges_are(folde
 def test_one_goal_or_three_and_what_is_maximized_have_a_report(goals, pictures, tmp_path):
     folder = made(tmp_path / "results", goals=goals)
     found = search(load(folder))
-    assert figures.main([folder, str(tmp_path / "figures")]) == 0
+    assert mia_study("figures")([folder, str(tmp_path / "figures")]) == 0
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == pictures
     text = shown(folder, tmp_path)
     assert "nan" not in text.lower()
-    assert tables.main([folder]) == 0
+    assert mia_study("tables")([folder]) == 0
     if len(found.goals) == 1:
         assert list(found.front["point"]) == [found.table["white_box.auc"].idxmax()] == [4]
         assert "The best of 6 points in white_box.auc is point 4 (defense dropout" in text
@@ -353,5 +355,5 @@ def test_a_public_copy_of_a_search_and_one_over_steps_are_read_too(real, tmp_pat
     assert load(over_steps).budget == "steps"
     assert "epochs" not in shown(over_steps, tmp_path)
     capsys.readouterr()
-    assert tables.main([over_steps]) == 0
+    assert mia_study("tables")([over_steps]) == 0
     assert "| steps | 1 to 20, log, whole |" in capsys.readouterr().out

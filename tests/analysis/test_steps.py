@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, tables
+from analysis import tables
 from analysis.checks import cautions
-from analysis.notebooks.__main__ import main as notebooks
-from analysis.report.__main__ import main as report
 from analysis.report.headline import verdict
 from analysis.stats.baselines import audits
 from analysis.stats.declared import declared
@@ -22,10 +20,14 @@ from analysis.stats.sensitivity import interactions, main_effects, slopes
 from analysis.stats.summary import effects_of, equal_steps, guarantees, overview
 from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from analysis.study_data import load
-from study.cli.status import status
+from study.run.status import status
 from study.store import Store
 from study.tracking.run_content import run_content
 from tests.analysis.synthetic import GRID, draw, study, write_store
+from tests.commands import mia_study
+
+notebooks = mia_study("notebooks")
+report = mia_study("report")
 
 STEPS = GRID.set_names(["arm", "train_size", "steps"])
 FACTORS = "factors={train_size: [40, 80], steps: [4, 7, 12], defense: [none, {name: dropout, rate: 0.5}]}"
@@ -134,11 +136,11 @@ def test_records_are_judged_after_the_last_steps(folder):
 
 def test_all_commands_show_it_over_steps(folder, tmp_path, capsys):
     own = shutil.copytree(folder, tmp_path / "small")
-    assert tables.main([str(own)]) == 0
+    assert mia_study("tables")([str(own)]) == 0
     printed = capsys.readouterr().out
     assert SEEN in printed and "### AUC of white_box over steps and n" in printed
     assert "epochs" not in printed.replace(SEEN, "")
-    assert figures.main([str(own), str(tmp_path / "figures")]) == 0
+    assert mia_study("figures")([str(own), str(tmp_path / "figures")]) == 0
     assert (tmp_path / "figures" / "leakage_over_training.png").is_file()
     assert report([str(own)]) == 0
     page = text_of(own / "reports" / "report.html")
@@ -170,7 +172,7 @@ def test_a_private_study_over_steps_has_guarantees_and_audits_by_steps(make_stud
 def test_a_design_that_draws_its_steps_is_read_too(make_study, tmp_path, capsys):
     factors = "factors={train_size: [60], steps: {low: 2, high: 9}, training.learning_rate: {low: 1e-4, high: 1e-2}}"
     store = make_study(factors, "design={name: random, points: 8}", "replicates=2", "quality.measures=[]")
-    assert tables.main([store.uri]) == 0
+    assert mia_study("tables")([store.uri]) == 0
     assert "| steps | 2 to 9, whole |" in capsys.readouterr().out
     out = tmp_path / "report.html"
     assert report([store.uri, "--out", str(out)]) == 0

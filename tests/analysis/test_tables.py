@@ -7,6 +7,7 @@ from analysis import plots, tables
 from analysis.stats.summary import effects_of
 from analysis.study_data import ARM, VARIANT, StudyData, load
 from study.store.reading import last_levels
+from tests.commands import mia_study
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_arms_stand_in_the_order_of_the_study(made):
 
 def test_the_command_prints_a_real_studys_tables(swept, capsys):
     folder = swept[0] / "results" / "small"
-    assert tables.main([str(folder)]) == 0
+    assert mia_study("tables")([str(folder)]) == 0
     text = capsys.readouterr().out
     titles = [line for line in text.splitlines() if line.startswith("### ")]
     assert len(titles) == 20
@@ -140,7 +141,7 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert "nan" not in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
     assert len(widths) == 1
-    assert tables.main([str(folder), "--attack", "whitebox"]) == 2
+    assert mia_study("tables")([str(folder), "--attack", "whitebox"]) == 2
     assert "it has white_box" in capsys.readouterr().err
     assert set(load(folder).wide[ARM]) == {"none", "dropout 0.5", "dp_sgd sigma=1"}
 

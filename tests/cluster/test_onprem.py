@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from study.outcomes import REFUSED
 from study.store import read
-from study.sweep import REFUSED
 from tests.cluster.onprem import EPOCHS, FILE, SECRET_KEY, STORAGE, STORAGE_PORT, WORKERS, lines, shown
 from tests.faults.faulty import PROJECT, STEPS_PER_EPOCH, assert_as_undisturbed
 

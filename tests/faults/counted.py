@@ -14,10 +14,9 @@ import torch
 
 from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
-from study import sweep
+from study.cli.main import main
 from study.plan import packing
 from study.run import runner, scheduling
-from study.signals import terminate_in_order
 
 plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
@@ -72,5 +71,4 @@ if __name__ == "__main__":
     scheduling.run_trajectory = run_trajectory
     if total:
         packing.measure = measure
-    terminate_in_order()
-    sys.exit(sweep.main())
+    sys.exit(main(["sweep", *sys.argv[1:]], process=True))

@@ -9,9 +9,9 @@ import pytest
 from mia_core.data import load_pool
 from study.design.trials import Design
 from study.design.work import missing
+from study.outcomes import COMPLETE
 from study.spec.study_file import read as read_spec
 from study.store import Store, read
-from study.sweep import COMPLETE
 from tests.faults.faulty import STEPS_PER_EPOCH, TRIALS, Sweep, steps, wait_for
 
 ANOTHER = {

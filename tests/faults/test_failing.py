@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
+from study.outcomes import COMPLETE, INCOMPLETE
 from study.store import Store, read
-from study.sweep import COMPLETE, INCOMPLETE
 from tests.faults.faulty import EPOCHS, PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
 
 TEXT = "no samples today"

@@ -12,8 +12,8 @@ import time
 import psutil
 import pytest
 
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.store import Store
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED
 from tests.faults.faulty import (
     STEPS,
     STEPS_PER_EPOCH,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from tests.faults.faulty import PATIENCE, STEPS, Sweep, assert_as_undisturbed, redone, steps, wait_for
 
 OUTAGE = 12.0

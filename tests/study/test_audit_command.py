@@ -11,8 +11,11 @@ from study.design.work import missing, missing_of
 from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
-from study.verdicts.claims import lines, main, verdicts
+from study.verdicts.claims import lines, verdicts
+from tests.commands import mia_study
 from tests.mia_core.sabotage import NoiseOfTheMean
+
+main = mia_study("audit")
 
 PRIVATE = "factors.defense=[none, {name: dp_sgd, sigma: [0, 3], clip: 0.5, delta: 1.0e-5}]"
 QUICK = (

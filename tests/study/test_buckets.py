@@ -11,19 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from analysis import figures, tables
 from mia_core.data import load_pool
-from study import sweep
-from study.cli import fill_tracking
 from study.design.trials import Design
 from study.design.work import missing
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.plan.overview import design_rows
 from study.run.runner import Runner, feature_network
 from study.store import Away, Damaged, Store, buckets, compact, leases, read
-from study.store.__main__ import main
-from study.verdicts import claims, controls
+from tests.commands import MIA_STUDY, mia_study
 from tests.object_store import BUCKET, client, object_store
 from tests.small import SMALL, small_spec
+
+main = mia_study("store")
 
 TIMES = ["seconds", "seconds_train", "seconds_attack", "peak_bytes", "finished_at"]
 FEW = ("factors.train_size=[40]", "factors.defense=[none]", "replicates=2", "controls.nulls=1",
@@ -286,11 +285,11 @@ def test_every_command_takes_a_study_in_a_bucket(finished, tmp_path, capsys, mon
     pd.testing.assert_frame_equal(rows(Store(tmp_path, "public"), "attacks"), rows(store, "attacks"))
     assert main(["export", "--public", store.uri, f"{store.root}/public"]) == 2
     assert "a folder of this machine" in capsys.readouterr().err
-    assert tables.main([store.uri]) == 0
-    assert figures.main([store.uri, "pictures"]) == 0
-    for command in (controls, claims):
-        assert command.main([store.uri]) == 0
-    assert fill_tracking.main([store.uri, "--tracking", f"sqlite:///{tmp_path}/mlflow.db"]) == 0
+    assert mia_study("tables")([store.uri]) == 0
+    assert mia_study("figures")([store.uri, "pictures"]) == 0
+    for command in ("controls", "audit"):
+        assert mia_study(command)([store.uri]) == 0
+    assert mia_study("track")([store.uri, "--tracking", f"sqlite:///{tmp_path}/mlflow.db"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".mlflow.db.lock", "mlartifacts", "mlflow.db", "pictures", "public"
     ]  # fmt: skip
@@ -351,7 +350,7 @@ def small(tmp_path, monkeypatch):
 def refused(arguments, capsys):
     """What a refused sweep says, within seconds."""
     started = time.monotonic()
-    assert sweep.main(arguments) == sweep.REFUSED
+    assert mia_study("sweep")(arguments) == REFUSED
     assert time.monotonic() - started < 30
     said = capsys.readouterr().err
     assert said.startswith("refused: ")
@@ -398,8 +397,8 @@ def test_an_endpoint_that_is_away_or_silent_is_refused_in_seconds(small, bucket,
         silent.listen()
         said = refused([*small, "--set", f"results={bucket}"], capsys)
         assert f"http://127.0.0.1:{port} cannot be reached" in said
-        for command in (tables, controls, fill_tracking):
-            assert command.main([f"{bucket}/small"]) == 2
+        for command in ("tables", "controls", "track"):
+            assert mia_study(command)([f"{bucket}/small"]) == INCOMPLETE
             assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -435,23 +434,23 @@ def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bu
 
     def start(*command):
         return subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*MIA_STUDY, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    with start("study.sweep", "small.yaml", *settings, "--set", "results=results") as undisturbed:
+    with start("sweep", "small.yaml", *settings, "--set", "results=results") as undisturbed:
         said = undisturbed.communicate(timeout=400)[0]
-        assert undisturbed.returncode == sweep.COMPLETE, said
-    with start("study.sweep", "small.yaml", *settings) as first:
+        assert undisturbed.returncode == COMPLETE, said
+    with start("sweep", "small.yaml", *settings) as first:
         until = time.monotonic() + 400
         while not store.place.names("done") and time.monotonic() < until:
             time.sleep(0.1)
         first.terminate()
         assert "the same command goes on" in first.communicate(timeout=400)[0]
-        assert first.returncode == sweep.INCOMPLETE
+        assert first.returncode == INCOMPLETE
     assert len(store.place.names("done")) == 1
-    with start("study.sweep", "small.yaml", *settings) as second:
+    with start("sweep", "small.yaml", *settings) as second:
         said = second.communicate(timeout=400)[0]
-        assert second.returncode == sweep.COMPLETE, said
+        assert second.returncode == COMPLETE, said
     assert f"parquet:  {bucket}/small/" in said
     for table in ("trials", "quality", "attacks", "scores", "history", "wide"):
         pd.testing.assert_frame_equal(rows(store, table), rows(other, table))
@@ -461,6 +460,6 @@ def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bu
     assert not store.place.folders("checkpoints")
     assert not store.place.names("failures")
     assert main(["check", store.uri]) == 0
-    with start("study.cli.one_trial", f"{store.uri}/specs/{store.pointer()['spec']}.json") as alone:
+    with start("trial", f"{store.uri}/specs/{store.pointer()['spec']}.json") as alone:
         assert "white_box" in alone.communicate(timeout=400)[0]
-        assert alone.returncode == sweep.COMPLETE
+        assert alone.returncode == COMPLETE

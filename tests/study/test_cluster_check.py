@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.cli import cluster
-from study.cli.cluster import ENDED, REFUSED, RUNNING
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
+from study.run import cluster
+from tests.commands import mia_study
 
 PROJECT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "configs/clusters/onprem.yaml", "configs/clusters/gcp.yaml")
@@ -45,7 +46,7 @@ def check(tmp_path, capsys, text):
     """Exit code and lines of `check` on a file with this text."""
     path = tmp_path / "some.yaml"
     path.write_text(text, encoding="utf-8")
-    code = cluster.main(["check", str(path)])
+    code = mia_study("cluster")(["check", str(path)])
     printed = capsys.readouterr()
     assert printed.out == ""
     return code, [line.removeprefix(f"refused: {path}: ") for line in printed.err.splitlines()]
@@ -53,7 +54,7 @@ def check(tmp_path, capsys, text):
 
 @pytest.mark.parametrize("name", FILES)
 def test_our_files_pass_once_their_placeholders_are_filled_in(tmp_path, capsys, name):
-    assert check(tmp_path, capsys, filled(name)) == (ENDED, [])
+    assert check(tmp_path, capsys, filled(name)) == (COMPLETE, [])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -261,7 +262,7 @@ def test_what_is_no_cluster_file_is_refused(tmp_path, capsys, text):
 
 
 def test_an_absent_file_is_refused(tmp_path, capsys):
-    assert cluster.main(["check", str(tmp_path / "none.yaml")]) == REFUSED
+    assert mia_study("cluster")(["check", str(tmp_path / "none.yaml")]) == REFUSED
     assert "cannot be read" in capsys.readouterr().err
 
 
@@ -290,7 +291,7 @@ def write(tmp_path, name):
 
 def test_down_ends_ray_on_each_host_since_ray_down_ends_the_heads_only(tmp_path, commands):
     path = write(tmp_path, FILES[1])
-    assert cluster.main(["down", path]) == ENDED
+    assert mia_study("cluster")(["down", path]) == COMPLETE
     assert commands[0].endswith(f"ray.scripts.scripts down -y {path}")
     assert [re.search(r"mia@(\S+) .*ray stop", line, re.DOTALL)[1] for line in commands[1:]] == [
         "10.3.4.10", "10.3.4.11", "10.3.4.12"
@@ -322,20 +323,20 @@ def test_what_down_says_on_a_host_fails_unless_nothing_is_known_to_be_left(tmp_p
 
 def test_down_names_the_host_where_ray_may_run_on(tmp_path, commands, capsys):
     commands.failing = r"@10\.3\.4\.12 "
-    assert cluster.main(["down", write(tmp_path, FILES[1])]) == RUNNING
+    assert mia_study("cluster")(["down", write(tmp_path, FILES[1])]) == INCOMPLETE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("10.3.4.12: ")
 
 
-@pytest.mark.parametrize(("failing", "code"), [(None, ENDED), (r"down -y", RUNNING)])
+@pytest.mark.parametrize(("failing", "code"), [(None, COMPLETE), (r"down -y", INCOMPLETE)])
 def test_down_leaves_rented_machines_to_ray(tmp_path, commands, failing, code):
     commands.failing = failing
-    assert cluster.main(["down", write(tmp_path, FILES[0])]) == code
+    assert mia_study("cluster")(["down", write(tmp_path, FILES[0])]) == code
     assert len(commands) == 1
 
 
 def test_down_of_a_file_without_addresses_is_refused_and_runs_nothing(tmp_path, commands, capsys):
     path = tmp_path / "some.yaml"
     path.write_text("provider: {type: local}\n")
-    assert cluster.main(["down", str(path)]) == REFUSED
+    assert mia_study("cluster")(["down", str(path)]) == REFUSED
     assert not commands

@@ -4,9 +4,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from study.cli import print_config
-from study.spec import documents
+from study.spec import documents, json_schema
 from study.spec.study_file import parse, read
+from tests.commands import mia_study
 from tests.small import SMALL, small_spec
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -14,8 +14,8 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def validator():
-    jsonschema.Draft202012Validator.check_schema(print_config.schema())
-    return jsonschema.Draft202012Validator(print_config.schema())
+    jsonschema.Draft202012Validator.check_schema(json_schema.schema())
+    return jsonschema.Draft202012Validator(json_schema.schema())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -54,15 +54,15 @@ def test_what_a_study_refuses_by_itself_the_schema_refuses_too(validator, settin
 def test_the_printed_study_reads_back_as_the_same_one(tmp_path, capsys):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
-    assert print_config.main([str(path), "--set", "replicates=3"]) == 0
+    assert mia_study("config")([str(path), "--set", "replicates=3"]) == 0
     printed = capsys.readouterr().out
     assert parse(json.loads(printed)).resolved == small_spec("replicates=3").resolved
     (tmp_path / "again.json").write_text(printed)
     assert read(tmp_path / "again.json").resolved == small_spec("replicates=3").resolved
-    assert print_config.main([str(path), "--set", "replicates=0"]) == 2
+    assert mia_study("config")([str(path), "--set", "replicates=0"]) == 2
     assert "greater than 0" in capsys.readouterr().err
 
 
 def test_the_schema_is_printed(capsys):
-    assert print_config.main(["--schema"]) == 0
+    assert mia_study("config")(["--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "A study"

@@ -14,7 +14,10 @@ from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import read
 from study.verdicts import controls
-from study.verdicts.controls import combine, holm, lines, main, permuted_aucs, replayed_auc, replayed_aucs, verdicts
+from study.verdicts.controls import combine, holm, lines, permuted_aucs, replayed_auc, replayed_aucs, verdicts
+from tests.commands import mia_study
+
+main = mia_study("controls")
 
 QUICK = (
     "replicates=3",

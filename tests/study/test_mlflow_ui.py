@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study.cli.fill_tracking import main
 from study.store import read
 from tests.browser import CHROMIUM, browser
+from tests.commands import mia_study
 from tests.mlflow_ui import axis, choose, compare, mlflow_server, scatter
+
+main = mia_study("track")
 
 pytestmark = [
     pytest.mark.browser,

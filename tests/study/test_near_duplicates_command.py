@@ -4,9 +4,12 @@ import pytest
 from PIL import Image
 
 from mia_core.data import load_pool
-from study.cli.look_alikes import find, main
+from study.design.look_alikes import find
+from study.outcomes import COMPLETE, REFUSED
 from study.spec.study_file import read
-from study.sweep import COMPLETE, REFUSED
+from tests.commands import mia_study
+
+main = mia_study("near-duplicates")
 
 COUNT, PAIRS = 300, 40
 

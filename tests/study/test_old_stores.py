@@ -8,12 +8,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import tables
 from analysis.study_data import load
 from mia_core.metrics import judge
 from study.store import Store, compact, read
-from study.store.__main__ import main
 from study.store.schema import PASS_TABLES
+from tests.commands import mia_study
+
+main = mia_study("store")
 
 STORES = sorted(path for path in (Path(__file__).parent / "stores").iterdir() if path.is_dir())
 ROWS = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
@@ -56,7 +57,7 @@ def test_every_sealed_file_is_verified_and_damage_is_found(old, capsys):
 
 
 def test_its_tables_are_printed(old, capsys):
-    assert tables.main([str(old.folder)]) == 0
+    assert mia_study("tables")([str(old.folder)]) == 0
     assert "euclidean" in capsys.readouterr().out
     assert load(old.folder).attacks == ["euclidean"]
 

@@ -7,13 +7,16 @@ from rich.console import Console
 
 from study import sweep
 from study.design.work import missing
+from study.outcomes import REFUSED
 from study.plan import cost, disk, overview
 from study.plan.outlook import Outlook
 from study.plan.past import Past
 from study.run.runner import Runner
 from study.spec.study_file import ComputeSpec
-from study.sweep import REFUSED, main
+from tests.commands import mia_study
 from tests.small import SMALL
+
+main = mia_study("sweep")
 
 
 @pytest.fixture

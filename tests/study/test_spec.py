@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from study import sweep
-from study.cli import one_trial
+from study.outcomes import COMPLETE, REFUSED
 from study.spec.study_file import parse, read
+from tests.commands import mia_study
 from tests.small import SMALL, small_spec
 
 REFUSED = {
@@ -194,10 +194,10 @@ def test_a_study_without_presets_says_so(tmp_path):
 
 def test_the_commands_take_a_preset(with_presets, monkeypatch, capsys):
     monkeypatch.chdir(with_presets.parent)
-    assert sweep.main([str(with_presets), "--preset", "quick", "--plan"]) == sweep.COMPLETE
+    assert mia_study("sweep")([str(with_presets), "--preset", "quick", "--plan"]) == COMPLETE
     assert "trials: 3 (0 trained, 3 to train" in capsys.readouterr().out
-    for main in (sweep.main, one_trial.main):
-        assert main([str(with_presets), "--preset", "quik"]) == sweep.REFUSED
+    for command in ("sweep", "trial"):
+        assert mia_study(command)([str(with_presets), "--preset", "quik"]) == REFUSED
         assert "did you mean 'quick'?" in capsys.readouterr().err
 
 

@@ -6,14 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from study.cli.status import COMPLETE, INCOMPLETE, REFUSED, main, status
 from study.design.trials import STUDY
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.plan.overview import design_rows
 from study.run import heartbeat
 from study.run.failures import failure
+from study.run.status import status
 from study.store import Store
 from study.store.exporting import export_public
+from tests.commands import mia_study
 from tests.small import SMALL
+
+main = mia_study("status")
 
 
 def seal(store, trial, attacks=None):
@@ -186,7 +190,7 @@ def test_a_watch_ends_when_the_study_is_complete(design, begun, capsys):
 def test_status_changes_nothing_and_loads_neither_ray_nor_data(design, begun):
     before = {path: path.stat().st_mtime_ns for path in begun.folder.rglob("*")}
     code = (
-        "import sys; from study.cli.status import main; main(sys.argv[1:]); "
+        "import sys; from study.cli.main import main; main(['status', *sys.argv[1:]]); "
         "print(sorted({'ray', 'mlflow', 'sklearn', 'opacus', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run(

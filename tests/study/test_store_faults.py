@@ -20,9 +20,11 @@ from study.run.runner import Runner, feature_network
 from study.spec import documents
 from study.spec.study_file import override, parse
 from study.store import Damaged, Store, compact, files, read, seals
-from study.store.__main__ import main
 from study.store.schema import EXPANSION, from_parquet, to_table
+from tests.commands import mia_study
 from tests.small import SMALL
+
+main = mia_study("store")
 
 TABLES = ("trials", "quality", "attacks", "scores", "history", "wide")
 TIMES = ["seconds", "seconds_train", "seconds_attack", "peak_bytes", "finished_at"]

@@ -6,23 +6,24 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study.cli import one_trial
 from study.design.work import missing
 from study.machine import code_versions
+from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
 from study.tracking import run_content, tracker
+from tests.commands import MIA_STUDY, mia_study
 from tests.small import SMALL, sweep
+
+main = mia_study("sweep")
 
 TRIALS = 2 * 2 * 3 * 2
 NULLS, CONTROLS = 4, 4 + 2 + 2
@@ -95,7 +96,7 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
 def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
     before = tree(copy / "results")
     environment = {**os.environ, "RAY_ADDRESS": "nowhere:1"}  # starting Ray would fail
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db"]
+    command = [*MIA_STUDY, "sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert done.returncode == COMPLETE, done.stderr
     after = tree(copy / "results")
@@ -144,9 +145,9 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert "Traceback" in failure["traceback"]
     assert failure["command"].endswith(f"--id {broken.trial_id}")
     assert f"alone: {failure['command']}" in done.stdout
-    assert one_trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
+    assert mia_study("trial")(shlex.split(failure["command"])[2:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
-    assert set(frame["trial_id"]) == {one_trial.trial_id for one_trial in design.trials} - {broken.trial_id}
+    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()
     assert sweep(fresh, *arguments).returncode == COMPLETE
     assert len(read(fresh / "results", "small", "trials")) == len(design.trials)
@@ -157,7 +158,7 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
 def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(fresh, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
                  "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments]
+    command = [*MIA_STUDY, "sweep", "small.yaml", *arguments]
     process = subprocess.Popen(command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list((fresh / "results" / "small").glob("done/*.json")) and time.monotonic() < deadline:

@@ -14,17 +14,19 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from analysis.report.__main__ import main as report
 from mia_core.data import load_pool
-from study.cli.fill_tracking import main
 from study.design.trials import Design
 from study.design.work import missing
 from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
 from study.tracking.tracker import Tracker, public, without_secrets
+from tests.commands import mia_study
 from tests.mlflow_ui import mlflow_server
 from tests.small import small_spec
+
+report = mia_study("report")
+main = mia_study("track")
 
 CODE = {"git_commit": "abc", "lock": "def"}
 QUICK = (
@@ -88,7 +90,7 @@ def database(place):
 
 @pytest.fixture
 def track(place, store):
-    """`study.cli.fill_tracking` into the copy's own database."""
+    """`mia-study track` into the copy's own database."""
     return lambda *options, into=place: main([str(store.folder), "--tracking", database(into), *options])
 
 
@@ -356,11 +358,12 @@ from multiprocessing import get_context
 
 import mlflow.tracking
 
-from study import pictures
-from study.cli.fill_tracking import main
+from study.tracking import filling, pictures
+from tests.commands import mia_study
 
 fork = get_context("fork")  # all import first, and start at once
-processes = [fork.Process(target=lambda name=name: sys.exit(main([f"results/{name}"]))) for name in sys.argv[1:]]
+track = mia_study("track")
+processes = [fork.Process(target=lambda name=name: sys.exit(track([f"results/{name}"]))) for name in sys.argv[1:]]
 for process in processes:
     process.start()
 for process in processes:

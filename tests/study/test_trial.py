@@ -1,7 +1,9 @@
-from study.cli.one_trial import main
+from study.outcomes import COMPLETE, REFUSED
 from study.store import Store
-from study.sweep import COMPLETE, REFUSED
+from tests.commands import mia_study
 from tests.small import SMALL
+
+main = mia_study("trial")
 
 
 def test_one_trial_prints_its_numbers_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
