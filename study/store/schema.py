@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mia_core.errors import Refused
-
 PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
 KEYS = {
     "trials": ["trial_id"],
@@ -155,7 +153,7 @@ def to_table(name: str, rows: Rows) -> pa.Table:
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
     for field in fields:
         if pa.types.is_floating(field.type) and pc.any(pc.invert(pc.is_finite(table[field.name]))).as_py():
-            raise Refused(f"{name}.{field.name}: not finite; the store has nulls, no NaN and no infinity")
+            raise ValueError(f"{name}.{field.name}: not finite; the store has nulls, no NaN and no infinity")
     return table
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from study.outcomes import COMPLETE, REFUSED
+from study import outcomes
 from study.spec.study_file import parse, read
 from tests.commands import mia_study
 from tests.small import SMALL, small_spec
@@ -194,10 +194,10 @@ def test_a_study_without_presets_says_so(tmp_path):
 
 def test_the_commands_take_a_preset(with_presets, monkeypatch, capsys):
     monkeypatch.chdir(with_presets.parent)
-    assert mia_study("sweep")([str(with_presets), "--preset", "quick", "--plan"]) == COMPLETE
+    assert mia_study("sweep")([str(with_presets), "--preset", "quick", "--plan"]) == outcomes.COMPLETE
     assert "trials: 3 (0 trained, 3 to train" in capsys.readouterr().out
     for command in ("sweep", "trial"):
-        assert mia_study(command)([str(with_presets), "--preset", "quik"]) == REFUSED
+        assert mia_study(command)([str(with_presets), "--preset", "quik"]) == outcomes.REFUSED
         assert "did you mean 'quick'?" in capsys.readouterr().err
 
 
