@@ -22,11 +22,11 @@ from rich.console import Console
 from benchmarks.measuring import in_fresh_process, peak_megabytes
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json, content_id
-from study.cli.status import status
 from study.design.trials import Design, Trial
 from study.design.work import missing
 from study.machine import PROJECT
 from study.plan import overview
+from study.run.status import status
 from study.spec.study_file import read as read_spec
 from study.store import Store, files, read, seals
 from study.store.compacting import write

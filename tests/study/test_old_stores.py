@@ -17,34 +17,57 @@ from tests.commands import mia_study
 main = mia_study("store")
 
 STORES = sorted(path for path in (Path(__file__).parent / "stores").iterdir() if path.is_dir())
-ROWS = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
+SMALLEST = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
+FULL = {"trials": 34, "quality": 96, "attacks": 118, "scores": 4660, "history": 28, "design": 248, "wide": 118}
+ROWS = {"format_1": SMALLEST, "format_2_unsealed": SMALLEST, "format_2_full": FULL}
+ATTACKS = {
+    "format_1": ["euclidean"],
+    "format_2_unsealed": ["euclidean"],
+    "format_2_full": [
+        "white_box",
+        "euclidean",
+        "discriminative_samples20_steps1",
+        "local_gan_steps1",
+        "local_gan_steps2",
+    ],
+}
 
 
 @pytest.fixture(params=STORES, ids=[path.name for path in STORES])
-def old(request, tmp_path):
-    return Store(shutil.copytree(request.param, tmp_path / "results"), "small")
+def kept(request):
+    return request.param
+
+
+@pytest.fixture
+def old(kept, tmp_path):
+    return Store(shutil.copytree(kept, tmp_path / "results"), "small")
+
+
+@pytest.fixture
+def rows(kept):
+    return ROWS[kept.name]
 
 
 @pytest.mark.parametrize("compacted", [True, False])
 @pytest.mark.parametrize("all", [True, False])
-def test_every_table_has_its_rows_and_values(old, compacted, all):
+def test_every_table_has_its_rows_and_values(old, rows, compacted, all):
     if not compacted:
         shutil.rmtree(old.folder / "compacted")
-    frames = {table: read(old.folder.parent, "small", table, all) for table in ROWS}
-    assert {table: len(frame) for table, frame in frames.items()} == ROWS
+    frames = {table: read(old.folder.parent, "small", table, all) for table in rows}
+    assert {table: len(frame) for table, frame in frames.items()} == rows
     for table in PASS_TABLES:
         plain = pd.concat(pq.read_table(path).to_pandas() for path in (old.folder / table).iterdir())
         lacking = frames[table].columns.difference(plain.columns)
         assert frames[table][lacking].isna().all(axis=None)
-        assert len(plain) == ROWS[table]
+        assert len(plain) == rows[table]
         for column in plain.select_dtypes("number"):
             np.testing.assert_array_equal(np.sort(frames[table][column]), np.sort(plain[column]))
 
 
 def test_scores_are_those_that_the_attacks_were_judged_by(old):
-    scores = read(old.folder.parent, "small", "scores")
+    scores = read(old.folder.parent, "small", "scores").groupby(["trial_id", "attack_id"])
     for row in read(old.folder.parent, "small", "attacks").itertuples():
-        own = scores[scores["trial_id"] == row.trial_id]
+        own = scores.get_group((row.trial_id, row.attack_id))
         assert judge(own["score"].to_numpy(), own["member"].to_numpy()).auc == pytest.approx(row.auc)
 
 
@@ -56,15 +79,15 @@ def test_every_sealed_file_is_verified_and_damage_is_found(old, capsys):
     assert main(["check", str(old.folder)]) == 1
 
 
-def test_its_tables_are_printed(old, capsys):
+def test_its_tables_are_printed(kept, old, capsys):
     assert mia_study("tables")([str(old.folder)]) == 0
     assert "euclidean" in capsys.readouterr().out
-    assert load(old.folder).attacks == ["euclidean"]
+    assert load(old.folder).attacks == ATTACKS[kept.name]
 
 
-def test_compacting_it_again_changes_no_row(old):
-    before = {table: read(old.folder.parent, "small", table) for table in ROWS}
+def test_compacting_it_again_changes_no_row(old, rows):
+    before = {table: read(old.folder.parent, "small", table) for table in rows}
     shutil.rmtree(old.folder / "compacted")
-    assert compact(old) == 2
+    assert compact(old) == rows["trials"]
     for table, frame in before.items():
         pd.testing.assert_frame_equal(read(old.folder.parent, "small", table), frame)
