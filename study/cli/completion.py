@@ -24,7 +24,7 @@ COMMANDS = (
         summary="print a script that completes words in your shell",
         add_arguments=_arguments,
         run=_print,
-        examples=("completion bash > ~/.local/share/bash-completion/completions/mia-study",),
+        examples=("completion bash >> ~/.bashrc",),
         prints=True,
     ),
 )

@@ -59,10 +59,12 @@ def build() -> argparse.ArgumentParser:
             if first not in nested:
                 family = [other for other in found if other.name.startswith(f"{first} ")]
                 usage = f"mia-study {first} COMMAND ..."
-                above = parsers.add_parser(first, usage=usage, epilog=_listing(family))
+                above = parsers.add_parser(first, help=f"commands on a {first}", usage=usage, epilog=_listing(family))
                 nested[first] = above.add_subparsers(dest="second", prog=f"mia-study {first}", **hidden)
             place = nested[first]
-        own = place.add_parser(second or first, description=_description(command), epilog=_details(command))
+        own = place.add_parser(
+            second or first, help=command.summary, description=_description(command), epilog=_details(command)
+        )
         command.add_arguments(own)
         own.set_defaults(command=command, parser=parser)
     return parser

@@ -8,7 +8,7 @@ from study.outcomes import COMPLETE
 
 SWEEP_CODES = """exit codes:
   0  the study is complete; with --plan and --pilot: they did what they are for
-  1  it is not: something failed and is named, or it was interrupted; the same command goes on
+  1  it is not: something failed, or was interrupted; the same command goes on
   2  refused: nothing was run, and the line says what to change"""
 
 
@@ -89,11 +89,11 @@ COMMANDS = (
         details="The same command again runs what is missing and nothing else: after Ctrl-C or a failure, or with a "
         "level, a replicate, an attack or a measure added. `python -m study.sweep` is the same.",
         examples=(
-            "sweep                                       # configs/digits.yaml, on this machine",
-            "sweep my.yaml --plan                        # trials, time, money, disk, power; runs nothing",
-            "sweep my.yaml --set replicates=10           # runs the replicates that are missing",
-            "sweep my.yaml --max-hours 12 --max-cost 40  # refused where the estimate is above",
-            "sweep my.yaml --address auto                # on a running Ray cluster",
+            "sweep                                # configs/digits.yaml, on this machine",
+            "sweep my.yaml --plan                 # time, money, disk, power; runs nothing",
+            "sweep my.yaml --set replicates=10    # runs the replicates that are missing",
+            "sweep my.yaml --max-cost 40          # refused where the estimate is above",
+            "sweep my.yaml --address auto         # on a running Ray cluster",
         ),
         codes=SWEEP_CODES,
     ),
