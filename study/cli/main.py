@@ -18,10 +18,10 @@ ENTRY_POINTS = "mia_study.commands"
 
 ABOUT = "How much does a generative model leak about its training records, and what changes that?"
 START = """examples:
-  mia-study sweep                              run the study of configs/digits.yaml
-  mia-study sweep my.yaml --plan               what it would run, and what that takes
-  mia-study report results/digits              the answer, as one page
-  mia-study COMMAND --help                     what a command takes, with examples"""
+  mia-study sweep                    run the study of configs/digits.yaml
+  mia-study sweep my.yaml --plan     what it would run, and what that takes
+  mia-study report results/digits    the answer, as one page
+  mia-study COMMAND --help           what a command takes, with examples"""
 
 
 def script() -> int:
@@ -49,8 +49,7 @@ def build() -> argparse.ArgumentParser:
     found = sorted(_commands(), key=lambda command: GROUPS.index(command.group))
     parser = _Parser(prog="mia-study", usage="mia-study COMMAND ...", description=ABOUT, epilog=_epilog(found))
     parser.add_argument("--version", action="version", version=f"mia-study {version('mia-study')}")
-    hidden: dict[str, Any] = {"required": True, "metavar": "COMMAND", "help": argparse.SUPPRESS}
-    parsers = parser.add_subparsers(dest="word", prog="mia-study", **hidden)
+    parsers = parser.add_subparsers(dest="word", required=True, metavar="COMMAND", prog="mia-study")
     nested: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
     for command in found:
         first, _, second = command.name.partition(" ")
@@ -60,7 +59,9 @@ def build() -> argparse.ArgumentParser:
                 family = [other for other in found if other.name.startswith(f"{first} ")]
                 usage = f"mia-study {first} COMMAND ..."
                 above = parsers.add_parser(first, help=f"commands on a {first}", usage=usage, epilog=_listing(family))
-                nested[first] = above.add_subparsers(dest="second", prog=f"mia-study {first}", **hidden)
+                nested[first] = above.add_subparsers(
+                    dest="second", required=True, metavar="COMMAND", prog=f"mia-study {first}"
+                )
             place = nested[first]
         own = place.add_parser(
             second or first, help=command.summary, description=_description(command), epilog=_details(command)
@@ -78,7 +79,14 @@ def _commands() -> Iterator[Command]:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fills paragraphs, and leaves lines that begin with a blank, and those above them, as they are."""
+    """Fills paragraphs, and leaves lines that begin with a blank, and those above them, as they are.
+
+    Commands are listed by group below, not where argparse lists them.
+    """
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if not isinstance(action, argparse._SubParsersAction):
+            super().add_argument(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts = [part if "\n " in part else textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n")]
