@@ -89,11 +89,11 @@ COMMANDS = (
         details="The same command again runs what is missing and nothing else: after Ctrl-C or a failure, or with a "
         "level, a replicate, an attack or a measure added. `python -m study.sweep` is the same.",
         examples=(
-            "sweep                            # configs/digits.yaml, on this machine",
-            "sweep my.yaml --plan             # time, money, disk, power; runs nothing",
-            "sweep my.yaml --set replicates=10 # runs the replicates that are missing",
-            "sweep my.yaml --max-cost 40      # refused where the estimate is above",
-            "sweep my.yaml --address auto     # on a running Ray cluster",
+            "sweep                             # configs/digits.yaml, here",
+            "sweep my.yaml --plan              # time, money, power; runs nothing",
+            "sweep my.yaml --set replicates=10 # runs what is missing",
+            "sweep my.yaml --max-cost 40       # refused if it costs more",
+            "sweep my.yaml --address auto      # on a running Ray cluster",
         ),
         codes=SWEEP_CODES,
     ),
