@@ -12,8 +12,9 @@ from study.machine import leave_with_the_reader
 from study.store.checking import check
 from study.store.collecting import HOURS, collect, garbage
 from study.store.compacting import compact
-from study.store.exporting import export_public
+from study.store.exporting import NOTICE, export_public
 from study.store.files import Damaged
+from study.store.noise import GUESSABLE, noise_from_seed
 from study.store.passes import Store
 from study.store.roots import WHERE
 
@@ -99,7 +100,10 @@ def _export(store: Store, options: argparse.Namespace) -> int:
         )
     if "://" in options.out:
         raise ValueError(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
-    print(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
+    passes = export_public(store, Path(options.out))
+    print(f"{passes} passes, without scores, targets and samples: {options.out}; see its {NOTICE}")
+    if noise_from_seed(Store.at(options.out)):
+        print(GUESSABLE)
     return WHOLE
 
 

@@ -27,6 +27,7 @@ from study.design.trials import CANARY, STUDY
 from study.machine import leave_with_the_reader
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
+from study.store.noise import GUESSABLE, noise_from_seed
 from study.verdicts import controls
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
@@ -163,8 +164,12 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit code."""
-    return controls.show("mia-study audit", __doc__.splitlines()[0], verdicts, arguments)
+    """Print the table, and what its epsilons rest on; the exit code."""
+    return controls.show("mia-study audit", __doc__.splitlines()[0], verdicts, arguments, _notes)
+
+
+def _notes(store: Store) -> Sequence[str]:
+    return [GUESSABLE] if noise_from_seed(store) else []
 
 
 if __name__ == "__main__":

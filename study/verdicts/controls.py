@@ -254,19 +254,26 @@ def show(
     description: str,
     verdicts: Callable[[str | Path, str], pd.DataFrame],
     arguments: Sequence[str] | None,
+    notes: Callable[[Store], Sequence[str]] = lambda store: (),
 ) -> int:
-    """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False."""
+    """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False.
+
+    notes: sentences to print below it.
+    """
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("folder", help=WHERE)
     try:
         store = Store.at(parser.parse_args(arguments).folder)
         table = verdicts(store.root, store.study)
+        below = notes(store)
     except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
         text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
         print(text if len(table) else "there is nothing to judge")
+    for sentence in below:
+        print(sentence)
     return int(table["ok"].eq(False).fillna(False).any())
 
 
