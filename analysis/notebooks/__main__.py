@@ -1,6 +1,7 @@
-"""`mia-study notebooks ROOT/STUDY`: run the notebooks that fit a study; pages go to its reports.
+"""`mia-study notebooks ROOT/STUDY [--include-records]`: run the notebooks that fit a study; pages go to its reports.
 
-It says which do not fit, and why. A study in a bucket has them on this machine, in reports/STUDY.
+It says which do not fit, and why. A study in a bucket has them on this machine, in reports/STUDY. A page loads nothing
+from anywhere, and names no record unless records are included.
 """
 
 import argparse
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -19,8 +22,8 @@ from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
 
 FOLDER = Path(__file__).parent
-
-
+RECORDS = "05_records_at_risk"
+"""The notebook that names records, where they are included; its page has another name then."""
 UNSCORED = "a public copy has no scores"
 DRAWN = "its design draws points, and crosses no levels"
 SEARCHED = "a search chose its points by what came out, and no effect is estimated from them"
@@ -38,23 +41,38 @@ def misfit(notebook: str, study: StudyData) -> str | None:
         return UNSCORED
     if notebook == "04_private_training" and not study.private:
         return "no arm has an epsilon"
-    if notebook == "05_records_at_risk":
+    if notebook == RECORDS:
         return UNSCORED if study.public else records(study, study.primary).attrs["reason"]
     return None
 
 
-def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
+def execute(notebook: Path, study: str | Path, include_records: bool = False) -> nbformat.NotebookNode:
     """The notebook with its outputs; CellExecutionError when a cell raises."""
     document = nbformat.read(notebook, as_version=4)
-    os.environ["STUDY_FOLDER"] = Store.at(study).uri
     client = NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
-    return client.execute()
+    told = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
+    return client.execute(env={**os.environ, **told})
+
+
+def to_page(document: nbformat.NotebookNode, title: str) -> str:
+    """HTML of an executed notebook's words and outputs, in one piece; it is changed.
+
+    What its kernel wrote to stderr is left out: warnings name folders of this machine.
+    """
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
+    body, _ = exporter.from_notebook_node(document)
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html").render(title=title, body=Markup(body))  # escaped by nbconvert
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one HTML page a notebook."""
     parser = argparse.ArgumentParser(prog="mia-study notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help=WHERE)
+    parser.add_argument("--include-records", action="store_true", help="with record numbers: as sensitive as the data")
     options = parser.parse_args(arguments)
     try:
         study = load(options.folder)
@@ -67,9 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason := misfit(notebook.stem, study):
             print(f"{notebook.stem}: does not fit, {reason}")
             continue
-        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
-        path = reports / f"{notebook.stem}.html"
-        path.write_text(page, encoding="utf-8")
+        document = execute(notebook, options.folder, options.include_records)
+        named = "_with_records" if options.include_records and notebook.stem == RECORDS else ""
+        path = reports / f"{notebook.stem}{named}.html"
+        path.write_text(to_page(document, f"{study.name}: {notebook.stem}"), encoding="utf-8")
         print(path)
     return 0
 
