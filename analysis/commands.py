@@ -51,10 +51,15 @@ def _figures(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
+def _notebooks_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    add_include_records(parser, "with record numbers")
+
+
 def _notebooks(options: argparse.Namespace) -> int:
     from analysis.notebooks.executing import run
 
-    run(options.folder)
+    run(options.folder, options.include_records)
     return COMPLETE
 
 
@@ -90,9 +95,10 @@ COMMANDS = (
         name="notebooks",
         group=READ,
         summary="run the notebooks that fit a study, as pages in its reports",
-        add_arguments=add_folder,
+        add_arguments=_notebooks_arguments,
         run=_notebooks,
-        details="It says which do not fit, and why. A study in a bucket has them here, in reports/STUDY.",
+        details="It says which do not fit, and why. A page loads nothing from anywhere. "
+        "A study in a bucket has them here, in reports/STUDY.",
         examples=("notebooks results/digits",),
     ),
 )

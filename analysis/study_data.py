@@ -1,6 +1,7 @@
 """A study as the analysis sees it: the wide table of its store, one row a trial x attack."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,8 +163,17 @@ def load(folder: str | Path) -> StudyData:
 
 
 def short(store: Store) -> str:
-    """Where a study is, without the folders of this machine above its results."""
-    return store.uri if "://" in store.uri else "/".join(Path(store.uri).parts[-2:])
+    """Where a study is, as a page may say it: its way down from the folder that the command runs in, else its name.
+
+    The folders above name machines and people, and so does a way down from the root or from above the home folder.
+    """
+    if "://" in store.uri:
+        return store.uri
+    folder, here = Path(store.uri), Path.cwd()
+    telling = here in (Path("/"), *Path(os.environ.get("HOME", "/")).parents)
+    if telling or here == folder or not folder.is_relative_to(here):
+        return store.study
+    return folder.relative_to(here).as_posix()
 
 
 def chosen_by_search(place: str) -> str:

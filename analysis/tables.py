@@ -16,7 +16,7 @@ from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_wo
 from analysis.stats.effects import AUC, contrasts, means
 from analysis.stats.search_results import Search, confirmed, search
 from analysis.stats.sensitivity import main_effects
-from analysis.stats.summary import against_epsilon, effects_of, equal_steps, guarantees
+from analysis.stats.summary import about_noise, against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.store.reading import last_levels
@@ -28,7 +28,8 @@ def run(folder: str, attack: str | None) -> None:
     """Print the tables of a study. attack: whose effects are shown, or the study's first."""
     data = load(folder)
     data.attack(shown := attack or data.attacks[0])  # refused before anything is printed
-    for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
+    left_out = [LEFT_OUT] if data.drawn else []
+    for sentence in [*cautions(data), *equal_steps(data), *about_noise(data), *left_out]:
         print(f"- {sentence}")
     print()
     for title, table in tables(data, shown):

@@ -1,9 +1,14 @@
-"""Running the notebooks that fit a study; it says which do not fit, and why."""
+"""Running the notebooks that fit a study; it says which do not fit, and why.
+
+A page loads nothing from anywhere, and names no record unless records are included.
+"""
 
 import os
 from pathlib import Path
 
 import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -13,8 +18,8 @@ from study.outcomes import writing
 from study.store import Store
 
 FOLDER = Path(__file__).parent
-
-
+RECORDS = "05_records_at_risk"
+"""The notebook that names records, where they are included; its page has another name then."""
 UNSCORED = "a public copy has no scores"
 DRAWN = "its design draws points, and crosses no levels"
 SEARCHED = "a search chose its points by what came out, and no effect is estimated from them"
@@ -32,20 +37,34 @@ def misfit(notebook: str, study: StudyData) -> str | None:
         return UNSCORED
     if notebook == "04_private_training" and not study.private:
         return "no arm has an epsilon"
-    if notebook == "05_records_at_risk":
+    if notebook == RECORDS:
         return UNSCORED if study.public else records(study, study.primary).attrs["reason"]
     return None
 
 
-def execute(notebook: Path, study: str | Path) -> nbformat.NotebookNode:
+def execute(notebook: Path, study: str | Path, include_records: bool = False) -> nbformat.NotebookNode:
     """The notebook with its outputs; CellExecutionError when a cell raises."""
     document = nbformat.read(notebook, as_version=4)
-    os.environ["STUDY_FOLDER"] = Store.at(study).uri
     client = NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
-    return client.execute()
+    told = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
+    return client.execute(env={**os.environ, **told})
 
 
-def run(folder: str) -> None:
+def to_page(document: nbformat.NotebookNode, title: str) -> str:
+    """HTML of an executed notebook's words and outputs, in one piece; it is changed.
+
+    What its kernel wrote to stderr is left out: warnings name folders of this machine.
+    """
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
+    body, _ = exporter.from_notebook_node(document)
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html").render(title=title, body=Markup(body))  # escaped by nbconvert
+
+
+def run(folder: str, include_records: bool) -> None:
     """Write one HTML page per notebook into the study's reports, and print each path."""
     study = load(folder)
     reports = Store.at(folder).reports
@@ -55,8 +74,9 @@ def run(folder: str) -> None:
         if reason := misfit(notebook.stem, study):
             print(f"{notebook.stem}: does not fit, {reason}")
             continue
-        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, folder))
-        path = reports / f"{notebook.stem}.html"
+        document = execute(notebook, folder, include_records)
+        named = "_with_records" if include_records and notebook.stem == RECORDS else ""
+        path = reports / f"{notebook.stem}{named}.html"
         with writing(path):
-            path.write_text(page, encoding="utf-8")
+            path.write_text(to_page(document, f"{study.name}: {notebook.stem}"), encoding="utf-8")
         print(path)

@@ -22,7 +22,7 @@ from analysis.stats.effects import AUC
 from analysis.stats.records import by_class, records, reliability
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects
-from analysis.stats.summary import equal_steps
+from analysis.stats.summary import about_noise, equal_steps
 from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, variants_of, words_of_measure
 from study.store import read
@@ -384,7 +384,8 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
             "bound. Epsilon "
             "covers the trained networks, not training curves, nor a length of training chosen by looking at results.",
-        ))
+        )),
+        *(Text((words,)) for words in about_noise(data)),
     ]  # fmt: skip
     if drawable(data):
         figure = plots.against_epsilon(data, verdict.attack)

@@ -18,6 +18,7 @@ from analysis.stats.effects import AUC
 from analysis.stats.summary import equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
 from study.store import read
+from study.store.exporting import some_versions, without_words
 from study.store.reading import last_levels
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
@@ -142,7 +143,7 @@ def how(data: StudyData) -> Section:
     store = data.store
     pointer, resolved = store.pointer(), store.resolved()
     trials = data.wide.drop_duplicates("trial_id")
-    versions = pointer.get("versions", {})
+    versions = some_versions(pointer.get("versions", {}))
     seconds = trials.groupby("trajectory_id")["seconds_train"].max().sum()
     peak, finished = trials["peak_bytes"].max(), trials["finished_at"]
     origin = stored(
@@ -172,7 +173,11 @@ def how(data: StudyData) -> Section:
         "spec": f"{pointer['spec']}, format {pointer['format']}",
         "results": short(data.store),
     }
-    config = Code(json.dumps(resolved, indent=2), "The study's configuration, defaults filled in")
+    shown = {**resolved, "data": without_words(resolved["data"])}
+    config = Code(
+        json.dumps(shown, indent=2),
+        "The study's configuration, defaults filled in, without the data's folders, files and columns",
+    )
     return Section("how", "How it was run", [Facts(facts), config])
 
 

@@ -27,6 +27,8 @@ from study.verdicts.controls import holm
 FEWEST_REPLICATES = 3
 """Noise is what differs between trials on one side; two replicates have one trial a side."""
 SPLITS, RESAMPLES = 50, 500
+NAMES = ["query", "unit", "label"]
+"""Columns that say which record or group a row is of, or its class: shown only where records are included."""
 ESTIMATES = ("inside", "outside", "difference", "error", "shrunk", "shrunk_error", "p", "q")
 Cell = Mapping[str, Any]
 

@@ -5,6 +5,7 @@ import pandas as pd
 from analysis.stats.drawn_points import design_words, search_words, varied
 from analysis.stats.effects import AUC, contrasts, means
 from analysis.study_data import ARM, VARIANT, StudyData
+from study.store.noise import GUESSABLE, noise_from_seed
 
 
 def overview(data: StudyData) -> pd.DataFrame:
@@ -64,6 +65,11 @@ def guarantees(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
     columns = [ARM, "train_size", data.budget, "delta", "epsilon"]
     return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
+
+
+def about_noise(data: StudyData) -> list[str]:
+    """What is to be known beside any epsilon of the study; nothing where nobody can draw its noise again."""
+    return [GUESSABLE] if noise_from_seed(data.store) else []
 
 
 def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:

@@ -15,9 +15,13 @@ def _controls(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from study.verdicts.claims import verdicts
+    from study.store import Store
+    from study.verdicts.claims import notes, verdicts
 
-    return _print_verdicts(options.folder, verdicts)
+    code = _print_verdicts(options.folder, verdicts)
+    for sentence in notes(Store.at(options.folder)):
+        print(sentence)
+    return code
 
 
 def _print_verdicts(folder: str, verdicts: Callable[..., object]) -> int:

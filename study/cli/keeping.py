@@ -75,7 +75,8 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from study.store.exporting import export_public
+    from study.store.exporting import NOTICE, export_public
+    from study.store.noise import GUESSABLE, noise_from_seed
     from study.store.passes import Store
 
     store = Store.at(options.folder)
@@ -85,7 +86,10 @@ def _export(options: argparse.Namespace) -> int:
         )
     if "://" in options.out:
         raise Refused(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
-    print(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
+    passes = export_public(store, Path(options.out))
+    print(f"{passes} passes, without scores, targets and samples: {options.out}; see its {NOTICE}")
+    if noise_from_seed(Store.at(options.out)):
+        print(GUESSABLE)
     return COMPLETE
 
 

@@ -14,12 +14,28 @@ from mia_core.hashing import canonical_json
 from study.store import files, seals
 from study.store.compacting import compact
 from study.store.manifests import sealed_table
+from study.store.noise import GUESSABLE, noise_from_seed
 from study.store.passes import Store
 from study.store.schema import from_parquet, to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
 VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
-ABOUT = ("git_commit", "lock")
+ABOUT = ("git_commit", "lock", "format")
+NOTICE = "NOTICE.txt"
+"""Of a public copy: what its readers and its maker have to know."""
+
+WORDS = """\
+A public copy of the study {study}.
+
+It has what was measured of each trained model, and its settings. Left out are the scores of single records, trained
+models, samples, feature networks (which were trained on reference records), checkpoints, failures, reports, names of
+machines, and the data's folders, files and columns.
+
+No epsilon covers what is here: results of attacks and training curves are functions of the records.
+
+The settings have the study's seed and the digest of the data. Which records each model was trained on, by their numbers
+in the pool, follows from them.
+"""
 
 
 def export_public(store: Store, out: Path) -> int:
@@ -29,8 +45,8 @@ def export_public(store: Store, out: Path) -> int:
     Left out: scores (the one table with a row a record), targets, resume states, samples, feature networks,
     checkpoints, failures with their paths and tracebacks, reports, earlier designs. Words among the data's settings
     (folders, files, columns) become null, in the spec and in each trial's config; the data set's name and numbers stay.
-    Of versions VERSIONS stay: software, threads and processor type, no host. Device names, times and the sha256 of
-    the data stay. No epsilon covers what is left: training curves and attack results are functions of the records.
+    Of versions VERSIONS stay: software, threads and processor type, no host. Device names, times, the sha256 of the
+    data and the seed stay. NOTICE says what no epsilon covers, and what follows from the seed.
 
     The copy appears whole or not at all. ValueError for an `out` that holds something, Damaged when a sealed file is.
     """
@@ -45,8 +61,10 @@ def export_public(store: Store, out: Path) -> int:
         for name in passes:
             _copy_pass(store, copy, name)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
-        about |= {"study": pointer["study"], "public": True, "versions": _some(pointer.get("versions", {}))}
-        copy.publish(pointer["spec"], {**resolved, "data": _nameless(resolved["data"])}, design, about)
+        about |= {"study": pointer["study"], "public": True, "versions": some_versions(pointer.get("versions", {}))}
+        copy.publish(pointer["spec"], {**resolved, "data": without_words(resolved["data"])}, design, about)
+        notice = WORDS.format(study=pointer["study"]) + (f"\n{GUESSABLE}\n" if noise_from_seed(copy) else "")
+        copy.place.write(NOTICE, notice.encode())
         compact(copy)
         copy.folder.rename(out)
     finally:
@@ -71,15 +89,15 @@ def _without_machines(trials: pa.Table) -> pa.Table:
     configs = [json.loads(text) for text in trials["config"].to_pylist()]
     versions = [json.loads(text) for text in trials["versions"].to_pylist()]
     columns = {
-        "config": [canonical_json({**config, "data": _nameless(config["data"])}) for config in configs],
-        "versions": [canonical_json(_some(version)) for version in versions],
+        "config": [canonical_json({**config, "data": without_words(config["data"])}) for config in configs],
+        "versions": [canonical_json(some_versions(version)) for version in versions],
     }
     for name, values in columns.items():
         trials = trials.set_column(trials.schema.get_field_index(name), name, pa.array(values, pa.string()))
     return trials
 
 
-def _nameless(data: Mapping[str, Any]) -> dict[str, Any]:
+def without_words(data: Mapping[str, Any]) -> dict[str, Any]:
     """The data's settings without words, which may be folders, files or columns."""
     return {key: value if key == "name" or not _has_words(value) else None for key, value in data.items()}
 
@@ -90,5 +108,6 @@ def _has_words(value: Any) -> bool:
     )
 
 
-def _some(versions: Mapping[str, Any]) -> dict[str, Any]:
+def some_versions(versions: Mapping[str, Any]) -> dict[str, Any]:
+    """Software, threads and processor type, without whatever else was listed, such as the host."""
     return {key: versions[key] for key in VERSIONS if key in versions}

@@ -203,10 +203,13 @@ def open_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
 
 
 def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
-    """Checks every page; ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table."""
+    """Without metadata. ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table.
+
+    Every page is checked.
+    """
     table = open_parquet(data, name, encoded).read().unify_dictionaries()
     table.validate(full=True)
-    return table.replace_schema_metadata()
+    return pa.table(table.columns, names=table.column_names)
 
 
 def _require_schema(name: str, schema: pa.Schema) -> None:

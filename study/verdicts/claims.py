@@ -24,6 +24,7 @@ from mia_core.training import steps_per_epoch
 from study.design.trials import CANARY, STUDY
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
+from study.store.noise import GUESSABLE, noise_from_seed
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
 PANEL, CANARIES = "panel", "canaries"
@@ -156,3 +157,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ok"]):
         return "claims nothing"
     return "not contradicted" if row["ok"] else "CONTRADICTED: trained with less privacy than its epsilon claims"
+
+
+def notes(store: Store) -> list[str]:
+    """What the epsilons of a study rest on, in sentences."""
+    return [GUESSABLE] if noise_from_seed(store) else []

@@ -88,7 +88,9 @@ def folder(swept):
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("traced") / "report.html"
-    assert main([str(folder), "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent.parent)
+        assert main([str(folder), "--out", str(out)]) == 0
     return out.read_text()
 
 

@@ -216,7 +216,7 @@ def public(finished, store, tmp_path, monkeypatch):
 
 def test_a_public_copy_has_the_same_rows_and_nothing_of_records_machines_or_people(public, store):
     assert {path.name for path in public.folder.iterdir()} == {
-        "study.json", "specs", "design", "done", "trials", "quality", "attacks", "history", "compacted",
+        "NOTICE.txt", "study.json", "specs", "design", "done", "trials", "quality", "attacks", "history", "compacted",
     }  # fmt: skip
     scores = read(store.folder.parent, "small", "scores")
     for table in ("trials", "quality", "attacks", "history", "wide"):
