@@ -26,7 +26,9 @@ from rich.text import Text
 
 from study.duration import duration
 from study.run import heartbeat
+from study.run.failures import kept
 from study.store import Damaged, Store, read
+from study.store.names import is_column, quoted
 from study.store.roots import WHERE
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -104,7 +106,7 @@ def status(store: Store, config: str | None = None) -> Status:
         driver=driver,
         sealed_at=sealed[-1] if sealed else None,
         seconds_left=_seconds_left(driver, sealed, left) if alive else None,
-        failed=[store.failure(name) for name in sorted(store.failed() & names)],
+        failed=[kept(store, name) for name in sorted(store.failed() & names)],
         bytes=bytes_,
         files=files,
         next=_next(store, alive, left, config),
@@ -142,6 +144,8 @@ def _by_level(trials: Any, done: set[str]) -> dict[str, dict[str, Count]]:
     own = trials[trials["role"].isin(OWN)].dropna(subset=["levels"])
     for trial_id, text in zip(own["trial_id"], own["levels"], strict=True):
         for factor, level in json.loads(text).items():
+            if not is_column(factor):
+                raise Damaged(f"the design has a factor {quoted(factor)}, which is no name")
             count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
             count[0] += trial_id in done
             count[1] += 1
@@ -186,14 +190,14 @@ def _size(store: Store) -> tuple[int, int]:
 
 def _next(store: Store, running: bool, left: int, config: str | None) -> str:
     if not left:
-        return f"mia-study notebooks {store.uri}"
+        return shlex.join(["mia-study", "notebooks", store.uri])
     if store.public:
         return "nothing: a public copy, which is no more complete than the study it was made of"
     if running:
-        return f"wait, e.g. mia-study status {store.uri} --watch 10"
+        return f"wait, e.g. {shlex.join(['mia-study', 'status', store.uri, '--watch', '10'])}"
     if config:
         return f"mia-study sweep {config}"
-    return f"the command it was begun with goes on: mia-study sweep CONFIG with results={store.root}"
+    return f"the command it was begun with goes on: mia-study sweep CONFIG with {shlex.join([f'results={store.root}'])}"
 
 
 # What is shown
