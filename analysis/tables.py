@@ -5,6 +5,8 @@ are two-sided; those of the declared contrasts are corrected by Holm, all others
 """
 
 import argparse
+import html
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
+from study.store.names import plain
 from study.store.reading import last_levels
 from study.store.roots import WHERE
 
@@ -39,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = load(options.folder)
         data.attack(attack := options.attack or data.attacks[0])  # refused before anything is printed
         for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
-            print(f"- {sentence}")
+            print(f"- {_markdown(sentence)}")
         print()
         for title, table in tables(data, attack):
             if len(table):
-                print(f"### {title}\n\n{markdown(table)}\n")
+                print(f"### {_markdown(title)}\n\n{markdown(table)}\n")
     except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
@@ -314,9 +317,17 @@ def _bounds(row: dict[Any, Any], name: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Pipes."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    """Pipes; what a study has written in a cell is text, and no markup."""
+    lines = [list(table.columns), *table.to_numpy().tolist()]
+    texts = [[_markdown(cell).replace("|", r"\|") for cell in line] for line in lines]
+    texts.insert(1, ["---"] * len(table.columns))
+    return "\n".join(f"| {' | '.join(line)} |" for line in texts)
+
+
+def _markdown(value: Any) -> str:
+    """A text in one line of Markdown, without elements, code or links of its own."""
+    text = re.sub(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)", lambda found: html.escape(found[0]), plain(str(value)))
+    return text.replace("\n", " ").replace("`", r"\`").replace("](", r"]\(")
 
 
 def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
