@@ -1,5 +1,6 @@
 """What is wrong with a study, or missing from it, said before any of its effects."""
 
+import shlex
 from collections.abc import Iterator
 from itertools import product
 
@@ -62,7 +63,7 @@ def _searched(data: StudyData) -> Iterator[str]:
         yield (
             f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
             "and the best of them looks better than it is; "
-            f"mia-study search {short(data.store)} --confirm POINT makes a study of one."
+            f"{shlex.join(['mia-study', 'search', short(data.store), '--confirm', 'POINT'])} makes a study of one."
         )
 
 

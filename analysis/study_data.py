@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,8 +181,8 @@ def chosen_by_search(place: str) -> str:
     """Why there are no effects of a search, and what there is instead."""
     return (
         "A search chose these points by what came out, so no effect is estimated from them; "
-        f"mia-study search {place} shows the best, and with --confirm POINT makes a study of one in replicates "
-        "that the search has not seen."
+        f"{shlex.join(['mia-study', 'search', place])} shows the best, and with --confirm POINT makes a study of one "
+        "in replicates that the search has not seen."
     )
 
 

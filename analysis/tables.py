@@ -4,6 +4,8 @@ Every value is a mean over replicates with its 95 % t interval, every difference
 are two-sided; those of the declared contrasts are corrected by Holm, all others are exploratory and are not.
 """
 
+import html
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from analysis.stats.sensitivity import main_effects
 from analysis.stats.summary import about_noise, against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
+from study.store.names import plain
 from study.store.reading import last_levels
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
@@ -30,11 +33,11 @@ def run(folder: str, attack: str | None) -> None:
     data.attack(shown := attack or data.attacks[0])  # refused before anything is printed
     left_out = [LEFT_OUT] if data.drawn else []
     for sentence in [*cautions(data), *equal_steps(data), *about_noise(data), *left_out]:
-        print(f"- {sentence}")
+        print(f"- {_markdown(sentence)}")
     print()
     for title, table in tables(data, shown):
         if len(table):
-            print(f"### {title}\n\n{markdown(table)}\n")
+            print(f"### {_markdown(title)}\n\n{markdown(table)}\n")
 
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -301,9 +304,17 @@ def _bounds(row: dict[Any, Any], name: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Pipes."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    """Pipes; what a study has written in a cell is text, and no markup."""
+    lines = [list(table.columns), *table.to_numpy().tolist()]
+    texts = [[_markdown(cell).replace("|", r"\|") for cell in line] for line in lines]
+    texts.insert(1, ["---"] * len(table.columns))
+    return "\n".join(f"| {' | '.join(line)} |" for line in texts)
+
+
+def _markdown(value: Any) -> str:
+    """A text in one line of Markdown, without elements, code or links of its own."""
+    text = re.sub(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)", lambda found: html.escape(found[0]), plain(str(value)))
+    return text.replace("\n", " ").replace("`", r"\`").replace("](", r"]\(")
 
 
 def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:

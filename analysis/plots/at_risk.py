@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.plots.drawing import finish
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
 
@@ -33,9 +34,7 @@ def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small")
     count = data.replicates
-    figure.suptitle(
-        f"What membership changes, record by record\n{data.name}: over {count} replicates", fontsize="medium"
-    )
+    finish(figure, f"What membership changes, record by record\n{data.name}: over {count} replicates")
     return figure
 
 
@@ -66,5 +65,5 @@ def samples_along_strength(data: StudyData, size: int, level: int) -> Figure | N
         axis.imshow(np.asarray(Image.open(io.BytesIO(png))), cmap="gray", interpolation="nearest")
         axis.set_title(arm, fontsize="medium")
     where = f"n = {size} after {level} {data.budget}"
-    figure.suptitle(f"{data.name}: samples at {where}, replicate 0 only", fontsize="medium")
+    finish(figure, f"{data.name}: samples at {where}, replicate 0 only")
     return figure

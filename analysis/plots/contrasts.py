@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import AXIS, caption, leftmost, panels, tell
+from analysis.plots.drawing import axis_words, caption, leftmost, panels, tell
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
@@ -76,7 +76,7 @@ def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
         axis.set_xlabel(budget)
         if leftmost(axis):
             axis.set_ylabel("training-set size n")
-    figure.colorbar(image, ax=list(grid.values()), label=AXIS.get(value, value).format(attack=attack))
+    figure.colorbar(image, ax=list(grid.values()), label=axis_words(value, attack))
     caption(figure, data, f"Leakage over training-set size and {budget} together")
     return figure
 

@@ -15,15 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.stats.effects import AUC
 from analysis.study_data import StudyData, lower_is_better
+from study.store.names import plain
 from study.tracking.pictures import COLORS
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
-AXIS = {AUC: "AUC of {attack}", "advantage": "advantage (TPR - FPR) of {attack}"}
+AXIS = {AUC: "AUC", "advantage": "advantage (TPR - FPR)"}
+"""Measures of leakage, in words."""
+LONGEST = 90
+"""Characters of a line of text in a picture; what is longer is cut."""
 ACROSS = 4
 ARROW = "an arrow: the interval goes on to 0 or less"
 """What `to_floor` means, for a caption."""
@@ -85,7 +90,7 @@ def legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One of all that is drawn, beside the panels."""
     drawn = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
-    legend_inches = 0.7 + 0.075 * max(map(len, drawn))
+    legend_inches = 0.7 + 0.075 * min(LONGEST, max(map(len, drawn)))
     figure.set_figwidth(max(figure.get_figwidth() + legend_inches, 7.0))
 
 
@@ -161,4 +166,39 @@ def caption(figure: Figure, data: StudyData, title: str) -> None:
     """What is shown, of which study, and over how many replicates."""
     count = data.replicates
     what = "mean and 95 % t interval" if count >= 5 else "descriptive only, mean and t interval"
-    figure.suptitle(f"{title}\n{data.name}: {what} over {count} replicates", fontsize="medium")
+    finish(figure, f"{title}\n{data.name}: {what} over {count} replicates")
+
+
+def caption_of_means(figure: Figure, data: StudyData, title: str) -> None:
+    """The same of a picture without intervals."""
+    count = data.replicates
+    finish(figure, f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}")
+
+
+def finish(figure: Figure, title: str) -> None:
+    """Give a figure its title, the last of its texts, and let all of them be shown as they are.
+
+    Else matplotlib takes what is between two dollar signs for mathematics, and SVG cannot hold control characters.
+    """
+    figure.suptitle(title, fontsize="medium")
+    lines = [line for axes in figure.axes for line in (axes.xaxis, axes.yaxis)]
+    ticks = {id(text) for line in lines for text in line.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if id(text) not in ticks:  # an axis writes those again whenever it is drawn
+            text.set_parse_math(False)
+            text.set_text(_shown(text.get_text()))
+    for line in lines:
+        words = [text.get_text() for text in line.get_ticklabels()]
+        shown = [_shown(text).replace("$", r"\$") for text in words]
+        if isinstance(line.get_major_locator(), FixedLocator) and words != shown:
+            line.set_ticklabels(shown)
+
+
+def _shown(text: str) -> str:
+    lines = plain(text).split("\n")
+    return "\n".join(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in lines)
+
+
+def axis_words(value: str, attack: str) -> str:
+    """A measure on an axis: `AUC of white_box`; a measure of quality by its name."""
+    return f"{AXIS[value]} of {attack}" if value in AXIS else value

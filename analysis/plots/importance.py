@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import AXIS, chance_line, legend, tell, told
+from analysis.plots.drawing import axis_words, caption_of_means, chance_line, legend, tell, told
 from analysis.stats.drawn_points import INDEX_WORDS, Influence, by_point, logarithmic, place, varied
 from analysis.stats.effects import AUC
 from analysis.study_data import StudyData
@@ -48,7 +48,7 @@ def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figur
         axis.set_title("AUC of " + attack if one.value == AUC else one.value)
         axis.spines[["top", "right"]].set_visible(False)
     legend(figure, axes.flat)
-    _caption(figure, data, "Which factor moves it: indices with 95 % intervals")
+    caption_of_means(figure, data, "Which factor moves it: indices with 95 % intervals")
     return figure
 
 
@@ -74,8 +74,8 @@ def against_factors(data: StudyData, attack: str) -> Figure:
             if value == AUC:
                 chance_line(axis)
             axis.spines[["top", "right"]].set_visible(False)
-        line[0].set_ylabel(AXIS.get(value, value).format(attack=attack))
-    _caption(figure, data, "Every point against each factor")
+        line[0].set_ylabel(axis_words(value, attack))
+    caption_of_means(figure, data, "Every point against each factor")
     return figure
 
 
@@ -91,15 +91,10 @@ def leakage_against_quality_of_points(data: StudyData, attack: str) -> Figure:
     tell(drawn, _texts(table, names))
     chance_line(axis)
     axis.set_xlabel(data.quality)
-    axis.set_ylabel(AXIS[AUC].format(attack=attack))
-    _caption(figure, data, "Leakage against quality, a point each")
+    axis.set_ylabel(axis_words(AUC, attack))
+    caption_of_means(figure, data, "Leakage against quality, a point each")
     return figure
 
 
 def _texts(table: pd.DataFrame, names: list[str]) -> list[str]:
     return [f"{place(row, names)}: {told(row)}" for row in table.to_dict("records")]
-
-
-def _caption(figure: Figure, data: StudyData, title: str) -> None:
-    count = data.replicates
-    figure.suptitle(f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}", fontsize="medium")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import AXIS, caption, chance_line, draw_points, name_axes, panels
+from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, name_axes, panels
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.reading import last_levels
@@ -24,7 +24,7 @@ def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Fig
         axis.set_xticks(levels, [str(level) for level in levels])
         axis.minorticks_off()
         chance_line(axis)
-    name_axes(figure, grid, data.budget, AXIS.get(value, value).format(attack=attack))
+    name_axes(figure, grid, data.budget, axis_words(value, attack))
     caption(figure, data, f"Leakage against {data.budget}, training-set size and defense")
     return figure
 

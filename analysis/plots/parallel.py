@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import look_of
+from analysis.plots.drawing import caption_of_means, look_of
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
@@ -46,8 +46,7 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    title = f"Every cell: its factors, leakage and quality\n{data.name}: means over {data.replicates} replicates"
-    figure.suptitle(title, fontsize="medium")
+    caption_of_means(figure, data, "Every cell: its factors, leakage and quality")
     return figure
 
 

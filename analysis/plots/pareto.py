@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import (
     ARROW,
-    AXIS,
+    axis_words,
     caption,
     chance_line,
     logarithmic,
@@ -69,7 +69,7 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
             marks = [20 + 60 * rank / max(1, len(path) - 1) for rank in range(len(path))]
             axis.scatter(path["mean_quality"], path["mean"], s=marks, color=look["color"], marker=look["marker"])
         chance_line(axis)
-    name_axes(figure, grid, _quality_axis(quality, open_ended), AXIS.get(value, value).format(attack=attack), "n = ")
+    name_axes(figure, grid, _quality_axis(quality, open_ended), axis_words(value, attack), "n = ")
     caption(figure, data, f"Leakage against sample quality; larger markers are later {data.budget}")
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import ARROW, AXIS, caption, chance_line, draw_points, legend, logarithmic
+from analysis.plots.drawing import ARROW, axis_words, caption, chance_line, draw_points, finish, legend, logarithmic
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
@@ -30,7 +30,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     rows = data.attack(attack)
     if not data.private:
         raise Refused(f"study {data.name} has no arm with an epsilon")
-    shown = {AXIS.get(value, value).format(attack=attack): value}
+    shown = {axis_words(value, attack): value}
     if data.quality:
         better = "lower is better" if lower_is_better(data.quality) else "higher is better"
         shown[f"{data.quality} ({better})"] = data.quality
@@ -129,7 +129,5 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.set_xlabel(f"epsilon at delta {deltas}")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle(
-        f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}", fontsize="medium"
-    )
+    finish(figure, f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}")
     return figure

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.plots.drawing import ACROSS, chance_line, legend, tell
+from analysis.plots.drawing import ACROSS, caption_of_means, chance_line, legend, tell
 from analysis.stats.drawn_points import logarithmic, place
 from analysis.stats.effects import AUC
 from analysis.stats.search_results import Goal, Search
@@ -46,7 +46,7 @@ def front_of_search(data: StudyData, found: Search) -> Figure:
         if up.column == AUC:
             chance_line(axis)
     legend(figure, axes)
-    _caption(figure, data, "What no other point beats, by means that the search was told")
+    caption_of_means(figure, data, "What no other point beats, by means that the search was told")
     return figure
 
 
@@ -66,7 +66,7 @@ def running_best(data: StudyData, found: Search) -> Figure:
         if goal.column == AUC:
             chance_line(axis)
     legend(figure, axes)
-    _caption(figure, data, "What the search found, point by point")
+    caption_of_means(figure, data, "What the search found, point by point")
     return figure
 
 
@@ -91,7 +91,7 @@ def goals_by_factor(data: StudyData, found: Search) -> Figure:
             _logarithmic(line[0].set_yscale, line[0].yaxis)
         line[0].set_ylabel(_words(goal, "\n"))
     legend(figure, axes.flat)
-    _caption(figure, data, "Where the search looked, and what came out")
+    caption_of_means(figure, data, "Where the search looked, and what came out")
     return figure
 
 
@@ -138,8 +138,3 @@ def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[i
 
 def _words(goal: Goal, between: str = " ") -> str:
     return f"{goal.name}{between}({'lower' if goal.minimized else 'higher'} is better)"
-
-
-def _caption(figure: Figure, data: StudyData, title: str) -> None:
-    count = data.replicates
-    figure.suptitle(f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}", fontsize="medium")

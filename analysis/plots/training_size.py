@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import AXIS, caption, chance_line, draw_points, look_of, name_axes, panels
+from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels
 from analysis.stats.effects import AUC, means
 from analysis.study_data import ARM, VARIANT, StudyData
 
@@ -29,6 +29,6 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
         chance_line(axis)
-    name_axes(figure, grid, "training-set size n", AXIS.get(value, value).format(attack=attack))
+    name_axes(figure, grid, "training-set size n", axis_words(value, attack))
     caption(figure, data, "Leakage against training-set size")
     return figure

@@ -14,6 +14,7 @@ from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import in_cell
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
+from analysis.report.shown import DATA, Shown, call
 from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, of_picture, source
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
@@ -45,7 +46,7 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
                     "Differences inside replicates, where members, initialization and data order are the same. Left of "
                     "zero is less leakage. Declared before any result and corrected together (Holm).")
         )  # fmt: skip
-        blocks.append(_declared(data, told, f"replicates_needed(declared(data), {family})"))
+        blocks.append(_declared(data, told, call("replicates_needed", call("declared", DATA), family)))
     budget = data.budget
     if drawable(data) and data.wide[budget].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
@@ -71,7 +72,7 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     return Section("changes", "What changes it", blocks)
 
 
-def _declared(data: StudyData, table: pd.DataFrame, code: str) -> Table:
+def _declared(data: StudyData, table: pd.DataFrame, code: Shown) -> Table:
     """code: Python that gives the table."""
     matrix = cells(data, data.primary, AUC, data.cell)
     rows = []
@@ -104,7 +105,7 @@ def _effects(data: StudyData, attack: str, name: str, caption: str, table: pd.Da
         what = ", by ".join(_contrasted(*one, linear) for one in factors)
         terms = {factor: data.factors[factor] if linear else ends for factor, *ends in factors}
         used = of_cells(data, attack, matrix, terms)
-        origin = source(data, attack, used, f"{what}: AUC of {attack}", f'{function}(data, "{attack}")')
+        origin = source(data, attack, used, f"{what}: AUC of {attack}", call(function, DATA, attack))
         rows.append(Row([Cell(what), *_effect(row, "p", origin)]))
     return Table(name, caption, ["effect", *CHANGE, "p (not corrected)", "replicates"], rows, folded=True)
 
@@ -154,7 +155,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
                         "The dotted steps join cells that no other one beats in both by its means. The paler a "
                         "cell, the likelier one is better in both; hollow: that is shown. Point at a cell for more.",
-                        source(data, attack, data.attack(attack), "picture: front", f'front(data, "{attack}")'))
+                        source(data, attack, data.attack(attack), "picture: front", call("front", DATA, attack)))
             )  # fmt: skip
     blocks += _choices(data, attack)
     equal = equal_quality(data, attack)
@@ -195,7 +196,7 @@ def _of_path(data: StudyData, attack: str, row: dict[Any, Any]) -> Source:
     path = in_cell(rows, {VARIANT: row[VARIANT], ARM: data.arms[0], "train_size": row["train_size"]})
     used = _whole(pd.concat([in_cell(rows, {name: row[name] for name in data.cell}), path]))
     what = f"{words_of(data, row)}, against the undefended training: AUC of {attack}, {data.quality}"
-    return source(data, attack, used, what, f'equal_quality(data, "{attack}")')
+    return source(data, attack, used, what, call("equal_quality", DATA, attack))
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +229,7 @@ def _choices(data: StudyData, attack: str) -> list[Block]:
             attack,
             Limit("least", f"Let {quality} be {bound}", quality, (f"AUC of {attack}", quality)),
             lambda limit: least_leakage(data, attack, limit),
-            f'least_leakage(data, "{attack}", {{limit}})',
+            lambda limit: call("least_leakage", DATA, attack, limit),
         ),
         Heading("The best quality that keeps leakage low"),
         _choice(
@@ -236,16 +237,16 @@ def _choices(data: StudyData, attack: str) -> list[Block]:
             attack,
             Limit("best", f"Let the {words} be at most", limited, (words, quality)),
             lambda limit: best_quality(data, attack, limit, value=limited),
-            f'best_quality(data, "{attack}", {{limit}}, "{limited}")',
+            lambda limit: call("best_quality", DATA, attack, limit, limited),
         ),
     ]
     return [block for block in found if block is not None]
 
 
 def _choice(
-    data: StudyData, attack: str, of: Limit, answer: Callable[[float], pd.DataFrame], code: str
+    data: StudyData, attack: str, of: Limit, answer: Callable[[float], pd.DataFrame], code: Callable[[float], Shown]
 ) -> Choice | None:
-    """answer: the cells to choose under a limit; code: Python that gives them, but for `{limit}`."""
+    """answer: the cells to choose under a limit; code: Python that gives them."""
     rows = data.attack(attack).dropna(subset=[AUC, of.column, str(data.quality)])
     means = rows.groupby(list(data.cell))[of.column].mean()
     limits = sorted({float(f"{value:.2g}") for value in np.quantile(means, np.linspace(0.1, 1, LIMITS))})
@@ -258,7 +259,7 @@ def _choice(
             else:
                 used = in_cell(_whole(in_cell(rows, {"train_size": row["train_size"]})), {n: row[n] for n in data.cell})
                 what = f"{words_of(data, row)}, of {row['candidates']} cells to choose from: {' and '.join(of.columns)}"
-                origin = source(data, attack, used, what, code.format(limit=f"{limit:g}"))
+                origin = source(data, attack, used, what, code(limit))
                 place = f"{row[ARM]}, {row[data.budget]:.0f} {data.budget}"
                 line += [
                     Cell(f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place),
@@ -308,7 +309,7 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
     rows = []
     for row in slopes.to_dict("records"):
         origin = _of_line(
-            data, attack, row, "train_size", f"{_where(data, row)}, over n", f'against_size(data, "{attack}")'
+            data, attack, row, "train_size", f"{_where(data, row)}, over n", call("against_size", DATA, attack)
         )
         curvature = [plain(row["lack_of_fit"], ".2g", origin)] if curved else []
         rows.append(
@@ -340,7 +341,7 @@ def _onset(data: StudyData, attack: str) -> Table:
     rows = []
     for row in starts.to_dict("records"):
         what = f"{_arm_of(data, row)}, n = {row['train_size']}"
-        origin = _of_line(data, attack, row, budget, f"{what}, over {budget}", f'onset(data, "{attack}")')
+        origin = _of_line(data, attack, row, budget, f"{what}, over {budget}", call("onset", DATA, attack))
         level = "at none" if pd.isna(row["first_level"]) else f"{row['first_level']} {budget}"
         bounds = "" if np.isnan(row["low"]) else f" [{time(row['low'])}, {time(row['high'])}]"
         rows.append(
@@ -358,7 +359,7 @@ def _onset(data: StudyData, attack: str) -> Table:
     return Table("onset", caption, columns, rows)
 
 
-def _of_line(data: StudyData, attack: str, row: dict[Any, Any], along: str, what: str, code: str) -> Source:
+def _of_line(data: StudyData, attack: str, row: dict[Any, Any], along: str, what: str, code: Shown) -> Source:
     """Of all levels of one factor in a cell of the others, in the replicates that have all of them."""
     matrix = cells(data, attack, AUC, data.cell)
     rest = [name for name in data.cell if name != along]
@@ -441,7 +442,7 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
     used = in_cell(data.attack(verdict.attack), verdict.cell)
 
     def origin(what: str, function: str) -> Source:
-        code = f'{function}(data, "{verdict.attack}", {verdict.cell!r})'
+        code = call(function, DATA, verdict.attack, verdict.cell)
         return source(data, verdict.attack, used, f"{what}: {where}", code, SCORES)
 
     of_records = origin("each record's leakage", "records")

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.report.numbers import Number, difference, in_cell, mean
-from analysis.report.sources import Cited, query, source
+from analysis.report.shown import WIDE_OF_DATA, Shown, columns_of
+from analysis.report.sources import Cited, condition, source
 from analysis.stats.declared import declared
 from analysis.stats.effects import AUC, MIN_REPLICATES
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
@@ -271,8 +272,8 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
     rows = in_cell(data.attack(change.leakage.attack), cell | {ARM: change.level})
     if rows["epsilon"].isna().any():
         return (", and guarantees nothing against other attacks",)
-    where = query(data, change.leakage.attack, rows)
-    code = f"data.wide.query({where!r})['epsilon'].max()"
+    selected = condition(data, change.leakage.attack, rows).python(WIDE_OF_DATA)
+    code = Shown(f"{columns_of(selected, ['epsilon'])}.max().item()")
     origin = source(data, change.leakage.attack, rows, f"epsilon of {change.level}", code)
     epsilon = rows["epsilon"].max()
     weak = ", but a weak one" if epsilon > WEAK else ""

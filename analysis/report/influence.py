@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.report.page import Cell, Row, Table
 from analysis.report.sections import plain
+from analysis.report.shown import DATA, call
 from analysis.report.sources import Source, source
 from analysis.stats.drawn_points import Influence
 from analysis.stats.effects import AUC
@@ -16,7 +17,7 @@ def index_source(data: StudyData, attack: str, one: Influence) -> Source:
     """Of the indices of a value, which all trials are in."""
     used = data.attack(attack).dropna(subset=[one.value])
     what = f"shares of the variance of {f'AUC of {attack}' if one.value == AUC else one.value}"
-    return source(data, attack, used, what, f'indices(data, "{attack}", "{one.value}")')
+    return source(data, attack, used, what, call("indices", DATA, attack, one.value))
 
 
 def influence_table(name: str, caption: str, found: Sequence[Influence], origins: Sequence[Source]) -> Table:

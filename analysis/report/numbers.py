@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.sources import Source, query, source
+from analysis.report.shown import DATA, WIDE_OF_DATA, call
+from analysis.report.sources import Source, condition, source
 from analysis.stats.effects import AUC, MIN_REPLICATES, contrasts, means
 from analysis.study_data import StudyData
+from mia_core.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,15 @@ def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
     return rows
 
 
-def again(data: StudyData, column: str, where: str, less: str = "") -> dict[str, float]:
-    """What `Number` says, from the rows of the wide table that a query selects, or from these less those of another.
+def again(data: StudyData, column: str, rows: pd.DataFrame, less: pd.DataFrame | None = None) -> dict[str, float]:
+    """What `Number` says, from those rows of the study's wide table, or from them less the rows of another cell.
 
-    Values value, low, high, effect, p, replicates.
+    Values value, low, high, effect, p, replicates. ValueError for rows that are not of the study.
     """
-    rows = data.wide.dropna(subset=[column])
-    return _computed(column, *(rows.query(text, engine="python") for text in (where, less) if text))
+    parts = [rows] if less is None else [rows, less]
+    if unknown := set(pd.concat(parts)["trial_id"]) - set(data.wide["trial_id"]):
+        raise Refused(f"study {data.name} has no trial {min(unknown)}")
+    return _computed(column, *(part.dropna(subset=[column]) for part in parts))
 
 
 def _number(
@@ -105,8 +109,8 @@ def _number(
         return None
     parts = [ours] if theirs is None else [ours, theirs]
     what = f"{f'AUC of {attack}' if column == AUC else column}: {what}"
-    queries = ", ".join(repr(query(data, attack, part)) for part in parts)
-    origin = source(data, attack, pd.concat(parts), what, f'again(data, "{column}", {queries})')
+    selected = [condition(data, attack, part).python(WIDE_OF_DATA) for part in parts]
+    origin = source(data, attack, pd.concat(parts), what, call("again", DATA, column, *selected))
     return Number(what, column, attack, theirs is not None, **_computed(column, *parts), source=origin)
 
 

@@ -14,6 +14,7 @@ from analysis.report.influence import index_source, influence_table
 from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.sections import CELLS, cell_of, picture, plain
+from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, Source, source
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, place, varied
 from analysis.stats.effects import AUC
@@ -144,7 +145,7 @@ def tradeoff(data: StudyData, found: Verdict) -> Section | None:
 
 
 def _of_points(data: StudyData, attack: str, value: str) -> Source:
-    return source(data, attack, data.attack(attack), f"picture: {value}", f'by_point(data, "{attack}", "{value}")')
+    return source(data, attack, data.attack(attack), f"picture: {value}", call("by_point", DATA, attack, value))
 
 
 def _how_to_read(one: Influence) -> str:

@@ -1,5 +1,6 @@
 """A search's report: its verdict, key numbers, and sections, in place of those that estimate effects."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ def front(data: StudyData, found: Search) -> Section:
 
 def confirmation(data: StudyData, found: Search, fresh: pd.DataFrame) -> Section:
     """What fresh replicates say of points, beside what the search was told; else how to have them."""
-    ask = f"mia-study search {short(data.store)} --confirm POINT > confirm.json"
+    ask = f"{shlex.join(['mia-study', 'search', short(data.store), '--confirm', 'POINT'])} > confirm.json"
     code = Code(f"{ask}\nmia-study sweep confirm.json", "Commands that confirm a point")
     if fresh.empty:
         return Section("confirmed", "What fresh replicates say", [Text((_confirmed(found, fresh)[0],)), code])

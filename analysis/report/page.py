@@ -12,6 +12,7 @@ from markupsafe import Markup
 from analysis.report.headline import Sentence, Verdict
 from analysis.report.numbers import Number
 from analysis.report.sources import Cited, Ledger, preamble
+from study.store.names import plain
 
 FOLDER = Path(__file__).parent
 
@@ -160,7 +161,11 @@ class Page:
     def html(self) -> str:
         """The whole page, in one piece."""
         environment = Environment(
-            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            finalize=_printable,
+            undefined=StrictUndefined,
+            keep_trailing_newline=True,
         )
         inlined = {name: Markup((FOLDER / file).read_text()) for name, file in INLINED.items()}  # our own
         template = environment.get_template("page.html")
@@ -168,6 +173,11 @@ class Page:
 
     def _preamble(self) -> str:
         return preamble(self.place, self.ledger)
+
+
+def _printable(value: object) -> object:
+    """Every text of a page; then it is escaped."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 INLINED = {"style": "style.css", "script": "script.js"}

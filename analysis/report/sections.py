@@ -9,14 +9,17 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
+from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
-from analysis.report.sources import SCORES, Cited, Source, of_picture, query, source, stored
+from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
+from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
 from analysis.stats.effects import AUC
 from analysis.stats.summary import equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
+from study.design.trials import STUDY
 from study.store import read
 from study.store.exporting import some_versions, without_words
 from study.store.reading import last_levels
@@ -132,9 +135,9 @@ def _of_controls(data: StudyData, verdicts: pd.DataFrame) -> list[Source | None]
     for row in verdicts.to_dict("records"):
         levels = {"role": row["control"], "attack": row["attack"], "train_size": row["train_size"]}
         told = {name: level for name, level in levels.items() if pd.notna(level)}
-        where = " and ".join(f"{name} == {json.dumps(level)}" for name, level in told.items())
+        where = Condition.of({name: [level] for name, level in told.items()})
         what = f"control {', '.join(map(str, told.values()))}"
-        found.append(stored(wide, where, what, "verdicts(data)", SCORES) if pd.notna(row[AUC]) else None)
+        found.append(stored(wide, where, what, call("verdicts", DATA), SCORES) if pd.notna(row[AUC]) else None)
     return found
 
 
@@ -148,9 +151,9 @@ def how(data: StudyData) -> Section:
     peak, finished = trials["peak_bytes"].max(), trials["finished_at"]
     origin = stored(
         data.wide,
-        'role == "study"',
+        Condition.of({"role": [STUDY]}),
         "trials, and what their training took",
-        'data.wide.groupby("trajectory_id")[["seconds_train", "peak_bytes"]].max()',
+        Shown('data.wide.groupby("trajectory_id")[["seconds_train", "peak_bytes"]].max()'),
     )
     facts: dict[str, str | Cited] = {
         "data": ", ".join(sorted(set(trials["dataset"]))),
@@ -194,8 +197,8 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
         numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, data.quality) if column]
         own = in_cell(rows, cell)
         what = f"epsilon, replicates: {words_of(data, cell)}"
-        where = repr(query(data, verdict.attack, own))
-        origin = source(data, verdict.attack, own, what, f"data.wide.query({where})[['replicate', 'epsilon']]")
+        selected = condition(data, verdict.attack, own).python(WIDE_OF_DATA)
+        origin = source(data, verdict.attack, own, what, columns_of(selected, ["replicate", "epsilon"]))
         epsilon = own["epsilon"].mean()
         lines.append(
             Row([

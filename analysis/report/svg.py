@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import TOLD
+from study.store.names import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"
@@ -44,7 +45,7 @@ def _tell(root: ElementTree.Element) -> None:
         if text.startswith(TOLD):
             points = list(group.iter(f"{SVG}use"))
             for point, words in zip(points, json.loads(text.removeprefix(TOLD)), strict=False):
-                ElementTree.SubElement(point, f"{SVG}title").text = words
+                ElementTree.SubElement(point, f"{SVG}title").text = plain(words)
             del group.attrib["id"]
             group.set("class", "told")
 

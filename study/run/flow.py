@@ -1,6 +1,7 @@
 """A sweep, from a study file to the last line: plan, refuse, run what is missing, track, sum up."""
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     }
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
-    lines["next"] = f"mia-study {'search' if spec.search else 'report'} {store.uri}"
+    lines["next"] = shlex.join(["mia-study", "search" if spec.search else "report", store.uri])
     console.print()
     for key, value in lines.items():
         console.print(f"{key + ':':10}{value}", soft_wrap=True)
@@ -250,5 +251,6 @@ def _mlflow(store: Store, uri: str, behind: bool) -> str:
     from study.tracking.tracker import public
 
     if behind:
-        return f"lacks some; mia-study track {store.uri} --tracking {public(uri)} fills it in"
-    return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else public(uri)
+        command = shlex.join(["mia-study", "track", store.uri, "--tracking", public(uri)])
+        return f"lacks some; {command} fills it in"
+    return shlex.join(["mlflow", "ui", "--backend-store-uri", uri]) if uri.startswith("sqlite:") else public(uri)

@@ -7,7 +7,9 @@ may be torn, or stale after a driver was killed, which its age tells.
 import contextlib
 import fcntl
 import json
+import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from study.store import Damaged, Store
@@ -26,11 +28,26 @@ def beat(store: Store, state: Mapping[str, Any]) -> None:
 
 
 def last(store: Store) -> dict[str, Any] | None:
-    """What it says; None when it is absent, torn or no mapping."""
-    with contextlib.suppress(OSError, ValueError, Damaged):
+    """What it says; None when it is absent, torn, or not of the form that `beat` is given."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, Damaged):
         state = json.loads(store.place.read(FILE))
-        return state if isinstance(state, dict) else None
+        return state if isinstance(state, dict) and _is_state(state) else None
     return None
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    running, left = state.get("running", []), state.get("seconds_left")
+    moments = [datetime.fromisoformat(str(state[name])) for name in ("at", "started_at") if name in state]
+    return (
+        all(moment.tzinfo for moment in moments)
+        and (left is None or _is_number(left))
+        and isinstance(running, list)
+        and all(isinstance(item, dict) and "trial" in item and _is_number(item.get("seconds")) for item in running)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def drop(store: Store) -> None:

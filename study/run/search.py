@@ -7,6 +7,7 @@ what came out of them is sealed in the store. A killed search goes on from there
 
 import contextlib
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -159,7 +160,7 @@ def show(console: Console, store: Store) -> None:
     rows["trial"] = [trials[str(number)] for number in best]
     console.print(rows.to_string(index=False), markup=False, soft_wrap=True)
     console.print(f"{NOTE};", soft_wrap=True)
-    command = f"mia-study search {store.uri} --confirm POINT > confirm.json"
+    command = f"{shlex.join(['mia-study', 'search', store.uri, '--confirm', 'POINT'])} > confirm.json"
     console.print(f"confirm:  {command}, then mia-study sweep confirm.json", soft_wrap=True)
 
 

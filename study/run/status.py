@@ -22,7 +22,9 @@ from mia_core.errors import Refused
 from study.duration import duration
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.run import heartbeat
-from study.store import Store
+from study.run.failures import kept
+from study.store import Damaged, Store
+from study.store.names import is_column, quoted
 
 RECENT = 20
 """Seals that a pace is taken from, where no driver tells the time left."""
@@ -97,7 +99,7 @@ def status(store: Store, config: str | None = None) -> Status:
         driver=driver,
         sealed_at=sealed[-1] if sealed else None,
         seconds_left=_seconds_left(driver, sealed, left) if alive else None,
-        failed=[store.failure(name) for name in sorted(store.failed() & names)],
+        failed=[kept(store, name) for name in sorted(store.failed() & names)],
         bytes=bytes_,
         files=files,
         next=_next(store, alive, left, config),
@@ -138,6 +140,8 @@ def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, 
         if row["role"] not in OWN or row.get("levels") is None:
             continue
         for factor, level in json.loads(row["levels"]).items():
+            if not is_column(factor):
+                raise Damaged(f"the design has a factor {quoted(factor)}, which is no name")
             count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
             count[0] += row["trial_id"] in done
             count[1] += 1
@@ -182,14 +186,14 @@ def _size(store: Store) -> tuple[int, int]:
 
 def _next(store: Store, running: bool, left: int, config: str | None) -> str:
     if not left:
-        return f"mia-study notebooks {store.uri}"
+        return shlex.join(["mia-study", "notebooks", store.uri])
     if store.public:
         return "nothing: a public copy, which is no more complete than the study it was made of"
     if running:
-        return f"wait, e.g. mia-study status {store.uri} --watch 10"
+        return f"wait, e.g. {shlex.join(['mia-study', 'status', store.uri, '--watch', '10'])}"
     if config:
         return f"mia-study sweep {config}"
-    return f"the command it was begun with goes on: mia-study sweep CONFIG with results={store.root}"
+    return f"the command it was begun with goes on: mia-study sweep CONFIG with {shlex.join([f'results={store.root}'])}"
 
 
 # What is shown

@@ -20,6 +20,7 @@ from study.spec import documents
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
+from study.store.names import is_word, quoted
 
 TRACKING = "sqlite:///mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
@@ -339,8 +340,8 @@ def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
     values = dict(item)
     label = values.pop("label", values.get("name"))
     at = _at(values.pop("at", None), f"{where}.at", factors, ranged)
-    if not isinstance(label, str) or not label.replace("_", "").replace("-", "").isalnum():
-        raise Refused(f"{where}.label: {label!r} must be made of letters, digits, - and _")
+    if not is_word(label):
+        raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = cls.nested if cls else None
     lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]

@@ -1,6 +1,7 @@
 """Whether a study's store is whole: every damaged file, and what can be done about it. Nothing is changed."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ class _Check:
                 if relative in sealed:
                     self._sealed(relative, sealed[relative])
                 if relative.startswith("specs/"):
-                    seals.parse(self._read(relative))
+                    seals.parse_spec(self._read(relative))
                 else:
                     table = from_parquet(self._read(relative), "design")
                     self._designs[name] = set(table["trial_id"].to_pylist())
@@ -112,7 +113,7 @@ class _Check:
 
     def compactions(self) -> None:
         """Manifests with their tables, and the passes that the largest sound one covers."""
-        again = f"`mia-study store compact {self.store.uri}` makes it again; nothing is lost"
+        again = f"`{shlex.join(['mia-study', 'store', 'compact', self.store.uri])}` makes it again; nothing is lost"
         for name in self.store.place.names("compacted"):
             if name.endswith(".json"):
                 with self._noting(f"compacted/{name}", again):
@@ -149,8 +150,10 @@ class _Check:
             return f"{SWEEP} does this pass again, {SAME}"
         for name, trials in self._designs.items():
             if trial_id in trials:
-                spec = f"{self.store.uri}/specs/{name}.json --set results={self.store.root}"
-                return f"`mia-study sweep {spec}`, of an earlier design, does this pass again, {SAME}"
+                spec = [f"{self.store.uri}/specs/{name}.json", "--set", f"results={self.store.root}"]
+                return (
+                    f"`{shlex.join(['mia-study', 'sweep', *spec])}`, of an earlier design, does this pass again, {SAME}"
+                )
         return LOST
 
     def _read(self, relative: str) -> bytes:

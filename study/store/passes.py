@@ -126,7 +126,7 @@ class Store:
         relative = f"specs/{self.pointer()['spec']}.json"
         data = self.published(relative)
         try:
-            return seals.parse(data)
+            return seals.parse_spec(data)
         except ValueError:
             raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
 

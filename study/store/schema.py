@@ -1,12 +1,15 @@
 """Columns of the store's tables, and the Parquet bytes they become."""
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from study.store.names import is_column, is_defense, is_word, quoted
 
 PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
 KEYS = {
@@ -133,8 +136,38 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 OPEN = ("trials", "history")
 """`trials` has also the arm's own settings and further factors, `history` whatever else a target's training tells."""
 
+WORDS: dict[str, dict[str, Callable[[object], bool]]] = {
+    "trials": {
+        **dict.fromkeys(("trial_id", "trajectory_id", "role", "dataset", "target", "split"), is_word),
+        "defense": is_defense,
+    },
+    "quality": dict.fromkeys(
+        ("trial_id", "measure", "measure_id", "extractor", "extractor_sha256", "against"), is_word
+    ),
+    "attacks": dict.fromkeys(("trial_id", "attack", "attack_id", "access", "epsilon_method"), is_word),
+    "scores": dict.fromkeys(("trial_id", "attack_id"), is_word),
+    "history": {"trajectory_id": is_word},
+    "design": dict.fromkeys(("trial_id", "trajectory_id", "role", "kind", "id"), is_word),
+    "markers": {"pass": is_word},
+}
+"""Columns that identify what a row is of, and what their texts may be. Other texts are for people."""
+
+MAPPINGS = {
+    "trials": ("config", "versions"),
+    "quality": ("arguments",),
+    "attacks": ("arguments",),
+    "design": ("levels",),
+}
+"""Columns whose texts are JSON, of one mapping."""
+
+LABELLED = ("attack", "measure")
+"""Kinds of rows of a design whose `label` is a name; a trial's is a sentence."""
+
 EXPANSION = 1000
 """Rows, and bytes before compression, that a byte of Parquet can stand for at most; a thousandfold beyond ours."""
+
+FEW = 8
+"""Odd columns that are named."""
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -142,7 +175,8 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 def to_table(name: str, rows: Rows) -> pa.Table:
     """Rows (a list of mappings, or one mapping of columns) under the table's schema.
 
-    Unknown columns are allowed in `OPEN` tables only. Raises ArrowInvalid for a value that does not fit its column.
+    Unknown columns are allowed in `OPEN` tables only. Raises ArrowInvalid for a value that does not fit its column, and
+    for a column, or a word that identifies a row, that is no name.
     """
     known = SCHEMAS[name]
     columns: Mapping[str, Any] = rows if isinstance(rows, Mapping) else _columns(known, rows)
@@ -151,6 +185,7 @@ def to_table(name: str, rows: Rows) -> pa.Table:
     fields = [pa.field(column, kind) for column, kind in known.items()]
     fields += [pa.field(column, _kind(columns[column])) for column in extra]
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
+    _require_names(name, table)
     for field in fields:
         if pa.types.is_floating(field.type) and pc.any(pc.invert(pc.is_finite(table[field.name]))).as_py():
             raise ValueError(f"{name}.{field.name}: not finite; the store has nulls, no NaN and no infinity")
@@ -205,10 +240,12 @@ def open_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
 def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
     """Without metadata. ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table.
 
-    Every page is checked.
+    Every page is checked, and that what identifies rows are names.
     """
     table = open_parquet(data, name, encoded).read().unify_dictionaries()
     table.validate(full=True)
+    if name:
+        _require_names(name, table)
     return pa.table(table.columns, names=table.column_names)
 
 
@@ -227,4 +264,31 @@ def _require_schema(name: str, schema: pa.Schema) -> None:
         )
     ]
     if lacking or odd:
-        raise pa.ArrowInvalid(f"is no table of {name}: odd or missing columns {lacking + odd}")
+        words = ", ".join(map(quoted, [*lacking, *odd][:FEW]))
+        raise pa.ArrowInvalid(f"is no table of {name}: odd or missing columns {words}")
+
+
+def _require_names(name: str, table: pa.Table) -> None:
+    """ArrowInvalid unless columns, and words that identify rows, are names, and what shall be JSON is."""
+    for column in table.column_names:
+        if not is_column(column):
+            raise pa.ArrowInvalid(f"has a column {quoted(column)}, which is no name")
+    checked = [(column, table[column], holds) for column, holds in WORDS[name].items() if column in table.column_names]
+    if name == "design":
+        labels = table.filter(pc.is_in(table["kind"], pa.array(LABELLED)))["label"]
+        checked.append(("label", labels, is_word))
+    for column, texts, holds in checked:
+        for text in texts.unique().to_pylist():
+            if text is not None and not holds(text):
+                raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no name")
+    for column in MAPPINGS.get(name, ()):
+        for text in table[column].unique().to_pylist() if column in table.column_names else ():
+            if text is not None and not _is_mapping(text):
+                raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no JSON of a mapping")
+
+
+def _is_mapping(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

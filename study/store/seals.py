@@ -7,6 +7,7 @@ from typing import Any
 
 from mia_core.hashing import canonical_json, content_id
 from study.store import files
+from study.store.names import is_column, is_word, quoted
 from study.store.schema import PASS_TABLES
 
 WORD = re.compile(r"\w+", re.ASCII)
@@ -77,7 +78,21 @@ def parse_pointer(data: bytes) -> dict[str, Any]:
     if "files" in pointer:  # older versions sealed neither these nor themselves
         _require(sealed, "has no sha256")
         _require_seals(pointer["files"], lambda file: PUBLISHED.fullmatch(file) is not None)
+    _require(isinstance(pointer.get("versions", {}), dict), "has odd versions")
     return pointer
+
+
+def parse_spec(data: bytes) -> dict[str, Any]:
+    """A resolved spec; ValueError unless its factors and attacks have names that are no more than names."""
+    spec = parse(data)
+    factors, attacks = spec.get("factors", {}), spec.get("attacks", [])
+    _require(isinstance(factors, dict) and isinstance(attacks, list), "has odd factors or attacks")
+    for name in factors:
+        _require(is_column(name), f"has a factor {quoted(name)}, which is no name")
+    for attack in attacks:
+        label = attack.get("label", attack.get("name")) if isinstance(attack, dict) else attack
+        _require(is_word(label), f"has an attack {quoted(label)}, which is no name")
+    return spec
 
 
 def parse_seal(data: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 from mia_core.hashing import content_id
 from study.spec.factors import budget_of
 from study.store import Damaged, Store
+from study.store.names import plain
 from study.tracking.run_content import CODE, run_content
 
 VIEW = 4
@@ -188,12 +190,17 @@ class Tracker:
         budget = budget_of(self._store.resolved()["factors"])
         where = f"is `{REPORT}` among the artifacts of this run" if has_report else "is not here yet"
         return (
-            f"**The answer** {where}: `mia-study report {self._store.uri}` writes it, and "
-            f"`mia-study track {self._store.uri}` puts it here.\n\n"
+            f"**The answer** {where}: {self._command('report')} writes it, and {self._command('track')} puts it "
+            "here.\n\n"
             "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
             f"`train_size`, `{budget}`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
             "`quality/<measure>`."
         )
+
+    def _command(self, name: str) -> str:
+        """As code in Markdown, which no name of a folder can end."""
+        words = plain(shlex.join(["mia-study", name, self._store.uri])).replace("\n", "\\u000a")
+        return f"`{words}`" if "`" not in words else f"{'`' * (len(words) + 1)} {words} {'`' * (len(words) + 1)}"
 
     def _sealed_ms(self) -> list[int]:
         """When passes were sealed; now, when none was yet."""

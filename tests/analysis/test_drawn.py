@@ -8,6 +8,7 @@ import pytest
 
 from analysis import tables
 from analysis.notebooks.executing import DRAWN
+from analysis.report import conditions
 from analysis.report.building import build
 from analysis.report.influence import influence_table
 from analysis.report.numbers import again
@@ -123,11 +124,11 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(sob
     wide = read(data.store.root, data.name, "wide").dropna(subset=[AUC])
     points_of = [one for one in built.ledger.sources if one.code.startswith("again(") and ": point " in one.what]
     for value in (AUC, "kid_domain_unseen"):
-        own = [one.code for one in points_of if f'"{value}"' in one.code]
-        found = [eval(code, {"again": again, "data": data})["value"] for code in own]
+        own = [one.code for one in points_of if repr(value) in one.code]
+        found = [eval(code, {"again": again, "rows": conditions.rows, "data": data})["value"] for code in own]
         assert sorted(found) == pytest.approx(sorted(by_point(data, "white_box", value)["mean"]))
     for one in built.ledger.sources:
-        assert len(wide.query(one.where, engine="python")) == one.rows
+        assert len(one.where.select(wide)) == one.rows
 
 
 def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sobol, tmp_path, capsys):

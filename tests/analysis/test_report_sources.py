@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from analysis.report.sources import query
+from analysis.report.sources import condition
 from analysis.study_data import ARM, StudyData
 from tests.analysis.synthetic import GRID, draw, study
 from tests.commands import mia_study
@@ -131,10 +131,20 @@ def test_every_picture_names_the_rows_it_shows_but_for_those_whose_table_is_belo
         assert '<p class="caption">' in following or not below
 
 
+def selected(wide, text):
+    """What a shown call of `rows` selects, by plain pandas: levels of all columns, and of one of several mappings."""
+    call = ast.parse(text, mode="eval").body
+    assert call.func.id == "rows"
+    every, *either = [ast.literal_eval(argument) for argument in call.args[1:]]
+    parts = [wide[(wide[list(one)].isin(one)).all(axis=1)] for one in [every, *(either[0] if either else [])]]
+    kept = set(parts[0].index) & (set().union(*(part.index for part in parts[1:])) if either else set(wide.index))
+    return wide.loc[sorted(kept)]
+
+
 def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(traced, parquet):
-    wide = parquet[0].dropna(subset=["auc"])
+    wide = parquet[0].dropna(subset=["auc"]).reset_index(drop=True)
     for entry in traced.sources.values():
-        rows = wide.query(entry["where"], engine="python")
+        rows = selected(wide, entry["where"])
         told = re.search(r"\((\d+) rows? of (\d+) trials?\)", entry["said"])
         assert (len(rows), rows["trial_id"].nunique()) == (int(told[1]), int(told[2])), entry
         assert len(rows)
@@ -147,6 +157,7 @@ def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, page, fol
     for number, entry in traced.sources.items():
         if entry["again"].startswith("data.wide.groupby"):
             continue  # time and memory are sums
+        assert len(eval(entry["where"], names)) >= len(selected(names["data"].wide, entry["where"]))
         found = eval(entry["again"], names)
         values = numbers_of(found)
         for text in (text for cited, text, *_ in traced.cited if cited == number):
@@ -222,8 +233,8 @@ def recompute(entry, rows, scores):
     function = code.partition("(")[0]
     if function == "again":
         call = ast.parse(code, mode="eval").body
-        column, *queries = [ast.literal_eval(argument) for argument in call.args[1:]]
-        parts = [rows.query(text, engine="python").sort_values("replicate") for text in queries]
+        column = ast.literal_eval(call.args[1])
+        parts = [selected(rows, ast.unparse(argument)).sort_values("replicate") for argument in call.args[2:]]
         scale = [log_odds(part).to_numpy() if column == "auc" else part[column].to_numpy() for part in parts]
         if len(parts) == 1:
             found = interval(scale[0])
@@ -265,7 +276,7 @@ def recompute(entry, rows, scores):
 
 
 def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parquet_files(traced, parquet):
-    wide, scores = parquet[0].dropna(subset=["auc"]), parquet[1]
+    wide, scores = parquet[0].dropna(subset=["auc"]).reset_index(drop=True), parquet[1]
     by_function = {}
     for number, entry in traced.sources.items():
         by_function.setdefault(entry["again"].partition("(")[0], []).append(number)
@@ -274,7 +285,7 @@ def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parqu
     for function, numbers in by_function.items():
         for number in chosen.sample(numbers, min(12, len(numbers))):
             entry = traced.sources[number]
-            expected = recompute(entry, wide.query(entry["where"], engine="python"), scores)
+            expected = recompute(entry, selected(wide, entry["where"]), scores)
             for cited, text, column, _ in traced.cited:
                 wanted = expected.get(column, expected.get(None))
                 if cited == number and wanted is not None and column not in ("replicates", "p (Holm)"):
@@ -298,7 +309,7 @@ def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parqu
     assert sum(compared.values()) > 100
 
 
-def test_a_query_selects_the_rows_it_is_told_of_whatever_they_are():
+def test_a_condition_selects_the_rows_it_is_told_of_whatever_they_are_and_so_does_its_python():
     cells = len(GRID)
     leakage = draw(np.random.default_rng(2), 1, 4, np.zeros(cells))[0]
     leakage[1, 3] = leakage[2, 7] = np.nan
@@ -309,9 +320,9 @@ def test_a_query_selects_the_rows_it_is_told_of_whatever_they_are():
     tried += [rows[(rows["replicate"] == 2)], rows[(rows[ARM] == "none") | (rows["epochs"] == 160)]]
     tried += [rows.sample(number, random_state=random_rows.integers(1000)) for number in (1, 2, 5, 30)]
     for part in tried:
-        found = rows.query(query(data, "white_box", part), engine="python")
-        assert set(found["trial_id"]) == set(part["trial_id"])
-    assert query(data, "white_box", tried[1]) == (
-        'attack == "white_box" and train_size in [100, 400] and epochs in [10, 40, 160] and defense == "dropout" '
-        "and strength == 3.0"
+        found = condition(data, "white_box", part)
+        assert set(found.select(rows)["trial_id"]) == set(part["trial_id"])
+        assert set(selected(rows, found.python("rows"))["trial_id"]) == set(part["trial_id"])
+    assert condition(data, "white_box", tried[1]).words == (
+        "attack white_box, train_size 100 or 400, epochs 10 or 40 or 160, defense dropout, strength 3.0"
     )

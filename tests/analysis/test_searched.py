@@ -10,6 +10,7 @@ import pytest
 
 from analysis import plots
 from analysis.notebooks.executing import FOLDER, SEARCHED, execute
+from analysis.report import conditions
 from analysis.report.building import build
 from analysis.report.numbers import again
 from analysis.stats.baselines import attack_minus_blind
@@ -270,11 +271,11 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(fol
     points_of = [one for one in built.ledger.sources if one.code.startswith("again(")]
     assert len(points_of) == 2 * 6
     for value in ("auc", "kid_domain_unseen"):
-        own = [one.code for one in points_of if f'"{value}"' in one.code]
-        found = [eval(code, {"again": again, "data": data})["value"] for code in own]
+        own = [one.code for one in points_of if repr(value) in one.code]
+        found = [eval(code, {"again": again, "rows": conditions.rows, "data": data})["value"] for code in own]
         assert sorted(found) == pytest.approx(sorted(means(own, value, ["cell"])["mean"][0] for own in of_points))
     for one in built.ledger.sources:
-        assert len(wide.query(one.where, engine="python")) == one.rows
+        assert len(one.where.select(wide)) == one.rows
 
 
 def test_tables_are_of_points_with_intervals(folder, capsys):
