@@ -121,7 +121,7 @@ def of_picture(
 ) -> Source:
     """Of all cells that a picture shows: of those attacks, after the last level alone, of one arm alone."""
     rows = data.wide[data.wide["attack"].isin(attacks)]
-    level = {data.budget: [rows[data.budget].max()]} if last else {}
+    level: Levels = {data.budget: [rows[data.budget].max()]} if last else {}
     arms = _of_arm(rows[rows[ARM] == arm]) if arm else {}
     where = Condition.of({"role": [STUDY], "attack": attacks, **level, **arms})
     found = where.python(WIDE_OF_DATA)
@@ -161,10 +161,10 @@ def of_columns(data: StudyData, attack: str, found: Cells, columns: pd.Index) ->
 def _tails(data: StudyData, every: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[Levels, list[Levels]]]:
     """Conditions to try, the shortest first: levels of columns, and arms with levels of their own."""
     levels, (arm, either) = _of_levels(data, every, rows), _of_arms(data, every, rows)
-    replicates = {"replicate": sorted(set(rows["replicate"]))}
+    replicates: Levels = {"replicate": sorted(set(rows["replicate"]))}
     yield {**levels, **arm}, either
     yield {**levels, **arm, **replicates}, either
-    parts = [{**_of_levels(data, every, own), **_of_arm(own)} for _, own in rows.groupby(ARM)]
+    parts: list[Levels] = [{**_of_levels(data, every, own), **_of_arm(own)} for _, own in rows.groupby(ARM)]
     yield {}, parts
     yield replicates, parts
 

@@ -50,7 +50,7 @@ def build() -> argparse.ArgumentParser:
     parser = _Parser(prog="mia-study", usage="mia-study COMMAND ...", description=ABOUT, epilog=_epilog(found))
     parser.add_argument("--version", action="version", version=f"mia-study {version('mia-study')}")
     parsers = parser.add_subparsers(dest="word", required=True, metavar="COMMAND", prog="mia-study")
-    nested: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    nested: dict[str, argparse._SubParsersAction[_Parser]] = {}
     for command in found:
         first, _, second = command.name.partition(" ")
         place = parsers
