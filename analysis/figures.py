@@ -18,6 +18,7 @@ from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
 from study.store import Away, Damaged
 from study.store.roots import WHERE
+from study.terminal import say
 
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
@@ -83,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path = options.out / f"{name}.png"
             figure.savefig(path, dpi=110, metadata={"Software": None})
             plt.close(figure)
-            print(path)
+            say(path)
     except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
     return 0
 

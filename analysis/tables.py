@@ -25,6 +25,7 @@ from study.machine import leave_with_the_reader
 from study.store import Away, Damaged
 from study.store.reading import last_levels
 from study.store.roots import WHERE
+from study.terminal import one_line, say
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
@@ -39,13 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = load(options.folder)
         data.attack(attack := options.attack or data.attacks[0])  # refused before anything is printed
         for sentence in [*cautions(data), *equal_steps(data), *([LEFT_OUT] if data.drawn else [])]:
-            print(f"- {sentence}")
-        print()
+            say(f"- {sentence}")
+        say()
         for title, table in tables(data, attack):
             if len(table):
-                print(f"### {title}\n\n{markdown(table)}\n")
+                say(f"### {title}", "", *markdown(table).split("\n"), "")
     except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
     return 0
 
@@ -314,9 +315,10 @@ def _bounds(row: dict[Any, Any], name: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Pipes."""
+    """Pipes; those of a text are escaped, as its newlines are."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    cells = ([one_line(cell).replace("|", r"\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:

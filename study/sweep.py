@@ -12,12 +12,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from rich.console import Console
-
 from mia_core.data import load_pool
 from study.design.trials import Design
 from study.design.work import Work, missing
-from study.duration import duration
 from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
 from study.plan import cost, overview
 from study.plan.outlook import Outlook
@@ -26,6 +23,7 @@ from study.run.runner import feature_network
 from study.spec.study_file import read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
+from study.terminal import Console, duration, say
 from study.verdicts import claims, controls
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -36,7 +34,7 @@ ASK_SECONDS = 3600.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, check, run; the exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console()
     pick_device()  # the extractor is trained in this process: on one thread, as in every other
     try:
         spec = read(options.config, options.set, options.preset)
@@ -61,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with store.lock():
             return _sweep(design, store, outlook, chosen, options, console)
     except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
     except OSError as error:
-        print(f"stopped: {error}; the same command goes on", file=sys.stderr)
+        say(f"stopped: {error}; the same command goes on", stderr=True)
         return INCOMPLETE
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        say("interrupted; the same command goes on", stderr=True)
         return INCOMPLETE
 
 
@@ -160,7 +158,7 @@ def _sweep(
     tracker.start()
     if todo or design.spec.search:
         if options.pilot:
-            console.print(f"pilot: {_name(todo)}", markup=False, soft_wrap=True)
+            console.say(f"pilot: {_name(todo)}")
         else:
             overview.show(console, design, todo, outlook)
         compactor = Compactor(store)
@@ -228,13 +226,13 @@ def _after_pilot(
     if any(name in left for name in todo):
         failures.show(console, store, {name: left[name] for name in todo if name in left})
         return INCOMPLETE
-    console.print(f"\n{_name(todo)} is done. What is left:\n", markup=False, soft_wrap=True)
+    console.say("", f"{_name(todo)} is done. What is left:", "")
     overview.show(console, design, left, Outlook.of(design, store, left))
     return COMPLETE
 
 
 def _warning(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(f"warning: {line}", markup=False, soft_wrap=True)
+    return lambda line: console.say(f"warning: {line}")
 
 
 def _run(
@@ -265,7 +263,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
         search.show(console, store)
     if left:
         missing_trials = sum(map(len, left.values()))
-        console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
+        console.say("", f"incomplete: {missing_trials} of {total} trials lack results; the same command goes on.")
         failures.show(console, store, left)
         return
     spec = design.spec
@@ -276,12 +274,12 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
     lines["next"] = f"mia-study {'search' if spec.search else 'report'} {store.uri}"
-    console.print()
+    console.say()
     for key, value in lines.items():
-        console.print(f"{key + ':':10}{value}", soft_wrap=True)
+        console.say(f"{key + ':':10}{value}")
     for word, judge in {"control": controls, "audit": claims}.items():
         for line in judge.lines(judge.verdicts(store.root, spec.study)):
-            console.print(f"{word + ':':10}{line}", soft_wrap=True)
+            console.say(f"{word + ':':10}{line}")
 
 
 def _mlflow(store: Store, uri: str, behind: bool) -> str:

@@ -17,6 +17,7 @@ from analysis.stats.records import records
 from analysis.study_data import StudyData, load
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
+from study.terminal import say
 
 FOLDER = Path(__file__).parent
 
@@ -61,16 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports = Store.at(options.folder).reports
         reports.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         if reason := misfit(notebook.stem, study):
-            print(f"{notebook.stem}: does not fit, {reason}")
+            say(f"{notebook.stem}: does not fit, {reason}")
             continue
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
         path = reports / f"{notebook.stem}.html"
         path.write_text(page, encoding="utf-8")
-        print(path)
+        say(path)
     return 0
 
 

@@ -13,6 +13,7 @@ import matplotlib
 from analysis.report.building import build
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
+from study.terminal import say
 from study.tracking.tracker import REPORT
 
 WITH_RECORDS = "report_with_records.html"
@@ -35,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
     except (ValueError, OSError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
-    print(path)
+    say(path)
     return 0
 
 

@@ -21,6 +21,8 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from study.terminal import say
+
 ENDED, RUNNING, REFUSED = 0, 1, 2
 
 PROVIDER_KEYS = {
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         found = [str(error)]
     for line in found:
-        print(f"refused: {options.file}: {line}", file=sys.stderr)
+        say(f"refused: {options.file}: {line}", stderr=True)
     return REFUSED if found else ENDED
 
 
@@ -291,7 +293,7 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
         return ENDED if ended else RUNNING
     left = [host for host in (provider["head_ip"], *provider["worker_ips"]) if not _stop(host, written["auth"])]
     for host in left:
-        print(f"{host}: could not be reached, or Ray still runs there; the same command tries again", file=sys.stderr)
+        say(f"{host}: could not be reached, or Ray still runs there; the same command tries again", stderr=True)
     return RUNNING if left else ENDED
 
 

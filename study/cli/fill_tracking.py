@@ -12,6 +12,7 @@ from study.spec.study_file import TRACKING
 from study.store import Away, Damaged, Done, Store, read
 from study.store.roots import WHERE
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_tracking_argument
+from study.terminal import say
 from study.tracking.tracker import Tracker, public
 
 
@@ -30,17 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tracker.reconcile()
             tracker.close(complete)
     except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
     if tracker.behind:
         return INCOMPLETE
     trials = sum(done.train for done in store.done().values())
-    print(f"{trials} trials of {store.study} are in {public(options.tracking)}")
+    say(f"{trials} trials of {store.study} are in {public(options.tracking)}")
     return COMPLETE
 
 
 def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    say(f"warning: {line}", stderr=True)
 
 
 def _complete(store: Store) -> bool:

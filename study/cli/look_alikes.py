@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from mia_core.data import Pool, load_pool
@@ -22,6 +21,7 @@ from mia_core.distances import nearest
 from study.spec.study_file import Spec, read
 from study.store import Store
 from study.sweep import COMPLETE, REFUSED, add_study_arguments
+from study.terminal import Console, say
 
 THUMBNAIL = 16
 BITS = (0, 2, 4, 8, 16)
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = find(spec, load_pool(spec.data), options.by)
         _write(pairs, output)
     except ValueError as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
-    _show(Console(highlight=False), pairs, options.by, options.pairs)
-    print(f"pairs:    {output}")
+    _show(Console(), pairs, options.by, options.pairs)
+    say(f"pairs:    {output}")
     return COMPLETE
 
 
@@ -97,10 +97,10 @@ def _write(pairs: pd.DataFrame, output: Path) -> None:
 
 def _show(console: Console, pairs: pd.DataFrame, by: str, count: int) -> None:
     replicates = pairs["replicate"].nunique()
-    console.print(f"{len(pairs)} non-member queries in {replicates} replicates, each with its closest training record")
+    console.say(f"{len(pairs)} non-member queries in {replicates} replicates, each with its closest training record")
     if by == "hash":
         for bits in BITS:
-            console.print(f"  at most {bits:2} of 128 bits apart: {(pairs['distance'] <= bits).mean():7.2%}")
+            console.say(f"  at most {bits:2} of 128 bits apart: {(pairs['distance'] <= bits).mean():7.2%}")
     table = Table("replicate", "query", "record", "distance", "labels")
     for row in pairs.head(count).to_dict("records"):
         labels = f"{row['query_label']}, {row['record_label']}"

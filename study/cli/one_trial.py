@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Column, Table
 
 from mia_core.data import load_pool
@@ -25,6 +24,7 @@ from study.spec.study_file import read
 from study.store import Away, Damaged, Store
 from study.store.reading import trial_tables
 from study.sweep import COMPLETE, INCOMPLETE, REFUSED, add_study_arguments
+from study.terminal import Console, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--id", help="a trial or trajectory id of the study")
     parser.add_argument("--results", help="a results folder to keep the trial in")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console()
     try:
         spec = read(options.config, options.set, options.preset)
         spec = begun(spec, Store(spec.results, spec.study))
@@ -43,15 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             store = Store(options.results or scratch, spec.study)
             store.probe()
-            console.print(f"{trial.name}   (trial {trial.trial_id})")
+            console.say(f"{trial.name}   (trial {trial.trial_id})")
             failed = _run(design, store, trial)
             if trial.trial_id in store.done([trial.trial_id]):
                 _show(console, *trial_tables(store, trial.trial_id)[1].values())
     except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
     for label, trace in failed.items():
-        print(f"\n{label} failed:\n{trace}", file=sys.stderr)
+        say("", f"{label} failed:", *trace.splitlines(), stderr=True)
     return INCOMPLETE if failed else COMPLETE
 
 
@@ -77,8 +77,8 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
-    console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
-    console.print(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
+    console.say(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):
         if pd.notna(item["skipped"]):

@@ -23,6 +23,7 @@ from study.spec.objectives import SearchSpec
 from study.spec.sampling import DesignSpec
 from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections, read
 from study.sweep import COMPLETE, REFUSED, add_study_arguments
+from study.terminal import say
 
 Schema = dict[str, Any]
 
@@ -113,9 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         shown = schema() if options.schema else read(options.config, options.set, options.preset).resolved
     except ValueError as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
-    print(json.dumps(shown, indent=2))
+    say(*json.dumps(shown, indent=2).split("\n"))
     return COMPLETE
 
 

@@ -19,15 +19,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from study.duration import duration
 from study.run import heartbeat
 from study.store import Damaged, Store, read
 from study.store.roots import WHERE
+from study.terminal import Console, duration, one_line, say
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 
@@ -201,7 +200,7 @@ def _next(store: Store, running: bool, left: int, config: str | None) -> str:
 
 def show(found: Status) -> RenderableType:
     """For people."""
-    parts: list[RenderableType] = [Text(f"study {found.study} ({found.where}): {_state(found)}")]
+    parts: list[RenderableType] = [one_line(f"study {found.study} ({found.where}): {_state(found)}")]
     table = Table("", "done", "of")
     for kind, (done, wanted) in found.counts.items():
         table.add_row(kind, str(done), str(wanted))
@@ -209,10 +208,10 @@ def show(found: Status) -> RenderableType:
     if found.levels:
         levels = Table("factor", "trials done by level")
         for factor, counts in found.levels.items():
-            levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
+            levels.add_row(factor, ", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items()))
         parts.append(levels)
     for word, texts in _facts(found):
-        parts += [Text(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
+        parts += [one_line(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
     return Group(*parts)
 
 
@@ -259,21 +258,21 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Show it once, or again and again; the exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     try:
         store, config = _place(options)
         found = status(store, config)
         if options.json:
-            print(json.dumps(found.to_dict(), indent=2))
+            say(*json.dumps(found.to_dict(), indent=2).split("\n"))
         elif options.watch is None:
             console.print(show(found))
         else:
             found = _watch(store, config, found, options.watch, console)
     except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return REFUSED
     except OSError as error:
-        print(f"refused: {error.filename or options.study}: {error.strerror or error}", file=sys.stderr)
+        say(f"refused: {error.filename or options.study}: {error.strerror or error}", stderr=True)
         return REFUSED
     return COMPLETE if found.complete else INCOMPLETE
 

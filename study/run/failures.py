@@ -4,11 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-
 from study.design.trials import Design, Trial
 from study.design.work import Work
 from study.store import Store
+from study.terminal import Console
 
 
 def failure(design: Design, store: Store, trial: Trial, error: str, trace: str) -> dict[str, Any]:
@@ -35,5 +34,5 @@ def show(console: Console, store: Store, left: Mapping[str, Sequence[Work]]) -> 
     for trajectory_id in failed(store, left):
         kept = store.failure(trajectory_id)
         path = f"{store.uri}/failures/{trajectory_id}.json"
-        lines = f"failed: {kept['trial']}: {kept['error']}", f"  traceback: {path}", f"  alone: {kept['command']}"
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        console.say(f"failed: {kept['trial']}: {kept['error']}")
+        console.say(f"  traceback: {path}", f"  alone: {kept['command']}")

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from mia_core.streams import Streams
 from study.design.points import levels_of
@@ -27,6 +26,7 @@ from study.spec.study_file import Spec, parse
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
 from study.store.roots import WHERE
+from study.terminal import Console, say
 
 FRESH_REPLICATES = 5
 NOTE = "note: a search favors what came out well by chance, so values of its best points are optimistic"
@@ -153,16 +153,16 @@ def show(console: Console, store: Store) -> None:
     lacking = sum(values is None for values in known)
     more = f", {lacking} without results" if lacking else ""
     words = ", ".join(map(str, goals))
-    console.print(f"\nPareto front ({words}): {len(best)} of {len(known)} points{more}", soft_wrap=True)
+    console.say("", f"Pareto front ({words}): {len(best)} of {len(known)} points{more}")
     trials = design[design["kind"] == "point"].drop_duplicates("id").set_index("id")["trial_id"]
     rows = _told(spec).loc[best].rename_axis("point").reset_index()
     for position, goal in enumerate(goals):
         rows[goal.name] = [f"{values[position]:.4g}" for values in (known[number] or () for number in best)]
     rows["trial"] = [trials[str(number)] for number in best]
-    console.print(rows.to_string(index=False), markup=False, soft_wrap=True)
-    console.print(f"{NOTE};", soft_wrap=True)
+    console.say(*rows.to_string(index=False).split("\n"))
+    console.say(f"{NOTE};")
     command = f"mia-study search {store.uri} --confirm POINT > confirm.json"
-    console.print(f"confirm:  {command}, then mia-study sweep confirm.json", soft_wrap=True)
+    console.say(f"confirm:  {command}, then mia-study sweep confirm.json")
 
 
 def _told(spec: Spec) -> pd.DataFrame:
@@ -224,11 +224,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         store = Store.at(options.folder)
         if options.confirm is None:
-            show(Console(highlight=False), store)
+            show(Console(), store)
         else:
-            print(json.dumps(confirmation(store, options.confirm), indent=2))
+            say(*json.dumps(confirmation(store, options.confirm), indent=2).split("\n"))
     except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
     return 0
 

@@ -16,6 +16,7 @@ from study.store.exporting import export_public
 from study.store.files import Damaged
 from study.store.passes import Store
 from study.store.roots import WHERE
+from study.terminal import say
 
 WHOLE, DAMAGED, REFUSED = 0, 1, 2
 
@@ -27,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(Store.at(options.folder), options)
     except (ValueError, Damaged) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
     except OSError as error:
-        print(f"refused: {error.filename or options.folder}: {error.strerror or error}", file=sys.stderr)
+        say(f"refused: {error.filename or options.folder}: {error.strerror or error}", stderr=True)
     return REFUSED
 
 
@@ -57,12 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 def _check(store: Store, options: argparse.Namespace) -> int:
     found = check(store)
     for damage in found.damages:
-        print(f"DAMAGED {damage.file}: {damage.what}\n        {damage.way_out}")
-    print(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
+        say(f"DAMAGED {damage.file}: {damage.what}", f"        {damage.way_out}")
+    say(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
     if found.garbage is None:
-        print("unsealed files are not counted while markers are damaged")
+        say("unsealed files are not counted while markers are damaged")
     else:
-        print(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
+        say(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
     return DAMAGED if found.damages else WHOLE
 
 
@@ -73,22 +74,22 @@ def _gc(store: Store, options: argparse.Namespace) -> int:
         items = garbage(store)
         old = [item for item in items if item.modified < older_than]
         for item in old:
-            print(f"{item.bytes:12} {item.file}  ({item.why})")
+            say(f"{item.bytes:12} {item.file}  ({item.why})")
         verb, young = "would be freed", len(items) - len(old)
     else:
         with store.lock():
             old, young = collect(store, older_than)
         verb = "freed"
-    print(f"{sum(item.bytes for item in old)} bytes {verb} in {len(old)} files")
+    say(f"{sum(item.bytes for item in old)} bytes {verb} in {len(old)} files")
     if young:
-        print(f"{young} more are younger than {options.older_than:g} hours")
+        say(f"{young} more are younger than {options.older_than:g} hours")
     return WHOLE
 
 
 def _compact(store: Store, options: argparse.Namespace) -> int:
     store.pointer()
     with store.lock():
-        print(f"{compact(store)} passes compacted")
+        say(f"{compact(store)} passes compacted")
     return WHOLE
 
 
@@ -99,7 +100,7 @@ def _export(store: Store, options: argparse.Namespace) -> int:
         )
     if "://" in options.out:
         raise ValueError(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
-    print(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
+    say(f"{export_public(store, Path(options.out))} passes, without scores, targets and samples: {options.out}")
     return WHOLE
 
 

@@ -20,6 +20,7 @@ from study.machine import leave_with_the_reader
 from study.store import Away, Damaged, Store, read
 from study.store.reading import tables_by_trial
 from study.store.roots import WHERE
+from study.terminal import say
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
@@ -262,11 +263,11 @@ def show(
         store = Store.at(parser.parse_args(arguments).folder)
         table = verdicts(store.root, store.study)
     except (ValueError, Damaged, Away) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        say(f"refused: {error}", stderr=True)
         return 2
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
         text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
-        print(text if len(table) else "there is nothing to judge")
+        say(*text.split("\n") if len(table) else ["there is nothing to judge"])
     return int(table["ok"].eq(False).fillna(False).any())
 
 

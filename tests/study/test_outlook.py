@@ -3,7 +3,6 @@ import io
 import sys
 
 import pytest
-from rich.console import Console
 
 from study import sweep
 from study.design.work import missing
@@ -13,6 +12,7 @@ from study.plan.past import Past
 from study.run.runner import Runner
 from study.spec.study_file import ComputeSpec
 from study.sweep import REFUSED, main
+from study.terminal import Console
 from tests.small import SMALL
 
 
