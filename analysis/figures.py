@@ -1,6 +1,7 @@
 """`mia-study figures ROOT/STUDY OUT`: write a study's pictures as PNG files."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from analysis.stats.search_results import search
 from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
 from study.store import Away, Damaged
+from study.store.outputs import write_output
 from study.store.roots import WHERE
 from study.terminal import say
 
@@ -82,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn(data, attack).items():
             path = options.out / f"{name}.png"
-            figure.savefig(path, dpi=110, metadata={"Software": None})
+            sink = io.BytesIO()
+            figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
+            write_output(path, sink.getvalue())
             plt.close(figure)
             say(path)
     except (ValueError, OSError, Damaged, Away) as error:

@@ -12,6 +12,11 @@ import rich.console
 from rich.segment import Segment
 from rich.text import Text
 
+from mia_core.settings import shorten
+
+LONGEST = 4000
+"""Characters of a line on stderr: an error may hold a value of any length."""
+
 
 def plain(text: object) -> str:
     """Printable text: any other character is shown by its number, such as \\u001b. Newlines and tabs stay.
@@ -37,7 +42,7 @@ def _number(letter: str) -> str:
 def say(*lines: object, stderr: bool = False) -> None:
     """Print each as one line; without any, an empty line."""
     for line in lines or ("",):
-        print(one_line(line), file=sys.stderr if stderr else sys.stdout)
+        print(shorten(one_line(line), LONGEST) if stderr else one_line(line), file=sys.stderr if stderr else sys.stdout)
 
 
 class Console(rich.console.Console):

@@ -1,5 +1,7 @@
 """Texts that a file name, an error, a store or a table of somebody else may hold."""
 
+from itertools import pairwise
+
 TEXTS = {
     "markup": "res[old] [bold red]a[/b] [link=https://example.org]x[/link] :warning: [/]",
     "color": "\x1b[31;1mred\x1b[0m",
@@ -18,3 +20,57 @@ TEXTS = {
 def does_nothing(text: str) -> bool:
     """Whether a terminal shows each letter of a printed text, and does nothing else."""
     return all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+YAML = {
+    "laughs": "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxy")),
+    "an anchor": "study: &x small",
+    "an alias": "study: *x",
+    "a loop": "a: &x {b: *x}",
+    "a merge": "<<: {study: x}\n<<: {study: y}",
+    "a tag on a word": "study: !!bool maybe",
+    "a tag on a list": "study: !!map [1]",
+    "a tag on a map": "study: !!seq {a: 1}",
+    "a number's tag": "seed: !!int word",
+    "a time's tag": "seed: !!timestamp never",
+    "bytes": "study: !!binary aGk=",
+    "a set": "study: !!set {a, b}",
+    "pairs": "study: !!omap [a: 1]",
+    "no specific tag": "study: ! x",
+    "an own tag": "%TAG ! tag:example.org,2026:\n---\nstudy: !x y",
+    "a call": "study: !!python/object/apply:os.system ['exit 3']",
+    "a name": "study: !!python/name:os.system",
+    "a tag at the top": "!!python/object/new:os.system [exit]",
+    "a key twice": "study: a\nstudy: b",
+    "a key twice below": "provider: {type: aws, type: local}",
+    "a list as a key": "? [a]\n: 1",
+    "a number as a key": "1: a",
+    "no key": "~: a",
+    "two documents": "a: 1\n---\nb: 2",
+    "nothing": "",
+    "a list": "- a",
+    "a word": "word",
+    "an open list": "a: [1",
+    "an open word": 'a: "1',
+    "a tab": "a:\n\t- b",
+    "nul": "a: \0",
+    "no text": b"\xff\xfe\x00a",
+    "utf-16": "study: small".encode("utf-16"),
+    "escapes": "\x1b]52;c;cm0gLXJm\x07: 1",
+    "a huge whole number": "study: a\nseed: " + "9" * 5000,
+    "a large whole number": "study: a\nseed: 9223372036854775808",
+    "a huge number": "study: a\nseed: 1e999",
+    "deep lists": "[" * 100_000,
+    "deep maps": "{a: " * 30_000,
+    "deep blocks": "- " * 60_000,
+    "deep keys": "? " * 60_000,
+    "many values": "a: [" + "1," * 60_000 + "]",
+    "many keys": "\n".join(f"a{number}: {{b: 1}}" for number in range(8000)),
+    "20 MB": "study: " + "x" * 20_000_000,
+    "a long word": "study: a\nseed: " + "x" * 100_000,
+    "a long key": "x" * 1000 + ": 1",
+    "a long text": "study: |\n" + " x\n" * 40_000,
+    "comments": "#" * 120_000,
+    "lines": "\n" * 120_000,
+}  # fmt: skip
+"""What a study file, a cluster file or a value may not be; none is a study or a cluster."""

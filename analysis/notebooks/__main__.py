@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         study = load(options.folder)
-        reports = Store.at(options.folder).reports
-        reports.mkdir(parents=True, exist_ok=True)
+        store = Store.at(options.folder)
+        store.reports.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, Damaged, Away) as error:
         say(f"refused: {error}", stderr=True)
         return 2
@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{notebook.stem}: does not fit, {reason}")
             continue
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
-        path = reports / f"{notebook.stem}.html"
-        path.write_text(page, encoding="utf-8")
-        say(path)
+        say(store.save_report(f"{notebook.stem}.html", page.encode()))
     return 0
 
 

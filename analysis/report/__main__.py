@@ -12,6 +12,7 @@ import matplotlib
 
 from analysis.report.building import build
 from study.store import Away, Damaged, Store
+from study.store.outputs import write_output
 from study.store.roots import WHERE
 from study.terminal import say
 from study.tracking.tracker import REPORT
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         page = build(options.folder, options.include_records).html()
         name = WITH_RECORDS if options.include_records else REPORT
-        path = options.out or Store.at(options.folder).reports / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        path = options.out or Store.at(options.folder).save_report(name, page.encode())
+        if options.out:
+            write_output(options.out, page.encode())
     except (ValueError, OSError, Damaged, Away) as error:
         say(f"refused: {error}", stderr=True)
         return 2

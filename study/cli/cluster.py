@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from mia_core.settings import shorten
+from study.spec import documents
 from study.terminal import say
 
 ENDED, RUNNING, REFUSED = 0, 1, 2
@@ -56,48 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="a cluster file, e.g. cluster.yaml")
     options = parser.parse_args(arguments)
     try:
-        written = load(options.file)
+        written = documents.load(options.file, for_ray=True)
         if options.command == "down":
             return down(options.file, written)
-        found = list(mistakes(written))
     except ValueError as error:
-        found = [str(error)]
+        say(f"refused: {error}", stderr=True)
+        return REFUSED
+    found = list(mistakes(written))
     for line in found:
         say(f"refused: {options.file}: {line}", stderr=True)
     return REFUSED if found else ENDED
-
-
-# Reading
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The mapping in a cluster file, as Ray reads it; ValueError for a key given twice, or no mapping at all."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError("expected keys and values at the top level")
-    for mapping in _mappings(node):
-        seen: set[str] = set()
-        for key, _ in mapping.value:
-            if key.value in seen:
-                raise ValueError(
-                    f"line {key.start_mark.line + 1}: {key.value} is given twice; YAML would take the last"
-                )
-            seen.add(key.value)
-    return yaml.safe_load(text)
-
-
-def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for part in child if isinstance(child, tuple) else (child,):
-            yield from _mappings(part)
 
 
 # Checking
@@ -107,10 +76,11 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
     """One line for each reason not to start this cluster; nothing is contacted."""
     provider = written.get("provider")
     kind = provider.get("type") if isinstance(provider, Mapping) else None
-    if not isinstance(provider, Mapping) or kind not in PROVIDER_KEYS:
-        yield f"provider.type: {kind!r} is not one of {', '.join(PROVIDER_KEYS)}, which this check knows"
+    if not isinstance(provider, Mapping) or not isinstance(kind, str) or kind not in PROVIDER_KEYS:
+        known = ", ".join(PROVIDER_KEYS)
+        yield f"provider.type: {shorten(repr(kind))} is not one of {known}, which this check knows"
         return
-    yield from _unknown(provider, PROVIDER_KEYS[str(kind)])
+    yield from _unknown(provider, PROVIDER_KEYS[kind])
     hosts = list(_hosts(provider)) or list(_counts(written)) if kind == "local" else []
     yield from hosts
     if hosts:
@@ -284,10 +254,12 @@ def _cloud(config: Mapping[str, Any]) -> Iterator[str]:
 
 def down(path: Path, written: Mapping[str, Any]) -> int:
     """End the cluster; whether all of it has ended. ValueError for a file that Ray cannot read."""
-    provider = written.get("provider", {})
-    local = provider.get("type") == "local"
+    provider = written.get("provider")
+    if not isinstance(provider, Mapping) or not isinstance(provider.get("type"), str):
+        raise ValueError(f"{path}: provider.type: needs a word, such as local or aws")
+    local = provider["type"] == "local"
     if local and (found := list(_hosts(provider))):
-        raise ValueError(found[0])
+        raise ValueError(f"{path}: {found[0]}")
     ended = _ray("down", "-y", str(path)).returncode == 0
     if not local:
         return ENDED if ended else RUNNING

@@ -19,7 +19,8 @@ from mia_core.data import Pool, load_pool
 from mia_core.data.near_duplicates import closest, difference_hash, thumbnails
 from mia_core.distances import nearest
 from study.spec.study_file import Spec, read
-from study.store import Store
+from study.store import Damaged, Store
+from study.store.outputs import write_output
 from study.sweep import COMPLETE, REFUSED, add_study_arguments
 from study.terminal import Console, say
 
@@ -42,12 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         spec = read(options.config, options.set, options.preset)
-        output = Path(options.output or Store(spec.results, spec.study).reports / "near_duplicates.csv")
-        if output.suffix not in (".csv", ".parquet"):
-            raise ValueError(f"--output {output}: must end in .csv or .parquet")
+        if options.output and not options.output.endswith((".csv", ".parquet")):
+            raise ValueError(f"--output {options.output}: must end in .csv or .parquet")
         pairs = find(spec, load_pool(spec.data), options.by)
-        _write(pairs, output)
-    except ValueError as error:
+        output = _write(pairs, options.output, Store(spec.results, spec.study))
+    except (ValueError, Damaged) as error:
         say(f"refused: {error}", stderr=True)
         return REFUSED
     _show(Console(), pairs, options.by, options.pairs)
@@ -84,15 +84,17 @@ def _flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def _write(pairs: pd.DataFrame, output: Path) -> None:
+def _write(pairs: pd.DataFrame, output: str | None, store: Store) -> Path:
+    """Where they are now."""
+    is_parquet = bool(output) and str(output).endswith(".parquet")
+    data = pairs.to_parquet(index=False) if is_parquet else pairs.to_csv(index=False).encode()
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.suffix == ".csv":
-            pairs.to_csv(output, index=False)
-        else:
-            pairs.to_parquet(output, index=False)
+        if not output:
+            return store.save_report("near_duplicates.csv", data)
+        write_output(Path(output), data)
     except OSError as error:
-        raise ValueError(f"--output {output}: cannot be written: {error.strerror or error}") from None
+        raise ValueError(f"--output {output or store.reports}: cannot be written: {error.strerror or error}") from None
+    return Path(output)
 
 
 def _show(console: Console, pairs: pd.DataFrame, by: str, count: int) -> None:
