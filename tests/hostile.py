@@ -1,5 +1,8 @@
-"""Texts that a file name, an error, a store or a table of somebody else may hold."""
+"""Texts and files of somebody else: what a name, an error, a setting or a folder may hold."""
 
+import contextlib
+import os
+import socket
 from itertools import pairwise
 
 TEXTS = {
@@ -74,3 +77,26 @@ YAML = {
     "lines": "\n" * 120_000,
 }  # fmt: skip
 """What a study file, a cluster file or a value may not be; none is a study or a cluster."""
+
+
+def _socket(path, outside):
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)  # an address has 107 bytes at most
+
+
+def _sparse(path, outside):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+FILES = {
+    "pipe": lambda path, outside: os.mkfifo(path),
+    "socket": _socket,
+    "endless": lambda path, outside: path.symlink_to("/dev/zero"),
+    "loop": lambda path, outside: path.symlink_to(path.name),
+    "out": lambda path, outside: path.symlink_to(outside),
+    "folder": lambda path, outside: path.mkdir(),
+    "empty": lambda path, outside: path.touch(),
+    "huge": _sparse,
+}
+"""What may be made in place of a file; outside: a sound file elsewhere, for a link."""

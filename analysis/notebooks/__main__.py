@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         study = load(options.folder)
         store = Store.at(options.folder)
-        store.reports.mkdir(parents=True, exist_ok=True)
+        store.make_reports()
     except (ValueError, OSError, Damaged, Away) as error:
         say(f"refused: {error}", stderr=True)
         return 2
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{notebook.stem}: does not fit, {reason}")
             continue
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
-        say(store.save_report(f"{notebook.stem}.html", page.encode()))
+        say(store.save_report(f"{notebook.stem}.html", page.encode(errors="backslashreplace")))
     return 0
 
 

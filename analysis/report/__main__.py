@@ -31,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     matplotlib.use("Agg")
     try:
-        page = build(options.folder, options.include_records).html()
+        page = build(options.folder, options.include_records).html().encode(errors="backslashreplace")
         name = WITH_RECORDS if options.include_records else REPORT
-        path = options.out or Store.at(options.folder).save_report(name, page.encode())
+        path = options.out or Store.at(options.folder).save_report(name, page)
         if options.out:
-            write_output(options.out, page.encode())
+            write_output(options.out, page)
     except (ValueError, OSError, Damaged, Away) as error:
         say(f"refused: {error}", stderr=True)
         return 2

@@ -23,7 +23,8 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from study.run import heartbeat
+from mia_core.settings import shorten
+from study.run import failures, heartbeat
 from study.store import Damaged, Store, read
 from study.store.roots import WHERE
 from study.terminal import Console, duration, one_line, say
@@ -103,7 +104,7 @@ def status(store: Store, config: str | None = None) -> Status:
         driver=driver,
         sealed_at=sealed[-1] if sealed else None,
         seconds_left=_seconds_left(driver, sealed, left) if alive else None,
-        failed=[store.failure(name) for name in sorted(store.failed() & names)],
+        failed=[failures.kept(store, name) for name in sorted(store.failed() & names)],
         bytes=bytes_,
         files=files,
         next=_next(store, alive, left, config),
@@ -154,10 +155,7 @@ def _by_level(trials: Any, done: set[str]) -> dict[str, dict[str, Count]]:
 def _driver(store: Store) -> dict[str, Any] | None:
     """What a driver told last, with its age; None for what is not of that form."""
     told = heartbeat.last(store)
-    try:
-        return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
-    except (KeyError, TypeError, ValueError):
-        return None
+    return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
 
 
 def _age(then: datetime) -> float:
@@ -233,7 +231,7 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     if driver:
         told = f"as told {duration(driver['age'])} ago"
         told += "" if found.running else ", by a driver that did not end in order"
-        running = [f"{item['trial']} ({duration(item['seconds'])})" for item in driver.get("running", [])]
+        running = [f"{shorten(item['trial'])} ({duration(item['seconds'])})" for item in driver.get("running", [])]
         more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
         facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({told})"]))
         facts.append(("queued", [f"{driver.get('queued')} trajectories"]))
@@ -243,11 +241,7 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     if found.sealed_at:
         ago = f"({duration(_age(found.sealed_at))} ago)"
         facts.append(("last sealed", [f"{found.sealed_at:%Y-%m-%d %H:%M:%S} UTC {ago}"]))
-    failed = [
-        line
-        for item in found.failed[:SHOWN]
-        for line in (f"{item.get('trial')}: {item.get('error')}", f"  alone: {item.get('command')}")
-    ]
+    failed = [line for item in found.failed[:SHOWN] for line in failures.words(item)]
     more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
     facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
     facts.append(("disk", [f"{found.bytes / 1e6:.1f} MB in {found.files} files"]))

@@ -9,7 +9,10 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Required
+
+from pydantic import AwareDatetime, FiniteFloat, TypeAdapter
+from typing_extensions import TypedDict
 
 from mia_core.opening import open_regular
 from study.store import Damaged, Store
@@ -21,6 +24,26 @@ STALE_SECONDS = 60.0
 """From this age on a driver has most likely ended."""
 
 
+class Running(TypedDict):
+    """A trajectory that is being worked at."""
+
+    trial: str
+    seconds: FiniteFloat
+
+
+class State(TypedDict, total=False):
+    """What readers use of it."""
+
+    at: Required[AwareDatetime]
+    started_at: AwareDatetime
+    seconds_left: FiniteFloat | None
+    running: list[Running]
+    queued: int
+
+
+_STATE = TypeAdapter(State)
+
+
 def beat(store: Store, state: Mapping[str, Any]) -> None:
     """Replace it; storage that is full or away is passed over."""
     with contextlib.suppress(OSError):
@@ -28,10 +51,11 @@ def beat(store: Store, state: Mapping[str, Any]) -> None:
 
 
 def last(store: Store) -> dict[str, Any] | None:
-    """What it says; None when it is absent, torn or no mapping."""
+    """What it says; None when it is absent, torn or not a `State`."""
     with contextlib.suppress(OSError, ValueError, Damaged):
-        state = json.loads(store.place.read(FILE))
-        return state if isinstance(state, dict) else None
+        data = store.place.read(FILE)
+        _STATE.validate_json(data, strict=True)
+        return json.loads(data)
     return None
 
 

@@ -80,6 +80,11 @@ class Store:
         place, relative = self._report(name)
         return place.read(relative, most_bytes("reports")) if place.exists(relative) else None
 
+    def make_reports(self) -> None:
+        """Make `reports`; Damaged where a link leads it out of the study."""
+        place, relative = self._report(".")
+        place.path(relative).mkdir(parents=True, exist_ok=True)
+
     def _report(self, name: str) -> tuple[Folder, str]:
         """Its place, on this machine, and its name there."""
         return (self.place, f"reports/{name}") if isinstance(self.place, Folder) else (Folder(self.reports), name)

@@ -1,5 +1,6 @@
 """Fault 17 and 19: YAML that executes, explodes or is not what it looks like is refused at once, by every reader."""
 
+import json
 import time
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from study import sweep
 from study.cli import cluster, print_config, status
 from study.spec import documents
-from tests.hostile import YAML, does_nothing
+from tests.hostile import FILES, YAML, does_nothing
 
 SECONDS = 2.0
 
@@ -80,3 +81,23 @@ def test_a_cluster_file_of_odd_types_is_refused_by_lines(text, tmp_path, capsys)
     path.write_text(text)
     assert cluster.main(["check", str(path)]) == 2
     assert all(line.startswith("refused: ") for line in capsys.readouterr().err.splitlines())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", FILES.keys() - {"out"})
+def test_what_is_no_file_in_place_of_one_is_refused_at_once_in_one_line(kind, tmp_path, capsys):
+    path = tmp_path / "some.yaml"
+    FILES[kind](path, None)
+    for main, arguments in ((sweep.main, [str(path), "--plan"]), (cluster.main, ["check", str(path)])):
+        assert str(path) in say_no(main, arguments, capsys)
+
+
+def test_json_is_read_as_json_with_more_values_and_the_same_refusals(tmp_path):
+    path = tmp_path / "some.json"
+    values = {"a": [1, 2.5, -3, 1e-5, True, None, "no", "é"], "b": list(range(2 * documents.VALUES))}
+    path.write_text(json.dumps(values))
+    assert documents.load(path) == values
+    for text in ('{"a": 1, "a": 2}', '{"a": NaN}', '{"a": -Infinity}', '{"a": 1', "[1]", '{"a": ' + "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"some\.json: (not valid JSON|expected keys)"):
+            documents.load(path)
