@@ -1,5 +1,6 @@
 """A study's pictures as PNG files."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,8 @@ from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
 from mia_core.errors import Refused
 from study.outcomes import writing
+from study.store.outputs import write_output
+from study.terminal import say
 
 
 def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
@@ -73,6 +76,8 @@ def run(folder: str, out: Path, attack: str | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn(data, shown).items():
             path = out / f"{name}.png"
-            figure.savefig(path, dpi=110, metadata={"Software": None})
+            sink = io.BytesIO()
+            figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
+            write_output(path, sink.getvalue())
             plt.close(figure)
-            print(path)
+            say(path)

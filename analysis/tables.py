@@ -21,8 +21,8 @@ from analysis.stats.sensitivity import main_effects
 from analysis.stats.summary import about_noise, against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
-from study.store.names import plain
 from study.store.reading import last_levels
+from study.terminal import one_line, say
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
@@ -33,11 +33,11 @@ def run(folder: str, attack: str | None) -> None:
     data.attack(shown := attack or data.attacks[0])  # refused before anything is printed
     left_out = [LEFT_OUT] if data.drawn else []
     for sentence in [*cautions(data), *equal_steps(data), *about_noise(data), *left_out]:
-        print(f"- {_markdown(sentence)}")
-    print()
+        say(f"- {_markdown(sentence)}")
+    say()
     for title, table in tables(data, shown):
         if len(table):
-            print(f"### {_markdown(title)}\n\n{markdown(table)}\n")
+            say(f"### {_markdown(title)}", "", *markdown(table).split("\n"), "")
 
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -313,8 +313,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 def _markdown(value: Any) -> str:
     """A text in one line of Markdown, without elements, code or links of its own."""
-    text = re.sub(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)", lambda found: html.escape(found[0]), plain(str(value)))
-    return text.replace("\n", " ").replace("`", r"\`").replace("](", r"]\(")
+    text = re.sub(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)", lambda found: html.escape(found[0]), one_line(value))
+    return text.replace("`", r"\`").replace("](", r"]\(")
 
 
 def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
     """`model(**values)`; a wrong or unknown key raises ValueError in one line, with `where` and the nearest name."""
     if not isinstance(values, Mapping):
-        raise Refused(f"{where}: expected keys and values, got {values!r}")
+        raise Refused(f"{where}: expected keys and values, got {shorten(repr(values))}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -49,12 +49,12 @@ def _line(item: Any, model: type, where: str) -> str:
     if not item["loc"]:  # of settings that do not go together
         return f"{where}: {message}"
     *parents, key = [str(part) for part in item["loc"]]
-    place = ".".join([where, *parents, key] if where else [*parents, key])
+    place = shorten(".".join([where, *parents, key] if where else [*parents, key]))
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{place}: unknown key{nearest(key, _fields(model))}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{place}: required, and missing"
-    return f"{place}: {message} (got {item['input']!r})"
+    return f"{place}: {message} (got {shorten(repr(item['input']))})"
 
 
 def _fields(model: Any) -> list[str]:
@@ -110,7 +110,7 @@ class Registry(Generic[T]):
         values = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
         name = values.pop("name", None)
         if not isinstance(name, str):
-            raise Refused(f"{where}: expected a name or a mapping with a name, got {spec!r}")
+            raise Refused(f"{where}: expected a name or a mapping with a name, got {shorten(repr(spec))}")
         if name not in self._classes:
             raise Refused(f"{where}: unknown {self.kind} {name!r}{nearest(name, self._classes)}")
         cls = self._classes[name]

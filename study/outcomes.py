@@ -1,13 +1,13 @@
 """Exit codes of every command, and the one place that turns what went wrong into a line and a code."""
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mia_core.errors import Refused
 from study.store.files import Damaged
+from study.terminal import say
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
 
@@ -61,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _say(line: str, code: int) -> int:
-    print(line, file=sys.stderr)
+    say(*line.split("\n"), stderr=True)
     return code
 
 

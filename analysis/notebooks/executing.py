@@ -16,6 +16,7 @@ from analysis.stats.records import records
 from analysis.study_data import StudyData, load
 from study.outcomes import writing
 from study.store import Store
+from study.terminal import say
 
 FOLDER = Path(__file__).parent
 RECORDS = "05_records_at_risk"
@@ -67,16 +68,15 @@ def to_page(document: nbformat.NotebookNode, title: str) -> str:
 def run(folder: str, include_records: bool) -> None:
     """Write one HTML page per notebook into the study's reports, and print each path."""
     study = load(folder)
-    reports = Store.at(folder).reports
-    with writing(reports):
-        reports.mkdir(parents=True, exist_ok=True)
+    store = Store.at(folder)
+    with writing(store.reports):
+        store.make_reports()
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         if reason := misfit(notebook.stem, study):
-            print(f"{notebook.stem}: does not fit, {reason}")
+            say(f"{notebook.stem}: does not fit, {reason}")
             continue
         document = execute(notebook, folder, include_records)
         named = "_with_records" if include_records and notebook.stem == RECORDS else ""
-        path = reports / f"{notebook.stem}{named}.html"
-        with writing(path):
-            path.write_text(to_page(document, f"{study.name}: {notebook.stem}"), encoding="utf-8")
-        print(path)
+        page = to_page(document, f"{study.name}: {notebook.stem}").encode(errors="backslashreplace")
+        with writing(store.reports):
+            say(store.save_report(f"{notebook.stem}{named}.html", page))

@@ -7,6 +7,8 @@ import matplotlib
 from analysis.report.building import build
 from study.outcomes import writing
 from study.store import Store
+from study.store.outputs import write_output
+from study.terminal import say
 from study.tracking.tracker import REPORT
 
 WITH_RECORDS = "report_with_records.html"
@@ -15,9 +17,9 @@ WITH_RECORDS = "report_with_records.html"
 def run(folder: str, out: Path | None, include_records: bool) -> None:
     """Write the page, and print its path. out: by default reports/ in the study's folder."""
     matplotlib.use("Agg")
-    page = build(folder, include_records).html()
-    path = out or Store.at(folder).reports / (WITH_RECORDS if include_records else REPORT)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    print(path)
+    page = build(folder, include_records).html().encode(errors="backslashreplace")
+    store = Store.at(folder)
+    with writing(out or store.reports):
+        if out:
+            write_output(out, page)
+        say(out or store.save_report(WITH_RECORDS if include_records else REPORT, page))

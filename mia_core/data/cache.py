@@ -17,8 +17,11 @@ import numpy as np
 
 from mia_core.data.pool import Pool
 from mia_core.hashing import content_id
+from mia_core.opening import MEBIBYTE, read_regular
 
 IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
+MANIFEST_BYTES = 256 * MEBIBYTE
+"""Millions of file names."""
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -34,8 +37,10 @@ def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | No
     notes: those the pool is to have, before the odd ones.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads(read_regular(folder / MANIFEST, MANIFEST_BYTES))
         if manifest.pop("check") != content_id(manifest):
+            return None
+        if not ((folder / IMAGES).is_file() and (folder / RECORDS).is_file()):
             return None
         # A plain array over the mapping: numpy.memmap itself would be copied whenever it is pickled.
         images = np.asarray(np.load(folder / IMAGES, mmap_mode="r"))

@@ -14,12 +14,15 @@ from annotated_types import Gt, Le
 
 from mia_core.data.pool import SOURCES, Pool, Size, Source, draw, resize
 from mia_core.errors import Refused
+from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.settings import settings
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 PIXELS = 3 * 32 * 32
+BATCH_BYTES = 64 * MEBIBYTE
+"""Twice what a published one has."""
 
 
 @SOURCES.register
@@ -83,7 +86,7 @@ def _find(root: Path) -> tuple[Path, str] | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, BATCH_BYTES)
     except OSError as error:
         raise Refused(f"data: {path} cannot be read: {error.strerror}; get CIFAR-10 again from {PAGE}") from None
 

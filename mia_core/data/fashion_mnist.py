@@ -1,6 +1,7 @@
 """Fashion-MNIST (Xiao et al. 2017): 70,000 records of 28x28 pixels, from Debian's files or torchvision's."""
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,12 @@ from annotated_types import Ge
 
 from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
 from mia_core.errors import Refused
+from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.settings import settings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+MOST_BYTES = 256 * MEBIBYTE
+"""Of a file, unpacked too; the largest published one has 45 MiB."""
 
 
 @SOURCES.register
@@ -81,7 +85,9 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     if path is None:
         raise Refused(f"data: {folder / name} (or .gz) is missing")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
+        if path.suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise Refused(f"data: {path} cannot be read: {error}") from None
     dimensions = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0

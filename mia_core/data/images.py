@@ -1,6 +1,7 @@
 """Data sets of image files: decoded and resized once, odd ones listed, the pool kept in a cache."""
 
 import csv
+import io
 import os
 import warnings
 from abc import abstractmethod
@@ -20,6 +21,7 @@ from mia_core.data import cache
 from mia_core.data.pool import Pool, Size, Source, draw
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest, content_id
+from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.settings import nearest, settings
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -28,6 +30,8 @@ MODES = ("1", "L", "P", "RGB")
 MEGAPIXELS = 80
 """Larger images are refused before they are decoded: a file of a few kilobytes can claim gigabytes of pixels."""
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is refused here
+TABLE_BYTES = 256 * MEBIBYTE
+"""A larger table of labels is refused: millions of rows."""
 SHOWN = 3
 BATCH = 256
 
@@ -231,9 +235,9 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header; ValueError when it, or a column, is missing, or a row is short."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows, header = list(reader), reader.fieldnames or ()
+        text = read_regular(path, TABLE_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows, header = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refused(f"data.labels: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     for column in columns:

@@ -25,6 +25,7 @@ from scipy.optimize import brentq
 from mia_core.data.cache import cache_folder
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json, content_id
+from mia_core.opening import MEBIBYTE, read_regular
 
 ACCOUNTING = 1
 """Version of this file's answers; a change that alters one raises it."""
@@ -82,7 +83,7 @@ def _remembered(function: Callable[P, R]) -> Callable[P, R]:
 def _read(path: Path) -> list[Any] | None:
     """An answer, in a list; None where there is none, or it is damaged."""
     try:
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(read_regular(path, MEBIBYTE))
         return [_tuple(kept["answer"])] if kept["check"] == content_id(kept["answer"]) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None

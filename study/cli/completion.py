@@ -4,6 +4,7 @@ import argparse
 
 from study.cli.command import ELSEWHERE, Command
 from study.outcomes import COMPLETE
+from study.terminal import say
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _print(options: argparse.Namespace) -> int:
     import shtab
 
-    print(shtab.complete(options.parser, shell=options.shell))
+    say(*shtab.complete(options.parser, shell=options.shell).split("\n"))
     return COMPLETE
 
 

@@ -16,11 +16,12 @@ def _controls(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     from study.store import Store
+    from study.terminal import say
     from study.verdicts.claims import notes, verdicts
 
     code = _print_verdicts(options.folder, verdicts)
     for sentence in notes(Store.at(options.folder)):
-        print(sentence)
+        say(sentence)
     return code
 
 
@@ -41,16 +42,15 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
 def _search(options: argparse.Namespace) -> int:
     import json
 
-    from rich.console import Console
-
     from study.run.search import confirmation, show
     from study.store import Store
+    from study.terminal import Console, say
 
     store = Store.at(options.folder)
     if options.confirm is None:
-        show(Console(highlight=False), store)
+        show(Console(), store)
     else:
-        print(json.dumps(confirmation(store, options.confirm), indent=2))
+        say(*json.dumps(confirmation(store, options.confirm), indent=2).split("\n"))
     return COMPLETE
 
 

@@ -7,6 +7,7 @@ from mia_core.errors import Refused
 from study.cli.arguments import add_folder, number
 from study.cli.command import KEEP, Command
 from study.outcomes import COMPLETE, INCOMPLETE
+from study.terminal import say
 
 HOURS = 24.0
 
@@ -31,12 +32,12 @@ def _check(options: argparse.Namespace) -> int:
     store = Store.at(options.folder)
     found = check(store)
     for damage in found.damages:
-        print(f"DAMAGED {damage.file}: {damage.what}\n        {damage.way_out}")
-    print(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
+        say(f"DAMAGED {damage.file}: {damage.what}", f"        {damage.way_out}")
+    say(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
     if found.garbage is None:
-        print("unsealed files are not counted while markers are damaged")
+        say("unsealed files are not counted while markers are damaged")
     else:
-        print(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
+        say(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
     return INCOMPLETE if found.damages else COMPLETE
 
 
@@ -51,15 +52,15 @@ def _gc(options: argparse.Namespace) -> int:
         items = garbage(store)
         old = [item for item in items if item.modified < older_than]
         for item in old:
-            print(f"{item.bytes:12} {item.file}  ({item.why})")
+            say(f"{item.bytes:12} {item.file}  ({item.why})")
         verb, young = "would be freed", len(items) - len(old)
     else:
         with store.lock():
             old, young = collect(store, older_than)
         verb = "freed"
-    print(f"{sum(item.bytes for item in old)} bytes {verb} in {len(old)} files")
+    say(f"{sum(item.bytes for item in old)} bytes {verb} in {len(old)} files")
     if young:
-        print(f"{young} more are younger than {options.older_than:g} hours")
+        say(f"{young} more are younger than {options.older_than:g} hours")
     return COMPLETE
 
 
@@ -70,7 +71,7 @@ def _compact(options: argparse.Namespace) -> int:
     store = Store.at(options.folder)
     store.pointer()
     with store.lock():
-        print(f"{compact(store)} passes compacted")
+        say(f"{compact(store)} passes compacted")
     return COMPLETE
 
 
@@ -87,9 +88,9 @@ def _export(options: argparse.Namespace) -> int:
     if "://" in options.out:
         raise Refused(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
     passes = export_public(store, Path(options.out))
-    print(f"{passes} passes, without scores, targets and samples: {options.out}; see its {NOTICE}")
+    say(f"{passes} passes, without scores, targets and samples: {options.out}; see its {NOTICE}")
     if noise_from_seed(Store.at(options.out)):
-        print(GUESSABLE)
+        say(GUESSABLE)
     return COMPLETE
 
 

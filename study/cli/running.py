@@ -58,9 +58,10 @@ def _config(options: argparse.Namespace) -> int:
 
     from study.spec.json_schema import schema
     from study.spec.study_file import read
+    from study.terminal import say
 
     shown = schema() if options.schema else read(options.config, options.set, options.preset).resolved
-    print(json.dumps(shown, indent=2))
+    say(*json.dumps(shown, indent=2).split("\n"))
     return COMPLETE
 
 

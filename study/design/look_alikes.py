@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from mia_core.data import Pool, load_pool
@@ -16,6 +15,8 @@ from mia_core.errors import Refused
 from study.outcomes import COMPLETE, writing
 from study.spec.study_file import Spec, read
 from study.store import Store
+from study.store.outputs import write_output
+from study.terminal import Console, say
 
 THUMBNAIL = 16
 BITS = (0, 2, 4, 8, 16)
@@ -24,13 +25,12 @@ BITS = (0, 2, 4, 8, 16)
 def run(config: str, overrides: Sequence[str], preset: str | None, by: str, count: int, output: str | None) -> int:
     """Measure, print `count` pairs, write all; the exit code. output: a .csv or .parquet file."""
     spec = read(config, overrides, preset)
-    path = Path(output or Store(spec.results, spec.study).reports / "near_duplicates.csv")
-    if path.suffix not in (".csv", ".parquet"):
-        raise Refused(f"--output {path}: must end in .csv or .parquet")
+    if output and not output.endswith((".csv", ".parquet")):
+        raise Refused(f"--output {output}: must end in .csv or .parquet")
     pairs = find(spec, load_pool(spec.data), by)
-    _write(pairs, path)
-    _show(Console(highlight=False), pairs, by, count)
-    print(f"pairs:    {path}")
+    path = _write(pairs, output, Store(spec.results, spec.study))
+    _show(Console(), pairs, by, count)
+    say(f"pairs:    {path}")
     return COMPLETE
 
 
@@ -63,21 +63,23 @@ def _flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def _write(pairs: pd.DataFrame, output: Path) -> None:
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.suffix == ".csv":
-            pairs.to_csv(output, index=False)
-        else:
-            pairs.to_parquet(output, index=False)
+def _write(pairs: pd.DataFrame, output: str | None, store: Store) -> Path:
+    """Where they are now."""
+    is_parquet = bool(output) and str(output).endswith(".parquet")
+    data = pairs.to_parquet(index=False) if is_parquet else pairs.to_csv(index=False).encode()
+    with writing(Path(output or store.reports)):
+        if not output:
+            return store.save_report("near_duplicates.csv", data)
+        write_output(Path(output), data)
+    return Path(output)
 
 
 def _show(console: Console, pairs: pd.DataFrame, by: str, count: int) -> None:
     replicates = pairs["replicate"].nunique()
-    console.print(f"{len(pairs)} non-member queries in {replicates} replicates, each with its closest training record")
+    console.say(f"{len(pairs)} non-member queries in {replicates} replicates, each with its closest training record")
     if by == "hash":
         for bits in BITS:
-            console.print(f"  at most {bits:2} of 128 bits apart: {(pairs['distance'] <= bits).mean():7.2%}")
+            console.say(f"  at most {bits:2} of 128 bits apart: {(pairs['distance'] <= bits).mean():7.2%}")
     table = Table("replicate", "query", "record", "distance", "labels")
     for row in pairs.head(count).to_dict("records"):
         labels = f"{row['query_label']}, {row['record_label']}"

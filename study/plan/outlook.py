@@ -10,12 +10,12 @@ import torch
 from mia_core.errors import Refused
 from study.design.trials import Design
 from study.design.work import Work
-from study.duration import duration
 from study.machine import device_name
 from study.plan import cost, disk, packing, power
 from study.plan.cost import Estimate
 from study.plan.past import Past
 from study.store import Store
+from study.terminal import duration
 
 
 @dataclass(frozen=True)

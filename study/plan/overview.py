@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
@@ -15,6 +14,7 @@ from study.design.trials import ADAPTIVE, STUDY, Design, Trial
 from study.design.work import Work
 from study.plan.outlook import Outlook
 from study.spec.factors import said
+from study.terminal import Console
 
 NOTES = 10
 """Notes on the data that a plan shows."""
@@ -79,49 +79,49 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     if spec.design.draws:
-        console.print(f"design: {spec.design.describe(len(spec.points), len(design.cells))}", soft_wrap=True)
+        console.say(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
     if spec.search:
-        console.print(f"search: {spec.search.describe()}", soft_wrap=True)
+        console.say(f"search: {spec.search.describe()}")
         most = f"{spec.search.points} points x {spec.replicates} replicates"
-        console.print(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
+        console.say(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
     for line in design.pool.notes[:NOTES]:
-        console.print(f"data: {line}", markup=False, soft_wrap=True)
+        console.say(f"data: {line}")
     if len(design.pool.notes) > NOTES:
-        console.print(f"data: and {len(design.pool.notes) - NOTES} more")
+        console.say(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
     own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
     training = sum(work.train for items in own for work in items)
-    console.print(
+    console.say(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in own)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
     left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
-    console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
+    console.say(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
-        console.print(f"no control: {name} ({reason})")
-    console.print(
+        console.say(f"no control: {name} ({reason})")
+    console.say(
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
     for (arm, target), reason in design.refused.items():
-        console.print(f"skipped: {arm} with {target}: {reason}")
+        console.say(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
-        console.print(f"skipped: {reason}")
+        console.say(f"skipped: {reason}")
     for line in (*_guarantees(design), *_audit(design)):
-        console.print(line)
+        console.say(line)
     for line in outlook.lines() if outlook else ():
-        console.print(line, markup=False, soft_wrap=True)
+        console.say(line)
     known, smallest = len(design.split.known_members), min(spec.train_sizes)
     if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
-        console.print(
+        console.say(
             f"note: split.known={known} stands for {KNOWN_PERCENT} % of the smallest train_size, and is "
             f"{100 * known / smallest:.0f} % of {smallest}"
         )
     if spec.replicates < 5:
-        console.print(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
+        console.say(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
-        console.print("note: no arm `none`, so defenses have no control to be compared with")
+        console.say("note: no arm `none`, so defenses have no control to be compared with")
 
 
 def _guarantees(design: Design) -> list[str]:

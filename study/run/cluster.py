@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
+from study.spec import documents
+from study.terminal import say
 
 PROVIDER_KEYS = {
     "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
@@ -44,44 +45,15 @@ STARTS = {"head": "head_start_ray_commands", "worker": "worker_start_ray_command
 
 def check(path: Path) -> int:
     """Print a line for each mistake in a cluster file; the exit code."""
-    try:
-        found = list(mistakes(load(path)))
-    except ValueError as error:
-        found = [str(error)]
+    found = list(mistakes(load(path)))
     for line in found:
-        print(f"refused: {path}: {line}", file=sys.stderr)
+        say(f"refused: {path}: {line}", stderr=True)
     return REFUSED if found else COMPLETE
 
 
-# Reading
-
-
 def load(path: Path) -> dict[str, Any]:
-    """The mapping in a cluster file, as Ray reads it; ValueError for a key given twice, or no mapping at all."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise Refused(f"not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise Refused("expected keys and values at the top level")
-    for mapping in _mappings(node):
-        seen: set[str] = set()
-        for key, _ in mapping.value:
-            if key.value in seen:
-                raise Refused(f"line {key.start_mark.line + 1}: {key.value} is given twice; YAML would take the last")
-            seen.add(key.value)
-    return yaml.safe_load(text)
-
-
-def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for part in child if isinstance(child, tuple) else (child,):
-            yield from _mappings(part)
+    """A cluster file, as Ray reads it; ValueError for what is none."""
+    return documents.load(path, for_ray=True)
 
 
 # Checking
@@ -91,10 +63,11 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
     """One line for each reason not to start this cluster; nothing is contacted."""
     provider = written.get("provider")
     kind = provider.get("type") if isinstance(provider, Mapping) else None
-    if not isinstance(provider, Mapping) or kind not in PROVIDER_KEYS:
-        yield f"provider.type: {kind!r} is not one of {', '.join(PROVIDER_KEYS)}, which this check knows"
+    if not isinstance(provider, Mapping) or not isinstance(kind, str) or kind not in PROVIDER_KEYS:
+        known = ", ".join(PROVIDER_KEYS)
+        yield f"provider.type: {shorten(repr(kind))} is not one of {known}, which this check knows"
         return
-    yield from _unknown(provider, PROVIDER_KEYS[str(kind)])
+    yield from _unknown(provider, PROVIDER_KEYS[kind])
     hosts = list(_hosts(provider)) or list(_counts(written)) if kind == "local" else []
     yield from hosts
     if hosts:
@@ -268,16 +241,18 @@ def _cloud(config: Mapping[str, Any]) -> Iterator[str]:
 
 def down(path: Path, written: Mapping[str, Any]) -> int:
     """End the cluster; whether all of it has ended. ValueError for a file that Ray cannot read."""
-    provider = written.get("provider", {})
-    local = provider.get("type") == "local"
+    provider = written.get("provider")
+    if not isinstance(provider, Mapping) or not isinstance(provider.get("type"), str):
+        raise Refused(f"{path}: provider.type: needs a word, such as local or aws")
+    local = provider["type"] == "local"
     if local and (found := list(_hosts(provider))):
-        raise Refused(found[0])
+        raise Refused(f"{path}: {found[0]}")
     ended = _ray("down", "-y", str(path)).returncode == 0
     if not local:
         return COMPLETE if ended else INCOMPLETE
     left = [host for host in (provider["head_ip"], *provider["worker_ips"]) if not _stop(host, written["auth"])]
     for host in left:
-        print(f"{host}: could not be reached, or Ray still runs there; the same command tries again", file=sys.stderr)
+        say(f"{host}: could not be reached, or Ray still runs there; the same command tries again", stderr=True)
     return INCOMPLETE if left else COMPLETE
 
 

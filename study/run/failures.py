@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from study.store import Store
+from mia_core.errors import shorten
+from study.store import Damaged, Store
 from study.store.names import is_word
+from study.terminal import Console
+
+LONGEST = 500
 
 if TYPE_CHECKING:  # who only reads failures waits for no torch
     from study.design.trials import Design, Trial
@@ -27,11 +29,14 @@ def failure(design: "Design", store: Store, trial: "Trial", error: str, trace: s
 
 
 def kept(store: Store, trajectory_id: str) -> dict[str, Any]:
-    """What is kept of the last error of a trajectory; Damaged when that is nothing.
+    """What is kept of the last error of a trajectory; where that cannot be read, why.
 
     Its command is made anew of ids, as people paste it, and the file may have been written by others.
     """
-    found = store.failure(trajectory_id)
+    try:
+        found = store.failure(trajectory_id)
+    except Damaged as error:
+        found = {"trajectory_id": trajectory_id, "trial": trajectory_id, "error": str(error)}
     name = found.get("trial_id")
     return {**found, "command": _command(store, store.pointer()["spec"], name if is_word(name) else trajectory_id)}
 
@@ -46,11 +51,14 @@ def failed(store: Store, todo: "Mapping[str, Sequence[Work]]") -> "dict[str, Seq
     return {name: works for name, works in todo.items() if name in names}
 
 
+def words(failure: Mapping[str, Any]) -> tuple[str, str]:
+    """The trial and its error, and the command that repeats it; shortened, as an error may hold anything."""
+    trial, error = (shorten(str(failure.get(key)), LONGEST) for key in ("trial", "error"))
+    return f"{trial}: {error}", f"  alone: {failure['command']}"
+
+
 def show(console: Console, store: Store, left: "Mapping[str, Sequence[Work]]") -> None:
     """Name each failed trial, with the file of its traceback and the command that repeats it."""
     for trajectory_id in failed(store, left):
-        last = kept(store, trajectory_id)
-        path = f"{store.uri}/failures/{trajectory_id}.json"
-        told = f"failed: {last.get('trial')}: {last.get('error')}"
-        lines = told, f"  traceback: {path}", f"  alone: {last['command']}"
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        name, alone = words(kept(store, trajectory_id))
+        console.say(f"failed: {name}", f"  traceback: {store.uri}/failures/{trajectory_id}.json", alone)

@@ -7,13 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rich.console import Console
-
 from mia_core.data import load_pool
 from mia_core.errors import Refused
 from study.design.trials import Design
 from study.design.work import Work, missing
-from study.duration import duration
 from study.machine import code_versions, pick_device, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
 from study.plan import cost, overview
@@ -23,6 +20,7 @@ from study.run.runner import feature_network
 from study.spec.study_file import read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
+from study.terminal import Console, duration
 from study.verdicts import claims, controls
 
 ASK_SECONDS = 3600.0
@@ -48,7 +46,7 @@ class Options:
 
 def sweep(options: Options) -> int:
     """Plan, check, run; the exit code. Refused before anything ran, where something does not fit."""
-    console = Console(highlight=False)
+    console = Console()
     pick_device()  # the extractor is trained in this process: on one thread, as in every other
     spec = read(options.config, options.set, options.preset)
     store = Store(spec.results, spec.study)
@@ -118,7 +116,7 @@ def _sweep(
     tracker.start()
     if todo or design.spec.search:
         if options.pilot:
-            console.print(f"pilot: {_name(todo)}", markup=False, soft_wrap=True)
+            console.say(f"pilot: {_name(todo)}")
         else:
             overview.show(console, design, todo, outlook)
         compactor = Compactor(store)
@@ -191,13 +189,13 @@ def _after_pilot(
     if any(name in left for name in todo):
         failures.show(console, store, {name: left[name] for name in todo if name in left})
         return INCOMPLETE
-    console.print(f"\n{_name(todo)} is done. What is left:\n", markup=False, soft_wrap=True)
+    console.say("", f"{_name(todo)} is done. What is left:", "")
     overview.show(console, design, left, Outlook.of(design, store, left))
     return COMPLETE
 
 
 def _warning(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(f"warning: {line}", markup=False, soft_wrap=True)
+    return lambda line: console.say(f"warning: {line}")
 
 
 def _run(
@@ -228,7 +226,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
         search.show(console, store)
     if left:
         missing_trials = sum(map(len, left.values()))
-        console.print(f"\nincomplete: {missing_trials} of {total} trials lack results; {AGAIN}.")
+        console.say("", f"incomplete: {missing_trials} of {total} trials lack results; {AGAIN}.")
         failures.show(console, store, left)
         return
     spec = design.spec
@@ -239,12 +237,12 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
     if spec.tracking:
         lines["mlflow"] = _mlflow(store, spec.tracking, behind)
     lines["next"] = shlex.join(["mia-study", "search" if spec.search else "report", store.uri])
-    console.print()
+    console.say()
     for key, value in lines.items():
-        console.print(f"{key + ':':10}{value}", soft_wrap=True)
+        console.say(f"{key + ':':10}{value}")
     for word, judge in {"control": controls, "audit": claims}.items():
         for line in judge.lines(judge.verdicts(store.root, spec.study)):
-            console.print(f"{word + ':':10}{line}", soft_wrap=True)
+            console.say(f"{word + ':':10}{line}")
 
 
 def _mlflow(store: Store, uri: str, behind: bool) -> str:

@@ -8,10 +8,12 @@ import contextlib
 import fcntl
 import json
 import math
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from mia_core.opening import open_regular
 from study.store import Damaged, Store
 from study.store.places import Folder
 
@@ -61,7 +63,7 @@ def is_locked(store: Store) -> bool:
     if not isinstance(store.place, Folder):
         return False
     try:
-        with store.place.path(".lock").open() as file:
+        with open_regular(store.place.path(".lock"), os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mia_core.errors import Refused
 from mia_core.hashing import FORMAT
 from study.machine import PROJECT
+from study.spec import documents
 
 SECONDS = 120.0
 """So long a node has for its answer; the first imports of a cold disk take a while."""
@@ -27,7 +27,7 @@ BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 def may_start_gpus() -> bool:
     """Whether this process is on the head of a cluster that `ray up` made, whose autoscaler may start GPUs."""
     path = BOOTSTRAP.expanduser()
-    types = yaml.safe_load(path.read_text(encoding="utf-8")).get("available_node_types") if path.is_file() else None
+    types = documents.load(path).get("available_node_types") if path.is_file() else None
     return any(node.get("max_workers") != 0 and node.get("resources", {}).get("GPU") for node in (types or {}).values())
 
 

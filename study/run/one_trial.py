@@ -1,12 +1,10 @@
 """One trial in the foreground, without Ray."""
 
-import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Column, Table
 
 from mia_core.data import load_pool
@@ -21,6 +19,7 @@ from study.run.search import begun
 from study.spec.study_file import read
 from study.store import Store
 from study.store.reading import trial_tables
+from study.terminal import Console, say
 
 
 def run(config: str, overrides: Sequence[str], preset: str | None, name: str | None, results: str | None) -> int:
@@ -29,7 +28,7 @@ def run(config: str, overrides: Sequence[str], preset: str | None, name: str | N
     name: a trial or trajectory id, or the first level of every factor and the last of epochs or steps, in replicate 0.
     results: the folder that keeps it, or none does.
     """
-    console = Console(highlight=False)
+    console = Console()
     spec = read(config, overrides, preset)
     spec = begun(spec, Store(spec.results, spec.study))
     design = Design(spec, load_pool(spec.data))
@@ -37,12 +36,12 @@ def run(config: str, overrides: Sequence[str], preset: str | None, name: str | N
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(results or scratch, spec.study)
         store.probe()
-        console.print(f"{trial.name}   (trial {trial.trial_id})")
+        console.say(f"{trial.name}   (trial {trial.trial_id})")
         failed = _run(design, store, trial)
         if trial.trial_id in store.done([trial.trial_id]):
             _show(console, *trial_tables(store, trial.trial_id)[1].values())
     for label, trace in failed.items():
-        print(f"\n{label} failed:\n{trace}", file=sys.stderr)
+        say("", f"{label} failed:", *trace.splitlines(), stderr=True)
     return INCOMPLETE if failed else COMPLETE
 
 
@@ -68,8 +67,8 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
-    console.print(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
-    console.print(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
+    console.say(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):
         if pd.notna(item["skipped"]):

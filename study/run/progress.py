@@ -11,15 +11,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from study.design.work import Work
-from study.duration import duration
 from study.plan.cost import Expected, makespan
 from study.run.heartbeat import EVERY_SECONDS
+from study.terminal import Console, duration, one_line
 
 LINE_SECONDS = 60.0
 SHOWN = 8
@@ -123,7 +121,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line for good; above the live table, where there is one."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.say(line)
 
     def state(self) -> dict[str, Any]:
         """What is shown, for `study.run.heartbeat`; times in seconds or as ISO 8601 in UTC."""
@@ -159,13 +157,15 @@ class Progress:
             if not self._live and (force or now - self._printed >= LINE_SECONDS):
                 self._printed = now
                 line = "; ".join(f"{word}: {', '.join(texts)}" for word, texts in self._words())
-                self._console.print(line, markup=False, soft_wrap=True)
+                self._console.say(line)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold")
+        table.add_column()
         with self._lock:
             for word, texts in self._words():
-                table.add_row(Text(word, style="bold"), Text("\n".join(texts)))
+                table.add_row(word, "\n".join(map(one_line, texts)))
         return table
 
     def _words(self) -> Iterator[tuple[str, Sequence[str]]]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from mia_core.errors import Refused
 from mia_core.streams import Streams
@@ -26,6 +25,7 @@ from study.spec.sampling import Drawn, combinations
 from study.spec.study_file import Spec, parse
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
+from study.terminal import Console
 
 FRESH_REPLICATES = 5
 NOTE = "note: a search favors what came out well by chance, so values of its best points are optimistic"
@@ -152,16 +152,16 @@ def show(console: Console, store: Store) -> None:
     lacking = sum(values is None for values in known)
     more = f", {lacking} without results" if lacking else ""
     words = ", ".join(map(str, goals))
-    console.print(f"\nPareto front ({words}): {len(best)} of {len(known)} points{more}", soft_wrap=True)
+    console.say("", f"Pareto front ({words}): {len(best)} of {len(known)} points{more}")
     trials = design[design["kind"] == "point"].drop_duplicates("id").set_index("id")["trial_id"]
     rows = _told(spec).loc[best].rename_axis("point").reset_index()
     for position, goal in enumerate(goals):
         rows[goal.name] = [f"{values[position]:.4g}" for values in (known[number] or () for number in best)]
     rows["trial"] = [trials[str(number)] for number in best]
-    console.print(rows.to_string(index=False), markup=False, soft_wrap=True)
-    console.print(f"{NOTE};", soft_wrap=True)
+    console.say(*rows.to_string(index=False).split("\n"))
+    console.say(f"{NOTE};")
     command = f"{shlex.join(['mia-study', 'search', store.uri, '--confirm', 'POINT'])} > confirm.json"
-    console.print(f"confirm:  {command}, then mia-study sweep confirm.json", soft_wrap=True)
+    console.say(f"confirm:  {command}, then mia-study sweep confirm.json")
 
 
 def _told(spec: Spec) -> pd.DataFrame:

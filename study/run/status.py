@@ -13,18 +13,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from mia_core.errors import Refused
-from study.duration import duration
+from mia_core.errors import Refused, shorten
 from study.outcomes import COMPLETE, INCOMPLETE
-from study.run import heartbeat
-from study.run.failures import kept
+from study.run import failures, heartbeat
 from study.store import Damaged, Store
 from study.store.names import is_column, quoted
+from study.terminal import Console, duration, one_line, say
 
 RECENT = 20
 """Seals that a pace is taken from, where no driver tells the time left."""
@@ -99,7 +97,7 @@ def status(store: Store, config: str | None = None) -> Status:
         driver=driver,
         sealed_at=sealed[-1] if sealed else None,
         seconds_left=_seconds_left(driver, sealed, left) if alive else None,
-        failed=[kept(store, name) for name in sorted(store.failed() & names)],
+        failed=[failures.kept(store, name) for name in sorted(store.failed() & names)],
         bytes=bytes_,
         files=files,
         next=_next(store, alive, left, config),
@@ -155,10 +153,7 @@ def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, 
 def _driver(store: Store) -> dict[str, Any] | None:
     """What a driver told last, with its age; None for what is not of that form."""
     told = heartbeat.last(store)
-    try:
-        return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
-    except (KeyError, TypeError, ValueError):
-        return None
+    return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
 
 
 def _age(then: datetime) -> float:
@@ -201,7 +196,7 @@ def _next(store: Store, running: bool, left: int, config: str | None) -> str:
 
 def show(found: Status) -> RenderableType:
     """For people."""
-    parts: list[RenderableType] = [Text(f"study {found.study} ({found.where}): {_state(found)}")]
+    parts: list[RenderableType] = [one_line(f"study {found.study} ({found.where}): {_state(found)}")]
     table = Table("", "done", "of")
     for kind, (done, wanted) in found.counts.items():
         table.add_row(kind, str(done), str(wanted))
@@ -209,10 +204,10 @@ def show(found: Status) -> RenderableType:
     if found.levels:
         levels = Table("factor", "trials done by level")
         for factor, counts in found.levels.items():
-            levels.add_row(factor, Text(", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items())))
+            levels.add_row(factor, ", ".join(f"{level}: {done}/{of}" for level, (done, of) in counts.items()))
         parts.append(levels)
     for word, texts in _facts(found):
-        parts += [Text(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
+        parts += [one_line(f"{'' if number else word + ':':13} {text}") for number, text in enumerate(texts)]
     return Group(*parts)
 
 
@@ -234,7 +229,7 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     if driver:
         told = f"as told {duration(driver['age'])} ago"
         told += "" if found.running else ", by a driver that did not end in order"
-        running = [f"{item['trial']} ({duration(item['seconds'])})" for item in driver.get("running", [])]
+        running = [f"{shorten(item['trial'])} ({duration(item['seconds'])})" for item in driver.get("running", [])]
         more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
         facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({told})"]))
         facts.append(("queued", [f"{driver.get('queued')} trajectories"]))
@@ -244,11 +239,7 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     if found.sealed_at:
         ago = f"({duration(_age(found.sealed_at))} ago)"
         facts.append(("last sealed", [f"{found.sealed_at:%Y-%m-%d %H:%M:%S} UTC {ago}"]))
-    failed = [
-        line
-        for item in found.failed[:SHOWN]
-        for line in (f"{item.get('trial')}: {item.get('error')}", f"  alone: {item.get('command')}")
-    ]
+    failed = [line for item in found.failed[:SHOWN] for line in failures.words(item)]
     more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
     facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
     facts.append(("disk", [f"{found.bytes / 1e6:.1f} MB in {found.files} files"]))
@@ -258,11 +249,11 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
 
 def run(study: str, overrides: Sequence[str], preset: str | None, as_json: bool, watch: float | None) -> int:
     """Show it once, or every so many seconds; the exit code. study: where its store is, or a study file."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     store, config = _place(study, overrides, preset)
     found = status(store, config)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=2))
+        say(*json.dumps(found.to_dict(), indent=2).split("\n"))
     elif watch is None:
         console.print(show(found))
     else:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mia_core.errors import Refused
 from study.store.files import Away, Damaged
 from study.store.leases import Found, Lease
-from study.store.places import Entry, Place
+from study.store.places import Entry, Place, most_bytes
 
 URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/?#@\x00-\x1f]+)*)/?")
 CONNECTIONS = 32
@@ -57,9 +57,9 @@ class Bucket(Place):
         self._client = _client(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
         self._lease: Lease | None = None
 
-    def read(self, relative: str) -> bytes:
-        """An object's content; Damaged unless it is there."""
-        found = self._get(relative)
+    def read(self, relative: str, most: int | None = None) -> bytes:
+        """An object's content; Damaged unless it is there, and no larger than it may be."""
+        found = self._get(relative, most)
         if found is None:
             raise Damaged(f"{self.uri}/{relative}: sealed, but missing")
         return found["data"]
@@ -67,8 +67,12 @@ class Bucket(Place):
     def read_each(self, relatives: Sequence[str]) -> Iterator[bytes | None]:
         """Contents of many small objects, CONNECTIONS at once; None for one that is missing."""
         with ThreadPoolExecutor(min(CONNECTIONS, max(1, len(relatives)))) as pool:
-            for found in pool.map(self._get, relatives):
-                yield found["data"] if found else None
+            yield from pool.map(self._read_or_none, relatives)
+
+    def _read_or_none(self, relative: str) -> bytes | None:
+        with contextlib.suppress(Damaged):
+            return self.read(relative)
+        return None
 
     def exists(self, relative: str) -> bool:
         """Whether an object is there, or one below that name."""
@@ -216,13 +220,16 @@ class Bucket(Place):
                 if name and not name.endswith("/"):  # some tools put an empty object in a folder's place
                     yield _entry(name, item["Size"], item["LastModified"], item["ETag"])
 
-    def _get(self, relative: str) -> Answer | None:
+    def _get(self, relative: str, most: int | None = None) -> Answer | None:
         import botocore.exceptions
 
+        limit = most_bytes(relative) if most is None else min(most, most_bytes(relative))
         for _ in range(ATTEMPTS):
             found = self._ask("get_object", Key=self._key(relative), unless=(MISSING,))
             if not found:
                 return None
+            if found["ContentLength"] > limit:
+                raise Damaged(f"{self.uri}/{relative}: has {found['ContentLength']} bytes, and may have {limit}")
             try:
                 return {**found, "data": found["Body"].read()}
             except botocore.exceptions.BotoCoreError:  # cut off on its way, which boto3 does not try again

@@ -17,7 +17,7 @@ from mia_core.hashing import FORMAT, content_id
 from study.store import files, roots, seals
 from study.store.files import Damaged
 from study.store.manifests import sealed_bytes, unchanged
-from study.store.places import Entry, Folder
+from study.store.places import Entry, Folder, most_bytes
 from study.store.schema import Rows, from_parquet, to_parquet, to_table
 
 if TYPE_CHECKING:
@@ -71,6 +71,26 @@ class Store:
         """Where pages and pictures of the study go: beside it, or reports/<study> when it is in a bucket."""
         own = isinstance(self.place, Folder)
         return self.folder / "reports" if own else Path("reports", self.study)
+
+    def save_report(self, name: str, data: bytes) -> Path:
+        """Write a page or picture to `reports`; a link of that name is replaced, not followed."""
+        place, relative = self._report(name)
+        place.write(relative, data)
+        return self.reports / name
+
+    def report(self, name: str) -> bytes | None:
+        """A page or picture of `reports`, None where there is none; Damaged for one that may not be read."""
+        place, relative = self._report(name)
+        return place.read(relative, most_bytes("reports")) if place.exists(relative) else None
+
+    def make_reports(self) -> None:
+        """Make `reports`; Damaged where a link leads it out of the study."""
+        place, relative = self._report(".")
+        place.path(relative).mkdir(parents=True, exist_ok=True)
+
+    def _report(self, name: str) -> tuple[Folder, str]:
+        """Its place, on this machine, and its name there."""
+        return (self.place, f"reports/{name}") if isinstance(self.place, Folder) else (Folder(self.reports), name)
 
     @property
     def folder(self) -> Path:

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mia_core.errors import Refused
+from mia_core.opening import MEBIBYTE, open_lock, read_regular
 from study.store import files
 from study.store.files import Damaged
+
+MOST_BYTES = {"progress.json": 4 * MEBIBYTE, "failures": 4 * MEBIBYTE, "reports": 256 * MEBIBYTE}
+"""Of a file, by the first part of its name; a marker, manifest or spec is JSON, and all else tables and tensors."""
+JSON_BYTES = 64 * MEBIBYTE
+DATA_BYTES = 16 * 2**30
+
+
+def most_bytes(relative: str) -> int:
+    """How large a file of a study may be, so that no reader's memory is filled by what is no study's."""
+    own = JSON_BYTES if relative.endswith(".json") else DATA_BYTES
+    return MOST_BYTES.get(relative.partition("/")[0], own)
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,8 @@ class Place(abc.ABC):
     uri: str
 
     @abc.abstractmethod
-    def read(self, relative: str) -> bytes:
-        """A file's content; Damaged unless it is there, and a file."""
+    def read(self, relative: str, most: int | None = None) -> bytes:
+        """A file's content; Damaged unless it is there, a file, and no larger than `most` and `most_bytes` allow."""
 
     @abc.abstractmethod
     def exists(self, relative: str) -> bool:
@@ -114,29 +126,43 @@ class Place(abc.ABC):
 
 
 class Folder(Place):
-    """A folder. Nothing is created before something is written, and no link is followed out of it."""
+    """A folder. Nothing is created before something is written, and no link is followed out of it.
+
+    A link in the place of a file is replaced, or removed, itself.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.uri = str(self.folder)
-        self._real = self.folder.resolve()
+        self._real = os.path.realpath(self.folder)
 
     def path(self, relative: str) -> Path:
         """A file or folder of the study; Damaged where a link leads out of it."""
-        path = self.folder / relative
-        if not path.resolve().is_relative_to(self._real):
-            raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
-        return path
+        self._followed(relative)
+        return self.folder / relative
 
-    def read(self, relative: str) -> bytes:
-        """A file's content; Damaged unless it is there, and a file."""
-        path = self.path(relative)
-        if not path.is_file():
-            raise Damaged(f"{path}: sealed, but missing")
+    def _followed(self, relative: str) -> str:
+        """What a name leads to by links, none of which is left; Damaged where that is outside."""
+        real = os.path.realpath(self.folder / relative)
+        if os.path.commonpath([real, self._real]) != self._real:
+            path = self.folder / relative
+            raise Damaged(f"{path}: leads out of the study, and is neither read nor written; remove the link")
+        return real
+
+    def _name(self, relative: str) -> Path:
+        """Where a file is made or removed, whatever is there; Damaged where its folder is outside."""
+        folder, _, name = relative.rpartition("/")
+        return self.path(folder) / name
+
+    def read(self, relative: str, most: int | None = None) -> bytes:
+        """A file's content; Damaged unless it is there, regular, and no larger than it may be."""
+        path, limit = self._followed(relative), most_bytes(relative)
         try:
-            return path.read_bytes()
+            return read_regular(path, limit if most is None else min(most, limit), follow=False)
+        except FileNotFoundError:
+            raise Damaged(f"{self.folder / relative}: sealed, but missing") from None
         except OSError as error:
-            raise Damaged(f"{path}: sealed, but cannot be read ({error.strerror})") from None
+            raise Damaged(f"{self.folder / relative}: sealed, but cannot be read ({error.strerror})") from None
 
     def exists(self, relative: str) -> bool:
         """Whether a file or folder is there."""
@@ -149,24 +175,24 @@ class Folder(Place):
 
     def write(self, relative: str, data: bytes) -> None:
         """Create or replace."""
-        files.write(self.path(relative), data)
+        files.write(self._name(relative), data)
 
     def create(self, relative: str, data: bytes) -> bool:
         """Create unless it exists; False when somebody else was first."""
-        return files.create(self.path(relative), data)
+        return files.create(self._name(relative), data)
 
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""
-        self.path(relative).unlink(missing_ok=True)
+        self._name(relative).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder with all that it holds, if it is there."""
-        shutil.rmtree(self.path(folder), ignore_errors=True)
+        shutil.rmtree(self._name(folder), ignore_errors=True)
 
     def prune(self, folder: str) -> None:
         """Remove a folder that holds nothing."""
         with contextlib.suppress(OSError):
-            self.path(folder).rmdir()
+            self._name(folder).rmdir()
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
         """Sorted names of all that is in a folder and starts so; without hidden ones."""
@@ -210,7 +236,11 @@ class Folder(Place):
     def lock(self) -> Iterator[None]:
         """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path(".lock").open("a") as file:
+        try:
+            file = open_lock(self.path(".lock"))
+        except OSError as error:
+            raise Refused(f"results: cannot lock {self.folder}: .lock {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

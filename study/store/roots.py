@@ -30,7 +30,7 @@ def place(uri: str) -> Place:
     return Bucket(uri) if uri.startswith("s3://") else Folder(Path(uri))
 
 
-def read_text(uri: str) -> str:
-    """A text in a bucket, such as s3://bucket/results/digits/specs/<hash>.json; Damaged where there is none."""
+def read_bytes(uri: str, most: int) -> bytes:
+    """An object of a bucket, such as s3://bucket/results/digits/specs/<hash>.json; Damaged where there is none."""
     folder, _, name = absolute(uri).rpartition("/")
-    return place(folder).read(name).decode()
+    return place(folder).read(name, most)

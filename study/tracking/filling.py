@@ -1,9 +1,8 @@
 """MLflow again, or anew, from a study's store alone."""
 
-import sys
-
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.store import Done, Store, read
+from study.terminal import say
 from study.tracking.tracker import Tracker, public
 
 
@@ -18,12 +17,12 @@ def run(folder: str, tracking: str, include_records: bool) -> int:
     if tracker.behind:
         return INCOMPLETE
     trials = sum(done.train for done in store.done().values())
-    print(f"{trials} trials of {store.study} are in {public(tracking)}")
+    say(f"{trials} trials of {store.study} are in {public(tracking)}")
     return COMPLETE
 
 
 def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    say(f"warning: {line}", stderr=True)
 
 
 def _complete(store: Store) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mia_core.hashing import content_id
+from mia_core.opening import open_lock
 from study.spec.factors import budget_of
 from study.store import Damaged, Store
 from study.store.names import plain
@@ -177,13 +178,19 @@ class Tracker:
             parent = client.create_run(self._experiment, start_time=min(self._sealed_ms()), tags=tags).info.run_id
         pointer = self._store.pointer()
         contents = {"config.json": json.dumps(self._store.resolved(), indent=2).encode()}
-        report = self._store.reports / REPORT
-        if report.is_file():
-            contents[REPORT] = report.read_bytes()
+        if (report := self._report()) is not None:
+            contents[REPORT] = report
         _put(client, parent, contents)
         about = {key: pointer[key] for key in ("spec", *CODE) if key in pointer} | {"results": self._store.uri}
         client.log_batch(parent, tags=_tags({**about, "mlflow.note.content": self._note(REPORT in contents)}))
         return parent
+
+    def _report(self) -> bytes | None:
+        try:
+            return self._store.report(REPORT)
+        except Damaged as error:
+            self._warn(f"not in MLflow: {error}")
+            return None
 
     def _note(self, has_report: bool) -> str:
         """The description of the study's own run, in Markdown: where the answer is, and how to compare trials."""
@@ -270,7 +277,7 @@ def _alone_at(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with (path.parent / f".{path.name}.lock").open("w") as file:
+    with open_lock(path.parent / f".{path.name}.lock") as file:
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:

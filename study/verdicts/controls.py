@@ -15,6 +15,7 @@ from scipy.stats import norm, rankdata
 from mia_core.streams import Streams
 from study.store import Store, read
 from study.store.reading import tables_by_trial
+from study.terminal import say
 
 BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
@@ -243,5 +244,5 @@ def show(table: pd.DataFrame) -> bool:
     """Print a table of verdicts; whether none of its `ok` is False."""
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
         text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
-        print(text if len(table) else "there is nothing to judge")
+        say(*text.split("\n") if len(table) else ["there is nothing to judge"])
     return not table["ok"].eq(False).fillna(False).any()

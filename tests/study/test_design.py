@@ -4,7 +4,6 @@ import pickle
 from collections import Counter
 
 import pytest
-from rich.console import Console
 
 from mia_core.attacks import ATTACKS
 from mia_core.attacks.white_box import WhiteBox
@@ -13,6 +12,7 @@ from mia_core.defenses import accounting
 from mia_core.hashing import FORMAT
 from study.design.trials import Design
 from study.plan import overview
+from study.terminal import Console
 from tests.small import small_spec
 
 

@@ -3,16 +3,16 @@ import io
 import sys
 
 import pytest
-from rich.console import Console
 
-from study import sweep
 from study.design.work import missing
 from study.outcomes import REFUSED
 from study.plan import cost, disk, overview
 from study.plan.outlook import Outlook
 from study.plan.past import Past
+from study.run import flow as sweep
 from study.run.runner import Runner
 from study.spec.study_file import ComputeSpec
+from study.terminal import Console
 from tests.commands import mia_study
 from tests.small import SMALL
 

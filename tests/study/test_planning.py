@@ -1,10 +1,9 @@
 import dataclasses
 
-from rich.console import Console
-
 from mia_core.data import load_pool
 from study.design.trials import Design
 from study.plan import overview
+from study.terminal import Console
 from tests.small import small_spec
 
 

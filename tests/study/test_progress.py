@@ -4,12 +4,12 @@ import logging
 import sys
 
 import pytest
-from rich.console import Console
 
 from study.design.work import Work
 from study.plan.cost import Expected
 from study.run import progress
 from study.run.progress import Progress
+from study.terminal import Console
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_state_is_kept_every_few_seconds_and_not_oftener(todo, clock):
 
 
 def test_warnings_and_log_lines_go_above_the_live_table_and_handlers_are_given_back(todo, monkeypatch):
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False)
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     stderr = io.StringIO()
     stderr.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", stderr)

@@ -127,9 +127,9 @@ def many(store):
     asked = []
     plain = store.place.read
 
-    def read_and_tell(relative):
+    def read_and_tell(relative, most=None):
         asked.append(relative)
-        return plain(relative)
+        return plain(relative, most)
 
     store.place.read = read_and_tell
     return store, asked

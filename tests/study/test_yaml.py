@@ -15,13 +15,17 @@ def test_numbers_and_words_mean_what_they_look_like():
     [
         ("a: 1\nb: 2\na: 3", "x.yaml:3:1: duplicate key 'a'"),
         ("a: {b: 1, b: 2}", "duplicate key 'b'"),
-        ("a: &x [1]\nb: *x", "aliases are not allowed"),
-        ("a: !!python/object/apply:os.system [exit]", "could not determine a constructor"),
+        ("a: &x [1]\nb: *x", "x.yaml:1:4: anchors and aliases are not allowed"),
+        ("b: *x", "x.yaml:1:4: anchors and aliases are not allowed"),
+        (
+            "a: !!python/object/apply:os.system [exit]",
+            "x.yaml:1:4: tags are not allowed, and here is tag:yaml.org,2002:python/object/apply:os.system",
+        ),
         ("a: [1", "x.yaml:1:"),
         ("1: a", "keys must be plain words"),
         ("? [a]\n: 1", "keys must be plain words"),
         ("a: \x00", "not valid YAML"),
-        ("a: !!int word", "not valid YAML"),
+        ("a: !!int word", "tags are not allowed"),
     ],
 )
 def test_what_a_study_file_may_not_have_is_refused_in_one_line(text, message):
