@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from benchmarks.measuring import in_fresh_process, peak_megabytes
 from mia_core.data import load_pool
@@ -31,6 +30,7 @@ from study.spec.study_file import read as read_spec
 from study.store import Store, files, read, seals
 from study.store.compacting import write
 from study.store.schema import PASS_TABLES, SCHEMAS, to_parquet, to_table
+from study.terminal import Console
 
 SECONDS = 5.0
 TRIALS_PER_REPLICATE = 24
