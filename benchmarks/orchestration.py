@@ -72,13 +72,12 @@ def study(folder: Path, trials: int, seconds: float) -> Spec:
 
 def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     """What `study.sweep` does, on so many slots."""
-    from rich.console import Console
-
     from study.plan import cost
     from study.plan.outlook import Outlook
     from study.run import heartbeat
     from study.run.progress import Progress
     from study.run.scheduling import schedule
+    from study.terminal import Console
     from study.tracking.tracker import Tracker
 
     spec = study(folder, trials, seconds)

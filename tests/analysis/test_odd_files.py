@@ -6,16 +6,11 @@ import shutil
 import matplotlib.pyplot as plt
 import pytest
 
-from analysis import figures, tables
-from analysis.notebooks import __main__ as notebooks
-from analysis.report import __main__ as report
-from study.cli import status
+from analysis import figures
 from study.run import heartbeat
 from study.store import Store, compact, read
-from study.store import __main__ as stores
 from study.store.outputs import write_output
 from study.tracking.tracker import REPORT, _alone_at
-from study.verdicts import controls
 from tests.commands import mia_study
 from tests.hostile import FILES as ODD
 
@@ -29,17 +24,17 @@ KINDS = (
 """One of each kind."""
 
 CHEAP = {
-    "check": (stores.main, ["check", "STORE"]),
-    "status": (status.main, ["STORE"]),
-    "garbage": (stores.main, ["gc", "--dry-run", "STORE"]),
-    "export": (stores.main, ["export", "--public", "STORE", "OUT"]),
-    "compact": (stores.main, ["compact", "STORE"]),
-    "collect": (stores.main, ["gc", "STORE", "--older-than", "0"]),
+    "check": (mia_study("store"), ["check", "STORE"]),
+    "status": (mia_study("status"), ["STORE"]),
+    "garbage": (mia_study("store"), ["gc", "--dry-run", "STORE"]),
+    "export": (mia_study("store"), ["export", "--public", "STORE", "OUT"]),
+    "compact": (mia_study("store"), ["compact", "STORE"]),
+    "collect": (mia_study("store"), ["gc", "STORE", "--older-than", "0"]),
 }
 DEAR = {
-    "controls": (controls.main, ["STORE"]),
-    "tables": (tables.main, ["STORE"]),
-    "report": (report.main, ["STORE"]),
+    "controls": (mia_study("controls"), ["STORE"]),
+    "tables": (mia_study("tables"), ["STORE"]),
+    "report": (mia_study("report"), ["STORE"]),
 }
 
 
@@ -128,9 +123,10 @@ def test_pages_and_pictures_are_not_written_through_links(made, tmp_path, monkey
     sound = tmp_path / "sound"
     sound.write_bytes(b"precious")
     monkeypatch.setattr(figures, "drawn", lambda data, attack: {"roc": plt.figure()})
-    for main, name, arguments in ((report.main, "page.html", ["--out"]), (figures.main, "roc.png", [])):
+    for command, name, arguments in (("report", "page.html", ["--out"]), ("figures", "roc.png", [])):
+        main = mia_study(command)
         (tmp_path / name).symlink_to(sound)
-        out = tmp_path if main is figures.main else tmp_path / name
+        out = tmp_path if command == "figures" else tmp_path / name
         assert main([str(made.folder), *arguments, str(out)]) == 2
         assert "no regular file" in capsys.readouterr().err
         (tmp_path / name).unlink()
@@ -145,9 +141,9 @@ def test_reports_that_are_a_link_out_are_refused(made, tmp_path, capsys):
     (store.folder / "reports").rename(outside)
     (store.folder / "reports").symlink_to(outside)
     before = state(outside)
-    assert report.main([str(store.folder)]) == 2
+    assert mia_study("report")([str(store.folder)]) == 2
     assert "leads out of the study" in capsys.readouterr().err
-    assert notebooks.main([str(store.folder)]) == 2
+    assert mia_study("notebooks")([str(store.folder)]) == 2
     assert "leads out of the study" in capsys.readouterr().err
     assert state(outside) == before
 
@@ -187,7 +183,7 @@ def test_what_no_driver_tells_is_passed_over(told, made, tmp_path, capsys):
         told = {"at": "2026-01-01T00:00:00+00:00", **told}
     store.place.write(heartbeat.FILE, json.dumps(told).encode())
     assert heartbeat.last(store) is None
-    assert status.main([str(store.folder)]) == 0
+    assert mia_study("status")([str(store.folder)]) == 0
     assert "running:" not in capsys.readouterr().out
 
 
@@ -196,7 +192,7 @@ def test_a_failure_that_cannot_be_read_or_is_long_is_told_all_the_same(made, tmp
     first, second = read(store.root, store.study, "design")["trajectory_id"].dropna().unique()[:2]
     store.place.write(f"failures/{first}.json", b"{")
     store.save_failure(second, {"trial": "x", "error": "e" * 2**20, "command": {"a": 1}})
-    assert status.main([str(store.folder)]) == 0
+    assert mia_study("status")([str(store.folder)]) == 0
     said = capsys.readouterr().out
     assert f"{first}: {store.folder}/failures/{first}.json: is not JSON" in said
     assert "(1048576 characters)" in said

@@ -6,51 +6,46 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analysis import figures, tables
-from analysis.notebooks import __main__ as notebooks
-from analysis.report import __main__ as report
 from mia_core.errors import shorten
-from study.run import cluster, failures, fill_tracking, look_alikes, one_trial, print_config, search, status
-from study.run import flow as sweep
+from study.run import failures
 from study.run.heartbeat import FILE
 from study.store import Store, compact, read
-from study.store import __main__ as stores
 from study.terminal import Console, one_line
-from study.verdicts import claims, controls
+from tests.commands import mia_study
 from tests.hostile import TEXTS, does_nothing
 
 READERS = {
-    "check": (stores.main, "check STORE"),
-    "gc": (stores.main, "gc STORE --older-than 0"),
-    "compact": (stores.main, "compact STORE"),
-    "export": (stores.main, "export --public STORE OUT"),
-    "status": (status.main, "STORE"),
-    "status for scripts": (status.main, "STORE --json"),
-    "controls": (controls.main, "STORE"),
-    "audit": (claims.main, "STORE"),
-    "tables": (tables.main, "STORE"),
-    "report": (report.main, "STORE"),
-    "report elsewhere": (report.main, "STORE --out OUT.html"),
+    "check": (mia_study("store"), "check STORE"),
+    "gc": (mia_study("store"), "gc STORE --older-than 0"),
+    "compact": (mia_study("store"), "compact STORE"),
+    "export": (mia_study("store"), "export --public STORE OUT"),
+    "status": (mia_study("status"), "STORE"),
+    "status for scripts": (mia_study("status"), "STORE --json"),
+    "controls": (mia_study("controls"), "STORE"),
+    "audit": (mia_study("audit"), "STORE"),
+    "tables": (mia_study("tables"), "STORE"),
+    "report": (mia_study("report"), "STORE"),
+    "report elsewhere": (mia_study("report"), "STORE --out OUT.html"),
 }
 """What a user types to read a study."""
 
 REFUSED = {
-    "search": (search.main, "STORE"),
-    "an attack": (tables.main, "STORE --attack TEXT"),
-    "figures": (figures.main, "STORE OUT --attack TEXT"),
-    "a plan": (sweep.main, "TEXT --plan"),
-    "a setting": (sweep.main, "--plan --set TEXT"),
-    "a value": (sweep.main, "--plan --set seed=TEXT"),
-    "a section": (sweep.main, "--plan --set factors.TEXT=1"),
-    "a preset": (sweep.main, "--plan --preset TEXT"),
-    "data": (sweep.main, "--plan --set data.root=TEXT --set data.name=image_folder"),
-    "an id": (one_trial.main, "--id TEXT"),
-    "a study's status": (status.main, "TEXT"),
-    "a study's settings": (print_config.main, "TEXT"),
-    "look-alikes": (look_alikes.main, "--output TEXT"),
-    "a cluster": (cluster.main, "check TEXT"),
-    "tracking": (fill_tracking.main, "TEXT"),
-    "notebooks": (notebooks.main, "TEXT"),
+    "search": (mia_study("search"), "STORE"),
+    "an attack": (mia_study("tables"), "STORE --attack TEXT"),
+    "figures": (mia_study("figures"), "STORE OUT --attack TEXT"),
+    "a plan": (mia_study("sweep"), "TEXT --plan"),
+    "a setting": (mia_study("sweep"), "--plan --set TEXT"),
+    "a value": (mia_study("sweep"), "--plan --set seed=TEXT"),
+    "a section": (mia_study("sweep"), "--plan --set factors.TEXT=1"),
+    "a preset": (mia_study("sweep"), "--plan --preset TEXT"),
+    "data": (mia_study("sweep"), "--plan --set data.root=TEXT --set data.name=image_folder"),
+    "an id": (mia_study("trial"), "--id TEXT"),
+    "a study's status": (mia_study("status"), "TEXT"),
+    "a study's settings": (mia_study("config"), "TEXT"),
+    "look-alikes": (mia_study("near-duplicates"), "--output TEXT"),
+    "a cluster": (mia_study("cluster"), "check TEXT"),
+    "tracking": (mia_study("track"), "TEXT"),
+    "notebooks": (mia_study("notebooks"), "TEXT"),
 }
 """What a user types with a text in place of what is wanted."""
 

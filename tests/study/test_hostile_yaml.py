@@ -5,8 +5,6 @@ import time
 
 import pytest
 
-from study.run import cluster, print_config, status
-from study.run import flow as sweep
 from study.spec import documents
 from tests.commands import mia_study
 from tests.hostile import FILES, YAML, does_nothing
@@ -34,18 +32,18 @@ def test_a_hostile_study_or_cluster_file_is_refused_at_once_in_one_line(what, tm
     text = YAML[what]
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     for main, arguments in (
-        (sweep.main, [str(path), "--plan"]),
-        (print_config.main, [str(path)]),
-        (status.main, [str(path)]),
-        (cluster.main, ["check", str(path)]),
-        (cluster.main, ["down", str(path)]),
+        (mia_study("sweep"), [str(path), "--plan"]),
+        (mia_study("config"), [str(path)]),
+        (mia_study("status"), [str(path)]),
+        (mia_study("cluster"), ["check", str(path)]),
+        (mia_study("cluster"), ["down", str(path)]),
     ):
         say_no(main, arguments, capsys)
 
 
 @pytest.mark.parametrize("what", [what for what, text in YAML.items() if isinstance(text, str)])
 def test_a_hostile_value_is_refused_at_once_in_one_line(what, capsys):
-    say_no(sweep.main, ["--plan", "--set", f"seed={YAML[what]}"], capsys)
+    say_no(mia_study("sweep"), ["--plan", "--set", f"seed={YAML[what]}"], capsys)
 
 
 WORDS = ["no", "Yes", "on", "010", "0x1f", "0b1", "1_000", "12:30", "2026-01-01", "1e3", "=", "<<"]
@@ -57,11 +55,11 @@ def test_a_word_that_ray_would_read_as_something_else_is_refused(word, tmp_path,
     path = tmp_path / "some.yaml"
     path.write_text(f"cluster_name: [a, {word}]")
     assert f"some.yaml:1:19: Ray, by YAML 1.1, takes {word} for another value" in say_no(
-        cluster.main, ["check", str(path)], capsys
+        mia_study("cluster"), ["check", str(path)], capsys
     )
     path.write_text(f"cluster_name: [a, '{word}']")
     assert documents.load(path, for_ray=True) == {"cluster_name": ["a", word]}
-    assert "Ray" not in say_no(cluster.main, ["check", str(path)], capsys)
+    assert "Ray" not in say_no(mia_study("cluster"), ["check", str(path)], capsys)
 
 
 ODD = [
@@ -89,7 +87,7 @@ def test_a_cluster_file_of_odd_types_is_refused_by_lines(text, tmp_path, capsys)
 def test_what_is_no_file_in_place_of_one_is_refused_at_once_in_one_line(kind, tmp_path, capsys):
     path = tmp_path / "some.yaml"
     FILES[kind](path, None)
-    for main, arguments in ((sweep.main, [str(path), "--plan"]), (cluster.main, ["check", str(path)])):
+    for main, arguments in ((mia_study("sweep"), [str(path), "--plan"]), (mia_study("cluster"), ["check", str(path)])):
         assert str(path) in say_no(main, arguments, capsys)
 
 
