@@ -258,14 +258,14 @@ def show(
 ) -> int:
     """Print a table of verdicts on the study that the arguments name; the exit code, 1 when any `ok` is False.
 
-    notes: sentences to print below it.
+    notes: sentences to print below a table that has rows.
     """
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("folder", help=WHERE)
     try:
         store = Store.at(parser.parse_args(arguments).folder)
         table = verdicts(store.root, store.study)
-        below = notes(store)
+        below = notes(store) if len(table) else ()
     except (ValueError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
