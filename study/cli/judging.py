@@ -2,10 +2,16 @@
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from study.cli.arguments import add_folder
 from study.cli.command import JUDGE, Command
 from study.outcomes import COMPLETE, INCOMPLETE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from study.store import Store
 
 
 def _controls(options: argparse.Namespace) -> int:
@@ -15,22 +21,25 @@ def _controls(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from study.store import Store
-    from study.terminal import say
     from study.verdicts.claims import notes, verdicts
 
-    code = _print_verdicts(options.folder, verdicts)
-    for sentence in notes(Store.at(options.folder)):
-        say(sentence)
-    return code
+    return _print_verdicts(options.folder, verdicts, notes)
 
 
-def _print_verdicts(folder: str, verdicts: Callable[..., object]) -> int:
+def _print_verdicts(
+    folder: str, verdicts: Callable[..., "pd.DataFrame"], notes: "Callable[[Store], list[str]] | None" = None
+) -> int:
+    """A table of verdicts, and notes below one that has rows."""
     from study.store import Store
+    from study.terminal import say
     from study.verdicts.controls import show
 
     store = Store.at(folder)
-    return COMPLETE if show(verdicts(store.root, store.study)) else INCOMPLETE  # type: ignore[arg-type]
+    table = verdicts(store.root, store.study)
+    sound = show(table)
+    for sentence in notes(store) if notes and len(table) else ():
+        say(sentence)
+    return COMPLETE if sound else INCOMPLETE
 
 
 def _search_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import nbformat
 import pytest
 
+from analysis.notebooks import executing as notebooks
 from analysis.notebooks.executing import FOLDER, UNSCORED, execute, misfit
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
@@ -52,7 +53,8 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     ]
 
 
-def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(swept, tmp_path, capsys):
+def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(swept, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notebooks, "execute", lambda path, *about: nbformat.read(path, as_version=4))
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
     assert main([str(folder)]) == 0
     said = capsys.readouterr().out
@@ -61,7 +63,7 @@ def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(swe
     for notebook in NOTEBOOKS[:-2]:
         page = folder / "reports" / f"{notebook.stem}.html"
         assert str(page) in said
-        assert "image/png" in page.read_text()
+        assert page.read_text().count("<h1") == 1
 
 
 def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tmp_path):

@@ -225,12 +225,13 @@ def test_no_picture_has_metadata_that_tells_of_anything(pictures):
         assert Image.open(io.BytesIO(picture)).info.keys() <= {"dpi"}, name
 
 
-def test_warnings_of_a_kernel_stay_out_of_its_page():
-    cell = nbformat.v4.new_code_cell("x")
+def test_a_page_has_the_outputs_of_its_cells_without_their_source_or_warnings():
+    cell = nbformat.v4.new_code_cell("its_source")
     cell.outputs = [nbformat.v4.new_output("stream", name="stderr", text="/home/lovelace/x.py:1: Warning"),
                     nbformat.v4.new_output("stream", name="stdout", text="<b>said</b>")]  # fmt: skip
     page = notebooks.to_page(nbformat.v4.new_notebook(cells=[cell]), "a <title>")
-    assert "lovelace" not in page
+    assert "lovelace" not in page and "its_source" not in page
+    assert not Loads(page).scripts and Loads(page).loaded == ["data:,"] and "default-src 'none'" in page
     assert "&lt;b&gt;said&lt;/b&gt;" in page
     assert "a &lt;title&gt;" in page
 
