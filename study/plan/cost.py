@@ -23,7 +23,9 @@ from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig, steps_per_epoch
-from study.design.trials import CANARY, Design, Trial, WantedAttack
+from study.design.study_design import Design
+from study.design.trials import CANARY, Trial
+from study.design.wanted import WantedAttack
 from study.design.work import Work
 from study.plan.past import Past
 from study.spec.study_file import ComputeSpec

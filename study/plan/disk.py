@@ -11,7 +11,8 @@ import torch
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.targets import TARGETS
-from study.design.trials import CANARY, NULL, Design, Trial
+from study.design.study_design import Design
+from study.design.trials import CANARY, NULL, Trial
 from study.design.work import Work
 from study.plan.past import Past
 from study.store.places import Folder, Place

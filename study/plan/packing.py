@@ -8,7 +8,8 @@ import torch
 
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from study.design.trials import Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import Work
 from study.store import Damaged, Store, read
 

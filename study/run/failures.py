@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from study.design.trials import Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import Work
 from study.store import Store
 

@@ -90,6 +90,15 @@ class Cell:
         """Discriminator updates of an epoch."""
         return steps_per_epoch(self.train_size, self.training.batch_size)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All that is trained, as plain values: for ids, and for the configs of trials."""
+        return {
+            "target": self.target.to_dict(),
+            "training": self.training.to_dict(),
+            "train_size": self.train_size,
+            "defense": self.arm.to_list(),
+        }
+
 
 @dataclass(frozen=True)
 class Factors:

@@ -9,9 +9,10 @@ import pytest
 
 from mia_core.data import load_pool
 from mia_core.training import Trainer
-from study.design.trials import CANARY, STUDY, Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
+from study.design.trials import CANARY, STUDY
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.spec import documents
 from study.spec.study_file import override, parse

@@ -3,7 +3,7 @@ import dataclasses
 from rich.console import Console
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.plan import overview
 from tests.small import small_spec
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from study.design.design_rows import design_rows
 from study.design.trials import STUDY
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
-from study.plan.overview import design_rows
 from study.run import heartbeat
 from study.run.failures import failure
 from study.run.status import status
