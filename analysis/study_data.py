@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from mia_core.defenses import Arm, labels
+from mia_core.defenses import labels
 from mia_core.errors import Refused
+from study.design.trial_config import TrialConfig, parsed
 from study.design.trials import ADAPTIVE, STUDY
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
@@ -152,8 +153,7 @@ def load(folder: str | Path) -> StudyData:
     wide = wide[wide["role"].isin((STUDY, ADAPTIVE)) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise Refused(f"{store.uri}: no sealed trial with an attack yet")
-    configs = {text: json.loads(text) for text in wide["config"].unique()}
-    arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
+    arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
@@ -199,4 +199,4 @@ def variants_of(wide: pd.DataFrame, factors: dict) -> pd.Series:
 
 def _setting(config: str, name: str) -> str:
     section, _, key = name.partition(".")
-    return json.dumps(json.loads(config)[section][key])
+    return json.dumps(TrialConfig.parse(config).values[section][key])

@@ -6,7 +6,6 @@ step, and an estimate says how much of it is scaled.
 """
 
 import heapq
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
-from mia_core.targets import TARGETS, Target
+from mia_core.targets import Target
 from mia_core.training import TrainingConfig, steps_per_epoch
 from study.design.study_design import Design
+from study.design.trial_config import TrialConfig, parsed
 from study.design.trials import CANARY, Trial
 from study.design.wanted import WantedAttack
 from study.design.work import Work
 from study.plan.past import Past
+from study.plan.shapes import defended
 from study.spec.study_file import ComputeSpec
 
 START_SECONDS = 10.0
@@ -239,7 +240,8 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
     if device not in set(past.trials["device"]):
         device = past.trials.sort_values("finished_at")["device"].iloc[-1]
     trials = past.trials[past.trials["device"] == device]
-    configs = {name: json.loads(text) for name, text in zip(trials["trial_id"], trials["config"], strict=True)}
+    by_text = parsed(trials["config"])
+    configs = {name: by_text[text] for name, text in zip(trials["trial_id"], trials["config"], strict=True)}
     attacks = past.attacks[past.attacks["trial_id"].isin(configs)] if len(past.attacks) else past.attacks
     quality = past.quality[past.quality["trial_id"].isin(configs)] if len(past.quality) else past.quality
     return Timings(
@@ -253,15 +255,10 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
 
 def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, train_size: int, shape: Any) -> float:
     """Arithmetic of one optimizer step, for comparing steps: discriminator on both sides, generator, records a step."""
-    generate, discriminate = _flops(canonical_json(target.to_dict()), canonical_json(arm.to_list()), tuple(shape))
+    generate, discriminate = _flops(target, arm, shape)
     generator = (3 * generate + 3 * discriminate) / training.generator_every
     records = train_size / steps_per_epoch(train_size, training.batch_size)
     return records * (generate + 6 * discriminate + generator) * (PRIVATE if arm.poisson else 1)
-
-
-def recipe(data: Any, target: Any, training: Any, arm: Any) -> str:
-    """What seconds a step depend on, besides the training-set size and the device; of a cell or of a row's config."""
-    return canonical_json([data, target, training, arm])
 
 
 def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -> dict[str, Sequence[Work]]:
@@ -303,8 +300,8 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
 
 def _step(design: Design, trial: Trial, timed: Timings) -> Seconds:
     cell = trial.cell
-    key = recipe(design.spec.data.to_dict(), cell.target.to_dict(), cell.training.to_dict(), cell.arm.to_list())
-    return timed.step(key, cell.train_size, cell.target.name, cell.arm.poisson, _relative(design, trial))
+    recipe = TrialConfig.of(design, trial).recipe
+    return timed.step(recipe, cell.train_size, cell.target.name, cell.arm.poisson, _relative(design, trial))
 
 
 def _relative(design: Design, trial: Trial) -> float:
@@ -319,13 +316,11 @@ def _totals(works: Mapping[str, Sequence[Seconds]]) -> list[float]:
 
 
 @cache
-def _flops(target: str, arm: str, shape: tuple[int, int, int]) -> tuple[int, int]:
+def _flops(target: Choice[Target], arm: Arm, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Operations of generating one record, and of judging one; counted on shapes, without computing anything."""
+    network = defended(target, arm, shape)
+    counts = []
     with torch.device("meta"):
-        network = TARGETS.choose(json.loads(target)).build(shape)
-        Arm.parse(json.loads(arm) or "none").modify(network)
-        network.eval()
-        counts = []
         for run, size in ((network.generate, (1, network.latent_dimension)), (network.discriminate, (1, *shape))):
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 run(torch.empty(size))
@@ -333,32 +328,31 @@ def _flops(target: str, arm: str, shape: tuple[int, int, int]) -> tuple[int, int
     return counts[0], counts[1]
 
 
-def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, Any], shape: Any) -> Iterable[TimedStep]:
+def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape: Any) -> Iterable[TimedStep]:
     rows = trials[(trials["steps"] > 0) & (trials["role"] != CANARY)]
-    spent: dict[tuple[str, int], tuple[Any, float, int]] = {}
+    spent: dict[tuple[str, int], tuple[TrialConfig, float, int]] = {}
     for row in rows.sort_values("steps").drop_duplicates("trajectory_id", keep="last").to_dict("records"):
         config = configs[row["trial_id"]]
-        key = recipe(config["data"], config["target"], config["training"], config["defense"]), config["train_size"]
+        key = config.recipe, config.train_size
         _, seconds, steps = spent.get(key, (config, 0.0, 0))
         spent[key] = (config, seconds + row["seconds_train"], steps + row["steps"])
     for (name, train_size), (config, seconds, steps) in spent.items():
         try:
-            target, training = TARGETS.choose(config["target"]), TrainingConfig(**config["training"])
-            arm = Arm.parse(config["defense"] or "none")
-        except (ValueError, TypeError):  # of another version, whose settings are not ours
+            target, training, arm = config.target, config.training, config.arm
+        except ValueError:  # of another version, whose settings are not ours
             continue
         relative = step_cost(target, training, arm, train_size, shape)
         yield TimedStep(name, train_size, target.name, arm.poisson, relative, seconds / steps)
 
 
 def _timed_attacks(
-    attacks: pd.DataFrame, configs: Mapping[str, Any]
+    attacks: pd.DataFrame, configs: Mapping[str, TrialConfig]
 ) -> tuple[dict[tuple[str, str], float], dict[str, tuple[float, float | None]]]:
     """Means by attack_id and target; and by label, with the step level."""
     rows = attacks.dropna(subset=["seconds"]) if len(attacks) else attacks
     if not len(rows):
         return {}, {}
-    targets = rows["trial_id"].map({name: canonical_json(config["target"]) for name, config in configs.items()})
+    targets = rows["trial_id"].map({name: canonical_json(config.values["target"]) for name, config in configs.items()})
     by_id = rows["seconds"].groupby([rows["attack_id"], targets]).mean()
     by_label = rows.groupby("attack").agg(seconds=("seconds", "mean"), level=("steps", "first"))
     levels = [None if pd.isna(level) else float(level) for level in by_label["level"]]
