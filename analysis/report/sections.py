@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
 from analysis.report.headline import Verdict
-from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
+from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.sources import SCORES, Cited, Source, of_picture, query, source, stored
 from analysis.report.svg import inline
 from analysis.stats.effects import AUC

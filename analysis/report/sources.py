@@ -20,7 +20,7 @@ from study.verdicts.claims import PANEL
 
 WIDE, SCORES = "wide", "scores"
 MODULES = {
-    "again": "analysis.report.numbers",
+    "again": "analysis.report.provenance",
     "audits": "analysis.stats.baselines",
     "best_quality": "analysis.stats.tradeoff",
     "by_class": "analysis.stats.records",

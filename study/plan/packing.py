@@ -112,7 +112,7 @@ def planned(design: Design, store: Store) -> float:
 
 def kind(trial: Trial) -> str:
     """What a trial's memory depends on, besides how many records there are."""
-    return canonical_json([trial.cell.target.to_dict(), trial.cell.training, trial.cell.arm.to_list()])
+    return canonical_json({**trial.cell.to_dict(), "train_size": None})
 
 
 def peaks(design: Design, store: Store, gpus: Sequence[Gpu]) -> Peaks:

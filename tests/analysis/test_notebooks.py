@@ -5,7 +5,7 @@ import subprocess
 import nbformat
 import pytest
 
-from analysis.notebooks.executing import FOLDER, UNSCORED, execute, misfit
+from analysis.notebooks.execution import FOLDER, UNSCORED, execute, misfit
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis import plots
-from analysis.notebooks.executing import FOLDER, SEARCHED, execute
+from analysis.notebooks.execution import FOLDER, SEARCHED, execute
 from analysis.report.building import build
-from analysis.report.numbers import again
+from analysis.report.provenance import again
 from analysis.stats.baselines import attack_minus_blind
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared

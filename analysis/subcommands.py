@@ -52,7 +52,7 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from analysis.notebooks.executing import run
+    from analysis.notebooks.execution import run
 
     run(options.folder)
     return COMPLETE
