@@ -11,10 +11,10 @@ import pandas as pd
 from mia_core.defenses import labels
 from mia_core.errors import Refused
 from study.design.trial_config import TrialConfig, parsed
-from study.design.trials import ADAPTIVE, STUDY
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
+from study.store.roles import STUDIED
 
 ARM = "arm"
 VARIANT = "variant"
@@ -150,7 +150,7 @@ def load(folder: str | Path) -> StudyData:
     store = Store.at(folder)
     resolved = store.resolved()
     wide = read(store.root, store.study, "wide")
-    wide = wide[wide["role"].isin((STUDY, ADAPTIVE)) & wide["auc"].notna()].reset_index(drop=True)
+    wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise Refused(f"{store.uri}: no sealed trial with an attack yet")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}

@@ -11,10 +11,11 @@ from mia_core.settings import Choice
 from mia_core.targets import Copycat, Target
 from study.design import identity
 from study.design.making import TrialMaker
-from study.design.trials import BLIND, CANARY, COPYCAT, NULL, Trial
+from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import AttackEntry, Spec
+from study.store.roles import BLIND, CANARY, COPYCAT, NULL
 
 NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
 """What a blind trial has in place of a target; never built."""

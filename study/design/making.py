@@ -9,10 +9,11 @@ from mia_core.hashing import array_digest
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
-from study.design.trials import ADAPTIVE, NULL, STUDY, Trial
+from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures, WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
+from study.store.roles import NULL, STUDIED, STUDY
 
 
 class TrialMaker:
@@ -54,7 +55,7 @@ class TrialMaker:
             replicate=replicate,
             steps=steps,
             attacks=(canary,) if canary else self.attacks.of(cell, level, target, queries),
-            measures=self.measures.wanted if role in (STUDY, ADAPTIVE) else (),
+            measures=self.measures.wanted if role in STUDIED else (),
             role=role,
             budget=self.spec.budget,
         )

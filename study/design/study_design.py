@@ -12,9 +12,10 @@ from study.design import identity
 from study.design.control_trials import Controls
 from study.design.making import TrialMaker
 from study.design.refusals import refused_pairs, require_attacks, require_quality
-from study.design.trials import ADAPTIVE, NULL, STUDY, Trial
+from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.study_file import Spec
+from study.store.roles import ADAPTIVE, NULL, STUDY
 
 
 class Design:

@@ -4,12 +4,7 @@ from dataclasses import dataclass
 
 from study.design.wanted import WantedAttack, WantedMeasure
 from study.spec.factors import Budget, Cell
-
-STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
-"""Roles of trials: those of the study, its controls, and trainings with canaries, which audit private arms."""
-
-ADAPTIVE = "adaptive"
-"""The role of trials that a search chose by results of earlier ones: no effect is estimated from them."""
+from study.store.roles import CANARY, STUDY
 
 
 @dataclass(frozen=True)

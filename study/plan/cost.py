@@ -24,12 +24,13 @@ from mia_core.targets import Target
 from mia_core.training import TrainingConfig, steps_per_epoch
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
-from study.design.trials import CANARY, Trial
+from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
 from study.spec.study_file import ComputeSpec
+from study.store.roles import CANARY
 
 START_SECONDS = 10.0
 """Of a sweep: Ray and the first workers. One more trajectory in a worker takes TRAJECTORY_SECONDS."""

@@ -5,16 +5,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from study.design.study_design import Design
-from study.design.trials import CANARY, NULL, Trial
+from study.design.trials import Trial
 from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
 from study.store.places import Folder, Place
+from study.store.roles import CANARY, NULL
 from study.store.schema import PASS_TABLES
 
 MARKER, TABLE, SCORE, PIXEL = 2_000, 10_000, 10, 3
 """Bytes of a marker, of a small Parquet file, of a record's score, and of a pixel in a grid of samples."""
 GRID = 64
+"""Samples in the picture of a trial."""
 
 STATES = 3
 """A resume state holds each parameter and two moments of it."""

@@ -11,10 +11,10 @@ from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design.study_design import Design
-from study.design.trials import ADAPTIVE, STUDY
 from study.design.work import Work
 from study.plan.outlook import Outlook
 from study.spec.factors import said
+from study.store.roles import STUDIED
 
 NOTES = 10
 """Notes on the data that a plan shows."""
@@ -49,14 +49,14 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     if len(design.pool.notes) > NOTES:
         console.print(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
-    own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
+    own = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
     training = sum(work.train for items in own for work in items)
     console.print(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in own)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
-    left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
+    left = sum(work.trial.role not in STUDIED for work in works)
     console.print(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
         console.print(f"no control: {name} ({reason})")

@@ -16,9 +16,10 @@ from mia_core.data.pool import to_float
 from mia_core.metrics.blind import blind
 from mia_core.streams import Streams
 from study.design.study_design import Design
-from study.design.trials import BLIND, STUDY, Trial
+from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged, skipped
+from study.store.roles import BLIND, STUDY
 
 
 class Adversary:

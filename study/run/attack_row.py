@@ -13,8 +13,9 @@ from mia_core.metrics.audit import CONFIDENCE, DELTA, FEWEST_COINS, Guesses, heu
 from mia_core.metrics.leakage import Leakage
 from mia_core.streams import Streams
 from study.design.study_design import Design
-from study.design.trials import CANARY, STUDY, Trial
+from study.design.trials import Trial
 from study.design.wanted import WantedAttack
+from study.store.roles import CANARY, STUDY
 from study.store.rows import AttackRow, ScoreRows
 
 

@@ -6,8 +6,9 @@ from mia_core.canaries import Canaries
 from mia_core.streams import Streams
 from mia_core.training import Trainer
 from study.design.study_design import Design
-from study.design.trials import CANARY, Trial
+from study.design.trials import Trial
 from study.run.attack_row import Attacked, Queries, judged
+from study.store.roles import CANARY
 
 
 def canaries_of(design: Design, trial: Trial) -> Canaries:

@@ -11,11 +11,10 @@ import torch
 from mia_core.access import Snapshot
 from mia_core.targets import Target
 from study.design.work import Work
+from study.plan.disk import GRID
 from study.run.attack_row import Attacked
 from study.store import Store, to_bytes
 from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
-
-GRID = 64
 
 
 class PassContent:
@@ -69,7 +68,7 @@ class PassContent:
 
 
 def _grid(snapshot: Snapshot) -> bytes:
-    """PNG of the first 64 samples of the fixed stream."""
+    """PNG of the first samples of the fixed stream."""
     from PIL import Image
 
     from mia_core.vision import torchvision

@@ -9,7 +9,7 @@ from mia_core.data import Membership
 from mia_core.streams import Streams
 from mia_core.targets import Copycat, Target
 from study.design.study_design import Design
-from study.design.trials import BLIND, CANARY, Trial
+from study.design.trials import Trial
 from study.design.work import Work
 from study.machine import peak_bytes
 from study.run.adversary import Adversary
@@ -19,6 +19,7 @@ from study.run.pass_content import PassContent
 from study.run.trajectory import TrainingProgress, Trajectory
 from study.run.trial_row import history_rows, trial_row
 from study.store import Store
+from study.store.roles import BLIND, CANARY
 from study.store.rows import TrialRow
 
 

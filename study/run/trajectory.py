@@ -16,10 +16,11 @@ from mia_core.targets import Target
 from mia_core.training import Trainer
 from study.design.identity import trial_id
 from study.design.study_design import Design
-from study.design.trials import CANARY, Trial
+from study.design.trials import Trial
 from study.run.canary_audit import canaries_of
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
+from study.store.roles import CANARY
 
 PROGRESS_SECONDS = 2.0
 """Progress of a training is reported no more often than this."""

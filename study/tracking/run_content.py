@@ -10,10 +10,10 @@ import pandas as pd
 from mia_core.defenses.accounting import guarantee
 from mia_core.hashing import content_id
 from study.design.trial_config import TrialConfig
-from study.design.trials import STUDY
 from study.spec.factors import Budget
 from study.store import Store
 from study.store.reading import trial_tables
+from study.store.roles import STUDY
 from study.store.schema import SCHEMAS
 
 LEAKAGE = (

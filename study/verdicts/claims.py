@@ -19,9 +19,9 @@ from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.streams import Streams
 from study.design.trial_config import TrialConfig, parsed
-from study.design.trials import CANARY, STUDY
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
+from study.store.roles import CANARY, STUDY
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
 PANEL, CANARIES = "panel", "canaries"

@@ -11,7 +11,6 @@ from mia_core.data import load_pool
 from mia_core.training import Trainer
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
-from study.design.trials import CANARY, STUDY
 from study.design.work import missing
 from study.run.runner import Runner
 from study.spec import documents
@@ -19,6 +18,7 @@ from study.spec.study_file import override, parse
 from study.store import Store, read
 from study.store.manifests import manifests
 from study.store.reading import trial_tables
+from study.store.roles import CANARY, STUDY
 from study.store.schema import to_table
 from tests.commands import mia_study
 from tests.full_store import digests, run, write_people
