@@ -45,21 +45,21 @@ def _require_optimizer(
 ) -> set[str]:
     """Names of its tensors: the same fields for each parameter, none before the first step."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    own = {key for key in tensors if key.startswith(f"{name}.")}
-    fields = {key.rpartition(".")[2] for key in own}
+    held = {key for key in tensors if key.startswith(f"{name}.")}
+    fields = {key.rpartition(".")[2] for key in held}
     wanted = {f"{name}.{index}.{field}" for index in range(len(parameters)) for field in fields}
-    _require(own == wanted and bool(own) == begun, f"{name} lacks tensors, or has some too many")
+    _require(held == wanted and bool(held) == begun, f"{name} lacks tensors, or has some too many")
     for index, parameter in enumerate(parameters):
         for field in fields:
             key = f"{name}.{index}.{field}"
             _require_like(key, tensors[key], parameter if tensors[key].ndim else torch.zeros(()))
             _require(field != "step" or float(tensors[key]) >= 0, f"{key} is negative")
-    return own
+    return held
 
 
-def _require_like(name: str, tensor: torch.Tensor, own: torch.Tensor) -> None:
-    shapes = f"{name} is {tensor.dtype} {list(tensor.shape)}, not {own.dtype} {list(own.shape)}"
-    _require(tensor.shape == own.shape and tensor.dtype == own.dtype, shapes)
+def _require_like(name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
+    shapes = f"{name} is {tensor.dtype} {list(tensor.shape)}, not {like.dtype} {list(like.shape)}"
+    _require(tensor.shape == like.shape and tensor.dtype == like.dtype, shapes)
     _require(bool(torch.isfinite(tensor).all()), f"{name} is not finite")
 
 

@@ -96,7 +96,7 @@ class Trainer:
         self.arm = arm
         self.streams = streams
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
-        if reason := arm.refusal(target) or arm.hollow(train_size) or precision.refusal(config.precision, arm):
+        if reason := arm.refusal(target) or arm.empty_guarantee(train_size) or precision.refusal(config.precision, arm):
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")

@@ -54,7 +54,7 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
                 built[settings] = cell.target.build(pool.image_shape)
         target = targets[cell.target.name] = built[settings]
         pair = cell.arm.label, cell.target.name
-        if reason := cell.arm.hollow(cell.train_size):
+        if reason := cell.arm.empty_guarantee(cell.train_size):
             raise Refused(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
         if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
             reasons[pair] = reason

@@ -94,7 +94,7 @@ class Design:
         return trial.cell.arm.epsilon(trial.sampling_rate, trial.steps, trial.steps)
 
     def sigma(self, trial: Trial) -> float | None:
-        """The noise multiplier of a trial, found for its steps where its arm gives a target epsilon; None without."""
+        """The noise multiplier of a trial, by its steps where its arm has a target epsilon; None without noise."""
         return trial.cell.arm.sigma(trial.sampling_rate, trial.steps)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What work will take: seconds from rows of past trials of the same study, wall time over slots, and money.
 
-A trajectory takes its start, steps x seconds a step, its attacks, its measures, and what a pass needs besides. Seconds
-a step are those of past trajectories with the same recipe and size; of others they are scaled by the arithmetic of one
+A trajectory takes its start, steps x seconds per step, attacks, measures, and the rest of each pass. Seconds per step
+are those of past trajectories with the same recipe and size; of other ones they are scaled by the arithmetic of one
 step, and an estimate says how much of it is scaled.
 """
 
@@ -37,7 +37,7 @@ START_SECONDS = 10.0
 TRAJECTORY_SECONDS = 0.6
 
 PRIVATE = 1.5
-"""Time of a private step beside an ordinary one of the same target, where neither was timed: 1.3 to 2.1 were seen."""
+"""Time of a private step, in ordinary ones of the same target, where neither was timed; measured ratios: 1.3 to 2.1."""
 
 TRAINING = "training"
 """What is not known where no trajectory was timed."""
@@ -83,7 +83,7 @@ class Timings:
     """What past work took on one device, in seconds; empty where nothing was timed there.
 
     attacks: of one run, by attack_id and target. named: of attacks by label, with their step level. measures: by
-    measure_id, and by name. besides: what a pass needs beside training, attacks and measures.
+    measure_id, and by name. rest: of a pass, without training, attacks and measures.
     """
 
     device: str
@@ -91,7 +91,7 @@ class Timings:
     attacks: Mapping[tuple[str, str], float] = field(default_factory=dict)
     named: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
-    besides: float = 0.0
+    rest: float = 0.0
 
     def step(self, recipe: str, train_size: int, target: str, private: bool, relative: float) -> Seconds:
         """One update; scaled from the nearest one that was timed: the same target and kind first, then alike work."""
@@ -250,7 +250,7 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
         tuple(_timed_steps(trials, configs, image_shape)),
         *_timed_attacks(attacks, configs),
         _timed_measures(quality),
-        _besides(trials, attacks, quality, past),
+        _rest(trials, attacks, quality, past),
     )
 
 
@@ -263,7 +263,7 @@ def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, train_
 
 
 def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -> dict[str, Sequence[Work]]:
-    """The one trajectory that tells most: what was never timed first, then the dearest steps, then fewest of them."""
+    """The trajectory to time first: that has most work never timed, then the slowest steps, then the fewest of them."""
 
     def merit(name: str) -> tuple[int, float, int, int]:
         trial = todo[name][-1].trial
@@ -287,7 +287,7 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
     found = []
     for number, work in enumerate(works):
         trial, target = work.trial, canonical_json(work.trial.cell.target.to_dict())
-        seconds = Seconds(scaled=timed.besides + (0 if number else TRAJECTORY_SECONDS))
+        seconds = Seconds(scaled=timed.rest + (0 if number else TRAJECTORY_SECONDS))
         if (work.train or work.retrain) and trial.steps:
             seconds += _step(design, trial, timed) * (trial.steps - step)
             step = trial.steps
@@ -372,17 +372,17 @@ def _by(rows: pd.DataFrame, key: str) -> dict[str, float]:
     return dict(zip(means.index.to_list(), means.to_list(), strict=True))
 
 
-def _besides(trials: pd.DataFrame, attacks: pd.DataFrame, quality: pd.DataFrame, past: Past) -> float:
+def _rest(trials: pd.DataFrame, attacks: pd.DataFrame, quality: pd.DataFrame, past: Past) -> float:
     """Mean seconds from a trained level to its seal, less what attacks and measures took of them."""
     runs = attacks.assign(run=attacks["seconds"]).drop_duplicates(["trial_id", "run"]) if len(attacks) else attacks
     spent = [rows.groupby("trial_id")["seconds"].sum() for rows in (runs, quality) if len(rows)]
-    own = pd.concat(spent).groupby(level=0).sum() if spent else pd.Series(dtype=float)
-    rest = [
-        (past.sealed_at[row["trial_id"]] - row["finished_at"]).total_seconds() - own.get(row["trial_id"], 0.0)
+    timed = pd.concat(spent).groupby(level=0).sum() if spent else pd.Series(dtype=float)
+    seconds = [
+        (past.sealed_at[row["trial_id"]] - row["finished_at"]).total_seconds() - timed.get(row["trial_id"], 0.0)
         for row in trials[trials["steps"] > 0].to_dict("records")
         if row["trial_id"] in past.sealed_at
     ]
-    return max(0.0, _mean(rest)) if rest else 0.0
+    return max(0.0, _mean(seconds)) if seconds else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

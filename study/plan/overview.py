@@ -13,7 +13,7 @@ from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook
-from study.spec.factors import said
+from study.spec.factors import in_words
 from study.store.roles import STUDIED
 
 NOTES = 10
@@ -35,7 +35,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         "target": dict.fromkeys(cell.target.name for cell in spec.cells),
     }
     for name, levels in factors.items():
-        table.add_row(name, ", ".join(words[name]) if name in words else said(levels))
+        table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     if spec.design.draws:
@@ -49,11 +49,11 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     if len(design.pool.notes) > NOTES:
         console.print(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
-    own = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
-    training = sum(work.train for items in own for work in items)
+    studied = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
+    training = sum(work.train for items in studied for work in items)
     console.print(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
-        f"{sum(any(work.train for work in items) for items in own)} trajectories)"
+        f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
     left = sum(work.trial.role not in STUDIED for work in works)

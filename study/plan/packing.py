@@ -22,7 +22,7 @@ GRAIN = 10_000
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as a trial finds it. total, overhead: bytes; overhead is what was taken beside a process's own tensors."""
+    """A GPU as a trial finds it. total, overhead: bytes; overhead is what is taken before any tensor is."""
 
     name: str
     total: int
@@ -31,7 +31,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Share:
-    """gpus: of one GPU, by Ray's count. memory: fraction of its memory that a trial's tensors may take. why: said."""
+    """gpus: of one GPU, by Ray's count. memory: fraction of it that a trial's tensors may take. why: in words."""
 
     gpus: float
     memory: float

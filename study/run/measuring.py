@@ -1,4 +1,4 @@
-"""The quality of a trial's samples, measured in the features of the study's own network."""
+"""The quality of a trial's samples, measured in the features of the study's feature network."""
 
 import time
 from collections.abc import Sequence

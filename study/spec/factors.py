@@ -239,7 +239,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     return factors
 
 
-def said(levels: Sequence[Any] | Mapping[str, Any]) -> str:
+def in_words(levels: Sequence[Any] | Mapping[str, Any]) -> str:
     """Levels or a range of a resolved spec, in words."""
     return str(validate(Range, levels, "")) if isinstance(levels, Mapping) else ", ".join(map(str, levels))
 

@@ -64,9 +64,9 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     digest = config.values["data_digest"]
     code = json.loads(row["versions"])
     end_ms = int(row["finished_at"].timestamp() * 1000)
-    own = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
-    factors = [name for name in own if "." in name]
-    settings = [*SETTINGS, *(name for name in own if "." not in name)]
+    further = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
+    factors = [name for name in further if "." in name]
+    settings = [*SETTINGS, *(name for name in further if "." not in name)]
     return RunContent(
         name=_name(row, config.budget),
         passes=tuple(passes),

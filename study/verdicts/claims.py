@@ -62,10 +62,10 @@ def lines(table: pd.DataFrame) -> list[str]:
     """Verdicts for the end of a sweep: every contradicted claim, else one line."""
     claims = table[table["ok"].notna()]
     failed = claims[~claims["ok"].astype(bool)]
-    said = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
+    words = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
     if len(claims) > len(failed):
-        said.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
-    return said
+        words.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
+    return words
 
 
 def _of(labels: pd.Series, attack: str | None) -> pd.Series:
@@ -86,8 +86,8 @@ def _rows(
             continue
         claimed = pd.notna(first["epsilon"])
         delta = first["delta"] if claimed else DELTA
-        own = changes if role == STUDY else 1
-        general, gaussian = found.bounds(delta, own)
+        changed = changes if role == STUDY else 1
+        general, gaussian = found.bounds(delta, changed)
         row = {
             "audit": PANEL if role == STUDY else CANARIES,
             "attack": attack,
@@ -114,7 +114,7 @@ def _rows(
             )
             claims = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does
             claim = Profile(np.where(claims, epsilons, 0), np.where(claims, deltas, 1))
-            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(own))
+            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(changed))
         yield row
 
 
