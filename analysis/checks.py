@@ -9,9 +9,8 @@ import pandas as pd
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.effects import AUC, MIN_REPLICATES
 from analysis.study_data import VARIANT, StudyData, short
-from study.design.trials import ADAPTIVE, STUDY
 from study.store import read
-from study.verdicts.controls import BLIND
+from study.store.roles import ADAPTIVE, BLIND, STUDIED
 
 NAMED = 5
 """So many cells are named; more are counted."""
@@ -69,7 +68,7 @@ def _searched(data: StudyData) -> Iterator[str]:
 
 def _incomplete(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
-    own = design[design["role"].isin((STUDY, ADAPTIVE))]
+    own = design[design["role"].isin(STUDIED)]
     planned = set(own.loc[own["kind"] == "trial", "trial_id"])
     there = planned & set(data.wide["trial_id"])
     if len(there) < len(planned):

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from mia_core.defenses import Arm, labels
+from mia_core.defenses import labels
 from mia_core.errors import Refused
-from study.design.trials import ADAPTIVE, STUDY
+from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
+from study.store.roles import STUDIED
 
 ARM = "arm"
 VARIANT = "variant"
@@ -151,11 +152,10 @@ def load(folder: str | Path) -> StudyData:
     store = Store.at(folder)
     resolved = store.resolved()
     wide = read(store.root, store.study, "wide")
-    wide = wide[wide["role"].isin((STUDY, ADAPTIVE)) & wide["auc"].notna()].reset_index(drop=True)
+    wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise Refused(f"{store.uri}: no sealed trial with an attack yet")
-    configs = {text: json.loads(text) for text in wide["config"].unique()}
-    arms = {text: Arm.parse(config["defense"] or "none") for text, config in configs.items()}
+    arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
@@ -210,4 +210,4 @@ def variants_of(wide: pd.DataFrame, factors: dict) -> pd.Series:
 
 def _setting(config: str, name: str) -> str:
     section, _, key = name.partition(".")
-    return json.dumps(json.loads(config)[section][key])
+    return json.dumps(TrialConfig.parse(config).values[section][key])

@@ -21,7 +21,9 @@ import pandas as pd
 from benchmarks.measuring import in_fresh_process, peak_megabytes
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json, content_id
-from study.design.trials import Design, Trial
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import missing
 from study.machine import PROJECT
 from study.plan import overview
@@ -50,7 +52,7 @@ def design_of(trials: int) -> Design:
 def make_store(design: Design, root: str) -> Store:
     """A finished study under `root`."""
     store = Store(root, design.spec.study)
-    store.publish(design.hash, design.spec.resolved, overview.design_rows(design), {})
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
     compacted, fresh = design.every[:-FRESH], design.every[-FRESH:]
     markers = dict(_marker(trial) for trial in compacted)
     done = store.folder / "done"

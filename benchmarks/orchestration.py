@@ -33,10 +33,11 @@ from benchmarks import waiting
 from benchmarks.measuring import Spent, spread, table, timed_module
 from mia_core.data import load_pool
 from mia_core.hashing import content_id
-from study.design.trials import Design, trial_id
+from study.design.design_rows import design_rows
+from study.design.identity import trial_id
+from study.design.study_design import Design
 from study.design.work import missing, missing_of
 from study.machine import code_versions
-from study.plan import overview
 from study.spec.study_file import Spec, parse
 from study.store import Store, compact, seals
 
@@ -85,7 +86,7 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     store = Store(spec.results, spec.study)
     todo, code = missing(design, store), code_versions()
     with store.lock():
-        store.publish(design.hash, spec.resolved, overview.design_rows(design), code)
+        store.publish(design.hash, spec.resolved, design_rows(design), code)
         tracker = Tracker(store, spec.tracking, print)
         tracker.start()
         expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)

@@ -19,7 +19,7 @@ import numpy as np
 from ray import tune
 
 from mia_core.data import Pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.run.scheduling import local_ray
 from study.spec.study_file import parse
 

@@ -31,7 +31,8 @@ from benchmarks.measuring import Spent, spread, table, timed_module
 from benchmarks.plain_cell import run as run_cell
 from benchmarks.plain_cell import weights_digest
 from mia_core.data import load_pool
-from study.design.trials import Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.spec.study_file import parse
 from study.store import Store, read
 

@@ -1,36 +1,42 @@
-"""Whether a state that was read from a file can be a trainer's: nothing of it is taken up before that is known."""
+"""Whether a state that was read from a file can be that of a training; it is checked before any of it is used."""
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from mia_core.training import Trainer
+from torch import nn
 
 
-def require_resumable(trainer: "Trainer", tensors: Mapping[str, torch.Tensor], rest: Mapping[str, Any]) -> None:
-    """ValueError for a state that `trainer.state()` cannot have given: other tensors, shapes, types, odd counters.
+def require_resumable(
+    tensors: Mapping[str, torch.Tensor],
+    rest: Mapping[str, Any],
+    target: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    horizon: int | None,
+    accounted: bool,
+) -> None:
+    """ValueError for a state that no training of this target gives: other tensors, shapes or types, odd counters.
 
-    Values that are finite and of the right shape are believed; that they are the ones sealed is the store's to know.
+    horizon: the steps that are trained at most, if there is a limit. accounted: whether private steps are counted.
+    Finite values of the right shape are accepted; whether they are the sealed ones is for the store to check.
     """
     _require(isinstance(rest, dict), "it has no counters")
     step = rest.get("step")
     _require(_counts(step), f"step {step!r} is no number of steps")
     assert isinstance(step, int)
-    _require(step <= (trainer.horizon or step), f"step {step} is beyond the horizon of {trainer.horizon}")
-    weights = {f"target.{name}": value for name, value in trainer.target.state_dict().items()}
+    _require(step <= (horizon or step), f"step {step} is beyond the horizon of {horizon}")
+    weights = {f"target.{name}": value for name, value in target.state_dict().items()}
     for name, value in weights.items():
         _require(name in tensors, f"{name} is missing")
         _require_like(name, tensors[name], value)
     known = set(weights)
-    for name, optimizer in trainer.optimizers.items():
+    for name, optimizer in optimizers.items():
         known |= _require_optimizer(f"optimizer.{name}", optimizer, tensors, begun=step > 0)
     strange = sorted(tensors.keys() - known)
     _require(not strange, f"{strange[:1]} is of no target or optimizer here")
     _require_rest(rest, step)
-    if trainer.accountant and rest.get("spent"):
+    if accounted and rest.get("spent"):
         _require(rest["spent"][0][2] >= step, f"spent {rest['spent']} is less than its {step} steps")
 
 
@@ -39,21 +45,21 @@ def _require_optimizer(
 ) -> set[str]:
     """Names of its tensors: the same fields for each parameter, none before the first step."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    own = {key for key in tensors if key.startswith(f"{name}.")}
-    fields = {key.rpartition(".")[2] for key in own}
+    held = {key for key in tensors if key.startswith(f"{name}.")}
+    fields = {key.rpartition(".")[2] for key in held}
     wanted = {f"{name}.{index}.{field}" for index in range(len(parameters)) for field in fields}
-    _require(own == wanted and bool(own) == begun, f"{name} lacks tensors, or has some too many")
+    _require(held == wanted and bool(held) == begun, f"{name} lacks tensors, or has some too many")
     for index, parameter in enumerate(parameters):
         for field in fields:
             key = f"{name}.{index}.{field}"
             _require_like(key, tensors[key], parameter if tensors[key].ndim else torch.zeros(()))
             _require(field != "step" or float(tensors[key]) >= 0, f"{key} is negative")
-    return own
+    return held
 
 
-def _require_like(name: str, tensor: torch.Tensor, own: torch.Tensor) -> None:
-    shapes = f"{name} is {tensor.dtype} {list(tensor.shape)}, not {own.dtype} {list(own.shape)}"
-    _require(tensor.shape == own.shape and tensor.dtype == own.dtype, shapes)
+def _require_like(name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
+    shapes = f"{name} is {tensor.dtype} {list(tensor.shape)}, not {like.dtype} {list(like.shape)}"
+    _require(tensor.shape == like.shape and tensor.dtype == like.dtype, shapes)
     _require(bool(torch.isfinite(tensor).all()), f"{name} is not finite")
 
 

@@ -96,7 +96,7 @@ class Trainer:
         self.arm = arm
         self.streams = streams
         self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
-        if reason := arm.refusal(target) or arm.hollow(train_size) or precision.refusal(config.precision, arm):
+        if reason := arm.refusal(target) or arm.empty_guarantee(train_size) or precision.refusal(config.precision, arm):
             raise ValueError(reason)
         if len(images) < self.steps_per_epoch:
             raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
@@ -209,7 +209,8 @@ class Trainer:
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
         """Go on from a state; ValueError when it is none of this training's, or of another arm's noise or sampling."""
-        require_resumable(self, tensors, rest)
+        private = self.accountant is not None
+        require_resumable(tensors, rest, self.target, self.optimizers, self.horizon, private)
         if self.accountant:
             # States of version 0.1.0 have no account; theirs is one private step for each step.
             self.accountant.restore(rest.get("spent", [(*self.accountant.history[0][:2], rest["step"])]))

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from mia_core.data import SOURCES, load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
 from study.machine import code_versions, versions
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.spec.study_file import read as read_spec
 from study.store import Store, compact, read

@@ -11,9 +11,10 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
 from mia_core.data import load_pool
-from study.design.trials import Design, trial_id
+from study.design.design_rows import design_rows
+from study.design.identity import trial_id
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.spec import study_file as spec_file
 from study.store import Store, compact, read

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.report.numbers import Number, difference, in_cell, mean
+from analysis.report.provenance import Number, difference, in_cell, mean
 from analysis.report.shown import WIDE_OF_DATA, Shown, columns_of
 from analysis.report.sources import Cited, condition, source
 from analysis.stats.declared import declared

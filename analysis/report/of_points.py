@@ -11,8 +11,8 @@ import pandas as pd
 from analysis import plots
 from analysis.report.headline import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.report.influence import index_source, influence_table
-from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
+from analysis.report.provenance import Number, at
 from analysis.report.sections import CELLS, cell_of, picture, plain
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, Source, source

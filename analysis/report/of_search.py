@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis import plots
 from analysis.report.headline import Sentence, Verdict, doubts, failures, judged
-from analysis.report.numbers import Number, at
 from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
+from analysis.report.provenance import Number, at
 from analysis.report.sections import CELLS, cell_of, picture
 from analysis.report.sources import Cited
 from analysis.stats.drawn_points import left_out, place, search_words, varied

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.report.headline import Sentence, Verdict
-from analysis.report.numbers import Number
+from analysis.report.provenance import Number
 from analysis.report.sources import Cited, Ledger, preamble
 from study.store.names import plain
 

@@ -11,18 +11,18 @@ from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
-from analysis.report.numbers import Number, in_cell, mean
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
+from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
 from analysis.stats.effects import AUC
 from analysis.stats.summary import equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
-from study.design.trials import STUDY
 from study.store import read
 from study.store.exporting import some_versions, without_words
 from study.store.reading import last_levels
+from study.store.roles import STUDY
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 HEADS = NAMES | {

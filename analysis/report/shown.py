@@ -12,7 +12,7 @@ from mia_core.errors import Refused
 from study.store.names import is_column, quoted
 
 MODULES = {
-    "again": "analysis.report.numbers",
+    "again": "analysis.report.provenance",
     "audits": "analysis.stats.baselines",
     "best_quality": "analysis.stats.tradeoff",
     "by_class": "analysis.stats.records",

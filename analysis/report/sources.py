@@ -18,7 +18,7 @@ from analysis.stats.cells import Cells
 from analysis.stats.effects import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
 from mia_core.defenses import Arm
-from study.design.trials import CANARY, STUDY
+from study.store.roles import CANARY, STUDY
 from study.verdicts.claims import PANEL
 
 WIDE, SCORES = "wide", "scores"

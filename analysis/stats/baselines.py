@@ -5,6 +5,7 @@ import pandas as pd
 from analysis.stats.effects import AUC, MIN_REPLICATES, t_interval
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store import read
+from study.store.roles import BLIND
 from study.verdicts import claims, controls
 
 UNAVAILABLE = "not available: a public copy has no scores, which this is computed from"
@@ -36,7 +37,7 @@ def attack_minus_blind(data: StudyData) -> pd.DataFrame:
     """
     data.refuse_a_search()
     wide = read(data.store.root, data.name, "wide")
-    blind = wide.loc[wide["role"] == controls.BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
+    blind = wide.loc[wide["role"] == BLIND, ["replicate", "train_size", AUC]].rename(columns={AUC: "blind"})
     # Where labels are the same at every size, one blind trial stands for all sizes.
     on = ["replicate", "train_size"] if blind.duplicated("replicate").any() else ["replicate"]
     paired = data.last.merge(blind[[*on, "blind"]], on=on)

@@ -130,8 +130,8 @@ class Arm:
         reasons = (choice.build().refusal(target) for choice in self.choices)
         return next((reason for reason in reasons if reason), None)
 
-    def hollow(self, train_size: int) -> str | None:
-        """Why the arm's guarantee would be worth nothing at a training-set size, or None."""
+    def empty_guarantee(self, train_size: int) -> str | None:
+        """Why the arm's guarantee means nothing at a training-set size, or None."""
         private = self._private
         if private and private.config.delta >= 1 / train_size:
             return f"dp_sgd.delta {private.config.delta:g} must be below 1/{train_size}, or it guarantees nothing"

@@ -26,8 +26,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from study.store.checking import check
     from study.store.passes import Store
+    from study.store.verifying import check
 
     store = Store.at(options.folder)
     found = check(store)

@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import entry_points, version
 from typing import Any
 
-from study.cli import clusters, completion, judging, keeping, running, watching
+from study.cli import completion, deploying, judging, keeping, launching, watching
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
 from study.signals import leave_with_the_reader, terminate_in_order
@@ -72,7 +72,7 @@ def build() -> argparse.ArgumentParser:
 
 
 def _commands() -> Iterator[Command]:
-    for module in (running, watching, judging, keeping, clusters, completion):
+    for module in (launching, watching, judging, keeping, deploying, completion):
         yield from module.COMMANDS
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         yield from point.load()

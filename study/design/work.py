@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.design.trials import Design, Trial, WantedAttack, WantedMeasure
+from study.design.study_design import Design
+from study.design.trials import Trial
+from study.design.wanted import WantedAttack, WantedMeasure
 from study.store import Done, Store
 
 

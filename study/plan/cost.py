@@ -1,12 +1,11 @@
 """What work will take: seconds from rows of past trials of the same study, wall time over slots, and money.
 
-A trajectory takes its start, steps x seconds a step, its attacks, its measures, and what a pass needs besides. Seconds
-a step are those of past trajectories with the same recipe and size; of others they are scaled by the arithmetic of one
+A trajectory takes its start, steps x seconds per step, attacks, measures, and the rest of each pass. Seconds per step
+are those of past trajectories with the same recipe and size; of other ones they are scaled by the arithmetic of one
 step, and an estimate says how much of it is scaled.
 """
 
 import heapq
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,19 +20,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
-from mia_core.targets import TARGETS, Target
+from mia_core.targets import Target
 from mia_core.training import TrainingConfig, steps_per_epoch
-from study.design.trials import CANARY, Design, Trial, WantedAttack
+from study.design.study_design import Design
+from study.design.trial_config import TrialConfig, parsed
+from study.design.trials import Trial
+from study.design.wanted import WantedAttack
 from study.design.work import Work
 from study.plan.past import Past
+from study.plan.shapes import defended
 from study.spec.study_file import ComputeSpec
+from study.store.roles import CANARY
 
 START_SECONDS = 10.0
 """Of a sweep: Ray and the first workers. One more trajectory in a worker takes TRAJECTORY_SECONDS."""
 TRAJECTORY_SECONDS = 0.6
 
 PRIVATE = 1.5
-"""Time of a private step beside an ordinary one of the same target, where neither was timed: 1.3 to 2.1 were seen."""
+"""Time of a private step, in ordinary ones of the same target, where neither was timed; measured ratios: 1.3 to 2.1."""
 
 TRAINING = "training"
 """What is not known where no trajectory was timed."""
@@ -79,7 +83,7 @@ class Timings:
     """What past work took on one device, in seconds; empty where nothing was timed there.
 
     attacks: of one run, by attack_id and target. named: of attacks by label, with their step level. measures: by
-    measure_id, and by name. besides: what a pass needs beside training, attacks and measures.
+    measure_id, and by name. rest: of a pass, without training, attacks and measures.
     """
 
     device: str
@@ -87,7 +91,7 @@ class Timings:
     attacks: Mapping[tuple[str, str], float] = field(default_factory=dict)
     named: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
-    besides: float = 0.0
+    rest: float = 0.0
 
     def step(self, recipe: str, train_size: int, target: str, private: bool, relative: float) -> Seconds:
         """One update; scaled from the nearest one that was timed: the same target and kind first, then alike work."""
@@ -237,7 +241,8 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
     if device not in set(past.trials["device"]):
         device = past.trials.sort_values("finished_at")["device"].iloc[-1]
     trials = past.trials[past.trials["device"] == device]
-    configs = {name: json.loads(text) for name, text in zip(trials["trial_id"], trials["config"], strict=True)}
+    by_text = parsed(trials["config"])
+    configs = {name: by_text[text] for name, text in zip(trials["trial_id"], trials["config"], strict=True)}
     attacks = past.attacks[past.attacks["trial_id"].isin(configs)] if len(past.attacks) else past.attacks
     quality = past.quality[past.quality["trial_id"].isin(configs)] if len(past.quality) else past.quality
     return Timings(
@@ -245,25 +250,20 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
         tuple(_timed_steps(trials, configs, image_shape)),
         *_timed_attacks(attacks, configs),
         _timed_measures(quality),
-        _besides(trials, attacks, quality, past),
+        _rest(trials, attacks, quality, past),
     )
 
 
 def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, train_size: int, shape: Any) -> float:
     """Arithmetic of one optimizer step, for comparing steps: discriminator on both sides, generator, records a step."""
-    generate, discriminate = _flops(canonical_json(target.to_dict()), canonical_json(arm.to_list()), tuple(shape))
+    generate, discriminate = _flops(target, arm, shape)
     generator = (3 * generate + 3 * discriminate) / training.generator_every
     records = train_size / steps_per_epoch(train_size, training.batch_size)
     return records * (generate + 6 * discriminate + generator) * (PRIVATE if arm.poisson else 1)
 
 
-def recipe(data: Any, target: Any, training: Any, arm: Any) -> str:
-    """What seconds a step depend on, besides the training-set size and the device; of a cell or of a row's config."""
-    return canonical_json([data, target, training, arm])
-
-
 def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -> dict[str, Sequence[Work]]:
-    """The one trajectory that tells most: what was never timed first, then the dearest steps, then fewest of them."""
+    """The trajectory to time first: that has most work never timed, then the slowest steps, then the fewest of them."""
 
     def merit(name: str) -> tuple[int, float, int, int]:
         trial = todo[name][-1].trial
@@ -287,7 +287,7 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
     found = []
     for number, work in enumerate(works):
         trial, target = work.trial, canonical_json(work.trial.cell.target.to_dict())
-        seconds = Seconds(scaled=timed.besides + (0 if number else TRAJECTORY_SECONDS))
+        seconds = Seconds(scaled=timed.rest + (0 if number else TRAJECTORY_SECONDS))
         if (work.train or work.retrain) and trial.steps:
             seconds += _step(design, trial, timed) * (trial.steps - step)
             step = trial.steps
@@ -301,8 +301,8 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
 
 def _step(design: Design, trial: Trial, timed: Timings) -> Seconds:
     cell = trial.cell
-    key = recipe(design.spec.data.to_dict(), cell.target.to_dict(), cell.training.to_dict(), cell.arm.to_list())
-    return timed.step(key, cell.train_size, cell.target.name, cell.arm.poisson, _relative(design, trial))
+    recipe = TrialConfig.of(design, trial).recipe
+    return timed.step(recipe, cell.train_size, cell.target.name, cell.arm.poisson, _relative(design, trial))
 
 
 def _relative(design: Design, trial: Trial) -> float:
@@ -317,13 +317,11 @@ def _totals(works: Mapping[str, Sequence[Seconds]]) -> list[float]:
 
 
 @cache
-def _flops(target: str, arm: str, shape: tuple[int, int, int]) -> tuple[int, int]:
+def _flops(target: Choice[Target], arm: Arm, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Operations of generating one record, and of judging one; counted on shapes, without computing anything."""
+    network = defended(target, arm, shape)
+    counts = []
     with torch.device("meta"):
-        network = TARGETS.choose(json.loads(target)).build(shape)
-        Arm.parse(json.loads(arm) or "none").modify(network)
-        network.eval()
-        counts = []
         for run, size in ((network.generate, (1, network.latent_dimension)), (network.discriminate, (1, *shape))):
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 run(torch.empty(size))
@@ -331,32 +329,31 @@ def _flops(target: str, arm: str, shape: tuple[int, int, int]) -> tuple[int, int
     return counts[0], counts[1]
 
 
-def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, Any], shape: Any) -> Iterable[TimedStep]:
+def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape: Any) -> Iterable[TimedStep]:
     rows = trials[(trials["steps"] > 0) & (trials["role"] != CANARY)]
-    spent: dict[tuple[str, int], tuple[Any, float, int]] = {}
+    spent: dict[tuple[str, int], tuple[TrialConfig, float, int]] = {}
     for row in rows.sort_values("steps").drop_duplicates("trajectory_id", keep="last").to_dict("records"):
         config = configs[row["trial_id"]]
-        key = recipe(config["data"], config["target"], config["training"], config["defense"]), config["train_size"]
+        key = config.recipe, config.train_size
         _, seconds, steps = spent.get(key, (config, 0.0, 0))
         spent[key] = (config, seconds + row["seconds_train"], steps + row["steps"])
     for (name, train_size), (config, seconds, steps) in spent.items():
         try:
-            target, training = TARGETS.choose(config["target"]), TrainingConfig(**config["training"])
-            arm = Arm.parse(config["defense"] or "none")
-        except (ValueError, TypeError):  # of another version, whose settings are not ours
+            target, training, arm = config.target, config.training, config.arm
+        except ValueError:  # of another version, whose settings are not ours
             continue
         relative = step_cost(target, training, arm, train_size, shape)
         yield TimedStep(name, train_size, target.name, arm.poisson, relative, seconds / steps)
 
 
 def _timed_attacks(
-    attacks: pd.DataFrame, configs: Mapping[str, Any]
+    attacks: pd.DataFrame, configs: Mapping[str, TrialConfig]
 ) -> tuple[dict[tuple[str, str], float], dict[str, tuple[float, float | None]]]:
     """Means by attack_id and target; and by label, with the step level."""
     rows = attacks.dropna(subset=["seconds"]) if len(attacks) else attacks
     if not len(rows):
         return {}, {}
-    targets = rows["trial_id"].map({name: canonical_json(config["target"]) for name, config in configs.items()})
+    targets = rows["trial_id"].map({name: canonical_json(config.values["target"]) for name, config in configs.items()})
     by_id = rows["seconds"].groupby([rows["attack_id"], targets]).mean()
     by_label = rows.groupby("attack").agg(seconds=("seconds", "mean"), level=("steps", "first"))
     levels = [None if pd.isna(level) else float(level) for level in by_label["level"]]
@@ -375,17 +372,17 @@ def _by(rows: pd.DataFrame, key: str) -> dict[str, float]:
     return dict(zip(means.index.to_list(), means.to_list(), strict=True))
 
 
-def _besides(trials: pd.DataFrame, attacks: pd.DataFrame, quality: pd.DataFrame, past: Past) -> float:
+def _rest(trials: pd.DataFrame, attacks: pd.DataFrame, quality: pd.DataFrame, past: Past) -> float:
     """Mean seconds from a trained level to its seal, less what attacks and measures took of them."""
     runs = attacks.assign(run=attacks["seconds"]).drop_duplicates(["trial_id", "run"]) if len(attacks) else attacks
     spent = [rows.groupby("trial_id")["seconds"].sum() for rows in (runs, quality) if len(rows)]
-    own = pd.concat(spent).groupby(level=0).sum() if spent else pd.Series(dtype=float)
-    rest = [
-        (past.sealed_at[row["trial_id"]] - row["finished_at"]).total_seconds() - own.get(row["trial_id"], 0.0)
+    timed = pd.concat(spent).groupby(level=0).sum() if spent else pd.Series(dtype=float)
+    seconds = [
+        (past.sealed_at[row["trial_id"]] - row["finished_at"]).total_seconds() - timed.get(row["trial_id"], 0.0)
         for row in trials[trials["steps"] > 0].to_dict("records")
         if row["trial_id"] in past.sealed_at
     ]
-    return max(0.0, _mean(rest)) if rest else 0.0
+    return max(0.0, _mean(seconds)) if seconds else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

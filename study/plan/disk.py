@@ -1,25 +1,22 @@
 """Bytes that work will write: from files of past trials where there are any, else by arithmetic on shapes."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 
-import torch
-
-from mia_core.defenses import Arm
-from mia_core.hashing import canonical_json
-from mia_core.targets import TARGETS
-from study.design.trials import CANARY, NULL, Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import Work
 from study.plan.past import Past
+from study.plan.shapes import defended
 from study.store.places import Folder, Place
+from study.store.roles import CANARY, NULL
 from study.store.schema import PASS_TABLES
 
 MARKER, TABLE, SCORE, PIXEL = 2_000, 10_000, 10, 3
 """Bytes of a marker, of a small Parquet file, of a record's score, and of a pixel in a grid of samples."""
 GRID = 64
+"""Samples in the picture of a trial."""
 
 STATES = 3
 """A resume state holds each parameter and two moments of it."""
@@ -62,14 +59,7 @@ def free(place: Place) -> int | None:
 def target_bytes(design: Design, trial: Trial) -> int:
     """Of a trained target's tensors."""
     cell = trial.cell
-    return _size(canonical_json(cell.target.to_dict()), canonical_json(cell.arm.to_list()), design.pool.image_shape)
-
-
-@cache
-def _size(target: str, arm: str, shape: tuple[int, int, int]) -> int:
-    with torch.device("meta"):
-        network = TARGETS.choose(json.loads(target)).build(shape)
-        Arm.parse(json.loads(arm) or "none").modify(network)
+    network = defended(cell.target, cell.arm, design.pool.image_shape)
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mia_core.errors import Refused
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.design.work import Work
 from study.machine import device_name
 from study.plan import cost, disk, packing, power

@@ -7,13 +7,13 @@ from typing import Any
 from rich.table import Table
 
 from mia_core.data.splits import KNOWN_PERCENT
-from mia_core.defenses import Arm, labels
-from mia_core.hashing import canonical_json
+from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
-from study.design.trials import ADAPTIVE, STUDY, Design, Trial
+from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook
-from study.spec.factors import said
+from study.spec.factors import in_words
+from study.store.roles import STUDIED
 from study.terminal import Console
 
 NOTES = 10
@@ -21,46 +21,6 @@ NOTES = 10
 
 GUARANTEES = 100
 """Arms at training-set sizes whose epsilon a plan computes; a design may draw thousands."""
-
-
-def design_rows(design: Design) -> list[dict[str, Any]]:
-    """Rows of the design table: one a trial, a trial x attack, a trial x measure, a drawn point, a control left out."""
-    rows: list[dict[str, Any]] = []
-    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
-    named = dict(zip(arms, labels(arms), strict=True))
-    for trial in design.every:
-        base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        own = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
-        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | own)
-        rows += [
-            base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
-            for wanted in trial.attacks
-        ]
-        rows += [
-            base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
-            for wanted in trial.measures
-        ]
-    rows += [
-        {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        | {"kind": "point", "id": str(number), "label": trial.name}
-        for number, trial in design.points
-    ]
-    for name, reason in design.no_control.items():
-        rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
-    return rows
-
-
-def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
-    """Of each factor, by its name."""
-    cell = trial.cell
-    return {
-        "train_size": cell.train_size,
-        trial.budget: trial.level,
-        "defense": arms[cell.arm],
-        "target": cell.target.name,
-        **cell.factors,
-        "replicate": trial.replicate,
-    }
 
 
 def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
@@ -75,7 +35,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         "target": dict.fromkeys(cell.target.name for cell in spec.cells),
     }
     for name, levels in factors.items():
-        table.add_row(name, ", ".join(words[name]) if name in words else said(levels))
+        table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     if spec.design.draws:
@@ -89,14 +49,14 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     if len(design.pool.notes) > NOTES:
         console.say(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
-    own = [[work for work in items if work.trial.role in (STUDY, ADAPTIVE)] for items in todo.values()]
-    training = sum(work.train for items in own for work in items)
+    studied = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
+    training = sum(work.train for items in studied for work in items)
     console.say(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
-        f"{sum(any(work.train for work in items) for items in own)} trajectories)"
+        f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
-    left = sum(work.trial.role not in (STUDY, ADAPTIVE) for work in works)
+    left = sum(work.trial.role not in STUDIED for work in works)
     console.say(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
         console.say(f"no control: {name} ({reason})")

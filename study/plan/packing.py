@@ -8,7 +8,8 @@ import torch
 
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from study.design.trials import Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import Work
 from study.store import Damaged, Store, read
 
@@ -21,7 +22,7 @@ GRAIN = 10_000
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as a trial finds it. total, overhead: bytes; overhead is what was taken beside a process's own tensors."""
+    """A GPU as a trial finds it. total, overhead: bytes; overhead is what is taken before any tensor is."""
 
     name: str
     total: int
@@ -30,7 +31,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Share:
-    """gpus: of one GPU, by Ray's count. memory: fraction of its memory that a trial's tensors may take. why: said."""
+    """gpus: of one GPU, by Ray's count. memory: fraction of it that a trial's tensors may take. why: in words."""
 
     gpus: float
     memory: float
@@ -111,7 +112,7 @@ def planned(design: Design, store: Store) -> float:
 
 def kind(trial: Trial) -> str:
     """What a trial's memory depends on, besides how many records there are."""
-    return canonical_json([trial.cell.target.to_dict(), trial.cell.training, trial.cell.arm.to_list()])
+    return canonical_json({**trial.cell.to_dict(), "train_size": None})
 
 
 def peaks(design: Design, store: Store, gpus: Sequence[Gpu]) -> Peaks:

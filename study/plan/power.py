@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm, t
 
-from study.design.trials import Design
+from study.design.study_design import Design
 
 ALPHA, POWER = 0.05, 0.8
 SEEN = (0.023, 0.033)

@@ -12,7 +12,8 @@ from study.terminal import Console
 LONGEST = 500
 
 if TYPE_CHECKING:  # who only reads failures waits for no torch
-    from study.design.trials import Design, Trial
+    from study.design.study_design import Design
+    from study.design.trials import Trial
     from study.design.work import Work
 
 

@@ -9,14 +9,15 @@ from functools import partial
 
 from mia_core.data import load_pool
 from mia_core.errors import Refused
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import Work, missing
 from study.machine import code_versions, pick_device, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
 from study.plan import cost, overview
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
-from study.run.runner import feature_network
+from study.run.measuring import feature_network
 from study.spec.study_file import read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -150,7 +151,7 @@ def _sweep(
 
 
 def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
-    store.publish(design.hash, design.spec.resolved, overview.design_rows(design), {**code, "versions": versions()})
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {**code, "versions": versions()})
 
 
 def _search(

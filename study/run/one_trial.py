@@ -10,7 +10,8 @@ from rich.table import Column, Table
 from mia_core.data import load_pool
 from mia_core.defenses.accounting import guarantee
 from mia_core.errors import Refused
-from study.design.trials import Design, Trial
+from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import missing_of
 from study.machine import code_versions, pick_device
 from study.outcomes import COMPLETE, INCOMPLETE

@@ -23,7 +23,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mia_core.errors import Refused
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.design.work import Work, missing_of
 from study.machine import begin_memory, pick_device
 from study.plan import packing

@@ -16,10 +16,10 @@ import pandas as pd
 
 from mia_core.errors import Refused
 from mia_core.streams import Streams
+from study.design.design_rows import design_rows
 from study.design.points import levels_of
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.design.work import Work, missing
-from study.plan.overview import design_rows
 from study.spec.objectives import Objective, Values
 from study.spec.sampling import Drawn, combinations
 from study.spec.study_file import Spec, parse

@@ -22,6 +22,7 @@ from study.outcomes import COMPLETE, INCOMPLETE
 from study.run import failures, heartbeat
 from study.store import Damaged, Store
 from study.store.names import is_column, quoted
+from study.store.roles import STUDIED
 from study.terminal import Console, duration, one_line, say
 
 RECENT = 20
@@ -31,9 +32,6 @@ PAUSE_SECONDS = 1800.0
 SHOWN = 8
 FEW = 12
 """Levels a factor may have to be counted by level."""
-
-OWN = ("study", "adaptive")
-"""Roles of trials that are no controls."""
 
 Count = tuple[int, int]
 """Done, and how many there are."""
@@ -119,7 +117,7 @@ def _counted(
     for (trial_id, kind, name), role in rows.items():
         if kind not in ("trial", "attack", "measure"):
             continue
-        roles[trial_id] = "trials" if role in OWN else "controls"
+        roles[trial_id] = "trials" if role in STUDIED else "controls"
         if kind != "trial":
             wanted[f"{kind}s"] += 1
             done[f"{kind}s"] += (trial_id, name) in have
@@ -135,7 +133,7 @@ def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, 
     """Trials done by level, of factors with a few levels; stores of older versions do not have the levels."""
     found: dict[str, dict[str, list[int]]] = {}
     for row in trials:
-        if row["role"] not in OWN or row.get("levels") is None:
+        if row["role"] not in STUDIED or row.get("levels") is None:
             continue
         for factor, level in json.loads(row["levels"]).items():
             if not is_column(factor):

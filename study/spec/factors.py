@@ -91,6 +91,15 @@ class Cell:
         """Discriminator updates of an epoch."""
         return steps_per_epoch(self.train_size, self.training.batch_size)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All that is trained, as plain values: for ids, and for the configs of trials."""
+        return {
+            "target": self.target.to_dict(),
+            "training": self.training.to_dict(),
+            "train_size": self.train_size,
+            "defense": self.arm.to_list(),
+        }
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -233,7 +242,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     return factors
 
 
-def said(levels: Sequence[Any] | Mapping[str, Any]) -> str:
+def in_words(levels: Sequence[Any] | Mapping[str, Any]) -> str:
     """Levels or a range of a resolved spec, in words."""
     return str(validate(Range, levels, "")) if isinstance(levels, Mapping) else ", ".join(map(str, levels))
 

@@ -129,15 +129,7 @@ def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tu
     points = []
     for combination in combinations(drawn, factors):
         cell, level = factors.cell(combination, ()), combination[factors.budget]
-        key = canonical_json(
-            [
-                cell.train_size,
-                cell.arm.to_list(),
-                cell.target.to_dict(),
-                cell.training.to_dict(),
-                sorted(cell.factors.items()),
-            ]
-        )
+        key = canonical_json([cell.to_dict(), sorted(cell.factors.items())])
         number, _, levels = found.setdefault(key, (len(found), cell, set()))
         levels.add(level)
         points.append((number, level))

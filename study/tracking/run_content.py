@@ -9,10 +9,11 @@ import pandas as pd
 
 from mia_core.defenses.accounting import guarantee
 from mia_core.hashing import content_id
-from study.design.trials import STUDY
-from study.spec.factors import budget_of
+from study.design.trial_config import TrialConfig
+from study.spec.factors import Budget
 from study.store import Store
 from study.store.reading import trial_tables
+from study.store.roles import STUDY
 from study.store.schema import SCHEMAS
 
 LEAKAGE = (
@@ -59,21 +60,21 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     """Of one sealed trial; Damaged when its files changed. include_records: with samples, which may show records."""
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
     row = tables["trials"].iloc[0]
-    config = json.loads(row["config"])
+    config = TrialConfig.parse(row["config"])
+    digest = config.values["data_digest"]
     code = json.loads(row["versions"])
     end_ms = int(row["finished_at"].timestamp() * 1000)
-    own = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
-    factors = [name for name in own if "." in name]
-    budget = budget_of(config)
-    settings = [*SETTINGS, *(name for name in own if "." not in name)]
+    further = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
+    factors = [name for name in further if "." in name]
+    settings = [*SETTINGS, *(name for name in further if "." not in name)]
     return RunContent(
-        name=_name(row, config),
+        name=_name(row, config.budget),
         passes=tuple(passes),
         start_ms=end_ms - int(row["seconds_train"] * 1000),
         end_ms=end_ms,
-        step=int(row[budget]),
+        step=int(row[config.budget]),
         params={
-            **{key: str(row[key]) for key in (*WORDS, budget, *NUMBERS, *factors) if pd.notna(row.get(key))},
+            **{key: str(row[key]) for key in (*WORDS, config.budget, *NUMBERS, *factors) if pd.notna(row.get(key))},
             # MLflow's comparison starts with the first three params by name that differ: those are to be factors
             **{f"setting/{key}": str(row[key]) for key in settings if pd.notna(row.get(key))},
         },
@@ -85,13 +86,12 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },
         files=dict(_files(store, trial_id, tables, config, include_records)),
-        data=(row["dataset"], content_id([config["data_digest"], config["split"]]), config["data_digest"]),
+        data=(row["dataset"], content_id([digest, config.values["split"]]), digest),
     )
 
 
-def _name(row: Any, config: Mapping[str, Any]) -> str:
+def _name(row: Any, budget: Budget) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
-    budget = budget_of(config)
     length = {"epochs": "e", "steps": "steps"}[budget]
     name = f"n={row['train_size']} {length}={row[budget]} {row['defense']} {strength} r={row['replicate']}"
     return name if row["role"] == STUDY else f"{row['role']} {name}"
@@ -108,12 +108,12 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, float]]:
 
 
 def _files(
-    store: Store, trial_id: str, tables: Mapping[str, pd.DataFrame], config: Any, include_records: bool
+    store: Store, trial_id: str, tables: Mapping[str, pd.DataFrame], config: TrialConfig, include_records: bool
 ) -> Iterator[tuple[str, bytes]]:
     from study.tracking.pictures import roc_picture
 
-    yield "config.json", json.dumps(config, indent=2).encode()
-    picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0], config))
+    yield "config.json", json.dumps(config.values, indent=2).encode()
+    picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0], config.budget))
     if picture:
         yield "attacks/roc.png", picture
     grid = f"samples/{trial_id}.png"

@@ -6,7 +6,6 @@ together; too many right guesses contradict the accounted privacy profile. All c
 `audit.attack`; how many coins it guesses follows from the claim.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,16 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mia_core.defenses import Arm, labels
+from mia_core.defenses import labels
 from mia_core.defenses.accounting import profile
-from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.streams import Streams
-from mia_core.training import steps_per_epoch
-from study.design.trials import CANARY, STUDY
+from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.noise import GUESSABLE, noise_from_seed
+from study.store.roles import CANARY, STUDY
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
 PANEL, CANARIES = "panel", "canaries"
@@ -52,21 +50,23 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     budget = budget_of(resolved["factors"])
     if rows.empty:
         return _finish([], budget)
-    rows["cell"] = [_cell(text) for text in rows["config"]]
+    configs = parsed(rows["config"])
+    cells = {config.cell: config for config in configs.values()}
+    rows["cell"] = [configs[text].cell for text in rows["config"]]
     last = rows.groupby("cell")["steps"].transform("max") == rows["steps"]
     deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
     swaps = resolved["split"].get("filler") == "fill"
-    return _finish(list(_rows(rows[last & deepest], scores, 2 if swaps else 1, budget)), budget)
+    return _finish(list(_rows(rows[last & deepest], cells, scores, 2 if swaps else 1, budget)), budget)
 
 
 def lines(table: pd.DataFrame) -> list[str]:
     """Verdicts for the end of a sweep: every contradicted claim, else one line."""
     claims = table[table["ok"].notna()]
     failed = claims[~claims["ok"].astype(bool)]
-    said = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
+    words = [f"{row.arm}, n={row.train_size}, {row.audit}: {row.verdict}" for row in failed.itertuples()]
     if len(claims) > len(failed):
-        said.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
-    return said
+        words.append(f"{len(claims) - len(failed)} of {len(claims)} claims of privacy are not contradicted")
+    return words
 
 
 def _of(labels: pd.Series, attack: str | None) -> pd.Series:
@@ -74,37 +74,26 @@ def _of(labels: pd.Series, attack: str | None) -> pd.Series:
     return labels.str.fullmatch(rf"{re.escape(attack)}(_steps\d+)?") if attack else labels == attack
 
 
-def _cell(config: str) -> str:
-    """All of a trial's settings but what makes replicates and levels of its budget of it."""
-    return canonical_json(
-        {key: value for key, value in json.loads(config).items() if key not in ("replicate", "epochs", "steps")}
-    )
-
-
-def _sampling_rate(cell: str) -> float:
-    """Probability of a record in a step of private training."""
-    settings = json.loads(cell)
-    return 1 / steps_per_epoch(settings["train_size"], settings["training"]["batch_size"])
-
-
-def _rows(rows: pd.DataFrame, scores: Scores, changes: int, budget: Budget) -> Iterator[dict[str, Any]]:
-    arms = {cell: Arm.parse(json.loads(cell)["defense"] or "none") for cell in rows["cell"].unique()}
-    distinct = list(dict.fromkeys(arms.values()))
+def _rows(
+    rows: pd.DataFrame, cells: Mapping[str, TrialConfig], scores: Scores, changes: int, budget: Budget
+) -> Iterator[dict[str, Any]]:
+    """cells: a config of each, by its text. changes: records that a coin of the panel changes."""
+    distinct = list(dict.fromkeys(cells[cell].arm for cell in rows["cell"].unique()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     for (cell, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
-        first = group.iloc[0]
+        config, first = cells[str(cell)], group.iloc[0]
         found = _guesses(group, scores)
         if found.coins < FEWEST_COINS:
             continue
         claimed = pd.notna(first["epsilon"])
         delta = first["delta"] if claimed else DELTA
-        own = changes if role == STUDY else 1
-        general, gaussian = found.bounds(delta, own)
+        changed = changes if role == STUDY else 1
+        general, gaussian = found.bounds(delta, changed)
         row = {
             "audit": PANEL if role == STUDY else CANARIES,
             "attack": attack,
             "target": first["target"],
-            "arm": words[arms[cell]],
+            "arm": words[config.arm],
             "train_size": first["train_size"],
             budget: first[budget],
             "trials": tuple(group["trial_id"]),
@@ -120,12 +109,13 @@ def _rows(rows: pd.DataFrame, scores: Scores, changes: int, budget: Budget) -> I
             "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
         }
         if claimed:
-            rate = _sampling_rate(str(cell))
             deltas = tuple(sorted({delta, *DELTAS}))
-            epsilons = np.array(profile(((float(first["sigma"]), rate, int(first["steps"])),), deltas), dtype=float)
-            told = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does
-            claim = Profile(np.where(told, epsilons, 0), np.where(told, deltas, 1))
-            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(own))
+            epsilons = np.array(
+                profile(((float(first["sigma"]), config.sampling_rate, int(first["steps"])),), deltas), dtype=float
+            )
+            claims = epsilons <= LARGEST_EPSILON  # a larger one claims nothing, as delta 1 does
+            claim = Profile(np.where(claims, epsilons, 0), np.where(claims, deltas, 1))
+            row["right"], row["guesses"], row["p"] = found.contradict(claim.of_group(changed))
         yield row
 
 

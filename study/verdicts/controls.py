@@ -15,9 +15,9 @@ from scipy.stats import norm, rankdata
 from mia_core.streams import Streams
 from study.store import Store, read
 from study.store.reading import tables_by_trial
+from study.store.roles import BLIND, COPYCAT, NULL
 from study.terminal import say
 
-BLIND, NULL, COPYCAT = "blind", "null", "copycat"
 Scores = dict[tuple[str, str], pd.DataFrame]
 """Rows of the table of scores, by trial and attack."""
 

@@ -1,9 +1,9 @@
 import pytest
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store
 from tests.small import small_spec

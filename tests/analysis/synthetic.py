@@ -10,8 +10,8 @@ from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json
 from mia_core.metrics.leakage import judge
-from study.design.trials import Design
-from study.plan.overview import design_rows
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.store import Store
 from tests.small import small_spec
 

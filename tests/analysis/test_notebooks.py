@@ -5,8 +5,8 @@ import subprocess
 import nbformat
 import pytest
 
-from analysis.notebooks import executing as notebooks
-from analysis.notebooks.executing import FOLDER, UNSCORED, execute, misfit
+from analysis.notebooks import execution as notebooks
+from analysis.notebooks.execution import FOLDER, UNSCORED, execute, misfit
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load

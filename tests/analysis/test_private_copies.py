@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis.notebooks import executing as notebooks
+from analysis.notebooks import execution as notebooks
 from analysis.study_data import load, short
 from mia_core.data import load_pool
 from study.design.trials import Design

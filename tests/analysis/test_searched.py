@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis import plots
-from analysis.notebooks.executing import FOLDER, SEARCHED, execute
+from analysis.notebooks.execution import FOLDER, SEARCHED, execute
 from analysis.report import conditions
 from analysis.report.building import build
-from analysis.report.numbers import again
+from analysis.report.provenance import again
 from analysis.stats.baselines import attack_minus_blind
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared
@@ -25,9 +25,9 @@ from analysis.stats.summary import effects_of, overview
 from analysis.stats.tradeoff import equal_quality, front
 from analysis.study_data import load
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.run.search import begun, confirmation, go_on, outcomes
 from study.run.search import front as best_of

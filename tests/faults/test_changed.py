@@ -7,7 +7,7 @@ Fault 19, a table of wrong settings and files with their one-line errors: test_s
 import pytest
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.design.work import missing
 from study.outcomes import COMPLETE
 from study.spec.study_file import read as read_spec

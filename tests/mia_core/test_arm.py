@@ -76,11 +76,11 @@ def test_what_is_no_arm_is_refused(spec, message):
 
 def test_dp_sgd_refuses_a_delta_of_1_over_n_or_more():
     arm = Arm.parse(DP)
-    assert arm.hollow(999) is None
+    assert arm.empty_guarantee(999) is None
     for train_size in (1000, 5000):
-        assert f"must be below 1/{train_size}" in arm.hollow(train_size)
-    assert "must be below" in Arm.parse([HALF, CLIP_ONLY]).hollow(1000)
-    assert Arm.parse(HALF).hollow(10**9) is None
+        assert f"must be below 1/{train_size}" in arm.empty_guarantee(train_size)
+    assert "must be below" in Arm.parse([HALF, CLIP_ONLY]).empty_guarantee(1000)
+    assert Arm.parse(HALF).empty_guarantee(10**9) is None
 
 
 def test_dp_sgd_refuses_a_discriminator_with_batch_norm_and_says_what_to_set(make_dcgan):

@@ -10,7 +10,7 @@ from mia_core.hashing import content_id
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
-from study.design.trials import Design
+from study.design.study_design import Design
 from tests.small import small_spec
 
 LEARNING = {"wgan_gp": {"generator_every": 2}}

@@ -1,7 +1,7 @@
 import pytest
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.store import Store
 from tests.small import small_spec
 

@@ -30,7 +30,7 @@ print(len(seen), max(seen[30:]) - max(seen[10:20]))
 def trajectories(folder, *settings):
     """Run a study's trajectories one after another as one worker of Ray does."""
     from mia_core.data import load_pool
-    from study.design.trials import Design
+    from study.design.study_design import Design
 
     spec = small_spec(*settings)
     design = Design(spec, load_pool(spec.data))

@@ -6,11 +6,11 @@ import pytest
 from mia_core.defenses import dp_sgd
 from mia_core.metrics import judge
 from mia_core.metrics.audit import LARGEST_EPSILON
-from study.design.trials import CANARY
+from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
+from study.store.roles import CANARY
 from study.verdicts.claims import lines, verdicts
 from tests.commands import mia_study
 from tests.mia_core.sabotage import NoiseOfTheMean

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
-from study.plan.overview import design_rows
-from study.run.runner import Runner, feature_network
+from study.run.measuring import feature_network
+from study.run.runner import Runner
 from study.store import Away, Damaged, Store, buckets, compact, leases, read
 from tests.commands import MIA_STUDY, mia_study
 from tests.object_store import BUCKET, client, object_store

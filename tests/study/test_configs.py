@@ -5,7 +5,7 @@ import pytest
 
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.run.search import begun
 from study.spec.study_file import read
 from study.store import Store

@@ -9,8 +9,8 @@ from mia_core.attacks.attack import Scores
 from mia_core.data.splits import Panel
 from mia_core.metrics.leakage import judge
 from mia_core.streams import Streams
+from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import read
 from study.verdicts import controls

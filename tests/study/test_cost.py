@@ -9,13 +9,13 @@ from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
-from study.design.trials import STUDY
 from study.design.work import Work, missing
 from study.plan import cost
 from study.plan.cost import Seconds
 from study.plan.past import Past
 from study.spec.study_file import ComputeSpec
 from study.store import Store
+from study.store.roles import STUDY
 from study.terminal import duration
 
 STEP, ATTACK, MEASURE, BESIDES = 0.01, 0.5, 0.03, 0.2

@@ -10,7 +10,8 @@ from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
 from mia_core.defenses import accounting
 from mia_core.hashing import FORMAT
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.plan import overview
 from study.terminal import Console
 from tests.small import small_spec
@@ -199,9 +200,9 @@ def test_quality_compares_as_many_records_in_every_trial(make_design):
     design = make_design()
     for trial in design.trials:
         for against in ("unseen", "members"):
-            indices = design.against(against, trial.replicate, trial.cell.train_size)
+            indices = design.measures.records(against, trial.replicate, trial.cell.train_size)
             assert len(indices) == len(set(indices)) == 40
-    members = design.against("members", 0, 80)
+    members = design.measures.records("members", 0, 80)
     assert set(members) <= set(design.split.membership(0, 80).train)
 
 
@@ -374,7 +375,7 @@ def test_attacks_that_know_different_records_have_different_ids_and_streams(make
 
 def test_known_shares_are_what_an_attack_is_given_and_nested(make_design):
     design = make_design(KNOWING)
-    known = {label: design.known(item.choice.build()) for label, item in wanted(design).items()}
+    known = {label: design.attacks.known(item.choice.build()) for label, item in wanted(design).items()}
     assert known["random"] == known["local_gan_steps2"] == {}
     assert {word: len(records) for word, records in known["local_gan_known20_steps2"].items()} == {
         "known_members": 6,
@@ -389,7 +390,12 @@ def test_known_shares_are_what_an_attack_is_given_and_nested(make_design):
 def test_nobody_an_attack_knows_is_judged_in_any_trial(make_design):
     # Mistake 6 of published code, at the level of the design.
     design = make_design(KNOWING)
-    known = {i for item in wanted(design).values() for part in design.known(item.choice.build()).values() for i in part}
+    known = {
+        i
+        for item in wanted(design).values()
+        for part in design.attacks.known(item.choice.build()).values()
+        for i in part
+    }
     assert len(known) == 12
     aside = known | {*design.split.reference, *design.split.unseen}
     for trial in design.trials:
@@ -421,7 +427,7 @@ def drawn_design(make_design, points, *overrides, name="random"):
 
 def test_every_replicate_has_a_trial_of_every_point_and_the_table_says_which(make_design):
     design = drawn_design(make_design, 8, name="sobol")
-    rows = [row for row in overview.design_rows(design) if row["kind"] == "point"]
+    rows = [row for row in design_rows(design) if row["kind"] == "point"]
     assert [row["id"] for row in rows] == [str(number) for number in range(8 * 8)] * 2
     trials = {trial.trial_id: trial for trial in design.trials}
     assert {row["trial_id"] for row in rows} == set(trials)

@@ -9,8 +9,8 @@ from analysis.study_data import load
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
 from mia_core.training import Trainer
+from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Damaged, Store, compact, read
 from study.store.reading import trial_tables
@@ -164,7 +164,7 @@ def test_added_attacks_levels_and_measures_train_nothing_and_equal_a_fresh_run(
     full = make_design("attacks.local_gan.at=~", "attacks.local_gan.surrogate={name: dcgan, width: 4, latent: 8}")
     fresh = Store(tmp_path / "fresh", "small")
     run(full, fresh)
-    monkeypatch.setattr(Runner, "trainer", lambda *a: pytest.fail("nothing may be trained"))
+    monkeypatch.setattr("study.run.trajectory.new_trainer", lambda *a: pytest.fail("nothing may be trained"))
     assert len(run(full, store)) == 2
     assert_same_results(full, store, fresh)
 
@@ -266,7 +266,7 @@ def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, s
         original(self, step)
 
     monkeypatch.setattr(Trainer, "run_to", slow)
-    monkeypatch.setattr("study.run.runner.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("study.run.trajectory.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Store, "save_checkpoint", lambda self, name, tensors, state: saved.append(state["step"]))
     run(design, store)
     assert saved == [3 * 3, 6 * 3]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
+from study.run.trajectory import new_trainer
 from study.store import Damaged, Store, files, seals, to_bytes
 from study.store.tensors import parse_tensors
 from tests.small import small_spec
@@ -161,10 +162,10 @@ def test_a_sealed_resume_state_that_is_strange_is_refused_by_name(designs, store
 def test_a_sound_state_of_another_training_is_refused(designs, store):
     spec = small_spec(*FEW[:1], "factors.defense=[none]", *FEW[2:], "factors.epochs=[1]")
     other = Design(spec, load_pool(spec.data))
-    trainer = Runner(other, store).trainer(other.trials[0], other.membership(other.trials[0]))
+    trainer = new_trainer(other, other.trials[0], other.membership(other.trials[0]), "cpu")
     trainer.run_to(3)
     tensors, rest = trainer.state()
     _, data = harmed(store, lambda own, state: (own.clear(), own.update(tensors), state.clear(), state.update(rest)))
-    mine = Runner(designs[1], store).trainer(designs[1].trials[0], designs[1].membership(designs[1].trials[0]))
+    mine = new_trainer(designs[1], designs[1].trials[0], designs[1].membership(designs[1].trials[0]), "cpu")
     with pytest.raises(ValueError, match="does not belong to"):
         mine.restore(*parse_tensors(data))

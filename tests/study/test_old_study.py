@@ -9,15 +9,16 @@ import pytest
 
 from mia_core.data import load_pool
 from mia_core.training import Trainer
-from study.design.trials import CANARY, STUDY, Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.spec import documents
 from study.spec.study_file import override, parse
 from study.store import Store, read
 from study.store.manifests import manifests
 from study.store.reading import trial_tables
+from study.store.roles import CANARY, STUDY
 from study.store.schema import to_table
 from tests.commands import mia_study
 from tests.full_store import digests, run, write_people

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
+from study.design.design_rows import design_rows
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.plan.packing import GRAIN, NONE, Gpu, chosen, fixed, larger, memory, packed, peaks, pilots, share, together
 from study.run.runner import Runner
 
@@ -81,8 +81,9 @@ def test_each_kind_is_measured_once_at_its_most_records_and_never_again(make_des
     assert sorted((trial.cell.train_size, trial.cell.arm.label) for trial in chosen_trials) == [
         (80, "dp_sgd sigma=1"), (80, "none"),
     ]  # fmt: skip
-    monkeypatch.setattr("study.run.runner.device_name", lambda device: CARD.name)
-    monkeypatch.setattr("study.run.runner.peak_bytes", lambda device: 3 * GIB)
+    monkeypatch.setattr("study.run.trial_row.device_name", lambda device: CARD.name)
+    for module in ("runner", "trial_row"):
+        monkeypatch.setattr(f"study.run.{module}.peak_bytes", lambda device: 3 * GIB)
     for name in first:
         list(Runner(design, store).run(todo[name]))
     known = peaks(design, store, [CARD])

@@ -1,7 +1,7 @@
 import dataclasses
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.plan import overview
 from study.terminal import Console
 from tests.small import small_spec

@@ -1,7 +1,7 @@
 import pytest
 
+from study.design.design_rows import design_rows
 from study.design.points import points, problem
-from study.plan.overview import design_rows
 
 PRIVATE = (
     "factors.defense=[none, {name: dp_sgd, clip: 1.0, delta: 1e-5}]",

@@ -10,10 +10,10 @@ import pytest
 from analysis.stats.summary import effects_of
 from analysis.study_data import load
 from mia_core.data import load_pool
+from study.design.design_rows import design_rows
 from study.design.points import points
-from study.design.trials import Design
+from study.design.study_design import Design
 from study.outcomes import COMPLETE, REFUSED
-from study.plan.overview import design_rows
 from study.run import search
 from study.run.asking import ask
 from study.run.failures import failure

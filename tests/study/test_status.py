@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from study.design.trials import STUDY
+from study.design.design_rows import design_rows
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
-from study.plan.overview import design_rows
 from study.run import heartbeat
 from study.run.failures import failure
 from study.run.status import status
 from study.store import Store
 from study.store.exporting import export_public
+from study.store.roles import STUDY
 from tests.commands import mia_study
 from tests.small import SMALL
 

@@ -10,9 +10,10 @@ import pytest
 
 from analysis.stats.baselines import audits, verdicts
 from analysis.study_data import load
+from study.design.design_rows import design_rows
 from study.design.work import missing
-from study.plan.overview import design_rows
-from study.run.runner import Runner, feature_network
+from study.run.measuring import feature_network
+from study.run.runner import Runner
 from study.store import Store, compact, files, read
 from tests.commands import MIA_STUDY, mia_study
 
@@ -235,7 +236,7 @@ def test_a_public_copy_has_the_same_rows_and_nothing_of_records_machines_or_peop
 
 
 def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finished, store, tmp_path, monkeypatch):
-    from study.run import runner
+    from study.run import trial_row
 
     name = next(name for name, marker in store.markers().items() if marker["work"]["train"])
     (store.folder / "done" / f"{name}.json").unlink()
@@ -246,7 +247,7 @@ def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finishe
         "to_dict",
         lambda self: {**plain(self), **({"root": "/ward7"} if self.name == "digits" else {})},
     )
-    monkeypatch.setattr(runner, "versions", lambda: {"torch": "2", "host": "ward7"})
+    monkeypatch.setattr(trial_row, "versions", lambda: {"torch": "2", "host": "ward7"})
     ((work, *_),) = missing(finished, store).values()
     list(Runner(finished, store).run([work]))
     assert "ward7" in "".join(read(store.folder.parent, "small", "trials")["config"])

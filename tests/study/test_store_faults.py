@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
-from study.run.runner import Runner, feature_network
+from study.run.measuring import feature_network
+from study.run.runner import Runner
 from study.spec import documents
 from study.spec.study_file import override, parse
 from study.store import Damaged, Store, compact, files, read, seals

@@ -12,10 +12,10 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
+from study.design.design_rows import design_rows
 from study.design.work import missing
 from study.machine import code_versions
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
@@ -128,7 +128,7 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1",
                  *NO_CONTROLS]  # fmt: skip
     assert sweep(fresh, *arguments, "--plan").returncode == COMPLETE
-    from study.design.trials import Design
+    from study.design.study_design import Design
     from study.spec.study_file import read as read_spec
 
     spec = read_spec(fresh / "small.yaml", arguments[1::2])

@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
 from study.tracking.tracker import Tracker, public, without_secrets

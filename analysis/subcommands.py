@@ -57,7 +57,7 @@ def _notebooks_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from analysis.notebooks.executing import run
+    from analysis.notebooks.execution import run
 
     run(options.folder, options.include_records)
     return COMPLETE

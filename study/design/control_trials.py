@@ -1,0 +1,117 @@
+"""A study's controls as trials: blind, null, copycat; and the trainings with canaries, which audit private arms."""
+
+from collections.abc import Sequence
+
+from mia_core.access import Access
+from mia_core.attacks import ATTACKS
+from mia_core.data import Split
+from mia_core.hashing import array_digest
+from mia_core.metrics.blind import SETTINGS
+from mia_core.settings import Choice
+from mia_core.targets import Copycat, Target
+from study.design import identity
+from study.design.making import TrialMaker
+from study.design.trials import Trial
+from study.design.wanted import WantedAttack
+from study.spec.factors import Cell
+from study.spec.study_file import AttackEntry, Spec
+from study.store.roles import BLIND, CANARY, COPYCAT, NULL
+
+NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
+"""What a blind trial has in place of a target; never built."""
+
+COPYCAT_TARGET: Choice[Target] = Choice(COPYCAT, Copycat, Copycat.Config())
+"""Built from its training set, by the runner."""
+
+COPIES = 5
+"""Samples per training record that a copycat is asked for: all but e^-5 of the records are among them."""
+
+
+class Controls:
+    """The controls of one study. cells: those that it trains. left_out: why a control is left out, by its name."""
+
+    def __init__(self, spec: Spec, split: Split, maker: TrialMaker, cells: Sequence[Cell]) -> None:
+        self.spec = spec
+        self.split = split
+        self.maker = maker
+        self.cells = cells
+        self.left_out: dict[str, str] = {}
+        self.undefended = _undefended(cells, by_size=not spec.points)
+        self.trials: tuple[Trial, ...] = (*self._blind(), *self._null(), *self._copycat(), *self._canary())
+
+    @property
+    def _sizes(self) -> list[int]:
+        return list(dict.fromkeys(cell.train_size for cell in self.undefended))
+
+    def _blind(self) -> list[Trial]:
+        """One for each set of labels in each replicate, at the smallest train_size that has it."""
+        settings = self.spec.controls
+        if not settings.blind:
+            self.left_out[BLIND] = "switched off"
+            return []
+        arguments = {"permutations": settings.permutations, **SETTINGS}
+        run_id = identity.control_id(BLIND, arguments, self.split.queries_digest, self.spec.seed)
+        wanted = WantedAttack(BLIND, run_id, run_id, None, None, arguments, Access.NONE, "none", 0, None)
+        trials: dict[str, Trial] = {}
+        for replicate in range(self.spec.replicates):
+            for train_size in self._sizes:
+                judged = self.split.membership(replicate, train_size)
+                labels = {"labels": array_digest(judged.queries, judged.member)}
+                trial = self.maker.untrained(BLIND, NO_TARGET, train_size, replicate, wanted, labels)
+                trials.setdefault(trial.trial_id, trial)
+        return list(trials.values())
+
+    def _null(self) -> list[Trial]:
+        """Each target and train_size without a defense (else with the first arm), at all its levels."""
+        replicates = min(self.spec.controls.nulls, self.spec.replicates)
+        if not replicates or not self.spec.attacks:
+            self.left_out[NULL] = "needs an attack" if replicates else "switched off"
+            return []
+        trials = []
+        for cell in self.undefended:
+            if reason := self.split.null_refusal(cell.train_size):
+                self.left_out[f"{NULL} n={cell.train_size}"] = f"needs {reason}"
+                continue
+            levels = [(replicate, level) for replicate in range(replicates) for level in cell.levels]
+            trials += [self.maker.trained(cell, replicate, level, NULL) for replicate, level in levels]
+        return trials
+
+    def _copycat(self) -> list[Trial]:
+        """One for each train_size, in replicate 0."""
+        if not self.spec.controls.copycat:
+            self.left_out[COPYCAT] = "switched off"
+            return []
+        trials = []
+        for train_size in self._sizes:
+            choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * train_size})
+            entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
+            (wanted,) = self.maker.attacks.levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
+            replayed = {"train_size": train_size}
+            trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, replayed))
+        return trials
+
+    def _canary(self) -> list[Trial]:
+        """Each cell that claims something, at its last level, once more with canaries among its records."""
+        audit = self.spec.audit
+        trials = []
+        for kind in audit.canaries:
+            arguments = {"kind": kind, "count": audit.count}
+            run_id = identity.control_id(CANARY, arguments, self.spec.seed)
+            label = f"{CANARY}_{kind}"
+            wanted = WantedAttack(label, run_id, run_id, None, None, arguments, Access.WHITE_BOX, "none", 0, None)
+            trials += [
+                self.maker.trained(cell, replicate, cell.levels[-1], CANARY, wanted)
+                for cell in self.cells
+                if cell.arm.delta is not None
+                for replicate in range(audit.trainings)
+            ]
+        return trials
+
+
+def _undefended(cells: Sequence[Cell], by_size: bool) -> tuple[Cell, ...]:
+    """A cell per target, and per training-set size where cells are crossed: without a defense, else the first."""
+    groups: dict[tuple[str, int | None], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.target.name, cell.train_size if by_size else None), []).append(cell)
+    chosen = [min(group, key=lambda cell: bool(cell.arm.choices)) for group in groups.values()]
+    return tuple(sorted(chosen, key=lambda cell: cell.train_size))

@@ -1,0 +1,49 @@
+"""The design table: what a study wants, a row per trial and per what each trial is wanted to hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mia_core.defenses import Arm, labels
+from mia_core.hashing import canonical_json
+from study.design.study_design import Design
+from study.design.trials import Trial
+
+
+def design_rows(design: Design) -> list[dict[str, Any]]:
+    """One row per trial, trial x attack, trial x measure, drawn point, and control left out."""
+    rows: list[dict[str, Any]] = []
+    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
+    named = dict(zip(arms, labels(arms), strict=True))
+    for trial in design.every:
+        base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        levels = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | levels)
+        rows += [
+            base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
+            for wanted in trial.attacks
+        ]
+        rows += [
+            base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
+            for wanted in trial.measures
+        ]
+    rows += [
+        {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
+        | {"kind": "point", "id": str(number), "label": trial.name}
+        for number, trial in design.points
+    ]
+    for name, reason in design.no_control.items():
+        rows.append({"kind": "control", "role": name.split()[0], "label": name, "skipped": reason})
+    return rows
+
+
+def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+    """Levels of factors, by name."""
+    cell = trial.cell
+    return {
+        "train_size": cell.train_size,
+        trial.budget: trial.level,
+        "defense": arms[cell.arm],
+        "target": cell.target.name,
+        **cell.factors,
+        "replicate": trial.replicate,
+    }

@@ -1,0 +1,83 @@
+"""Making trials: from a cell, a replicate and a level to ids, attacks and measures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mia_core.data import Pool, Split
+from mia_core.defenses import Arm
+from mia_core.hashing import array_digest
+from mia_core.settings import Choice
+from mia_core.targets import Target
+from study.design import identity
+from study.design.trials import Trial
+from study.design.wanted import Attacks, Measures, WantedAttack
+from study.spec.factors import Cell
+from study.spec.study_file import Spec
+from study.store.roles import NULL, STUDIED, STUDY
+
+
+class TrialMaker:
+    """Makes the trials of one study. targets: by name, for what they offer."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        pool: Pool,
+        split: Split,
+        targets: Mapping[str, Target],
+        attacks: Attacks,
+        measures: Measures,
+    ) -> None:
+        self.spec = spec
+        self.pool = pool
+        self.split = split
+        self.targets = targets
+        self.attacks = attacks
+        self.measures = measures
+
+    def trained(
+        self, cell: Cell, replicate: int, level: int, role: str = STUDY, canary: WantedAttack | None = None
+    ) -> Trial:
+        """A trial of a cell at a level of the budget. canary: the search for canaries, in place of attacks."""
+        steps = level * (cell.steps_per_epoch if self.spec.budget == "epochs" else 1)
+        besides: dict[str, Any] = {} if role == STUDY else {"role": role}
+        if canary:
+            besides["canary"] = canary.arguments
+        if cell.arm.needs_horizon:
+            besides["horizon"] = steps
+        trajectory_id = identity.training_id(self._origin(replicate), cell, **besides)
+        target = self.targets[cell.target.name]
+        queries = self._queries_digest(cell.train_size, replicate, role)
+        return Trial(
+            trial_id=identity.trial_id(trajectory_id, steps),
+            trajectory_id=trajectory_id,
+            cell=cell,
+            replicate=replicate,
+            steps=steps,
+            attacks=(canary,) if canary else self.attacks.of(cell, level, target, queries),
+            measures=self.measures.wanted if role in STUDIED else (),
+            role=role,
+            budget=self.spec.budget,
+        )
+
+    def untrained(
+        self,
+        role: str,
+        target: Choice[Target],
+        train_size: int,
+        replicate: int,
+        wanted: WantedAttack,
+        made_of: Mapping[str, Any],
+    ) -> Trial:
+        """The trial of a control that trains nothing. made_of: what it judges or replays, for its id."""
+        cell = Cell(train_size, Arm(), target, self.spec.cells[0].training, {})
+        trajectory_id = identity.untrained_id(self._origin(replicate), role, made_of)
+        return Trial(identity.trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, (wanted,), (), role)
+
+    def _origin(self, replicate: int) -> dict[str, Any]:
+        return identity.origin(self.spec, self.pool, replicate)
+
+    def _queries_digest(self, train_size: int, replicate: int, role: str) -> str:
+        if role != NULL:
+            return self.split.queries_digest
+        return array_digest(self.split.null(replicate, train_size).queries)[:16]

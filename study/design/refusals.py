@@ -1,0 +1,88 @@
+"""What does not fit: arms to targets, attacks to what is known, quality measures to the split; and what is refused."""
+
+from collections.abc import Mapping
+
+import torch
+
+from mia_core import precision
+from mia_core.data import Pool, Split
+from mia_core.errors import Refused
+from mia_core.hashing import canonical_json
+from mia_core.metrics.extractor import Recipe
+from mia_core.targets import Target
+from study.design.wanted import KNOWABLE, Attacks, unfit
+from study.spec.study_file import Spec
+
+OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
+FEWEST_NEIGHBORS = 6
+
+
+def require_quality(spec: Spec, split: Split, recipe: Recipe, members: int) -> None:
+    """Refused unless there are records enough for the measures. members: that samples are compared with."""
+    quality = spec.quality
+    if not quality.measures:
+        return
+    if "unseen" in quality.against and len(split.unseen) < quality.samples:
+        raise Refused(
+            f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has {len(split.unseen)}"
+        )
+    if set(quality.measures) & OF_NEIGHBORS and members < FEWEST_NEIGHBORS:
+        raise Refused("quality.samples: precision, recall, density and coverage need at least 6 samples")
+    if members < 2:
+        raise Refused("quality.samples: needs at least 2 samples")
+    config = quality.extractor
+    if recipe.classes < 2 or len(split.reference) < 2 * config.features:
+        raise Refused(
+            f"split.reference: the extractor needs {2 * config.features} labelled records of at least 2 classes, "
+            f"got {len(split.reference)} of {recipe.classes}; or lower quality.extractor.features"
+        )
+
+
+def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple[str, str], str]]:
+    """Targets by name, and why arms do not fit them, by the arm's label and the target's name.
+
+    Targets have shapes and no values. Refused for an arm that fits no target of the study, or guarantees nothing.
+    """
+    built: dict[str, Target] = {}
+    targets: dict[str, Target] = {}
+    reasons: dict[tuple[str, str], str] = {}
+    fitting: set[tuple[str, str]] = set()
+    for cell in spec.cells:
+        settings = canonical_json(cell.target.to_dict())
+        if settings not in built:
+            with torch.device("meta"):
+                built[settings] = cell.target.build(pool.image_shape)
+        target = targets[cell.target.name] = built[settings]
+        pair = cell.arm.label, cell.target.name
+        if reason := cell.arm.empty_guarantee(cell.train_size):
+            raise Refused(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
+        if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
+            reasons[pair] = reason
+        else:
+            fitting.add(pair)
+    _require_fitting(spec, reasons, fitting)
+    return targets, reasons
+
+
+def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting: set[tuple[str, str]]) -> None:
+    arms = {arm for arm, _ in fitting}
+    for (label, name), reason in reasons.items():
+        # A drawn arm may have met one target only; a study without any fitting cell is refused all the same.
+        lost = not fitting if spec.points else label not in arms
+        if lost or (label, name) in fitting:
+            raise Refused(f"factors.defense: {label} with {name}: {reason}")
+        if spec.design.name == "sobol":
+            raise Refused(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
+
+
+def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks) -> None:
+    """Refused for an attack that fits no target, or that needs records which the split does not have."""
+    for entry in spec.attacks:
+        attack = entry.choice.build()
+        reasons = {unfit(attack, target.offers, target.name) for target in targets.values()}
+        if None not in reasons:
+            raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
+        for word in sorted(attack.needs & KNOWABLE):
+            if not len(attacks.known(attack)[word]):
+                setting = "reference" if word == "reference" else "known"
+                raise Refused(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")

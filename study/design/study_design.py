@@ -1,0 +1,105 @@
+"""A study's design: its spec on its data, and all trials that follow from both."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from mia_core.data import Membership, Pool, Split
+from mia_core.defenses import accounting
+from mia_core.hashing import array_digest
+from mia_core.metrics.extractor import Recipe
+from study.design import identity
+from study.design.control_trials import Controls
+from study.design.making import TrialMaker
+from study.design.refusals import refused_pairs, require_attacks, require_quality
+from study.design.trials import Trial
+from study.design.wanted import Attacks, Measures
+from study.spec.study_file import Spec
+from study.store.roles import ADAPTIVE, NULL, STUDY
+
+
+class Design:
+    """A spec on its data: the split, the extractor's recipe and all trials. Refused when something does not fit.
+
+    trials: those of the study, the only ones that effects are estimated from (unless a search chose them). controls:
+    the others. no_control: why a control is left out, by its name. refused: why arms do not fit targets, by label and
+    name.
+    """
+
+    def __init__(self, spec: Spec, pool: Pool) -> None:
+        self.spec = spec
+        self.pool = pool
+        self.split: Split = spec.split.build(pool, spec.train_sizes, spec.seed)
+        self.split.check_sizes(spec.replicates, spec.train_sizes)
+        self.recipe = Recipe(
+            config=spec.quality.extractor,
+            data=pool.digest,
+            reference=array_digest(self.split.reference),
+            image_shape=pool.image_shape,
+            classes=int(pool.labels.max()) + 1,
+            seed=spec.seed,
+        )
+        self.attacks = Attacks(spec, self.split)
+        self.measures = Measures(spec, self.split, self.recipe)
+        require_quality(spec, self.split, self.recipe, self.measures.members)
+        targets, self.refused = refused_pairs(spec, pool)
+        require_attacks(spec, targets, self.attacks)
+        maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)
+        self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
+        self.trials = tuple(
+            maker.trained(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
+            for replicate in range(spec.replicates)
+            for cell in self.cells
+            for level in cell.levels
+        )
+        controls = Controls(spec, self.split, maker, self.cells)
+        self.controls, self.no_control = controls.trials, controls.left_out
+
+    @property
+    def hash(self) -> str:
+        """Names this design in the store: the spec, on these data, under this format."""
+        return identity.design_id(self.spec, self.pool)
+
+    @property
+    def every(self) -> tuple[Trial, ...]:
+        """The trials of the study, then its controls."""
+        return self.trials + self.controls
+
+    def membership(self, trial: Trial) -> Membership:
+        """Training set and queries of a trial."""
+        of = self.split.null if trial.role == NULL else self.split.membership
+        return of(trial.replicate, trial.cell.train_size)
+
+    @property
+    def points(self) -> Iterator[tuple[int, Trial]]:
+        """Of a design that draws, each point's number and trial, in every replicate; but for pairs that do not fit."""
+        if not self.spec.points:
+            return
+        trials = {(id(trial.cell), trial.level, trial.replicate): trial for trial in self.trials}
+        for replicate in range(self.spec.replicates):
+            for number, (cell, level) in enumerate(self.spec.points):
+                if trial := trials.get((id(self.spec.cells[cell]), level, replicate)):
+                    yield number, trial
+
+    @cached_property
+    def trajectories(self) -> dict[str, tuple[Trial, ...]]:
+        """Trials by the training run they share, levels ascending."""
+        groups: dict[str, list[Trial]] = {}
+        for trial in self.every:
+            groups.setdefault(trial.trajectory_id, []).append(trial)
+        return {name: tuple(trials) for name, trials in groups.items()}
+
+    def epsilon(self, trial: Trial) -> float | None:
+        """epsilon(delta) of a trial once it is trained; None for arms without a guarantee."""
+        return trial.cell.arm.epsilon(trial.sampling_rate, trial.steps, trial.steps)
+
+    def sigma(self, trial: Trial) -> float | None:
+        """The noise multiplier of a trial, by its steps where its arm has a target epsilon; None without noise."""
+        return trial.cell.arm.sigma(trial.sampling_rate, trial.steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "answers": dict(accounting.ANSWERS)}  # a plan's epsilons, which workers would repeat
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        accounting.ANSWERS.update(state.pop("answers"))
+        self.__dict__.update(state)

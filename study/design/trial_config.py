@@ -1,0 +1,97 @@
+"""The settings of one trial, as the column `config` of its row keeps them: written and parsed here alone."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mia_core.defenses import Arm
+from mia_core.hashing import canonical_json
+from mia_core.settings import Choice
+from mia_core.targets import TARGETS, Target
+from mia_core.training import TrainingConfig, steps_per_epoch
+from study.design.study_design import Design
+from study.design.trials import Trial
+from study.spec.factors import Budget, budget_of
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Plain values by name. Properties raise ValueError for what is of another version, and no setting of ours."""
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, design: Design, trial: Trial) -> "TrialConfig":
+        """What a trial is to be trained with."""
+        spec = design.spec
+        return cls(
+            {
+                "data": spec.data.to_dict(),
+                "data_digest": design.pool.digest,
+                "split": spec.split.to_dict(),
+                **trial.cell.to_dict(),
+                trial.budget: trial.level,
+                "replicate": trial.replicate,
+                "seed": spec.seed,
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "TrialConfig":
+        """From JSON, as of `to_json`."""
+        return cls(json.loads(text))
+
+    def to_json(self) -> str:
+        """Canonical JSON."""
+        return canonical_json(self.values)
+
+    @cached_property
+    def arm(self) -> Arm:
+        """Level of the factor `defense`."""
+        return Arm.parse(self.values["defense"] or "none")
+
+    @cached_property
+    def target(self) -> Choice[Target]:
+        """Level of the factor `target`, with its settings."""
+        return TARGETS.choose(self.values["target"])
+
+    @cached_property
+    def training(self) -> TrainingConfig:
+        """Of the target's training."""
+        try:
+            return TrainingConfig(**self.values["training"])
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def train_size(self) -> int:
+        """The nominal number of training records."""
+        return self.values["train_size"]
+
+    @property
+    def budget(self) -> Budget:
+        """What the level of training counts."""
+        return budget_of(self.values)
+
+    @property
+    def sampling_rate(self) -> float:
+        """Probability of a record in a step of private training."""
+        return 1 / steps_per_epoch(self.train_size, self.values["training"]["batch_size"])
+
+    @property
+    def cell(self) -> str:
+        """One text per cell: all settings but those that replicates and levels of the budget differ in."""
+        apart = ("replicate", "epochs", "steps")
+        return canonical_json({name: value for name, value in self.values.items() if name not in apart})
+
+    @property
+    def recipe(self) -> str:
+        """One text per all that seconds a step depend on, besides the training-set size and the device."""
+        return canonical_json([self.values[name] for name in ("data", "target", "training", "defense")])
+
+
+def parsed(texts: Iterable[str]) -> dict[str, TrialConfig]:
+    """Configs by their texts, each parsed once."""
+    return {text: TrialConfig.parse(text) for text in dict.fromkeys(texts)}

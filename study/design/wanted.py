@@ -1,0 +1,154 @@
+"""What a trial is wanted to hold: attacks at their levels, and quality measures, with their ids."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mia_core.access import Access
+from mia_core.attacks import Attack
+from mia_core.data import Split
+from mia_core.hashing import array_digest
+from mia_core.metrics.extractor import Recipe
+from mia_core.settings import Choice
+from mia_core.targets import Target
+from study.design import identity
+from study.spec.factors import Cell
+from study.spec.study_file import AttackEntry, Spec
+
+KNOWABLE = frozenset({"reference", "known_members", "known_non_members"})
+"""What a study can let an attacker know, besides what the target offers."""
+
+
+@dataclass(frozen=True)
+class WantedAttack:
+    """An attack at one step level: one row of the store. skipped: why it does not fit, or None.
+
+    run_id: the same for all levels of one run, names its random stream. choice: None for what is no attack of the
+    registry: the blind classifier, which learns from labels, and the search for canaries.
+    """
+
+    label: str
+    attack_id: str
+    run_id: str
+    level: int | None
+    choice: Choice[Attack] | None
+    arguments: dict[str, Any]
+    access: Access
+    knowledge: str
+    generated: int
+    skipped: str | None
+
+
+@dataclass(frozen=True)
+class WantedMeasure:
+    """A quality measure against one set of real records."""
+
+    name: str
+    against: str
+    measure_id: str
+    arguments: dict[str, Any]
+
+
+def unfit(attack: Attack, offers: frozenset[str], target: str) -> str | None:
+    """Why an attack does not fit a target that offers so much, or None."""
+    missing = attack.needs - offers - KNOWABLE
+    return f"{target} offers no {', '.join(sorted(missing))}" if missing else None
+
+
+class Attacks:
+    """The attacks of a spec, on a split."""
+
+    def __init__(self, spec: Spec, split: Split) -> None:
+        self.spec = spec
+        self.split = split
+        self._made: dict[tuple[str, str, str], list[WantedAttack]] = {}
+
+    def known(self, attack: Attack) -> dict[str, np.ndarray]:
+        """Indices of the records that an attacker knows, of the words in `KNOWABLE` it needs."""
+        members, non_members = self.split.known(attack.known)
+        every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
+        return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
+
+    def of(self, cell: Cell, level: int, target: Target, queries: str) -> tuple[WantedAttack, ...]:
+        """Those of a cell's trials at a level of the budget. queries: digest of the records that are judged."""
+        wanted: list[WantedAttack] = []
+        for entry in self.spec.attacks:
+            levels = cell.levels[-1:] if entry.at == "last" else entry.at
+            if levels is None or level in levels:
+                key = entry.label, target.name, queries
+                if key not in self._made:
+                    self._made[key] = self.levels(entry, target.offers, target.name, queries)
+                wanted += self._made[key]
+        return tuple(wanted)
+
+    def levels(self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str) -> list[WantedAttack]:
+        """One attack on a target that offers so much, once for each of its step levels."""
+        attack = entry.choice.build()
+        arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
+        known = self.known(attack)
+        recipe = {
+            "attack": entry.choice.name,
+            "arguments": arguments,
+            "knowledge": "+".join(known) or "none",
+            "queries": queries,
+            "generated": attack.generated,
+        }
+        if known:
+            recipe["known"] = array_digest(*known.values())
+        run = identity.attack_run(recipe, self.spec.seed)
+        return [
+            WantedAttack(
+                label=entry.label if level is None else f"{entry.label}_steps{level}",
+                attack_id=identity.attack_id(run, level),
+                run_id=identity.run_id(run),
+                level=level,
+                choice=entry.choice,
+                arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
+                access=attack.access,
+                knowledge=self._words(attack),
+                generated=attack.generated,
+                skipped=unfit(attack, offers, target),
+            )
+            for level in attack.levels
+        ]
+
+    def _words(self, attack: Attack) -> str:
+        """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""
+        words = [
+            word if word == "reference" else f"{word} {attack.known} % ({len(records)})"
+            for word, records in self.known(attack).items()
+        ]
+        return " + ".join(words) or "none"
+
+
+class Measures:
+    """The quality measures of a spec, the same in every trial of the study."""
+
+    def __init__(self, spec: Spec, split: Split, recipe: Recipe) -> None:
+        self.spec = spec
+        self.split = split
+        self.members = min(spec.quality.samples, min(spec.train_sizes))
+        """Members that samples are compared with, as many in every trial."""
+        quality = spec.quality
+        self.wanted: tuple[WantedMeasure, ...] = tuple(
+            WantedMeasure(
+                name,
+                against,
+                identity.measure_id(name, against, arguments, recipe.id, split.queries_digest, spec.seed),
+                arguments,
+            )
+            for against in quality.against
+            for arguments in [
+                {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
+            ]
+            for name in quality.measures
+        )
+
+    def records(self, against: str, replicate: int, train_size: int) -> np.ndarray:
+        """Indices of the real records that samples are compared with: `unseen` ones, or `members`."""
+        if against == "unseen":
+            return self.split.unseen[: self.spec.quality.samples]
+        members = self.split.membership(replicate, train_size).train
+        order = self.split.streams.numpy("quality", replicate).permutation(len(members))
+        return members[order[: self.members]]

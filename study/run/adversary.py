@@ -1,0 +1,98 @@
+"""The attacks of a pass: each at its levels, with the records that it knows; and the control that sees no target."""
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from mia_core.access import Snapshot
+from mia_core.attacks import Attack, Knowledge
+from mia_core.data import Membership
+from mia_core.data.pool import to_float
+from mia_core.metrics.blind import blind
+from mia_core.streams import Streams
+from study.design.study_design import Design
+from study.design.trials import Trial
+from study.design.wanted import WantedAttack
+from study.run.attack_row import Attacked, Queries, judged, skipped
+from study.store.roles import BLIND, STUDY
+
+
+class Adversary:
+    """Attacks trials of one study on a device."""
+
+    def __init__(self, design: Design, device: str) -> None:
+        self.design = design
+        self.device = device
+
+    def attack(
+        self, trial: Trial, wanted: Sequence[WantedAttack], snapshot: Snapshot, membership: Membership
+    ) -> Attacked:
+        """Run attacks on a trained target. One that raises leaves no row, so that it stays missing."""
+        results = Attacked()
+        images = to_float(torch.from_numpy(self.design.pool.images[membership.queries]))
+        queries = self._queries(trial, membership)
+        for _, group in groupby(wanted, key=lambda item: (item.run_id, item.skipped)):
+            levels = list(group)
+            if levels[0].skipped:
+                results = sum((skipped(trial, item) for item in levels), results)
+                continue
+            try:
+                results += self._run(trial, levels, snapshot, images, queries)
+            except Exception:
+                results += Attacked(failed={levels[0].label: traceback.format_exc()})
+        return results
+
+    def blind(self, trial: Trial, wanted: Sequence[WantedAttack], membership: Membership) -> Attacked:
+        """Tell members from non-members without any target."""
+        results = Attacked()
+        units = self.design.split.units[membership.queries]
+        for item in wanted:
+            started = time.perf_counter()
+            images = self.design.pool.images[membership.queries]
+            streams = Streams(BLIND, self.design.spec.seed, trial.replicate)
+            found = blind(images, membership.member, units, streams, item.arguments["permutations"])
+            queries = Queries(
+                membership.queries[found.queries],
+                units[found.queries],
+                membership.member[found.queries],
+                np.zeros(len(found.queries), dtype=bool),
+            )
+            columns = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
+            results += judged(self.design, trial, item, found.score, queries, **columns)
+        return results
+
+    def _run(
+        self,
+        trial: Trial,
+        levels: Sequence[WantedAttack],
+        snapshot: Snapshot,
+        images: torch.Tensor,
+        queries: Queries,
+    ) -> Attacked:
+        """One run of one attack, at those of its levels that are missing."""
+        choice = levels[0].choice
+        assert choice is not None
+        config = choice.config
+        if choice.cls.nested:
+            config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
+        attack = choice.cls(config)
+        rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
+        result = attack(snapshot, images, self._knowledge(attack), rng)
+        each = zip(levels, result.scores.values.numpy(), strict=True)
+        return sum(
+            (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),
+            Attacked(),
+        )
+
+    def _queries(self, trial: Trial, membership: Membership) -> Queries:
+        coins = np.isin(membership.queries, self.design.split.coins) & (trial.role == STUDY)
+        return Queries(membership.queries, self.design.split.units[membership.queries], membership.member, coins)
+
+    def _knowledge(self, attack: Attack) -> Knowledge:
+        images = {word: self.design.pool.images[records] for word, records in self.design.attacks.known(attack).items()}
+        return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})

@@ -1,0 +1,73 @@
+"""The quality of a trial's samples, measured in the features of the study's feature network."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+
+from mia_core.access import Snapshot
+from mia_core.hashing import canonical_json
+from mia_core.metrics import Extractor, measure
+from mia_core.metrics.extractor import train as train_extractor
+from study.design.study_design import Design
+from study.design.trials import Trial
+from study.design.wanted import WantedMeasure
+from study.spec.objectives import EXTRACTOR
+from study.store import Store
+from study.store.rows import QualityRow
+
+
+def feature_network(design: Design, store: Store) -> tuple[Extractor, str]:
+    """The study's extractor and the sha256 of its weights; trained when it is not in the store yet."""
+    stored = store.feature_network(design.recipe.id)
+    if stored is None:
+        reference = design.split.reference
+        network = train_extractor(design.recipe, design.pool.images[reference], design.pool.labels[reference])
+        store.save_feature_network(design.recipe.id, network.state_dict())
+        stored = store.feature_network(design.recipe.id)
+        assert stored is not None
+    network = Extractor(design.recipe)
+    network.load_state_dict(stored[0])
+    return network.eval().requires_grad_(False), stored[1]
+
+
+class QualityMeasuring:
+    """Measures samples of one study's trials; the feature network is loaded once, when it is first needed."""
+
+    def __init__(self, design: Design, store: Store) -> None:
+        self.design = design
+        self.store = store
+        self._network: tuple[Extractor, str] | None = None
+
+    def rows(self, trial: Trial, wanted: Sequence[WantedMeasure], snapshot: Snapshot) -> list[QualityRow]:
+        """A row for each of the measures."""
+        if not wanted:
+            return []
+        self._network = self._network or feature_network(self.design, self.store)
+        extractor, sha256 = self._network
+        fake = extractor.features(snapshot.samples(self.design.spec.quality.samples).cpu())
+        rows: list[QualityRow] = []
+        for against, group in groupby(wanted, key=lambda item: item.against):
+            items = list(group)
+            started = time.perf_counter()
+            indices = self.design.measures.records(against, trial.replicate, trial.cell.train_size)
+            real = extractor.features(torch.from_numpy(self.design.pool.images[indices]))
+            values = measure(tuple(item.name for item in items), fake, real)
+            seconds = (time.perf_counter() - started) / len(items)
+            rows += [
+                QualityRow(
+                    trial_id=trial.trial_id,
+                    measure=item.name,
+                    measure_id=item.measure_id,
+                    arguments=canonical_json(item.arguments),
+                    extractor=EXTRACTOR,
+                    extractor_sha256=sha256,
+                    against=against,
+                    value=values[item.name],
+                    samples=len(fake),
+                    seconds=seconds,
+                )
+                for item in items
+            ]
+        return rows

@@ -1,0 +1,81 @@
+"""One pass of a trial: the rows and files that it gathers, and the seal that makes them results."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mia_core.access import Snapshot
+from mia_core.targets import Target
+from study.design.work import Work
+from study.plan.disk import GRID
+from study.run.attack_row import Attacked
+from study.store import Store, to_bytes
+from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
+
+
+class PassContent:
+    """Files are written as they come, rows when the pass is sealed; before that no reader sees any of it."""
+
+    def __init__(self, store: Store, work: Work) -> None:
+        self.work = work
+        self._pass = store.begin()
+        self._trial: TrialRow | None = None
+
+    def add_training(self, row: TrialRow, history: Sequence[HistoryRow] | None = None) -> None:
+        """The trial's row; and its history, unless it is one of those that keep none."""
+        self._trial = row
+        if history is not None:
+            self._pass.add("history", [item.to_dict() for item in history])
+
+    def add_target(self, target: Target) -> None:
+        """The trained target, for attacks that are added later."""
+        self._pass.add_file(f"targets/{self.work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
+
+    def add_resume_state(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        """The trainer's state, from which a higher level goes on."""
+        name = f"resume/{self.work.trial.trajectory_id}-{state['step']}.safetensors"
+        self._pass.add_file(name, to_bytes(tensors, state))
+
+    def add_samples(self, snapshot: Snapshot) -> None:
+        """A picture of the first samples."""
+        self._pass.add_file(f"samples/{self.work.trial.trial_id}.png", _grid(snapshot))
+
+    def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
+        """Add what there is, and seal the pass unless that is nothing.
+
+        peak_bytes: memory that the pass took, attacks included; None to leave what the training took.
+        """
+        if self._trial:
+            row = self._trial if peak_bytes is None else replace(self._trial, peak_bytes=peak_bytes)
+            self._pass.add("trials", [row.to_dict()])
+        if quality:
+            self._pass.add("quality", [row.to_dict() for row in quality])
+        if attacked.rows:
+            self._pass.add("attacks", [row.to_dict() for row in attacked.rows])
+        if attacked.scores:
+            self._pass.add("scores", joined(attacked.scores))
+        if self._trial or quality or attacked.rows:
+            self._pass.seal(
+                self.work.trial.trial_id,
+                train=self.work.train,
+                attacks=[row.attack_id for row in attacked.rows],
+                measures=[row.measure_id for row in quality],
+            )
+
+
+def _grid(snapshot: Snapshot) -> bytes:
+    """PNG of the first samples of the fixed stream."""
+    from PIL import Image
+
+    from mia_core.vision import torchvision
+
+    samples = (snapshot.samples(GRID).cpu() + 1) / 2
+    grid = torchvision.utils.make_grid(samples, nrow=8, padding=1, pad_value=0.5)
+    pixels = (grid * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    with contextlib.closing(io.BytesIO()) as sink:
+        Image.fromarray(pixels).save(sink, "PNG")
+        return sink.getvalue()

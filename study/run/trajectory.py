@@ -1,0 +1,161 @@
+"""One training run: begun or taken up again, trained level by level, with checkpoints by the clock."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from mia_core.data import Membership
+from mia_core.errors import Refused
+from mia_core.streams import Streams
+from mia_core.targets import Target
+from mia_core.training import Trainer
+from study.design.identity import trial_id
+from study.design.study_design import Design
+from study.design.trials import Trial
+from study.run.canary_audit import canaries_of
+from study.store import Damaged, Store
+from study.store.reading import trial_tables
+from study.store.roles import CANARY
+
+PROGRESS_SECONDS = 2.0
+"""Progress of a training is reported no more often than this."""
+
+TrainingProgress = Callable[[int, int, Mapping[str, float]], None]
+"""Called with the step, the steps of the level that is trained, and means over the last whole epoch."""
+
+
+def new_trainer(design: Design, trial: Trial, membership: Membership, device: str) -> Trainer:
+    """A trainer at step 0."""
+    cell = trial.cell
+    canaries = canaries_of(design, trial) if trial.role == CANARY else None
+    images = design.pool.images[membership.train]
+    trainer = Trainer(
+        target=cell.target.build(design.pool.image_shape),
+        images=canaries.join(images) if canaries else images,
+        train_size=cell.train_size,
+        config=cell.training,
+        arm=cell.arm,
+        streams=Streams("training", design.spec.seed, trial.replicate),
+        noise=Streams("dp_noise", design.spec.seed, trial.trajectory_id),
+        device=device,
+        horizon=trial.steps if cell.arm.needs_horizon else None,
+    )
+    if canaries:
+        canaries.attach(trainer)
+    return trainer
+
+
+class Trajectory:
+    """The training run that the trials of one trajectory share. Nothing is built before a level has to be trained.
+
+    seconds: spent training so far, also by earlier attempts. progress: called at ends of epochs.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        store: Store,
+        membership: Membership,
+        device: str,
+        progress: TrainingProgress | None = None,
+    ) -> None:
+        self.design = design
+        self.store = store
+        self.membership = membership
+        self.device = device
+        self.progress = progress
+        self.seconds = 0.0
+        self._trainer: Trainer | None = None
+        self._saved = self._reported = 0.0
+        self._means: Mapping[str, float] = {}
+
+    @property
+    def trainer(self) -> Trainer:
+        """As it stands; only after `train`."""
+        assert self._trainer is not None
+        return self._trainer
+
+    def train(self, trial: Trial) -> None:
+        """Train to a trial's level, from the latest state that there is; FloatingPointError if training diverges."""
+        if self._trainer is None:
+            self._trainer, self.seconds = self._begin(trial)
+        trainer, before = self._trainer, self.seconds
+        started = time.perf_counter()
+        while trainer.step < trial.steps:
+            next_epoch = (trainer.epoch + 1) * trainer.steps_per_epoch
+            trainer.run_to(min(next_epoch, trial.steps))
+            now = time.perf_counter()
+            self._report(now, trial)
+            if now - self._saved > self.design.spec.compute.checkpoint_seconds:
+                _require_finite(trainer, trial)
+                tensors, state = trainer.state()
+                seconds = before + now - started
+                self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds})
+                self._saved = now
+        _require_finite(trainer, trial)
+        self.seconds = before + time.perf_counter() - started
+
+    def target(self, trial: Trial) -> Target:
+        """The target at a trial's level: as it was just trained, or as the store kept it."""
+        if self._trainer is not None and self._trainer.step == trial.steps:
+            return self._trainer.target
+        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors", trial.trial_id)
+        target = trial.cell.target.build(self.design.pool.image_shape)
+        trial.cell.arm.modify(target)
+        target.load_state_dict(tensors)
+        return target.to(self.device).eval()
+
+    def _begin(self, trial: Trial) -> tuple[Trainer, float]:
+        """A trainer at the latest state not beyond the trial, and its seconds: a checkpoint, a sealed state, step 0."""
+        trainer = new_trainer(self.design, trial, self.membership, self.device)
+        self._saved = time.perf_counter()
+        checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
+        ended_with = partial(trial_id, trial.trajectory_id)
+        sealed = [step for step in self.store.resume_steps(trial.trajectory_id, ended_with) if step <= trial.steps]
+        if checkpoint:
+            with contextlib.suppress(ValueError):  # whole, but no state of this training: an earlier one is taken
+                seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
+                trainer.restore(*checkpoint)
+                return trainer, seconds
+            trainer = new_trainer(self.design, trial, self.membership, self.device)
+        if not sealed:
+            return trainer, 0.0
+        ended = ended_with(sealed[-1])
+        relative = f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"
+        try:
+            trainer.restore(*self.store.sealed_tensors(relative, ended))
+            if trainer.step != sealed[-1]:
+                raise Refused(f"is of step {trainer.step}")
+        except ValueError as error:
+            raise Damaged(f"{self.store.uri}/{relative}: {error}") from None
+        _, before = trial_tables(self.store, ended)
+        return trainer, float(before["trials"]["seconds_train"].iloc[0])
+
+    def _report(self, now: float, trial: Trial) -> None:
+        trainer = self.trainer
+        if trainer.history:
+            self._means = trainer.history[-1].means
+        if self.progress and now - self._reported >= PROGRESS_SECONDS:
+            self.progress(trainer.step, trial.steps, self._means)
+            self._reported = now
+
+
+def _seconds(state: Any, least: int, most: int) -> float:
+    """Seconds of training until a checkpoint; ValueError for one outside of these steps, or an odd one."""
+    step, seconds = (state.get("step"), state.get("seconds")) if isinstance(state, dict) else (None, None)
+    if not isinstance(step, int) or not least <= step <= most:
+        raise Refused(f"no checkpoint from step {least} to {most}")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise Refused(f"no checkpoint takes {seconds!r} seconds")
+    return float(seconds)
+
+
+def _require_finite(trainer: Trainer, trial: Trial) -> None:
+    for name, tensor in trainer.target.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise FloatingPointError(f"{trial.name}: training diverged, {name} is not finite")

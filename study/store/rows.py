@@ -1,0 +1,165 @@
+"""Rows of the tables that a pass writes, typed: a field a column of `SCHEMAS`, None where a column does not apply."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of one table."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by column."""
+        return {column: getattr(self, column) for column in columns(type(self))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRow(Row):
+    """A row of a table that takes further columns. further: their values, by column."""
+
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A row of these values; those without a field are further columns."""
+        known = columns(cls)
+        further = {column: value for column, value in values.items() if column not in known}
+        return cls(**{column: values[column] for column in known if column in values}, further=further)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by column, further ones last."""
+        return {**super().to_dict(), **self.further}
+
+
+def columns(row: type[Row]) -> tuple[str, ...]:
+    """The columns of a type of rows, in order."""
+    return tuple(item.name for item in dataclasses.fields(row) if item.name != "further")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow(OpenRow):
+    """A trained trial, or a control that trains nothing. further: the arm's settings, and dotted factors.
+
+    delta, epsilon, target_epsilon: None without a guarantee. config: JSON, see `TrialConfig`. versions: JSON.
+    """
+
+    trial_id: str
+    trajectory_id: str
+    study: str
+    role: str
+    dataset: str
+    target: str
+    split: str
+    train_size: int
+    members: int
+    epochs: int | None
+    steps: int
+    generator_steps: int
+    defense: str
+    strength: float
+    replicate: int
+    seed: int
+    epsilon: float | None = None
+    delta: float | None = None
+    target_epsilon: float | None = None
+    seconds_train: float
+    peak_bytes: int
+    device: str
+    flags: str | None = None
+    config: str
+    versions: str
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityRow(Row):
+    """One measure of a trial's samples. value: None where samples are too few for it.
+
+    arguments: JSON. samples: how many were generated. seconds: the measure's share of what was computed at once.
+    """
+
+    trial_id: str
+    measure: str
+    measure_id: str
+    arguments: str
+    extractor: str
+    extractor_sha256: str
+    against: str
+    value: float | None
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRow(Row):
+    """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then."""
+
+    trial_id: str
+    attack: str
+    attack_id: str
+    arguments: str
+    access: str
+    knowledge: str
+    steps: int | None
+    generated: int
+    queries: int | None = None
+    auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+    accuracy_top_n: float | None = None
+    baseline_top_n: float | None = None
+    accuracy_top_10pct: float | None = None
+    advantage: float | None = None
+    balanced_accuracy: float | None = None
+    tpr_at_1pct_fpr: float | None = None
+    tpr_at_01pct_fpr: float | None = None
+    p_value: float | None = None
+    epsilon_low: float | None = None
+    epsilon_ceiling: float | None = None
+    epsilon_confidence: float | None = None
+    epsilon_method: str | None = None
+    epsilon_low_gaussian: float | None = None
+    epsilon_ceiling_gaussian: float | None = None
+    seconds: float | None = None
+    flags: str | None = None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRow(OpenRow):
+    """An epoch of a trajectory: means over its steps. further: what else a target's training reports."""
+
+    trajectory_id: str
+    epoch: int
+    step: int
+    loss_generator: float | None = None
+    loss_discriminator: float | None = None
+    d_real: float | None = None
+    d_fake: float | None = None
+    epsilon: float | None = None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRows:
+    """Rows of scores as columns [N], which are too many to be objects. query, unit: whole numbers; score: float."""
+
+    trial_id: np.ndarray
+    attack_id: np.ndarray
+    query: np.ndarray
+    unit: np.ndarray
+    member: np.ndarray
+    judged: np.ndarray
+    coin: np.ndarray
+    score: np.ndarray
+
+
+def joined(parts: Sequence[ScoreRows]) -> dict[str, np.ndarray]:
+    """The columns of several attacks' scores, one after the other."""
+    names = [item.name for item in dataclasses.fields(ScoreRows)]
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
