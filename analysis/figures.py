@@ -16,6 +16,7 @@ from analysis.stats.scaling import epsilons, size_curve
 from analysis.stats.search_results import search
 from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
+from mia_core import private_files
 from study.store import Away, Damaged
 from study.store.roots import WHERE
 
@@ -78,10 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         data = load(options.folder)
         data.attack(attack := options.attack or data.primary)  # refused before anything is drawn
-        options.out.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(options.out)
         for name, figure in drawn(data, attack).items():
             path = options.out / f"{name}.png"
-            figure.savefig(path, dpi=110, metadata={"Software": None})
+            with private_files.open_file(path, "wb") as file:
+                figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
             plt.close(figure)
             print(path)
     except (ValueError, OSError, Damaged, Away) as error:

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import itertools
+import os
 import platform
 import resource
 import signal
@@ -38,6 +39,11 @@ def pick_device() -> str:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def keep_to_owner() -> None:
+    """What libraries write in this process is for its owner alone; our own files are so by themselves."""
+    os.umask(0o077)
 
 
 def terminate_in_order() -> None:

@@ -18,7 +18,7 @@ from mia_core.data import load_pool
 from study.design.trials import Design
 from study.design.work import Work, missing
 from study.duration import duration
-from study.machine import PROJECT, code_versions, pick_device, terminate_in_order, versions
+from study.machine import PROJECT, code_versions, keep_to_owner, pick_device, terminate_in_order, versions
 from study.plan import cost, overview
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
@@ -156,6 +156,8 @@ def _sweep(
 
     code = code_versions()
     _publish(design, store, code)
+    for line in store.warnings():
+        _warning(console)(line)
     tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
     tracker.start()
     if todo or design.spec.search:
@@ -201,7 +203,7 @@ def _search(
     console: Console,
 ) -> Design:
     """Batch after batch, on one Ray that starts with the first; the design of all points."""
-    from study.run.scheduling import local_ray
+    from study.run.local_ray import local_ray
 
     with contextlib.ExitStack() as ray:
 
@@ -293,5 +295,6 @@ def _mlflow(store: Store, uri: str, behind: bool) -> str:
 
 
 if __name__ == "__main__":
+    keep_to_owner()
     terminate_in_order()
     sys.exit(main())

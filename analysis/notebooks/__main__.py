@@ -15,6 +15,7 @@ from nbconvert import HTMLExporter
 
 from analysis.stats.records import records
 from analysis.study_data import StudyData, load
+from mia_core import private_files
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         study = load(options.folder)
         reports = Store.at(options.folder).reports
-        reports.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(reports)
     except (ValueError, OSError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         page, _ = HTMLExporter(exclude_input=True).from_notebook_node(execute(notebook, options.folder))
         path = reports / f"{notebook.stem}.html"
-        path.write_text(page, encoding="utf-8")
+        with private_files.open_file(path, "w") as file:
+            file.write(page)
         print(path)
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 
 from analysis.report.building import build
+from mia_core import private_files
 from study.store import Away, Damaged, Store
 from study.store.roots import WHERE
 from study.tracking.tracker import REPORT
@@ -32,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page = build(options.folder, options.include_records).html()
         name = WITH_RECORDS if options.include_records else REPORT
         path = options.out or Store.at(options.folder).reports / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        private_files.make_folder(path.parent)
+        with private_files.open_file(path, "w") as file:
+            file.write(page)
     except (ValueError, OSError, Damaged, Away) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from study.machine import keep_to_owner
 from study.spec.study_file import TRACKING
 from study.store import Away, Damaged, Done, Store, read
 from study.store.roots import WHERE
@@ -55,4 +56,5 @@ def _complete(store: Store) -> bool:
 
 
 if __name__ == "__main__":
+    keep_to_owner()
     sys.exit(main())

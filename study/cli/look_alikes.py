@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from mia_core import private_files
 from mia_core.data import Pool, load_pool
 from mia_core.data.near_duplicates import closest, difference_hash, thumbnails
 from mia_core.distances import nearest
@@ -86,11 +87,12 @@ def _flat(images: np.ndarray) -> np.ndarray:
 
 def _write(pairs: pd.DataFrame, output: Path) -> None:
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.suffix == ".csv":
-            pairs.to_csv(output, index=False)
-        else:
-            pairs.to_parquet(output, index=False)
+        private_files.make_folder(output.parent)
+        with private_files.open_file(output, "wb") as file:
+            if output.suffix == ".csv":
+                pairs.to_csv(file, index=False)
+            else:
+                pairs.to_parquet(file, index=False)
     except OSError as error:
         raise ValueError(f"--output {output}: cannot be written: {error.strerror or error}") from None
 

@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(store: Store, options: argparse.Namespace) -> int:
     found = check(store)
+    for line in store.warnings():
+        print(f"warning: {line}")
     for damage in found.damages:
         print(f"DAMAGED {damage.file}: {damage.what}\n        {damage.way_out}")
     print(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")

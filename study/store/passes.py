@@ -3,6 +3,7 @@
 import contextlib
 import json
 import secrets
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
 from study.store import files, roots, seals
-from study.store.files import Damaged
+from study.store.files import PRIVATE, Damaged, Modes
 from study.store.manifests import sealed_bytes, unchanged
 from study.store.places import Entry, Folder
 from study.store.schema import Rows, to_parquet, to_table
@@ -39,15 +40,15 @@ class Done:
 class Store:
     """`<root>/<study>`, in a folder or a bucket; nothing is created before something is written.
 
-    root: absolute, for `Store` and `read` in any process.
+    root: absolute, for `Store` and `read` in any process. modes: of what is made in a folder.
     """
 
-    def __init__(self, root: str | Path, study: str) -> None:
+    def __init__(self, root: str | Path, study: str, modes: Modes = PRIVATE) -> None:
         self.root = roots.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise ValueError(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
-        self.place = roots.place(f"{self.root}/{study}")
+        self.place = roots.place(f"{self.root}/{study}", modes)
 
     @classmethod
     def at(cls, uri: str | Path) -> "Store":
@@ -131,6 +132,15 @@ class Store:
     def public(self) -> bool:
         """Whether this is a public copy, which has no scores."""
         return bool(self.pointer().get("public", False))
+
+    def warnings(self) -> list[str]:
+        """A line where other users of this machine may read the study, and that is no public copy."""
+        with contextlib.suppress(ValueError, Damaged):  # no pointer yet, or a torn one
+            if self.public:
+                return []
+        if not self.place.is_open_to_others():
+            return []
+        return [f"{self.uri} may be read by other users of this machine; chmod -R go= {shlex.quote(self.uri)}"]
 
     # Passes
 

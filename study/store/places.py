@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mia_core import private_files
 from study.store import files
-from study.store.files import Damaged
+from study.store.files import PRIVATE, Damaged, Modes
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ class Place(abc.ABC):
     def lock(self) -> AbstractContextManager[None]:
         """One driver a study; ValueError while another one has it."""
 
+    def is_open_to_others(self) -> bool:
+        """Whether modes let other users of this machine in; False for storage that has none."""
+        return False
+
     def read_each(self, relatives: Sequence[str]) -> Iterator[bytes | None]:
         """Contents of many small files; None for one that is missing, or no file."""
         for relative in relatives:
@@ -113,10 +118,14 @@ class Place(abc.ABC):
 
 
 class Folder(Place):
-    """A folder. Nothing is created before something is written, and no link is followed out of it."""
+    """A folder. Nothing is created before something is written, and no link is followed out of it.
 
-    def __init__(self, folder: Path) -> None:
+    modes: of the folders and files that are made; those of one that was made before stay.
+    """
+
+    def __init__(self, folder: Path, modes: Modes = PRIVATE) -> None:
         self.folder = folder.absolute()
+        self._modes = modes
         self.uri = str(self.folder)
         self._real = self.folder.resolve()
 
@@ -148,11 +157,11 @@ class Folder(Place):
 
     def write(self, relative: str, data: bytes) -> None:
         """Create or replace."""
-        files.write(self.path(relative), data)
+        files.write(self.path(relative), data, self._modes)
 
     def create(self, relative: str, data: bytes) -> bool:
         """Create unless it exists; False when somebody else was first."""
-        return files.create(self.path(relative), data)
+        return files.create(self.path(relative), data, self._modes)
 
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""
@@ -205,11 +214,15 @@ class Folder(Place):
         except OSError as error:
             raise ValueError(f"results: cannot write to {self.folder}: {error.strerror}") from None
 
+    def is_open_to_others(self) -> bool:
+        """Whether the folder's mode lets in its group, or all users of this machine."""
+        return self.folder.is_dir() and bool(self.folder.stat().st_mode & 0o077)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path(".lock").open("a") as file:
+        private_files.make_folder(self.folder, self._modes.folder)
+        with private_files.open_file(self.path(".lock"), "a", self._modes.file) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

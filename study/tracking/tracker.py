@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from mia_core import private_files
 from mia_core.hashing import content_id
 from study.spec.factors import budget_of
 from study.store import Damaged, Store
@@ -237,12 +238,13 @@ def _tags(words: Mapping[str, str]) -> list[Any]:
 
 
 def _put(client: Any, run_id: str, contents: Mapping[str, bytes]) -> None:
-    """Artifacts, by path."""
+    """Artifacts, by path; MLflow copies their modes along where it has a folder for them."""
     with tempfile.TemporaryDirectory() as scratch:
         for relative, data in contents.items():
             path = Path(scratch) / relative
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+            private_files.make_folder(path.parent)
+            with private_files.open_file(path, "xb") as file:
+                file.write(data)
         client.log_artifacts(run_id, scratch)
 
 
@@ -251,9 +253,12 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _artifacts(uri: str) -> str | None:
-    """Beside an SQLite file; a server decides for itself."""
+    """Beside an SQLite file, in a folder made for them; a server decides for itself."""
     path = _sqlite_file(uri)
-    return (path.parent / "mlartifacts").as_uri() if path else None
+    if path is None:
+        return None
+    private_files.make_folder(path.parent / "mlartifacts")
+    return (path.parent / "mlartifacts").as_uri()
 
 
 @contextlib.contextmanager
@@ -263,7 +268,7 @@ def _alone_at(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with (path.parent / f".{path.name}.lock").open("w") as file:
+    with private_files.open_file(path.parent / f".{path.name}.lock", "w") as file:
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -273,6 +278,7 @@ def _alone_at(uri: str) -> Iterator[None]:
                 if time.monotonic() > until:
                     raise TimeoutError(f"{path} is held by another process") from None
                 time.sleep(0.1)
+        private_files.open_file(path, "ab").close()  # SQLite's own would be for all to read
         yield
 
 
