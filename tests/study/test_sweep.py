@@ -189,7 +189,7 @@ def test_an_interrupted_sweep_says_it_is_incomplete_leaves_no_scratch_and_goes_o
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
                  "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
     command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments]
-    environment = {**os.environ, "TMPDIR": str(scratch)}
+    environment = {**os.environ, "TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)}
     process = subprocess.Popen(
         command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
