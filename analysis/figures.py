@@ -14,6 +14,7 @@ from analysis.stats.scaling import epsilons, size_curve
 from analysis.stats.search_results import search
 from analysis.stats.tradeoff import front
 from analysis.study_data import StudyData, load
+from mia_core import private_files
 from mia_core.errors import Refused
 from study.outcomes import writing
 from study.store.outputs import write_output
@@ -73,7 +74,7 @@ def run(folder: str, out: Path, attack: str | None) -> None:
     data = load(folder)
     data.attack(shown := attack or data.primary)  # refused before anything is drawn
     with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(out)
         for name, figure in drawn(data, shown).items():
             path = out / f"{name}.png"
             sink = io.BytesIO()

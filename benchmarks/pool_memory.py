@@ -20,7 +20,7 @@ from ray import tune
 
 from mia_core.data import Pool
 from study.design.study_design import Design
-from study.run.scheduling import local_ray
+from study.run.local_ray import local_ray
 from study.spec.study_file import parse
 
 SIZE = 64

@@ -1,5 +1,6 @@
-"""How a command ends when it is told to."""
+"""What a process of its own sets for itself: how it ends when it is told to, and for whom its files are."""
 
+import os
 import signal
 from typing import Any
 
@@ -19,3 +20,8 @@ def _interrupt(number: int, frame: Any) -> None:
 def leave_with_the_reader() -> None:
     """A command that only prints ends without a word when its reader has gone, as in `| head`."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def keep_to_owner() -> None:
+    """What libraries write in this process is for its owner alone; our own files are so by themselves."""
+    os.umask(0o077)

@@ -40,6 +40,6 @@ def small_spec(*overrides: str) -> Spec:
 
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`mia-study sweep small.yaml` in a folder, with a MLflow database and results there."""
+    """`mia-study sweep small.yaml` in a folder, with a MLflow database and results there, and the usual umask."""
     command = [*MIA_STUDY, "sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False, umask=0o022)

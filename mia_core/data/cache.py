@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mia_core import private_files
 from mia_core.data.pool import Pool
 from mia_core.hashing import content_id
 from mia_core.opening import MEBIBYTE, read_regular
@@ -62,11 +63,11 @@ class Writer:
 
     def __enter__(self) -> "Writer":
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            private_files.make_folder(self.folder.parent)
             self._scratch = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
         except OSError as error:
             raise self._refused(error) from None
-        self._images = (self._scratch / IMAGES).open("wb")
+        self._images = private_files.open_file(self._scratch / IMAGES, "xb")
         self._header()
         return self
 
@@ -91,12 +92,14 @@ class Writer:
             self._images.seek(0)
             self._header()  # as long as the first one: numpy leaves room for the number of records
             self._images.close()
-            np.save(self._scratch / RECORDS, np.stack([labels, groups]).astype(np.int64))
+            with private_files.open_file(self._scratch / RECORDS, "xb") as file:
+                np.save(file, np.stack([labels, groups]).astype(np.int64))
             images = np.asarray(np.load(self._scratch / IMAGES, mmap_mode="r"))
             digest = Pool(name, images, labels, groups).digest
             manifest: dict[str, Any] = {"name": name, "digest": digest, "files": list(files), "odd": list(odd)}
             text = json.dumps({**manifest, "check": content_id(manifest)}, indent=1)
-            (self._scratch / MANIFEST).write_text(text, encoding="utf-8")
+            with private_files.open_file(self._scratch / MANIFEST, "x") as file:
+                file.write(text)
             for path in self._scratch.iterdir():
                 _sync(path)
             if self.folder.exists():  # damaged, else it would have been loaded

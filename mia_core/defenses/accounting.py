@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from scipy.optimize import brentq
 
+from mia_core import private_files
 from mia_core.data.cache import cache_folder
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json, content_id
@@ -93,7 +94,7 @@ def _write(path: Path, answer: Any) -> None:
     """Keep an answer, if the folder can be written to."""
     text = canonical_json({"answer": answer, "check": content_id(answer)})
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(path.parent)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             file.write(text)
         Path(file.name).replace(path)

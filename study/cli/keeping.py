@@ -31,6 +31,8 @@ def _check(options: argparse.Namespace) -> int:
 
     store = Store.at(options.folder)
     found = check(store)
+    for line in store.warnings():
+        say(f"warning: {line}")
     for damage in found.damages:
         say(f"DAMAGED {damage.file}: {damage.what}", f"        {damage.way_out}")
     say(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")

@@ -11,7 +11,7 @@ from typing import Any
 from study.cli import completion, deploying, judging, keeping, launching, watching
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
-from study.signals import leave_with_the_reader, terminate_in_order
+from study.signals import keep_to_owner, leave_with_the_reader, terminate_in_order
 
 ENTRY_POINTS = "mia_study.commands"
 """Under this name a package registers functions that give commands of its own, as analysis does."""
@@ -38,6 +38,7 @@ def main(given: Sequence[str], process: bool = False) -> int:
     options = parser.parse_args(given)
     command: Command = options.command
     if process:
+        keep_to_owner()
         terminate_in_order()
         if command.prints:
             leave_with_the_reader()

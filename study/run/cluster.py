@@ -40,6 +40,8 @@ PLACEHOLDERS = re.compile(
 )
 DOCUMENTATION = [ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 TOKEN = "~/.ray/auth_token"
+MAKE_TOKEN = "(umask 077; ray get-auth-token --generate > /dev/null)"
+"""Ray itself would make it for all to read."""
 STARTS = {"head": "head_start_ray_commands", "worker": "worker_start_ray_commands"}
 
 
@@ -168,7 +170,7 @@ def _files(config: Mapping[str, Any]) -> Iterator[str]:
     for where, local in needed.items():
         path = Path(local).expanduser()
         if not path.exists():
-            how = f"; make it: ray get-auth-token --generate > /dev/null && chmod 600 {TOKEN}" if TOKEN in where else ""
+            how = f"; make it: {MAKE_TOKEN}" if TOKEN in where else ""
             yield f"{where}: {local} does not exist{how}"
         elif where in secret and path.stat().st_mode & 0o077:
             yield f"{where}: {local} can be read by others; chmod 600 {local}"

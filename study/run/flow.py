@@ -113,6 +113,8 @@ def _sweep(
 
     code = code_versions()
     _publish(design, store, code)
+    for line in store.warnings():
+        _warning(console)(line)
     tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
     tracker.start()
     if todo or design.spec.search:
@@ -163,7 +165,7 @@ def _search(
     console: Console,
 ) -> Design:
     """Batch after batch, on one Ray that starts with the first; the design of all points."""
-    from study.run.scheduling import local_ray
+    from study.run.local_ray import local_ray
 
     with contextlib.ExitStack() as ray:
 

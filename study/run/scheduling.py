@@ -4,7 +4,6 @@ Where there are GPUs, trajectories that show how much memory a trial takes go fi
 """
 
 import contextlib
-import logging
 import os
 import secrets
 import signal
@@ -20,15 +19,18 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.design.work import Work, missing_of
 from study.machine import begin_memory, pick_device
+from study.signals import keep_to_owner
 from study.plan import packing
 from study.plan.packing import Gpu, Share
 from study.run.failures import failure
+from study.run.local_ray import local_ray
 from study.run.nodes import checked, may_start_gpus, require_alike, software
 from study.run.progress import Progress
 from study.run.runner import Runner, Sealed
@@ -43,6 +45,10 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# Variables that Tune hands to workers, AWS_SECRET_ACCESS_KEY among them, are in Ray's logs for all to read. Workers of
+# this machine inherit them as processes do; nodes of a cluster have their own.
+ENV_VARS_TO_PROPAGATE.clear()
 
 
 STORAGE_SECONDS = 120.0
@@ -70,6 +76,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
 
     shared: a reference to the design, in a list, so that Tune hands it on as it is.
     """
+    keep_to_owner()
     trajectory_id = config["trajectory"]
     design = _unpacked(shared[0])
     begin_memory(config["memory"])
@@ -319,30 +326,3 @@ def _cost(works: Sequence[Work]) -> float:
     """Relative, for scheduling only: private steps take about twice as long."""
     trial = works[-1].trial
     return max((work.trial.steps for work in works if work.train), default=0) * (2 if trial.cell.arm.poisson else 1)
-
-
-@contextlib.contextmanager
-def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
-    """A Ray of our own on this machine, without a dashboard, or a running cluster; the one at hand, if there is one."""
-    if ray.is_initialized():
-        yield
-        return
-    own = {
-        "num_cpus": len(os.sched_getaffinity(0)),
-        "include_dashboard": False,
-        # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to the disk.
-        "object_store_memory": 200 * 2**20 + data_bytes * 5 // 4,
-    }
-    previous = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own)
-        )
-    except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
-        raise KeyboardInterrupt from None
-    terminate_in_order()
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, previous)

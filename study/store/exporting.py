@@ -48,14 +48,16 @@ def export_public(store: Store, out: Path) -> int:
     Of versions VERSIONS stay: software, threads and processor type, no host. Device names, times, the sha256 of the
     data and the seed stay. NOTICE says what no epsilon covers, and what follows from the seed.
 
-    The copy appears whole or not at all. ValueError for an `out` that holds something, Damaged when a sealed file is.
+    It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
+    for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
+    sealed file is.
     """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise Refused(f"{out}: holds something; give a folder that is absent or empty")
     pointer, resolved = store.pointer(), store.resolved()
     design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
     out = out.absolute()
-    copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}")
+    copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}", files.SHARED)
     try:
         passes = store.passes({row["trial_id"] for row in design if row["trial_id"]})
         for name in passes:

@@ -1,11 +1,25 @@
-"""Files that are whole or absent: temporary name, fsync, rename, fsync of the folder."""
+"""Files that are whole or absent: temporary name, fsync, rename, fsync of the folder; and for their owner alone."""
 
 import contextlib
 import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from mia_core import private_files
+
+
+class Modes(NamedTuple):
+    """Of folders and files that are made; the umask takes from them."""
+
+    folder: int
+    file: int
+
+
+PRIVATE = Modes(private_files.FOLDER, private_files.FILE)
+SHARED = Modes(0o777, 0o666)
+"""As other programs make theirs."""
 
 
 class Damaged(Exception):
@@ -26,16 +40,16 @@ def seal(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": sha256(data)}
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, modes: Modes = PRIVATE) -> None:
     """Create or replace."""
-    temporary = _temporary(path, data)
+    temporary = _temporary(path, data, modes)
     temporary.replace(path)
     _sync_folder(path.parent)
 
 
-def create(path: Path, data: bytes) -> bool:
+def create(path: Path, data: bytes, modes: Modes = PRIVATE) -> bool:
     """Create unless it exists; False when somebody else was first. The file appears whole."""
-    temporary = _temporary(path, data)
+    temporary = _temporary(path, data, modes)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -46,11 +60,11 @@ def create(path: Path, data: bytes) -> bool:
     return True
 
 
-def _temporary(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _temporary(path: Path, data: bytes, modes: Modes) -> Path:
+    private_files.make_folder(path.parent, modes.folder)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as file:
+        with private_files.open_file(temporary, "xb", modes.file) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

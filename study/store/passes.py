@@ -3,6 +3,7 @@
 import contextlib
 import json
 import secrets
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from mia_core import private_files
 from mia_core.errors import Refused
 from mia_core.hashing import FORMAT, content_id
 from study.store import files, roots, seals
-from study.store.files import Damaged
+from study.store.files import PRIVATE, Damaged, Modes
 from study.store.manifests import sealed_bytes, unchanged
 from study.store.places import Entry, Folder, most_bytes
 from study.store.schema import Rows, from_parquet, to_parquet, to_table
@@ -42,15 +44,15 @@ class Done:
 class Store:
     """`<root>/<study>`, in a folder or a bucket; nothing is created before something is written.
 
-    root: absolute, for `Store` and `read` in any process.
+    root: absolute, for `Store` and `read` in any process. modes: of what is made in a folder.
     """
 
-    def __init__(self, root: str | Path, study: str) -> None:
+    def __init__(self, root: str | Path, study: str, modes: Modes = PRIVATE) -> None:
         self.root = roots.absolute(root)
         if study in ("", "..") or Path(study).name != study or "\0" in study:
             raise Refused(f"study: {study!r} must be the name of a folder, without any way to it")
         self.study = study
-        self.place = roots.place(f"{self.root}/{study}")
+        self.place = roots.place(f"{self.root}/{study}", modes)
 
     @classmethod
     def at(cls, uri: str | Path) -> "Store":
@@ -86,7 +88,7 @@ class Store:
     def make_reports(self) -> None:
         """Make `reports`; Damaged where a link leads it out of the study."""
         place, relative = self._report(".")
-        place.path(relative).mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(place.path(relative))
 
     def _report(self, name: str) -> tuple[Folder, str]:
         """Its place, on this machine, and its name there."""
@@ -163,6 +165,15 @@ class Store:
     def public(self) -> bool:
         """Whether this is a public copy, which has no scores."""
         return bool(self.pointer().get("public", False))
+
+    def warnings(self) -> list[str]:
+        """A line where other users of this machine may read the study, and that is no public copy."""
+        with contextlib.suppress(ValueError, Damaged):  # no pointer yet, or a torn one
+            if self.public:
+                return []
+        if not self.place.is_open_to_others():
+            return []
+        return [f"{self.uri} may be read by other users of this machine; chmod -R go= {shlex.quote(self.uri)}"]
 
     # Passes
 

@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mia_core import private_files
 from mia_core.errors import Refused
 from mia_core.opening import MEBIBYTE, open_lock, read_regular
 from study.store import files
-from study.store.files import Damaged
+from study.store.files import PRIVATE, Damaged, Modes
 
 MOST_BYTES = {"progress.json": 4 * MEBIBYTE, "failures": 4 * MEBIBYTE, "reports": 256 * MEBIBYTE}
 """Of a file, by the first part of its name; a marker, manifest or spec is JSON, and all else tables and tensors."""
@@ -107,6 +108,10 @@ class Place(abc.ABC):
     def lock(self) -> AbstractContextManager[None]:
         """One driver a study; ValueError while another one has it."""
 
+    def is_open_to_others(self) -> bool:
+        """Whether modes let other users of this machine in; False for storage that has none."""
+        return False
+
     def read_each(self, relatives: Sequence[str]) -> Iterator[bytes | None]:
         """Contents of many small files; None for one that is missing, or no file."""
         for relative in relatives:
@@ -129,10 +134,12 @@ class Folder(Place):
     """A folder. Nothing is created before something is written, and no link is followed out of it.
 
     A link in the place of a file is replaced, or removed, itself.
+    modes: of the folders and files that are made; those of one that was made before stay.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modes: Modes = PRIVATE) -> None:
         self.folder = folder.absolute()
+        self._modes = modes
         self.uri = str(self.folder)
         self._real = os.path.realpath(self.folder)
 
@@ -175,11 +182,11 @@ class Folder(Place):
 
     def write(self, relative: str, data: bytes) -> None:
         """Create or replace."""
-        files.write(self._name(relative), data)
+        files.write(self._name(relative), data, self._modes)
 
     def create(self, relative: str, data: bytes) -> bool:
         """Create unless it exists; False when somebody else was first."""
-        return files.create(self._name(relative), data)
+        return files.create(self._name(relative), data, self._modes)
 
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""
@@ -232,10 +239,14 @@ class Folder(Place):
         except OSError as error:
             raise Refused(f"results: cannot write to {self.folder}: {error.strerror}") from None
 
+    def is_open_to_others(self) -> bool:
+        """Whether the folder's mode lets in its group, or all users of this machine."""
+        return self.folder.is_dir() and bool(self.folder.stat().st_mode & 0o077)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One driver a study; ValueError while another one on this machine has it. Freed when the process ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(self.folder, self._modes.folder)
         try:
             file = open_lock(self.path(".lock"))
         except OSError as error:

@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from mia_core.errors import Refused
 from study.store.buckets import Bucket, parse, without_account
+from study.store.files import PRIVATE, Modes
 from study.store.places import Folder, Place
 
 WHERE = "where the study is, e.g. results/digits or s3://bucket/results/digits"
@@ -25,9 +26,9 @@ def absolute(root: str | Path) -> str:
     )
 
 
-def place(uri: str) -> Place:
-    """An absolute root, or what is below one."""
-    return Bucket(uri) if uri.startswith("s3://") else Folder(Path(uri))
+def place(uri: str, modes: Modes = PRIVATE) -> Place:
+    """An absolute root, or what is below one. modes: of what is made there, where it is a folder."""
+    return Bucket(uri) if uri.startswith("s3://") else Folder(Path(uri), modes)
 
 
 def read_bytes(uri: str, most: int) -> bytes:

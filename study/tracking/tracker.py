@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from mia_core import private_files
 from mia_core.hashing import content_id
 from mia_core.opening import open_lock
 from study.spec.factors import budget_of
@@ -251,12 +252,13 @@ def _tags(words: Mapping[str, str]) -> list[Any]:
 
 
 def _put(client: Any, run_id: str, contents: Mapping[str, bytes]) -> None:
-    """Artifacts, by path."""
+    """Artifacts, by path; MLflow copies their modes along where it has a folder for them."""
     with tempfile.TemporaryDirectory() as scratch:
         for relative, data in contents.items():
             path = Path(scratch) / relative
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+            private_files.make_folder(path.parent)
+            with private_files.open_file(path, "xb") as file:
+                file.write(data)
         client.log_artifacts(run_id, scratch)
 
 
@@ -265,9 +267,12 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _artifacts(uri: str) -> str | None:
-    """Beside an SQLite file; a server decides for itself."""
+    """Beside an SQLite file, in a folder made for them; a server decides for itself."""
     path = _sqlite_file(uri)
-    return (path.parent / "mlartifacts").as_uri() if path else None
+    if path is None:
+        return None
+    private_files.make_folder(path.parent / "mlartifacts")
+    return (path.parent / "mlartifacts").as_uri()
 
 
 @contextlib.contextmanager
@@ -287,6 +292,7 @@ def _alone_at(uri: str) -> Iterator[None]:
                 if time.monotonic() > until:
                     raise TimeoutError(f"{path} is held by another process") from None
                 time.sleep(0.1)
+        private_files.open_file(path, "ab").close()  # SQLite's own would be for all to read
         yield
 
 

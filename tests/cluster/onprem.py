@@ -38,7 +38,7 @@ def equip(network):
     variables = "PATH=~/mia-study/.venv/bin:$PATH RAY_USAGE_STATS_ENABLED=0"
     laptop.run(f"rsync -a {COPIED} {PROJECT}/ mia-study/ && echo 'export {variables}' > .bashrc")
     laptop.run(f"cp {network.keys}/user .ssh/mia-study.pem && chmod 600 .ssh/mia-study.pem")
-    laptop.run(f"ray get-auth-token --generate > {network.keys}/token && chmod 600 .ray/auth_token")
+    laptop.run(f"umask 077 && ray get-auth-token --generate > {network.keys}/token")
     write_aws(laptop)
     text = (PROJECT / FILE).read_text().replace("192.0.2.", "10.77.0.").replace("ssh_user: mia", "ssh_user: root")
     text = text.replace("# ~/.aws: ~/.aws  for", "~/.aws: ~/.aws  # for")

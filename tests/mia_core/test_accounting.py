@@ -115,6 +115,7 @@ def test_an_answer_is_computed_once_for_all_processes_unless_what_is_kept_is_dam
     monkeypatch.setattr(accounting, "ANSWERS", {})
     first = epsilon(history, 1e-5)
     (kept,) = (cache_of_test / "accounting").iterdir()
+    assert [oct(path.stat().st_mode & 0o777) for path in (kept.parent, kept)] == ["0o700", "0o600"]
     if damage is not None:
         kept.write_bytes(damage)
     monkeypatch.setattr(accounting, "ANSWERS", {})  # as in another process

@@ -304,8 +304,9 @@ def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path, monkeypatch, ca
 def test_the_cache_is_where_it_is_wanted_and_its_owners_only(tmp_path, monkeypatch):
     people(tmp_path / "pictures")
     load(tmp_path / "pictures", cache=str(tmp_path / "mine"))
-    (folder,) = (tmp_path / "mine").iterdir()
-    assert folder.stat().st_mode & 0o77 == 0
+    made = [tmp_path / "mine", *(tmp_path / "mine").rglob("*")]
+    assert {oct(path.stat().st_mode & 0o777) for path in made if path.is_dir()} == {"0o700"}
+    assert {oct(path.stat().st_mode & 0o777) for path in made if path.is_file()} == {"0o600"}
     monkeypatch.delenv("MIA_STUDY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.cache_folder(None) == tmp_path / "xdg" / "mia-study"

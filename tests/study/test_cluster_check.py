@@ -1,8 +1,10 @@
 """`mia-study cluster`: what Ray accepts silently is refused in one line, and `down` says where Ray may run on."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -249,10 +251,18 @@ def test_a_key_or_token_that_others_can_read_is_refused(tmp_path, capsys, name, 
     assert way_out in line
 
 
-def test_an_absent_token_is_refused_with_the_command_that_makes_one(tmp_path, capsys):
-    (tmp_path / ".ray/auth_token").unlink()
+def test_an_absent_token_is_refused_with_the_command_that_makes_one_for_its_owner_alone(tmp_path, capsys):
+    token = tmp_path / ".ray/auth_token"
+    token.unlink()
+    token.parent.rmdir()
     _, (line,) = check(tmp_path, capsys, filled(FILES[1]))
-    assert "~/.ray/auth_token does not exist; make it: ray get-auth-token --generate" in line
+    what, _, command = line.partition("; make it: ")
+    assert what.endswith("~/.ray/auth_token does not exist")
+    bin_folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", command], check=True, umask=0o022, env=environment)
+    assert [oct(path.stat().st_mode & 0o777) for path in (token.parent, token)] == ["0o700", "0o600"]
+    assert check(tmp_path, capsys, filled(FILES[1])) == (ENDED, [])
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "provider: 3\n", "provider: [local]\n"])

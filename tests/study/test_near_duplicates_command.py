@@ -76,6 +76,7 @@ def test_the_command_prints_a_summary_and_writes_all_pairs(study, capsys, name):
     assert main([str(study), "--set", "replicates=2", "--pairs", "3", "--output", str(output)]) == COMPLETE
     table = pd.read_csv(output) if name.endswith("csv") else pd.read_parquet(output)
     assert set(table["replicate"]) == {0, 1}
+    assert [oct(path.stat().st_mode & 0o777) for path in (output.parent, output)] == ["0o700", "0o600"]
     printed = capsys.readouterr().out
     assert f"{len(table)} non-member queries in 2 replicates" in printed
     assert f"at most  8 of 128 bits apart: {(table['distance'] <= 8).mean():7.2%}" in printed

@@ -1,11 +1,13 @@
 """What stands between Tune's loop and the rest: the log's thread, and the design that is unpacked once a process."""
 
+import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from study.run import scheduling
-from study.run.scheduling import _aside, _unpacked
+from study.run.scheduling import _aside, _unpacked, run_trajectory
 
 
 def test_tune_does_not_wait_for_the_log_which_is_kept_in_order():
@@ -22,6 +24,16 @@ def test_tune_does_not_wait_for_the_log_which_is_kept_in_order():
         may_go_on.set()
         results[-1].result(20)
     assert logged == [("a", False), ("b", False), ("c", False)]
+
+
+def test_a_worker_keeps_what_libraries_write_there_to_its_owner(monkeypatch, store):
+    monkeypatch.setattr(scheduling, "_unpacked", lambda reference: SimpleNamespace(spec=store, trajectories={"j": ()}))
+    before = os.umask(0o022)
+    try:
+        run_trajectory({"trajectory": "j", "memory": 1.0}, [None], store.root, {})
+    finally:
+        found = os.umask(before)
+    assert oct(found) == "0o77"
 
 
 def test_what_is_left_to_log_in_the_end_is_not_waited_for():

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +47,26 @@ def test_nothing_of_a_pass_is_seen_before_its_marker(store):
     assert store.done()["t1"].train
     assert store.done()["t1"].kept
     assert list(read(store.folder.parent, "small", "trials")["trial_id"]) == ["t1"]
+
+
+def test_all_of_a_study_is_for_its_owner_alone_whatever_the_umask(store):
+    before = os.umask(0)
+    try:
+        with store.lock():
+            store.probe()
+            store.publish("d1", {"study": "small"}, DESIGN, {})
+            seal(store, files=[("targets/t1.safetensors", b"weights"), ("samples/t1.png", b"a picture")])
+            store.save_feature_network("recipe", {})
+            store.save_checkpoint("j1", {}, {"step": 1})
+            store.save_failure("j1", {"error": "an error"})
+            compact(store)
+    finally:
+        os.umask(before)
+    made = [store.folder.parent, *store.folder.parent.rglob("*")]
+    assert {oct(path.stat().st_mode & 0o777) for path in made if path.is_dir()} == {"0o700"}
+    assert {oct(path.stat().st_mode & 0o777) for path in made if path.is_file()} == {"0o600"}
+    folders = {path.relative_to(store.folder).parts[0] for path in made[2:]}
+    assert folders >= {".lock", "study.json", "done", "targets", "samples", "features", "checkpoints", "failures"}
 
 
 def test_a_result_cannot_be_sealed_twice(store):

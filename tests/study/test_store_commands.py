@@ -55,6 +55,46 @@ def test_check_of_a_finished_study_finds_nothing_and_changes_nothing(finished, s
     assert tree(store.folder) == before
 
 
+def test_check_warns_of_a_study_that_others_can_read_with_the_command_that_ends_it(finished, store, capsys):
+    def lines():
+        assert main(["check", str(store.folder)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    undisturbed = lines()
+    for mode in (0o755, 0o750, 0o711):
+        store.folder.chmod(mode)
+        first, *others = lines()
+        warning, _, command = first.partition("; ")
+        assert warning == f"warning: {store.folder} may be read by other users of this machine"
+        assert others == undisturbed
+        subprocess.run(["bash", "-c", command], check=True)
+        assert lines() == undisturbed
+
+
+def test_what_a_study_was_given_before_it_was_private_is_kept_and_added_to(finished, store, make_design):
+    for path in (store.folder, *store.folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    longer = make_design(*FEW, "replicates=3")
+    store.publish(longer.hash, longer.spec.resolved, design_rows(longer), {})
+    for works in missing(longer, store).values():
+        list(Runner(longer, store).run(works))
+    assert not missing(longer, store)
+    assert oct(store.folder.stat().st_mode & 0o777) == "0o755"
+    assert {path.stat().st_mode & 0o777 for path in (store.folder / "done").iterdir()} == {0o644, 0o600}
+
+
+def test_a_public_copy_is_for_all_to_read_and_not_warned_of(finished, store, tmp_path, capsys):
+    before = os.umask(0o022)
+    try:
+        assert main(["export", "--public", str(store.folder), str(tmp_path / "public")]) == 0
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "public", *(tmp_path / "public").rglob("*")]
+    assert {oct(path.stat().st_mode & 0o777) for path in paths} == {"0o755", "0o644"}
+    assert main(["check", str(tmp_path / "public")]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_what_no_marker_names_is_collected_and_nothing_else(finished, store, capsys):
     before = tree(store.folder)
     trained, other = finished.trials[0].trajectory_id, "trajectory_of_nobody"

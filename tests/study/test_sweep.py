@@ -6,8 +6,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -34,6 +37,10 @@ NO_CONTROLS = ["--set", "controls.blind=false", "--set", "controls.nulls=0", "--
 
 def tree(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def below(path):
+    return [path, *path.rglob("*")]
 
 
 @pytest.fixture
@@ -63,6 +70,24 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
     left = {path.name for path in (folder / "results" / "small").iterdir()}
     assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design",
                     "compacted", "study.json", ".lock"}  # fmt: skip
+
+
+def test_what_a_sweep_makes_is_for_its_owner_alone(swept):
+    made = [
+        path for name in ("results", "mlflow.db", ".mlflow.db.lock", "mlartifacts") for path in below(swept[0] / name)
+    ]
+    assert {path: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077} == {}
+    assert len(made) > 100
+
+
+def test_a_sweep_warns_of_results_that_others_can_read_and_goes_on(copy, monkeypatch, capsys):
+    monkeypatch.chdir(copy)
+    assert main(["small.yaml", "--set", "tracking=~"]) == COMPLETE
+    assert "warning" not in capsys.readouterr().out
+    (copy / "results" / "small").chmod(0o755)
+    assert main(["small.yaml", "--set", "tracking=~"]) == COMPLETE
+    line = f"{copy}/results/small may be read by other users of this machine; chmod -R go= {copy}/results/small"
+    assert capsys.readouterr().out.count(f"warning: {line}\n") == 1
 
 
 def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
@@ -154,18 +179,29 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert not failure_path.exists()
 
 
+@pytest.fixture
+def scratch():
+    """A temporary folder with a short path, for Ray's sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(fresh, sent):
+def test_an_interrupted_sweep_says_it_is_incomplete_leaves_no_scratch_and_goes_on_when_run_again(fresh, scratch, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
                  "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
     command = [*MIA_STUDY, "sweep", "small.yaml", *arguments]
-    process = subprocess.Popen(command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)}
+    process = subprocess.Popen(
+        command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     deadline = time.monotonic() + 120
     while not list((fresh / "results" / "small").glob("done/*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(sent)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == INCOMPLETE, output + errors
+    assert list(scratch.iterdir()) == []
     sealed = set((fresh / "results" / "small" / "done").iterdir())
     assert 0 < len(sealed) < 4
     assert "the same command goes on" in output

@@ -128,6 +128,22 @@ def said(folder):
     return told
 
 
+def test_database_and_artifacts_are_for_their_owner_alone_though_mlflow_makes_them_for_all(place, store):
+    (place / "mlflow.db").unlink()
+    before = os.umask(0o022)
+    try:
+        Tracker(store, database(place), print, include_records=True).reconcile()
+    finally:
+        os.umask(before)
+    assert [oct((place / name).stat().st_mode & 0o777) for name in ("mlflow.db", ".mlflow.db.lock", "mlartifacts")] == [
+        "0o600", "0o600", "0o700",
+    ]  # fmt: skip
+    files = [path for path in (place / "mlartifacts").rglob("*") if path.is_file()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
+    assert {path.suffix for path in files} >= {".json", ".png"}
+    assert len(runs(database(place))) == TRIALS + 1
+
+
 def empty(place, sealed):
     """A folder with a database without runs."""
     (place / "other").mkdir()

@@ -4,7 +4,8 @@ import pytest
 import ray
 
 from study.run import scheduling
-from study.run.scheduling import local_ray, require_workers_storage
+from study.run.local_ray import local_ray
+from study.run.scheduling import require_workers_storage
 from study.store import Store
 
 

@@ -1,0 +1,83 @@
+"""No secret stays on the machine after a sweep and all that reads its store, nor in Ray's logs while it runs."""
+
+import base64
+import gzip
+import json
+import sqlite3
+from urllib.parse import quote
+
+import pandas as pd
+import pytest
+
+from tests.left_behind.planted import ENVIRONMENT, SECRETS, found_below, found_in
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+def as_text(path, text):
+    path.write_text(f"before {text} after")
+
+
+def as_parquet(path, text):
+    pd.DataFrame({"column": [f"before {text} after"]}).to_parquet(path, compression="zstd")
+
+
+def as_gzip(path, text):
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+def as_database(path, text):
+    with sqlite3.connect(path) as database:
+        database.execute("create table logged (line text)")
+        database.execute("insert into logged values (?)", [text])
+
+
+@pytest.mark.parametrize("put", [as_text, as_parquet, as_gzip, as_database])
+@pytest.mark.parametrize("secret", SECRETS)
+def test_the_search_finds_each_secret_in_each_form_and_kind_of_file(tmp_path, put, secret):
+    told = {
+        "plain": secret,
+        "percent": quote(secret, safe=""),
+        "json": json.dumps({"key": secret}),
+        **{f"base64 {n}": base64.b64encode(f"{'x' * n}{secret}:y".encode()).decode() for n in range(3)},
+    }
+    for name, text in told.items():
+        put(tmp_path / name, text)
+    found = found_below(tmp_path, SECRETS)
+    assert {path.rpartition("/")[2] for path, planted in found if planted == secret} == set(told)
+    assert found_in(b"nothing of that", SECRETS) == []
+
+
+def test_all_commands_did_what_they_are_for(left):
+    for name, done in left.done.items():
+        assert done.returncode == (2 if name == "refused" else 0), f"{name}: {done.stdout}{done.stderr}"
+    assert b"MLflow is not reachable" in left.done["sweep"].stdout
+    for name in ("mlflow.db", "mlartifacts", "figures", "public/study.json", "results/small/reports/report.html"):
+        assert (left.work / name).exists(), name
+
+
+def test_no_command_prints_a_secret(left):
+    for name, done in left.done.items():
+        assert found_in(done.stdout + done.stderr, SECRETS) == [], name
+
+
+def test_no_file_that_stays_has_a_secret_but_the_study_file(left):
+    (left.work / "study.yaml").rename(left.watched / "study.yaml")
+    try:
+        for folder in (left.work, left.home, left.temporary):
+            assert found_below(folder, SECRETS) == []
+    finally:
+        (left.watched / "study.yaml").rename(left.work / "study.yaml")
+
+
+def test_no_log_of_ray_has_a_secret_or_its_token_while_it_runs(left):
+    logs = {path.name for path in (left.watched / "ray" / "logs").iterdir()}
+    assert {"runtime_env_agent.log", "gcs_server.out", "raylet.out"} <= logs
+    token = json.loads((left.watched / "seen.json").read_text())["token"]
+    assert found_below(left.watched / "ray", [*SECRETS, token]) == []
+
+
+def test_workers_have_the_credentials_all_the_same(left):
+    told = json.loads((left.watched / "worker.json").read_text())["variables"]
+    assert {name for name, is_there in told.items() if is_there} >= {name for name in ENVIRONMENT if "AWS" in name}
+    assert not told["RAY_AUTH_TOKEN"]  # of a cluster, which is no business of this Ray
