@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from mia_core.defenses import Arm
+from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
 from mia_core.targets import TARGETS, Target
@@ -63,7 +64,7 @@ class TrialConfig:
         try:
             return TrainingConfig(**self.values["training"])
         except TypeError as error:
-            raise ValueError(str(error)) from None
+            raise Refused(str(error)) from None
 
     @property
     def train_size(self) -> int:

@@ -17,7 +17,8 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config
 
 from mia_core import private_files
-from study.machine import terminate_in_order
+from mia_core.errors import Refused
+from study.signals import terminate_in_order
 
 SOCKET = "session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
 """The longest name that Ray gives to a socket below its folder."""
@@ -78,12 +79,12 @@ def _folder() -> Path:
     name = f"ray-{'x' * 8}/r/{SOCKET.format(process=os.getpid())}"
     spare = LONGEST - len(os.fsencode(base / name))
     if spare < 0:
-        raise ValueError(f"{base}: {-spare} bytes too long for Ray's sockets; name a shorter folder by RAY_TMPDIR")
+        raise Refused(f"{base}: {-spare} bytes too long for Ray's sockets; name a shorter folder by RAY_TMPDIR")
     try:
         private_files.make_folder(base)
         return Path(tempfile.mkdtemp(prefix="ray-", dir=base))
     except OSError as error:
-        raise ValueError(f"{base}: cannot be written: {error.strerror}; name another folder by RAY_TMPDIR") from None
+        raise Refused(f"{base}: cannot be written: {error.strerror}; name another folder by RAY_TMPDIR") from None
 
 
 def _remove(folder: Path) -> None:

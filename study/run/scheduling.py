@@ -26,7 +26,6 @@ from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.design.work import Work, missing_of
 from study.machine import begin_memory, pick_device
-from study.signals import keep_to_owner
 from study.plan import packing
 from study.plan.packing import Gpu, Share
 from study.run.failures import failure
@@ -34,7 +33,7 @@ from study.run.local_ray import local_ray
 from study.run.nodes import checked, may_start_gpus, require_alike, software
 from study.run.progress import Progress
 from study.run.runner import Runner, Sealed
-from study.signals import terminate_in_order
+from study.signals import keep_to_owner
 from study.store import Damaged, Store
 
 for _name, _value in {

@@ -18,9 +18,9 @@ from PIL import Image
 from analysis.notebooks import execution as notebooks
 from analysis.study_data import load, short
 from mia_core.data import load_pool
-from study.design.trials import Design
+from study.design.study_design import Design
+from study.design.table import design_rows
 from study.design.work import missing
-from study.plan.overview import design_rows
 from study.run import runner
 from study.store import Store, compact, exporting, noise, passes
 from study.store.noise import GUESSABLE

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from study.machine import PROJECT
-from study.spec.study_file import documents, override
+from study.spec import documents
+from study.spec.study_file import override
 from tests.left_behind.planted import ENVIRONMENT, RESULTS, TRACKING
 from tests.small import SMALL
 
@@ -23,7 +24,14 @@ SETTINGS = (
 )  # fmt: skip
 COMMANDS = {
     "sweep": ["tests.left_behind.watched", "study.yaml"],
-    "track": ["study.cli.fill_tracking", "results/small", "--tracking", "sqlite:///mlflow.db", "--include-records"],
+    "track": [
+        "tests.left_behind.mia_study",
+        "track",
+        "results/small",
+        "--tracking",
+        "sqlite:///mlflow.db",
+        "--include-records",
+    ],
     "readers": ["tests.left_behind.readers"],
     "refused": ["study.sweep", "study.yaml", "--set", f"results={RESULTS}"],
 }

@@ -2,25 +2,22 @@
 
 import sys
 
-from analysis import figures, tables
-from analysis.notebooks import __main__ as notebooks
-from analysis.report import __main__ as report
-from study.cli import look_alikes, status
-from study.store import __main__ as store
+from tests.commands import mia_study
 
 STUDY = "results/small"
+COMMANDS = {
+    "report": [STUDY],
+    "report --include-records": [STUDY],
+    "tables": [STUDY],
+    "figures": [STUDY, "figures"],
+    "notebooks": [STUDY],
+    "near-duplicates": ["study.yaml"],
+    "status": [STUDY],
+    "store check": [STUDY],
+    "store export --public": [STUDY, "public"],
+}
 
 if __name__ == "__main__":
-    codes = {
-        "report": report.main([STUDY]),
-        "report with records": report.main([STUDY, "--include-records"]),
-        "tables": tables.main([STUDY]),
-        "figures": figures.main([STUDY, "figures"]),
-        "notebooks": notebooks.main([STUDY]),
-        "near duplicates": look_alikes.main(["study.yaml"]),
-        "status": status.main([STUDY]),
-        "check": store.main(["check", STUDY]),
-        "export": store.main(["export", "--public", STUDY, "public"]),
-    }
+    codes = {command: mia_study(command)(words) for command, words in COMMANDS.items()}
     print(codes)
     sys.exit(any(codes.values()))

@@ -16,8 +16,7 @@ import psutil
 import ray
 from ray._raylet import AuthenticationTokenLoader
 
-from study import sweep
-from study.machine import keep_to_owner, terminate_in_order
+from study.cli.main import main
 from study.run import scheduling
 from tests.left_behind.planted import ENVIRONMENT
 
@@ -76,6 +75,4 @@ def shutdown():
 
 if __name__ == "__main__":
     scheduling.run_trajectory, ray.shutdown = run_trajectory, shutdown
-    keep_to_owner()
-    terminate_in_order()
-    sys.exit(sweep.main())
+    sys.exit(main(["sweep", *sys.argv[1:]], process=True))

@@ -262,7 +262,7 @@ def test_an_absent_token_is_refused_with_the_command_that_makes_one_for_its_owne
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", command], check=True, umask=0o022, env=environment)
     assert [oct(path.stat().st_mode & 0o777) for path in (token.parent, token)] == ["0o700", "0o600"]
-    assert check(tmp_path, capsys, filled(FILES[1])) == (ENDED, [])
+    assert check(tmp_path, capsys, filled(FILES[1])) == (COMPLETE, [])
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "provider: 3\n", "provider: [local]\n"])

@@ -8,10 +8,13 @@ import pytest
 from ray._private import ray_constants
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
+from study.outcomes import REFUSED
 from study.run import local_ray
 from study.run.local_ray import LONGEST, SOCKET, _alone
-from study.sweep import REFUSED, main
+from tests.commands import mia_study
 from tests.small import SMALL
+
+main = mia_study("sweep")
 
 VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
