@@ -18,8 +18,8 @@ from PIL import Image
 from analysis.notebooks import execution as notebooks
 from analysis.study_data import load, short
 from mia_core.data import load_pool
+from study.design.design_rows import design_rows
 from study.design.study_design import Design
-from study.design.table import design_rows
 from study.design.work import missing
 from study.run import runner
 from study.store import Store, compact, exporting, noise, passes
