@@ -226,15 +226,27 @@ def open_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
 
     encoded: columns of texts to read as dictionaries.
     """
-    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+    buffer = _in_arrow_memory(data)
+    file = pq.ParquetFile(buffer, page_checksum_verification=True)
     groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
     if max(file.metadata.num_rows, *groups, 0) > EXPANSION * len(data):
         raise pa.ArrowInvalid(f"declares {file.metadata.num_rows} rows in {len(data)} bytes")
     if name:
         _require_schema(name, file.schema_arrow)
     if encoded:
-        return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, read_dictionary=list(encoded))
+        return pq.ParquetFile(buffer, page_checksum_verification=True, read_dictionary=list(encoded))
     return file
+
+
+def _in_arrow_memory(data: bytes) -> pa.Buffer:
+    """A copy that no Python object owns.
+
+    Arrow's threads read a file, and may free its buffers after the table was returned. To free a buffer of Python they
+    need the interpreter's lock, and a thread that waits for it while the interpreter ends aborts the process.
+    """
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast("B")[:] = data
+    return buffer
 
 
 def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
