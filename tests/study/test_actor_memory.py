@@ -16,7 +16,7 @@ FEW = ("factors.train_size=[40]", "factors.epochs=[1]", "quality.measures=[]", "
        "attacks=[white_box, {name: euclidean, generated: 64}]")  # fmt: skip
 FLAT = """
 import os, sys
-from study import scheduling
+from study.run import scheduling
 from tests.study.test_actor_memory import FEW, trajectories
 
 pages, seen = os.sysconf("SC_PAGE_SIZE"), []

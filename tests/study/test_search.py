@@ -1,7 +1,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -22,8 +21,11 @@ from study.spec.factors import Range
 from study.spec.objectives import Objective, SearchSpec
 from study.spec.study_file import parse
 from study.store import Store, read
-from study.sweep import COMPLETE, REFUSED, main
+from study.sweep import COMPLETE, REFUSED
+from tests.commands import MIA_STUDY, mia_study
 from tests.small import SMALL, small_spec, sweep
+
+main = mia_study("sweep")
 
 GOALS = "[{minimize: white_box.auc}, {minimize: kid_domain_unseen}]"
 SEARCH = (
@@ -232,7 +234,7 @@ def test_a_searchs_trials_are_in_no_estimate_of_effects(undisturbed):
 
 def test_the_front_is_printed_with_the_way_to_confirm_a_point(undisturbed, capsys):
     design, store, _ = undisturbed
-    assert search.main([str(store.folder)]) == 0
+    assert mia_study("search")([str(store.folder)]) == 0
     printed = capsys.readouterr().out
     told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
     best = search.front(told, design.spec.search.goals)
@@ -249,7 +251,7 @@ def test_the_front_is_printed_with_the_way_to_confirm_a_point(undisturbed, capsy
 
 def test_a_confirmation_is_a_study_of_one_point_that_shares_no_draw_with_the_search(undisturbed, capsys):
     design, store, _ = undisturbed
-    assert search.main([str(store.folder), "--confirm", "3"]) == 0
+    assert mia_study("search")([str(store.folder), "--confirm", "3"]) == 0
     spec = parse(json.loads(capsys.readouterr().out))
     (cell,) = spec.cells
     tried = design.spec.cells[design.spec.points[3][0]]
@@ -261,7 +263,7 @@ def test_a_confirmation_is_a_study_of_one_point_that_shares_no_draw_with_the_sea
     confirming = Design(spec, design.pool)
     assert {trial.role for trial in confirming.trials} == {"study"}
     assert not {t.trial_id for t in confirming.trials} & {t.trial_id for t in design.trials}
-    assert search.main([str(store.folder), "--confirm", "6"]) == 2
+    assert mia_study("search")([str(store.folder), "--confirm", "6"]) == 2
     assert "the search has points 0 to 5" in capsys.readouterr().err
 
 
@@ -330,7 +332,7 @@ def test_the_plan_of_a_search_tells_ranges_objectives_and_how_much_there_is_at_m
 
 @pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_under_ray_and_no_trial_is_done_twice(tmp_path, arguments):
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments, "--set", "tracking=~"]
+    command = [*MIA_STUDY, "sweep", "small.yaml", *arguments, "--set", "tracking=~"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = tmp_path / "results" / "small" / "done"
     deadline = time.monotonic() + 200

@@ -9,15 +9,19 @@ import sys
 import pandas as pd
 import pytest
 
-from analysis import figures, tables
 from analysis.stats.baselines import audits, verdicts
 from analysis.study_data import load
+from mia_core.data import load_pool
+from study.design.trials import Design
 from study.design.work import missing
+from study.machine import PROJECT
 from study.plan.overview import design_rows
 from study.run.runner import Runner, feature_network
 from study.store import Store, compact, files, read
-from study.store.__main__ import main
-from study.verdicts import claims, controls
+from tests.commands import mia_study
+from tests.small import small_spec
+
+main = mia_study("store")
 
 FEW = ("factors.train_size=[40]", "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]",
        "factors.epochs=[1]", "replicates=2", "controls.nulls=1", "audit={attack: white_box}",
@@ -25,14 +29,24 @@ FEW = ("factors.train_size=[40]", "factors.defense=[none, {name: dp_sgd, sigma: 
 HOUR = 3600
 
 
-@pytest.fixture
-def finished(make_design, store):
-    design = make_design(*FEW)
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A small finished study, never changed: its design, and the folder of its results."""
+    spec = small_spec(*FEW)
+    design, store = Design(spec, load_pool(spec.data)), Store(tmp_path_factory.mktemp("sound"), "small")
     store.publish(design.hash, design.spec.resolved, design_rows(design), {"git_commit": "abc", "host": "ward7"})
     feature_network(design, store)
     for works in missing(design, store).values():
         list(Runner(design, store).run(works))
     compact(store)
+    return design, store.folder
+
+
+@pytest.fixture
+def finished(sound, store):
+    """Its design; `store` is a copy of it."""
+    design, folder = sound
+    shutil.copytree(folder, store.folder)
     return design
 
 
@@ -177,28 +191,31 @@ def test_what_is_no_study_is_refused_and_nothing_appears(tmp_path, capsys, comma
 # The public copy
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "analysis.tables",
-        "study.verdicts.controls",
-        "study.verdicts.claims",
-        "study.store check",
-        "study.store gc --dry-run",
-    ],
-)
-def test_a_command_whose_reader_has_gone_ends_without_a_word(finished, store, command):
+READERLESS = """
+import os, sys
+
+import analysis.stats.summary, mia_core.metrics, study.store  # once, for all that are forked below
+from tests.commands import script
+
+folder, *commands = sys.argv[1:]
+read_end, write_end = os.pipe()
+os.close(read_end)  # as `| head` does, before anything is printed
+for command in commands:
+    forked = os.fork()
+    if not forked:
+        os.dup2(write_end, 1)
+        script([*command.split(), folder])
+    _, status = os.waitpid(forked, 0)
+    print(command, os.waitstatus_to_exitcode(status), file=sys.stderr)
+"""
+
+
+def test_a_command_whose_reader_has_gone_ends_without_a_word(finished, store):
     drop(store, "trials/x.parquet")
-    module, *words = command.split()
-    read_end, write_end = os.pipe()
-    os.close(read_end)  # as `| head` does, before anything is printed
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words, str(store.folder)],
-        stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    os.close(write_end)
-    assert done.stderr == ""
-    assert done.returncode == -signal.SIGPIPE
+    commands = ["tables", "controls", "audit", "store check", "store gc --dry-run"]
+    words = [sys.executable, "-c", READERLESS, str(store.folder), *commands]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.stderr.splitlines() == [f"{command} {-signal.SIGPIPE}" for command in commands]
 
 
 @pytest.fixture
@@ -259,11 +276,11 @@ def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finishe
 
 
 def test_analysis_reads_a_public_copy_and_says_what_needs_scores(public, capsys, tmp_path):
-    assert tables.main([str(public.folder)]) == 0
+    assert mia_study("tables")([str(public.folder)]) == 0
     said = capsys.readouterr().out
     assert "Arms after 1 epochs: AUC by attack" in said
     assert "not available: a public copy has no scores" in said
-    assert figures.main([str(public.folder), str(tmp_path / "pictures")]) == 0
+    assert mia_study("figures")([str(public.folder), str(tmp_path / "pictures")]) == 0
     pictures = {path.stem for path in (tmp_path / "pictures").iterdir()}
     assert {"leakage_over_training", "declared_effects", "front", "against_epsilon"} <= pictures
     assert not {name for name in pictures if "roc" in name or "record" in name}  # they are made of scores
@@ -271,8 +288,8 @@ def test_analysis_reads_a_public_copy_and_says_what_needs_scores(public, capsys,
     for table in (verdicts(data), audits(data)):
         assert table["verdict"].str.startswith("not available").all()
     capsys.readouterr()
-    for command in (controls, claims):
-        assert command.main([str(public.folder)]) == 2
+    for command in ("controls", "audit"):
+        assert mia_study(command)([str(public.folder)]) == 2
         assert "a public copy has no scores" in capsys.readouterr().err
     with pytest.raises(ValueError, match="public copy has no scores"):
         read(public.folder.parent, public.study, "scores")

@@ -1,28 +1,30 @@
 import contextlib
 import json
-import os
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study.cli import one_trial
 from study.design.work import missing
 from study.machine import code_versions
 from study.plan.overview import design_rows
+from study.run import scheduling
 from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
-from study.sweep import COMPLETE, INCOMPLETE, REFUSED, main
+from study.sweep import COMPLETE, INCOMPLETE, REFUSED
 from study.tracking import run_content, tracker
-from tests.small import SMALL, sweep
+from tests.commands import MIA_STUDY, mia_study
+from tests.small import SMALL, add_database, database, sweep
+
+main = mia_study("sweep")
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 TRIALS = 2 * 2 * 3 * 2
 NULLS, CONTROLS = 4, 4 + 2 + 2
@@ -37,7 +39,7 @@ def tree(folder):
 
 @pytest.fixture
 def copy(swept, tmp_path):
-    """The swept folder, to be changed."""
+    """The swept folder, to be changed; artifacts of its runs stay where they were."""
     return shutil.copytree(swept[0], tmp_path / "copy")
 
 
@@ -66,7 +68,7 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
 
 def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
     folder, _ = swept
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    client = MlflowClient(database(folder))
     experiment = client.get_experiment_by_name("small")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = [run for run in runs if run.data.tags["kind"] == "study"]
@@ -92,16 +94,20 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
             assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
 
 
-def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
+@pytest.fixture
+def idle(monkeypatch):
+    """Nothing may be run, nor Ray asked."""
+    monkeypatch.setattr(scheduling, "schedule", lambda *arguments: pytest.fail("nothing is to be run"))
+
+
+def test_a_second_sweep_runs_nothing_and_changes_no_result(copy, idle):
     before = tree(copy / "results")
-    environment = {**os.environ, "RAY_ADDRESS": "nowhere:1"}  # starting Ray would fail
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = sweep(copy)
     assert done.returncode == COMPLETE, done.stderr
     after = tree(copy / "results")
     changed = {path for path in after if after[path] != before.get(path)}
     assert {path.name for path in changed} <= {"study.json", ".lock"}
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], max_results=1000)
     assert len(runs) == TRIALS + CONTROLS + 1
 
@@ -116,7 +122,7 @@ def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     assert {path.parts[1] for path in added} == {"scores"}
     wide = read(copy / "results", "small", "wide")
     assert set(wide.loc[wide["role"].isin(["study", "null"]), "attack"]) == {"white_box", "near"}
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS + CONTROLS
     runs = [run for run in runs if run.data.tags["role"] in ("study", "null")]
@@ -144,9 +150,9 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert "Traceback" in failure["traceback"]
     assert failure["command"].endswith(f"--id {broken.trial_id}")
     assert f"alone: {failure['command']}" in done.stdout
-    assert one_trial.main(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
+    assert mia_study("trial")(shlex.split(failure["command"])[3:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
-    assert set(frame["trial_id"]) == {one_trial.trial_id for one_trial in design.trials} - {broken.trial_id}
+    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
     in_the_way.rmdir()
     assert sweep(fresh, *arguments).returncode == COMPLETE
     assert len(read(fresh / "results", "small", "trials")) == len(design.trials)
@@ -157,7 +163,7 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
 def test_an_interrupted_sweep_says_it_is_incomplete_and_goes_on_when_run_again(fresh, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
                  "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
-    command = [sys.executable, "-m", "study.sweep", "small.yaml", *arguments]
+    command = [*MIA_STUDY, "sweep", "small.yaml", *arguments]
     process = subprocess.Popen(command, cwd=fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list((fresh / "results" / "small").glob("done/*.json")) and time.monotonic() < deadline:
@@ -222,7 +228,7 @@ def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
     assert tree(fresh) == before
 
 
-def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
+def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy, idle):
     started = time.monotonic()
     done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
     assert done.returncode == COMPLETE, done.stderr
@@ -263,7 +269,7 @@ def test_a_server_that_never_answers_is_asked_at_the_start_and_at_the_end_alone(
     assert len(connections) == asked * (1 + retried)
 
 
-def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy):
+def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy, idle):
     store = Store(copy / "results", "small")
     trials = read(copy / "results", "small", "trials")
     for trajectory_id in ("another", *trials["trajectory_id"].unique()[:2]):
@@ -272,16 +278,17 @@ def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_
     assert [path.name for path in (store.folder / "checkpoints").iterdir()] == ["another"]
 
 
-def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy):
+def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy, idle):
     (copy / "mlflow.db").unlink()
     assert sweep(copy).returncode == COMPLETE
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS + CONTROLS
     assert all(any(key.endswith("/auc") for key in run.data.metrics) for run in runs)
 
 
 def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, store, monkeypatch, tmp_path):
+    add_database(tmp_path)
     small = (
         "factors.train_size=[40]",
         "factors.epochs=[1]",
@@ -301,9 +308,9 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
 
     monkeypatch.setattr(run_content, "trial_tables", older)
     warnings: list[str] = []
-    tracker.Tracker(store, f"sqlite:///{tmp_path}/mlflow.db", warnings.append).reconcile()
+    tracker.Tracker(store, database(tmp_path), warnings.append).reconcile()
     assert not warnings
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(database(tmp_path))
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
 
 

@@ -14,22 +14,25 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from analysis.report.__main__ import main as report
 from mia_core.data import load_pool
-from study.cli.fill_tracking import main
 from study.design.trials import Design
 from study.design.work import missing
 from study.plan.overview import design_rows
 from study.run.runner import Runner
 from study.store import Store, read
 from study.tracking.tracker import Tracker, public, without_secrets
+from tests.commands import mia_study
 from tests.mlflow_ui import mlflow_server
-from tests.small import small_spec
+from tests.small import add_database, database, small_spec
+
+report = mia_study("report")
+main = mia_study("track")
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 CODE = {"git_commit": "abc", "lock": "def"}
 QUICK = (
     "factors.train_size=[60]",
-    "factors.epochs=[1, 2]",
+    "factors.epochs=[2]",
     "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}]",
     "split.panel=60",
     "replicates=1",
@@ -37,7 +40,7 @@ QUICK = (
     "quality.measures=[kid]",
     "controls={nulls: 0, copycat: false, permutations: 99}",
 )
-TRIALS = 2 * 2 + 1
+TRIALS = 2 + 1
 
 
 def run(design, store, each=lambda trial_id: None):
@@ -64,7 +67,7 @@ def sealed(design, tmp_path_factory):
     store = Store(folder / "results", "small")
     publish(design, store)
     run(design, store)
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").get_experiment_by_name("small")
+    add_database(folder)
     return folder
 
 
@@ -81,14 +84,9 @@ def store(place):
     return Store(place / "results", "small")
 
 
-def database(place):
-    """An absolute URI: MLflow keeps connections by it, one a process."""
-    return f"sqlite:///{place}/mlflow.db"
-
-
 @pytest.fixture
 def track(place, store):
-    """`study.cli.fill_tracking` into the copy's own database."""
+    """`mia-study track` into the copy's own database."""
     return lambda *options, into=place: main([str(store.folder), "--tracking", database(into), *options])
 
 
@@ -186,6 +184,7 @@ def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place,
     assert "is `report.html` among the artifacts of this run" in own["tags"]["mlflow.note.content"]
 
 
+@pytest.mark.pictures
 def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert track() == 0
     other = empty(place, sealed)
@@ -193,6 +192,7 @@ def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert said(other) == said(place)
 
 
+@pytest.mark.pictures
 def test_runs_logged_by_a_sweep_are_those_that_track_would_make(design, place, sealed):
     store = Store(place / "fresh", "small")
     publish(design, store)
@@ -252,6 +252,7 @@ def test_a_run_made_twice_is_there_once(place, track):
     assert said(place) == told
 
 
+@pytest.mark.pictures
 def test_samples_are_artifacts_only_where_allowed_and_roc_pictures_always(store, place, track):
     assert track() == 0
     told = said(place)
@@ -356,11 +357,13 @@ from multiprocessing import get_context
 
 import mlflow.tracking
 
-from study import pictures
-from study.cli.fill_tracking import main
+import study.cli.fill_tracking
+from study.tracking import pictures
+from tests.commands import mia_study
 
 fork = get_context("fork")  # all import first, and start at once
-processes = [fork.Process(target=lambda name=name: sys.exit(main([f"results/{name}"]))) for name in sys.argv[1:]]
+track = mia_study("track")
+processes = [fork.Process(target=lambda name=name: sys.exit(track([f"results/{name}"]))) for name in sys.argv[1:]]
 for process in processes:
     process.start()
 for process in processes:
