@@ -25,7 +25,7 @@ SHOWN = {
     "04_private_training": (1, 5),
     "05_records_at_risk": (1, 4),
 }
-"""Pictures, and tables at least, of each notebook that fits a study; that of searches is run by `test_searched`."""
+"""Pictures, and tables at least, of each notebook that fits a study; `test_search_results` runs that of searches."""
 
 
 def test_every_notebook_is_tested():
