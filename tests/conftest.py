@@ -1,30 +1,81 @@
-"""All tests run on one thread, and hypothesis draws the same examples in every run."""
+"""All tests run on one thread, draw the same examples in every run, and know no Ray but their own."""
 
+import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
-from tests.small import SMALL, sweep
+from tests import shared
 
-torch.set_num_threads(1)
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.load_profile("repeatable")
 
+OPENED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config):
+    """Whatever starts a Ray finds none that runs, or ran, on this machine: it would wait for it."""
+    config.stash[OPENED] = shared.open_folder()
+    os.environ["RAY_TMPDIR"] = os.environ[shared.FOLDER]
+    os.environ.pop("RAY_ADDRESS", None)
+    if not config.getoption("numprocesses", None):  # of workers, this process runs no test
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def pytest_sessionfinish():
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+def pytest_unconfigure(config):
+    if config.stash[OPENED]:
+        shared.drop_folder()
+
 
 @pytest.fixture(scope="session")
-def swept(tmp_path_factory):
+def swept():
     """The small study, run once by the command a user types; the folder it ran in, and what it printed."""
-    folder = tmp_path_factory.mktemp("swept")
-    (folder / "small.yaml").write_text(SMALL)
-    done = sweep(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done
+    from tests.small import SMALL, add_database, sweep_apart
+
+    def make(folder):
+        (folder / "small.yaml").write_text(SMALL)
+        add_database(folder)
+        done = sweep_apart(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, done.stderr
+
+    folder, printed = shared.once("swept", make)
+    return folder, subprocess.CompletedProcess("sweep", 0, *printed)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def moments_once():
+    """Opacus computes the Renyi moments of one step again for each epsilon and number of steps; here once."""
+    from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
+
+    # isort: split
+    from opacus.accountants.analysis import rdp
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rdp, "_compute_rdp", functools.cache(rdp._compute_rdp))
+        yield
 
 
 @pytest.fixture(autouse=True)
+def shared_cache(monkeypatch):
+    """What is known of noise and epsilon is computed once in a run of the tests, as on a user's machine."""
+    monkeypatch.setenv("MIA_STUDY_CACHE", str(Path(os.environ[shared.FOLDER]) / "cache"))
+
+
+@pytest.fixture
 def cache_of_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, of this test alone."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MIA_STUDY_CACHE", str(folder))
     return folder

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import boto3
 
-BUCKET = "studies"
+BUCKET, FULL, REGION = "studies", "full", "us-east-1"
+MANY = [f"{number:05d}.json" for number in range(1010)]
+"""More names than a page of a listing has; each is what its file below `small/done` of the bucket FULL holds."""
 CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 HERE = Path(__file__).parents[1]
 """Where `tests` can be imported, wherever a test works."""
@@ -20,8 +22,15 @@ HERE = Path(__file__).parents[1]
 
 def serve(plain, listen):
     """Until it is ended. listen: an address, with a port or not."""
+    from moto.core import DEFAULT_ACCOUNT_ID
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.models import s3_backends
     from werkzeug.serving import make_server
+
+    held = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    held.create_bucket(FULL, REGION)
+    for name in MANY:
+        held.put_object(FULL, f"small/done/{name}", name.encode())
 
     application = DomainDispatcherApplication(create_backend_app)
 
@@ -38,7 +47,7 @@ def serve(plain, listen):
 
 @contextmanager
 def object_store(*arguments):
-    """A server of its own with one empty bucket; the environment of who uses it."""
+    """A server of its own with one empty bucket, and FULL; the environment of who uses it."""
     command = [sys.executable, "-m", "tests.object_store", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=HERE) as process:
         try:
@@ -46,7 +55,7 @@ def object_store(*arguments):
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
                 "AWS_ACCESS_KEY_ID": "nobody",
                 "AWS_SECRET_ACCESS_KEY": "whatever_secret",
-                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_DEFAULT_REGION": REGION,
             }
             client(environment).create_bucket(Bucket=BUCKET)
             yield environment

@@ -1,11 +1,14 @@
 """The smallest study that has everything: two sizes, two nested levels, three arms, three attacks, all measures."""
 
+import logging
+import shutil
 import subprocess
 from pathlib import Path
 
 from study.spec import documents
 from study.spec.study_file import Spec, override, parse
-from tests.commands import MIA_STUDY
+from tests.commands import MIA_STUDY, run_here
+from tests.shared import once
 
 SMALL = """
 study: small
@@ -40,6 +43,38 @@ def small_spec(*overrides: str) -> Spec:
 
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`mia-study sweep small.yaml` in a folder, with a MLflow database and results there, and the usual umask."""
+    """`mia-study sweep small.yaml` in this process, on its one Ray; with an MLflow database and results in a folder."""
+    start_ray()
+    add_database(folder)
+    return run_here("sweep", folder, "small.yaml", "--set", f"tracking={database(folder)}", *arguments)
+
+
+def sweep_apart(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same as a user types it: a process and a Ray of its own."""
     command = [*MIA_STUDY, "sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False, umask=0o022)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False, umask=0o022)
+
+
+def start_ray() -> None:
+    """The Ray of this process, which sweeps in it use while it is there: one of its own for each takes ten seconds."""
+    import ray
+
+    if not ray.is_initialized():
+        own = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200 * 2**20}
+        ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False, **own)
+
+
+def database(folder: Path) -> str:
+    """An absolute URI: MLflow keeps connections by it, one a process."""
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def add_database(folder: Path) -> None:
+    """Put an MLflow database without runs into a folder that has none; making its tables takes ten seconds."""
+    from mlflow.tracking import MlflowClient
+
+    def make(folder: Path) -> None:
+        MlflowClient(database(folder)).get_experiment_by_name("small")
+
+    if not (folder / "mlflow.db").exists():
+        shutil.copy(once("mlflow", make)[0] / "mlflow.db", folder)

@@ -1,7 +1,6 @@
 """scikit-learn's handwritten digits: 1,797 records of 8x8 pixels that come with the package."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
 from mia_core.settings import settings
@@ -23,6 +22,8 @@ class Digits(Source):
 
     def load(self) -> Pool:
         """1,797 records [1, size, size]; no writer is known, so every record is its own group."""
+        from sklearn.datasets import load_digits  # a second of imports, which only the driver needs
+
         bunch = load_digits()
         gray = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
         labels = bunch.target.astype(np.int64)

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from mia_core.errors import Refused
-from mia_core.vision import torchvision
 
 
 def fetch_archive(url: str, folder: Path, digest: str) -> None:
@@ -14,6 +13,8 @@ def fetch_archive(url: str, folder: Path, digest: str) -> None:
 
     digest: `md5:...` or `sha256:...` of the archive. ValueError when it cannot be had, or is another one.
     """
+    from mia_core.vision import torchvision  # seconds of imports, which only a download needs
+
     algorithm, _, expected = digest.partition(":")
     try:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=_made(folder)) as scratch:

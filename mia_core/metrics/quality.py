@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from mia_core import vision  # noqa: F401  torchmetrics reaches torchvision, which may need help
-
 MEASURES = ("kid", "fid", "precision", "recall", "density", "coverage")
 NEIGHBORS = 5
 
@@ -33,6 +31,9 @@ def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | No
     dimension = fake_MD.shape[1]
     if min(len(fake_MD), len(real_ND)) <= 2 * dimension:
         return None
+    from mia_core import vision  # noqa: F401  torchmetrics reaches torchvision, which may need help
+
+    # isort: split
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     def metric() -> Any:
@@ -43,6 +44,9 @@ def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | No
 
 def kernel_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float:
     """KID (Binkowski et al. 2018): the unbiased squared MMD with a cubic kernel, on all records at once."""
+    from mia_core import vision  # noqa: F401
+
+    # isort: split
     from torchmetrics.image.kid import KernelInceptionDistance
 
     count = min(len(fake_MD), len(real_ND))

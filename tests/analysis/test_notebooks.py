@@ -1,20 +1,19 @@
-import os
 import shutil
-import subprocess
 
 import nbformat
 import pytest
 
-from analysis.notebooks import execution as notebooks
+from analysis.notebooks import execution as executing
 from analysis.notebooks.execution import FOLDER, UNSCORED, execute, misfit
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load
 from study.store import Store, read
 from study.store.exporting import export_public
-from tests.commands import MIA_STUDY, mia_study
+from tests.commands import mia_study, run_here
 
 main = mia_study("notebooks")
+figures = mia_study("figures")
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -26,7 +25,7 @@ SHOWN = {
     "04_private_training": (1, 5),
     "05_records_at_risk": (1, 4),
 }
-"""Pictures, and tables at least, of each notebook that fits a study; that of searches is run by `test_searched`."""
+"""Pictures, and tables at least, of each notebook that fits a study; `test_search_results` runs that of searches."""
 
 
 def test_every_notebook_is_tested():
@@ -41,9 +40,27 @@ def test_notebooks_are_committed_without_outputs(path):
             assert cell.execution_count is None
 
 
+@pytest.fixture(scope="module")
+def executed(swept, lean, tmp_path_factory):
+    """The folder of a study whose notebooks were run by the command, what it said, and those notebooks by name."""
+    folder = shutil.copytree(swept[0] / "results" / "small", tmp_path_factory.mktemp("executed") / "small")
+    documents = {}
+
+    def kept(notebook, study):
+        documents[notebook.stem] = execute(notebook, study)
+        return documents[notebook.stem]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executing, "execute", kept)
+        done = run_here("notebooks", folder, str(folder))
+    assert done.returncode == 0, done.stderr
+    documents["05_records_at_risk"] = execute(FOLDER / "05_records_at_risk.ipynb", lean.uri)
+    return folder, done.stdout, documents
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS[:-1], ids=lambda path: path.stem)
-def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, swept, lean):
-    document = execute(path, lean.uri if path.stem == "05_records_at_risk" else swept[0] / "results" / "small")
+def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, executed):
+    document = executed[-1][path.stem]
     kinds = [kind for cell in document.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
     pictures, tables = SHOWN[path.stem]
     assert kinds.count("image/png") == pictures
@@ -53,11 +70,8 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     ]
 
 
-def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(swept, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(notebooks, "execute", lambda path, *about: nbformat.read(path, as_version=4))
-    folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
-    assert main([str(folder)]) == 0
-    said = capsys.readouterr().out
+def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(executed):
+    folder, said, _ = executed
     assert "05_records_at_risk: does not fit, 2 replicates" in said
     assert "06_search: does not fit, it is no search" in said
     for notebook in NOTEBOOKS[:-2]:
@@ -81,8 +95,7 @@ def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tm
 
 
 def test_the_figures_command_writes_pictures(swept, tmp_path):
-    command = [*MIA_STUDY, "figures", str(swept[0] / "results" / "small"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"}, check=False)
+    done = run_here("figures", tmp_path, str(swept[0] / "results" / "small"), str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.png"
@@ -94,7 +107,7 @@ def test_the_figures_command_writes_pictures(swept, tmp_path):
 
 
 def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
-    for command in (main, lambda arguments: mia_study("figures")([*arguments, str(tmp_path)])):
+    for command in (main, lambda arguments: figures([*arguments, str(tmp_path)])):
         assert command([str(tmp_path / "absent")]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 

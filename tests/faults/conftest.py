@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from tests.faults.faulty import PROJECT, Sweep
+from study.outcomes import COMPLETE
+from tests.commands import run_here
+from tests.faults.faulty import PROJECT, write_study
+from tests.small import start_ray
 
 FIGURES = pytest.StashKey[list]()
 UNDISTURBED = pytest.StashKey[float]()
@@ -14,11 +17,13 @@ UNDISTURBED = pytest.StashKey[float]()
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, pytestconfig):
-    """The folder of a sweep that nothing happened to, on one worker at a time."""
+    """The folder of a sweep that nothing happened to, in this process, on one worker at a time."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    write_study(folder)
     started = time.monotonic()
-    with Sweep(folder, "--set", "compute.concurrent=1") as sweep:
-        sweep.end(0)
+    start_ray()
+    done = run_here("sweep", folder, "faulty.yaml", "--set", "compute.concurrent=1")
+    assert done.returncode == COMPLETE, done.stdout + done.stderr
     pytestconfig.stash[UNDISTURBED] = time.monotonic() - started
     return folder
 

@@ -15,8 +15,10 @@ import tempfile
 from pathlib import Path
 
 from study.store import Store
-from study.store.__main__ import main
 from study.store.reading import sealed
+from tests.commands import mia_study
+
+main = mia_study("store")
 
 python = ctypes.pythonapi
 python.PyInterpreterState_Get.restype = python.PyThreadState_New.restype = ctypes.c_void_p

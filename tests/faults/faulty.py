@@ -36,15 +36,20 @@ SETTINGS = (
 TIMES = ["seconds", "seconds_train", "peak_bytes", "finished_at"]
 
 
+def write_study(folder):
+    """`faulty.yaml`, in a folder."""
+    document = documents.parse(SMALL, "small")
+    for setting in SETTINGS:
+        override(document, setting)
+    (folder / "faulty.yaml").write_text(json.dumps(document))
+
+
 class Sweep:
     """One start of `study.sweep faulty.yaml` in a folder, in a session of its own."""
 
     def __init__(self, folder, *arguments, within=(), **environment):
         """within: a command that it runs under."""
-        document = documents.parse(SMALL, "small")
-        for setting in SETTINGS:
-            override(document, setting)
-        (folder / "faulty.yaml").write_text(json.dumps(document))
+        write_study(folder)
         self.folder = folder
         command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}

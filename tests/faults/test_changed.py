@@ -1,7 +1,8 @@
 """Fault 13: a study that is changed between two starts. A changed meaning is a new trial, and never mixed in.
 
-An added attack: tests/study/test_sweep.py. Added and higher levels, replicates, and their bits: test_execute.py.
-Fault 19, a table of wrong settings and files with their one-line errors: test_spec.py, test_yaml.py, test_sweep.py.
+An added attack: tests/study/test_sweep.py. Added and higher levels, replicates, and their bits: test_runner.py.
+Fault 19, a table of wrong settings and files with their one-line errors: test_study_file.py, test_documents.py,
+test_sweep.py.
 """
 
 import pytest

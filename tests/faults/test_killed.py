@@ -14,6 +14,7 @@ import pytest
 
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.store import Store
+from tests.commands import run_here
 from tests.faults.faulty import (
     STEPS,
     STEPS_PER_EPOCH,
@@ -23,6 +24,7 @@ from tests.faults.faulty import (
     redone,
     steps,
     wait_for,
+    write_study,
 )
 
 PER_KILL = TRAJECTORIES * STEPS_PER_EPOCH
@@ -97,11 +99,13 @@ def test_a_killed_driver_and_ray_lose_one_period_at_most_and_the_same_command_go
 
 
 def test_a_second_driver_is_refused_in_one_line(tmp_path):
-    with Store(tmp_path / "results", "small").lock(), Sweep(tmp_path) as sweep:
-        output, errors = sweep.end(REFUSED)
-    assert "another sweep or mia-study track is working on" in errors
-    assert errors.count("\n") == 1
-    assert output == ""
+    write_study(tmp_path)
+    with Store(tmp_path / "results", "small").lock():
+        second = run_here("sweep", tmp_path, "faulty.yaml")
+    assert second.returncode == REFUSED
+    assert "another sweep or mia-study track is working on" in second.stderr
+    assert second.stderr.count("\n") == 1
+    assert second.stdout == ""
 
 
 KILLS = 20

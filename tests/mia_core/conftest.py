@@ -75,6 +75,11 @@ def two_sided_p(statistic: float, distribution: Any) -> float:
     return 2 * min(distribution.cdf(statistic), distribution.sf(statistic))
 
 
+@pytest.fixture(autouse=True)
+def own_cache(cache_of_test: Path) -> None:
+    """Nothing of another test is taken for decoded, or computed."""
+
+
 @pytest.fixture(scope="session")
 def make_images() -> Callable[..., np.ndarray]:
     return images

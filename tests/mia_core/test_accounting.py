@@ -161,9 +161,9 @@ def test_a_profile_is_epsilon_at_each_delta():
 
 
 def test_nothing_is_computed_twice(monkeypatch):
-    value = of(1.0, 0.1, 51, 1e-5), noise_multiplier(3.0, 1e-5, 0.25, 10)
+    value = of(1.0, 0.1, 51, 1e-5), noise_multiplier(1.0, 1e-6, 1.0, 1)
     monkeypatch.setattr(accounting, "_renyi", lambda *arguments: pytest.fail("computed again"))
-    assert (of(1.0, 0.1, 51, 1e-5), noise_multiplier(3.0, 1e-5, 0.25, 10)) == value
+    assert (of(1.0, 0.1, 51, 1e-5), noise_multiplier(1.0, 1e-6, 1.0, 1)) == value
 
 
 @pytest.mark.parametrize(

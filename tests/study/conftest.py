@@ -23,3 +23,10 @@ def make_design():
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results", "small")
+
+
+@pytest.fixture
+def plain_pictures(request, monkeypatch):
+    """A trial's ROC in MLflow is drawn only in tests that are marked `pictures`; it takes a tenth of a second."""
+    if not request.node.get_closest_marker("pictures"):
+        monkeypatch.setattr("study.tracking.pictures.roc_picture", lambda attacks, scores, title: title.encode())

@@ -18,12 +18,16 @@ from study.design.design_rows import design_rows
 from study.design.work import missing
 from study.machine import code_versions
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
+from study.run import scheduling
 from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
 from study.tracking import run_content, tracker
 from tests.commands import MIA_STUDY, mia_study
-from tests.small import SMALL, sweep
+from tests.small import SMALL, add_database, database, sweep
+
+main = mia_study("sweep")
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 main = mia_study("sweep")
 
@@ -44,7 +48,7 @@ def below(path):
 
 @pytest.fixture
 def copy(swept, tmp_path):
-    """The swept folder, to be changed."""
+    """The swept folder, to be changed; artifacts of its runs stay where they were."""
     return shutil.copytree(swept[0], tmp_path / "copy")
 
 
@@ -91,7 +95,7 @@ def test_a_sweep_warns_of_results_that_others_can_read_and_goes_on(copy, monkeyp
 
 def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
     folder, _ = swept
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    client = MlflowClient(database(folder))
     experiment = client.get_experiment_by_name("small")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = [run for run in runs if run.data.tags["kind"] == "study"]
@@ -117,16 +121,20 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
             assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
 
 
-def test_a_second_sweep_runs_nothing_and_changes_no_result(copy):
+@pytest.fixture
+def idle(monkeypatch):
+    """Nothing may be run, nor Ray asked."""
+    monkeypatch.setattr(scheduling, "schedule", lambda *arguments: pytest.fail("nothing is to be run"))
+
+
+def test_a_second_sweep_runs_nothing_and_changes_no_result(copy, idle):
     before = tree(copy / "results")
-    environment = {**os.environ, "RAY_ADDRESS": "nowhere:1"}  # starting Ray would fail
-    command = [*MIA_STUDY, "sweep", "small.yaml", "--set", "tracking=sqlite:///mlflow.db"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = sweep(copy)
     assert done.returncode == COMPLETE, done.stderr
     after = tree(copy / "results")
     changed = {path for path in after if after[path] != before.get(path)}
     assert {path.name for path in changed} <= {"study.json", ".lock"}
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], max_results=1000)
     assert len(runs) == TRIALS + CONTROLS + 1
 
@@ -141,7 +149,7 @@ def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     assert {path.parts[1] for path in added} == {"scores"}
     wide = read(copy / "results", "small", "wide")
     assert set(wide.loc[wide["role"].isin(["study", "null"]), "attack"]) == {"white_box", "near"}
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS + CONTROLS
     runs = [run for run in runs if run.data.tags["role"] in ("study", "null")]
@@ -258,7 +266,7 @@ def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
     assert tree(fresh) == before
 
 
-def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy):
+def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy, idle):
     started = time.monotonic()
     done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
     assert done.returncode == COMPLETE, done.stderr
@@ -299,7 +307,7 @@ def test_a_server_that_never_answers_is_asked_at_the_start_and_at_the_end_alone(
     assert len(connections) == asked * (1 + retried)
 
 
-def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy):
+def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy, idle):
     store = Store(copy / "results", "small")
     trials = read(copy / "results", "small", "trials")
     for trajectory_id in ("another", *trials["trajectory_id"].unique()[:2]):
@@ -308,16 +316,17 @@ def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_
     assert [path.name for path in (store.folder / "checkpoints").iterdir()] == ["another"]
 
 
-def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy):
+def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy, idle):
     (copy / "mlflow.db").unlink()
     assert sweep(copy).returncode == COMPLETE
-    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    client = MlflowClient(database(copy))
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
     assert len(runs) == TRIALS + CONTROLS
     assert all(any(key.endswith("/auc") for key in run.data.metrics) for run in runs)
 
 
 def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, store, monkeypatch, tmp_path):
+    add_database(tmp_path)
     small = (
         "factors.train_size=[40]",
         "factors.epochs=[1]",
@@ -337,9 +346,9 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
 
     monkeypatch.setattr(run_content, "trial_tables", older)
     warnings: list[str] = []
-    tracker.Tracker(store, f"sqlite:///{tmp_path}/mlflow.db", warnings.append).reconcile()
+    tracker.Tracker(store, database(tmp_path), warnings.append).reconcile()
     assert not warnings
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(database(tmp_path))
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
 
 

@@ -27,6 +27,8 @@ QUICK = (
     "quality.measures=[]",
     "controls={blind: false, nulls: false, copycat: false}",
 )
+BRIEF = (*QUICK, "audit={attack: white_box}", "factors.epochs=[2]")
+"""The same without canaries, and no longer than an audit needs."""
 
 
 def run(design, store):
@@ -150,7 +152,7 @@ def test_noise_that_is_too_small_is_caught_and_named(make_design, store, capsys)
 def test_coins_that_swap_a_record_for_filler_prove_half(make_design, store, tmp_path):
     fixed = Store(tmp_path / "fixed", "small")
     tables = [
-        run(make_design(*QUICK, "audit={attack: white_box}", f"split.filler={filler}"), place)
+        run(make_design(*BRIEF, f"split.filler={filler}"), place)
         for filler, place in (("fill", store), ("fixed", fixed))
     ]
     swap, single = (table["epsilon_ceiling"].max() for table in tables)
@@ -159,7 +161,7 @@ def test_coins_that_swap_a_record_for_filler_prove_half(make_design, store, tmp_
 
 def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     logan = "split={name: logan, reference: 80, unseen: 40, known: 10}"
-    table = run(make_design(*QUICK, "audit={attack: white_box}", logan), store)
+    table = run(make_design(*BRIEF, logan), store)
     assert table.empty
     assert main([str(store.folder)]) == 0
     assert capsys.readouterr().out == "there is nothing to judge\n"
@@ -177,24 +179,24 @@ def test_an_attack_that_the_study_does_not_have_is_refused(make_design):
 
 def test_a_claim_beyond_the_largest_epsilon_is_shown_and_never_contradicted(make_design, store):
     tiny = "factors.defense=[{name: dp_sgd, sigma: [0.05, 3], clip: 0.5, delta: 1.0e-5}]"
-    table = run(make_design(*QUICK, tiny, "audit={attack: white_box}"), store)
+    table = run(make_design(*BRIEF, tiny), store)
     assert list(table["epsilon"] > LARGEST_EPSILON) == [True, False]
     assert table["p"].iloc[0] == 1 and table["ok"].all()
 
 
 def test_arms_that_differ_in_their_clip_alone_are_told_apart(make_design, store):
     clips = "factors.defense=[{name: dp_sgd, sigma: 3, clip: [0.5, 1], delta: 1.0e-5}]"
-    table = run(make_design(*QUICK, clips, "audit={attack: white_box}"), store)
+    table = run(make_design(*BRIEF, clips), store)
     assert list(table["arm"]) == ["dp_sgd sigma=3 clip=0.5", "dp_sgd sigma=3 clip=1"]
 
 
 @pytest.mark.parametrize("label", ["mine_steps5", "mine"])
 def test_an_attack_is_found_by_its_label_whatever_its_levels_add(make_design, store, label):
     named = f"attacks=[{{name: white_box, label: {label}}}]"
-    assert len(run(make_design(*QUICK, named, f"audit={{attack: {label}}}"), store)) == 3
+    assert len(run(make_design(*BRIEF, named, f"audit={{attack: {label}}}"), store)) == 3
 
 
 def test_an_attack_of_several_levels_of_steps_guesses_after_its_last(make_design, store):
     nested = "{name: local_gan, steps: [2, 5], generated: 32, surrogate: {name: dcgan, width: 4, latent: 8}}"
-    table = run(make_design(*QUICK, f"attacks=[{nested}, white_box]", "audit={attack: local_gan}"), store)
+    table = run(make_design(*BRIEF, f"attacks=[{nested}, white_box]", "audit={attack: local_gan}"), store)
     assert set(table["attack"]) == {"local_gan_steps5"}

@@ -23,7 +23,11 @@ from study.store import Store, read
 from study.tracking.tracker import Tracker, public, without_secrets
 from tests.commands import mia_study
 from tests.mlflow_ui import mlflow_server
-from tests.small import small_spec
+from tests.small import add_database, database, small_spec
+
+report = mia_study("report")
+main = mia_study("track")
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 report = mia_study("report")
 main = mia_study("track")
@@ -31,7 +35,7 @@ main = mia_study("track")
 CODE = {"git_commit": "abc", "lock": "def"}
 QUICK = (
     "factors.train_size=[60]",
-    "factors.epochs=[1, 2]",
+    "factors.epochs=[2]",
     "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}]",
     "split.panel=60",
     "replicates=1",
@@ -39,7 +43,7 @@ QUICK = (
     "quality.measures=[kid]",
     "controls={nulls: 0, copycat: false, permutations: 99}",
 )
-TRIALS = 2 * 2 + 1
+TRIALS = 2 + 1
 
 
 def run(design, store, each=lambda trial_id: None):
@@ -66,7 +70,7 @@ def sealed(design, tmp_path_factory):
     store = Store(folder / "results", "small")
     publish(design, store)
     run(design, store)
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").get_experiment_by_name("small")
+    add_database(folder)
     return folder
 
 
@@ -81,11 +85,6 @@ def place(sealed, tmp_path, monkeypatch):
 @pytest.fixture
 def store(place):
     return Store(place / "results", "small")
-
-
-def database(place):
-    """An absolute URI: MLflow keeps connections by it, one a process."""
-    return f"sqlite:///{place}/mlflow.db"
 
 
 @pytest.fixture
@@ -204,6 +203,7 @@ def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place,
     assert "is `report.html` among the artifacts of this run" in own["tags"]["mlflow.note.content"]
 
 
+@pytest.mark.pictures
 def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert track() == 0
     other = empty(place, sealed)
@@ -211,6 +211,7 @@ def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert said(other) == said(place)
 
 
+@pytest.mark.pictures
 def test_runs_logged_by_a_sweep_are_those_that_track_would_make(design, place, sealed):
     store = Store(place / "fresh", "small")
     publish(design, store)
@@ -270,6 +271,7 @@ def test_a_run_made_twice_is_there_once(place, track):
     assert said(place) == told
 
 
+@pytest.mark.pictures
 def test_samples_are_artifacts_only_where_allowed_and_roc_pictures_always(store, place, track):
     assert track() == 0
     told = said(place)
