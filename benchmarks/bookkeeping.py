@@ -148,8 +148,7 @@ def _ids(design: Design, table: str, trials: Sequence[Trial]) -> Iterator[dict[s
 def _plan(root: str, trials: int) -> object:
     design = design_of(trials)
     todo = missing(design, Store(root, design.spec.study))
-    with Console(quiet=True) as console:
-        overview.show(console, design, todo)
+    overview.show(Console(quiet=True), design, todo)
     return todo
 
 
