@@ -28,7 +28,6 @@ from study.duration import duration
 from study.run import heartbeat
 from study.run.failures import kept
 from study.store import Damaged, Store, read
-from study.store.names import is_column, quoted
 from study.store.roots import WHERE
 
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -144,8 +143,6 @@ def _by_level(trials: Any, done: set[str]) -> dict[str, dict[str, Count]]:
     own = trials[trials["role"].isin(OWN)].dropna(subset=["levels"])
     for trial_id, text in zip(own["trial_id"], own["levels"], strict=True):
         for factor, level in json.loads(text).items():
-            if not is_column(factor):
-                raise Damaged(f"the design has a factor {quoted(factor)}, which is no name")
             count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
             count[0] += trial_id in done
             count[1] += 1
