@@ -182,15 +182,16 @@ def finish(figure: Figure, title: str) -> None:
     """
     figure.suptitle(title, fontsize="medium")
     lines = [line for axes in figure.axes for line in (axes.xaxis, axes.yaxis)]
-    ticks = {id(text) for line in lines for text in line.get_ticklabels(which="both")}
+    marks = [tick for line in lines for tick in (*line.majorTicks, *line.minorTicks)]
+    ticks = {id(text) for tick in marks for text in (tick.label1, tick.label2)}
     for text in figure.findobj(Text):
         if id(text) not in ticks:  # an axis writes those again whenever it is drawn
             text.set_parse_math(False)
             text.set_text(_shown(text.get_text()))
-    for line in lines:
+    for line in (line for line in lines if isinstance(line.get_major_locator(), FixedLocator)):
         words = [text.get_text() for text in line.get_ticklabels()]
         shown = [_shown(text).replace("$", r"\$") for text in words]
-        if isinstance(line.get_major_locator(), FixedLocator) and words != shown:
+        if words != shown:
             line.set_ticklabels(shown)
 
 

@@ -34,7 +34,7 @@ def inline(figure: Figure, name: str, words: str) -> Markup:
     _shorten_ids(root, name)
     width, height = root.get("viewBox", "0 0 1 1").split()[2:]
     lines = [f'<svg role="img" viewBox="0 0 {width} {height}" style="max-width:{float(width) * 1.25:.0f}px">']
-    lines.append(f"<title>{Markup.escape(words)}</title>")
+    lines.append(f"<title>{Markup.escape(plain(words))}</title>")
     lines += [_text(part) for part in root]
     return Markup("".join([*lines, "</svg>"]))  # escaped by ElementTree
 

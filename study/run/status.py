@@ -20,8 +20,7 @@ from rich.table import Table
 from mia_core.errors import Refused, shorten
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.run import failures, heartbeat
-from study.store import Damaged, Store
-from study.store.names import is_column, quoted
+from study.store import Store
 from study.store.roles import STUDIED
 from study.terminal import Console, duration, one_line, say
 
@@ -136,8 +135,6 @@ def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, 
         if row["role"] not in STUDIED or row.get("levels") is None:
             continue
         for factor, level in json.loads(row["levels"]).items():
-            if not is_column(factor):
-                raise Damaged(f"the design has a factor {quoted(factor)}, which is no name")
             count = found.setdefault(factor, {}).setdefault(str(level), [0, 0])
             count[0] += row["trial_id"] in done
             count[1] += 1

@@ -216,11 +216,11 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     combination.
     """
     for name in given:
+        if not is_column(name):
+            raise Refused(f"factors: {quoted(name)} is no name of a factor")
         if name not in OWN_FACTORS and (name.split(".")[0] not in DOTTED_SECTIONS or "." not in name):
             sections = ", ".join(f"{section}.*" for section in DOTTED_SECTIONS)
             raise Refused(f"factors.{name}: unknown factor{nearest(name, OWN_FACTORS)}, or {sections}")
-        if not is_column(name):
-            raise Refused(f"factors: {quoted(name)} is no name of a factor")
     budget = budget_of(given)
     dotted = {
         name: _range_or_values(levels, f"factors.{name}") for name, levels in given.items() if name not in OWN_FACTORS

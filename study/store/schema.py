@@ -295,12 +295,18 @@ def _require_names(name: str, table: pa.Table) -> None:
                 raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no name")
     for column in MAPPINGS.get(name, ()):
         for text in table[column].unique().to_pylist() if column in table.column_names else ():
-            if text is not None and not _is_mapping(text):
-                raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no JSON of a mapping")
+            if text is not None:
+                _require_mapping(column, text)
 
 
-def _is_mapping(text: str) -> bool:
+def _require_mapping(column: str, text: str) -> None:
+    """Factors and their levels, too, have names that are no more than names."""
     try:
-        return isinstance(json.loads(text), dict)
+        value = json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        value = None
+    if not isinstance(value, dict):
+        raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no JSON of a mapping")
+    for name in value if column == "levels" else ():
+        if not is_column(name):
+            raise pa.ArrowInvalid(f"has a factor {quoted(name)}, which is no name")

@@ -89,8 +89,10 @@ def parse_spec(data: bytes) -> dict[str, Any]:
     _require(isinstance(factors, dict) and isinstance(attacks, list), "has odd factors or attacks")
     for name in factors:
         _require(is_column(name), f"has a factor {quoted(name)}, which is no name")
-    for attack in attacks:
-        label = attack.get("label", attack.get("name")) if isinstance(attack, dict) else attack
+    labels = [attack.get("label", attack.get("name")) if isinstance(attack, dict) else attack for attack in attacks]
+    audit = spec.get("audit") or {}
+    _require(isinstance(audit, dict), "has an odd audit")
+    for label in [*labels, *filter(None, [audit.get("attack")])]:
         _require(is_word(label), f"has an attack {quoted(label)}, which is no name")
     return spec
 

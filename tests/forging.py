@@ -1,0 +1,74 @@
+"""Stores made by an enemy: their content is changed, and then sealed anew, so that no checksum tells."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from study.store import Store, files, seals
+from study.store.schema import to_parquet
+
+Rows = list[dict[str, Any]]
+
+
+def rewrite(store: Store, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Replace a table in every pass that has it, with markers that say so."""
+    for name, marker in store.markers().items():
+        for relative in [file for file in marker["files"] if file.startswith(f"{table}/")]:
+            data = to_parquet(change(read_parquet(store, relative)))
+            (store.folder / relative).write_bytes(data)
+            marker["files"][relative] = files.seal(data)
+        (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(marker))
+
+
+def rewrite_design(store: Store, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Replace the current design."""
+    relative = f"design/{store.pointer()['spec']}.parquet"
+    _publish(store, relative, to_parquet(change(read_parquet(store, relative))))
+
+
+def rewrite_spec(store: Store, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the current spec in place."""
+    relative = f"specs/{store.pointer()['spec']}.json"
+    spec = json.loads((store.folder / relative).read_bytes())
+    change(spec)
+    _publish(store, relative, json.dumps(spec).encode())
+
+
+def rewrite_pointer(store: Store, **changed: Any) -> None:
+    """Change study.json."""
+    (store.folder / "study.json").write_bytes(seals.to_json({**store.pointer(), **changed}))
+
+
+def read_parquet(store: Store, relative: str) -> pa.Table:
+    """Whatever is there, unchecked."""
+    return pa.parquet.read_table(pa.BufferReader((store.folder / relative).read_bytes()))
+
+
+def with_column(table: pa.Table, name: str, text: str) -> pa.Table:
+    """One more column of texts."""
+    return table.append_column(name, pa.array([text] * len(table), pa.string()))
+
+
+def with_text(table: pa.Table, name: str, text: str, where: Callable[[dict[str, Any]], bool] = lambda row: True) -> Any:
+    """A text in place of a column's values, in some rows."""
+    old = table[name].to_pylist()
+    values = [text if where(row) else value for row, value in zip(table.to_pylist(), old, strict=True)]
+    return table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
+
+
+def with_json(table: pa.Table, name: str, change: Callable[[dict[str, Any]], None]) -> pa.Table:
+    """JSON texts of a column, each changed in place."""
+    texts = []
+    for text in table[name].to_pylist():
+        value = json.loads(text) if text else {}
+        change(value)
+        texts.append(json.dumps(value))
+    return table.set_column(table.column_names.index(name), name, pa.array(texts, pa.string()))
+
+
+def _publish(store: Store, relative: str, data: bytes) -> None:
+    pointer = store.pointer()
+    (store.folder / relative).write_bytes(data)
+    rewrite_pointer(store, files={**pointer["files"], relative: files.seal(data)})
