@@ -286,8 +286,8 @@ READERS = {
     "notebooks": lambda store: notebooks([str(store.folder)]),
     "status": lambda store: mia_study("status")([str(store.folder)]),
     "check": lambda store: store_command(["check", str(store.folder)]),
-    "controls": lambda store: controls.show("mia-study controls", "", controls.verdicts, [str(store.folder)]),
-    "audit": lambda store: controls.show("mia-study audit", "", claims.verdicts, [str(store.folder)]),
+    "controls": lambda store: mia_study("controls")([str(store.folder)]),
+    "audit": lambda store: mia_study("audit")([str(store.folder)]),
     "plan": plan,
 }
 ASKED = (*READERS, "track")
