@@ -83,7 +83,7 @@ def test_a_cluster_file_of_odd_types_is_refused_by_lines(text, tmp_path, capsys)
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", FILES.keys() - {"out"})
+@pytest.mark.parametrize("kind", sorted(FILES.keys() - {"out"}))
 def test_what_is_no_file_in_place_of_one_is_refused_at_once_in_one_line(kind, tmp_path, capsys):
     path = tmp_path / "some.yaml"
     FILES[kind](path, None)
