@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from study.store import Compactor, Damaged, Store, compact, compacting, read, seals
 from study.store.manifests import manifests
-from study.store.schema import SCHEMAS, to_parquet, to_table
+from study.store.schema import SCHEMAS, open_parquet, to_parquet, to_table
 
 TRIAL = {"trial_id": "t1", "trajectory_id": "j1", "study": "small", "train_size": 40, "sigma": 1, "role": "study"}
 ATTACK = {"trial_id": "t1", "attack": "old_label", "attack_id": "a1", "auc": 0.75, "steps": None}
@@ -287,6 +288,15 @@ def test_every_file_has_the_documented_columns_and_types_and_page_checksums(stor
     assert schema.field("train_size").type == pa.int64()
     assert schema.field("sigma").type == pa.float64()
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+@pytest.mark.parametrize("encoded", [(), ("trial_id", "attack_id")])
+def test_an_open_file_refers_to_no_bytes_of_python(encoded):
+    data = to_parquet(to_table("scores", [{"trial_id": "t1", "attack_id": "a1", "query": 1, "score": 0.5}]))
+    references = sys.getrefcount(data)
+    file = open_parquet(data, "scores", encoded)
+    assert sys.getrefcount(data) == references
+    assert file.read().num_rows == 1
 
 
 def test_flipping_a_bit_in_a_page_is_caught_by_parquet_itself(tmp_path):
