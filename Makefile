@@ -1,12 +1,13 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make validate` the long checks with known answers (9 minutes), `make test-faults` the soak of injected faults,
-# `make test-cluster` a cluster of hosts made on this machine (as root).
+# `make test-all` also those that take long, `make validate` the long checks with known answers (9 minutes),
+# `make test-faults` the soak of injected faults, `make test-cluster` a cluster of hosts made on this machine (as root).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: sweep test test-browser test-cluster test-faults validate lint lock
+.PHONY: sweep test test-all test-browser test-cluster test-faults validate lint lock
 .DEFAULT_GOAL := sweep
 
 $(STAMP): constraints.txt pyproject.toml
@@ -20,7 +21,10 @@ sweep: $(STAMP)
 	$(BIN)/mia-study sweep $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m '' $(ARGS)
 
 test-browser: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(ARGS)
