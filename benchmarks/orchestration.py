@@ -112,7 +112,7 @@ def tune(folder: Path, trials: int, slots: int, seconds: float, reuse: bool = Fa
         waiting.work(seconds, str(folder / LOG))
         tune.report({f"metric_{number}": float(number) for number in range(14)})
 
-    ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False)
     tune.Tuner(
         trainable,
         param_space={"trial": tune.grid_search(list(range(trials)))},

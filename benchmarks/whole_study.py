@@ -120,7 +120,8 @@ def scripts(folder: Path) -> None:
 
 
 def grid(folder: Path) -> None:
-    """A plain Tune grid over the cells."""
+    """A plain Tune grid over the cells, on a Ray of its own; it would wait for one that ran on this machine before."""
+    import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
@@ -128,6 +129,7 @@ def grid(folder: Path) -> None:
         tune.report(run_cell(wanted[config["trial"]]))
 
     wanted = json.loads((folder / "cells.json").read_text())
+    ray.init(address="local", ignore_reinit_error=True)
     callback = MLflowLoggerCallback(f"sqlite:///{folder}/mlflow.db", experiment_name="grid")
     results = tune.Tuner(
         trainable,

@@ -1,4 +1,6 @@
+import ast
 import dataclasses
+import json
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 
 from benchmarks import bookkeeping, orchestration, private_step, scale, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
-from benchmarks.measuring import Spent, timed_module
+from benchmarks.measuring import PROJECT, Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
 from mia_core.data import load_pool
 from study.design.design_rows import design_rows
@@ -19,6 +21,7 @@ from study.run.runner import Runner
 from study.spec import study_file as spec_file
 from study.store import Store, compact, read
 from study.store.passes import trial_of
+from tests.small import add_database, start_ray
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
 
@@ -145,6 +148,9 @@ def test_whole_study_finds_the_same_in_all_three_ways(monkeypatch, capsys):
     }
     monkeypatch.setattr(whole_study, "STUDY", {**whole_study.STUDY, **small})
     monkeypatch.setattr(whole_study, "timed_module", _here)
+    monkeypatch.setattr(whole_study.os, "sched_getaffinity", lambda _: {0})  # one script at a time
+    monkeypatch.setattr(whole_study.subprocess, "run", _script)
+    start_ray()
     assert main(["whole_study", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
     assert "round 1: 8 weights, AUCs and KIDs are the same to the last bit in all three ways" in said
@@ -155,6 +161,7 @@ def test_whole_study_finds_the_same_in_all_three_ways(monkeypatch, capsys):
 def _here(module, *arguments, folder):
     """What the command of a way does, in this process, and a sweep without Ray."""
     if module != "study.sweep":
+        add_database(folder)
         whole_study.main(arguments)
     else:
         spec = spec_file.read(folder / "study.yaml", [f"results={folder / 'results'}"])
@@ -164,6 +171,12 @@ def _here(module, *arguments, folder):
         for works in missing(design, store).values():
             list(Runner(design, store).run(works))
     return Spent(1.0, 1.0)
+
+
+def _script(command, check):
+    """What a cell's own process does, in this one."""
+    given, out = map(Path, command[-2:])
+    out.write_text(json.dumps(whole_study.run_cell(json.loads(given.read_text()))))
 
 
 def test_whole_study_times_nothing_when_a_way_finds_something_else(monkeypatch, capsys):
@@ -178,8 +191,27 @@ def test_whole_study_times_nothing_when_a_way_finds_something_else(monkeypatch, 
     assert said.startswith("trial t: kid is 0.25 by scripts, 0.25") and "| grid" not in said
 
 
+def test_no_benchmark_and_no_test_looks_for_a_ray_that_runs_or_did():
+    places = [path for folder in ("benchmarks", "tests") for path in (PROJECT / folder).rglob("*.py")]
+    calls = [
+        (path.name, call)
+        for path in places
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in ("ray.init", "tune.Tuner")
+    ]
+    inits = {name for name, call in calls if ast.unparse(call.func) == "ray.init"}
+    assert {"orchestration.py", "whole_study.py", "small.py"} <= inits
+    for name, call in calls:
+        if ast.unparse(call.func) == "ray.init":
+            assert "address" in {keyword.arg for keyword in call.keywords}, f"{name}: {ast.unparse(call)}"
+        else:
+            assert name in inits, f"{name}: a Tuner starts Ray by itself, and looks for one that runs"
+
+
 @pytest.mark.timeout(900)
 def test_orchestration_runs_its_own_sweep(tmp_path):
+    start_ray()
+    add_database(tmp_path)
     orchestration.sweep(tmp_path, trials=3, slots=2, seconds=0.05)
     worked = waiting.times(tmp_path / orchestration.LOG)
     assert len(worked) == 3 and all(ended - begun >= 0.05 for begun, ended in worked)

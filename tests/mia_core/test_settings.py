@@ -115,7 +115,7 @@ def test_registries_refuse_unknown_names_keys_and_forms(registry):
         (ATTACKS, {"name": "local_gan", "steps": [5, 10]}),
         (ATTACKS, "euclidean"),
     ],
-    ids=lambda value: getattr(value, "kind", None) or str(value),
+    ids=lambda value: getattr(value, "kind", str(value)),
 )
 def test_a_choice_written_out_with_its_defaults_chooses_the_same(registry, spec):
     choice = registry.choose(spec)
