@@ -1,12 +1,14 @@
 """What a running sweep shows: a live table on a terminal, a line a minute elsewhere, and both in the same words."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -22,6 +24,21 @@ from study.terminal import Console, duration, one_line
 LINE_SECONDS = 60.0
 SHOWN = 8
 """Running trajectories that are named."""
+BAR = 20
+"""Letters of a bar."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far the training of a trajectory is on its way to a level. loss: a mean over the last epoch."""
+
+    step: int
+    steps: int
+    loss: float | None
+
+    def __str__(self) -> str:
+        loss = "" if self.loss is None else f", loss {self.loss:.3f}"
+        return f"step {self.step} of {self.steps}{loss}"
 
 
 class Progress:
@@ -44,6 +61,7 @@ class Progress:
         self._passes = sum(map(len, todo.values()))
         self._done = self._again = 0
         self._running: dict[str, float] = {}
+        self._trained: dict[str, Trained] = {}
         self._ended: set[str] = set()
         self._failed: set[str] = set()
         self._last: tuple[str, float] | None = None
@@ -88,9 +106,16 @@ class Progress:
             self._pace.started(trajectory_id)
         self._show()
 
+    def trained(self, trajectory_id: str, step: int, steps: int, loss: float | None) -> None:
+        """A training has come to a step, of so many of its level."""
+        with self._lock:
+            self._trained[trajectory_id] = Trained(step, steps, loss)
+        self._show()
+
     def sealed(self, trajectory_id: str, trial_id: str, seconds: float) -> None:
         """A pass of a trial was sealed, which took so long."""
         with self._lock:
+            self._trained.pop(trajectory_id, None)
             name = self._names[trajectory_id].pop(trial_id, None)
             if name is None:  # sealed by an attempt whose report was lost, too
                 return
@@ -102,7 +127,7 @@ class Progress:
     def again(self, trajectory_id: str, error: str) -> None:
         """An attempt at a trajectory failed, and it will be tried again."""
         with self._lock:
-            self._running.pop(trajectory_id, None)
+            self._forget(trajectory_id)
             self._pace.stopped(trajectory_id)
             self._again += 1
             self._error = f"{self._name(trajectory_id)}: {error}"
@@ -111,7 +136,7 @@ class Progress:
     def ended(self, trajectory_id: str, error: str | None = None) -> None:
         """A trajectory ended; error: it failed for good."""
         with self._lock:
-            self._running.pop(trajectory_id, None)
+            self._forget(trajectory_id)
             self._ended.add(trajectory_id)
             if error:
                 self._failed.add(trajectory_id)
@@ -134,7 +159,7 @@ class Progress:
                 "passes": self._passes,
                 "done": self._done,
                 "running": [
-                    {"trajectory_id": name, "trial": self._name(name), "seconds": clock - since}
+                    {"trajectory_id": name, "trial": self._name(name), "seconds": clock - since, **self._steps(name)}
                     for name, since in self._running.items()
                 ],
                 "queued": self._queued(),
@@ -170,12 +195,14 @@ class Progress:
 
     def _words(self) -> Iterator[tuple[str, Sequence[str]]]:
         now = time.monotonic()
-        running = [f"{self._name(name)} ({duration(now - since)})" for name, since in self._running.items()]
-        more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
+        shown = list(self._running.items())[:SHOWN]
+        running = [line for name, since in shown for line in self._at(name, now - since)]
+        more = [f"and {len(self._running) - SHOWN} more"] if len(self._running) > SHOWN else []
         again = f" ({self._again} attempts tried again)" if self._again else ""
         left = self._pace.left()
-        yield "done", [f"{self._done} of {self._passes} trials"]
-        yield "running", [*running[:SHOWN], *more] or ["nothing"]
+        done = f"{bar(self._done, self._passes)} " if self._live else ""
+        yield "done", [f"{done}{self._done} of {self._passes} trials"]
+        yield "running", [*running, *more] or ["nothing"]
         yield "queued", [f"{self._queued()} trajectories"]
         yield "failed", [f"{len(self._failed)} trajectories{again}"]
         yield "left", ["unknown time" if left is None else f"about {duration(left)}"]
@@ -184,12 +211,35 @@ class Progress:
         if self._error:
             yield "last error", [self._error]
 
+    def _at(self, trajectory_id: str, seconds: float) -> list[str]:
+        """A running trajectory; on a terminal with a bar below it."""
+        name, trained = self._name(trajectory_id), self._trained.get(trajectory_id)
+        if trained is None:
+            return [f"{name} ({duration(seconds)})"]
+        if self._live:
+            return [f"{name} ({duration(seconds)})", f"  {bar(trained.step, trained.steps)} {trained}"]
+        return [f"{name} ({trained}, {duration(seconds)})"]
+
+    def _steps(self, trajectory_id: str) -> dict[str, Any]:
+        trained = self._trained.get(trajectory_id)
+        return {} if trained is None else dataclasses.asdict(trained)
+
+    def _forget(self, trajectory_id: str) -> None:
+        self._running.pop(trajectory_id, None)
+        self._trained.pop(trajectory_id, None)
+
     def _queued(self) -> int:
         return len(self._names) - len(self._ended) - len(self._running)
 
     def _name(self, trajectory_id: str) -> str:
         """Of the trial that a trajectory is working at."""
         return next(iter(self._names[trajectory_id].values()), trajectory_id)
+
+
+def bar(done: int, of: int) -> str:
+    """A share as a bar of BAR letters."""
+    filled = BAR * done // of if of else BAR
+    return "█" * filled + "░" * (BAR - filled)
 
 
 class _Pace:

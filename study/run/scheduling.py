@@ -85,7 +85,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
     failed: list[Sealed] = []
     try:
         store.drop_failure(trajectory_id)
-        for sealed in Runner(design, store, pick_device(), code).run(works) if works else ():
+        for sealed in Runner(design, store, pick_device(), code, _report).run(works) if works else ():
             ran += 1
             failed += [sealed] if sealed.failed else []
             tune.report({"sealed": sealed.trial.trial_id, "seconds": sealed.seconds})
@@ -101,6 +101,12 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
         with contextlib.suppress(OSError):  # the driver has the error too, and keeps it when this storage is back
             store.save_failure(trajectory_id, failure(design, store, trial, f"{type(error).__name__}: {error}", trace))
         raise
+
+
+def _report(step: int, steps: int, means: Mapping[str, float]) -> None:
+    """How far a training is, to the driver."""
+    loss = next((value for name, value in sorted(means.items()) if name.startswith("loss")), None)
+    tune.report({"step": step, "of": steps, "loss": loss})
 
 
 def _last_line(sealed: Sealed) -> str:
@@ -144,6 +150,8 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         if "sealed" in result:
             self.progress.sealed(trial.config["trajectory"], result["sealed"], result["seconds"])
             self.log(result["sealed"])
+        if "step" in result:
+            self.progress.trained(trial.config["trajectory"], result["step"], result["of"], result["loss"])
         if "out_of_memory" in result:
             self.progress.say(f"{result['out_of_memory']} ran out of memory, and gets a larger share of a GPU")
             self.short.append(trial.config["trajectory"])

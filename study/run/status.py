@@ -218,13 +218,19 @@ def _state(found: Status) -> str:
     return ", ".join([*words, f"running{since}"])
 
 
+def _running(item: Mapping[str, Any]) -> str:
+    step, steps = item.get("step"), item.get("steps")
+    at = f"step {step} of {steps}, " if isinstance(step, int) and isinstance(steps, int) else ""
+    return f"{shorten(str(item['trial']))} ({at}{duration(item['seconds'])})"
+
+
 def _facts(found: Status) -> list[tuple[str, list[str]]]:
     facts = []
     driver = found.driver
     if driver:
         told = f"as told {duration(driver['age'])} ago"
         told += "" if found.running else ", by a driver that did not end in order"
-        running = [f"{shorten(item['trial'])} ({duration(item['seconds'])})" for item in driver.get("running", [])]
+        running = [_running(item) for item in driver.get("running", [])]
         more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
         facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({told})"]))
         facts.append(("queued", [f"{driver.get('queued')} trajectories"]))

@@ -140,3 +140,40 @@ def test_warnings_and_log_lines_go_above_the_live_table_and_handlers_are_given_b
     assert stderr.getvalue() == ""
     for words in ("from a library", "from a print", "from [us]"):
         assert words in terminal.file.getvalue()
+
+
+def test_a_running_trial_shows_its_step_its_loss_and_a_bar_on_a_terminal(todo, clock):
+    name = next(iter(todo))
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True)
+    shown = Progress(terminal, todo, expect(todo))
+    shown.started(name)
+    shown.trained(name, 150, 600, 0.51234)
+    with terminal.capture() as captured:
+        terminal.print(shown._table())
+    lines = captured.get().splitlines()
+    assert any("░" * 20 in line and "0 of 6 trials" in line for line in lines)
+    assert any("█" * 5 + "░" * 15 in line and "step 150 of 600, loss 0.512" in line for line in lines)
+    shown.sealed(name, todo[name][0].trial.trial_id, 1.0)
+    with terminal.capture() as captured:
+        terminal.print(shown._table())
+    assert "step 150" not in captured.get()
+
+
+def test_a_line_of_a_log_and_the_heartbeat_have_the_step_without_a_bar(todo, clock):
+    name = next(iter(todo))
+    console = plain()
+    shown = Progress(console, todo, expect(todo))
+    shown.started(name)
+    shown.trained(name, 150, 600, None)
+    (running,) = shown.state()["running"]
+    assert (running["step"], running["steps"], running["loss"]) == (150, 600, None)
+    shown._show(force=True)
+    said = console.file.getvalue()
+    assert "(step 150 of 600, 0 s)" in said
+    assert "█" not in said
+    assert "░" not in said
+
+
+@pytest.mark.parametrize(("done", "of", "filled"), [(0, 6, 0), (3, 6, 10), (6, 6, 20), (0, 0, 20), (1, 10**9, 0)])
+def test_a_bar_is_a_share_of_its_letters(done, of, filled):
+    assert progress.bar(done, of) == "█" * filled + "░" * (20 - filled)
