@@ -1,9 +1,9 @@
 """A control variate for a cell's mean AUC: part of its noise is which records the coins brought in, and that is known.
 
 Some records look like members to an attack in every replicate, trained on or not. When coins bring many of them in, the
-AUC of that replicate is high. How a record scores in the *other* replicates tells which ones they are; the AUC of
-that base against the coins of replicate r has expectation 1/2 exactly, for those coins were drawn apart from it. What it
-is above 1/2 is chance, and a multiple of it is taken off.
+AUC of that replicate is high. How a record scores in the *other* replicates tells which ones they are; the AUC of that
+base against the coins of replicate r has expectation 1/2 exactly, for those coins were drawn apart from it. What it is
+above 1/2 is chance, and a multiple of it is taken off.
 """
 
 import numpy as np
@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 
 from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.two_way import MIN_REPLICATES
+
+DECIMALS = 12
+"""Of base scores, whose ties would else be broken by rounding."""
 
 
 def applies(replicates: int) -> bool:
@@ -22,7 +25,8 @@ def applies(replicates: int) -> bool:
 
 
 def base_scores(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """How much each record looks like a member in the other replicates: [..., R, J] from scores and members [..., R, J].
+    """How much each record looks like a member in the other replicates: [..., R, J] from scores and members [..., R,
+    J].
 
     base_ir = mean over q != r of (rank_iq / J - c_iq shift_r), c the coins and shift_r the mean over q != r of the
     members' mean rank / J less the non-members': without it a record that was IN more often would look higher.
@@ -35,7 +39,8 @@ def base_scores(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     gap = in_members / inside - (rank.sum(-1) - in_members) / (member.shape[-1] - inside)
     shift = (gap.sum(-1, keepdims=True) - gap) / others
     times_member = member.sum(-2, keepdims=True) - member
-    return (rank.sum(-2, keepdims=True) - rank - times_member * shift[..., None]) / others
+    base = (rank.sum(-2, keepdims=True) - rank - times_member * shift[..., None]) / others
+    return np.round(base, DECIMALS)
 
 
 def with_control_variate(scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = None) -> Aucs:

@@ -1,8 +1,9 @@
-"""AUC of a target's scores, and the influence of every judged unit on it: what all inference of this package starts from.
+"""AUC of a target's scores, and the influence of every judged unit on it: what all inference of this package starts
+from.
 
-Shapes: scores [..., J] and members, bool [..., J], of J judged records; leading axes are anything (replicates, cells, runs
-of a simulation). A unit is a record, or a person where `persons` says which records are whose: influences are summed
-within a person, and m counts persons.
+Shapes: scores [..., J] and members, bool [..., J], of J judged records; leading axes are anything (replicates, cells,
+runs of a simulation). A unit is a record, or a person where `persons` says which records are whose: influences are
+summed within a person, and m counts persons.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ ROWS_AT_ONCE = 256
 class Aucs:
     """AUCs of targets, and their influences.
 
-    auc [...]: share of (member, non-member) pairs in the right order, a tie counting half. influence [..., m] of each of
-    m units: the mean of influence^2 over units, divided by m, is about the AUC's variance; they sum to 0 in every
+    auc [...]: share of (member, non-member) pairs in the right order, a tie counting half. influence [..., m] of each
+    of m units: the mean of influence^2 over units, divided by m, is about the AUC's variance; they sum to 0 in every
     target. members, non_members [...]: how many units were IN and OUT.
     """
 
@@ -70,8 +71,10 @@ def placements(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
         raise ValueError(f"aucs: {int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
     inside = member.sum(-1)
     if (inside == 0).any() or (inside == member.shape[-1]).any():
-        raise ValueError(f"aucs: needs members and non-members in every target, got {inside.min()} to {inside.max()} "
-                         f"members of {member.shape[-1]} records")
+        raise ValueError(
+            f"aucs: needs members and non-members in every target, got {inside.min()} to {inside.max()} "
+            f"members of {member.shape[-1]} records"
+        )
     flat_scores, flat_member = (np.reshape(array, (-1, scores.shape[-1])) for array in (scores, member))
     found = np.empty(flat_scores.shape)
     for start in range(0, len(found), ROWS_AT_ONCE):

@@ -35,4 +35,4 @@ def _lower(auc: np.ndarray, members: np.ndarray, non_members: np.ndarray, z: flo
         middle = (low + high) / 2
         beyond = auc - middle > z * np.sqrt(score_variance(middle, members, non_members))
         low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-    return low
+    return low[()]

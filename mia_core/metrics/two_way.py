@@ -1,16 +1,16 @@
 """The two-way interval of a cell's mean AUC, and of weighted sums of cells, for 'records like these'.
 
-Two things are drawn: which records the study judges (the same ones in every replicate), and in each replicate the coins, the
-initialization and the order. An interval over replicates alone takes the records as given, so that it is too short
-as soon as some records leak more than others. Here the variance of both is estimated, in closed form:
+Two things are drawn: which records the study judges (the same ones in every replicate), and in each replicate the
+coins, the initialization and the order. An interval over replicates alone takes the records as given, so that it is too
+short as soon as some records leak more than others. Here the variance of both is estimated, in closed form:
 
     V_rep = var_r(A_r) / R
     V_rec = max(0, [var_i(mean_r I_ir) - mean_i var_r(I_ir) / R] / m)
     V = V_rep + V_rec,  df = V^2 / (V_rep^2 / (R - 1) + V_rec^2 / (m - 1))
 
-of AUCs A_r and influences I_ir of R replicates and m units; all var are sample variances. V_rep holds what differs between
-replicates; var_i(mean_r I_ir) / m is the variance between records of the mean over replicates, from which the second
-term takes away what V_rep holds already. df is Satterthwaite's (1946). docs/statistics.md derives it.
+of AUCs A_r and influences I_ir of R replicates and m units; all var are sample variances. V_rep holds what differs
+between replicates; var_i(mean_r I_ir) / m is the variance between records of the mean over replicates, from which the
+second term takes away what V_rep holds already. df is Satterthwaite's (1946). docs/statistics.md derives it.
 """
 
 from collections.abc import Sequence
@@ -210,7 +210,8 @@ class CellSum:
 
 
 def weighted_sum(cells: Sequence[Aucs], weights: Sequence[float]) -> CellSum:
-    """sum_k w_k A_k of cells that judge the same units in the same replicates: auc [..., R], influence [..., R, m] each.
+    """sum_k w_k A_k of cells that judge the same units in the same replicates: auc [..., R], influence [..., R, m]
+    each.
 
     Values and influences are summed inside replicates and records, so what cells share (records, coins, one training at
     several epochs) cancels or adds up as it does, whatever their correlation. ValueError unless shapes agree.
