@@ -10,7 +10,7 @@ import numpy as np
 BISECTIONS = 60
 
 
-def score_variance(auc: np.ndarray, members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
+def score_variance(auc: float | np.ndarray, members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
     """Variance of the estimate where the true AUC is `auc`, all [...].
 
     A (1 - A) (1 + N ((1 - A) / (2 - A) + A / (1 + A))) / (n1 n0), N = (n1 + n0) / 2 - 1: Hanley & McNeil's (1982) under

@@ -40,7 +40,7 @@ def trial_intervals(
         half = z * np.sqrt(variance) / (auc * (1 - auc))
         low, high = expit(logit(auc) - half), expit(logit(auc) + half)
     if np.any(sparse):
-        limits = score_limits(auc, *held, z)
+        limits = score_limits(auc, held[0], held[1], z)
         low, high = np.where(sparse, limits[0], low), np.where(sparse, limits[1], high)
     return auc, low[()], high[()]
 

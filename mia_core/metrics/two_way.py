@@ -13,6 +13,7 @@ between replicates; var_i(mean_r I_ir) / m is the variance between records of th
 second term takes away what V_rep holds already. df is Satterthwaite's (1946). docs/statistics.md derives it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,8 @@ MIN_REPLICATES = 5
 """With fewer an interval is descriptive: it has too few degrees of freedom to be shown to cover."""
 
 FEWEST_ERRORS = 3
-"""With m min(A, 1 - A) below it, the units' worth of wrongly ordered pairs, the variance is known too badly for a t
-interval (simulated: at most 3 % too few cover above, up to 6 % below)."""
+"""Where m min(A, 1 - A), the units' worth of wrongly ordered pairs, is below it, too few of them tell the variance: t
+intervals covered 90 to 93 % of simulated studies there, and 93 % or more above."""
 
 NO_VARIANCE = 1e-18
 """Below what any two different AUCs leave, above what rounding leaves of equal ones."""
@@ -65,20 +66,12 @@ def two_way_variance(auc: np.ndarray, influence: np.ndarray) -> Variance:
 
 
 @dataclass(frozen=True)
-class MeanAuc:
-    """A cell's mean AUC, [...]: with t limits on the logit scale, about the logit of the mean.
-
-    estimate: the plain mean over replicates. Where it is within FEWEST_ERRORS / units of 0 or 1, or nothing varied,
-    limits are the score interval of one replicate's counts of units: members, non_members [...], the smallest of any
-    replicate. It is wider than need be, for it takes nothing from the other replicates.
-    """
+class Estimate(ABC):
+    """What R replicates say of a number, [...]; `variance` is two-way."""
 
     estimate: np.ndarray
     variance: Variance
     replicates: int
-    units: int
-    members: np.ndarray
-    non_members: np.ndarray
 
     @property
     def descriptive(self) -> bool:
@@ -97,11 +90,29 @@ class MeanAuc:
         """The one-sided upper bound [...]: a limit above it is 'not exceeded'."""
         return self._limits(1 - level)[1]
 
+    @abstractmethod
+    def _limits(self, tail: float) -> tuple[np.ndarray, np.ndarray]:
+        """Limits with so much probability of error on either side."""
+
+
+@dataclass(frozen=True)
+class MeanAuc(Estimate):
+    """A cell's mean AUC, [...]: with t limits on the logit scale, about the logit of the mean.
+
+    estimate: the plain mean over replicates. Where it is within FEWEST_ERRORS / units of 0 or 1, or nothing varied,
+    limits are the score interval of one replicate's counts of units: members, non_members [...], the smallest of any
+    replicate. It is wider than need be, for it takes nothing from the other replicates.
+    """
+
+    units: int
+    members: np.ndarray
+    non_members: np.ndarray
+
     def p_greater(self, null: float = 0.5) -> np.ndarray:
         """One-sided p [...] of a true AUC of at most `null`: the level at which the lower bound is at it."""
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (logit(self.estimate) - logit(null)) / self._logit_error
-            z = (self.estimate - null) / np.sqrt(score_variance(np.float64(null), self.members, self.non_members))
+            z = (self.estimate - null) / np.sqrt(score_variance(null, self.members, self.non_members))
             return np.where(self._degenerate, norm.sf(z), student.sf(t, self.variance.df))[()]
 
     def p_value(self, null: float = 0.5) -> np.ndarray:
@@ -143,35 +154,15 @@ def mean_auc(cell: Aucs) -> MeanAuc:
 
 
 @dataclass(frozen=True)
-class CellSum:
+class CellSum(Estimate):
     """A weighted sum of cells' mean AUCs, [...], with t limits in the AUC's own units.
 
     means: the cells' own, for where nothing varied: there limits combine their score intervals (the 'square-and-add' of
     Zou & Donner 2008), which are wide, for neither noise nor records have shown themselves.
     """
 
-    estimate: np.ndarray
-    variance: Variance
-    replicates: int
     weights: tuple[float, ...]
     means: tuple[MeanAuc, ...]
-
-    @property
-    def descriptive(self) -> bool:
-        """As in MeanAuc."""
-        return self.replicates < MIN_REPLICATES
-
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Two-sided limits, [...] each."""
-        return self._limits((1 - level) / 2)
-
-    def lower(self, level: float = 0.95) -> np.ndarray:
-        """The one-sided lower bound [...]."""
-        return self._limits(1 - level)[0]
-
-    def upper(self, level: float = 0.95) -> np.ndarray:
-        """The one-sided upper bound [...]."""
-        return self._limits(1 - level)[1]
 
     def p_value(self, null: float = 0.0) -> np.ndarray:
         """Two-sided p [...] of a true sum of `null`; where nothing varied, 1 unless the estimate differs from it."""
