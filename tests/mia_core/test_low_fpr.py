@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from mia_core.metrics.low_fpr import _tpr, _without, tpr_at_low_fpr
+from mia_core.metrics.low_fpr import tpr_at_low_fpr
 from tests.mia_core.coverage import RARE, low_fpr_covered
 from tests.mia_core.leaking_scores import Population
 
@@ -13,31 +13,33 @@ def study(replicates=5, records=300, probability=0.2, gain=1.5, seed=0):
     return random.normal(size=member.shape) + gain * member, member
 
 
-def slow_tpr(rank, member, fpr):
-    """The highest TPR of all thresholds whose FPR is at most `fpr`."""
-    inside, outside = rank[member], rank[~member]
-    allowed = [t for t in [*np.unique(rank), np.inf] if np.mean(outside >= t) <= fpr]
-    return max(np.mean(inside >= t) for t in allowed)
-
-
-def slow_without(rank, member, keep, fpr):
-    """TPR at `fpr` by interpolation between the TPRs of as many, and one more, false positives than it allows."""
-    inside, outside = rank[member & keep], np.sort(rank[~member & keep])[::-1]
-    allowed = fpr * len(outside)
-    whole = int(allowed)
-    one, other = (np.mean([value > outside[k] for value in inside]) for k in (whole, whole + 1))
-    return one + (allowed - whole) * (other - one)
+def slow_tpr(rank, member, keep=True, fpr=0.01):
+    """From the ROC's points, threshold by threshold, and the straight line between the two around the FPR."""
+    inside, outside = rank[member & keep], rank[~member & keep]
+    points = [(0.0, 0.0)]
+    for threshold in np.unique(rank)[::-1]:
+        points.append((np.mean(outside >= threshold), np.mean(inside >= threshold)))
+    below = max(point for point in points if point[0] <= fpr)
+    above = min(point for point in points if point[0] > fpr)
+    return below[1] + (above[1] - below[1]) * (fpr - below[0]) / (above[0] - below[0])
 
 
 @pytest.mark.parametrize("decimals", [9, 1], ids=["untied", "tied"])
-def test_tpr_is_that_of_the_lowest_rank_whose_pooled_fpr_is_at_most_the_target(decimals):
+def test_tpr_is_read_off_the_roc_of_pooled_ranks(decimals):
     scores, member = study()
     scores = scores.round(decimals)
-    rank = rankdata(scores, axis=-1)
     found = tpr_at_low_fpr(scores, member, np.random.default_rng(0))
-    assert found.tpr == slow_tpr(rank, member, 0.01)
-    assert (found.hits, found.members) == (round(found.tpr * member.sum()), member.sum())
+    assert found.estimate == pytest.approx(slow_tpr(rankdata(scores, axis=-1), member))
+    assert found.members == member.sum() / 5
     assert found.share == member.mean()
+
+
+def test_constant_scores_call_1_percent_of_members_too():
+    _, member = study()
+    found = tpr_at_low_fpr(np.zeros(member.shape), member, np.random.default_rng(0))
+    low, high = found.interval()
+    assert found.estimate == pytest.approx(0.01) and found.variance.total == pytest.approx(0)
+    assert 0 <= low < 0.01 < 0.05 < high < 0.1
 
 
 def test_scores_of_replicates_are_never_compared_with_each_other():
@@ -58,31 +60,27 @@ def test_fewer_than_ten_expected_false_positives_give_none():
     assert tpr_at_low_fpr(scores[:, :250], member, np.random.default_rng(0), fpr=0.02) is not None
 
 
-def test_variance_is_that_of_one_deletion_at_a_time():
-    scores, member = study(replicates=3, records=500)
-    rank, random = rankdata(scores, axis=-1) / 500, np.random.default_rng(2)
+@pytest.mark.parametrize(("seed", "groups_say_more"), [(0, True), (4, False)])
+def test_variance_is_that_of_one_deletion_at_a_time(seed, groups_say_more):
+    scores, member = study(replicates=3, records=500, seed=seed)
+    rank, random = rankdata(scores, axis=-1), np.random.default_rng(2)
     group = np.random.default_rng(2).permutation(500) % 20
     row = np.arange(3)[:, None]
 
     def jackknife(kept):
-        values = np.array([slow_without(rank, member, np.broadcast_to(keep, rank.shape), 0.01) for keep in kept])
+        values = np.array([slow_tpr(rank, member, keep) for keep in kept])
         count = len(values)
         return (count - 1) / count * ((values - values.mean()) ** 2).sum()
 
     v_rep = jackknife([row != r for r in range(3)])
     v_group = jackknife([group[None] != g for g in range(20)])
     v_block = jackknife([(row != r) | (group[None] != g) for r in range(3) for g in range(20)])
-    v_rec = max(0.0, v_group - v_block)
     found = tpr_at_low_fpr(scores, member, random)
-    assert found.variance == pytest.approx(v_rep + v_rec)
-    assert found.df == pytest.approx(found.variance**2 / (v_rep**2 / 2 + v_rec**2 / 19))
-
-
-def test_leaving_nothing_out_at_a_whole_number_of_false_positives_is_the_estimate():
-    scores, member = study(replicates=2, records=1250)
-    member[:] = np.arange(1250) < 250
-    rank, block = rankdata(scores, axis=-1), np.zeros((2, 1250), dtype=int)
-    assert _without(rank, member, block, np.zeros((1, 1), dtype=bool), 0.01)[0] == _tpr(rank, member, 0.01)
+    total = max(v_rep + v_group - v_block, v_rep, v_group)
+    assert found.variance.total == pytest.approx(total)
+    df = 19 if total == v_group else total**2 / (v_rep**2 / 2 + (total - v_rep) ** 2 / 19)
+    assert found.variance.df == pytest.approx(df)
+    assert (total == v_group) == groups_say_more
 
 
 def test_persons_are_left_out_as_a_whole():
@@ -93,15 +91,15 @@ def test_persons_are_left_out_as_a_whole():
     scores = random.normal(size=100)[persons] + 0.01 * random.normal(size=(5, 400)) + member
     whole = tpr_at_low_fpr(scores, member, np.random.default_rng(0), persons)
     apart = tpr_at_low_fpr(scores, member, np.random.default_rng(0))
-    assert whole.tpr == apart.tpr
-    assert whole.variance > 1.3 * apart.variance
+    assert whole.estimate == apart.estimate
+    assert whole.variance.total > 1.3 * apart.variance.total
 
 
 def test_limits_stay_inside_0_and_1_and_are_one_sided_halves():
     scores, member = study()
     found = tpr_at_low_fpr(scores, member, np.random.default_rng(0))
     low, high = found.interval()
-    assert 0 < low < found.tpr < high < 1
+    assert 0 < low < found.estimate < high < 1
     assert (found.lower(0.975), found.upper(0.975)) == (low, high)
 
 
@@ -113,10 +111,18 @@ def test_all_or_none_called_have_exact_limits_of_one_replicates_members(gain, en
     assert (low, high) == pytest.approx(ends, abs=0.015)
 
 
+def test_what_cannot_be_ranked_is_refused():
+    scores, member = study()
+    scores[0, 0] = np.nan
+    for wrong in ((scores, member), (scores[:, 1:], member), (np.zeros(member.shape), np.zeros_like(member))):
+        with pytest.raises(ValueError, match="needs members"):
+            tpr_at_low_fpr(*wrong, np.random.default_rng(0))
+
+
 def test_one_replicate_has_an_estimate_and_no_limits():
     scores, member = study(replicates=1, records=1500)
     found = tpr_at_low_fpr(scores, member, np.random.default_rng(0))
-    assert found.descriptive and 0 < found.tpr < 1 and np.isnan(found.interval()).all()
+    assert found.descriptive and 0 < found.estimate < 1 and np.isnan(found.interval()).all()
 
 
 def test_intervals_cover():
