@@ -153,7 +153,7 @@ def low_fpr_covered(runs: int, population: Population, design: Design, replicate
         return {"limits": np.array([tpr.interval() for tpr in found if tpr is not None]).T}
 
     case = f"{_words(population)}, TPR {truth:.3f} at 1 % FPR, {_of(design)}, R = {replicates}"
-    return _coverage(case, "TPR at 1 % FPR", _chunks(runs, simulate)["limits"], truth, TWO_WAY)
+    return _coverage(case, "TPR at 1 % FPR", _chunks(runs, simulate)["limits"], truth, CONSERVATIVE)
 
 
 def falsely_shown(
@@ -189,7 +189,7 @@ def full_table(runs: int) -> Iterator[Row]:
         yield from contrasts_covered(runs, Population(0.5, 0.8, common_noise=0.5), COINS, (5, 10, 20), gains)
     for share, variate in ((0.0, False), (0.8, False), (0.8, True)):
         yield falsely_shown(runs, Population(share), (40, 0.5), 5, 1 if variate else 10, variate)
-    for share, unequal, replicates in ((0.0, 0.8, 5), (0.5, 0.8, 5), (0.8, 0.8, 5), (0.5, 0.8, 10), (0.5, 0.0, 5)):
+    for share, unequal, replicates in ((0.0, 0.8, 5), (0.8, 0.8, 5), (0.5, 0.0, 5), (0.5, 0.8, 10)):
         yield low_fpr_covered(runs, Population(share, unequal), RARE, replicates)
     for members, others, shift in ((70, 70, 0.0), (70, 370, 1.5), (70, 70, 2.5), (70, 370, 3.0)):
         yield rows_covered(runs, members, others, shift)
