@@ -1,0 +1,128 @@
+"""TPR at a low FPR of a cell: pooled over its replicates, with an interval for 'records like these'.
+
+A single target has too few non-members to see a hundredth of them. So scores are turned into ranks inside each
+replicate (among members and non-members together, for an attacker ranks all candidates), and one threshold on ranks
+serves all replicates: the same share of every target's candidates is called. The attacker must know the threshold,
+which depends on the share of members.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import beta as beta_distribution
+from scipy.stats import rankdata
+from scipy.stats import t as student
+
+from mia_core.metrics.influence import units_of
+from mia_core.metrics.leakage import MIN_FALSE_POSITIVES
+from mia_core.metrics.two_way import NO_VARIANCE, Estimate, Variance
+
+GROUPS = 20
+"""Groups of records that the jackknife leaves out, one at a time."""
+
+
+@dataclass(frozen=True)
+class LowFprTpr(Estimate):
+    """TPR at `fpr`, pooled over a cell's replicates: with t limits on the logit scale.
+
+    Where it is 0 or 1 or nothing varied, limits are Clopper & Pearson's (1934) of one replicate's members. members: in
+    one replicate, on average. share: of members among the judged records, for which the threshold holds.
+    """
+
+    fpr: float
+    members: float
+    share: float
+
+    def _limits(self, tail: float) -> tuple[np.ndarray, np.ndarray]:
+        total, tpr = self.variance.total, self.estimate
+        if np.isnan(total):
+            return total, total
+        if total < NO_VARIANCE or tpr in (0.0, 1.0):
+            hits, misses = tpr * self.members, (1 - tpr) * self.members
+            low = beta_distribution.ppf(tail, hits, misses + 1) if hits > 0 else 0.0
+            high = beta_distribution.isf(tail, hits + 1, misses) if misses > 0 else 1.0
+            return np.array(low)[()], np.array(high)[()]
+        half = student.isf(tail, self.variance.df) * np.sqrt(total) / (tpr * (1 - tpr))
+        return expit(logit(tpr) - half), expit(logit(tpr) + half)
+
+
+def tpr_at_low_fpr(
+    scores: np.ndarray,
+    member: np.ndarray,
+    random: np.random.Generator,
+    persons: np.ndarray | None = None,
+    fpr: float = 0.01,
+) -> LowFprTpr | None:
+    """Of a cell's scores and members, [R, J] each; None where fewer than 10 false positives are expected in all.
+
+    Equal ranks are broken at random: those of different replicates are no ties of scores. In expectation that draws the
+    pooled ROC straight between its points, and FPR is `fpr` exactly.
+
+    Variance: a delete-a-group jackknife (Kott 2001) over 20 groups of records, drawn by `random` (persons [J] stay
+    together), one over replicates, and one over (group, replicate) blocks, which is in both and so is taken off once
+    (Cameron, Gelbach & Miller 2011): V = V_rep + max(0, V_group - V_block), and V_group where that is more: the groups
+    see all of V but what is common to a replicate, and V_rep has few degrees of freedom.
+    ValueError where shapes disagree, a score is NaN, or there is no member.
+    """
+    if scores.shape != member.shape or scores.ndim != 2 or np.isnan(scores).any() or not member.any():
+        raise ValueError(
+            f"tpr_at_low_fpr: needs members, and scores {scores.shape} that match {member.shape}, none NaN"
+        )
+    if int((~member).sum()) * fpr < MIN_FALSE_POSITIVES:
+        return None
+    replicates, records = member.shape
+    unit = units_of(persons, records)
+    units = int(unit.max()) + 1
+    groups = min(GROUPS, units)
+    group = (random.permutation(units) % groups)[unit]
+    counts = _counts(rankdata(scores, axis=-1), member, np.arange(replicates)[:, None] * groups + group)
+    tpr = _tpr(counts[0].sum(0), counts[1].sum(0), fpr)
+    unknown = np.array(np.nan)
+    variance = _jackknife(*counts, replicates, fpr) if replicates > 1 else Variance(unknown, unknown, unknown)
+    return LowFprTpr(tpr, variance, replicates, fpr, int(member.sum()) / replicates, float(member.mean()))
+
+
+def _counts(rank: np.ndarray, member: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Members and non-members of each block at each rank, the highest rank first: [blocks, ranks] each."""
+    ranks, place = np.unique(-rank, return_inverse=True)
+    shape = (int(block.max()) + 1, len(ranks))
+    cell = block * len(ranks) + place.reshape(rank.shape)
+    inside, outside = (np.bincount(cell[side], minlength=shape[0] * shape[1]) for side in (member, ~member))
+    return inside.reshape(shape), outside.reshape(shape)
+
+
+def _tpr(inside: np.ndarray, outside: np.ndarray, fpr: float) -> np.ndarray:
+    """TPR at `fpr`, [...], from counts [..., ranks], the highest rank first; 0 without members."""
+    called, hits = np.cumsum(outside, -1), np.cumsum(inside, -1)
+    allowed = fpr * called[..., -1:]
+    # The ROC's points on both sides of the FPR, by position, and where between them it is.
+    after = (called > allowed).argmax(-1)[..., None]
+    before = np.maximum(after - 1, 0)
+    low, high = np.take_along_axis(called, before, -1), np.take_along_axis(called, after, -1)
+    some, more = np.take_along_axis(hits, before, -1), np.take_along_axis(hits, after, -1)
+    first = after == 0
+    low, some = np.where(first, 0, low), np.where(first, 0, some)
+    found = some + (more - some) * (allowed - low) / (high - low)
+    return (found / np.maximum(1, hits[..., -1:]))[..., 0]
+
+
+def _jackknife(inside: np.ndarray, outside: np.ndarray, replicates: int, fpr: float) -> Variance:
+    """Two-way variance of the TPR, from counts [replicates x groups, ranks]."""
+    sides = [side.reshape(replicates, -1, side.shape[-1]) for side in (inside, outside)]
+    groups = sides[0].shape[1]
+
+    def left_out(parts: list[np.ndarray]) -> float:
+        """(K - 1) / K of the summed squares of the K TPRs without a part each."""
+        found = _tpr(inside.sum(0) - parts[0], outside.sum(0) - parts[1], fpr)
+        return float((len(found) - 1) ** 2 / len(found) * found.var(ddof=1))
+
+    of_replicates = left_out([side.sum(1) for side in sides])
+    of_groups = left_out([side.sum(0) for side in sides])
+    of_records = max(0.0, of_groups - left_out([inside, outside]))
+    total = of_replicates + of_records
+    if of_groups > total:
+        return Variance(np.array(of_replicates), np.array(of_groups - of_replicates), np.array(groups - 1.0))
+    spread = of_replicates**2 / (replicates - 1) + of_records**2 / (groups - 1)
+    df = total**2 / spread if spread > 0 else replicates - 1.0
+    return Variance(np.array(of_replicates), np.array(of_records), np.array(df))

@@ -1,0 +1,59 @@
+"""The interval of one trial's AUC, conditional on its target: what a row of a table carries.
+
+It says how far the AUC of these scores is from that of more records under the same target. It says nothing of another
+target: that is the two-way interval's.
+"""
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from mia_core.metrics.influence import placements, sum_by_unit, units_of
+from mia_core.metrics.score_interval import score_limits
+
+FEWEST_ERRORS = 3
+"""min(n1, n0) min(A, 1 - A) below which limits are the score interval's."""
+
+
+def trial_intervals(
+    scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = None, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AUC, low and high, [...] each, of scores [..., Q] and members, bool [..., Q]; persons [Q]: whose record each is.
+
+    DeLong et al.'s (1988) variance on the logit scale, expit(logit(A) +- z sd / (A (1 - A))); with persons Obuchowski's
+    (1997) for clustered data. Newcombe's score interval, by the numbers of persons (or records), where too few pairs
+    are in the wrong order, or the variance is unknown for a side of one. ValueError unless every target has members and
+    non-members, and no score is NaN.
+    """
+    placement, inside = placements(scores, member), member.sum(-1)
+    outside = member.shape[-1] - inside
+    auc = np.where(member, placement, 0).sum(-1) / inside
+    deviation = placement - auc[..., None]
+    unit = units_of(persons, member.shape[-1])
+    by_side = [sum_by_unit(np.where(side, deviation, 0), unit) for side in (member, ~member)]
+    held = [(sum_by_unit(side, unit) > 0).sum(-1) for side in (member, ~member)]
+    variance = _cluster_variance(by_side, held, inside, outside, int(unit.max()) + 1)
+    fewest = np.minimum(*held)
+    sparse = (fewest * np.minimum(auc, 1 - auc) < FEWEST_ERRORS) | (fewest < 2) | (variance <= 0)
+    z = norm.ppf((1 + level) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = z * np.sqrt(variance) / (auc * (1 - auc))
+        low, high = expit(logit(auc) - half), expit(logit(auc) + half)
+    if np.any(sparse):
+        limits = score_limits(auc, held[0], held[1], z)
+        low, high = np.where(sparse, limits[0], low), np.where(sparse, limits[1], high)
+    return auc, low[()], high[()]
+
+
+def _cluster_variance(
+    by_side: list[np.ndarray], held: list[np.ndarray], inside: np.ndarray, outside: np.ndarray, units: int
+) -> np.ndarray:
+    """S10 / n1 + S01 / n0 + 2 S11 / (n1 n0), from each unit's sums of deviations among its IN and its OUT records.
+
+    S10 = k1 / ((k1 - 1) n1) sum over units of the squared sums, k1 the units with IN records; S01 alike; S11 = k / (k -
+    1) sum of the products, k all units. With single records it is DeLong's, for S11 is 0.
+    """
+    members, others = by_side
+    k1, k0 = (np.maximum(count, 2) / np.maximum(count - 1, 1) for count in held)
+    own = k1 * (members**2).sum(-1) / inside**2 + k0 * (others**2).sum(-1) / outside**2
+    return own + 2 * units / (units - 1) * (members * others).sum(-1) / (inside * outside)
