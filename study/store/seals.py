@@ -7,7 +7,7 @@ from typing import Any
 
 from mia_core.hashing import canonical_json, content_id
 from study.store import files
-from study.store.names import is_column, is_word, quoted
+from study.store.names import LONGEST, is_column, is_word, quoted
 from study.store.schema import PASS_TABLES
 
 WORD = re.compile(r"\w+", re.ASCII)
@@ -113,7 +113,7 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and WORD.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) <= LONGEST and WORD.fullmatch(value) is not None
 
 
 def _require_seals(seals: Any, is_own: Callable[[str], bool]) -> None:

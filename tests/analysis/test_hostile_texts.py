@@ -87,7 +87,7 @@ KINDS = {
 }
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069]")
 ALL = "everything"
-EVERYTHING = " ".join(KINDS.values())
+EVERYTHING = " ".join(sorted(KINDS.values(), key=lambda text: "<script" not in text))  # tables cut texts
 FEW = ("replicates=3", "factors.target.norm=[group, none]", "factors.train_size=[40]", "factors.epochs=[1]",
        "factors.defense=[none]", "split.panel=40")  # fmt: skip
 
@@ -490,7 +490,7 @@ def test_pictures_show_texts_as_they_are(kind, tmp_path):
 
 
 def test_a_study_in_a_folder_of_any_name_has_all_its_pages_and_runs_nothing(sound, tmp_path, capsys, clean):
-    for name in (f"a'\"`<script>$({HIT[:20]}) $x^{{$ {{{{0}}}}", "[red]\x1b[31m\u202e[/b]\n# x", "--help; touch x"):
+    for name in (f"a'\"`<script>$({HIT[:20]}) $x^{{$ {{{{0}}}}", "[red]\x1b[31m\u202e[b]\n# x", "--help; touch x"):
         folder = shutil.copytree(sound.folder, tmp_path / name)
         store = Store.at(folder)
         assert report([str(folder)]) == 0
@@ -500,7 +500,8 @@ def test_a_study_in_a_folder_of_any_name_has_all_its_pages_and_runs_nothing(soun
         assert ast.literal_eval(preamble.removeprefix("data = load(").removesuffix(")")) == f"{tmp_path.name}/{name}"
         assert mia_study("figures")([str(folder), str(tmp_path / "pictures")]) == 0
         assert track(store)[0] == 0
-        notes = [tag.value for _, _, given in track(store)[2] for tag in given.get("tags", ()) if "note" in tag.key]
+        tags = [tag for call, _, given in track(store)[2] if call == "log_batch" for tag in given.get("tags", ())]
+        notes = [tag.value for tag in tags if "note" in tag.key]
         assert len(notes) == 1
         assert name[:8] not in re.sub(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", "", notes[0])  # all of it is code
         capsys.readouterr()
@@ -519,7 +520,8 @@ def test_pictures_and_a_notebook_of_every_text_at_once_hold_no_markup_of_theirs(
     assert not any(name.startswith("on") for _, *names in Parsed(page).parts for name in names)
     document = execute(FOLDER / "01_sensitivity.ipynb", copy.folder)
     page, _ = HTMLExporter(exclude_input=True).from_notebook_node(document)
-    assert "<script>alert(1)" not in page and "onerror=" not in page and "onmouseover=" not in page
+    assert "<script>alert(1)" not in page
+    assert not any({"onerror", "onmouseover"} & set(names) for _, *names in Parsed(page).parts)
     assert "&lt;script&gt;alert(1)" in page
 
 
@@ -543,7 +545,7 @@ def test_names_of_classes_people_and_files_of_the_data_are_texts_in_a_plan(tmp_p
     document["factors"] = {"train_size": [10], "epochs": [1], "target": ["dcgan"]}
     (tmp_path / "study.json").write_text(json.dumps(document))
     assert mia_study("sweep")([str(tmp_path / "study.json"), "--plan", "--set", f"results={tmp_path}"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert f"image_folder, {4 * len(texts)} records" in said and f"{len(texts)} files of" in said
 
 
