@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.stats.effects import AUC
 from analysis.study_data import StudyData, lower_is_better
-from study.store.names import plain
+from study.terminal import plain
 from study.tracking.pictures import COLORS
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

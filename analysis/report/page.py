@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analysis.report.headline import Sentence, Verdict
 from analysis.report.provenance import Number
 from analysis.report.sources import Cited, Ledger, preamble
-from study.store.names import plain
+from study.terminal import plain
 
 FOLDER = Path(__file__).parent
 

@@ -37,19 +37,5 @@ def quoted(text: object) -> str:
     return repr(words) if len(words) <= SHOWN else f"{words[:SHOWN]!r}..."
 
 
-def plain(text: str) -> str:
-    """A text that can be shown: what is not printable, but for newlines, becomes its number, such as \\u001b.
-
-    So are controls, marks that turn the direction of writing, and bytes of a name that are no text.
-    """
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() or letter == "\n" else _number(letter) for letter in text)
-
-
-def _number(letter: str) -> str:
-    return f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"
-
-
 def _matches(pattern: re.Pattern[str], text: object) -> bool:
     return isinstance(text, str) and len(text) <= LONGEST and pattern.fullmatch(text) is not None

@@ -20,7 +20,7 @@ from mia_core.hashing import content_id
 from mia_core.opening import open_lock
 from study.spec.factors import budget_of
 from study.store import Damaged, Store
-from study.store.names import plain
+from study.terminal import plain
 from study.tracking.run_content import CODE, run_content
 
 VIEW = 4

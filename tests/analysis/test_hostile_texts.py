@@ -497,7 +497,7 @@ def test_a_study_in_a_folder_of_any_name_has_all_its_pages_and_runs_nothing(soun
         found = Parsed((folder / "reports" / "report.html").read_text())
         assert found.parts <= clean.parts
         preamble = next(text for text in re.findall(r"data = load\(.*\)", found.text))
-        assert ast.literal_eval(preamble.removeprefix("data = load(").removesuffix(")")) == f"{tmp_path.name}/{name}"
+        assert ast.literal_eval(preamble.removeprefix("data = load(").removesuffix(")")) == name
         assert mia_study("figures")([str(folder), str(tmp_path / "pictures")]) == 0
         assert track(store)[0] == 0
         tags = [tag for call, _, given in track(store)[2] if call == "log_batch" for tag in given.get("tags", ())]
