@@ -10,12 +10,12 @@ import pandas as pd
 from analysis import plots
 from analysis.plots.at_risk import ALARM
 from analysis.report.headline import Verdict
-from analysis.report.influence import index_source, influence_table
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.provenance import in_cell
 from analysis.report.sections import NAMES, TPR, drawable, picture, plain, verdict_table, words_of
 from analysis.report.shown import DATA, Shown, call
 from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, of_picture, source
+from analysis.report.variance_shares import index_source, influence_table
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import influences

@@ -10,12 +10,12 @@ import pandas as pd
 
 from analysis import plots
 from analysis.report.headline import Sentence, Verdict, attacker, doubts, failures, judged
-from analysis.report.influence import index_source, influence_table
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.provenance import Number, at
 from analysis.report.sections import CELLS, cell_of, picture, plain
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, Source, source
+from analysis.report.variance_shares import index_source, influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, place, varied
 from analysis.stats.effects import AUC
 from analysis.stats.indices import RESAMPLES

@@ -200,7 +200,7 @@ class Progress:
         more = [f"and {len(self._running) - SHOWN} more"] if len(self._running) > SHOWN else []
         again = f" ({self._again} attempts tried again)" if self._again else ""
         left = self._pace.left()
-        done = f"{bar(self._done, self._passes)} " if self._live else ""
+        done = f"{bar(self._done, self._passes)} " if self._console.is_terminal else ""
         yield "done", [f"{done}{self._done} of {self._passes} trials"]
         yield "running", [*running, *more] or ["nothing"]
         yield "queued", [f"{self._queued()} trajectories"]
@@ -216,7 +216,7 @@ class Progress:
         name, trained = self._name(trajectory_id), self._trained.get(trajectory_id)
         if trained is None:
             return [f"{name} ({duration(seconds)})"]
-        if self._live:
+        if self._console.is_terminal:
             return [f"{name} ({duration(seconds)})", f"  {bar(trained.step, trained.steps)} {trained}"]
         return [f"{name} ({trained}, {duration(seconds)})"]
 

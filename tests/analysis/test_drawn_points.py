@@ -10,9 +10,9 @@ from analysis import tables
 from analysis.notebooks.execution import DRAWN
 from analysis.report import conditions
 from analysis.report.building import build
-from analysis.report.influence import influence_table
 from analysis.report.provenance import again
 from analysis.report.sources import Source
+from analysis.report.variance_shares import influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, influences, varied
 from analysis.stats.effects import AUC, log_odds_of_auc, means
 from analysis.stats.indices import COLUMNS
