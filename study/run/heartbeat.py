@@ -41,7 +41,8 @@ def _is_state(state: Mapping[str, Any]) -> bool:
     running, left = state.get("running", []), state.get("seconds_left")
     moments = [datetime.fromisoformat(str(state[name])) for name in ("at", "started_at") if name in state]
     return (
-        all(moment.tzinfo for moment in moments)
+        "at" in state
+        and all(moment.tzinfo for moment in moments)
         and (left is None or _is_number(left))
         and isinstance(running, list)
         and all(isinstance(item, dict) and "trial" in item and _is_number(item.get("seconds")) for item in running)

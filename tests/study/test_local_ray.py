@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
@@ -98,6 +99,7 @@ def test_a_sweep_that_ray_has_no_folder_for_is_refused_in_one_line(
     (short / "file").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_TMPDIR", f"{short}/{folder}")
+    ray.shutdown()  # of an earlier test, which a sweep would use
     assert main(["small.yaml", "--set", "quality.measures=[]"]) == REFUSED
     told = capsys.readouterr().err
     assert message in told

@@ -22,7 +22,7 @@ def test_any_change_of_sources_is_seen(tmp_path, monkeypatch, change):
         shutil.copytree(nodes.PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(nodes, "PROJECT", tmp_path)
     before = software()["source"]
-    path = tmp_path / "study" / "work.py"
+    path = tmp_path / "study" / "design" / "work.py"
     if change == "a byte":
         path.write_bytes(path.read_bytes() + b"\n")
     elif change == "a file more":
