@@ -112,6 +112,6 @@ class Registry(Generic[T]):
         if not isinstance(name, str):
             raise Refused(f"{where}: expected a name or a mapping with a name, got {shorten(repr(spec))}")
         if name not in self._classes:
-            raise Refused(f"{where}: unknown {self.kind} {name!r}{nearest(name, self._classes)}")
+            raise Refused(f"{where}: unknown {self.kind} {shorten(repr(name))}{nearest(name, self._classes)}")
         cls = self._classes[name]
         return Choice(name, cls, validate(cls.Config, values, where))  # type: ignore[attr-defined]
