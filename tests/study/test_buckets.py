@@ -435,6 +435,7 @@ LEAN = ("factors.train_size=[40]", "factors.epochs=[1, 1000]", "factors.defense=
         "quality.measures=[kid]", "compute.checkpoint_seconds=1")  # fmt: skip
 
 
+@pytest.mark.soak  # fault injection for minutes
 @pytest.mark.timeout(1500)
 def test_a_sweep_to_a_bucket_interrupted_and_resumed_has_the_bits_of_a_folder(bucket, tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL)
