@@ -184,6 +184,7 @@ def finish(figure: Figure, title: str) -> None:
     lines = [line for axes in figure.axes for line in (axes.xaxis, axes.yaxis)]
     marks = [tick for line in lines for tick in (*line.majorTicks, *line.minorTicks)]
     ticks = {id(text) for tick in marks for text in (tick.label1, tick.label2)}
+    ticks |= {id(text) for line in lines for text in line.get_ticklabels(which="both")}
     for text in figure.findobj(Text):
         if id(text) not in ticks:  # an axis writes those again whenever it is drawn
             text.set_parse_math(False)
