@@ -267,7 +267,8 @@ class Panel(Split):
         feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
         filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
         coins say, so that a coin decides about its record alone and members vary by a few (the root of panel x
-        probability x (1 - probability)): audits of private arms are then twice as sharp, and possible where filler has whole groups or duplicates.
+        probability x (1 - probability)): audits of private arms are then twice as sharp, and possible where filler has
+        whole groups or duplicates.
         """
 
         reference: Count
@@ -286,7 +287,8 @@ class Panel(Split):
             most = (smallest - config.known) / config.probability
             raise Refused(
                 f"split.panel: {config.probability:g} x {config.panel} records and {config.known} known members are "
-                f"more than the smallest train_size {smallest}; at most {max(0, int(most))}, or a lower split.probability"
+                f"more than the smallest train_size {smallest}; at most {max(0, int(most))}, "
+                "or a lower split.probability"
             )
         # Binomial(panel, probability) members leave the rest of n to filler; six standard deviations never run out.
         coins = max(0, int(config.probability * config.panel - 6 * self._deviation))

@@ -1,7 +1,7 @@
 """What an attack's scores reveal: AUC with its interval, top-n accuracy, TPR at low FPR. Ties count half, everywhere.
 
-All from the stored float32 scores: `score` [Q], higher = more likely a member, and `member` bool [Q]. Inference rests on
-judged records alone: those whose membership every replicate draws anew.
+All from the stored float32 scores: `score` [Q], higher = more likely a member, and `member` bool [Q]. Inference rests
+on judged records alone: those whose membership every replicate draws anew.
 """
 
 from dataclasses import dataclass

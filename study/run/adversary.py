@@ -56,11 +56,13 @@ class Adversary:
             images = self.design.pool.images[membership.queries]
             streams = Streams(BLIND, self.design.spec.seed, trial.replicate)
             found = blind(images, membership.member, units, streams, item.arguments["permutations"])
+            looked_at = membership.queries[found.queries]
             queries = Queries(
-                membership.queries[found.queries],
+                looked_at,
                 units[found.queries],
                 membership.member[found.queries],
-                np.zeros(len(found.queries), dtype=bool),
+                self.design.split.judges(looked_at),
+                np.zeros(len(looked_at), dtype=bool),
             )
             columns = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
             results += judged(self.design, trial, item, found.score, queries, **columns)
@@ -90,8 +92,9 @@ class Adversary:
         )
 
     def _queries(self, trial: Trial, membership: Membership) -> Queries:
-        coins = np.isin(membership.queries, self.design.split.coins) & (trial.role == STUDY)
-        return Queries(membership.queries, self.design.split.units[membership.queries], membership.member, coins)
+        split, queries = self.design.split, membership.queries
+        coins = np.isin(queries, split.coins) & (trial.role == STUDY)
+        return Queries(queries, split.units[queries], membership.member, split.judges(queries), coins)
 
     def _knowledge(self, attack: Attack) -> Knowledge:
         images = {word: self.design.pool.images[records] for word, records in self.design.attacks.known(attack).items()}

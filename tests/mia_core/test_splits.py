@@ -529,7 +529,7 @@ def test_the_default_studys_sizes_fit_to_a_record(plain):
     split = build("panel", plain, (100,), reference=0, unseen=0, panel=440, probability=0.159, extra_non_members=0,
                   known=30, filler="fixed")  # fmt: skip
     assert split._expected(440) + 30 == 100
-    with pytest.raises(ValueError, match="0.16 x 440 records and 31 known"):
+    with pytest.raises(ValueError, match=r"0\.16 x 440 records and 31 known"):
         build("panel", plain, (100,), reference=0, unseen=0, panel=440, probability=0.16, extra_non_members=0, known=31)
 
 
