@@ -189,6 +189,15 @@ class Split(ABC):
         """Records by which coins alone may fall short of it."""
         return 0.0 if self.coin_swaps else self._chance
 
+    def member_only(self, replicate: int, train_size: int) -> Membership:
+        """The same training set, judged by its judged members alone, half of whose units are taken for non-members."""
+        whole = self.membership(replicate, train_size)
+        members = whole.queries[whole.member & self.judges(whole.queries)]
+        units = np.unique(self.units[members])
+        keys = self.streams.numpy("member_only", replicate).random(self.units.max() + 1)[units]
+        kept = units[np.argsort(keys)[: (len(units) + 1) // 2]]
+        return Membership(train=whole.train, queries=members, member=np.isin(self.units[members], kept))
+
     def _take(self, part: str, largest: int | None = None) -> Units:
         """The next units of the order for a part, as many as its setting says; what does not fit waits for the next.
 
@@ -216,6 +225,12 @@ class Split(ABC):
         """Known members and known non-members at `percent` (10, 20, 30) of the smallest training-set size; nested."""
         count = self.config.known * percent // KNOWN_PERCENT
         return self.known_members[:count], self.known_non_members[:count]
+
+    def known_halves(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
+        """Two halves at random of the known members at `percent`, the second of which is taken for non-members."""
+        members, _ = self.known(percent)
+        shuffled = self.streams.numpy("known_halves").permutation(members)
+        return shuffled[: (len(members) + 1) // 2], shuffled[(len(members) + 1) // 2 :]
 
     known_members: np.ndarray
     known_non_members: np.ndarray

@@ -19,7 +19,7 @@ from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged, skipped
-from study.store.roles import BLIND, STUDY
+from study.store.roles import BLIND, MEMBER_ONLY, STUDY
 
 
 class Adversary:
@@ -84,7 +84,7 @@ class Adversary:
             config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
-        result = attack(snapshot, images, self._knowledge(attack), rng)
+        result = attack(snapshot, images, self._knowledge(attack, trial), rng)
         each = zip(levels, result.scores.values.numpy(), strict=True)
         return sum(
             (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),
@@ -96,6 +96,7 @@ class Adversary:
         coins = np.isin(queries, split.coins) & (trial.role == STUDY)
         return Queries(queries, split.units[queries], membership.member, split.judges(queries), coins)
 
-    def _knowledge(self, attack: Attack) -> Knowledge:
-        images = {word: self.design.pool.images[records] for word, records in self.design.attacks.known(attack).items()}
+    def _knowledge(self, attack: Attack, trial: Trial) -> Knowledge:
+        of = self.design.attacks.relabelled if trial.role == MEMBER_ONLY else self.design.attacks.known
+        images = {word: self.design.pool.images[records] for word, records in of(attack).items()}
         return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})

@@ -14,7 +14,7 @@ from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused
 from mia_core.metrics import MEASURES, ExtractorConfig
-from mia_core.settings import Choice, nearest, settings, validate
+from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
@@ -60,12 +60,15 @@ class ControlsSpec:
     """Controls, on in every study; false or 0 leaves one out, and the plan and the summary say so.
 
     blind: a classifier that sees no target. nulls: replicates that get a target trained without the queries. copycat: a
-    generator that replays its training set. permutations: of labels, the finest p is 1 / (1 + permutations).
+    generator that replays its training set. member_only: in as many replicates, attacks that are fitted on members
+    against non-members are fitted on two halves of the known members, and judged by two halves of the members among the
+    judged records, which nothing can tell apart. permutations: of labels, the finest p is 1 / (1 + permutations).
     """
 
     blind: bool = True
     nulls: Annotated[int, Ge(0)] = 1
     copycat: bool = True
+    member_only: bool = added_later(True)
     permutations: Annotated[int, Ge(99)] = 999
 
     @field_validator("nulls", mode="before")
@@ -276,7 +279,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
-        "controls": asdict(controls),
+        "controls": plain(controls),
         "audit": asdict(audit),
         "keep_targets": sections.keep_targets,
     }
