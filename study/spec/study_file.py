@@ -17,6 +17,7 @@ from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
+from study.spec.contrasts import check_contrasts
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
@@ -127,6 +128,7 @@ class Sections:
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    contrasts: list[Any] | None = None
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = TRACKING
@@ -266,6 +268,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     if search:
         check_objectives(search, *_columns(attacks, quality))
     controls = validate(ControlsSpec, sections.controls, "controls")
+    declared = _contrasts(sections.contrasts, factors, ranged)
     audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
     resolved = {
         "study": sections.study,
@@ -281,6 +284,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "quality": asdict(quality),
         "controls": plain(controls),
         "audit": asdict(audit),
+        **({"contrasts": declared} if declared is not None else {}),
         "keep_targets": sections.keep_targets,
     }
     return Spec(
@@ -308,6 +312,12 @@ def parse(document: Mapping[str, Any]) -> Spec:
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
+
+
+def _contrasts(given: list[Any] | None, factors: Factors, ranged: bool) -> list[dict[str, Any]] | None:
+    if given is not None and ranged:
+        raise Refused("contrasts: levels that are drawn or chosen by a search have none; leave it out")
+    return None if given is None else check_contrasts(given, factors)
 
 
 def _search(given: Mapping[str, Any] | None, design: DesignSpec) -> SearchSpec | None:

@@ -98,7 +98,9 @@ def test_rows_say_what_an_attack_proves_where_queries_have_coins_of_their_own(ma
     assert canary["members"] == len(design.split.membership(0, 40).train) + with_canaries
     for row in attacks.loc[["study", "canary"]].to_dict("records"):
         part = scores[(scores["trial_id"] == row["trial_id"]) & (scores["attack_id"] == row["attack_id"])]
-        assert judge(part["score"].to_numpy(), part["member"].to_numpy(bool)).auc == row["auc"]
+        score, member, judged = (part[name].to_numpy() for name in ("score", "member", "judged"))
+        assert judge(score, member, judged).auc == row["auc"]
+        assert judged.sum() == (40 if row["attack"] != "canary_gradient" else 300)
         coins = part["query"][part["coin"].astype(bool)]
         assert set(coins) == (set(design.split.coins) if row["attack"] != "canary_gradient" else set(range(300)))
 
