@@ -183,8 +183,8 @@ class Store:
 
     @property
     def public(self) -> bool:
-        """Whether this is a public copy, which has no scores."""
-        return bool(self.pointer().get("public", False))
+        """Whether this is a public copy, which has no scores; what was never published is none."""
+        return self.place.exists("study.json") and bool(self.pointer().get("public", False))
 
     def warnings(self) -> list[str]:
         """A line where other users of this machine may read the study, and that is no public copy."""
