@@ -11,7 +11,7 @@ from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.power import Spread
 from mia_core.metrics.two_way import two_way_variance
 from study.design.study_design import Design
-from study.spec.contrasts import contrasts_of
+from study.spec.family import contrasts_of
 from study.store import Damaged, Store
 from study.store.reading import tables_by_trial
 

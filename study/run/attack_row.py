@@ -14,7 +14,7 @@ from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
-from study.store.judging import JUDGED, bound_columns, without_coins
+from study.store.old_rows import JUDGED, bound_columns, without_coins
 from study.store.roles import CANARY, STUDY
 from study.store.rows import AttackRow, ScoreRows
 

@@ -11,8 +11,8 @@ from mia_core.metrics import ExtractorConfig
 from mia_core.settings import Registry
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
-from study.spec.contrasts import ContrastSpec
 from study.spec.factors import Range
+from study.spec.family import ContrastSpec
 from study.spec.objectives import SearchSpec
 from study.spec.sampling import DesignSpec
 from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections

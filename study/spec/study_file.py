@@ -17,8 +17,8 @@ from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
-from study.spec.contrasts import check_contrasts
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.store.names import is_word, quoted

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mia_core.errors import Refused
-from study.store import judging
+from study.store import old_rows
 from study.store.files import Damaged
 from study.store.manifests import sealed_table, valid
 from study.store.passes import Store, trial_of
@@ -27,7 +27,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
     """Sealed rows of the current design, in its order (`all=True`: of every design, ordered by ids).
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
-    Scores and rows of attacks of earlier versions are judged anew, see `judging`, unless they are wanted `as_written`;
+    Scores and rows of attacks of earlier versions are judged anew, see `old_rows`, unless they are wanted `as_written`;
     in a public copy rows stay as they are, and say so.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
     bytes changed.
@@ -62,34 +62,34 @@ def _judged(
     wrote judged anew. scores: reads those of old rows.
     """
     trials, found = frames["trials"], {}
-    splits = judging.splits_with_extras(trials)
+    splits = old_rows.splits_with_extras(trials)
     public = store.public
     own = frames.get("scores")
-    if own is None and "attacks" in frames and not public and judging.is_old(frames["attacks"]).any():
+    if own is None and "attacks" in frames and not public and old_rows.is_old(frames["attacks"]).any():
         own = scores()
     units: Mapping[str, np.ndarray] = {}
     if own is not None:
-        if splits and judging.untold(own, splits).any():
+        if splits and old_rows.untold(own, splits).any():
             units = _drawn_units(str(store.root), store.study, tuple(store.passes()))
-        own = own.assign(judged=judging.judged_records(own, splits, units))
+        own = own.assign(judged=old_rows.judged_records(own, splits, units))
         if "scores" in frames:
             found["scores"] = own
     if "attacks" in frames:
         attacks = frames["attacks"]
         found["attacks"] = (
-            judging.marked(attacks, splits)
-            if own is None or not judging.is_old(attacks).any()
-            else judging.judged_anew(attacks, own, trials, splits, units)
+            old_rows.marked(attacks, splits)
+            if own is None or not old_rows.is_old(attacks).any()
+            else old_rows.judged_anew(attacks, own, trials, splits, units)
         )
     return found
 
 
 @lru_cache(maxsize=2)
 def _drawn_units(root: str, study: str, passes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """As of `judging.drawn_units`, of all that a study has sealed; kept while no pass is added."""
+    """As of `old_rows.drawn_units`, of all that a study has sealed; kept while no pass is added."""
     store = Store(root, study)
-    splits = judging.splits_with_extras(sealed(store, "trials", passes).to_pandas())
-    return judging.drawn_units(sealed(store, "scores", passes).to_pandas(), splits)
+    splits = old_rows.splits_with_extras(sealed(store, "trials", passes).to_pandas())
+    return old_rows.drawn_units(sealed(store, "scores", passes).to_pandas(), splits)
 
 
 def _scores_of(store: Store, passes: Sequence[str]) -> pd.DataFrame:

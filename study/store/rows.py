@@ -99,7 +99,7 @@ class QualityRow(Row):
 class AttackRow(Row):
     """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
 
-    Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.judging`.
+    Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`.
     """
 
     trial_id: str

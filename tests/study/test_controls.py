@@ -14,7 +14,7 @@ from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
 from study.run.runner import Runner
 from study.store import read
-from study.store.judging import JUDGED
+from study.store.old_rows import JUDGED
 from study.store.roles import BLIND, COPYCAT, MEMBER_ONLY, NULL
 from study.verdicts import controls
 from study.verdicts.controls import combine, holm, lines, permuted_aucs, replayed_auc, replayed_aucs, verdicts

@@ -11,7 +11,7 @@ import pytest
 from analysis.study_data import load
 from mia_core.metrics import judge
 from study.store import Store, compact, read
-from study.store.judging import JUDGED
+from study.store.old_rows import JUDGED
 from study.store.schema import PASS_TABLES
 from tests.commands import mia_study
 

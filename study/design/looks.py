@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_core.hashing import canonical_json
-from study.spec.contrasts import Contrast, contrasts_of
+from study.spec.family import Contrast, contrasts_of
 from study.store import Store
 
 TRAINED = ("seed", "data", "split", "training", "factors", "design", "search", "replicates")

@@ -15,7 +15,7 @@ from study.spec import documents
 from study.spec.study_file import parse
 from study.store import Store, compact, read
 from study.store.exporting import export_public
-from study.store.judging import JUDGED, WITH_EXTRAS, drawn_units, judged_records
+from study.store.old_rows import JUDGED, WITH_EXTRAS, drawn_units, judged_records
 from study.store.reading import trial_tables
 from study.store.roles import CANARY, STUDY
 from study.tracking.run_content import run_content

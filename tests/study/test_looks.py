@@ -1,9 +1,9 @@
 import pytest
 
 from mia_core.errors import Refused
-from study.design.declared import declared
 from study.design.design_rows import design_rows
-from study.spec.contrasts import Contrast, contrasts_of
+from study.design.looks import declared
+from study.spec.family import Contrast, contrasts_of
 from study.store import Store
 from study.store.exporting import export_public
 from study.store.passes import Store as Passes
