@@ -43,9 +43,9 @@ def outcome(command: Callable[[], int]) -> int:
         return _say(f"interrupted; {AGAIN}", INCOMPLETE)
     except Exception:
         traceback.print_exc()
+        say("", stderr=True)
         return _say(
-            "\nThis is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report the lines "
-            "above.",
+            "This is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report the lines above.",
             INCOMPLETE,
         )
 
@@ -61,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _say(line: str, code: int) -> int:
-    say(*line.split("\n"), stderr=True)
+    say(line, stderr=True)
     return code
 
 
