@@ -44,10 +44,8 @@ def outcome(command: Callable[[], int]) -> int:
     except Exception:
         traceback.print_exc()
         say("", stderr=True)
-        return _say(
-            "This is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report the lines above.",
-            INCOMPLETE,
-        )
+        words = "This is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report this text."
+        return _say(words, INCOMPLETE)
 
 
 @contextlib.contextmanager
@@ -69,4 +67,4 @@ def _of_file(error: OSError) -> str:
     """The file, where the error names one, and what is wrong with it."""
     if error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__
-    return f"{error.filename}: {error.strerror}"
+    return f"{error.filename2 or error.filename}: {error.strerror}"

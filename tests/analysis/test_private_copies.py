@@ -1,6 +1,7 @@
 """What leaves the machine (pages, tables, pictures, public copies) names no record, place, host or person of it."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -86,7 +87,8 @@ def notebook_pages(telling):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(telling)
         assert mia_study("notebooks")(["results/small"]) == 0
-        document = notebooks.execute(notebooks.FOLDER / f"{notebooks.RECORDS}.ipynb", "results/small", True)
+        with notebooks.executing("results/small", True) as execute:
+            document = execute(notebooks.FOLDER / f"{notebooks.RECORDS}.ipynb")
     pages = {path.name: path.read_text() for path in (telling / "results/small/reports").glob("0*.html")}
     return {**pages, "named": notebooks.to_page(document, "named")}
 
@@ -202,11 +204,12 @@ def test_no_record_is_named_unless_records_are_included(pages):
 def test_a_page_with_records_has_another_name(telling, tmp_path, monkeypatch, capsys):
     asked = []
 
-    def execute(path, study, include_records=False):
+    @contextlib.contextmanager
+    def executing(study, include_records=False):
         asked.append(include_records)
-        return nbformat.read(path, as_version=4)
+        yield lambda path: nbformat.read(path, as_version=4)
 
-    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "executing", executing)
     monkeypatch.setattr(notebooks, "to_page", lambda document, title: title)
     monkeypatch.setattr(Store, "save_report", lambda store, name, page: (tmp_path / name).write_bytes(page))
     assert mia_study("notebooks")([str(telling / "results/small"), "--include-records"]) == 0

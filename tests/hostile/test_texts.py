@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pytest
 from nbconvert import HTMLExporter
 
-from analysis.notebooks.execution import FOLDER, execute
+from analysis.notebooks.execution import FOLDER, executing
 from analysis.plots.drawing import LONGEST, finish, tell
 from analysis.report.conditions import Condition, rows
 from analysis.report.shown import call, literal
@@ -152,7 +152,8 @@ def test_pictures_and_a_notebook_of_every_text_at_once_hold_no_markup_of_theirs(
     page = out.read_text()
     assert not CONTROLS.search(page)
     assert not any(name.startswith("on") for _, *names in Parsed(page).parts for name in names)
-    document = execute(FOLDER / "01_sensitivity.ipynb", copy.folder)
+    with executing(copy.folder) as execute:
+        document = execute(FOLDER / "01_sensitivity.ipynb")
     page, _ = HTMLExporter(exclude_input=True).from_notebook_node(document)
     assert "<script>alert(1)" not in page
     assert not any({"onerror", "onmouseover"} & set(names) for _, *names in Parsed(page).parts)
