@@ -31,7 +31,7 @@ KEY = ["trial_id", "attack_id"]
 
 def splits_with_extras(trials: pd.DataFrame) -> dict[str, str]:
     """A text per split, data and seed, by the trials whose queries have extra non-members; none of canaries."""
-    texts = trials.loc[trials["role"] != CANARY].set_index("trial_id")["config"]
+    texts = trials.loc[trials["role"] != CANARY].set_index("trial_id")["config"].dropna()
     of_config = {text: _split_with_extras(json.loads(text)) for text in texts.unique()}
     return {str(trial_id): split for trial_id, text in texts.items() if (split := of_config[text])}
 
