@@ -55,7 +55,7 @@ def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """Mean leakage over training-set size and length of training, a panel an arm, a row a variant: where lines of
     shades tilt, the two act together. Every field has its mean and, below, its replicates.
     """
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     budget = data.budget
     sizes, levels = sorted(set(table["train_size"])), sorted(set(table[budget]))
     figure, grid = panels(data.variants, data.arms, width=max(2.4, 0.62 * len(levels)))

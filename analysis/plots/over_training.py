@@ -13,7 +13,7 @@ from study.tracking.pictures import COLORS
 
 def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """Leakage against epochs or steps: a column of panels an arm, a row a variant, a line a training-set size."""
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     levels = sorted(set(table[data.budget]))
     figure, grid = panels(data.variants, data.arms)
     for (variant, arm), axis in grid.items():
@@ -39,7 +39,7 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
     shown = list(attacks or last_levels(last))[: len(COLORS)]
     figure, grid = panels(data.variants, data.arms)
     for number, attack in enumerate(shown):
-        table = means(last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
+        table = means(data, last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
         for (variant, arm), axis in grid.items():
             line = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
             if len(line):

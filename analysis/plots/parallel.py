@@ -17,10 +17,10 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
 
     Numbers of few levels stand at equal distances, so that none is hidden; a distance of quality is on a log axis.
     """
-    table = means(data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
+    table = means(data, data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
     measured = [f"AUC of {attack}"]
     if data.quality:
-        found = means(data.attack(attack), data.quality, data.cell)[[*data.cell, "mean"]]
+        found = means(data, data.attack(attack), data.quality, data.cell)[[*data.cell, "mean"]]
         table = table.merge(found.rename(columns={"mean": data.quality}), on=list(data.cell), how="left")
         measured.append(data.quality)
     factors = [name for name in data.cell if table[name].nunique() > 1]

@@ -33,7 +33,7 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     if quality is None:
         raise Refused(f"study {data.name} has no measure of quality to show")
     rows = data.attack(attack)
-    leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
+    leaks, costs = (means(data, rows, column, data.cell) for column in (value, quality))
     table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))
     open_ended = False
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)

@@ -47,7 +47,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     )  # fmt: skip
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
-        cells = means(rows, column, data.cell).merge(epsilon, on=list(data.cell))
+        cells = means(data, rows, column, data.cell).merge(epsilon, on=list(data.cell))
         cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
         levels = sorted(set(cells[data.budget]))
         apart = cells[data.budget].map({level: APART ** (n - (len(levels) - 1) / 2) for n, level in enumerate(levels)})

@@ -13,7 +13,7 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
 
     curve: of `analysis.stats.scaling.size_curve`.
     """
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     sizes = sorted(set(table["train_size"]))
     figure, grid = panels(data.variants, data.arms)
     for (variant, arm), axis in grid.items():

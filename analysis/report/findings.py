@@ -364,7 +364,7 @@ def _of_line(data: StudyData, attack: str, row: dict[Any, Any], along: str, what
     matrix = cells(data, attack, AUC, data.cell)
     rest = [name for name in data.cell if name != along]
     own = (matrix.table[rest] == [row[name] for name in rest]).all(axis=1)
-    used = of_columns(data, attack, matrix, matrix.scale.columns[own])
+    used = of_columns(data, attack, matrix, matrix.values.columns[own])
     return source(data, attack, used, f"{what}: AUC of {attack}", code)
 
 

@@ -151,7 +151,7 @@ def of_cells(data: StudyData, attack: str, found: Cells, terms: Mapping[str, Seq
 
 def of_columns(data: StudyData, attack: str, found: Cells, columns: pd.Index) -> pd.DataFrame:
     """Rows of those cells, in the replicates that have all of them."""
-    complete = found.scale[columns].notna().all(axis=1)
+    complete = found.complete(columns)
     rows = data.attack(attack)
     rows = rows[rows["replicate"].isin(complete[complete].index)]
     cells = pd.MultiIndex.from_frame(rows[list(found.names)])
