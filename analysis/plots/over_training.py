@@ -19,7 +19,7 @@ def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Fig
     for (variant, arm), axis in grid.items():
         panel = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
         for number, (size, line) in enumerate(panel.groupby("train_size")):
-            draw_points(axis, line[data.budget], line, number, f"n = {size}")
+            draw_points(axis, line[data.budget], line, number, f"n = {size}", value)
         axis.set_xscale("log", base=2)
         axis.set_xticks(levels, [str(level) for level in levels])
         axis.minorticks_off()
@@ -43,7 +43,7 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
         for (variant, arm), axis in grid.items():
             line = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
             if len(line):
-                draw_points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack)
+                draw_points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack, value)
     for axis in grid.values():
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])

@@ -62,9 +62,9 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
                 draw_points(
-                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", floor, linestyle="none"
+                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", column, floor, linestyle="none"
                 )
-                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", floor)
+                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", column, floor)
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
             axis.set_xticks([*ticks, *place.values()], [*map(_epsilon_text, ticks), *place])

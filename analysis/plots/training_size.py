@@ -24,7 +24,7 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
             line = fitted[fitted[data.budget] == level]
             axis.plot(line["train_size"], line["mean"], color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
             axis.fill_between(line["train_size"], line["low"], line["high"], color=look["color"], alpha=0.12, lw=0)
-            draw_points(axis, points["train_size"], points, number, f"{level} {data.budget}", linestyle="none")
+            draw_points(axis, points["train_size"], points, number, f"{level} {data.budget}", value, linestyle="none")
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
