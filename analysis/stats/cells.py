@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.effects import effect_of
-from analysis.stats.judged import AUC, aucs_of, sum_of
+from analysis.stats.judged import AUC, aucs_of, sums_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.influence import Aucs
@@ -77,8 +77,7 @@ class Cells:
         if self.aucs is None:
             values = self.values.loc[self.complete(columns), columns].to_numpy()
             return [effect_of(values @ own) for own in weights]
-        parts = self.parts(columns)
-        return [sum_of(parts, own.tolist()) for own in weights]
+        return sums_of(self.parts(columns), weights)
 
     def weights(self, terms: Mapping[str, Mapping[Any, float]]) -> tuple[pd.Series, int]:
         """Weights of a product of contrasts, each a weight for levels of a factor, averaged over the other factors.

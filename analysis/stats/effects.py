@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.stats.judged import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sum_of, tpr_of
+from analysis.stats.judged import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.two_way import MIN_REPLICATES
@@ -121,7 +121,7 @@ def contrasts(
 def difference(data: StudyData, ours: pd.DataFrame, theirs: pd.DataFrame, value: str) -> dict[str, Any]:
     """Columns of `effect_of` of a cell less another one, rows of the same replicates in the same order."""
     if value == AUC:
-        return sum_of([aucs_of(data, ours), aucs_of(data, theirs)], [1.0, -1.0])
+        return sums_of([aucs_of(data, ours), aucs_of(data, theirs)], np.array([[1.0, -1.0]]))[0]
     return effect_of(ours[value].to_numpy(float) - theirs[value].to_numpy(float))
 
 

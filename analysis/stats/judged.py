@@ -17,7 +17,15 @@ from mia_core.errors import Refused
 from mia_core.metrics.control_variate import applies, with_control_variate
 from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.low_fpr import LowFprTpr, tpr_at_low_fpr
-from mia_core.metrics.two_way import CellSum, Estimate, MeanAuc, mean_auc, weighted_sum
+from mia_core.metrics.two_way import (
+    NO_VARIANCE,
+    CellSum,
+    Estimate,
+    MeanAuc,
+    mean_auc,
+    two_way_variance,
+    weighted_sum,
+)
 from mia_core.streams import Streams
 from study.store import read
 
@@ -143,23 +151,31 @@ def columns_of_sum(found: CellSum, values: np.ndarray) -> dict[str, Any]:
     sd: of one replicate. sd_records: what no further replicate takes away, for it is of the records; 0 where no
     replicate can tell.
     """
-    low, high = found.interval()
-    return {
-        "effect": float(found.estimate),
-        "low": float(low),
-        "high": float(high),
-        "p": float(found.p_value()),
-        "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-        "sd_records": float(np.nan_to_num(found.variance.between_records) ** 0.5),
-        "replicates": found.replicates,
-        "descriptive": found.descriptive,
-    }
+    (columns,) = _columns_of_sums(found, values[None])
+    return columns
 
 
-def sum_of(parts: Sequence[Aucs], weights: Sequence[float]) -> dict[str, Any]:
-    """The same columns of cells [R] each, weighted; values are taken inside replicates and records."""
-    values = np.sum([weight * part.auc for weight, part in zip(weights, parts, strict=True)], axis=0)
-    return columns_of_sum(weighted_sum(parts, weights), values)
+def _columns_of_sums(found: CellSum, values: np.ndarray) -> list[dict[str, Any]]:
+    """The same of G sums, values [G, R]; or of one, [1, R]."""
+    records = np.sqrt(np.nan_to_num(found.variance.between_records))
+    spread = values.std(1, ddof=1) if values.shape[1] > 1 else np.full(len(values), np.nan)
+    columns = (found.estimate, *found.interval(), found.p_value(), spread, records)
+    names = ("effect", "low", "high", "p", "sd", "sd_records")
+    about = {"replicates": found.replicates, "descriptive": found.descriptive}
+    lines = zip(*(np.atleast_1d(column).tolist() for column in columns), strict=True)
+    return [{**dict(zip(names, line, strict=True)), **about} for line in lines]
+
+
+def sums_of(parts: Sequence[Aucs], weights: np.ndarray) -> list[dict[str, Any]]:
+    """The same columns of sums of K cells [R] each, weights [G, K]; values are taken inside replicates and records."""
+    values = weights @ np.stack([part.auc for part in parts])
+    influence = np.tensordot(weights, np.stack([part.influence for part in parts]), 1)
+    variance = two_way_variance(values, influence)
+    if not np.any(variance.total < NO_VARIANCE):
+        return _columns_of_sums(CellSum(values.mean(-1), variance, values.shape[1], (), ()), values)
+    return [
+        columns_of_sum(weighted_sum(parts, own.tolist()), value) for own, value in zip(weights, values, strict=True)
+    ]
 
 
 def _attack(rows: pd.DataFrame) -> str:

@@ -192,7 +192,7 @@ def front(
 
 def _estimates(data: StudyData, attack: str, found: Plane) -> dict[Any, dict[str, tuple[float, float, float]]]:
     """Of each cell, over its own replicates: mean, low and high of `leakage`, as everywhere, and of `loss`."""
-    rows = {cell: own for cell, own in data.attack(attack).dropna(subset=[AUC]).groupby(list(data.cell))}
+    rows = dict(iter(data.attack(attack).dropna(subset=[AUC]).groupby(list(data.cell))))
     estimates = {}
     for cell in found.columns.tolist():
         leakage = mean_columns(data, rows[cell], AUC)
@@ -205,22 +205,22 @@ def _estimates(data: StudyData, attack: str, found: Plane) -> dict[Any, dict[str
 def _better(found: Plane, own: list[Any], replicates: pd.Index) -> np.ndarray:
     """[K,K]: the confidence that cell i is better than j in both; NaN for a single replicate."""
     loss = found.loss.loc[replicates, own].to_numpy()
-    leakage = [part_of(found.leakage, replicates, cell) for cell in own]
+    assert found.leakage.aucs is not None
+    leakage = found.leakage.aucs[found.leakage.row.loc[replicates, own].to_numpy(int).T]
     sure = np.empty((len(own), len(own)))
-    for i, j in np.ndindex(sure.shape):
-        leaks = contrast(leakage[i], leakage[j])
-        sure[i, j] = 1 - max(
-            _one_sided(leaks.estimate, leaks.p_value()),
-            _one_sided((loss[:, i] - loss[:, j]).mean(), p_value(loss[:, i] - loss[:, j])),
+    for j in range(len(own)):
+        leaks = contrast(leakage, leakage[np.full(len(own), j)])
+        costs = loss - loss[:, [j]]
+        sure[:, j] = 1 - np.maximum(
+            one_sided(leaks.estimate, leaks.p_value()), one_sided(costs.mean(0), p_value(costs))
         )
     return sure
 
 
-def _one_sided(difference: Any, p: Any) -> float:
+def one_sided(difference: np.ndarray, p: np.ndarray) -> np.ndarray:
     """p of a difference of at least 0, from a two-sided one. Without a p (values that do not vary) its sign decides."""
-    if np.isnan(p):
-        return 0.0 if difference < 0 else 1.0
-    return float(p / 2 if difference < 0 else 1 - p / 2)
+    known = np.where(difference < 0, p / 2, 1 - p / 2)
+    return np.where(np.isnan(p), np.where(difference < 0, 0.0, 1.0), known)
 
 
 def least_leakage(
