@@ -38,7 +38,7 @@ def interval(mean: Any, low: Any, high: Any, form: str = ".3f") -> str:
 def estimate(row: Mapping[Any, Any], value: str, name: str = "mean") -> str:
     """A mean with its interval, of a row with columns mean, low, high, or NAME, NAME_low, NAME_high."""
     ends = ("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high")
-    return interval(row[name], *(row[end] for end in ends), form_of(value))
+    return interval(row[name], row[ends[0]], row[ends[1]], form_of(value))
 
 
 def effect(row: Mapping[Any, Any], value: str, name: str = "effect") -> str:
@@ -76,7 +76,7 @@ def replicates(count: Any) -> str:
 
 
 def more_replicates(row: Mapping[Any, Any]) -> str:
-    """What would settle an effect: with the range that its standard deviation, known badly by few replicates, leaves."""
+    """What would settle an effect, with the range that its standard deviation leaves, known badly by few replicates."""
     if row["settled"]:
         return "settled"
     if pd.isna(row["needed"]):
@@ -87,5 +87,5 @@ def more_replicates(row: Mapping[Any, Any]) -> str:
 
 def told(row: Mapping[Any, Any], value: str, end: str = "") -> str:
     """A mean of `means`, its interval and its replicates, as a point of a picture says it. end: of its columns."""
-    bounds = (row[f"{name}{end}"] for name in ("mean", "low", "high"))
-    return f"{interval(*bounds, form_of(value))}, {replicates(row[f'replicates{end}'])}"
+    found = interval(row[f"mean{end}"], row[f"low{end}"], row[f"high{end}"], form_of(value))
+    return f"{found}, {replicates(row[f'replicates{end}'])}"

@@ -30,12 +30,12 @@ from analysis.format import effect as effect_text
 from analysis.stats.baselines import audits
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
-from analysis.stats.effects import AUC, contrasts, means
-from analysis.stats.judged import SCOPE, TPR
+from analysis.stats.effects import contrasts, means
+from analysis.stats.judged import AUC, TPR
 from analysis.stats.redrawn import leakage_shown, words_of
 from analysis.stats.search_results import Search, confirmed, search
 from analysis.stats.sensitivity import main_effects
-from analysis.stats.summary import about_noise, against_epsilon, effects_of, equal_steps, guarantees
+from analysis.stats.summary import about_intervals, about_noise, against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.store.reading import last_levels
@@ -57,11 +57,6 @@ def run(folder: str, attack: str | None) -> None:
     for title, table in tables(data, shown):
         if len(table):
             say(f"### {_markdown(title)}", "", *markdown(table).split("\n"), "")
-
-
-def about_intervals(data: StudyData) -> str:
-    """What intervals of AUC speak of."""
-    return f"AUC speaks of {SCOPE[data.public]}. Other values: these records, over replicates."
 
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -203,7 +198,7 @@ def ranges(data: StudyData) -> pd.DataFrame:
     for attack in last_levels(data.wide):
         table = by_point(data, attack, AUC).sort_values("mean")
         found = {name: table.iloc[place] for name, place in (("least", 0), ("median", len(table) // 2), ("most", -1))}
-        rows.append({"attack": attack, **{name: estimate(row, AUC) for name, row in found.items()}})
+        rows.append({"attack": attack, **{name: estimate(row.to_dict(), AUC) for name, row in found.items()}})
     return pd.DataFrame(rows)
 
 
@@ -215,7 +210,8 @@ def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
     if data.quality:
         quality = by_point(data, attack, data.quality).set_index("point")
         texts[data.quality] = [
-            estimate(quality.loc[point], data.quality) if point in quality.index else "-" for point in table["point"]
+            estimate(quality.loc[point].to_dict(), data.quality) if point in quality.index else "-"
+            for point in table["point"]
         ]
     return table[["point", *varied(data)]].assign(**texts)
 
@@ -301,7 +297,7 @@ def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
     The first `MOST_ROWS`, by p.
     """
     table = equal_quality(data, attack).sort_values("p_holm", kind="stable").head(MOST_ROWS)
-    texts = {
+    texts: dict[str, Any] = {
         EFFECT: [row["reason"] if pd.notna(row["reason"]) else effect_text(row, AUC) for row in _records(table)],
         P_HOLM: table["p_holm"].map(p_value),
     }

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from analysis.format import effect, p_value, replicates
 from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels, tell
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
 

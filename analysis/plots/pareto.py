@@ -17,7 +17,8 @@ from analysis.plots.drawing import (
     tell,
     to_floor,
 )
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 
@@ -39,11 +40,11 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
     for (variant, size), axis in grid.items():
         floor = logarithmic(axis.xaxis, quality, table["mean_quality"], table["low_quality"])
-        for number, arm in enumerate(data.arms):
+        for place, arm in enumerate(data.arms):
             path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
             if path.empty:
                 continue
-            look = look_of(number)
+            look = look_of(place)
             errors, below = to_floor(path["mean_quality"], path["low_quality"], path["high_quality"], floor)
             open_ended = open_ended or bool(below.any())
             drawn = axis.errorbar(

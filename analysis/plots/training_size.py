@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 
 

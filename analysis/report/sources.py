@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.report.conditions import Condition, Levels
 from analysis.report.shown import DATA, MODULES, WIDE_OF_DATA, Shown, call, columns_of, literal
 from analysis.stats.cells import Cells
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
 from mia_core.defenses import Arm
 from study.store.roles import CANARY, STUDY
@@ -125,7 +125,7 @@ def of_picture(
     arms = _of_arm(rows[rows[ARM] == arm]) if arm else {}
     where = Condition.of({"role": [STUDY], "attack": attacks, **level, **arms})
     found = where.python(WIDE_OF_DATA)
-    code = call("means", found, AUC, ["attack", *data.cell])
+    code = call("means", DATA, found, AUC, ["attack", *data.cell])
     code = code if table == WIDE else columns_of(found, ["trial_id", "attack_id"])
     return stored(data.wide, where, f"picture: {words}", code, table)
 

@@ -39,11 +39,11 @@ def p_value(values: np.ndarray) -> Any:
     return 2 * t.sf(np.abs(np.mean(values, axis=0) / error), count - 1)[()]
 
 
-def effect_of(values: np.ndarray) -> dict[str, Any]:
+def effect_of(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """From its value in each replicate: effect, low, high, p, sd (of one replicate), sd_records (0), replicates,
     descriptive.
     """
-    effect, low, high = t_interval(values)
+    effect, low, high = t_interval(values, level)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     count = len(values)
     return {
@@ -118,11 +118,13 @@ def contrasts(
     return pd.DataFrame(records, columns=[*by, factor, *numbers])
 
 
-def difference(data: StudyData, ours: pd.DataFrame, theirs: pd.DataFrame, value: str) -> dict[str, Any]:
+def difference(
+    data: StudyData, ours: pd.DataFrame, theirs: pd.DataFrame, value: str, level: float = 0.95
+) -> dict[str, Any]:
     """Columns of `effect_of` of a cell less another one, rows of the same replicates in the same order."""
     if value == AUC:
-        return sums_of([aucs_of(data, ours), aucs_of(data, theirs)], np.array([[1.0, -1.0]]))[0]
-    return effect_of(ours[value].to_numpy(float) - theirs[value].to_numpy(float))
+        return sums_of([aucs_of(data, ours), aucs_of(data, theirs)], np.array([[1.0, -1.0]]), level)[0]
+    return effect_of(ours[value].to_numpy(float) - theirs[value].to_numpy(float), level)
 
 
 def _refuse_repeated(group: pd.DataFrame, by: Sequence[str]) -> None:

@@ -145,36 +145,37 @@ def columns_of_estimate(found: Estimate, level: float = 0.95) -> dict[str, Any]:
     }
 
 
-def columns_of_sum(found: CellSum, values: np.ndarray) -> dict[str, Any]:
+def columns_of_sum(found: CellSum, values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """effect, low, high, p, sd, sd_records, replicates, descriptive of a weighted sum, values [R] of whose replicates.
 
     sd: of one replicate. sd_records: what no further replicate takes away, for it is of the records; 0 where no
     replicate can tell.
     """
-    (columns,) = _columns_of_sums(found, values[None])
+    (columns,) = _columns_of_sums(found, values[None], level)
     return columns
 
 
-def _columns_of_sums(found: CellSum, values: np.ndarray) -> list[dict[str, Any]]:
+def _columns_of_sums(found: CellSum, values: np.ndarray, level: float) -> list[dict[str, Any]]:
     """The same of G sums, values [G, R]; or of one, [1, R]."""
     records = np.sqrt(np.nan_to_num(found.variance.between_records))
     spread = values.std(1, ddof=1) if values.shape[1] > 1 else np.full(len(values), np.nan)
-    columns = (found.estimate, *found.interval(), found.p_value(), spread, records)
+    columns = (found.estimate, *found.interval(level), found.p_value(), spread, records)
     names = ("effect", "low", "high", "p", "sd", "sd_records")
     about = {"replicates": found.replicates, "descriptive": found.descriptive}
     lines = zip(*(np.atleast_1d(column).tolist() for column in columns), strict=True)
     return [{**dict(zip(names, line, strict=True)), **about} for line in lines]
 
 
-def sums_of(parts: Sequence[Aucs], weights: np.ndarray) -> list[dict[str, Any]]:
+def sums_of(parts: Sequence[Aucs], weights: np.ndarray, level: float = 0.95) -> list[dict[str, Any]]:
     """The same columns of sums of K cells [R] each, weights [G, K]; values are taken inside replicates and records."""
     values = weights @ np.stack([part.auc for part in parts])
     influence = np.tensordot(weights, np.stack([part.influence for part in parts]), 1)
     variance = two_way_variance(values, influence)
     if not np.any(variance.total < NO_VARIANCE):
-        return _columns_of_sums(CellSum(values.mean(-1), variance, values.shape[1], (), ()), values)
+        return _columns_of_sums(CellSum(values.mean(-1), variance, values.shape[1], (), ()), values, level)
     return [
-        columns_of_sum(weighted_sum(parts, own.tolist()), value) for own, value in zip(weights, values, strict=True)
+        columns_of_sum(weighted_sum(parts, own.tolist()), value, level)
+        for own, value in zip(weights, values, strict=True)
     ]
 
 

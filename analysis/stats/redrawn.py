@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.stats.effects import AUC, mean_columns
-from analysis.stats.judged import TPR, JudgedScores, judged_scores
+from analysis.stats.effects import mean_columns
+from analysis.stats.judged import AUC, TPR, JudgedScores, judged_scores
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.redraw import Law, Shown, independent_coins, permuted_coins, shown
 from mia_core.streams import Streams
@@ -31,7 +31,9 @@ def leakage_shown(data: StudyData) -> pd.DataFrame:
     """
     rows = []
     last = data.last
-    for cell in last[list(data.cell)].drop_duplicates().to_dict("records") if not data.public else []:
+    cells = last[list(data.cell)].drop_duplicates().itertuples(index=False, name=None)
+    for levels in cells if not data.public else ():
+        cell = dict(zip(data.cell, levels, strict=True))
         found = strongest(data, cell)
         if found is not None:
             rows.append({**cell, **found})
@@ -83,7 +85,7 @@ def law_of(data: StudyData, member: np.ndarray, persons: np.ndarray | None) -> L
     """How the study's design draws coins [R, J]: a panel's are independent, by person; logan's are permuted."""
     split = data.resolved.get("split", {})
     if split.get("name", "panel") == "panel":
-        return independent_coins(float(split.get("probability", 0.5)), *member.shape, persons)
+        return independent_coins(float(split.get("probability", 0.5)), member.shape[0], member.shape[1], persons)
     return permuted_coins(member, persons)
 
 

@@ -8,9 +8,11 @@ import pandas as pd
 
 from analysis.stats.baselines import UNAVAILABLE, audits
 from analysis.stats.cells import Cells, cells
-from analysis.stats.effects import AUC, MIN_REPLICATES, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.two_way import MIN_REPLICATES
 
 GRID = 100
 """Points between the first and the last level of training at which an interpolated path is looked at."""

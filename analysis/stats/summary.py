@@ -3,7 +3,8 @@
 import pandas as pd
 
 from analysis.stats.drawn_points import design_words, search_words, varied
-from analysis.stats.effects import AUC, contrasts, means
+from analysis.stats.effects import contrasts, means
+from analysis.stats.judged import AUC, SCOPE
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.noise import GUESSABLE, noise_from_seed
 
@@ -65,6 +66,11 @@ def guarantees(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
     columns = [ARM, "train_size", data.budget, "delta", "epsilon"]
     return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
+
+
+def about_intervals(data: StudyData) -> str:
+    """What the intervals of a study's numbers speak of."""
+    return f"AUC speaks of {SCOPE[data.public]}. Other values: these records, over replicates."
 
 
 def about_noise(data: StudyData) -> list[str]:

@@ -13,12 +13,12 @@ import pandas as pd
 from scipy.stats import t
 
 from analysis.stats.cells import Cells, cells
-from analysis.stats.effects import AUC, MIN_REPLICATES, mean_columns, p_value, t_interval
-from analysis.stats.judged import columns_of_sum, mean_of
+from analysis.stats.effects import mean_columns, p_value, t_interval
+from analysis.stats.judged import AUC, columns_of_sum, mean_of
 from analysis.study_data import VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from mia_core.metrics.influence import Aucs
-from mia_core.metrics.two_way import CellSum, contrast, mean_auc, two_way_variance
+from mia_core.metrics.two_way import MIN_REPLICATES, CellSum, contrast, mean_auc, two_way_variance
 from study.spec.factors import Budget
 from study.verdicts.controls import ALPHA, holm
 
@@ -61,7 +61,7 @@ class Plane:
 
 
 def plane(data: StudyData, attack: str, quality: str | None = None) -> Plane:
-    """AUC and quality of every cell; ValueError where the study has no measure of quality, or no value of the attack."""
+    """AUC and quality of every cell; ValueError where the study has no measure of quality, or none of the attack."""
     measure = quality or data.quality
     if measure is None:
         raise Refused(f"study {data.name} has no measure of quality, which the trade-off needs")
@@ -207,13 +207,14 @@ def _better(found: Plane, own: list[Any], replicates: pd.Index) -> np.ndarray:
     loss = found.loss.loc[replicates, own].to_numpy()
     assert found.leakage.aucs is not None
     leakage = found.leakage.aucs[found.leakage.row.loc[replicates, own].to_numpy(int).T]
-    sure = np.empty((len(own), len(own)))
+    sure = np.zeros((len(own), len(own)))
     for j in range(len(own)):
-        leaks = contrast(leakage, leakage[np.full(len(own), j)])
-        costs = loss - loss[:, [j]]
-        sure[:, j] = 1 - np.maximum(
-            one_sided(leaks.estimate, leaks.p_value()), one_sided(costs.mean(0), p_value(costs))
-        )
+        others = np.flatnonzero(np.arange(len(own)) != j)
+        if len(others):
+            leaks = contrast(leakage[others], leakage[np.full(len(others), j)])
+            costs = loss[:, others] - loss[:, [j]]
+            unsure = (one_sided(leaks.estimate, leaks.p_value()), one_sided(costs.mean(0), p_value(costs)))
+            sure[others, j] = 1 - np.maximum(*unsure)
     return sure
 
 
