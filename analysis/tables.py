@@ -208,11 +208,9 @@ def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
     table = pd.concat([table.head(count), table.iloc[count:].tail(count)])
     texts: dict[str, Any] = {"AUC": [estimate(row, AUC) for row in _records(table)]}
     if data.quality:
-        quality = by_point(data, attack, data.quality).set_index("point")
-        texts[data.quality] = [
-            estimate(quality.loc[point].to_dict(), data.quality) if point in quality.index else "-"
-            for point in table["point"]
-        ]
+        quality = {row["point"]: row for row in _records(by_point(data, attack, data.quality))}
+        told = [estimate(quality[point], data.quality) if point in quality else "-" for point in table["point"]]
+        texts[data.quality] = told
     return table[["point", *varied(data)]].assign(**texts)
 
 

@@ -207,7 +207,8 @@ def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
     leaks = fresh[fresh["goal"].isin([goal.name for goal in found.goals if goal.leakage])]
     shown = leaks if len(leaks) else fresh
     told = [
-        f"{row['goal']} of point {row['point']} is {_fresh(found, row)} there, and was {_searched(found, row)} in the search"
+        f"{row['goal']} of point {row['point']} is {_fresh(found, row)} there, "
+        f"and was {_searched(found, row)} in the search"
         for row in shown.head(NAMED).to_dict("records")
     ]
     return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)

@@ -4,7 +4,6 @@ A condition is tried on the study while the page is built: one that selects othe
 told.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from analysis.report.shown import DATA, MODULES, WIDE_OF_DATA, Shown, call, colu
 from analysis.stats.cells import Cells
 from analysis.stats.judged import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
-from mia_core.defenses import Arm
+from study.design.trial_config import TrialConfig
 from study.store.roles import CANARY, STUDY
 from study.verdicts.claims import PANEL
 
@@ -192,7 +191,7 @@ def _of_arms(data: StudyData, every: pd.DataFrame, rows: pd.DataFrame) -> tuple[
 
 
 def _of_arm(rows: pd.DataFrame) -> Levels:
-    own = Arm.parse(json.loads(rows["config"].iloc[0])["defense"] or "none").columns() if "config" in rows else {}
+    own = TrialConfig.parse(rows["config"].iloc[0]).arm.columns() if "config" in rows else {}
     names = ["defense", "strength", *(name for name in own if name in rows)]
     levels = {name: list(rows[name].dropna().unique()) for name in names}
     return {name: found for name, found in levels.items() if len(found) == 1}
