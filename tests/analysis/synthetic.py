@@ -1,6 +1,5 @@
 """Studies with known effects: as frames, for many at once, and as stores that are read like any other."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -110,19 +109,28 @@ def draw(random, replicates, truth, cells=GRID):
     return values + steps + np.linspace(0.05, 0.3, len(cells)) * random.normal(size=steps.shape)
 
 
-def panel_study(random, truth, replicates=5, cells=GRID, quality=None, resolved=None, **settings):
-    """A study whose scores are those of `panel_scores`; truth: gains of the cells."""
-    scores, member = panel_scores(random, truth, replicates, **settings)
-    made = study(np.zeros((replicates, len(cells))), quality, cells, resolved=resolved)
-    flat = (part.reshape(-1, part.shape[-1]) for part in (scores, member))
-    table = _table(made.wide, *flat)
-    made.wide["auc"] = aucs(scores, member).auc.ravel()
-    made.wide["queries"], made.wide["baseline_top_n"] = scores.shape[-1], member.mean(-1).ravel()
-    return replace(made, scores=table)
+def panel_study(random, truth, replicates=5, cells=GRID, quality=None, resolved=None, attacks=None, **settings):
+    """A study whose scores are those of `panel_scores`; truth: gains of the cells.
+
+    attacks: how many, each of which stands for a study of its own, with its own records and coins; else `white_box`.
+    """
+    scores, member = panel_scores(random, truth, replicates, studies=attacks or 1, **settings)
+    wide = _wide(np.zeros((replicates, len(cells))), quality, cells)
+    names = [f"attack{number}" for number in range(attacks)] if attacks else ["white_box"]
+    wide = pd.concat([wide.assign(attack=name, attack_id=name) for name in names], ignore_index=True)
+    wide["auc"], wide["baseline_top_n"] = aucs(scores, member).auc.ravel(), member.mean(-1).ravel()
+    wide["queries"] = scores.shape[-1]
+    table = _table(wide, *(part.reshape(-1, part.shape[-1]) for part in (scores, member)))
+    return StudyData("made", "made", wide, resolved or {}, table)
 
 
 def study(leakage, quality=None, cells=GRID, folder="made", resolved=None):
     """A study whose AUC has these log odds [replicates, cells]; NaN for trials that are not there. quality: of KID."""
+    wide = _wide(leakage, quality, cells)
+    return StudyData("made", folder, wide, resolved or {}, table_of_scores(wide, np.random.default_rng(0)))
+
+
+def _wide(leakage, quality, cells):
     table = cells.to_frame(index=False)
     rows = []
     for replicate, values in enumerate(leakage):
@@ -139,8 +147,7 @@ def study(leakage, quality=None, cells=GRID, folder="made", resolved=None):
     wide["defense"] = wide[ARM].str.split().str[0]
     wide["strength"] = wide[ARM].map({arm: number for number, arm in enumerate(ARMS)}).astype(float)
     wide["epsilon"] = wide[ARM].map(EPSILON).astype(float)
-    scores = table_of_scores(wide, np.random.default_rng(0))
-    return StudyData("made", folder, wide, resolved or {}, scores)
+    return wide
 
 
 def write_store(root, truth, record=None, done=lambda trial: True, overrides=("replicates=5",), roles=None):

@@ -185,7 +185,7 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
 def test_a_loss_of_quality_that_is_only_noisy_is_not_called_small(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     table, random = GRID.to_frame(index=False), np.random.default_rng(1)
-    leakage = draw(random, 1, 5, np.where(table[ARM] == "none", 2.0, 0.2))[0]
+    leakage = draw(random, 5, np.where(table[ARM] == "none", 2.0, 0.2))
     quality = 0.1 + 0.005 * random.random((5, len(GRID)))
     quality[:, table[ARM] == "dp_sgd 2"] = 12 + 25 * np.array([-1, 1, 0.2, -0.4, 0.5])[:, None]  # 0 is in its interval
     quality[:, table[ARM] == "dp_sgd 8"] += 0.5
@@ -213,9 +213,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     table = GRID.to_frame(index=False)
     truth = np.where(table[ARM] == "none", np.log2(table["epochs"] / 10) * 0.6, 0.2)
     quality = 2.0 - 0.1 * np.log2(table["epochs"].to_numpy()) + np.arange(5)[:, None] * 0.002
-    made = study(
-        draw(np.random.default_rng(1), 1, 5, truth)[0], quality + 0.001 * np.random.default_rng(2).random((5, 24))
-    )
+    made = study(draw(np.random.default_rng(1), 5, truth), quality + 0.001 * np.random.default_rng(2).random((5, 24)))
     made.wide["access"] = "WHITE_BOX"
     how_much, changes, protection = map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences)
     assert how_much.startswith("An attacker who has the whole trained model (white_box), shown one training record")
@@ -239,7 +237,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
 def test_the_verdict_has_the_p_values_of_the_declared_contrasts(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     truth = np.where(GRID.get_level_values(ARM) == "none", 0.6, 0.3)
-    made = study(draw(np.random.default_rng(3), 1, 5, truth)[0], np.ones((5, len(GRID))))
+    made = study(draw(np.random.default_rng(3), 5, truth), np.ones((5, len(GRID))))
     family = declared(made, "white_box").set_index(["factor", "level", "baseline"])
     changes = verdict(made, pd.DataFrame(), pd.DataFrame()).changes
     assert len(changes) == 5

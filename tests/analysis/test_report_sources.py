@@ -311,7 +311,7 @@ def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parqu
 
 def test_a_condition_selects_the_rows_it_is_told_of_whatever_they_are_and_so_does_its_python():
     cells = len(GRID)
-    leakage = draw(np.random.default_rng(2), 1, 4, np.zeros(cells))[0]
+    leakage = draw(np.random.default_rng(2), 4, np.zeros(cells))
     leakage[1, 3] = leakage[2, 7] = np.nan
     data: StudyData = study(leakage, np.ones((4, cells)))
     random_rows = np.random.default_rng(3)
