@@ -81,8 +81,8 @@ def more_replicates(row: Mapping[Any, Any]) -> str:
         return "settled"
     if pd.isna(row["needed"]):
         return "no number of replicates"
-    high = "many" if pd.isna(row["needed_high"]) else max(0, row["needed_high"] - row["replicates"])
-    return f"{row['more']} more ({max(0, row['needed_low'] - row['replicates'])} to {high})"
+    high = "many" if pd.isna(row["more_high"]) else row["more_high"]
+    return f"{row['more']} more ({row['more_low']} to {high})"
 
 
 def told(row: Mapping[Any, Any], value: str, end: str = "") -> str:

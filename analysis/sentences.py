@@ -61,8 +61,8 @@ SENTENCES = {
         ", and what it costs in quality is not settled ({measure}{quality} against {reference} without, a difference "
         "of {loss})"
     ),
-    "better than stopping": "; at the same quality, early stopping leaks more (by AUC {effect})",
-    "no better than stopping": "; at the same quality, it is not shown to leak less than early stopping (AUC {effect})",
+    "better than stopping": "; it leaks less than early stopping at the same quality (AUC {effect})",
+    "no better than stopping": "; that it leaks less than early stopping at the same quality is not shown (AUC {effect})",
     "other": "; {arm} lowers it to {auc}{quality}{guarantee}",
     "other quality": " at {measure}{quality}",
     "more others": "; {count} more lower it",

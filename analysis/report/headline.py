@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from analysis.format import effect as effect_words
 from analysis.format import epsilon as epsilon_words
-from analysis.format import interval, replicates
+from analysis.format import replicates
 from analysis.report.provenance import Number, difference, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, condition, source
@@ -340,12 +341,9 @@ def _against_stopping(data: StudyData, cell: dict[str, Any], best: Change) -> Se
     own = table[np.logical_and.reduce([table[name] == level for name, level in there.items()]) & table["p"].notna()]
     if own.empty:
         return ()
-    row = own.iloc[0]
+    row: dict[Any, Any] = own.iloc[0].to_dict()
     shown = bool(row["p_holm"] < ALPHA and row["effect"] < 0 and not row["descriptive"])
-    if shown:
-        text = interval(-row["effect"], -row["high"], -row["low"])
-    else:
-        text = interval(row["effect"], row["low"], row["high"], "+.3f")
+    text = effect_words(row, AUC)
     rows = data.attack(attack).dropna(subset=[AUC, data.quality])
     path = in_cell(rows, {name: there[name] for name in (VARIANT, "train_size")})
     used = path[path[ARM].isin([best.level, data.arms[0]])]

@@ -80,8 +80,8 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
 
     needed: replicates with which a two-sided t test at 0.05 / family (Holm's hardest step) finds it with that power,
     `sd` of one replicate and, where the table has it, `sd_records`, which more replicates do not take away;
-    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly; more: beyond those
-    that there are, 0 for what is settled. Null with fewer than two replicates, or where more than 10,000 are needed.
+    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly; more, more_low,
+    more_high: beyond those that there are, 0 for what is settled. Null with fewer than two replicates, or where more than 10,000 are needed.
     ValueError unless family is 1 or more and power between 0.05 and 1.
     """
     if family < 1 or not ALPHA < power < 1:
@@ -94,9 +94,9 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
         freedom = int(count) - 1
         low, high = (sd * (freedom / chi2.ppf(q, freedom)) ** 0.5 for q in (0.975, 0.025)) if freedom > 0 else (sd, sd)
         numbers = [_needed(effect, spread, fixed, ALPHA / family, power) for spread in (sd, low, high)]
-        more = 0 if done else None if numbers[0] is None else max(0, numbers[0] - int(count))
-        rows.append((*numbers, more))
-    named = ["needed", "needed_low", "needed_high", "more"]
+        more = [None if number is None else 0 if done else max(0, number - int(count)) for number in numbers]
+        rows.append((*numbers, 0 if done else more[0], *more[1:]))
+    named = ["needed", "needed_low", "needed_high", "more", "more_low", "more_high"]
     return table.join(pd.DataFrame(rows, columns=named, index=table.index, dtype="Int64"))
 
 

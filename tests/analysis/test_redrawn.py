@@ -38,7 +38,7 @@ def together(random, gains, records=40, replicates=3):
 
 
 def test_nothing_is_shown_of_targets_that_leak_nothing_in_more_than_5_studies_of_100_whatever_is_tried(quick):
-    random, runs = np.random.default_rng(1), 120
+    random, runs = np.random.default_rng(1), 60
     p = [strongest(together(random, [0.0] * 5), CELL)["p"] for _ in range(runs)]
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
     assert np.mean(p) > 0.35  # and p is no smaller than uniform: each attack is not tested as if it were alone

@@ -48,9 +48,8 @@ def test_nothing_is_extrapolated_beyond_the_undefended_path_nor_read_off_where_i
     quality[:, 3] = 0.1
     row = equal_quality(study(leakage, quality, PATH), "white_box").iloc[0]
     assert row["reason"] == "training without defense never has quality as good"
-    flat = np.array([1.001, 1.0, 0.4, 1.0005]) + qualities(np.random.default_rng(2), np.zeros(4), 5, 1e-2)
-    flat[:, 3] += flat[:, :2].mean() - flat[:, 3].mean()
-    flat[:, 1] += min(0, flat[:, 0].mean() - flat[:, 1].mean()) * 1.5
+    noise = 0.05 * np.array([[-2, 1, 0, 0], [-1, -2, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [2, -1, 0, 0]])
+    flat = np.array([1.0, 0.998, 0.4, 0.999]) + noise
     row = equal_quality(study(leakage, flat, PATH), "white_box").iloc[0]
     assert row["reason"] == "without defense quality does not differ between 10 and 40 epochs"
     with pytest.raises(ValueError, match="no measure of quality"):
@@ -169,6 +168,6 @@ def test_no_cell_that_satisfies_is_said_with_the_reason_and_means_alone_are_told
     row = two.iloc[0]
     _, low, high = t_interval(quality[:, 2], 1 - 0.05 / 4)
     assert [row["quality_low"], row["quality_high"]] == pytest.approx([low, high])
-    best = best_quality(made, "white_box", at_most=0.59)
+    best = best_quality(made, "white_box", at_most=0.7)
     assert best.iloc[0][["arm", "epochs"]].tolist() == ["none", 160]
     assert best_quality(made, "white_box", at_most=0.5)["reason"].iloc[0] == "no cell has AUC at most 0.5 by its mean"
