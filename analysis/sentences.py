@@ -62,7 +62,9 @@ SENTENCES = {
         "of {loss})"
     ),
     "better than stopping": "; it leaks less than early stopping at the same quality (AUC {effect})",
-    "no better than stopping": "; that it leaks less than early stopping at the same quality is not shown (AUC {effect})",
+    "no better than stopping": (
+        "; that it leaks less than early stopping at the same quality is not shown (AUC {effect})"
+    ),
     "other": "; {arm} lowers it to {auc}{quality}{guarantee}",
     "other quality": " at {measure}{quality}",
     "more others": "; {count} more lower it",

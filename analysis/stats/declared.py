@@ -80,8 +80,9 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
 
     needed: replicates with which a two-sided t test at 0.05 / family (Holm's hardest step) finds it with that power,
     `sd` of one replicate and, where the table has it, `sd_records`, which more replicates do not take away;
-    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly; more, more_low,
-    more_high: beyond those that there are, 0 for what is settled. Null with fewer than two replicates, or where more than 10,000 are needed.
+    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly. more, more_low,
+    more_high: beyond those that there are, 0 for what is settled. Null with fewer than two replicates, or where more
+    than 10,000 are needed.
     ValueError unless family is 1 or more and power between 0.05 and 1.
     """
     if family < 1 or not ALPHA < power < 1:

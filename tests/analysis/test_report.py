@@ -144,6 +144,7 @@ def test_a_public_copy_has_a_report_that_says_what_it_lacks(swept, tmp_path):
     export_public(Store(swept[0] / "results", "small"), tmp_path / "public")
     text = Read(report(tmp_path / "public", tmp_path)).text
     assert "A public copy has no scores" in text
+    assert "AUC speaks of these records only" in text
     assert "How sure an attacker can be" not in text
 
 
@@ -215,10 +216,11 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     quality = 2.0 - 0.1 * np.log2(table["epochs"].to_numpy()) + np.arange(5)[:, None] * 0.002
     made = study(draw(np.random.default_rng(1), 5, truth), quality + 0.001 * np.random.default_rng(2).random((5, 24)))
     made.wide["access"] = "WHITE_BOX"
-    how_much, changes, protection = map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences)
+    sentences = list(map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences))
+    how_much, changes, protection, every_cell, not_tried = sentences
     assert how_much.startswith("An attacker who has the whole trained model (white_box), shown one training record")
     assert re.search(
-        r"\(guessing: 0\.50\), where dcgan was trained on 100 records for 160 epochs without a def", how_much
+        r"\(guessing: 0\.50\), where dcgan was trained with n = 100 for 160 epochs without a def", how_much
     )
     assert re.search(
         r"10 instead of 160 epochs lower it to [^;]*, with worse samples \(KID, a distance from real records: 1\.67 \[",
@@ -230,6 +232,11 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     weak = said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[2])
     assert "with a guarantee against any attack, but a weak one: epsilon 16" in weak
     assert "dropout" in protection and "guarantees nothing against other attacks" in protection
+    assert re.match(r"After 160 epochs, leakage is shown in [0-8] of 8 cells", every_cell)
+    assert not_tried == (
+        "Not tried: an attacker who sees generated samples only; an attacker who chooses the inputs of the generator; "
+        "an attacker who has the generator. What other attacks would find is not known."
+    )
     made.wide["access"] = "SAMPLES"
     assert "sees generated samples only" in said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[0])
 
