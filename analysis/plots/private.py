@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import ARROW, axis_words, caption, chance_line, draw_points, finish, legend, logarithmic
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
@@ -47,7 +48,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     )  # fmt: skip
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
-        cells = means(rows, column, data.cell).merge(epsilon, on=list(data.cell))
+        cells = means(data, rows, column, data.cell).merge(epsilon, on=list(data.cell))
         cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
         levels = sorted(set(cells[data.budget]))
         apart = cells[data.budget].map({level: APART ** (n - (len(levels) - 1) / 2) for n, level in enumerate(levels)})
@@ -62,9 +63,9 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
                 draw_points(
-                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", floor, linestyle="none"
+                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", column, floor, linestyle="none"
                 )
-                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", floor)
+                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", column, floor)
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
             axis.set_xticks([*ticks, *place.values()], [*map(_epsilon_text, ticks), *place])

@@ -263,7 +263,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
         BLIND: {
             SHOWN: "members are not told from non-members without a target",
             INCONCLUSIVE: f"nothing found, at most {above:.2f} above 0.5; more replicates would show more",
-            FAILED: "members differ from non-members without any target: every attack's AUC is inflated",
+            FAILED: "members differ from non-members without any target: every attack's AUC is inflated, "
+            "by how much is not known",
         },
         COPYCAT: {
             SHOWN: "works",
