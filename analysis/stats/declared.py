@@ -10,17 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm, t
+from scipy.stats import chi2
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
 from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.power import Spread, replicates_for
 from study.verdicts.controls import ALPHA, holm
-
-MOST_REPLICATES = 10_000
-"""More are not named as a number: no study would run them."""
-QUANTILES = (np.arange(1000) + 0.5) / 1000
 
 
 def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd.DataFrame:
@@ -102,30 +99,7 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
 
 
 def _needed(effect: float | None, sd: float, sd_records: float, alpha: float, power: float) -> int | None:
-    """The smallest number of replicates from 2 with that power; None beyond `MOST_REPLICATES`."""
-    if effect is None or pd.isna(effect) or pd.isna(sd) or effect == 0:
+    """The smallest number of replicates from 2 with that power; None where it is not known, or beyond `power.MOST`."""
+    if effect is None or pd.isna(effect) or pd.isna(sd):
         return None
-    if sd == 0 and sd_records == 0:
-        return 2
-
-    def enough(count: int) -> bool:
-        error = (sd**2 / count + sd_records**2) ** 0.5  # of the mean over so many replicates
-        return power_of(abs(effect) / (error * count**0.5), count, alpha) >= power
-
-    if not enough(MOST_REPLICATES):
-        return None
-    low, high = 1, MOST_REPLICATES
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def power_of(ratio: float, replicates: int, alpha: float) -> float:
-    """Of a two-sided t test: the chance to find an effect of `ratio` standard deviations of one replicate's.
-
-    A mean of normal tails over the spread that is estimated, which does not fail far from zero as noncentral t does.
-    """
-    freedom, shift = replicates - 1, ratio * replicates**0.5
-    critical = t.ppf(1 - alpha / 2, freedom) * np.sqrt(chi2.ppf(QUANTILES, freedom) / freedom)
-    return float((norm.sf(critical - shift) + norm.cdf(-critical - shift)).mean())
+    return replicates_for(effect, Spread(sd, sd_records**2), alpha, power)
