@@ -9,6 +9,7 @@ from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.sensitivity import interactions, main_effects, slopes
 from analysis.study_data import ARM, load
+from study.store import Store
 from study.verdicts.controls import holm
 from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, panel_study, study, true_auc, write_store
 
@@ -172,3 +173,18 @@ def test_effects_planted_in_a_real_store_are_found(tmp_path):
     assert table.loc[table["effect"].abs() > 0.35, "settled"].all()
     quality = main_effects(data, "white_box", data.quality).set_index("factor")
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)
+
+
+def test_the_declared_contrasts_are_those_of_the_spec_that_was_sealed_first(tmp_path):
+    def leak(trial):
+        return 0.5
+
+    folder = write_store(tmp_path, leak)
+    store = Store.at(folder)
+    resolved, rows = store.resolved(), store.design().to_pylist()
+    assert len(declared(load(folder))) == 7
+    store.publish("later", {**resolved, "contrasts": [{"factor": "train_size"}], "replicates": 6}, rows, {})
+    assert len(declared(load(folder))) == 7, "what is declared after a look is not declared"
+    store.place.remove("study.json")
+    store.publish("first", {**resolved, "contrasts": [{"factor": "train_size"}]}, rows, {})
+    assert declared(load(folder))["factor"].tolist() == ["train_size"]
