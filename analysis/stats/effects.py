@@ -1,8 +1,8 @@
 """Effects with intervals: means of cells over replicates, and contrasts of levels inside replicates.
 
-AUC is judged by scores (`analysis.stats.inference`): two-way intervals, which speak of records like these, and effects in
-units of AUC. Other values (quality, accuracy) have t intervals over replicates, R - 1 degrees of freedom. Fewer than 5
-replicates are `descriptive`.
+AUC is judged by scores (`analysis.stats.inference`): two-way intervals, which speak of records like these, and effects
+in units of AUC. Other values (quality, accuracy) have t intervals over replicates, R - 1 degrees of freedom. Fewer than
+5 replicates are `descriptive`.
 """
 
 from collections.abc import Sequence
