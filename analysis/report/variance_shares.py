@@ -30,7 +30,7 @@ def influence_table(name: str, caption: str, found: Sequence[Influence], origins
             rows.append(
                 Row([
                     Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
-                    Cell(row["index"]), plain(share(row["estimate"], row["low"], row["high"]), origin=origin),
+                    Cell(row["index"]), plain(None if pd.isna(row["estimate"]) else share(row["estimate"], row["low"], row["high"]), origin=origin),
                 ])
             )  # fmt: skip
     size = next((one.table.iloc[0] for one in found if len(one.table)), None)
