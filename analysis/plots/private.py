@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import ARROW, axis_words, caption, chance_line, draw_points, finish, legend, logarithmic
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS

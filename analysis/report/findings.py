@@ -31,7 +31,7 @@ from analysis.sentences import filled
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import influences
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.records import by_class, records, reliability
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects

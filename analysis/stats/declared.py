@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.power import Spread, replicates_for

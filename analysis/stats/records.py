@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import digamma, ndtri, polygamma
-from scipy.stats import false_discovery_control, t
+from scipy.stats import false_discovery_control, rankdata, t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
 from analysis.stats.effects import effect_of
+from analysis.stats.inference import judged_scores
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import SOURCES, load_pool
 from mia_core.errors import Refused
 from mia_core.streams import Streams
-from study.store import read
 from study.verdicts.controls import holm
 
 FEWEST_REPLICATES = 3
@@ -175,11 +175,17 @@ def _scores(data: StudyData, attack: str, cell: Cell | None) -> tuple[pd.DataFra
             pd.DataFrame(),
             f"{rows['replicate'].nunique()} replicates; noise is told apart from {FEWEST_REPLICATES} on",
         )
-    scores = read(data.store.root, data.name, "scores").merge(rows[["trial_id", "attack_id", "replicate"]])
-    scores = scores[scores["judged"].fillna(True).astype(bool)]
-    groups = scores.groupby("replicate")["score"]
-    ranks = (groups.rank() - 0.5) / groups.transform("count")
-    return scores.assign(score=ndtri(ranks))[["replicate", "query", "unit", "member", "score"]], None
+    found, count = judged_scores(data, attack), len(rows)
+    score, member = found.of(list(rows["trial_id"]))
+    ranks = (rankdata(score, axis=1) - 0.5) / score.shape[1]
+    columns = {
+        "replicate": np.repeat(rows["replicate"].to_numpy(), score.shape[1]),
+        "query": np.tile(found.query, count),
+        "unit": np.tile(found.unit, count),
+        "member": member.ravel(),
+        "score": ndtri(ranks).ravel(),
+    }
+    return pd.DataFrame(columns), None
 
 
 def _gap(scores: pd.DataFrame) -> pd.Series:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from analysis.stats.judged import judged_scores
+from analysis.stats.inference import judged_scores
 from analysis.study_data import StudyData
 from mia_core.metrics.leakage import MIN_FALSE_POSITIVES, roc
 

@@ -17,7 +17,7 @@ from analysis.report.variance_shares import influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, influences, varied
 from analysis.stats.effects import means
 from analysis.stats.indices import COLUMNS
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.summary import overview
 from analysis.study_data import load
 from study.design.points import points
@@ -140,7 +140,7 @@ def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sob
     assert said.count(DRAWN) == 4
     html = (folder / "reports" / "01_sensitivity.html").read_text()
     assert html.count('src="data:image/png') == 3
-    assert html.count(LEFT_OUT) == 4
+    assert html.count(LEFT_OUT) == 5
     assert overview(load(folder)).loc["epochs", ""] == "1 to 4, whole"
 
 

@@ -42,14 +42,20 @@ SCOPE = {
 class JudgedScores:
     """Of one attack: score, member [N, J] of N trials, which judge the same J records; place: the row of each trial.
 
-    persons [J]: whose record each is; None where every record is a unit of its own. aucs: [N], with influences.
+    query, unit [J]: the records and whose they are. aucs: [N], with influences.
     """
 
     place: dict[str, int]
     score: np.ndarray
     member: np.ndarray
-    persons: np.ndarray | None
+    query: np.ndarray
+    unit: np.ndarray
     aucs: Aucs
+
+    @property
+    def persons(self) -> np.ndarray | None:
+        """`unit`; None where every record is a unit of its own."""
+        return persons_of(self.unit)
 
     def of(self, trials: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """score and member [R, J] of trials, in their order."""
@@ -72,9 +78,14 @@ def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
     if any(not np.array_equal(part["query"], first["query"]) for part in found):
         raise Refused(f"study {data.name}: trials of {attack} judge different records, and cannot be compared")
     score, member = (np.stack([part[name] for part in found]) for name in ("score", "member"))
-    persons = first["unit"] if len(set(first["unit"])) < len(first["unit"]) else None
     place = {trial: row for row, trial in enumerate(rows["trial_id"])}
-    return JudgedScores(place, score, member, persons, aucs(score, member, persons))
+    found_aucs = aucs(score, member, persons_of(first["unit"]))
+    return JudgedScores(place, score, member, first["query"], first["unit"], found_aucs)
+
+
+def persons_of(unit: np.ndarray) -> np.ndarray | None:
+    """Units [J] that have several records; None where none has."""
+    return unit if len(set(unit.tolist())) < len(unit) else None
 
 
 def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -82,17 +93,19 @@ def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     if "parts" not in data.kept:
         scores = read(data.store.root, data.name, "scores") if data.scores is None else data.scores
         scores = scores[scores["judged"].fillna(True).astype(bool)]
-        scores = scores.sort_values(["trial_id", "attack_id", "query"], kind="stable")
+        scores = scores.assign(unit=scores["unit"].fillna(scores["query"]))  # of stores that knew no units
         columns = {"query": int, "unit": int, "member": bool, "score": float}
         values = {name: scores[name].to_numpy(kind) for name, kind in columns.items()}
-        keys = scores[["trial_id", "attack_id"]]
-        starts = np.flatnonzero((keys != keys.shift()).any(axis=1).to_numpy())
-        ends = [*starts[1:], len(keys)]
+        (trial, trials), (attack, attacks) = (pd.factorize(scores[name]) for name in ("trial_id", "attack_id"))
+        pair = trial * len(attacks) + attack
+        order = np.lexsort((values["query"], pair))
+        starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+        ends = [*starts[1:], len(order)]
         data.kept["parts"] = {
-            (trial, attack): {name: column[start:end] for name, column in values.items()}
-            for (trial, attack), start, end in zip(
-                keys.iloc[starts].itertuples(index=False, name=None), starts, ends, strict=True
-            )
+            (trials[pair[order[start]] // len(attacks)], attacks[pair[order[start]] % len(attacks)]): {
+                name: column[order[start:end]] for name, column in values.items()
+            }
+            for start, end in zip(starts, ends, strict=True)
         }
     return data.kept["parts"]
 
