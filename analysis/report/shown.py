@@ -28,6 +28,7 @@ MODULES = {
     "onset": "analysis.stats.scaling",
     "records": "analysis.stats.records",
     "reliability": "analysis.stats.records",
+    "share_at_risk": "analysis.stats.records",
     "rows": "analysis.report.conditions",
     "against_size": "analysis.stats.scaling",
     "replicates_needed": "analysis.stats.declared",
