@@ -82,8 +82,8 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
 
 def _how_many(share: dict[Any, Any], origin: Source) -> tuple[str | Cited, ...]:
     """How many leak at all, and of how many nothing is known."""
-    found = Cited(f"{share['share']:.0%} of {share['records']}", origin)
-    least = Cited(f"{share['low']:.0%}", origin)
+    found = Cited(f"{100 * share['share']:.0f} % of {share['records']}", origin)
+    least = Cited(f"{100 * share['low']:.0f} %", origin)
     unknown = ""
     if share["one_sided"]:
         unknown = (
@@ -91,11 +91,9 @@ def _how_many(share: dict[Any, Any], origin: Source) -> tuple[str | Cited, ...]:
             "of them."
         )
     if share["low"] > 0:
-        return ("an estimated ", found, " records leak, and at least ", least, " of them with 95 % confidence. Records "
-                f"that leak only a little are not counted.{unknown}")  # fmt: skip
-    return (
-        "it is not shown that any record leaks by itself. The estimated share is ", found, f" records.{unknown}",
-    )  # fmt: skip
+        return ("an estimated ", found, " records leak, with 95 % confidence at least ", least, ". Records that leak "
+                f"only a little are counted in part.{unknown}")  # fmt: skip
+    return ("it is not shown that any record leaks by itself. The estimated share is ", found, f" records.{unknown}")
 
 
 def _which(share: dict[Any, Any], found: Cited) -> tuple[str | Cited, ...]:

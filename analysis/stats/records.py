@@ -5,7 +5,7 @@ are made comparable by their normal scores inside each trial: the normal quantil
 those of `mia_core.metrics.record_effects`; `reliability` says how much of the spread would be found again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,15 +176,12 @@ def _of_class(found: Panel, own: np.ndarray) -> dict[str, Any] | None:
         usable &= found.member[part].any(0) & ~found.member[part].all(0)
     if not usable.any():
         return None
-    parts = []
-    for part in (own, ~own):
-        gap, influence = mean_gaps(found.score[np.ix_(part, usable)].T, found.member[np.ix_(part, usable)].T)
-        whole = np.zeros((len(influence), len(part)))
-        whole[:, part] = influence / part.sum()
-        parts.append((gap, whole))
-    (gap, contribution), (other_gap, other) = parts
-    difference, low, high, _ = _two_way(gap, contribution[:, own], found.unit[own])
-    against, _, _, p = _two_way(gap - other_gap, contribution - other, found.unit)
+    (gap, inner), (other_gap, outer) = (
+        mean_gaps(found.score[np.ix_(part, usable)].T, found.member[np.ix_(part, usable)].T) for part in (own, ~own)
+    )
+    persons = [found.unit[own], found.unit[~own]]
+    difference, low, high, _ = _two_way(gap, [inner], persons[:1])
+    against, _, _, p = _two_way(gap - other_gap, [inner, -outer], persons)
     return {
         "records": int(own.sum()),
         "difference": difference,
@@ -197,16 +194,28 @@ def _of_class(found: Panel, own: np.ndarray) -> dict[str, Any] | None:
     }
 
 
-def _two_way(values: np.ndarray, contribution: np.ndarray, persons: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean of values [R], its 95 % limits and p of 0; contribution [R, J]: of each record to the values."""
-    unit = units_of(persons, len(persons))
-    influence = sum_by_unit(contribution, unit) * (unit.max() + 1)
-    variance = two_way_variance(values, influence)
-    mean, error = float(values.mean()), float(np.sqrt(variance.total))
-    if not error > 0:  # a single replicate, or no variation
+def _two_way(
+    values: np.ndarray, influences: Sequence[np.ndarray], persons: Sequence[np.ndarray]
+) -> tuple[float, float, float, float]:
+    """Mean of values [R], its 95 % limits and p of 0.
+
+    influences: of every record on the part of the values that its class, or the other ones, have, [R, J of that part];
+    persons: whose records these are. Each part adds its own variance between records, with its own degrees of freedom.
+    """
+    between_replicates = float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("nan")
+    between_records, spread = 0.0, between_replicates**2 / max(1, len(values) - 1)
+    for influence, own in zip(influences, persons, strict=True):
+        unit = units_of(own, len(own))
+        by_unit = sum_by_unit(influence, unit) * ((unit.max() + 1) / len(own))
+        if by_unit.shape[-1] > 1:
+            part = float(two_way_variance(values, by_unit).between_records)
+            between_records, spread = between_records + part, spread + part**2 / (by_unit.shape[-1] - 1)
+    mean, variance = float(values.mean()), between_replicates + between_records
+    if not variance > 0:  # a single replicate, or no variation
         return mean, float("nan"), float("nan"), float("nan")
-    half = float(t.isf(0.025, variance.df)) * error
-    return mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, variance.df))
+    freedom, error = variance**2 / spread, variance**0.5
+    half = float(t.isf(0.025, freedom)) * error
+    return mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom))
 
 
 def reliability(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:

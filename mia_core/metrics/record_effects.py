@@ -46,7 +46,7 @@ def differences(scores: np.ndarray, member: np.ndarray) -> Differences:
     """Of scores [J, R] by member bool [J, R]; R at least 3, or there is no noise to be seen within a side."""
     if scores.shape != member.shape or scores.ndim != 2 or scores.shape[1] < 3:
         raise ValueError(f"differences: needs scores and members [J, R] of 3 replicates, got {scores.shape}")
-    both: np.ndarray = member.any(1) & ~member.all(1)
+    both = np.asarray(member.any(1) & ~member.all(1))
     scores, member = scores[both], member[both]
     sides = [member, ~member]
     counts = [side.sum(1) for side in sides]
