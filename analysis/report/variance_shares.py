@@ -12,6 +12,9 @@ from analysis.stats.drawn_points import Influence
 from analysis.stats.effects import AUC
 from analysis.study_data import StudyData
 
+NO_FACTOR = {"noise": "replicates", "unpredicted": "points left out of the forest"}
+"""What shares that no factor explains are of."""
+
 
 def index_source(data: StudyData, attack: str, one: Influence) -> Source:
     """Of the indices of a value, which all trials are in."""
@@ -29,7 +32,7 @@ def influence_table(name: str, caption: str, found: Sequence[Influence], origins
             bounds = None if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
             rows.append(
                 Row([
-                    Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
+                    Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or NO_FACTOR[row["index"]]),
                     Cell(row["index"]), plain(row["estimate"], ".2f", origin), plain(bounds, origin=origin),
                 ])
             )  # fmt: skip

@@ -81,7 +81,8 @@ def fanova_rows(x: pd.DataFrame, y: np.ndarray) -> Iterator[dict[str, Any]]:
     A factor's share of a forest's variance says nothing where the forest fits noise. So it is multiplied by the
     forest's out-of-bag R2 (Breiman 2001), the share of the points' variance that it predicts of points left out; the
     rest is `unpredicted`: noise, and what so few points cannot show. The interval has the spread of the same product
-    over random halves of the points, which is that of all points: approximate. An estimate below 0 is 0.
+    over random halves of the points, which is that of all points: approximate. What is below 0 of an estimate or
+    upper limit is 0.
     """
     size = {"method": "fanova", "points": len(x), "replicates": len(y)}
     mean = y.mean(0)
@@ -95,8 +96,9 @@ def fanova_rows(x: pd.DataFrame, y: np.ndarray) -> Iterator[dict[str, Any]]:
     spread = np.std(again, axis=0, ddof=1) if len(again) > 1 else np.full(len(shares), np.nan)
     wide = t.isf(0.025, max(1, len(again) - 1)) * spread
     for name, estimate, half_width in zip(x.columns.astype(str), shares * predicted, wide, strict=True):
-        around = _around(estimate, half_width) | {"estimate": max(0.0, float(estimate))}
-        yield {**size, "factor": name, "index": "importance", **around}
+        around = _around(estimate, half_width)
+        above = {end: max(0.0, around[end]) for end in ("estimate", "high")}
+        yield {**size, "factor": name, "index": "importance", **around, **above}
     yield {**size, "index": "unpredicted", "estimate": 1 - max(0.0, predicted)}
     yield from _noise(size, y)
 
