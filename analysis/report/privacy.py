@@ -4,9 +4,11 @@ import pandas as pd
 
 from analysis import plots
 from analysis.report.headline import Verdict
-from analysis.report.page import Block, Section, Text
-from analysis.report.sections import drawable, picture, verdict_table
-from analysis.report.sources import of_audit, of_picture
+from analysis.report.page import Block, Cell, Row, Section, Table, Text
+from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table
+from analysis.report.shown import DATA, call
+from analysis.report.sources import Cited, of_audit, of_picture, source
+from analysis.stats.ceilings import guarantees_per_record_and_person
 from analysis.stats.summary import about_noise
 from analysis.study_data import ARM, StudyData, variants_of
 from study.store import read
@@ -18,17 +20,21 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         return None
     blocks: list[Block] = [
         Text((
-            "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
-            "bound. Epsilon "
-            "covers the trained networks, not training curves, nor a length of training chosen by looking at results.",
+            "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower bound. "
+            "Epsilon is for adding or removing one record. It covers the trained networks, not training curves, nor a "
+            "choice of an arm or of a length of training by looking at results, nor the other models of this study.",
         )),
         *(Text((words,)) for words in about_noise(data)),
     ]  # fmt: skip
     if drawable(data):
         figure = plots.against_epsilon(data, verdict.attack)
-        caption = "Right of the dashed line stand arms that guarantee nothing."
+        caption = (
+            "Gray bars: the most that the guarantee lets any attack have, in expectation; a mean over few replicates "
+            "may lie above by chance. Right of the dashed line stand arms that guarantee nothing."
+        )
         origin = of_picture(data, "AUC and quality against epsilon", [verdict.attack])
         blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption, origin))
+    blocks.append(_guarantees(data))
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
         wide = read(data.store.root, data.name, "wide")
@@ -60,3 +66,30 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         ]
         blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns, sources))
     return Section("privacy", "What is guaranteed, and what is proved", blocks)
+
+
+def _guarantees(data: StudyData) -> Table:
+    """What every private cell guarantees: of one record, and of a person where persons have several."""
+    table = guarantees_per_record_and_person(data)
+    persons = table["per_person"].notna().any()
+    used = data.wide[data.wide["epsilon"].notna() & (data.wide["attack"] == data.primary)]
+    code = call("guarantees_per_record_and_person", DATA)
+    origin = source(data, data.primary, used, "what private cells guarantee", code)
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [
+            *(Cell(str(row[name]), value=row[name] if isinstance(row[name], int) else None) for name in data.cell),
+            plain(row["epsilon"], origin=origin),
+            plain(row["delta"], origin=origin),
+            Cell(number=Cited(f"{100 * row['largest_tpr']:.2g} %", origin), value=row["largest_tpr"]),
+            plain(row["largest_auc"], ".2f", origin),
+        ]
+        rows.append(Row([*cells, *([Cell(row["per_person"])] if persons else [])]))
+    columns = [*(NAMES.get(name, name) for name in data.cell), "epsilon", "delta", "largest TPR at 1 % FPR",
+               "largest AUC", *(["all records of a person"] if persons else [])]  # fmt: skip
+    caption = (
+        "What each guarantee leaves any attacker at most against one record: the share of training records that are "
+        "named while 1 % of the other records are named wrongly, and the AUC"
+    )
+    caption += ". A person has several records here, and epsilon is not for all of them" if persons else ""
+    return Table("guarantees", caption, columns, rows)

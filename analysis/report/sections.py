@@ -16,6 +16,7 @@ from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
+from analysis.stats.ceilings import ceilings
 from analysis.stats.effects import AUC
 from analysis.stats.summary import equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
@@ -191,6 +192,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     order = {arm: number for number, arm in enumerate(data.arms)}
     found = found.sort_values(list(data.cell), key=lambda column: column.map(order) if column.name == ARM else column)
     shown = list(found.head(CELLS).itertuples(index=False))
+    most = ceilings(data).set_index(list(data.cell))["largest_tpr"] if data.private else None
     lines = []
     for place in shown:
         cell = dict(zip(data.cell, place, strict=True))
@@ -205,14 +207,22 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
                 *(Cell(str(value), value=value if isinstance(value, int) else None) for value in place),
                 *map(cell_of, numbers),
                 Cell("none", value=1e9) if pd.isna(epsilon) else plain(epsilon, origin=origin),
+                *([] if most is None else [_largest_tpr(most.get(tuple(place)), origin)]),
                 plain(len(own), origin=origin),
             ])
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
     factors = [NAMES.get(name, name) for name in data.cell]
-    columns = [*factors, f"AUC of {verdict.attack}", *quality, "epsilon", "replicates"]
+    at_most = ["epsilon"] if most is None else ["epsilon", "largest TPR at 1 % FPR"]
+    columns = [*factors, f"AUC of {verdict.attack}", *quality, *at_most, "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
+
+
+def _largest_tpr(most: float | None, origin: Source) -> Cell:
+    """What a cell's guarantee leaves any attacker; everything where there is none."""
+    text = "100 %" if most is None else f"{100 * most:.2g} %"
+    return Cell(number=Cited(text, origin), value=1.0 if most is None else most)
 
 
 def picture(figure: Figure, name: str, words: str, caption: str, origin: Source | None = None) -> Picture:

@@ -16,8 +16,8 @@ from scipy.stats import t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
+from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import ARM, VARIANT, StudyData
-from mia_core.data import SOURCES, load_pool
 from mia_core.errors import Refused
 from mia_core.metrics.influence import sum_by_unit, units_of
 from mia_core.metrics.record_effects import (
@@ -243,18 +243,9 @@ def reliability(data: StudyData, attack: str, cell: Cell | None = None) -> pd.Da
 
 
 def classes(data: StudyData) -> tuple[dict[int, int], str | None]:
-    """Class of each record of the pool, or none and why; the data have to be at hand, and are never downloaded."""
-    described = dict(data.resolved.get("data", {}))
-    if "download" in described:
-        described["download"] = False
-    try:
-        pool = load_pool(SOURCES.choose(described, "data"))
-    except ValueError as error:
-        return {}, str(error)
-    wanted = set(data.wide["config"].str.extract(r'"data_digest":\s*"(\w+)"', expand=False))
-    if wanted != {pool.digest}:
-        return {}, f"the {pool.name} at hand is not the one of this study"
-    return dict(enumerate(pool.labels.tolist())), None
+    """Class of each record of the pool, or none and why; the data have to be at hand."""
+    pool = pool_at_hand(data)
+    return ({}, pool) if isinstance(pool, str) else (dict(enumerate(pool.labels.tolist())), None)
 
 
 def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:

@@ -84,7 +84,11 @@ def test_records_at_risk_are_read_from_a_store_and_classes_from_the_data(tmp_pat
     assert by_group(data, "white_box").attrs["reason"] == "every record is its own group"
     with pytest.raises(ValueError, match="a cell has variant"):
         records(data, "white_box", {"size": 4})
-    monkeypatch.setattr(module, "load_pool", lambda choice: (_ for _ in ()).throw(ValueError("no data here")))
+
+    def absent(choice):
+        raise ValueError("no data here")
+
+    monkeypatch.setattr("analysis.stats.pool_at_hand.load_pool", absent)
     assert by_class(data, "white_box").attrs["reason"] == "no data here"
     assert records(data, "white_box")["label"].isna().all()
 
