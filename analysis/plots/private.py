@@ -104,7 +104,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     for (variant, size), axis in zip(columns, axes[0], strict=True):
         axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}", fontsize="medium")
     deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
-    more = f"; {ARROW}" if arrows else ""
+    more = f"\n{ARROW}" if arrows else ""
     figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee{more}", fontsize="medium")
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
