@@ -141,10 +141,9 @@ class StudyData:
 
     def attack(self, label: str) -> pd.DataFrame:
         """The rows of one attack, one a trial; ValueError for an unknown label."""
-        rows = self.wide[self.wide["attack"] == label]
-        if rows.empty:
+        if label not in self.attacks:
             raise Refused(f"attack {label!r} is not in study {self.name}; it has {', '.join(self.attacks)}")
-        return rows
+        return self.wide[self.wide["attack"] == label]
 
 
 def load(folder: str | Path) -> StudyData:

@@ -43,11 +43,9 @@ def outcome(command: Callable[[], int]) -> int:
         return _say(f"interrupted; {AGAIN}", INCOMPLETE)
     except Exception:
         traceback.print_exc()
-        return _say(
-            "\nThis is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report the lines "
-            "above.",
-            INCOMPLETE,
-        )
+        say("", stderr=True)
+        words = "This is a bug in mia-study, not a mistake of yours. What was sealed is safe. Please report this text."
+        return _say(words, INCOMPLETE)
 
 
 @contextlib.contextmanager
@@ -61,7 +59,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _say(line: str, code: int) -> int:
-    say(*line.split("\n"), stderr=True)
+    say(line, stderr=True)
     return code
 
 
@@ -69,4 +67,4 @@ def _of_file(error: OSError) -> str:
     """The file, where the error names one, and what is wrong with it."""
     if error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__
-    return f"{error.filename}: {error.strerror}"
+    return f"{error.filename2 or error.filename}: {error.strerror}"

@@ -22,6 +22,7 @@ def pytest_configure(config):
     config.stash[OPENED] = shared.open_folder()
     os.environ["RAY_TMPDIR"] = os.environ[shared.FOLDER]
     os.environ.pop("RAY_ADDRESS", None)
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's name; else sweeps wait for every test beside them
     address = Path(os.environ[shared.FOLDER], "ray", "ray_current_cluster")
     address.parent.mkdir(exist_ok=True)
     address.write_text("127.0.0.1:9")

@@ -3,11 +3,15 @@
 A page loads nothing from anywhere, and names no record unless records are included.
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from markupsafe import Markup
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -43,12 +47,28 @@ def misfit(notebook: str, study: StudyData) -> str | None:
     return None
 
 
-def execute(notebook: Path, study: str | Path, include_records: bool = False) -> nbformat.NotebookNode:
-    """The notebook with its outputs; CellExecutionError when a cell raises."""
-    document = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
+@contextlib.contextmanager
+def executing(study: str | Path, include_records: bool = False) -> Iterator[Callable[[Path], nbformat.NotebookNode]]:
+    """What gives a notebook with its outputs; CellExecutionError when a cell raises.
+
+    One kernel runs them all, for most of a kernel's time is its imports; each notebook begins without names.
+    """
+    manager = AsyncKernelManager(kernel_name="python3")
     told = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
-    return client.execute(env={**os.environ, **told})
+
+    def execute(notebook: Path) -> nbformat.NotebookNode:
+        document = nbformat.read(notebook, as_version=4)
+        document.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        client = NotebookClient(document, km=manager, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
+        client.execute(env={**os.environ, **told})
+        del document.cells[0]
+        return document
+
+    try:
+        yield execute
+    finally:
+        if manager.has_kernel:
+            run_sync(manager.shutdown_kernel)(now=True)
 
 
 def to_page(document: nbformat.NotebookNode, title: str) -> str:
@@ -71,12 +91,13 @@ def run(folder: str, include_records: bool) -> None:
     store = Store.at(folder)
     with writing(store.reports):
         store.make_reports()
-    for notebook in sorted(FOLDER.glob("*.ipynb")):
-        if reason := misfit(notebook.stem, study):
-            say(f"{notebook.stem}: does not fit, {reason}")
-            continue
-        document = execute(notebook, folder, include_records)
-        named = "_with_records" if include_records and notebook.stem == RECORDS else ""
-        page = to_page(document, f"{study.name}: {notebook.stem}").encode(errors="backslashreplace")
-        with writing(store.reports):
-            say(store.save_report(f"{notebook.stem}{named}.html", page))
+    with executing(folder, include_records) as execute:
+        for notebook in sorted(FOLDER.glob("*.ipynb")):
+            if reason := misfit(notebook.stem, study):
+                say(f"{notebook.stem}: does not fit, {reason}")
+                continue
+            document = execute(notebook)
+            named = "_with_records" if include_records and notebook.stem == RECORDS else ""
+            page = to_page(document, f"{study.name}: {notebook.stem}").encode(errors="backslashreplace")
+            with writing(store.reports):
+                say(store.save_report(f"{notebook.stem}{named}.html", page))

@@ -45,8 +45,12 @@ def _is_state(state: Mapping[str, Any]) -> bool:
         and all(moment.tzinfo for moment in moments)
         and (left is None or _is_number(left))
         and isinstance(running, list)
-        and all(isinstance(item, dict) and "trial" in item and _is_number(item.get("seconds")) for item in running)
+        and all(isinstance(item, dict) and _is_running(item) for item in running)
     )
+
+
+def _is_running(item: Mapping[str, Any]) -> bool:
+    return isinstance(item.get("trial"), str) and _is_number(item.get("seconds"))
 
 
 def _is_number(value: Any) -> bool:

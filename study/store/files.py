@@ -41,9 +41,15 @@ def seal(data: bytes) -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes, modes: Modes = PRIVATE) -> None:
-    """Create or replace."""
+    """Create or replace; Damaged where a folder lies in its place."""
     temporary = _temporary(path, data, modes)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink()
+        if isinstance(error, IsADirectoryError):
+            raise Damaged(f"{path}: is a folder, where a file belongs; move it away") from None
+        raise
     _sync_folder(path.parent)
 
 

@@ -2,9 +2,10 @@ import shutil
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
-from analysis.notebooks import execution as executing
-from analysis.notebooks.execution import FOLDER, UNSCORED, execute, misfit
+from analysis.notebooks import execution
+from analysis.notebooks.execution import FOLDER, UNSCORED, executing, misfit, to_page
 from analysis.stats.baselines import attack_minus_blind, verdicts
 from analysis.stats.summary import effects_of, guarantees, overview
 from analysis.study_data import load
@@ -46,15 +47,16 @@ def executed(swept, lean, tmp_path_factory):
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path_factory.mktemp("executed") / "small")
     documents = {}
 
-    def kept(notebook, study):
-        documents[notebook.stem] = execute(notebook, study)
-        return documents[notebook.stem]
+    def kept(document, title):
+        documents[title.partition(": ")[2]] = document
+        return to_page(document, title)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executing, "execute", kept)
+        patch.setattr(execution, "to_page", kept)
         done = run_here("notebooks", folder, str(folder))
     assert done.returncode == 0, done.stderr
-    documents["05_records_at_risk"] = execute(FOLDER / "05_records_at_risk.ipynb", lean.uri)
+    with executing(lean.uri) as execute:
+        documents["05_records_at_risk"] = execute(FOLDER / "05_records_at_risk.ipynb")
     return folder, done.stdout, documents
 
 
@@ -138,3 +140,17 @@ def test_tables_name_every_arm_and_only_noise_is_guaranteed(swept):
     assert len(effects_of(study, "arm", "white_box")) == 2 * 2 * 2
     with pytest.raises(ValueError, match="it has white_box"):
         study.attack("whitebox")
+
+
+def test_a_notebook_sees_nothing_of_the_one_before_it_in_the_same_kernel(lean, tmp_path):
+    def notebook(name, source):
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / name)
+        return tmp_path / name
+
+    with executing(lean.uri, True) as execute:
+        execute(notebook("first.ipynb", "import os; mine = 1"))
+        document = execute(notebook("second.ipynb", "import os; 'mine' in dir(), os.environ['INCLUDE_RECORDS']"))
+        with pytest.raises(CellExecutionError, match="mine"):
+            execute(notebook("third.ipynb", "mine"))
+    (cell,) = document.cells
+    assert cell.outputs[0].data["text/plain"] == "(False, 'yes')"

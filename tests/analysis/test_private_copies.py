@@ -1,10 +1,12 @@
 """What leaves the machine (pages, tables, pictures, public copies) names no record, place, host or person of it."""
 
 import base64
+import contextlib
 import io
 import json
 import re
 import tempfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +23,9 @@ from mia_core.data import load_pool
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
-from study.run import runner
+from study.machine import versions
+from study.run import attack_row, trial_row
+from study.run.runner import Runner
 from study.store import Store, compact, exporting, noise, passes
 from study.store.noise import GUESSABLE
 from tests.commands import mia_study
@@ -57,18 +61,19 @@ def telling(tmp_path_factory):
             "size": 8, "channels": 1}  # fmt: skip
     spec = small_spec(f"data={json.dumps(data)}", *LEAN)
     design, store = Design(spec, load_pool(spec.data)), Store(home / "results", "small")
-    about = {"git_commit": "abc", "host": "ward7", "versions": {**runner.versions(), "node": "ward7", "cwd": str(home)}}
+    about = {"git_commit": "abc", "host": "ward7", "versions": {**versions(), "node": "ward7", "cwd": str(home)}}
     store.publish(design.hash, spec.resolved, design_rows(design), about)
-    plain = runner._scores
+    plain = attack_row._scores
+
+    def numbered(trial, wanted, values, queries):
+        far = replace(queries, number=queries.number + QUERIES, unit=queries.unit + UNITS)
+        return plain(trial, wanted, values, far)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner.platform, "node", lambda: "ward7")
-        patch.setattr(
-            runner,
-            "_scores",
-            lambda trial, wanted, queries, units, *rest: plain(trial, wanted, queries + QUERIES, units + UNITS, *rest),
-        )
+        patch.setattr(trial_row.platform, "node", lambda: "ward7")
+        patch.setattr(attack_row, "_scores", numbered)
         for works in missing(design, store).values():
-            assert not any(sealed.failed for sealed in runner.Runner(design, store).run(works))
+            assert not any(sealed.failed for sealed in Runner(design, store).run(works))
     compact(store)
     store.save_failure(design.trials[0].trajectory_id, {"traceback": str(home)})
     for relative in ("progress.json", "checkpoints/x/1-a.safetensors", "reports/x.html"):
@@ -82,7 +87,8 @@ def notebook_pages(telling):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(telling)
         assert mia_study("notebooks")(["results/small"]) == 0
-        document = notebooks.execute(notebooks.FOLDER / f"{notebooks.RECORDS}.ipynb", "results/small", True)
+        with notebooks.executing("results/small", True) as execute:
+            document = execute(notebooks.FOLDER / f"{notebooks.RECORDS}.ipynb")
     pages = {path.name: path.read_text() for path in (telling / "results/small/reports").glob("0*.html")}
     return {**pages, "named": notebooks.to_page(document, "named")}
 
@@ -198,13 +204,14 @@ def test_no_record_is_named_unless_records_are_included(pages):
 def test_a_page_with_records_has_another_name(telling, tmp_path, monkeypatch, capsys):
     asked = []
 
-    def execute(path, study, include_records=False):
+    @contextlib.contextmanager
+    def executing(study, include_records=False):
         asked.append(include_records)
-        return nbformat.read(path, as_version=4)
+        yield lambda path: nbformat.read(path, as_version=4)
 
-    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "executing", executing)
     monkeypatch.setattr(notebooks, "to_page", lambda document, title: title)
-    monkeypatch.setattr(Store, "reports", tmp_path)
+    monkeypatch.setattr(Store, "save_report", lambda store, name, page: (tmp_path / name).write_bytes(page))
     assert mia_study("notebooks")([str(telling / "results/small"), "--include-records"]) == 0
     assert all(asked)
     names = {path.name for path in tmp_path.iterdir()}
@@ -242,7 +249,7 @@ def test_the_shown_python_works_where_the_page_says(telling, public, other_pages
         (public_pages["report.html"], "small", public[0].folder.parent, public[0]),
     ):
         assert re.findall(r"Run where <code>([^<]+)/</code> lies:", page) == [first]
-        (line,) = re.findall(r"data = load\(&#34;([^&]+)&#34;\)", page)
+        (line,) = re.findall(r"data = load\(&#3[49];([^&]+)&#3[49];\)", page)
         monkeypatch.chdir(above)
         assert (above / first).is_dir()
         assert load(line).folder == store.uri

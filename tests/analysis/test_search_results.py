@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis import plots
-from analysis.notebooks.execution import FOLDER, SEARCHED, execute
+from analysis.notebooks.execution import FOLDER, SEARCHED, executing
 from analysis.report import conditions
 from analysis.report.building import build
 from analysis.report.provenance import again
@@ -299,7 +299,8 @@ def test_the_notebook_of_searches_is_shown_and_the_others_say_in_a_line_that_the
     page = (root / "small" / "reports" / "06_search.html").read_text()
     assert page.count('src="data:image/png') == 3
     assert "small_point0" in page
-    opened = execute(FOLDER / "01_sensitivity.ipynb", root / "small")  # by hand it has a line where it has no effect
+    with executing(root / "small") as execute:
+        opened = execute(FOLDER / "01_sensitivity.ipynb")  # by hand it has a line where it has no effect
     outputs = [output for cell in opened.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
     assert sum("A search chose these points" in json.dumps(output) for output in outputs) == 6

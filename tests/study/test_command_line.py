@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +164,37 @@ def test_the_two_modules_that_may_be_run_are_the_commands_of_their_names(module,
         for words in ([*MIA_STUDY, name], [sys.executable, "-m", module])
     )
     assert ours == theirs != ""
+
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+HEADS = sorted((PROJECT / "configs").rglob("*.yaml"))
+ENDS = re.compile(r"\s+(?:#|>|&&|\(|\|)|,\s|\s{2,}|`")
+
+
+def commands_of(path):
+    """What follows `mia-study` in a page's code or in the comments at the head of a configuration."""
+    for line in path.read_text().splitlines():
+        for found in re.finditer(r"(?:^|`|: +|and |\s{2,}|&& )mia-study ([a-z-]+(?: |`|$)[^`]*)", line):
+            yield ENDS.split(found[1])[0].rstrip("'").strip()
+
+
+@pytest.mark.parametrize("path", [*PAGES, *HEADS], ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_every_command_of_a_page_or_configuration_is_parsed_and_its_files_are_there(path, monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    assert not re.search(r"python -m (study|analysis)\.(?!sweep|report)", path.read_text())
+    for text in commands_of(path):
+        words = shlex.split(text.replace("POINT", "1"))
+        options = [word for word in words if word.startswith("--")]
+        if " ".join(word for word in words if word not in options) in ("", *NAMES):  # named in a sentence
+            assert all(option in help_of(text.partition("--")[0], capsys) for option in options), text
+            continue
+        assert build().parse_args(words).command.name in NAMES
+        for word in words:
+            assert not word.startswith("configs/") or Path(word).is_file(), text
+
+
+def test_pages_have_commands_to_parse():
+    found = {words.split()[0] for path in (*PAGES, *HEADS) for words in commands_of(path)}
+    assert found >= {"sweep", "status", "report", "tables", "store", "cluster", "track", "search", "controls", "audit"}
+    assert sum(len(list(commands_of(path))) for path in (*PAGES, *HEADS)) > 70

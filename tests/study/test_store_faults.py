@@ -147,7 +147,7 @@ def test_what_check_says_brings_every_damaged_file_back_to_the_same_bits(design,
         _, said = check(copy, capsys)
         for found in re.findall(r"remove ((?:done|features)/\w+(?:-\w+)?\.json)", said):
             (copy.folder / found).unlink()
-        if "study.store compact" in said:
+        if "mia-study store compact" in said:
             assert main(["compact", str(copy.folder)]) == 0
         else:
             assert "sweep command" in said

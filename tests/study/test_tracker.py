@@ -376,12 +376,12 @@ from multiprocessing import get_context
 
 import mlflow.tracking
 
+from study.cli.main import main
 from study.tracking import filling, pictures
-from tests.commands import mia_study
 
 fork = get_context("fork")  # all import first, and start at once
-track = mia_study("track")
-processes = [fork.Process(target=lambda name=name: sys.exit(track([f"results/{name}"]))) for name in sys.argv[1:]]
+track = lambda name: sys.exit(main(["track", f"results/{name}"]))
+processes = [fork.Process(target=track, args=[name]) for name in sys.argv[1:]]
 for process in processes:
     process.start()
 for process in processes:
