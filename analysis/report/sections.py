@@ -89,8 +89,9 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     if data.public or not drawable(data):
         return None
     floor = (
-        "In the shaded part at the left fewer than 10 false positives are expected, and a curve there is chance. "
-        "The thin gray line is guessing; bands are 95 % t intervals over replicates."
+        "Replicates are pooled: an attacker calls the same share of every target's candidates, as for TPR at 1 % FPR. "
+        "Bands are 95 % intervals for records like these, on the logit scale. Curves begin where 10 false positives "
+        "are expected in a cell; the thin gray line is guessing."
     )
     blocks: list[Block] = [
         picture(

@@ -1,46 +1,56 @@
-"""ROC over replicates, from the stored scores: the mean TPR at each FPR, and below which FPR it is chance."""
+"""ROC of a cell, pooled over its replicates: TPR at each FPR, with the interval that tables have at 1 %."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from analysis.study_data import StudyData
-from mia_core.metrics.leakage import MIN_FALSE_POSITIVES, roc
-from study.store.reading import trial_tables
+from mia_core.metrics.leakage import MIN_FALSE_POSITIVES
+from mia_core.metrics.low_fpr import pooled_roc
+from mia_core.streams import Streams
 
-POINTS = 200
+POINTS = 60
 
 
 @dataclass(frozen=True)
-class MeanRoc:
-    """fpr [G], ascending to 1; tpr [G], the mean over replicates of the TPR at the lowest threshold whose FPR is at
-    most that; low, high [G], its 95 % t interval. floor: the least FPR with 10 expected false positives.
+class PooledRoc:
+    """fpr [G], ascending from where 10 false positives are expected in the cell to 1. tpr [G]: of calling the same
+    share of every target's candidates. low, high [G]: 95 % for records like these, on the logit scale; NaN for one
+    replicate.
     """
 
     fpr: np.ndarray
     tpr: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    floor: float
     replicates: int
 
 
-def mean_roc(data: StudyData, rows: pd.DataFrame) -> MeanRoc:
-    """Of one attack in one cell: rows of the wide table, one a replicate. ValueError for a public copy."""
-    curves, fewest = [], np.inf
-    for trial_id, attack_id in zip(rows["trial_id"], rows["attack_id"], strict=True):
-        scores = trial_tables(data.store, trial_id, ("scores",))[1]["scores"]
-        own = scores[scores["attack_id"] == attack_id]
-        member = own["member"].to_numpy(bool)
-        curves.append(roc(own["score"].to_numpy(), member))
-        fewest = min(fewest, int((~member).sum()))
-    fpr = np.geomspace(0.5 / fewest, 1, POINTS)
-    tpr = np.array([own[np.searchsorted(at, fpr * (1 + 1e-9), "right") - 1] for at, own in curves])
-    count = len(tpr)
-    half = np.full(POINTS, np.nan)
-    if count > 1:
-        half = t.ppf(0.975, count - 1) * tpr.std(0, ddof=1) / count**0.5
-    mean = tpr.mean(0)
-    return MeanRoc(fpr, mean, mean - half, mean + half, min(1.0, MIN_FALSE_POSITIVES / fewest), count)
+def roc_of_cell(data: StudyData, rows: pd.DataFrame, scores: pd.DataFrame) -> PooledRoc | None:
+    """Of one attack in one cell: rows of the wide table, one a replicate; None with too few non-members for any FPR.
+
+    scores: the study's, of which the judged records count.
+    """
+    own = scores[scores["judged"].fillna(True).astype(bool)].merge(rows[["trial_id", "attack_id", "replicate"]])
+    score, member = (
+        own.pivot(index="query", columns="replicate", values=name).dropna() for name in ("score", "member")
+    )
+    unit = own.drop_duplicates("query").set_index("query")["unit"].loc[score.index].to_numpy()
+    inside = member.to_numpy(bool).T
+    least = MIN_FALSE_POSITIVES / max(1, int((~inside).sum()))
+    if least >= 1:
+        return None
+    fprs = np.geomspace(least * (1 + 1e-9), 1, POINTS, endpoint=False)
+    random = Streams("low_fpr").numpy("groups")
+    found = [one for one in pooled_roc(score.to_numpy().T, inside, random, fprs, unit) if one is not None]
+    limits = np.array([one.interval() for one in found])
+    end = np.ones(1)
+    tpr = np.array([float(one.estimate) for one in found])
+    return PooledRoc(
+        np.append([one.fpr for one in found], end),
+        np.append(tpr, end),
+        np.append(limits[:, 0], end),
+        np.append(limits[:, 1], end),
+        len(inside),
+    )
