@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import caption, look_of, name_axes, panels
+from analysis.plots.drawing import finish, look_of, name_axes, panels
 from analysis.stats.roc import roc_of_cell
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store import read
@@ -49,5 +49,6 @@ def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], tit
         axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest / 2, LEAST_TPR), 1.1))
         axis.spines[["top", "right"]].set_visible(False)
     name_axes(figure, grid, "false-positive rate", "true-positive rate", "n = ")
-    caption(figure, data, f"{title}, after {rows[data.budget].max()} {data.budget}")
+    where = f"{title}, after {rows[data.budget].max()} {data.budget}"
+    finish(figure, f"{where}\n{data.name}: {data.replicates} replicates pooled, bands 95 %")
     return figure
