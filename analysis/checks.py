@@ -6,16 +6,19 @@ from itertools import product
 
 import pandas as pd
 
+from analysis.format import form_of, number, replicates
+from analysis.sentences import line
 from analysis.stats.baselines import audits, verdicts
-from analysis.stats.effects import AUC, MIN_REPLICATES
+from analysis.stats.judged import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
+from mia_core.metrics.two_way import MIN_REPLICATES
 from study.store import read
 from study.store.roles import ADAPTIVE, BLIND, STUDIED
 
 NAMED = 5
 """So many cells are named; more are counted."""
 LEAST_NON_MEMBERS = 1000
-"""Below, a TPR at 1 % FPR is null: fewer than 10 false positives are expected."""
+"""Below, a cell has no TPR at 1 % FPR: fewer than 10 false positives are expected in its replicates together."""
 
 
 def cautions(data: StudyData, controls: pd.DataFrame | None = None, audited: pd.DataFrame | None = None) -> list[str]:
@@ -37,33 +40,32 @@ def cautions(data: StudyData, controls: pd.DataFrame | None = None, audited: pd.
 
 def _controls(table: pd.DataFrame) -> Iterator[str]:
     if "ok" not in table:
-        yield "Controls cannot be judged from a public copy: it has no scores."
+        yield line("controls of a public copy")
         return
     for row in table[table["ok"].eq(False).fillna(False)].itertuples():
         what = row.attack if isinstance(row.attack, str) and row.attack != row.control else "the split"
-        yield f"The control {row.control} failed for {what} (AUC {row.auc:.3f}): {row.verdict}."
+        yield line(
+            "failed control", control=row.control, what=what, auc=number(row.auc, form_of(AUC)), verdict=row.verdict
+        )
     failed = table.loc[table["ok"].eq(False).fillna(False), "control"]
     if BLIND in set(failed):
-        yield "Leakage is to be read as attack minus blind: part of every AUC needs no target."
+        yield line("blind finds")
     for row in table[table["ok"].isna()].itertuples():
-        yield f"The control {row.control} says nothing: {row.verdict}."
+        yield line("silent control", control=row.control, verdict=row.verdict)
 
 
 def _audits(table: pd.DataFrame) -> Iterator[str]:
     if "ok" in table:
         for row in table[table["ok"].eq(False).fillna(False)].itertuples():
-            yield f"A claim of privacy does not hold: {row.arm}, n = {row.train_size}: {row.verdict}."
+            yield line("false claim", arm=row.arm, size=row.train_size, verdict=row.verdict)
 
 
 def _searched(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
     count = design.loc[design["role"] == ADAPTIVE, "trial_id"].nunique()
     if count:
-        yield (
-            f"{count} trials were chosen by a search that had seen others' results: no effect is estimated from them, "
-            "and the best of them looks better than it is; "
-            f"{shlex.join(['mia-study', 'search', short(data.store), '--confirm', 'POINT'])} makes a study of one."
-        )
+        command = shlex.join(["mia-study", "search", short(data.store), "--confirm", "POINT"])
+        yield line("searched", count=count, command=command)
 
 
 def _incomplete(data: StudyData) -> Iterator[str]:
@@ -72,19 +74,17 @@ def _incomplete(data: StudyData) -> Iterator[str]:
     planned = set(own.loc[own["kind"] == "trial", "trial_id"])
     there = planned & set(data.wide["trial_id"])
     if len(there) < len(planned):
-        yield f"The sweep is not complete: {len(there)} of {len(planned)} trials are there."
+        yield line("sweep not complete", there=len(there), planned=len(planned))
     wanted = own.loc[own["kind"] == "attack"]
     done = data.wide.groupby("attack")["trial_id"].nunique()
     for label, rows in wanted[wanted["trial_id"].isin(there)].groupby("label", sort=False):
         if done.get(label, 0) < len(rows):
-            yield f"{label} has results in {done.get(label, 0)} of {len(rows)} trials only."
+            yield line("attack not complete", attack=label, there=done.get(label, 0), planned=len(rows))
 
 
 def _replicates(data: StudyData) -> Iterator[str]:
     if data.replicates < MIN_REPLICATES:
-        yield (
-            f"Descriptive only: {data.replicates} replicates, and intervals can be trusted from {MIN_REPLICATES} on."
-        )
+        yield line("few replicates", replicates=replicates(data.replicates), least=MIN_REPLICATES)
     if not data.crossed:
         return  # there are points, not cells
     counts = data.wide.groupby(list(data.cell))["replicate"].nunique()
@@ -100,9 +100,9 @@ def _replicates(data: StudyData) -> Iterator[str]:
             elif count < data.replicates:
                 fewer.append(f"{words} ({count} of {data.replicates})")
     if missing:
-        yield f"Cells are missing, and averages leave out what would pair with them: {_some(missing)}."
+        yield line("missing cells", names=_some(missing))
     if fewer:
-        yield f"Cells have unequal replicates, and each effect uses those that have all of its cells: {_some(fewer)}."
+        yield line("unequal replicates", names=_some(fewer))
 
 
 def _measured(data: StudyData) -> Iterator[str]:
@@ -110,14 +110,24 @@ def _measured(data: StudyData) -> Iterator[str]:
     flags = trials["flags"].dropna() if "flags" in trials else trials["trial_id"].iloc[:0]
     flags = flags[flags != ""]
     if len(flags):
-        yield f"{len(flags)} of {len(trials)} trials are flagged: {_some(sorted(set(flags)))}."
+        yield line("flagged", count=len(flags), trials=len(trials), flags=_some(sorted(set(flags))))
     if data.quality is None:
-        yield "No quality was measured: what a defense costs cannot be said."
-    judged = data.wide["queries"] * (1 - data.wide["baseline_top_n"])
-    if data.wide.get("tpr_at_1pct_fpr", judged * float("nan")).isna().all():
-        yield f"TPR at 1 % FPR cannot be told with {judged.max():.0f} non-members: it takes {LEAST_NON_MEMBERS}."
+        yield line("no quality")
+    others = _non_members(data)
+    if others < LEAST_NON_MEMBERS:
+        yield line("few non-members", others=others, least=LEAST_NON_MEMBERS)
     if (data.wide[AUC] == 1).any():
-        yield "Some AUCs are exactly 1: differences between such cells are not seen."
+        yield line("perfect")
+
+
+def _non_members(data: StudyData) -> int:
+    """Judged non-members of the cell that has most of them, over its replicates; a public copy counts each trial's."""
+    if data.public:
+        return round((data.wide["queries"] * (1 - data.wide["baseline_top_n"])).max())
+    rows = data.attack(data.primary)
+    _, member = judged_scores(data, data.primary).of(list(rows["trial_id"]))
+    keys = [rows[name].to_numpy() for name in (data.cell if data.crossed else ("replicate",))]
+    return int(pd.Series((~member).sum(1)).groupby(keys).sum().max())
 
 
 def _some(words: list[str]) -> str:

@@ -28,14 +28,17 @@ SETTINGS = ("target.", "training.")
 class StudyData:
     """folder: where the study is. wide: the table of that name for trials of the study or search; no skipped rows.
 
-    resolved: the spec that wants them. Two columns are added for display: `arm`, and `variant`, the target with the
-    levels of further factors.
+    resolved: the spec that wants them. scores: rows of the table of that name, by default the store's. Two columns are
+    added for display: `arm`, and `variant`, the target with the levels of further factors.
     """
 
     name: str
     folder: str | Path
     wide: pd.DataFrame
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    scores: pd.DataFrame | None = field(default=None, repr=False, compare=False)
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `analysis.stats.judged` has read and computed of the scores, once."""
 
     @property
     def store(self) -> Store:
@@ -118,7 +121,7 @@ class StudyData:
     @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
-        return self.store.public
+        return self.scores is None and self.store.public
 
     @property
     def private(self) -> bool:

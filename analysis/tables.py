@@ -1,7 +1,8 @@
-"""A study's measured tables, in Markdown.
+"""A study's measured tables, as text in cells: the command prints them in Markdown, notebooks show them as they are.
 
-Every value is a mean over replicates with its 95 % t interval, every difference is taken inside replicates. p-values
-are two-sided; those of the declared contrasts are corrected by Holm, all others are exploratory and are not.
+Every value is a mean over replicates with its 95 % interval, every difference is taken inside replicates, in the
+value's own units. p-values are two-sided; those of the declared contrasts are corrected by Holm, as are those of whole
+tables that say so; all others are exploratory and are not.
 """
 
 import html
@@ -12,27 +13,45 @@ from typing import Any
 import pandas as pd
 
 from analysis.checks import cautions
+from analysis.format import (
+    EFFECT,
+    P_HOLM,
+    TPR_WORDS,
+    epsilon,
+    estimate,
+    interval,
+    more_replicates,
+    number,
+    p_value,
+    share,
+    texts_of_effect,
+)
+from analysis.format import effect as effect_text
 from analysis.stats.baselines import audits
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
-from analysis.stats.effects import AUC, contrasts, means
+from analysis.stats.effects import contrasts, means
+from analysis.stats.judged import AUC, TPR
+from analysis.stats.redrawn import leakage_shown, words_of
 from analysis.stats.search_results import Search, confirmed, search
 from analysis.stats.sensitivity import main_effects
-from analysis.stats.summary import about_noise, against_epsilon, effects_of, equal_steps, guarantees
+from analysis.stats.summary import about_intervals, about_noise, against_epsilon, effects_of, equal_steps, guarantees
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.store.reading import last_levels
 from study.terminal import one_line, say
 
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
+MOST_ROWS = 40
+"""Rows of a table of comparisons with early stopping: the ones settled best come first."""
 
 
 def run(folder: str, attack: str | None) -> None:
-    """Print the tables of a study. attack: whose effects are shown, or the study's first."""
+    """Print the tables of a study. attack: whose effects are shown, or the study's declared one."""
     data = load(folder)
-    data.attack(shown := attack or data.attacks[0])  # refused before anything is printed
+    data.attack(shown := attack or data.primary)  # refused before anything is printed
     left_out = [LEFT_OUT] if data.drawn else []
-    for sentence in [*cautions(data), *equal_steps(data), *about_noise(data), *left_out]:
+    for sentence in [*cautions(data), *equal_steps(data), *about_noise(data), *left_out, about_intervals(data)]:
         say(f"- {_markdown(sentence)}")
     say()
     for title, table in tables(data, shown):
@@ -53,7 +72,7 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
     epsilons = guarantees(data)
     yield (
         "What is guaranteed: no other arm has an epsilon, clip-only neither",
-        epsilons.assign(epsilon=epsilons["epsilon"].round(1)),
+        epsilons.assign(epsilon=epsilons["epsilon"].map(epsilon)),
     )
 
 
@@ -63,7 +82,7 @@ def _of_search(data: StudyData) -> Iterator[tuple[str, pd.DataFrame]]:
     found = search(data)
     yield f"The search: {search_words(data)}", pd.DataFrame({"factor": words.keys(), "searched in": words.values()})
     yield "What no other point beats, by means that the search was told (optimistic)", of_points(found, found.front)
-    yield "What fresh replicates say of points, beside what the search was told", fresh(confirmed(data, found))
+    yield "What fresh replicates say of points, beside what the search was told", fresh(found, confirmed(data, found))
     yield "Every point, in the order asked", of_points(found, found.table)
 
 
@@ -80,10 +99,14 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
     last, budget = data.last, data.budget
     after = f"{last[budget].max()} {budget}"
     control = last[last[ARM] == data.arms[0]]
-    yield f"Attacks after {after}, arm {data.arms[0]}: AUC", attacks(control, AUC)
+    yield (
+        f"Where leakage is shown after {after}: the strongest attack, by redrawn coins, Holm over all rows",
+        where(data),
+    )
+    yield f"Attacks after {after}, arm {data.arms[0]}: AUC and {TPR_WORDS}", attacks(data, control, AUC, TPR)
     yield (
         "The same: top-n accuracy in a pool with a tenth of members (chance 0.1)",
-        attacks(control, "accuracy_top_10pct"),
+        attacks(data, control, "accuracy_top_10pct"),
     )
     yield f"Declared contrasts: AUC of {data.primary}, Holm over all rows", declared_contrasts(data)
     yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)
@@ -98,7 +121,7 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
         f"What other attacks give, less {attack}: AUC after the last {budget}, arm {data.arms[0]}",
         compared(data, control, attack),
     )
-    yield f"Arms after {after}: AUC by attack", arms(last, AUC)
+    yield f"Arms after {after}: AUC by attack", arms(data, last, AUC)
     yield f"What an arm changes: AUC of {attack} against {data.arms[0]}", effect(data, ARM, attack)
     if data.quality:
         yield f"What an arm costs: {data.quality} against {data.arms[0]}", effect(data, ARM, attack, data.quality)
@@ -109,17 +132,31 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
         yield f"AUC of {attack} and {data.quality or 'no quality'} against epsilon", beside_epsilon(data, attack)
 
 
+def where(data: StudyData) -> pd.DataFrame:
+    """One row a cell after the last level of training: its strongest attack, and whether that shows leakage."""
+    table = leakage_shown(data)
+    rows = [
+        {
+            "cell": words_of(data, row),
+            "strongest attack": f"{row['attack']} (of {row['attacks']})",
+            "AUC": estimate(row, AUC, AUC),
+            TPR_WORDS: estimate(row, TPR, TPR),
+            P_HOLM: p_value(row["p_holm"]),
+            "leakage": "shown" if row["shown"] else "not shown",
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
 def shares(one: Influence) -> pd.DataFrame:
     """One row an index, or one with the reason why there are none."""
     if one.reason:
         return pd.DataFrame({"none, because": [one.reason]})
-    table = one.table.astype(object).where(one.table.notna(), "-")
-    bounds = [
-        "-" if low == "-" else f"{low:.2f} to {high:.2f}" for low, high in zip(table["low"], table["high"], strict=True)
-    ]
-    named = table[["factor", "other", "index"]].rename(columns={"other": "with"})
-    named["share"] = ["-" if share == "-" else f"{share:.2f}" for share in table["estimate"]]
-    named["95 % interval"] = bounds
+    named = one.table[["factor", "other", "index"]].astype(object).where(one.table.notna(), "-")
+    named = named.rename(columns={"other": "with"})
+    rows = one.table.to_dict("records")
+    named["share [95 %]"] = [share(row["estimate"], row["low"], row["high"]) for row in rows]
     return named
 
 
@@ -131,20 +168,20 @@ def of_points(found: Search, table: pd.DataFrame) -> pd.DataFrame:
             "-" if pd.isna(level) else f"{level:g}" if isinstance(level, float) else level for level in table[name]
         ]
     for goal in found.goals:
-        bounds = table[[goal.name, f"{goal.name}_low", f"{goal.name}_high"]].itertuples(index=False, name=None)
-        shown[goal.name] = ["no result" if pd.isna(mean) else _bounded(mean, low, high) for mean, low, high in bounds]
+        texts = [estimate(row, goal.column, goal.name) for row in _records(table)]
+        shown[goal.name] = ["no result" if text == "-" else text for text in texts]
     return shown.assign(replicates=table["trials"].map(len))
 
 
-def _bounded(mean: float, low: float, high: float) -> str:
-    return f"{mean:.4g}" if pd.isna(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
 
 
-def fresh(table: pd.DataFrame) -> pd.DataFrame:
+def fresh(found: Search, table: pd.DataFrame) -> pd.DataFrame:
     """One row a confirmed point and goal, with its interval over the replicates that the search has not seen."""
-    bounds = table[["mean", "low", "high"]].itertuples(index=False, name=None)
-    texts = [_bounded(mean, low, high) for mean, low, high in bounds]
-    told = table["searched"].map("{:.4g}".format)
+    column = {goal.name: goal.column for goal in found.goals}
+    texts = [estimate(row, column[row["goal"]]) for row in _records(table)]
+    told = [estimate({**row, "mean": row["searched"], "low": None}, column[row["goal"]]) for row in _records(table)]
     return table[["point", "goal"]].assign(search=told, fresh=texts, replicates=table["replicates"])
 
 
@@ -161,7 +198,7 @@ def ranges(data: StudyData) -> pd.DataFrame:
     for attack in last_levels(data.wide):
         table = by_point(data, attack, AUC).sort_values("mean")
         found = {name: table.iloc[place] for name, place in (("least", 0), ("median", len(table) // 2), ("most", -1))}
-        rows.append({"attack": attack, **{name: _interval_of(row) for name, row in found.items()}})
+        rows.append({"attack": attack, **{name: estimate(row.to_dict(), AUC) for name, row in found.items()}})
     return pd.DataFrame(rows)
 
 
@@ -169,24 +206,30 @@ def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
     """The points at both ends, chosen by what came out: their own values would be nearer to the middle again."""
     table = by_point(data, attack, AUC).sort_values("mean", ascending=False)
     table = pd.concat([table.head(count), table.iloc[count:].tail(count)])
-    texts: dict[str, Any] = {"AUC": [_interval_of(row) for _, row in table.iterrows()]}
+    texts: dict[str, Any] = {"AUC": [estimate(row, AUC) for row in _records(table)]}
     if data.quality:
-        quality = by_point(data, attack, data.quality).set_index("point")
-        texts[data.quality] = [
-            _interval_of(quality.loc[point]) if point in quality.index else "-" for point in table["point"]
-        ]
+        quality = {row["point"]: row for row in _records(by_point(data, attack, data.quality))}
+        told = [estimate(quality[point], data.quality) if point in quality else "-" for point in table["point"]]
+        texts[data.quality] = told
     return table[["point", *varied(data)]].assign(**texts)
 
 
-def attacks(rows: pd.DataFrame, value: str) -> pd.DataFrame:
-    """One row an attack, one column a variant and n."""
-    return _spread(means(rows, value, ["attack", VARIANT, "train_size"]), list(dict.fromkeys(rows["attack"])))
+def attacks(data: StudyData, rows: pd.DataFrame, *values: str) -> pd.DataFrame:
+    """One row an attack, one column a variant, n and value (which is named where there are several)."""
+    parts = []
+    for value in values:
+        table = means(data, rows, value, ["attack", VARIANT, "train_size"])
+        if len(table):
+            more = f": {TPR_WORDS}" if value == TPR else ""
+            parts.append(_spread(table, value, "attack", list(dict.fromkeys(rows["attack"])), more).set_index("attack"))
+    return pd.concat(parts, axis=1).fillna("-").reset_index()
 
 
-def arms(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+def arms(data: StudyData, rows: pd.DataFrame, value: str) -> pd.DataFrame:
     """One row an arm and variant, one column an attack (after its last level of steps), at the largest n."""
     rows = rows[(rows["train_size"] == rows["train_size"].max()) & rows["attack"].isin(last_levels(rows))]
-    table = means(rows, value, [VARIANT, ARM, "attack"]).assign(text=_interval)
+    table = means(data, rows, value, [VARIANT, ARM, "attack"])
+    table["text"] = [estimate(row, value) for row in _records(table)]
     table = table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)]
     return _named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
 
@@ -194,21 +237,17 @@ def arms(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 def over_training(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     """One row a level of training, one column a variant and n, of the first arm."""
     rows = data.attack(attack)
-    rows = rows[rows[ARM] == data.arms[0]].drop(columns="attack")
-    table = means(rows, value, [data.budget, VARIANT, "train_size"])
-    return _spread(table.rename(columns={data.budget: "attack"})).rename(columns={"attack": data.budget})
+    rows = rows[rows[ARM] == data.arms[0]]
+    return _spread(means(data, rows, value, [data.budget, VARIANT, "train_size"]), value, data.budget)
 
 
 def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
     """One row a cell; an arm without an epsilon guarantees nothing."""
     table = against_epsilon(data, attack)
-    texts: dict[str, Any] = {
-        "epsilon": table["epsilon"].map(lambda value: "none" if pd.isna(value) else f"{value:.3g}")
-    }
-    for name in (AUC, "quality"):
-        if name in table:
-            bounds = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-            texts[name] = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in bounds]
+    texts: dict[str, Any] = {"epsilon": table["epsilon"].map(epsilon)}
+    for name, value in {AUC: AUC, "quality": data.quality}.items():
+        if value:
+            texts[name] = [estimate(row, value, name) for row in _records(table)]
     return _named(table[list(data.cell)].assign(**texts))
 
 
@@ -225,52 +264,44 @@ def effect(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.Da
     if table.empty:
         return table
     last = table[data.budget].max() if factor == ARM else None
-    return _effects(data, table if last is None else table[table[data.budget] == last])
+    return _effects(data, table if last is None else table[table[data.budget] == last], value)
 
 
 def compared(data: StudyData, rows: pd.DataFrame, attack: str) -> pd.DataFrame:
     """Every attack (after its last level of steps) against one."""
     rows = rows[rows["attack"].isin([*last_levels(rows), attack])]
-    return _effects(data, contrasts(rows, AUC, "attack", attack, [VARIANT, "train_size"]))
+    return _effects(data, contrasts(data, rows, AUC, "attack", attack, [VARIANT, "train_size"]), AUC)
 
 
 def declared_contrasts(data: StudyData) -> pd.DataFrame:
-    """One row a contrast; `more`: replicates that would settle it, were it as large as it looks."""
+    """One row a contrast; `would settle`: replicates that would settle it, were it as large as it looks."""
     table = declared(data)
     table = replicates_needed(table, max(1, len(table)))
-    more = [_more(row) for row in table.to_dict("records")]
-    return table[["contrast"]].assign(**_texts(table), p_holm=table["p_holm"].map("{:.2g}".format), more=more)
-
-
-def _more(row: dict[Any, Any]) -> str:
-    """With what its SD, known badly by few replicates, makes of it."""
-    if row["settled"]:
-        return "settled"
-    if pd.isna(row["needed"]):
-        return "-"
-    high = "many" if pd.isna(row["needed_high"]) else max(0, row["needed_high"] - row["replicates"])
-    return f"{row['more']} ({max(0, row['needed_low'] - row['replicates'])} to {high})"
+    rows = _records(table)
+    texts = pd.DataFrame([texts_of_effect(row, AUC, "p_holm") for row in rows], index=table.index)
+    return table[["contrast"]].join(texts).assign(**{"would settle": [more_replicates(row) for row in rows]})
 
 
 def averaged(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     """Each level against its factor's first, averaged over `cells` of the other factors."""
     table = main_effects(data, attack, value)
-    named = table[["factor", "level", "baseline"]]
-    return named.assign(**_texts(table), cells=table["contexts"], replicates=table["replicates"])
+    texts = pd.DataFrame([texts_of_effect(row, value) for row in _records(table)], index=table.index)
+    return table[["factor", "level", "baseline"]].join(texts).assign(cells=table["contexts"])
 
 
 def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
-    """One row a cell of an arm; the effect is in log odds of AUC, less leakage than early stopping is negative."""
-    table = equal_quality(data, attack)
-    texts = [
-        row["reason"]
-        if pd.notna(row["reason"])
-        else f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p {row['p']:.2g}"
-        for row in table.to_dict("records")
-    ]
-    stopped = table[f"at_{data.budget}"].map(lambda at: "-" if pd.isna(at) else f"{at:.0f}")
-    quality = table["quality"].map("{:.3f}".format)
-    return _named(table[list(data.cell)].assign(quality=quality, stopped=stopped, effect=texts))
+    """One row a cell of an arm: its AUC less that of early stopping, corrected by Holm over all cells compared.
+
+    The first `MOST_ROWS`, by p.
+    """
+    table = equal_quality(data, attack).sort_values("p_holm", kind="stable").head(MOST_ROWS)
+    texts: dict[str, Any] = {
+        EFFECT: [row["reason"] if pd.notna(row["reason"]) else effect_text(row, AUC) for row in _records(table)],
+        P_HOLM: table["p_holm"].map(p_value),
+    }
+    stopped = table[f"at_{data.budget}"].map(lambda at: number(at, ".0f"))
+    quality = [interval(value, None, None, ".3g") for value in table["quality"]]
+    return _named(table[list(data.cell)].assign(quality=quality, stopped=stopped, **texts))
 
 
 def answers(data: StudyData, attack: str) -> pd.DataFrame:
@@ -284,23 +315,19 @@ def answers(data: StudyData, attack: str) -> pd.DataFrame:
     }
     rows = []
     for question, table in found.items():
-        for row in table.to_dict("records"):
+        for row in _records(table):
             there = pd.notna(row[ARM])
             rows.append(
                 {
                     "question": question,
                     "n": row["train_size"],
                     "answer": f"{row[VARIANT]}, {row[ARM]}, {row[data.budget]} {data.budget}" if there else "none",
-                    "AUC": _bounds(row, "leakage") if there else "-",
-                    "quality": _bounds(row, "quality") if there else "-",
+                    "AUC": estimate(row, AUC, "leakage"),
+                    "quality": estimate(row, quality, "quality"),
                     "shown": "yes" if row["shown"] else row["reason"],
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _bounds(row: dict[Any, Any], name: str) -> str:
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -317,34 +344,22 @@ def _markdown(value: Any) -> str:
     return text.replace("`", r"\`").replace("](", r"]\(")
 
 
-def _spread(table: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
-    """Rows by `attack`, columns by variant and n."""
-    table = table.assign(column=table[VARIANT] + ", n = " + table["train_size"].astype(str), text=_interval)
-    spread = table.pivot(index="attack", columns="column", values="text")[list(dict.fromkeys(table["column"]))]
-    return (spread.loc[list(order)] if order else spread).reset_index()
+def _spread(
+    table: pd.DataFrame, value: str, index: str, order: Sequence[str] | None = None, more: str = ""
+) -> pd.DataFrame:
+    """Rows by a column of means, columns by variant and n. more: after these words."""
+    texts = [estimate(row, value) for row in _records(table)]
+    heads = table[VARIANT] + ", n = " + table["train_size"].astype(str) + more
+    table = table.assign(head=heads, text=texts)
+    spread = table.pivot(index=index, columns="head", values="text")[list(dict.fromkeys(table["head"]))]
+    return (spread.reindex(list(order)) if order else spread).reset_index()
 
 
-def _interval(table: pd.DataFrame) -> pd.Series:
-    return table.apply(_interval_of, axis=1)
-
-
-def _interval_of(row: pd.Series) -> str:
-    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def _effects(data: StudyData, table: pd.DataFrame) -> pd.DataFrame:
-    """Difference in the value's units; effect with its interval (log odds for AUC)."""
+def _effects(data: StudyData, table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The columns of a cell and of its effect, in words."""
     columns = [c for c in [*data.cell, "attack"] if c in table]
-    return _named(table[columns].assign(**_texts(table)))
-
-
-def _texts(table: pd.DataFrame) -> dict[str, Any]:
-    bounds = zip(table["effect"], table["low"], table["high"], strict=True)
-    return {
-        "difference": table["difference"].map("{:+.3f}".format),
-        "effect": [f"{effect:+.2f} [{low:+.2f}, {high:+.2f}]" for effect, low, high in bounds],
-        "p": table["p"].map("{:.2g}".format),
-    }
+    texts = pd.DataFrame([texts_of_effect(row, value) for row in _records(table)], index=table.index)
+    return _named(table[columns].join(texts))
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import axis_words, caption, leftmost, panels, tell
-from analysis.stats.effects import AUC, means
+from analysis.format import effect, p_value, replicates
+from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels, tell
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
 
 SETTLED, OPEN = COLORS[0], "0.45"
 
 
-def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", unit: str = "log odds of AUC") -> Figure:
-    """Effects with their 95 % t intervals: filled where settled after Holm's correction, hollow and gray where not.
+def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", value: str = AUC) -> Figure:
+    """Effects with their 95 % intervals: filled where settled after Holm's correction, hollow and gray where not.
 
     table: of `analysis.stats.declared.declared`, or any with columns effect, low, high, p_holm, settled, replicates.
     """
@@ -34,15 +36,15 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", unit: 
         tell(
             drawn,
             [
-                f"{row[words]}: {row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] {unit}, "
-                f"p = {row['p_holm']:.2g} after Holm, {row['replicates']} replicates"
+                f"{row[words]}: {effect(row, value)}, p = {p_value(row['p_holm'])} after Holm, "
+                f"{replicates(row['replicates'])}"
                 for row in rows.to_dict("records")
             ],
         )
     axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_yticks(places, list(shown[words]))
     axis.set_ylim(-0.7, len(shown) - 0.3)
-    axis.set_xlabel(f"change of leakage ({unit}); left of 0: less")
+    axis.set_xlabel(f"difference of {AXIS.get(value, value)}; left of 0: less")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     if len(shown):
@@ -55,7 +57,7 @@ def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """Mean leakage over training-set size and length of training, a panel an arm, a row a variant: where lines of
     shades tilt, the two act together. Every field has its mean and, below, its replicates.
     """
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     budget = data.budget
     sizes, levels = sorted(set(table["train_size"])), sorted(set(table[budget]))
     figure, grid = panels(data.variants, data.arms, width=max(2.4, 0.62 * len(levels)))

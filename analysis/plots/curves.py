@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from analysis.plots.drawing import finish, look_of, name_axes, panels
 from analysis.stats.roc import roc_of_cell
 from analysis.study_data import ARM, VARIANT, StudyData
-from study.store import read
 from study.store.reading import last_levels
 from study.tracking.pictures import COLORS
 
@@ -32,12 +31,11 @@ def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], tit
     rows = rows[rows[data.budget] == rows[data.budget].max()]
     sizes = sorted(set(rows["train_size"]))
     figure, grid = panels(data.variants, sizes, width=3.6)
-    scores = read(data.store.root, data.name, "scores")
     lowest = 1.0
     for (variant, size), axis in grid.items():
         for number, name in enumerate(lines):
             own = rows[(rows[VARIANT] == variant) & (rows["train_size"] == size) & (rows[by] == name)]
-            curve = roc_of_cell(data, own, scores) if len(own) else None
+            curve = roc_of_cell(data, own) if len(own) else None
             if curve is None:
                 continue
             look = {key: value for key, value in look_of(number).items() if key != "marker"}

@@ -1,11 +1,11 @@
 """What all pictures share: panels, lines that differ in color, marker and dashes, legends, captions.
 
-Every point is a mean over replicates with its 95 % t interval; colors are safe for the color-blind (Okabe & Ito), and
+Every point is a mean over replicates with its 95 % interval; colors are safe for the color-blind (Okabe & Ito), and
 markers and dashes repeat what colors say, so that a picture printed in gray can be read.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from analysis.stats.effects import AUC
+from analysis.format import told
+from analysis.stats.judged import AUC
 from analysis.study_data import StudyData, lower_is_better
+from mia_core.metrics.two_way import MIN_REPLICATES
 from study.terminal import plain
 from study.tracking.pictures import COLORS
 
@@ -102,9 +104,16 @@ def look_of(number: int) -> dict[str, Any]:
 
 
 def draw_points(
-    axis: Axes, x: pd.Series, line: pd.DataFrame, number: int, label: str, floor: float = -np.inf, **look: Any
+    axis: Axes,
+    x: pd.Series,
+    line: pd.DataFrame,
+    number: int,
+    label: str,
+    value: str = AUC,
+    floor: float = -np.inf,
+    **look: Any,
 ) -> None:
-    """A line of `means` with its intervals. floor: of `logarithmic`."""
+    """A line of `means` of a value with its intervals. floor: of `logarithmic`."""
     errors, open_ended = to_floor(line["mean"], line["low"], line["high"], floor)
     drawn = axis.errorbar(
         x,
@@ -118,7 +127,7 @@ def draw_points(
         capsize=2,
         label=label,
     )
-    tell(drawn, [f"{label}: {told(row)}" for row in line.to_dict("records")])
+    tell(drawn, [f"{label}: {told(row, value)}" for row in line.to_dict("records")])
 
 
 def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Series) -> float:
@@ -149,13 +158,6 @@ def tell(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:
     drawn.lines[0].set_gid(TOLD + json.dumps(list(texts)))
 
 
-def told(row: Mapping[Any, Any], end: str = "") -> str:
-    """A mean of `means`, its interval and its replicates, in words."""
-    bounds = f" [{row[f'low{end}']:.3f}, {row[f'high{end}']:.3f}]" if pd.notna(row[f"low{end}"]) else ""
-    count = row[f"replicates{end}"]
-    return f"{row[f'mean{end}']:.3f}{bounds}, {count} replicate{'s' if count != 1 else ''}"
-
-
 def chance_line(axis: Axes) -> None:
     """AUC 0.5, which is no leakage."""
     axis.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
@@ -165,7 +167,8 @@ def chance_line(axis: Axes) -> None:
 def caption(figure: Figure, data: StudyData, title: str) -> None:
     """What is shown, of which study, and over how many replicates."""
     count = data.replicates
-    what = "mean and 95 % t interval" if count >= 5 else "descriptive only, mean and t interval"
+    what = "mean and 95 % interval" if count >= MIN_REPLICATES else "descriptive only, mean and interval"
+    what += ", for these records only," if data.public else ""
     finish(figure, f"{title}\n{data.name}: {what} over {count} replicates")
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, name_axes, panels
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.reading import last_levels
 from study.tracking.pictures import COLORS
@@ -13,13 +14,13 @@ from study.tracking.pictures import COLORS
 
 def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """Leakage against epochs or steps: a column of panels an arm, a row a variant, a line a training-set size."""
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     levels = sorted(set(table[data.budget]))
     figure, grid = panels(data.variants, data.arms)
     for (variant, arm), axis in grid.items():
         panel = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
         for number, (size, line) in enumerate(panel.groupby("train_size")):
-            draw_points(axis, line[data.budget], line, number, f"n = {size}")
+            draw_points(axis, line[data.budget], line, number, f"n = {size}", value)
         axis.set_xscale("log", base=2)
         axis.set_xticks(levels, [str(level) for level in levels])
         axis.minorticks_off()
@@ -39,11 +40,11 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
     shown = list(attacks or last_levels(last))[: len(COLORS)]
     figure, grid = panels(data.variants, data.arms)
     for number, attack in enumerate(shown):
-        table = means(last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
+        table = means(data, last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
         for (variant, arm), axis in grid.items():
             line = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
             if len(line):
-                draw_points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack)
+                draw_points(axis, line["train_size"] * (1 + 0.03 * number), line, number, attack, value)
     for axis in grid.values():
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import caption_of_means, look_of
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
@@ -17,10 +18,10 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
 
     Numbers of few levels stand at equal distances, so that none is hidden; a distance of quality is on a log axis.
     """
-    table = means(data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
+    table = means(data, data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
     measured = [f"AUC of {attack}"]
     if data.quality:
-        found = means(data.attack(attack), data.quality, data.cell)[[*data.cell, "mean"]]
+        found = means(data, data.attack(attack), data.quality, data.cell)[[*data.cell, "mean"]]
         table = table.merge(found.rename(columns={"mean": data.quality}), on=list(data.cell), how="left")
         measured.append(data.quality)
     factors = [name for name in data.cell if table[name].nunique() > 1]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.format import estimate, number, replicates, told
 from analysis.plots.drawing import (
     ARROW,
     axis_words,
@@ -15,9 +16,9 @@ from analysis.plots.drawing import (
     panels,
     tell,
     to_floor,
-    told,
 )
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 
@@ -33,17 +34,17 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
     if quality is None:
         raise Refused(f"study {data.name} has no measure of quality to show")
     rows = data.attack(attack)
-    leaks, costs = (means(rows, column, data.cell) for column in (value, quality))
+    leaks, costs = (means(data, rows, column, data.cell) for column in (value, quality))
     table = leaks.merge(costs, on=list(data.cell), suffixes=("", "_quality"))
     open_ended = False
     figure, grid = panels(data.variants, sorted(set(table["train_size"])), width=4.2)
     for (variant, size), axis in grid.items():
         floor = logarithmic(axis.xaxis, quality, table["mean_quality"], table["low_quality"])
-        for number, arm in enumerate(data.arms):
+        for place, arm in enumerate(data.arms):
             path = table[(table["train_size"] == size) & (table[ARM] == arm) & (table[VARIANT] == variant)]
             if path.empty:
                 continue
-            look = look_of(number)
+            look = look_of(place)
             errors, below = to_floor(path["mean_quality"], path["low_quality"], path["high_quality"], floor)
             open_ended = open_ended or bool(below.any())
             drawn = axis.errorbar(
@@ -61,8 +62,8 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
             tell(
                 drawn,
                 [
-                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {told(row)}; "
-                    f"{quality} {told(row, '_quality')}"
+                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {told(row, value)}; "
+                    f"{quality} {told(row, quality, '_quality')}"
                     for row in path.to_dict("records")
                 ],
             )
@@ -75,8 +76,8 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
 
 
 def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
-    """Every cell by leakage and quality, a panel a training-set size: full where it is on the front by means, paler the
-    likelier another cell is better in both, hollow where that is shown.
+    """Every cell by leakage and quality, a panel a training-set size: paler the surer it is that another cell is better
+    in both, all rivals paid for; hollow where that is shown.
 
     table: of `analysis.stats.tradeoff.front`, within variant and training-set size.
     """
@@ -86,27 +87,28 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
     for (variant, size), axis in grid.items():
         floor = logarithmic(axis.xaxis, quality, table["quality"], table["quality_low"])
         own = table[(table["train_size"] == size) & (table[VARIANT] == variant)]
-        for number, arm in enumerate(data.arms):
-            look = look_of(number)
+        for place, arm in enumerate(data.arms):
+            look = look_of(place)
             mine = own[own[ARM] == arm]
             errors, below = to_floor(mine["quality"], mine["quality_low"], mine["quality_high"], floor)
             open_ended = open_ended or bool(below.any())
-            for place, row in enumerate(mine.to_dict("records")):
+            for nth, row in enumerate(mine.to_dict("records")):
                 drawn = axis.errorbar(
                     row["quality"], row["leakage"],
-                    xerr=[[part.iloc[place]] for part in errors], xuplims=below[place],
+                    xerr=[[part.iloc[nth]] for part in errors], xuplims=below[nth],
                     yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
                     color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
                     markerfacecolor="white" if row["excluded"] else look["color"],
                     alpha=float(1 - 0.75 * np.nan_to_num(row["dominated"])),
                 )  # fmt: skip
-                better = f"; {row['dominated_by']} is better in both with {row['dominated_by_probability']:.0%}"
+                sure = number(row["dominated"], ".0%")
+                better = f"; {row['dominated_by']} is better in both by its means, {sure} sure"
                 tell(
                     drawn,
                     [
-                        f"{arm}, n = {size}, {row[data.budget]} {data.budget}: AUC {row['leakage']:.3f}, "
-                        f"{quality} {row['quality']:.3g}; another cell is better in both with {row['dominated']:.0%}"
-                        f"{better if isinstance(row['dominated_by'], str) else ''}; {row['replicates']} replicates"
+                        f"{arm}, n = {size}, {row[data.budget]} {data.budget}: AUC {estimate(row, AUC, 'leakage')}, "
+                        f"{quality} {estimate(row, quality, 'quality')}"
+                        f"{better if isinstance(row['dominated_by'], str) else ''}; {replicates(row['replicates'])}"
                     ],
                 )
             axis.errorbar([], [], color=look["color"], marker=look["marker"], linestyle="none", label=arm)
@@ -114,7 +116,7 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
         axis.step(best["quality"], best["leakage"], where="post", color="0.4", linewidth=1, linestyle=":", zorder=0)
         chance_line(axis)
     name_axes(figure, grid, _quality_axis(quality, open_ended), f"AUC of {attack}", "n = ")
-    caption(figure, data, "The front of leakage and quality: pale points are likely beaten in both")
+    caption(figure, data, "The front of leakage and quality: hollow points are shown to be beaten in both")
     return figure
 
 

@@ -20,7 +20,8 @@ from analysis.plots.drawing import (
     tell,
 )
 from analysis.stats.ceilings import FPR, ceilings
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
@@ -28,7 +29,7 @@ from study.verdicts.claims import PANEL
 
 LEAST_EPSILON = 0.01
 """Shown for what is smaller, on an axis of powers: accounting adds as much."""
-TPR, LEAST_TPR = "tpr_at_1pct_fpr", 0.004
+LEAST_TPR = 0.004
 CEILING = "at most, by the guarantee"
 APART = 1.13
 """Factor between levels of training of an arm without an epsilon, so that none hides another."""
@@ -65,8 +66,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     bounds = ceilings(data)
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
-        measured = means(rows, column, data.cell) if column in rows and rows[column].notna().any() else none_of(data)
-        cells = measured.merge(epsilon, on=list(data.cell))
+        cells = means(data, rows, column, data.cell).merge(epsilon, on=list(data.cell))
         cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
         levels = sorted(set(cells[data.budget]))
         apart = cells[data.budget].map({level: APART ** (n - (len(levels) - 1) / 2) for n, level in enumerate(levels)})
@@ -89,9 +89,9 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
                 draw_points(
-                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", floor, linestyle="none"
+                    axis, open_ended["x"], open_ended, number, f"{level} {data.budget}", column, floor, linestyle="none"
                 )
-                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", floor)
+                draw_points(axis, known["x"], known, number, f"{level} {data.budget}", column, floor)
             axis.set_xscale("log")
             axis.axvline(edge, color="0.6", linewidth=0.8, linestyle="--")
             axis.set_xticks([*ticks, *place.values()], [*map(_epsilon_text, ticks), *place])
@@ -109,11 +109,6 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
     return figure
-
-
-def none_of(data: StudyData) -> pd.DataFrame:
-    """Means of what was not measured."""
-    return pd.DataFrame(columns=[*data.cell, "mean", "low", "high", "replicates"])
 
 
 def draw_ceilings(axis: Axes, epsilon: pd.Series, most: pd.Series) -> None:

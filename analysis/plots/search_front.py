@@ -11,9 +11,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.format import form_of, number, replicates
 from analysis.plots.drawing import ACROSS, caption_of_means, chance_line, legend, tell
 from analysis.stats.drawn_points import logarithmic, place
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.stats.search_results import Goal, Search
 from analysis.study_data import StudyData, lower_is_better
 from mia_core.errors import Refused
@@ -119,8 +120,8 @@ def _points(axis: Axes, table: pd.DataFrame, x: str, y: str, found: Search) -> N
 
 def _told(row: Mapping[Any, Any], found: Search) -> str:
     levels = {name: row[name] for name in found.factors if pd.notna(row[name])}
-    goals = "; ".join(f"{goal.name} {row[goal.name]:.4g}" for goal in found.goals)
-    return f"point {row['point']}, {place(levels, list(levels))}: {goals}, {len(row['trials'])} replicates"
+    goals = "; ".join(f"{goal.name} {number(row[goal.name], form_of(goal.column))}" for goal in found.goals)
+    return f"point {row['point']}, {place(levels, list(levels))}: {goals}, {replicates(len(row['trials']))}"
 
 
 def _spans_powers(goal: Goal, found: Search) -> bool:

@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 
 
@@ -13,7 +14,7 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
 
     curve: of `analysis.stats.scaling.size_curve`.
     """
-    table = means(data.attack(attack), value, data.cell)
+    table = means(data, data.attack(attack), value, data.cell)
     sizes = sorted(set(table["train_size"]))
     figure, grid = panels(data.variants, data.arms)
     for (variant, arm), axis in grid.items():
@@ -24,7 +25,7 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
             line = fitted[fitted[data.budget] == level]
             axis.plot(line["train_size"], line["mean"], color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
             axis.fill_between(line["train_size"], line["low"], line["high"], color=look["color"], alpha=0.12, lw=0)
-            draw_points(axis, points["train_size"], points, number, f"{level} {data.budget}", linestyle="none")
+            draw_points(axis, points["train_size"], points, number, f"{level} {data.budget}", value, linestyle="none")
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()

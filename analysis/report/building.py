@@ -13,6 +13,7 @@ from analysis.report.sources import Cited
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.drawn_points import influences
 from analysis.stats.search_results import confirmed, search
+from analysis.stats.summary import about_intervals
 from analysis.study_data import ARM, StudyData, load, short, words_of_measure
 from study.store import read
 
@@ -109,7 +110,7 @@ def _about(data: StudyData) -> str:
         f"{', '.join(data.variants[:4])} on {', '.join(sorted(set(trials['dataset'])))}: "
         f"{' × '.join([*words, str(data.replicates) + ' replicates'])}, {len(trials)} trials. "
         f"Attacks: {', '.join(data.attacks[:8])}. "
-        "Intervals are 95 % t intervals over replicates, each with its own members, initialization and data order."
+        f"Each replicate has its own members, initialization and data order. {about_intervals(data)}"
     )
 
 
@@ -119,12 +120,11 @@ def _badge(found: Verdict) -> str:
 
 def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
     start = found.start
-    interval = f"95 % interval {start.low:.2f} to {start.high:.2f}; " if pd.notna(start.low) else ""
     tiles = [
         Tile(
             "AUC of " + found.attack,
-            Cited(f"{start.value:.2f}", start.source),
-            (f"the probability above; {interval}{sections.words_of(data, found.cell)}. Chance is 0.5",),
+            Cited(start.text, start.source),
+            (f"the probability above; {sections.words_of(data, found.cell)}. Chance is 0.5",),
         )
     ]
     for change in found.changes:
@@ -134,7 +134,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
             tiles.append(
                 Tile(
                     f"AUC, {found.cell[change.factor]} to {change.level} {what}",
-                    Cited(change.by.text.replace("-", "−"), change.by.source),
+                    Cited(change.by.short.replace("-", "−"), change.by.source),
                     ("to ", change.leakage, settled),
                 )
             )
@@ -145,7 +145,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         tiles.append(
             Tile(
                 f"AUC with {change.level}",
-                Cited(f"{change.leakage.value:.2f}", change.leakage.source),
+                Cited(change.leakage.short, change.leakage.source),
                 (change.by, *cost, settled),
             )
         )

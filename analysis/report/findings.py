@@ -8,17 +8,28 @@ import numpy as np
 import pandas as pd
 
 from analysis import plots
+from analysis.format import (
+    EFFECT,
+    P_HOLM,
+    P,
+    effect,
+    estimate,
+    more_replicates,
+    p_value,
+    texts_of_effect,
+)
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.provenance import in_cell
-from analysis.report.sections import NAMES, TPR, drawable, picture, plain, words_of
+from analysis.report.sections import CELLS, NAMES, drawable, picture, plain, words_of
 from analysis.report.shown import DATA, Shown, call
 from analysis.report.sources import Cited, Source, of_cells, of_columns, of_picture, source
 from analysis.report.variance_shares import index_source, influence_table
+from analysis.sentences import filled
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import influences
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects
 from analysis.stats.summary import equal_steps
@@ -27,8 +38,6 @@ from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_
 
 LIMITS = 15
 """Limits that a slider offers at most."""
-CHANGE = ("AUC", "log odds [95 %]")
-"""Heads of the columns of a difference and its effect."""
 
 
 def changes(data: StudyData, verdict: Verdict) -> Section:
@@ -65,7 +74,7 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     if len(shares.rows):
         blocks.append(shares)
     if not blocks:
-        blocks.append(Text(("Every factor has one level in this study: nothing can be compared.",)))
+        blocks.append(Text(filled("nothing to compare")))
     return Section("changes", "What changes it", blocks)
 
 
@@ -82,12 +91,10 @@ def _declared(data: StudyData, table: pd.DataFrame, code: Shown) -> Table:
             pd.MultiIndex.from_tuples([tuple(end.values()) for end in ends], names=data.cell),
         )
         origin = source(data, data.primary, used, f"declared contrast: {row['contrast']}", code)
-        if row["settled"]:
-            more = Cell("settled")
-        else:
-            more = Cell("not known") if pd.isna(row["more"]) else plain(f"{row['more']} more replicates", origin=origin)
-        rows.append(Row([Cell(row["contrast"]), *_effect(row, "p_holm", origin), more]))
-    columns = ["contrast", *CHANGE, "p (Holm)", "replicates", "would settle"]
+        known = pd.notna(row["needed"]) and not row["settled"]
+        more = plain(more_replicates(row), origin=origin if known else None)
+        rows.append(Row([Cell(row["contrast"]), *_effect(row, AUC, "p_holm", origin), more]))
+    columns = ["contrast", EFFECT, P_HOLM, "replicates", "would settle"]
     return Table("declared-table", "Declared contrasts; the last column: replicates for 80 % power", columns, rows)
 
 
@@ -103,8 +110,8 @@ def _effects(data: StudyData, attack: str, name: str, caption: str, table: pd.Da
         terms = {factor: data.factors[factor] if linear else ends for factor, *ends in factors}
         used = of_cells(data, attack, matrix, terms)
         origin = source(data, attack, used, f"{what}: AUC of {attack}", call(function, DATA, attack))
-        rows.append(Row([Cell(what), *_effect(row, "p", origin)]))
-    return Table(name, caption, ["effect", *CHANGE, "p (not corrected)", "replicates"], rows, folded=True)
+        rows.append(Row([Cell(what), *_effect(row, AUC, "p", origin)]))
+    return Table(name, caption, ["effect", EFFECT, P, "replicates"], rows, folded=True)
 
 
 def _contrasted(factor: str, level: Any, baseline: Any, linear: bool) -> str:
@@ -115,17 +122,18 @@ def _contrasted(factor: str, level: Any, baseline: Any, linear: bool) -> str:
     return f"{name}: {level} against {baseline}"
 
 
-def _effect(row: dict[Any, Any], p: str, origin: Source) -> list[Cell]:
-    """Difference, effect with its interval, p and replicates of one row of effects."""
-    return [
-        plain(row["difference"], "+.3f", origin), _interval(row, origin), plain(row[p], ".2g", origin),
-        plain(row["replicates"], origin=origin),
-    ]  # fmt: skip
+def _effect(row: dict[Any, Any], value: str, p: str, origin: Source) -> list[Cell]:
+    """The words of an effect in cells that say where they come from: difference, p, replicates."""
+    sorted_by = (row["effect"], row[p], row["replicates"])
+    texts = texts_of_effect(row, value, p).values()
+    return [_cited(text, number, origin) for text, number in zip(texts, sorted_by, strict=True)]
 
 
-def _interval(row: dict[Any, Any], origin: Source) -> Cell:
-    bounds = "" if pd.isna(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-    return Cell(number=Cited(f"{row['effect']:+.2f}{bounds}", origin), value=row["effect"])
+def _cited(text: str, number: Any, origin: Source) -> Cell:
+    """A number in words; a dash has no source."""
+    if pd.isna(number):
+        return Cell(text)
+    return Cell(number=Cited(text, origin), value=float(number))
 
 
 def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
@@ -150,33 +158,27 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
         if len(table):
             blocks.append(
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
-                        "The dotted steps join cells that no other one beats in both by its means. The paler a "
-                        "cell, the likelier one is better in both; hollow: that is shown. Point at a cell for more.",
+                        "The dotted steps join cells that no other one beats in both by its means. Hollow: another "
+                        "cell is shown to be better in both, with all cells that it was compared with paid for; the "
+                        "paler, the surer. Point at a cell for more.",
                         source(data, attack, data.attack(attack), "picture: front", call("front", DATA, attack)))
             )  # fmt: skip
     blocks += _choices(data, attack)
     equal = equal_quality(data, attack)
-    told = equal[equal["effect"].notna()]
+    told = equal[equal["effect"].notna()].sort_values("p_holm", kind="stable")
     if len(told):
         rows = []
-        for row in told.to_dict("records"):
+        for row in told.head(CELLS).to_dict("records"):
             origin = _of_path(data, attack, row)
             rows.append(
                 Row([Cell(words_of(data, row)), plain(row["quality"], origin=origin),
-                     plain(row[f"at_{data.budget}"], ".0f", origin), _interval(row, origin),
-                     plain(row["p"], ".2g", origin), plain(row["replicates"], origin=origin)])
+                     plain(row[f"at_{data.budget}"], ".0f", origin), *_effect(row, AUC, "p_holm", origin)])
             )  # fmt: skip
-        columns = [
-            "cell",
-            str(data.quality),
-            f"undefended, after {data.budget}",
-            "log odds [95 %]",
-            "p (not corrected)",
-            "replicates",
-        ]
+        columns = ["cell", str(data.quality), f"undefended, after {data.budget}", EFFECT, P_HOLM, "replicates"]
         caption = (
-            "Leakage less that of the undefended arm stopped where its quality is the same: below 0, the defense "
-            f"does more than stopping early would ({len(equal) - len(told)} cells have no equal)"
+            "AUC less that of the undefended arm stopped where its quality is the same: below 0, the defense does "
+            f"more than stopping early would. All cells that have an equal are one family; {len(equal) - len(told)} "
+            "have none"
         )
         blocks.append(Table("equal-quality", caption, columns, rows))
     if drawable(data):
@@ -216,9 +218,6 @@ def _choices(data: StudyData, attack: str) -> list[Block]:
     """Two sliders: the least leakage under a limit of quality, the best quality under one of leakage."""
     quality = str(data.quality)
     bound = "at most" if lower_is_better(quality) else "at least"
-    rows = data.attack(attack)
-    limited = TPR if TPR in rows and rows[TPR].notna().all() else AUC
-    words = f"TPR at 1 % FPR of {attack}" if limited == TPR else f"AUC of {attack}"
     found = [
         Heading("The least leakage that keeps quality"),
         _choice(
@@ -232,9 +231,9 @@ def _choices(data: StudyData, attack: str) -> list[Block]:
         _choice(
             data,
             attack,
-            Limit("best", f"Let the {words} be at most", limited, (words, quality)),
-            lambda limit: best_quality(data, attack, limit, value=limited),
-            lambda limit: call("best_quality", DATA, attack, limit, limited),
+            Limit("best", f"Let the AUC of {attack} be at most", AUC, (f"AUC of {attack}", quality)),
+            lambda limit: best_quality(data, attack, limit),
+            lambda limit: call("best_quality", DATA, attack, limit),
         ),
     ]
     return [block for block in found if block is not None]
@@ -260,8 +259,8 @@ def _choice(
                 place = f"{row[ARM]}, {row[data.budget]:.0f} {data.budget}"
                 line += [
                     Cell(f"{row[VARIANT]}, {place}" if len(data.variants) > 1 else place),
-                    _of(row, "leakage", origin),
-                    _of(row, "quality", origin),
+                    _cited(estimate(row, AUC, "leakage"), row["leakage"], origin),
+                    _cited(estimate(row, str(data.quality), "quality"), row["quality"], origin),
                     _how_sure(row, origin),
                     plain(row["replicates"], origin=origin),
                 ]
@@ -281,23 +280,17 @@ def _how_sure(row: dict[Any, Any], origin: Source) -> Cell:
     return Cell(number=Cited(f"by its mean{sure}", origin))
 
 
-def _of(row: dict[Any, Any], name: str, origin: Source) -> Cell:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    bounds = "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
-    return Cell(number=Cited(f"{row[name]:.2f}{bounds}", origin), value=row[name])
-
-
 def scaling(data: StudyData, verdict: Verdict) -> Section | None:
     """Leakage against n; None for a single size."""
     if data.wide["train_size"].nunique() < 2 or not drawable(data):
         return None
     attack = verdict.attack
     sizes = data.wide["train_size"].nunique()
-    line = "joins two sizes and cannot show a curve" if sizes == 2 else "is fitted inside replicates"
+    joins = "joins two sizes and cannot show a curve" if sizes == 2 else "is fitted inside replicates"
     figure = plots.leakage_against_size(data, attack, size_curve(data, attack))
     blocks: list[Block] = [
         picture(figure, "scaling", "AUC against training-set size",
-                f"Points are cells; the line, in log odds over log n, {line}. Bands are 95 %.",
+                f"Points are cells; the line, over log n, {joins}. Bands are 95 %.",
                 of_picture(data, "AUC over n", [attack])),
         *(Text((words,)) for words in equal_steps(data)),
     ]  # fmt: skip
@@ -310,13 +303,13 @@ def scaling(data: StudyData, verdict: Verdict) -> Section | None:
         )
         curvature = [plain(row["lack_of_fit"], ".2g", origin)] if curved else []
         rows.append(
-            Row([Cell(_where(data, row)), _interval({**row, "effect": row["slope"]}, origin),
-                 plain(row["p"], ".2g", origin), *curvature, plain(row["replicates"], origin=origin)])
+            Row([Cell(_where(data, row)), _cited(effect(row, AUC, "slope"), row["slope"], origin),
+                 _cited(p_value(row["p"]), row["p"], origin), *curvature, plain(row["replicates"], origin=origin)])
         )  # fmt: skip
     columns = [
         f"arm and {data.budget}",
-        "log odds per doubling of n [95 %]",
-        "p (not corrected)",
+        "AUC per doubling of n [95 %]",
+        P,
         *(["p of curvature"] if curved else []),
         "replicates",
     ]
@@ -361,7 +354,7 @@ def _of_line(data: StudyData, attack: str, row: dict[Any, Any], along: str, what
     matrix = cells(data, attack, AUC, data.cell)
     rest = [name for name in data.cell if name != along]
     own = (matrix.table[rest] == [row[name] for name in rest]).all(axis=1)
-    used = of_columns(data, attack, matrix, matrix.scale.columns[own])
+    used = of_columns(data, attack, matrix, matrix.values.columns[own])
     return source(data, attack, used, f"{what}: AUC of {attack}", code)
 
 

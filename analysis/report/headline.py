@@ -1,22 +1,31 @@
-"""The verdict: three sentences, chosen by rules from a study's numbers, and whether to believe them.
+"""The verdict: sentences chosen by rules from a study's numbers, and whether to believe them.
 
 They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
-variant and arm, the smallest training set, the most training.
+variant and arm, the smallest training set, the most training. Whether leakage is shown is said of every cell after the
+last level of training, by the strongest of all attacks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
+from analysis.format import effect as effect_words
+from analysis.format import epsilon as epsilon_words
+from analysis.format import replicates
 from analysis.report.provenance import Number, difference, in_cell, mean
-from analysis.report.shown import WIDE_OF_DATA, Shown, columns_of
-from analysis.report.sources import Cited, condition, source
+from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
+from analysis.report.sources import SCORES, Cited, condition, source
+from analysis.sentences import filled, line
 from analysis.stats.declared import declared
-from analysis.stats.effects import AUC, MIN_REPLICATES
+from analysis.stats.judged import AUC, TPR, judged_scores
+from analysis.stats.redrawn import leakage_shown, strongest, words_of
+from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
+from mia_core.metrics.two_way import MIN_REPLICATES
 from study.verdicts.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
@@ -33,6 +42,8 @@ SEES = {
     "GENERATOR": "has the generator",
     "WHITE_BOX": "has the whole trained model",
 }
+NAMED = 3
+"""So many cells are named; more are counted."""
 """What an attacker sees, by the least access that an attack needs."""
 Sentence = tuple[str | Number | Cited, ...]
 """Words and numbers, in order; a number shows with its interval."""
@@ -84,7 +95,7 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     what_changes = _what_changes(data, changes, cell)
     explained = any(isinstance(part, str) and DISTANCE in part for part in what_changes)
     protection = _what_protects(data, changes, cell, quality, explained)
-    sentences = (_how_much(data, start, cell), what_changes, protection)
+    sentences = (_how_much(data, start, cell), what_changes, protection, *_all_cells(data), _not_tried(data))
     standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
     return Verdict(standing, reasons, said, attack, cell, start, quality, changes)
 
@@ -92,10 +103,9 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
 def judged(
     sentences: tuple[Sentence, ...], failures: list[str], doubts: list[str]
 ) -> tuple[str, tuple[str, ...], tuple[Sentence, ...]]:
-    """The standing, its reasons, and the three sentences: what failed goes before what it takes back."""
+    """The standing, its reasons, and the sentences: what failed goes before what it takes back."""
     if failures:
-        first: Sentence = (f"Do not use these numbers before this is understood: {failures[0]}.",)
-        sentences = (first, *sentences[:2])
+        sentences = (filled("failed", failure=failures[0]), *sentences[:2])
     standing = FAILED if failures else CAREFUL if doubts else SOUND
     return standing, (*failures, *doubts), sentences
 
@@ -167,29 +177,67 @@ def doubts(data: StudyData, controls: pd.DataFrame, missing: int) -> list[str]:
     """What keeps any study's numbers from being believed at once."""
     found = []
     if data.replicates < MIN_REPLICATES:
-        found.append(
-            f"Descriptive only: {data.replicates} replicate{'s' if data.replicates != 1 else ''}, and an interval over "
-            f"replicates means something from {MIN_REPLICATES} on."
-        )
+        found.append(line("descriptive", replicates=replicates(data.replicates), least=MIN_REPLICATES))
     if missing:
-        found.append(f"Incomplete: {missing} trials of the design are missing; the study's sweep command runs them.")
+        found.append(line("incomplete", count=missing))
     if data.public:
-        found.append("A public copy has no scores: controls, audits, ROC and records cannot be computed from it.")
+        found.append(line("public"))
     elif "ok" not in controls or not controls["ok"].notna().any():
-        found.append("No control was run: nothing shows that the attacks and the split are sound.")
+        found.append(line("no control"))
     return found
 
 
 def _how_much(data: StudyData, start: Number, cell: dict[str, Any]) -> Sentence:
     arm = "without a defense" if cell[ARM] == "none" else f"under {cell[ARM]}"
-    where = f"{cell[VARIANT]} was trained on {cell['train_size']} records for {cell[data.budget]} {data.budget} {arm}"
-    shown = (
-        f"{attacker(data, start.attack)}, shown one training record and one other, tells which is the training record "
-        "with probability "
-    )
-    if not pd.isna(start.low) and start.low <= 0.5 <= start.high:
-        return (f"No leakage is shown where {where}: {shown}", start, ", and guessing gives 0.50.")
-    return (shown[0].upper() + shown[1:], start, f" (guessing: 0.50), where {where}.")
+    where = f"{cell[VARIANT]} was trained with n = {cell['train_size']} for {cell[data.budget]} {data.budget} {arm}"
+    who = attacker(data, start.attack)
+    capital = who[0].upper() + who[1:]
+    if data.public:
+        return filled("leakage not tested", who=who, auc=start, where=where)
+    tpr, found = mean(data, TPR, start.attack, cell), strongest(data, cell)
+    more: list[Any] = list(filled("tpr", tpr=tpr)) if tpr else []
+    assert found is not None
+    if found["attack"] != start.attack:
+        other = mean(data, AUC, found["attack"], cell)
+        assert other is not None
+        more += filled("stronger attack", count=str(found["attacks"]), attack=found["attack"], auc=other)
+    if _shown_at(data, cell):
+        return filled("leakage shown", who=capital, auc=start, where=where, more=tuple(more))
+    return filled("leakage not shown", who=who, auc=start, where=where, more=tuple(more))
+
+
+def _shown_at(data: StudyData, cell: dict[str, Any]) -> bool:
+    """Whether leakage is shown at a cell, corrected over all cells after the last level of training."""
+    table = leakage_shown(data)
+    own = table[np.logical_and.reduce([table[name] == level for name, level in cell.items()])]
+    return bool(own["shown"].any())
+
+
+def _all_cells(data: StudyData) -> list[Sentence]:
+    """In how many cells leakage is shown; nothing for a single cell, which the first sentence is about."""
+    table = leakage_shown(data)
+    if len(table) < 2:
+        return []
+    last, count = f"{data.last[data.budget].max()} {data.budget}", str(len(table))
+    leaking, others = table[table["shown"]], table[~table["shown"]]
+    if leaking.empty:
+        return [filled("no cell leaks", last=last, count=count)]
+    top: dict[Any, Any] = leaking.sort_values(AUC).iloc[-1].to_dict()
+    number = mean(data, AUC, top["attack"], {name: top[name] for name in data.cell})
+    assert number is not None
+    most = filled("most leaking", auc=number, cell=f"{words_of(data, top)}, {top['attack']}")
+    if others.empty:
+        return [filled("all cells leak", last=last, count=count, most=most)]
+    names = [words_of(data, row) for row in others.to_dict("records")]
+    named = "; ".join(names[:NAMED]) + (f"; and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [filled("some cells leak", last=last, shown=str(len(leaking)), count=count, names=named, most=most)]
+
+
+def _not_tried(data: StudyData) -> Sentence:
+    """Attackers by what they see, of whom no attack was run. What sees less can be done by whoever sees more."""
+    tried = set(data.wide["access"].dropna()) if "access" in data.wide else set()
+    lacking = [f"an attacker who {words}" for access, words in SEES.items() if access not in {*tried, "NONE"}]
+    return filled("not tried", who="; ".join(lacking)) if lacking else filled("all access tried")
 
 
 def attacker(data: StudyData, attack: str) -> str:
@@ -208,27 +256,25 @@ def _instead(data: StudyData, change: Change, cell: dict[str, Any]) -> str:
 def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
     shown = [change for change in changes if change.factor != ARM]
     if not shown:
-        return (f"Training-set size and {data.budget} have one level each here, so what they change is not known.",)
+        return filled("one level", budget=data.budget)
     clear, open_ended = [c for c in shown if c.clear], [c for c in shown if not c.clear]
-    parts: list[str | Number | Cited] = []
-    for change in clear[:3]:
-        words = _instead(data, change, cell)
-        verb = "lower" if change.by.value < 0 else "raise"
-        parts += [("; " if parts else "") + f"{words} {verb} it to ", change.leakage]
+    parts: list[Any] = []
+    for change in clear[:NAMED]:
+        verb = "lowers" if change.by.value < 0 else "raises"
+        parts += ["; "] if parts else []
+        parts += filled(verb, words=_instead(data, change, cell), auc=change.leakage)
         if change.quality and change.cost and change.cost.low * change.cost.high > 0:
-            better = "worse" if change.cost.value > 0 else "better"
-            words = (
-                f"{_measure(data)} "
-                if any(DISTANCE in str(part) for part in parts)
-                else f"{_measure(data)}{DISTANCE}: "
-            )
-            parts += [f", with {better} samples ({words}", change.quality, ")"]
+            better = "worse samples" if change.cost.value > 0 else "better samples"
+            explained = any(DISTANCE in str(part) for part in parts)
+            parts += filled(better, measure=_named_measure(data, explained), quality=change.quality)
     if open_ended:
-        names = ", ".join(_instead(data, change, cell) for change in open_ended[:3])
-        parts += [("; " if parts else "") + f"what {names} change is not settled by these replicates (now at "]
-        for number, change in enumerate(open_ended[:3]):
-            parts += [", " if number else "", change.leakage]
-        parts.append(")")
+        names = ", ".join(_instead(data, change, cell) for change in open_ended[:NAMED])
+        numbers: list[Any] = []
+        for change in open_ended[:NAMED]:
+            numbers += [", "] if numbers else []
+            numbers.append(change.leakage)
+        parts += ["; "] if parts else []
+        parts += filled("change not settled", names=names, numbers=tuple(numbers))
     first = str(parts[0])
     return (first[0].upper() + first[1:], *parts[1:], ".")
 
@@ -236,57 +282,111 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
 def _what_protects(
     data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None, explained: bool
 ) -> Sentence:
-    """explained: whether it was said already what the measure of quality is."""
+    """The least leaking arm, or stopping early where that is one. explained: whether the measure was said already."""
     arms = [change for change in changes if change.factor == ARM]
     if not arms:
-        return ("No defense was compared.",)
-    clear = [change for change in arms if change.clear and change.by.value < 0]
-    if not clear:
+        return filled("no defense")
+    ways = [*arms, *(change for change in changes if change.factor == data.budget)]
+    clear = [change for change in ways if change.clear and change.by.value < 0]
+    if not any(change.factor == ARM for change in clear):
         count = "the one defense" if len(arms) == 1 else f"any of {len(arms)} defenses"
         least = min(arms, key=_auc)
-        return (f"That {count} lowers leakage is not shown here; the least measured is {least.level} with ",
-                least.leakage, ".")  # fmt: skip
-    free = [change for change in clear if change.cost and quality and _is_small(change.cost, quality)]
+        guarantee = _guarantee(data, cell, least)
+        return filled("no defense lowers", count=count, arm=str(least.level), auc=least.leakage, guarantee=guarantee)
+    # A loss of one that was chosen among several looks small by chance: its interval pays for that.
+    clear = [replace(change, cost=_paid(data, change, cell, len(ways))) for change in clear]
+    free = [change for change in clear if change.cost and quality and is_small(change.cost, quality)]
     best = min(free or clear, key=_auc)
-    parts: list[str | Number | Cited] = [f"To protect records, use {best.level}: it lowers that to ", best.leakage]
-    if best.quality and quality:
-        how = "and costs quality" if best.cost and best.cost.low > 0 else "and what it costs in quality is not settled"
-        how = f"at a loss of quality shown to be under {100 * TOLERATED:.0f} %" if best in free else how
-        words = f"{_measure(data)} " if explained else f"{_measure(data)}{DISTANCE}: "
-        parts += [f", {how} ({words}", best.quality, " against ", quality, " without)"]
-    parts += _guarantee(data, cell, best)
-    others = [change for change in clear if change is not best]
-    for change in others[:2]:
-        parts += [f"; {change.level} lowers it to ", change.leakage]
-        parts += [f" at {_measure(data)} ", change.quality] if change.quality else []
-        parts += _guarantee(data, cell, change)
-    if len(others) > 2:
-        parts.append(f"; {len(others) - 2} more lower it")
-    return (*parts, ".")
+    cost = _cost(data, best, quality, best in free, explained) if best.quality and quality and best.cost else ()
+    others: list[Any] = list(_against_stopping(data, cell, best))
+    rest = [change for change in clear if change is not best]
+    for change in rest[:2]:
+        at = filled("other quality", measure=f"{_measure(data)} ", quality=change.quality) if change.quality else ()
+        own = _guarantee(data, cell, change)
+        others += filled("other", arm=_way(data, change), auc=change.leakage, quality=at, guarantee=own)
+    if len(rest) > 2:
+        others += filled("more others", count=str(len(rest) - 2))
+    name, arm = ("use", str(best.level)) if best.factor == ARM else ("stop early", f"{best.level} {data.budget}")
+    guarantee = _guarantee(data, cell, best)
+    return filled(name, arm=arm, auc=best.leakage, cost=cost, guarantee=guarantee, others=tuple(others))
+
+
+def _way(data: StudyData, change: Change) -> str:
+    return str(change.level) if change.factor == ARM else f"stopping after {change.level} {data.budget}"
+
+
+def _paid(data: StudyData, change: Change, cell: dict[str, Any], choices: int) -> Number | None:
+    """The loss of quality with an interval that holds after having been chosen among so many."""
+    if data.quality is None:
+        return None
+    there = cell | {change.factor: change.level}
+    return difference(data, data.quality, change.leakage.attack, there, cell, 1 - ALPHA / choices)
+
+
+def _cost(data: StudyData, best: Change, quality: Number, small: bool, explained: bool) -> Sentence:
+    assert best.quality and best.cost
+    name = "loss" if best.cost.low > 0 else "gain" if best.cost.high < 0 else "loss not settled"
+    told: dict[str, Any] = {"share": f"{100 * TOLERATED:.0f}"} if small else {}
+    measure = _named_measure(data, explained)
+    numbers = {"quality": best.quality, "reference": quality, "loss": best.cost}
+    return filled("small loss" if small else name, measure=measure, **numbers, **told)
+
+
+def _against_stopping(data: StudyData, cell: dict[str, Any], best: Change) -> Sentence:
+    """How the recommended arm compares with early stopping at the same quality; nothing where that is not known."""
+    if data.quality is None or best.factor != ARM:
+        return ()
+    attack, there = best.leakage.attack, cell | {ARM: best.level}
+    table = equal_quality(data, attack)
+    own = table[np.logical_and.reduce([table[name] == level for name, level in there.items()]) & table["p"].notna()]
+    if own.empty:
+        return ()
+    row: dict[Any, Any] = own.iloc[0].to_dict()
+    shown = bool(row["p_holm"] < ALPHA and row["effect"] < 0 and not row["descriptive"])
+    text = effect_words(row, AUC)
+    rows = data.attack(attack).dropna(subset=[AUC, data.quality])
+    path = in_cell(rows, {name: there[name] for name in (VARIANT, "train_size")})
+    used = path[path[ARM].isin([best.level, data.arms[0]])]
+    code = call("equal_quality", DATA, attack)
+    origin = source(data, attack, used, f"{best.level} against early stopping at equal {data.quality}", code, SCORES)
+    name = "better than stopping" if shown else "no better than stopping"
+    return filled(name, effect=Cited(text, origin))
 
 
 def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentence:
-    """What an arm promises whatever the attack, where any arm does."""
-    if not data.private:
-        return ()
-    rows = in_cell(data.attack(change.leakage.attack), cell | {ARM: change.level})
+    """What a choice promises whatever the attack: nothing unless it has an epsilon."""
+    rows = in_cell(data.attack(change.leakage.attack), cell | {change.factor: change.level})
     if rows["epsilon"].isna().any():
-        return (", and guarantees nothing against other attacks",)
+        return filled("guarantees nothing")
     selected = condition(data, change.leakage.attack, rows).python(WIDE_OF_DATA)
     code = Shown(f"{columns_of(selected, ['epsilon'])}.max().item()")
     origin = source(data, change.leakage.attack, rows, f"epsilon of {change.level}", code)
     epsilon = rows["epsilon"].max()
-    weak = ", but a weak one" if epsilon > WEAK else ""
-    return (f", with a guarantee against any attack{weak}: epsilon ", Cited(f"{epsilon:.3g}", origin))
+    name = "weak guarantee" if epsilon > WEAK else "guarantee"
+    said: Sentence = filled(name, epsilon=Cited(epsilon_words(epsilon), origin))
+    several = not data.public and judged_scores(data, change.leakage.attack).persons is not None
+    return (*said, *filled("not per person")) if several else said
+
+
+def _named_measure(data: StudyData, explained: bool) -> str:
+    """The measure of quality before its value, with what it is where that was not said yet."""
+    return f"{_measure(data)} " if explained else f"{_measure(data)}{DISTANCE}: "
 
 
 def _measure(data: StudyData) -> str:
     return words_of_measure(str(data.quality))
 
 
-def _is_small(cost: Number, quality: Number) -> bool:
-    """Whether a loss is shown to be small: an interval that holds 0 may hold much more. Distances: more is worse."""
-    return bool(cost.high <= TOLERATED * quality.value)
+def is_small(cost: Number, quality: Number) -> bool:
+    """Whether a loss is shown to be a small share of the reference's value; an interval with 0 in it may hold much.
+
+    Distances: more is worse. A share is of something, so the reference's value must be over two standard errors above
+    0; a KID that may be 0 has no shares.
+    """
+    if pd.isna(quality.low) or quality.replicates < 2:
+        return False
+    error = (quality.high - quality.low) / 2 / float(t.ppf(0.975, quality.replicates - 1))
+    return bool(quality.value > 2 * error and cost.high <= TOLERATED * quality.value)
 
 
 def _auc(change: Change) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import plots
+from analysis.format import share
 from analysis.report.headline import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.provenance import Number, at
@@ -17,8 +18,9 @@ from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, Source, source
 from analysis.report.variance_shares import index_source, influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, place, varied
-from analysis.stats.effects import AUC
 from analysis.stats.indices import RESAMPLES
+from analysis.stats.judged import AUC
+from analysis.stats.summary import about_intervals
 from analysis.study_data import StudyData, lower_is_better, words_of_measure
 
 
@@ -76,7 +78,7 @@ def _what_moves(one: Influence) -> Sentence:
 
 
 def _share(row: pd.Series) -> str:
-    return f"{row['estimate']:.2f}" + ("" if pd.isna(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]")
+    return share(row["estimate"], row["low"], row["high"])
 
 
 def _index(one: Influence) -> str:
@@ -89,7 +91,7 @@ def about(data: StudyData) -> str:
     return (
         f"{', '.join(sorted(set(trials['target'])))} on {', '.join(sorted(set(trials['dataset'])))}: "
         f"{design_words(data)} × {data.replicates} replicates, {len(trials)} trials. "
-        f"Attacks: {', '.join(data.attacks[:8])}. Intervals of means are 95 % t intervals over replicates, those of "
+        f"Attacks: {', '.join(data.attacks[:8])}. {about_intervals(data)} Intervals of "
         "indices are over points drawn again."
     )
 
@@ -98,17 +100,16 @@ def tiles(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> list[T
     """Key numbers."""
     low, high = ends(data, found.attack)
     shown = [
-        Tile(f"AUC, {name} leaking point", Cited(f"{end.value:.2f}", end.source), (end.what.partition(", ")[2] + more,))
+        Tile(f"AUC, {name} leaking point", Cited(end.short, end.source), (end.what.partition(", ")[2] + more,))
         for name, end, more in (("most", high, ". Chance is 0.5"), ("least", low, ""))
     ]
     for one in moved:
         if not one.reason:
             first = one.ranked.iloc[0]
-            bounds = "" if pd.isna(first["low"]) else f", 95 % interval {first['low']:.2f} to {first['high']:.2f}"
             order = "the most of all factors" if one.settled else "that it is the most of all factors is not settled"
-            more = f"share of variance ({_index(one)}){bounds}; {order}"
+            more = f"share of variance ({_index(one)}); {order}"
             origin = index_source(data, found.attack, one)
-            shown.append(Tile(f"{one.words} by {first['factor']}", Cited(f"{first['estimate']:.2f}", origin), (more,)))
+            shown.append(Tile(f"{one.words} by {first['factor']}", Cited(_share(first), origin), (more,)))
     return shown
 
 
@@ -173,7 +174,7 @@ def points(data: StudyData, found: Verdict) -> Section:
     rows = [_row(data, attack, row, names) for row in table.head(CELLS).to_dict("records")]
     quality = [data.quality] if data.quality else []
     columns = ["point", *names, f"AUC of {attack}", *quality, "replicates"]
-    caption = f"{len(rows)} of {len(table)} points, means with 95 % t intervals over replicates"
+    caption = f"{len(rows)} of {len(table)} points, means with 95 % intervals. {about_intervals(data)}"
     return Section("every-point", "Every point", [Table("points-table", caption, columns, rows, filter=True)])
 
 

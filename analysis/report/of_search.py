@@ -7,6 +7,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import plots
+from analysis.format import epsilon as epsilon_words
+from analysis.format import estimate, form_of
+from analysis.format import number as number_words
 from analysis.report.headline import Sentence, Verdict, doubts, failures, judged
 from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
 from analysis.report.provenance import Number, at
@@ -14,6 +17,7 @@ from analysis.report.sections import CELLS, cell_of, picture
 from analysis.report.sources import Cited
 from analysis.stats.drawn_points import left_out, place, search_words, varied
 from analysis.stats.search_results import Goal, Search
+from analysis.stats.summary import about_intervals
 from analysis.study_data import StudyData, short
 
 OPTIMISTIC = "A search favors what came out well by chance, so values of its best points are optimistic."
@@ -52,7 +56,7 @@ def about(data: StudyData) -> str:
     return (
         f"{', '.join(sorted(set(trials['target'])))} on {', '.join(sorted(set(trials['dataset'])))}: a search, "
         f"{search_words(data)} × {data.replicates} replicates, {len(trials)} trials. "
-        f"Attacks: {', '.join(data.attacks[:8])}. Intervals are 95 % t intervals over replicates."
+        f"Attacks: {', '.join(data.attacks[:8])}. Intervals are of 95 %. {about_intervals(data)}"
     )
 
 
@@ -67,7 +71,7 @@ def tiles(data: StudyData, found: Search) -> list[Tile]:
             shown.append(
                 Tile(
                     f"Best {goal.name}",
-                    Cited(f"{number.value:.2f}", number.source),
+                    Cited(number.short, number.source),
                     (f"{where}; chosen by this value",),
                 )
             )
@@ -104,7 +108,7 @@ def confirmation(data: StudyData, found: Search, fresh: pd.DataFrame) -> Section
         return Section("confirmed", "What fresh replicates say", [Text((_confirmed(found, fresh)[0],)), code])
     rows = [
         Row([Cell(str(row["point"]), value=row["point"]), Cell(row["goal"]),
-             Cell(f"{row['searched']:.4g}", value=row["searched"]), Cell(_interval(row), value=row["mean"]),
+             Cell(_searched(found, row), value=row["searched"]), Cell(_fresh(found, row), value=row["mean"]),
              Cell(str(row["replicates"])), Cell(row["study"])])
         for row in fresh.to_dict("records")
     ]  # fmt: skip
@@ -132,7 +136,7 @@ def by_factor(data: StudyData, found: Search) -> Section | None:
 def points(data: StudyData, found: Search) -> Section:
     """Every point, in the order asked."""
     shown = found.table.head(CELLS).to_dict("records")
-    caption = f"{len(shown)} of {len(found.table)} points, in the order asked; means with 95 % t intervals"
+    caption = f"{len(shown)} of {len(found.table)} points, in the order asked; means with 95 % intervals"
     table = _table(data, found, "points-table", caption, shown)
     return Section("every-point", "Every point", [table])
 
@@ -147,7 +151,7 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
         cells += [Cell("-") if lacking else cell_of(_number(data, goal, row)) for goal in found.goals]
         if data.private:
             value = epsilon.reindex(row["trials"]).mean()
-            cells.append(Cell("none" if pd.isna(value) else f"{value:.3g}", value=1e9 if pd.isna(value) else value))
+            cells.append(Cell(epsilon_words(value), value=1e9 if pd.isna(value) else value))
         cells.append(Cell("no result" if lacking else "on it" if row["on_front"] else ""))
         lines.append(Row([*cells, Cell(str(len(row["trials"])))]))
     guarantee = ["epsilon"] if data.private else []
@@ -203,12 +207,20 @@ def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
     leaks = fresh[fresh["goal"].isin([goal.name for goal in found.goals if goal.leakage])]
     shown = leaks if len(leaks) else fresh
     told = [
-        f"{row['goal']} of point {row['point']} is {_interval(row)} there, and was {row['searched']:.3g} in the search"
+        f"{row['goal']} of point {row['point']} is {_fresh(found, row)} there, "
+        f"and was {_searched(found, row)} in the search"
         for row in shown.head(NAMED).to_dict("records")
     ]
     return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)
 
 
-def _interval(row: dict[Any, Any]) -> str:
-    bounds = "" if pd.isna(row["low"]) else f" [{row['low']:.3g}, {row['high']:.3g}]"
-    return f"{row['mean']:.3g}{bounds}"
+def _fresh(found: Search, row: dict[Any, Any]) -> str:
+    return estimate(row, _column(found, row["goal"]))
+
+
+def _searched(found: Search, row: dict[Any, Any]) -> str:
+    return number_words(row["searched"], form_of(_column(found, row["goal"])))
+
+
+def _column(found: Search, name: str) -> str:
+    return next(goal.column for goal in found.goals if goal.name == name)

@@ -91,5 +91,5 @@ def _guarantees(data: StudyData) -> Table:
         "What each guarantee leaves any attacker at most against one record: the share of training records that are "
         "named while 1 % of the other records are named wrongly, and the AUC"
     )
-    caption += ". A person has several records here, and epsilon is not for all of them" if persons else ""
+    caption += ". The last column is for all records of a person" if persons else ""
     return Table("guarantees", caption, columns, rows)

@@ -6,20 +6,29 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.format import AUC_WORDS, TPR_WORDS, form_of, interval, number, replicates
 from analysis.report.shown import DATA, WIDE_OF_DATA, call
 from analysis.report.sources import Source, condition, source
-from analysis.stats.effects import AUC, MIN_REPLICATES, contrasts, means
+from analysis.stats.effects import difference as effect
+from analysis.stats.effects import mean_columns, measured
+from analysis.stats.judged import AUC, TPR
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.two_way import MIN_REPLICATES
+
+NAMES = {AUC: AUC_WORDS, TPR: TPR_WORDS}
+"""Measures of an attack, in words."""
+SAME = {"low": "low", "high": "high", "replicates": "replicates"}
+"""What a number takes over of an estimate."""
 
 
 @dataclass(frozen=True)
 class Number:
     """A mean over replicates, or a difference of two cells inside them.
 
-    value: the mean, in units of `column`. low, high: its 95 % t interval (null under two replicates), for a
-    difference of AUC in log odds, and then `effect` is its middle. p: of a difference of zero (null for a mean).
-    column, attack: of the wide table. is_difference: of the rows of one cell less those of another.
+    value: the mean, in units of `column`. low, high: its 95 % interval in the same units (null under two replicates),
+    or one of a higher `level`. p: of a difference of zero (null for a mean). column, attack: of the wide table.
+    is_difference: of the rows of one cell less those of another.
     """
 
     what: str
@@ -29,7 +38,6 @@ class Number:
     value: float
     low: float
     high: float
-    effect: float
     p: float
     replicates: int
     source: Source
@@ -41,38 +49,44 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value, with its interval where that is in the same units."""
-        sign = "+" if self.is_difference else ""
-        if pd.isna(self.low) or (self.is_difference and self.column == AUC):
-            return f"{self.value:{sign}.2f}"
-        return f"{self.value:{sign}.2f} [{self.low:{sign}.2f}, {self.high:{sign}.2f}]"
+        """The value with its interval."""
+        return interval(self.value, self.low, self.high, form_of(self.column, self.is_difference))
+
+    @property
+    def short(self) -> str:
+        """The value alone."""
+        return number(self.value, form_of(self.column, self.is_difference))
 
     @property
     def told(self) -> str:
-        """What it is, over how many replicates, and for a difference of AUC its effect in log odds."""
-        effect = ""
-        if self.is_difference and self.column == AUC:
-            bounds = "" if pd.isna(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
-            effect = f"; log odds {self.effect:+.2f}{bounds}"
-        return f"{self.what}{effect}; {self.replicates} replicate{'' if self.replicates == 1 else 's'}"
+        """What it is, and over how many replicates."""
+        return f"{self.what}; {replicates(self.replicates)}"
 
 
 def mean(data: StudyData, column: str, attack: str, cell: dict[str, Any]) -> Number | None:
     """Of one cell, named by columns of `data.cell`; None where nothing was measured."""
-    rows = in_cell(data.attack(attack), cell).dropna(subset=[column])
+    rows = measured(in_cell(data.attack(attack), cell), column)
     return _number(data, column, attack, ", ".join(f"{name} {value}" for name, value in cell.items()), rows)
 
 
 def at(data: StudyData, column: str, attack: str, trials: Sequence[str], what: str) -> Number | None:
     """A mean over those trials, replicates of one point, which `what` names; None where nothing was measured."""
-    rows = data.attack(attack).dropna(subset=[column])
+    rows = measured(data.attack(attack), column)
     return _number(data, column, attack, what, rows[rows["trial_id"].isin(trials)])
 
 
 def difference(
-    data: StudyData, column: str, attack: str, cell: dict[str, Any], baseline: dict[str, Any]
+    data: StudyData,
+    column: str,
+    attack: str,
+    cell: dict[str, Any],
+    baseline: dict[str, Any],
+    level: float = 0.95,
 ) -> Number | None:
-    """A cell less another that differs in one factor, inside replicates; None without a replicate that has both."""
+    """A cell less another that differs in one factor, inside replicates; None without a replicate that has both.
+
+    level: of its interval. One that was chosen among K has 1 - 0.05 / K, which pays for the choice.
+    """
     rows = data.attack(attack).dropna(subset=[column])
     ours, theirs = in_cell(rows, cell), in_cell(rows, baseline)
     both = set(ours["replicate"]) & set(theirs["replicate"])
@@ -81,7 +95,7 @@ def difference(
         f"{name} {value}" for name, value in cell.items() if name != factor
     )
     ours, theirs = (part[part["replicate"].isin(both)] for part in (ours, theirs))
-    return _number(data, column, attack, what, ours, theirs)
+    return _number(data, column, attack, what, ours, theirs, level)
 
 
 def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
@@ -91,36 +105,48 @@ def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
     return rows
 
 
-def again(data: StudyData, column: str, rows: pd.DataFrame, less: pd.DataFrame | None = None) -> dict[str, float]:
+def again(
+    data: StudyData, column: str, rows: pd.DataFrame, less: pd.DataFrame | None = None, level: float = 0.95
+) -> dict[str, float]:
     """What `Number` says, from those rows of the study's wide table, or from them less the rows of another cell.
 
-    Values value, low, high, effect, p, replicates. ValueError for rows that are not of the study.
+    Values value, low, high, p, replicates. ValueError for rows that are not of the study, or that have no value.
     """
     parts = [rows] if less is None else [rows, less]
     if unknown := set(pd.concat(parts)["trial_id"]) - set(data.wide["trial_id"]):
         raise Refused(f"study {data.name} has no trial {min(unknown)}")
-    return _computed(column, *(part.dropna(subset=[column]) for part in parts))
+    found = _computed(data, column, [measured(part, column) for part in parts], level)
+    if found is None:
+        raise Refused(f"these rows of study {data.name} have no {column}")
+    return found
 
 
 def _number(
-    data: StudyData, column: str, attack: str, what: str, ours: pd.DataFrame, theirs: pd.DataFrame | None = None
+    data: StudyData,
+    column: str,
+    attack: str,
+    what: str,
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame | None = None,
+    level: float = 0.95,
 ) -> Number | None:
     if ours.empty:
         return None
     parts = [ours] if theirs is None else [ours, theirs]
-    what = f"{f'AUC of {attack}' if column == AUC else column}: {what}"
-    selected = [condition(data, attack, part).python(WIDE_OF_DATA) for part in parts]
-    origin = source(data, attack, pd.concat(parts), what, call("again", DATA, column, *selected))
-    return Number(what, column, attack, theirs is not None, **_computed(column, *parts), source=origin)
+    found = _computed(data, column, parts, level)
+    if found is None:
+        return None
+    what = f"{NAMES[column]} of {attack}: {what}" if column in NAMES else f"{column}: {what}"
+    arguments = [condition(data, attack, part).python(WIDE_OF_DATA) for part in parts]
+    chosen = [] if level == 0.95 else [level]
+    origin = source(data, attack, pd.concat(parts), what, call("again", DATA, column, *arguments, *chosen))
+    return Number(what, column, attack, theirs is not None, **found, source=origin)
 
 
-def _computed(column: str, ours: pd.DataFrame, theirs: pd.DataFrame | None = None) -> dict[str, Any]:
-    if theirs is None:
-        found = means(ours.assign(cell=0), column, ["cell"]).iloc[0]
-        value, effect, p = found["mean"], found["mean"], float("nan")
-    else:
-        rows = pd.concat([ours.assign(level=1), theirs.assign(level=0)]).assign(cell=0)
-        found = contrasts(rows, column, "level", 0, ["cell"]).iloc[0]
-        value, effect, p = found["difference"], found["effect"], found["p"]
-    own = {"value": value, "low": found["low"], "high": found["high"], "effect": effect, "p": p}
-    return {**own, "replicates": int(found["replicates"])}
+def _computed(data: StudyData, column: str, parts: list[pd.DataFrame], level: float) -> dict[str, Any] | None:
+    ours, *theirs = (part.sort_values("replicate") for part in parts)
+    if theirs:
+        found = effect(data, ours, theirs[0], column, level)
+        return {name: found[key] for name, key in {"value": "effect", **SAME, "p": "p"}.items()}
+    mean = mean_columns(data, ours, column, level)
+    return None if mean is None else {"value": mean["mean"], **{key: mean[key] for key in SAME}, "p": float("nan")}

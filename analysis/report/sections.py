@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
+from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
@@ -17,8 +18,9 @@ from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
 from analysis.stats.ceilings import ceilings
-from analysis.stats.effects import AUC
-from analysis.stats.summary import equal_steps
+from analysis.stats.judged import AUC, TPR
+from analysis.stats.redrawn import leakage_shown
+from analysis.stats.summary import about_intervals, equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
 from study.store import read
 from study.store.exporting import some_versions, without_words
@@ -40,8 +42,7 @@ LEVELS = 12
 CELLS = 400
 LEVELS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size")
 """Columns of controls and audits that say what a row is of; the others are computed from the store."""
-TPR = "tpr_at_1pct_fpr"
-LEAKAGE = {AUC: "AUC", "advantage": "TPR - FPR", TPR: "TPR at 1 % FPR"}
+LEAKAGE = {AUC: AUC_WORDS, TPR: TPR_WORDS, "advantage": "TPR - FPR"}
 WORDS_OF_LEAKAGE = (
     "AUC: the chance to tell a training record from another; TPR: the share of training records that an attacker "
     "names; FPR: the share of others that are named wrongly"
@@ -59,6 +60,9 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
                     of_picture(data, f"AUC over {data.budget}", [verdict.attack]))
         )  # fmt: skip
         blocks += [Text((words,)) for words in equal_steps(data)]
+    shown = _shown(data) if data.crossed else None
+    if shown and shown.rows:
+        blocks.append(shown)
     blocks.append(_attacks(data, verdict))
     if drawable(data) and len(last_levels(data.wide)) > 1:
         blocks.append(
@@ -70,18 +74,46 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
 
 
 def _attacks(data: StudyData, verdict: Verdict) -> Table:
-    told = {name: words for name, words in LEAKAGE.items() if data.wide[name].notna().any()}
-    rows = []
+    rows, told = [], set()
     for attack in last_levels(data.wide):
         own = in_cell(data.attack(attack), verdict.cell)
         if own.empty:
             continue
-        shown = [mean(data, column, attack, verdict.cell) for column in told]
-        rows.append(Row([Cell(attack), Cell(str(own["access"].iloc[0])), *map(cell_of, shown)]))
+        shown = {column: mean(data, column, attack, verdict.cell) for column in LEAKAGE}
+        told |= {column for column, found in shown.items() if found}
+        rows.append((attack, str(own["access"].iloc[0]), shown))
+    columns = {column: words for column, words in LEAKAGE.items() if column in told}
     caption = f"Attacks on {words_of(data, verdict.cell)}. {WORDS_OF_LEAKAGE}"
     if TPR not in told:
-        caption += f". TPR at 1 % FPR takes {LEAST_NON_MEMBERS:,} non-members, which this study does not have"
-    return Table("attacks-table", caption, ["attack", "access", *told.values()], rows)
+        caption += f". TPR at 1 % FPR takes {LEAST_NON_MEMBERS:,} non-members, which this cell does not have"
+    lines = [
+        Row([Cell(attack), Cell(access), *(cell_of(shown[column]) for column in columns)])
+        for attack, access, shown in rows
+    ]
+    return Table("attacks-table", caption, ["attack", "access", *columns.values()], lines)
+
+
+def _shown(data: StudyData) -> Table:
+    """Of every cell after the last level of training, whether leakage is shown; without rows for a public copy."""
+    rows = []
+    for row in leakage_shown(data).to_dict("records"):
+        cell = {name: row[name] for name in data.cell}
+        used = in_cell(data.wide, cell)
+        what = f"strongest attack on {words_of(data, cell)}, coins drawn again"
+        origin = source(data, row["attack"], in_cell(data.attack(row["attack"]), cell), what,
+                        call("leakage_shown", DATA), SCORES)  # fmt: skip
+        numbers = [mean(data, column, row["attack"], cell) for column in (AUC, TPR)]
+        rows.append(
+            Row([Cell(words_of(data, cell)), Cell(row["attack"]), *map(cell_of, numbers),
+                 plain(p_value(row["p_holm"]), origin=origin), Cell("shown" if row["shown"] else "not shown"),
+                 plain(used["attack"].nunique(), origin=origin)])
+        )  # fmt: skip
+    caption = (
+        "Whether leakage is shown: the strongest of all attacks on a cell, against the same scores with coins drawn "
+        "again as the design draws them. Where it is not shown, that does not show that nothing leaks"
+    )
+    heads = ["cell", "attack", AUC_WORDS, TPR_WORDS, P_HOLM, "leakage", "attacks tried"]
+    return Table("shown-table", caption, heads, rows)
 
 
 def roc(data: StudyData, verdict: Verdict) -> Section | None:
@@ -197,7 +229,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     lines = []
     for place in shown:
         cell = dict(zip(data.cell, place, strict=True))
-        numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, data.quality) if column]
+        numbers = [mean(data, column, verdict.attack, cell) for column in (AUC, TPR, data.quality) if column]
         own = in_cell(rows, cell)
         what = f"epsilon, replicates: {words_of(data, cell)}"
         selected = condition(data, verdict.attack, own).python(WIDE_OF_DATA)
@@ -214,9 +246,9 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
     factors = [NAMES.get(name, name) for name in data.cell]
-    at_most = ["epsilon"] if most is None else ["epsilon", "largest TPR at 1 % FPR"]
-    columns = [*factors, f"AUC of {verdict.attack}", *quality, *at_most, "replicates"]
-    caption = f"{len(shown)} of {len(found)} cells, means with 95 % t intervals over replicates"
+    at_most = ["epsilon"] if most is None else ["epsilon", f"largest {TPR_WORDS}"]
+    columns = [*factors, f"AUC of {verdict.attack}", TPR_WORDS, *quality, *at_most, "replicates"]
+    caption = f"{len(shown)} of {len(found)} cells, means with 95 % intervals. {about_intervals(data)}"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
 
 

@@ -19,6 +19,7 @@ MODULES = {
     "declared": "analysis.stats.declared",
     "equal_quality": "analysis.stats.tradeoff",
     "indices": "analysis.stats.indices",
+    "leakage_shown": "analysis.stats.redrawn",
     "interactions": "analysis.stats.sensitivity",
     "by_point": "analysis.stats.drawn_points",
     "front": "analysis.stats.tradeoff",

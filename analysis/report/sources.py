@@ -4,7 +4,6 @@ A condition is tried on the study while the page is built: one that selects othe
 told.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ import pandas as pd
 from analysis.report.conditions import Condition, Levels
 from analysis.report.shown import DATA, MODULES, WIDE_OF_DATA, Shown, call, columns_of, literal
 from analysis.stats.cells import Cells
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
-from mia_core.defenses import Arm
+from study.design.trial_config import TrialConfig
 from study.store.roles import CANARY, STUDY
 from study.verdicts.claims import PANEL
 
@@ -125,7 +124,7 @@ def of_picture(
     arms = _of_arm(rows[rows[ARM] == arm]) if arm else {}
     where = Condition.of({"role": [STUDY], "attack": attacks, **level, **arms})
     found = where.python(WIDE_OF_DATA)
-    code = call("means", found, AUC, ["attack", *data.cell])
+    code = call("means", DATA, found, AUC, ["attack", *data.cell])
     code = code if table == WIDE else columns_of(found, ["trial_id", "attack_id"])
     return stored(data.wide, where, f"picture: {words}", code, table)
 
@@ -151,7 +150,7 @@ def of_cells(data: StudyData, attack: str, found: Cells, terms: Mapping[str, Seq
 
 def of_columns(data: StudyData, attack: str, found: Cells, columns: pd.Index) -> pd.DataFrame:
     """Rows of those cells, in the replicates that have all of them."""
-    complete = found.scale[columns].notna().all(axis=1)
+    complete = found.complete(columns)
     rows = data.attack(attack)
     rows = rows[rows["replicate"].isin(complete[complete].index)]
     cells = pd.MultiIndex.from_frame(rows[list(found.names)])
@@ -192,7 +191,7 @@ def _of_arms(data: StudyData, every: pd.DataFrame, rows: pd.DataFrame) -> tuple[
 
 
 def _of_arm(rows: pd.DataFrame) -> Levels:
-    own = Arm.parse(json.loads(rows["config"].iloc[0])["defense"] or "none").columns() if "config" in rows else {}
+    own = TrialConfig.parse(rows["config"].iloc[0]).arm.columns() if "config" in rows else {}
     names = ["defense", "strength", *(name for name in own if name in rows)]
     levels = {name: list(rows[name].dropna().unique()) for name in names}
     return {name: found for name, found in levels.items() if len(found) == 1}

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.format import share
 from analysis.report.page import Cell, Row, Table
 from analysis.report.sections import plain
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Source, source
 from analysis.stats.drawn_points import Influence
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.study_data import StudyData
 
 NO_FACTOR = {"noise": "replicates", "unpredicted": "points left out of the forest"}
@@ -29,13 +30,12 @@ def influence_table(name: str, caption: str, found: Sequence[Influence], origins
     for one, origin in zip(found, origins, strict=True):
         for row in one.table.to_dict("records"):
             pair = [str(part) for part in (row["factor"], row["other"]) if pd.notna(part)]
-            bounds = None if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
             rows.append(
                 Row([
                     Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or NO_FACTOR[row["index"]]),
-                    Cell(row["index"]), plain(row["estimate"], ".2f", origin), plain(bounds, origin=origin),
+                    Cell(row["index"]), plain(share(row["estimate"], row["low"], row["high"]), origin=origin),
                 ])
             )  # fmt: skip
     size = next((one.table.iloc[0] for one in found if len(one.table)), None)
     where = "" if size is None else f" ({size['points']} points, {size['replicates']} replicates, {size['method']})"
-    return Table(name, caption + where, ["of", "factor", "index", "share", "95 % interval"], rows, folded=True)
+    return Table(name, caption + where, ["of", "factor", "index", "share [95 %]"], rows, folded=True)

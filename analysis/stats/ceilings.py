@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.stats.judged import judged_scores
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import StudyData
 from mia_core.defenses.accounting import History, profile
@@ -17,7 +18,6 @@ from mia_core.defenses.accounting import epsilon as epsilon_of
 from mia_core.metrics.audit import LARGEST_EPSILON, Profile
 from mia_core.metrics.ceilings import CURVE_DELTAS, auc_ceiling, tpr_ceiling
 from study.design.trial_config import TrialConfig
-from study.store import read
 
 FPR = 0.01
 WHOLE, PAIR = "whole curve", "one pair"
@@ -77,8 +77,7 @@ def records_per_person(data: StudyData) -> int | None:
         return int(np.bincount(pool.units).max())
     if data.public:
         return None
-    scores = read(data.store.root, data.name, "scores")[["query", "unit"]].drop_duplicates()
-    return 1 if len(scores) and not scores["unit"].duplicated().any() else None
+    return 1 if judged_scores(data, data.primary).persons is None else None
 
 
 def person_epsilon(history: History, delta: float, records: int) -> float | None:

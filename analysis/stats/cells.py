@@ -1,28 +1,31 @@
 """A study as a matrix, one row a replicate and one column a cell, and effects as weighted sums of its columns.
 
-A sum of cells is taken inside each replicate, so that a t interval over replicates holds whatever the correlation of
-cells (levels of epochs share a training) and however their spreads differ. A replicate that lacks one of the cells is
-left out of that effect, and counted.
+A sum of cells is taken inside each replicate, and for AUC inside each judged record too, so that its interval holds
+whatever the correlation of cells (levels of epochs share a training, all cells the records) and however their spreads
+differ. A replicate that lacks one of the cells is left out of that effect, and counted.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.stats.effects import effect_of, on_scale
+from analysis.stats.effects import effect_of
+from analysis.stats.judged import AUC, aucs_of, sums_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.influence import Aucs
 
 EXPLORATORY, DECLARED = "exploratory", "declared"
 EFFECT = (
-    "difference",
     "effect",
     "low",
     "high",
     "p",
     "sd",
+    "sd_records",
     "replicates",
     "left_out",
     "contexts",
@@ -34,30 +37,47 @@ EFFECT = (
 
 @dataclass(frozen=True)
 class Cells:
-    """scale, raw: [replicates, cells], a value in log odds (AUC) or its own units; columns are levels of `names`."""
+    """values: [replicates, cells], in the value's own units; columns are levels of `names`.
+
+    row: of each of them, its place in `aucs`, -1 where there is none. aucs: of all trials, where the value is AUC.
+    """
 
     names: tuple[str, ...]
-    scale: pd.DataFrame
-    raw: pd.DataFrame
+    values: pd.DataFrame
+    row: pd.DataFrame
+    aucs: Aucs | None
 
     @property
     def table(self) -> pd.DataFrame:
         """One row a cell, one column a factor."""
-        return self.scale.columns.to_frame(index=False)
+        return self.values.columns.to_frame(index=False)
+
+    def complete(self, columns: pd.Index) -> pd.Series:
+        """By replicate, whether it has all of those cells."""
+        return self.values[columns].notna().all(axis=1)
+
+    def parts(self, columns: pd.Index) -> list[Aucs]:
+        """AUCs of those cells in the replicates that have them all."""
+        assert self.aucs is not None
+        rows = self.row.loc[self.complete(columns), columns].to_numpy(int)
+        return [self.aucs[column] for column in rows.T]
 
     def effect(self, weights: pd.Series, contexts: int = 1, status: str = EXPLORATORY) -> dict[str, Any]:
         """The columns `EFFECT` of a sum of cells; weights: indexed by cells, and those not named weigh nothing."""
-        complete = self.scale[weights.index].notna().all(axis=1)
-        own = self.scale.loc[complete, weights.index].to_numpy() @ weights.to_numpy()
-        raw = self.raw.loc[complete, weights.index].to_numpy() @ weights.to_numpy()
-        found = effect_of(own) if len(own) else {**effect_of(own.sum(keepdims=True)), "effect": None, "replicates": 0}
-        return {
-            "difference": float(raw.mean()) if len(raw) else None,
-            **found,
-            "left_out": int((~complete).sum()),
-            "contexts": contexts,
-            "status": status,
-        }
+        complete = self.complete(weights.index)
+        found = {**effect_of(np.zeros(1)), "effect": None, "replicates": 0}
+        if complete.any():
+            (found,) = self.sums(weights.index, weights.to_numpy()[None])
+        return {**found, "left_out": int((~complete).sum()), "contexts": contexts, "status": status}
+
+    def sums(self, columns: pd.Index, weights: np.ndarray) -> list[dict[str, Any]]:
+        """The columns of `effect_of` of several sums of the same cells, weights [G, cells]; a replicate must have all
+        of them.
+        """
+        if self.aucs is None:
+            values = self.values.loc[self.complete(columns), columns].to_numpy()
+            return [effect_of(values @ own) for own in weights]
+        return sums_of(self.parts(columns), weights)
 
     def weights(self, terms: Mapping[str, Mapping[Any, float]]) -> tuple[pd.Series, int]:
         """Weights of a product of contrasts, each a weight for levels of a factor, averaged over the other factors.
@@ -79,7 +99,7 @@ class Cells:
         whole = context.map(context.value_counts()) == needed
         contexts = int(whole.sum()) // needed
         kept = weight[whole]
-        return pd.Series(kept.to_numpy() / max(1, contexts), index=self.scale.columns[kept.index]), contexts
+        return pd.Series(kept.to_numpy() / max(1, contexts), index=self.values.columns[kept.index]), contexts
 
 
 def cells(data: StudyData, attack: str, value: str, names: Sequence[str] | None = None) -> Cells:
@@ -91,14 +111,18 @@ def cells(data: StudyData, attack: str, value: str, names: Sequence[str] | None 
     rows = data.attack(attack)
     if value not in rows:
         raise Refused(f"{value!r} is not a column of study {data.name}")
-    rows = rows.assign(scale=on_scale(rows, value)).dropna(subset=["scale"])
+    rows = rows.dropna(subset=[value])
     if rows.empty:
         raise Refused(f"{value!r} has no values for {attack} in study {data.name}")
     names = tuple(names or data.factors or ["train_size"])
     if rows.duplicated([*names, "replicate"]).any():
         raise Refused(f"a replicate appears twice in one cell of {', '.join(names)}: name all factors")
+    found = aucs_of(data, rows) if value == AUC else None
+    own = rows[value].to_numpy(float) if found is None else found.auc
+    rows = rows.assign(own=own, row=np.arange(len(rows)))
     keyed = rows.set_index(["replicate", *names]).sort_index()
-    return Cells(names, *(_matrix(keyed[column], names) for column in ("scale", value)))
+    values, row = (_matrix(keyed[column], names) for column in ("own", "row"))
+    return Cells(names, values, row.fillna(-1).astype(int), found)
 
 
 def _matrix(column: pd.Series, names: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import chi2, norm, t
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
 from study.verdicts.controls import ALPHA, holm
@@ -78,34 +78,39 @@ def _pair(names: tuple[str, ...], factor: str, level: Any, baseline: Any, cell: 
 def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) -> pd.DataFrame:
     """The table with how many replicates would settle each effect, were it as large as it looks.
 
-    needed: replicates with which a two-sided t test at 0.05 / family (Holm's hardest step) finds it with that power;
-    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly; more: beyond those
-    that there are, 0 for what is settled. Null with fewer than two replicates, or where more than 10,000 are needed.
+    needed: replicates with which a two-sided t test at 0.05 / family (Holm's hardest step) finds it with that power,
+    `sd` of one replicate and, where the table has it, `sd_records`, which more replicates do not take away;
+    needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly. more, more_low,
+    more_high: beyond those that there are, 0 for what is settled. Null with fewer than two replicates, or where more
+    than 10,000 are needed.
     ValueError unless family is 1 or more and power between 0.05 and 1.
     """
     if family < 1 or not ALPHA < power < 1:
         raise Refused(f"replicates_needed: needs family >= 1 and power in (0.05, 1), got {family} and {power}")
     rows = []
     settled = table["settled"] if "settled" in table else pd.Series(False, index=table.index)
-    for effect, sd, count, done in zip(table["effect"], table["sd"], table["replicates"], settled, strict=True):
+    records = table["sd_records"] if "sd_records" in table else pd.Series(0.0, index=table.index)
+    columns = (table["effect"], table["sd"], records, table["replicates"], settled)
+    for effect, sd, fixed, count, done in zip(*columns, strict=True):
         freedom = int(count) - 1
         low, high = (sd * (freedom / chi2.ppf(q, freedom)) ** 0.5 for q in (0.975, 0.025)) if freedom > 0 else (sd, sd)
-        numbers = [_needed(effect, spread, ALPHA / family, power) for spread in (sd, low, high)]
-        more = 0 if done else None if numbers[0] is None else max(0, numbers[0] - int(count))
-        rows.append((*numbers, more))
-    columns = ["needed", "needed_low", "needed_high", "more"]
-    return table.join(pd.DataFrame(rows, columns=columns, index=table.index, dtype="Int64"))
+        numbers = [_needed(effect, spread, fixed, ALPHA / family, power) for spread in (sd, low, high)]
+        more = [None if number is None else 0 if done else max(0, number - int(count)) for number in numbers]
+        rows.append((*numbers, 0 if done else more[0], *more[1:]))
+    named = ["needed", "needed_low", "needed_high", "more", "more_low", "more_high"]
+    return table.join(pd.DataFrame(rows, columns=named, index=table.index, dtype="Int64"))
 
 
-def _needed(effect: float | None, sd: float, alpha: float, power: float) -> int | None:
+def _needed(effect: float | None, sd: float, sd_records: float, alpha: float, power: float) -> int | None:
     """The smallest number of replicates from 2 with that power; None beyond `MOST_REPLICATES`."""
     if effect is None or pd.isna(effect) or pd.isna(sd) or effect == 0:
         return None
-    if sd == 0:
+    if sd == 0 and sd_records == 0:
         return 2
 
     def enough(count: int) -> bool:
-        return power_of(abs(effect) / sd, count, alpha) >= power
+        error = (sd**2 / count + sd_records**2) ** 0.5  # of the mean over so many replicates
+        return power_of(abs(effect) / (error * count**0.5), count, alpha) >= power
 
     if not enough(MOST_REPLICATES):
         return None

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.stats.effects import AUC, means
+from analysis.stats.effects import means
 from analysis.stats.indices import indices
+from analysis.stats.judged import AUC
 from analysis.study_data import StudyData, chosen_by_search, short, words_of_measure
 from study.design.points import points
 from study.spec.factors import Range
@@ -138,7 +139,7 @@ def by_point(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     """One row a point that has results: point, the varied factors, trials (ids), mean, low, high, replicates."""
     found = points(data.store.root, data.name)
     rows = found[["point", "trial_id"]].merge(data.attack(attack), on="trial_id").dropna(subset=[value])
-    table = means(rows, value, ["point"]).drop(columns="descriptive")
+    table = means(data, rows, value, ["point"]).drop(columns="descriptive")
     table["trials"] = table["point"].map(rows.groupby("point")["trial_id"].agg(tuple))
     factors = found.drop_duplicates("point").drop(columns=["replicate", "trial_id"])
     return factors.merge(table, on="point").reset_index(drop=True)

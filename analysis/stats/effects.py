@@ -1,7 +1,8 @@
-"""Effects with intervals: replicates are what is independent, levels are compared inside each of them.
+"""Effects with intervals: means of cells over replicates, and contrasts of levels inside replicates.
 
-Means and contrasts carry t intervals on R - 1 degrees of freedom; fewer than 5 replicates are `descriptive`. AUC is
-averaged and compared as log odds, logit((U + 1/2) / (n m + 1)), whose spread does not shrink near 1.
+AUC is judged by scores (`analysis.stats.judged`): two-way intervals, which speak of records like these, and effects in
+units of AUC. Other values (quality, accuracy) have t intervals over replicates, R - 1 degrees of freedom. Fewer than 5
+replicates are `descriptive`.
 """
 
 from collections.abc import Sequence
@@ -9,20 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 from scipy.stats import t
 
+from analysis.stats.judged import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
+from analysis.study_data import StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.two_way import MIN_REPLICATES
 
-MIN_REPLICATES = 5
-AUC = "auc"
-
-
-def log_odds_of_auc(rows: pd.DataFrame) -> pd.Series:
-    """logit((U + 1/2) / (n m + 1)) per row; needs the columns auc, queries, baseline_top_n."""
-    members = rows["queries"] * rows["baseline_top_n"]
-    pairs = members * (rows["queries"] - members)
-    return pd.Series(logit((rows[AUC] * pairs + 0.5) / (pairs + 1)), index=rows.index)
+ESTIMATE = ("mean", "low", "high", "replicates", "descriptive")
 
 
 def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[Any, Any, Any]:
@@ -44,9 +39,11 @@ def p_value(values: np.ndarray) -> Any:
     return 2 * t.sf(np.abs(np.mean(values, axis=0) / error), count - 1)[()]
 
 
-def effect_of(values: np.ndarray) -> dict[str, Any]:
-    """From its value in each replicate: effect, low, high, p, sd (of one replicate), replicates, descriptive."""
-    effect, low, high = t_interval(values)
+def effect_of(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
+    """From its value in each replicate: effect, low, high, p, sd (of one replicate), sd_records (0), replicates,
+    descriptive.
+    """
+    effect, low, high = t_interval(values, level)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     count = len(values)
     return {
@@ -55,60 +52,79 @@ def effect_of(values: np.ndarray) -> dict[str, Any]:
         "high": high,
         "p": p_value(values),
         "sd": sd,
+        "sd_records": 0.0,
         "replicates": count,
         "descriptive": count < MIN_REPLICATES,
     }
 
 
-def on_scale(rows: pd.DataFrame, value: str) -> pd.Series:
-    """The scale on which a value is averaged and compared: log odds for AUC, else its own units."""
-    return log_odds_of_auc(rows) if value == AUC else rows[value].astype(float)
+def mean_columns(data: StudyData, rows: pd.DataFrame, value: str, level: float = 0.95) -> dict[str, Any] | None:
+    """The columns ESTIMATE of one cell, rows of one attack with a value in each replicate; None where there is none.
+
+    TPR at 1 % FPR is one number of all replicates, where the study has scores.
+    """
+    if value == AUC:
+        return columns_of_estimate(mean_of(data, rows), level)
+    if value == TPR and not data.public:
+        found = tpr_of(data, rows)
+        return None if found is None else columns_of_estimate(found, level)
+    mean, low, high = t_interval(rows[value].to_numpy(float), level)
+    count = len(rows)
+    return {"mean": mean, "low": low, "high": high, "replicates": count, "descriptive": count < MIN_REPLICATES}
 
 
-def means(rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
-    """Mean of `value` over replicates in every cell of `by`, with columns mean, low, high, replicates, descriptive.
+def measured(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The rows that have a value. TPR at 1 % FPR is one of replicates together: every row with an AUC has it."""
+    return rows.dropna(subset=[AUC if value == TPR else value])
+
+
+def means(data: StudyData, rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """Mean of `value` over replicates in every cell of `by`, with columns ESTIMATE.
 
     ValueError when a cell has a replicate twice: then `by` leaves out a factor, or the rows mix attacks.
     """
-    scale = on_scale(rows, value)
     records = []
-    for cell, group in rows.assign(scale=scale).dropna(subset=["scale"]).groupby(list(by), sort=True):
+    for cell, group in measured(rows, value).groupby(list(by), sort=True):
         _refuse_repeated(group, by)
-        bounds = t_interval(group["scale"].to_numpy())
-        records.append((*cell, *(expit(bounds) if value == AUC else bounds), len(group)))
-    result = pd.DataFrame(records, columns=[*by, "mean", "low", "high", "replicates"])
-    result["descriptive"] = result["replicates"] < MIN_REPLICATES
-    return result
+        found = mean_columns(data, group, value)
+        if found is not None:
+            records.append({**dict(zip(by, cell, strict=True)), **found})
+    return pd.DataFrame(records, columns=[*by, *ESTIMATE])
 
 
-def contrasts(rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Sequence[str]) -> pd.DataFrame:
+def contrasts(
+    data: StudyData, rows: pd.DataFrame, value: str, factor: str, baseline: Any, by: Sequence[str]
+) -> pd.DataFrame:
     """Level minus baseline of `factor` inside each replicate, in every cell of the other factors `by`.
 
-    One row a cell and level: difference (mean, in the value's own units), effect with low and high and two-sided p
-    (for AUC in log odds, else as difference), replicates, descriptive. Unpaired replicates are left out.
-    ValueError when the baseline is not a level.
+    One row a cell and level: effect with low and high in the value's own units, two-sided p, replicates, descriptive.
+    Unpaired replicates are left out. ValueError when the baseline is not a level.
     """
     if baseline not in set(rows[factor]):
         raise Refused(f"contrasts: {baseline!r} is not a level of {factor}: {sorted(set(rows[factor]))}")
-    rows = rows.assign(scale=on_scale(rows, value)).dropna(subset=["scale"])
+    numbers = ["effect", "low", "high", "p", "replicates", "descriptive"]
     records = []
-    for cell, group in rows.groupby(list(by), sort=True):
+    for cell, group in rows.dropna(subset=[value]).groupby(list(by), sort=True):
         _refuse_repeated(group, [factor])
-        raw = group.pivot(index="replicate", columns=factor, values=value)
-        scale = group.pivot(index="replicate", columns=factor, values="scale")
-        if baseline not in scale:
+        levels = {level: own.set_index("replicate", drop=False) for level, own in group.groupby(factor, sort=True)}
+        if baseline not in levels:
             continue
-        for level in scale.columns.drop(baseline):
-            paired = (scale[level] - scale[baseline]).dropna().to_numpy()
-            if not len(paired):
+        for level in levels:
+            both = levels[level].index.intersection(levels[baseline].index)
+            if level == baseline or both.empty:
                 continue
-            effect, low, high = t_interval(paired)
-            difference = float((raw[level] - raw[baseline]).mean())
-            records.append((*cell, level, difference, effect, low, high, p_value(paired), len(paired)))
-    columns = [*by, factor, "difference", "effect", "low", "high", "p", "replicates"]
-    result = pd.DataFrame(records, columns=columns)
-    result["descriptive"] = result["replicates"] < MIN_REPLICATES
-    return result
+            found = difference(data, levels[level].loc[both], levels[baseline].loc[both], value)
+            records.append({**dict(zip(by, cell, strict=True)), factor: level, **found})
+    return pd.DataFrame(records, columns=[*by, factor, *numbers])
+
+
+def difference(
+    data: StudyData, ours: pd.DataFrame, theirs: pd.DataFrame, value: str, level: float = 0.95
+) -> dict[str, Any]:
+    """Columns of `effect_of` of a cell less another one, rows of the same replicates in the same order."""
+    if value == AUC:
+        return sums_of([aucs_of(data, ours), aucs_of(data, theirs)], np.array([[1.0, -1.0]]), level)[0]
+    return effect_of(ours[value].to_numpy(float) - theirs[value].to_numpy(float), level)
 
 
 def _refuse_repeated(group: pd.DataFrame, by: Sequence[str]) -> None:

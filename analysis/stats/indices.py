@@ -16,7 +16,8 @@ from scipy.stats import t
 from sklearn.tree import DecisionTreeRegressor
 
 from analysis.stats.cells import cells
-from analysis.stats.effects import AUC, on_scale, t_interval
+from analysis.stats.effects import t_interval
+from analysis.stats.judged import AUC, aucs_of
 from analysis.study_data import StudyData
 from mia_core.streams import Streams
 from study.design.points import points, problem
@@ -144,9 +145,10 @@ def forest_shares(x: pd.DataFrame, y: np.ndarray, trees: int, random: np.random.
 
 def _drawn(data: StudyData, attack: str, value: str) -> tuple[pd.DataFrame, np.ndarray, str | None]:
     """Factors [P] and values [R,P] at every point, of replicates that have them all; or why not."""
-    rows = data.attack(attack)
+    rows = data.attack(attack).dropna(subset=[value])
     found = points(data.store.root, data.name)
-    scale = pd.Series(on_scale(rows, value).to_numpy(), index=rows["trial_id"])
+    own = aucs_of(data, rows).auc if value == AUC else rows[value].to_numpy(float)
+    scale = pd.Series(own, index=rows["trial_id"])
     table = found.assign(y=found["trial_id"].map(scale)).pivot(index="replicate", columns="point", values="y")
     whole = table.dropna()
     if whole.empty:
@@ -185,7 +187,7 @@ def _factorial(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     levels = [sorted(set(found.table[name]), key=list(data.factors.get(name, [])).index) for name in found.names]
     shape = [len(words) for words in levels]
     wanted = pd.MultiIndex.from_product(levels, names=found.names)
-    whole = found.scale.reindex(columns=wanted).dropna()
+    whole = found.values.reindex(columns=wanted).dropna()
     if whole.empty:
         return _table([], f"no replicate has {attack} in all {len(wanted)} cells of a full factorial")
     if len(whole) < 2:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import t
+from scipy.stats import rankdata, t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
+from analysis.stats.judged import judged_scores
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
@@ -32,7 +33,6 @@ from mia_core.metrics.record_effects import (
 from mia_core.metrics.split_half import split_half
 from mia_core.metrics.two_way import MIN_REPLICATES, two_way_variance
 from mia_core.streams import Streams
-from study.store import read
 from study.verdicts.controls import holm
 
 FEWEST_REPLICATES = 3
@@ -265,30 +265,20 @@ def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:
         return UNAVAILABLE
     if rows["replicate"].nunique() < FEWEST_REPLICATES:
         return f"{rows['replicate'].nunique()} replicates; a record's noise is seen from {FEWEST_REPLICATES} on"
-    scores = read(data.store.root, data.name, "scores").merge(rows[["trial_id", "attack_id", "replicate"]])
-    scores = scores[scores["judged"].fillna(True).astype(bool)]
-    return panel_of(normal_scores(scores), _probability(data, scores["member"]))
+    judged = judged_scores(data, attack)
+    score, member = judged.of(list(rows.sort_values("replicate")["trial_id"]))
+    return Panel(judged.query, judged.unit, normal_scores(score).T, member.T, _probability(data, member))
 
 
-def normal_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with the normal quantile of each score's rank inside its replicate."""
-    groups = scores.groupby("replicate")["score"]
-    return scores.assign(score=ndtri((groups.rank() - 0.5) / groups.transform("count")))
+def normal_scores(score: np.ndarray) -> np.ndarray:
+    """The normal quantile of each score's rank inside its trial, [R, J]; equal scores have their mean rank."""
+    return ndtri((rankdata(score, axis=1) - 0.5) / score.shape[1])
 
 
-def _probability(data: StudyData, member: pd.Series) -> float:
+def _probability(data: StudyData, member: np.ndarray) -> float:
     """Of a record to be a member: the panel's coin, or where the number of members is fixed their share."""
     split = data.resolved.get("split", {})
     return float(split.get("probability", 0.5)) if split.get("name") == "panel" else float(member.mean())
-
-
-def panel_of(scores: pd.DataFrame, probability: float) -> Panel:
-    """From columns replicate, query, unit, member, score; records that some replicate does not judge are left out."""
-    score, member = (
-        scores.pivot(index="query", columns="replicate", values=name).dropna() for name in ("score", "member")
-    )
-    unit = scores.drop_duplicates("query").set_index("query")["unit"].loc[score.index]
-    return Panel(score.index.to_numpy(), unit.to_numpy(), score.to_numpy(), member.to_numpy(bool), probability)
 
 
 def estimates(found: Panel, key: str) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def confirmed(data: StudyData, found: Search) -> pd.DataFrame:
             assert other is not None
             own = other.wide[other.wide["attack"] == goal.attack] if goal.leakage else _trials(other)
             if goal.column in own and own[goal.column].notna().any():
-                measured = means(own.assign(one=0), goal.column, ["one"]).iloc[0].to_dict()
+                measured = means(other, own.assign(one=0), goal.column, ["one"]).iloc[0].to_dict()
                 told = found.table.loc[number, goal.name]
                 rows.append({**measured, "point": number, "study": other.name, "goal": goal.name, "searched": told})
     columns = ["point", "study", "goal", "searched", "mean", "low", "high", "replicates", "descriptive"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.cells import EFFECT, Cells, cells
-from analysis.stats.effects import AUC
+from analysis.stats.judged import AUC
 from analysis.study_data import ARM, StudyData
 
 LOGARITHMIC = ("train_size", "epochs", "steps")
@@ -83,7 +83,7 @@ def _strengths(data: StudyData, found: Cells) -> Iterator[dict[str, Any]]:
     """Slopes of defenses with two or more strengths; an epsilon depends on the cell, and is the x of that cell."""
     about = data.wide.groupby(list(found.names))[["strength", "epsilon"]].mean()
     about = about.join(data.wide.groupby(list(found.names))["defense"].first())
-    about = about.loc[found.scale.columns if len(found.names) > 1 else found.table[found.names[0]]].reset_index()
+    about = about.loc[found.values.columns if len(found.names) > 1 else found.table[found.names[0]]].reset_index()
     rest = [name for name in found.names if name != ARM]
     for defense, own in about[about["defense"] != "none"].groupby("defense", sort=False):
         private = own["epsilon"].notna().any()
@@ -98,7 +98,7 @@ def _strengths(data: StudyData, found: Cells) -> Iterator[dict[str, Any]]:
             continue
         levels = own[ARM].nunique()
         contexts = len(own.loc[weight.index].drop_duplicates(rest)) if rest else 1
-        weights = pd.Series(weight.to_numpy() / contexts, index=found.scale.columns[weight.index])
+        weights = pd.Series(weight.to_numpy() / contexts, index=found.values.columns[weight.index])
         named = {"factor": "strength", "defense": defense, "x": "log2 epsilon" if private else "strength"}
         yield {**named, "levels": levels, **found.effect(weights, contexts)}
 

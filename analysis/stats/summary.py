@@ -3,7 +3,8 @@
 import pandas as pd
 
 from analysis.stats.drawn_points import design_words, search_words, varied
-from analysis.stats.effects import AUC, contrasts, means
+from analysis.stats.effects import contrasts, means
+from analysis.stats.judged import AUC, SCOPE
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.noise import GUESSABLE, noise_from_seed
 
@@ -50,7 +51,7 @@ def effects_of(data: StudyData, factor: str, attack: str, value: str = AUC) -> p
     rows = data.attack(attack)
     words = {ARM: data.arms, VARIANT: data.variants}.get(factor, sorted(set(rows[factor])))
     levels = [level for level in words if level in set(rows[factor])]
-    return contrasts(rows, value, factor, levels[0], [other for other in data.cell if other != factor])
+    return contrasts(data, rows, value, factor, levels[0], [other for other in data.cell if other != factor])
 
 
 def equal_steps(data: StudyData) -> list[str]:
@@ -67,13 +68,18 @@ def guarantees(data: StudyData) -> pd.DataFrame:
     return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
 
 
+def about_intervals(data: StudyData) -> str:
+    """What the intervals of a study's numbers speak of."""
+    return f"AUC speaks of {SCOPE[data.public]}. Other values: these records, over replicates."
+
+
 def about_noise(data: StudyData) -> list[str]:
     """What is to be known beside any epsilon of the study; nothing where nobody can draw its noise again."""
     return [GUESSABLE] if noise_from_seed(data.store) else []
 
 
 def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
-    """AUC and quality of each cell beside its epsilon, as means with 95 % t intervals over replicates.
+    """AUC and quality of each cell beside its epsilon, as means with 95 % intervals.
 
     Columns of `data.cell`, epsilon (null: no guarantee), auc, auc_low, auc_high, and the same of quality where
     measured.
@@ -82,7 +88,7 @@ def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
     table = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
     for name, value in {AUC: AUC, "quality": data.quality}.items():
         if value:
-            found = means(rows, value, data.cell)[[*data.cell, "mean", "low", "high"]]
+            found = means(data, rows, value, data.cell)[[*data.cell, "mean", "low", "high"]]
             words = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
             table = table.merge(found.rename(columns=words), on=list(data.cell))
     order = {arm: number for number, arm in enumerate(data.arms)}

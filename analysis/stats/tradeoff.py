@@ -1,6 +1,7 @@
 """What privacy costs: leakage at equal quality, the Pareto front with its uncertainty, and the best cell under a limit.
 
-Quality is judged by one measure; every comparison is paired inside replicates. Leakage by AUC is compared in log odds.
+Quality is judged by one measure, by t intervals over replicates; leakage by two-way intervals of AUC, which speak of
+records like these. Every comparison is paired inside replicates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,116 +10,135 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 from scipy.stats import t
 
-from analysis.stats.cells import cells
-from analysis.stats.effects import AUC, MIN_REPLICATES, effect_of, t_interval
+from analysis.stats.cells import Cells, cells
+from analysis.stats.effects import mean_columns, p_value, t_interval
+from analysis.stats.judged import AUC, columns_of_sum, mean_of
 from analysis.study_data import VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
-from mia_core.streams import Streams
+from mia_core.metrics.influence import Aucs
+from mia_core.metrics.two_way import MIN_REPLICATES, CellSum, contrast, mean_auc, two_way_variance
 from study.spec.factors import Budget
-from study.verdicts.controls import ALPHA
-
-DRAWS = 20_000
+from study.verdicts.controls import ALPHA, holm
 
 
 @dataclass(frozen=True)
 class Plane:
-    """leakage, loss: [replicates, cells], lower is better in both; columns are levels of `names`.
-
-    leakage is in log odds for AUC. loss is the measure of quality, with its sign turned where higher is better.
+    """leakage: the AUCs of an attack in every cell. loss: [replicates, cells], the measure of quality with its sign
+    turned where higher is better, so that lower is better in both. Columns are levels of `names`.
     """
 
     names: tuple[str, ...]
-    value: str
     quality: str
-    leakage: pd.DataFrame
+    leakage: Cells
     loss: pd.DataFrame
+
+    @property
+    def columns(self) -> pd.Index:
+        """The cells that have both."""
+        return self.loss.columns
+
+    def whole(self, own: Sequence[Any]) -> pd.Index:
+        """The replicates that have both of all these cells."""
+        there = self.leakage.values[list(own)].notna().all(axis=1)
+        both = there & self.loss[list(own)].notna().all(axis=1).reindex(there.index, fill_value=False)
+        return there.index[both]
 
     def groups(self, by: Sequence[str]) -> Iterator[tuple[Any, list[Any], pd.Index]]:
         """Levels of `by`, the cells that have them, and the replicates that have all of these."""
-        table = self.leakage.columns.to_frame(index=False)
+        table = self.columns.to_frame(index=False)
         for levels, rows in table.groupby(list(by), sort=True) if by else [((), table)]:
-            own = self.leakage.columns[rows.index].tolist()
-            whole = self.leakage[own].notna().all(axis=1) & self.loss[own].notna().all(axis=1)
-            yield levels, own, self.leakage.index[whole]
+            own = self.columns[rows.index].tolist()
+            yield levels, own, self.whole(own)
 
-    def shown(self, leakage: Sequence[float], loss: Sequence[float]) -> dict[str, float]:
-        """Mean, low and high of both, as they are read: AUC, and the measure of quality in its own sign."""
-        read = [float(expit(x)) if self.value == AUC else float(x) for x in leakage]
-        mean, low, high = (float(x) for x in loss)
-        if not lower_is_better(self.quality):
+    def shown(self, name: str, estimate: tuple[float, float, float]) -> dict[str, float]:
+        """Mean, low and high as they are read: quality in its own sign, its ends in order."""
+        mean, low, high = (float(x) for x in estimate)
+        if name == "quality" and not lower_is_better(self.quality):
             mean, low, high = -mean, -high, -low
-        names = ("leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high")
-        return dict(zip(names, [*read, mean, low, high], strict=True))
+        return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
-def plane(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Plane:
-    """Both values of every cell; ValueError where the study has no measure of quality, or no value of the attack."""
+def plane(data: StudyData, attack: str, quality: str | None = None) -> Plane:
+    """AUC and quality of every cell; ValueError where the study has no measure of quality, or none of the attack."""
     measure = quality or data.quality
     if measure is None:
         raise Refused(f"study {data.name} has no measure of quality, which the trade-off needs")
-    leakage, loss = (cells(data, attack, name, data.cell).scale for name in (value, measure))
-    common = leakage.columns.intersection(loss.columns)
+    leakage, loss = (cells(data, attack, name, data.cell) for name in (AUC, measure))
+    common = leakage.values.columns.intersection(loss.values.columns)
     sign = 1 if lower_is_better(measure) else -1
-    loss = sign * loss.loc[leakage.index.intersection(loss.index), common]
-    return Plane(data.cell, value, measure, leakage[common], loss)
+    return Plane(data.cell, measure, leakage, sign * loss.values[common])
 
 
-def equal_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> pd.DataFrame:
-    """Each arm's leakage less that of training without defense, stopped where it has the same mean quality.
+def equal_quality(data: StudyData, attack: str, quality: str | None = None) -> pd.DataFrame:
+    """Each arm's AUC less that of training without defense, stopped where it has the same mean quality.
 
     The undefended path is interpolated between the two levels of training at which its mean quality passes that of the
     arm, first. What an error of quality does to the comparison is carried into every replicate's value (the delta
-    method), so that the t interval over all replicates holds for quality too. Nothing is extrapolated.
-    Columns of `data.cell`, quality, at_epochs (or at_steps), effect, low, high, p, sd, replicates, descriptive, reason
-    (why not, or null).
+    method), so that the two-way interval holds for quality too. Nothing is extrapolated, and nothing is compared where
+    the path's quality is not shown to differ between the two levels: any point between them would do as well.
+    Columns of `data.cell`, quality, at_epochs (or at_steps), effect, low, high, p, sd, sd_records, replicates,
+    descriptive, reason (why not, or null), p_holm (over all rows that are compared).
     """
-    found = plane(data, attack, quality, value)
+    found = plane(data, attack, quality)
     base = data.arms[0]
     rows = []
-    all_cells: list[Any] = found.leakage.columns.tolist()
+    all_cells: list[Any] = found.columns.tolist()
     for cell in all_cells:
         variant, arm, size, _ = cell
         path = [c for c in all_cells if c[:3] == (variant, base, size)]
         if arm == base or len(path) < 2:
             continue
         own = [cell, *path]
-        whole = found.leakage[own].notna().all(axis=1) & found.loss.reindex(found.leakage.index)[own].notna().all(
-            axis=1
-        )
-        leakage, loss = (frame.loc[whole[whole].index, own].to_numpy() for frame in (found.leakage, found.loss))
-        named = {
-            **dict(zip(data.cell, cell, strict=True)),
-            "quality": found.shown([0] * 3, [loss[:, 0].mean()] * 3)["quality"],
-        }
-        rows.append({**named, **_early_stopping(leakage, loss, [c[3] for c in path], data.budget)})
-    numbers = ["quality", f"at_{data.budget}", "effect", "low", "high", "p", "sd", "replicates", "descriptive"]
-    return pd.DataFrame(rows, columns=[*data.cell, *numbers, "reason"])
+        quality_of = found.loss.loc[found.whole(own), own].to_numpy()
+        named = dict(zip(data.cell, cell, strict=True))
+        named |= found.shown("quality", (quality_of[:, 0].mean() if len(quality_of) else np.nan,) * 3)
+        rows.append({**named, **_early_stopping(found, own, data.budget)})
+    numbers = ["quality", f"at_{data.budget}", "effect", "low", "high", "p", "sd", "sd_records", "replicates"]
+    table = pd.DataFrame(rows, columns=[*data.cell, *numbers, "descriptive", "reason"])
+    told = table["p"].notna()
+    table["p_holm"] = np.nan
+    table.loc[told, "p_holm"] = holm(table.loc[told, "p"].to_numpy(float))
+    return table
 
 
-def _early_stopping(leakage: np.ndarray, loss: np.ndarray, levels: Sequence[int], budget: Budget) -> dict[str, Any]:
-    """leakage, loss: [R, 1 + L], of an arm and of the undefended path at its levels of training."""
-    if not len(leakage):
+def _early_stopping(found: Plane, own: list[Any], budget: Budget) -> dict[str, Any]:
+    """own: an arm's cell, then the undefended path's by level of training."""
+    replicates = found.whole(own)
+    if not len(replicates):
         return {"replicates": 0, "descriptive": True, "reason": "no replicate has all of these cells"}
+    loss, levels = found.loss.loc[replicates, own].to_numpy(), [cell[3] for cell in own[1:]]
     target, path = loss[:, 0].mean(), loss[:, 1:].mean(0)
     passed = np.flatnonzero((path[:-1] >= target) & (target >= path[1:]))
     if path[0] < target:
-        return _not_comparable(len(leakage), f"without defense quality is better already after {levels[0]} {budget}")
+        return _not_comparable(len(replicates), f"without defense quality is better already after {levels[0]} {budget}")
     if not len(passed):
-        return _not_comparable(len(leakage), "training without defense never has quality as good")
+        return _not_comparable(len(replicates), "training without defense never has quality as good")
     k = int(passed[0])
+    apart = p_value(loss[:, 1 + k] - loss[:, 2 + k])
+    if not apart < ALPHA and len(replicates) > 1 and np.ptp(loss[:, 1 + k] - loss[:, 2 + k]) > 0:
+        return _not_comparable(
+            len(replicates), f"without defense quality does not differ between {levels[k]} and {levels[k + 1]} {budget}"
+        )
     run = path[k + 1] - path[k]
     share = (target - path[k]) / run if run else 0.0
-    slope = (leakage[:, 2 + k].mean() - leakage[:, 1 + k].mean()) / run if run else 0.0
-
-    def between(both: np.ndarray) -> np.ndarray:
-        return (1 - share) * both[:, 1 + k] + share * both[:, 2 + k]
-
-    values = leakage[:, 0] - between(leakage) - slope * (loss[:, 0] - between(loss))
+    cell, one, other = (part_of(found.leakage, replicates, own[place]) for place in (0, 1 + k, 2 + k))
+    slope = (other.auc.mean() - one.auc.mean()) / run if run else 0.0
+    between = (1 - share) * loss[:, 1 + k] + share * loss[:, 2 + k]
+    weights = (1.0, share - 1, -share)
+    values = cell.auc + weights[1] * one.auc + weights[2] * other.auc - slope * (loss[:, 0] - between)
+    influence = cell.influence + weights[1] * one.influence + weights[2] * other.influence
+    means = tuple(mean_auc(part) for part in (cell, one, other))
+    total = CellSum(values.mean(), two_way_variance(values, influence), len(values), weights, means)
     at = float(levels[k] ** (1 - share) * levels[k + 1] ** share)
-    return {f"at_{budget}": at, **effect_of(values), "reason": None}
+    return {f"at_{budget}": at, **columns_of_sum(total, values), "reason": None}
+
+
+def part_of(found: Cells, replicates: pd.Index, cell: Any) -> Aucs:
+    """AUCs of one cell in those replicates."""
+    assert found.aucs is not None
+    return found.aucs[found.row.loc[replicates, cell].to_numpy(int)]
 
 
 def _not_comparable(replicates: int, reason: str) -> dict[str, Any]:
@@ -129,41 +149,40 @@ def front(
     data: StudyData,
     attack: str,
     quality: str | None = None,
-    value: str = AUC,
     within: Sequence[str] = (VARIANT, "train_size"),
 ) -> pd.DataFrame:
-    """Every cell's leakage and quality, and with what probability another cell of `within` is better in both.
+    """Every cell's leakage and quality, and how surely another cell of `within` is better in both.
 
-    Means of all cells are drawn from a multivariate t around the paired values of the replicates, so that every
-    difference of two cells has its own paired t distribution: a cell that truly is on the front is told to be dominated
-    by a given other one with 95 % in at most 5 % of studies, at any number of replicates. (Resampling 5 replicates
-    instead makes intervals too narrow by half.)
-    Columns of `data.cell`, leakage, quality (both with _low and _high), on_front (by means), dominated (by any cell),
-    dominated_by (the likeliest), dominated_by_probability, excluded (dominated, after Bonferroni over the rivals),
-    rivals, replicates, descriptive.
+    That a given cell is better in both is shown with confidence 1 - max(p of leakage, p of quality), one-sided tests of
+    paired differences (intersection-union). A cell has many rivals, of which some look better by chance:
+    `dominated` is the confidence that is left when all of them are paid for (Bonferroni), so that equal cells do not
+    look beaten, however many there are.
+    Columns of `data.cell`, leakage, quality (both with _low and _high), on_front (by means), dominated, dominated_by
+    (the likeliest rival; null where none is better by its means), excluded (dominated with 95 %), rivals, replicates,
+    descriptive.
     """
-    found = plane(data, attack, quality, value)
+    found = plane(data, attack, quality)
+    estimates = _estimates(data, attack, found)
     rows = []
     for _, own, replicates in found.groups(within):
         if not len(replicates):
             continue
-        values = [frame.loc[replicates, own].to_numpy() for frame in (found.leakage, found.loss)]
-        dominated, by = _dominance(*values)
-        leakage, loss = (np.array([t_interval(column) for column in part.T]) for part in values)
-        better = (leakage[:, None, 0] < leakage[:, 0]) & (loss[:, None, 0] < loss[:, 0])
+        sure = _better(found, own, replicates)
         for number, cell in enumerate(own):
-            rival = int(by[:, number].argmax())
-            sure = by[rival, number]
+            mine = estimates[cell]
+            beaten = [all(estimates[other][name][0] < mine[name][0] for name in ("leakage", "loss")) for other in own]
+            rival, rivals = int(np.nan_to_num(sure[:, number]).argmax()), len(own) - 1
+            dominated = max(0.0, 1 - max(1, rivals) * (1 - sure[rival, number]))
             rows.append(
                 {
                     **dict(zip(data.cell, cell, strict=True)),
-                    **found.shown(leakage[number], loss[number]),
-                    "on_front": not better[:, number].any(),
-                    "dominated": dominated[number],
-                    "dominated_by": _words(data, own[rival], within) if sure > 0 else None,
-                    "dominated_by_probability": sure,
-                    "excluded": bool(sure >= 1 - ALPHA / max(1, len(own) - 1)),
-                    "rivals": len(own) - 1,
+                    **found.shown("leakage", mine["leakage"]),
+                    **found.shown("quality", mine["loss"]),
+                    "on_front": not any(beaten),
+                    "dominated": dominated if len(replicates) > 1 else np.nan,
+                    "dominated_by": _words(data, own[rival], within) if beaten[rival] else None,
+                    "excluded": bool(dominated >= 1 - ALPHA) and len(replicates) > 1,
+                    "rivals": rivals,
                     "replicates": len(replicates),
                     "descriptive": len(replicates) < MIN_REPLICATES,
                 }
@@ -171,21 +190,38 @@ def front(
     return pd.DataFrame(rows)
 
 
-def _dominance(leakage: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From values [R,K] of each: the chance that any cell dominates each [K], and that i dominates j [K,K]."""
-    count, size = leakage.shape
-    if count < 2:
-        return np.full(size, np.nan), np.full((size, size), np.nan)
-    random = Streams("front").numpy("draws", count, size)
-    spread = random.normal(size=(DRAWS, count)) / (count * (count - 1)) ** 0.5
-    spread *= ((count - 1) / random.chisquare(count - 1, (DRAWS, 1))) ** 0.5
-    one, other = (values.mean(0) + spread @ (values - values.mean(0)) for values in (leakage, loss))
-    better = np.empty((size, size))
-    dominated = np.empty(size)
-    for number in range(size):
-        beats = (one < one[:, [number]]) & (other < other[:, [number]])
-        better[:, number], dominated[number] = beats.mean(0), beats.any(1).mean()
-    return dominated, better
+def _estimates(data: StudyData, attack: str, found: Plane) -> dict[Any, dict[str, tuple[float, float, float]]]:
+    """Of each cell, over its own replicates: mean, low and high of `leakage`, as everywhere, and of `loss`."""
+    rows = dict(iter(data.attack(attack).dropna(subset=[AUC]).groupby(list(data.cell))))
+    estimates = {}
+    for cell in found.columns.tolist():
+        leakage = mean_columns(data, rows[cell], AUC)
+        assert leakage is not None
+        loss = t_interval(found.loss[cell].dropna().to_numpy())
+        estimates[cell] = {"leakage": (leakage["mean"], leakage["low"], leakage["high"]), "loss": loss}
+    return estimates
+
+
+def _better(found: Plane, own: list[Any], replicates: pd.Index) -> np.ndarray:
+    """[K,K]: the confidence that cell i is better than j in both; NaN for a single replicate."""
+    loss = found.loss.loc[replicates, own].to_numpy()
+    assert found.leakage.aucs is not None
+    leakage = found.leakage.aucs[found.leakage.row.loc[replicates, own].to_numpy(int).T]
+    sure = np.zeros((len(own), len(own)))
+    for j in range(len(own)):
+        others = np.flatnonzero(np.arange(len(own)) != j)
+        if len(others):
+            leaks = contrast(leakage[others], leakage[np.full(len(others), j)])
+            costs = loss[:, others] - loss[:, [j]]
+            unsure = (one_sided(leaks.estimate, leaks.p_value()), one_sided(costs.mean(0), p_value(costs)))
+            sure[others, j] = 1 - np.maximum(*unsure)
+    return sure
+
+
+def one_sided(difference: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """p of a difference of at least 0, from a two-sided one. Without a p (values that do not vary) its sign decides."""
+    known = np.where(difference < 0, p / 2, 1 - p / 2)
+    return np.where(np.isnan(p), np.where(difference < 0, 0.0, 1.0), known)
 
 
 def least_leakage(
@@ -193,10 +229,9 @@ def least_leakage(
     attack: str,
     at_most: float,
     quality: str | None = None,
-    value: str = AUC,
     by: Sequence[str] = ("train_size",),
 ) -> pd.DataFrame:
-    """The cell of least leakage whose quality is at most a limit (at least, where higher is better), for each `by`.
+    """The cell of least AUC whose quality is at most a limit (at least, where higher is better), for each `by`.
 
     Chosen among cells of which it is shown that they keep to the limit: one-sided 95 %, by Bonferroni over all cells of
     the group. A second row has the cell chosen by means alone, where that is another one; it is the first where the
@@ -205,61 +240,85 @@ def least_leakage(
     Columns of `data.cell` (null where no cell satisfies), leakage, quality (both with _low and _high), confidence (that
     this cell keeps to the limit, by itself), shown, candidates (cells to choose from), replicates, descriptive, reason.
     """
-    found = plane(data, attack, quality, value)
+    found = plane(data, attack, quality)
     limit = at_most if lower_is_better(found.quality) else -at_most
     words = f"{found.quality} {'at most' if lower_is_better(found.quality) else 'at least'} {at_most:g}"
-    return _chosen(found, found.loss, found.leakage, limit, words, by)
+    return _chosen(data, attack, found, ("loss", limit, words), by)
 
 
 def best_quality(
     data: StudyData,
     attack: str,
     at_most: float,
-    value: str = AUC,
     quality: str | None = None,
     by: Sequence[str] = ("train_size",),
 ) -> pd.DataFrame:
-    """The cell of best quality whose leakage `value` is at most a limit, for each `by`; else as `least_leakage`."""
-    found = plane(data, attack, quality, value)
-    limit = float(np.log(at_most / (1 - at_most))) if value == AUC else at_most
-    return _chosen(found, found.leakage, found.loss, limit, f"{value} at most {at_most:g}", by)
+    """The cell of best quality whose AUC is at most a limit, for each `by`; else as `least_leakage`."""
+    found = plane(data, attack, quality)
+    return _chosen(data, attack, found, ("leakage", at_most, f"AUC at most {at_most:g}"), by)
 
 
 def _chosen(
-    found: Plane, limited: pd.DataFrame, wanted: pd.DataFrame, limit: float, words: str, by: Sequence[str]
+    data: StudyData, attack: str, found: Plane, limited: tuple[str, float, str], by: Sequence[str]
 ) -> pd.DataFrame:
+    """limited: what, at most how much, and that in words."""
+    what, limit, words = limited
     rows = []
     for levels, own, replicates in found.groups(by):
-        values, objective = (frame.loc[replicates, own].to_numpy() for frame in (limited, wanted))
         count, candidates = len(replicates), len(own)
         row: dict[str, Any] = dict(zip(by, levels, strict=True))
         row |= {"candidates": candidates, "replicates": count, "descriptive": count < MIN_REPLICATES, "shown": False}
-        ways, confidence, shown = _choice(values, objective, limit)
+        loss = found.loss.loc[replicates, own].to_numpy()
+        rows_of = _rows_of(data, attack, own, replicates) if count else []
+        leakage = np.array([float(mean_of(data, part).estimate) for part in rows_of])
+        if what == "loss":
+            means, objective = loss.mean(0) if count else leakage, leakage
+            confidence = confidence_of_loss(loss, limit) if count else leakage
+        else:
+            means, objective = leakage, loss.mean(0) if count else leakage
+            confidence = np.array([float(mean_of(data, part).p_greater(limit)) for part in rows_of])
+        ways, shown = choice(means <= limit, objective, confidence)
         if not ways:
             rows.append({**row, "reason": f"no cell has {words} by its mean"})
+        level = 1 - ALPHA / candidates
         for number in ways:
-            both = [frame.loc[replicates, own[number]].to_numpy() for frame in (found.leakage, found.loss)]
-            bounds = [t_interval(part, 1 - ALPHA / candidates) for part in both]
+            auc = mean_columns(data, rows_of[number], AUC, level)
+            assert auc is not None
             reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
-            chosen = {"confidence": confidence[number], "shown": bool(shown[number]), "reason": reason}
-            rows.append({**row, **dict(zip(found.names, own[number], strict=True)), **found.shown(*bounds), **chosen})
+            rows.append(
+                {
+                    **row,
+                    **dict(zip(found.names, own[number], strict=True)),
+                    **found.shown("leakage", (auc["mean"], auc["low"], auc["high"])),
+                    **found.shown("quality", t_interval(loss[:, number], level)),
+                    "confidence": confidence[number],
+                    "shown": bool(shown[number]),
+                    "reason": reason,
+                }
+            )
     numbers = ["leakage", "leakage_low", "leakage_high", "quality", "quality_low", "quality_high", "confidence"]
     columns = [*found.names, *numbers, "shown", "candidates", "replicates", "descriptive", "reason"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(found.names[2:], "Int64"))
 
 
-def _choice(limited: np.ndarray, wanted: np.ndarray, limit: float) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """The cells chosen of [R,K], the one that is shown to keep to the limit first; confidence and shown [K] of all."""
-    if not len(limited):
-        return [], np.empty(0), np.empty(0)
-    within, objective = limited.mean(0) <= limit, wanted.mean(0)
-    confidence = _confidence(limited, limit)
-    shown = confidence >= 1 - ALPHA / limited.shape[1]
+def _rows_of(data: StudyData, attack: str, own: list[Any], replicates: pd.Index) -> list[pd.DataFrame]:
+    """The rows of each cell in those replicates."""
+    rows = data.attack(attack).set_index(list(data.cell)).sort_index()
+    found = [rows.loc[[cell]] for cell in own]
+    return [part[part["replicate"].isin(replicates)].sort_values("replicate") for part in found]
+
+
+def choice(within: np.ndarray, objective: np.ndarray, confidence: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Of K cells the chosen ones, the one that is shown to keep to the limit first; and of which [K] that is shown.
+
+    within [K]: whether the mean keeps to it. objective [K]: lower is better. confidence [K]: one-sided, of each alone.
+    """
+    shown = confidence >= 1 - ALPHA / max(1, len(confidence))
     ways = [int(np.where(which, objective, np.inf).argmin()) for which in (shown, within) if which.any()]
-    return list(dict.fromkeys(ways)), confidence, shown
+    return list(dict.fromkeys(ways)), shown
 
 
-def _confidence(values: np.ndarray, limit: float) -> np.ndarray:
+def confidence_of_loss(values: np.ndarray, limit: float) -> np.ndarray:
     """One-sided confidence [K] that means of values [R,K] are at most a limit; NaN for a single replicate."""
     count = len(values)
     if count < 2:

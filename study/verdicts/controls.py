@@ -215,8 +215,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
         return (
             "the split is not told apart blindly"
             if sound
-            else "members differ from non-members without any target: every attack's AUC is inflated; "
-            "see attack minus blind"
+            else "members differ from non-members without any target: every attack's AUC is inflated, "
+            "by how much is not known"
         )
     if row["control"] == COPYCAT:
         return "works" if sound else "FAILS: the sample-based attacks are broken here"

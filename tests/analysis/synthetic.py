@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import load_pool
 from mia_core.hashing import canonical_json
+from mia_core.metrics.influence import aucs
 from mia_core.metrics.leakage import judge
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
@@ -23,32 +24,117 @@ GRID = pd.MultiIndex.from_product([ARMS, SIZES, EPOCHS], names=(ARM, "train_size
 EPSILON = {"dp_sgd 8": 8.0, "dp_sgd 2": 2.0}
 
 
-def draw(random, studies, replicates, truth, cells=GRID):
-    """Values [studies, replicates, cells] around the truth [cells], correlated and spread unequally as real ones are.
+GAIN, PERSON = 0.8, 0.5
+"""Of members' scores, in standard deviations of the rest; and the share of a record in what its scores differ by."""
+
+
+def panel_scores(random, truth, replicates, records=2 * MEMBERS, share=PERSON, unequal=True, studies=None):
+    """Scores and members [S, R, C, J] (without S for studies=None) of a fixed panel, of C cells that leak so much.
+
+    A record's score is its difficulty, the same in all cells and replicates (share of the variance), noise of the
+    replicate common to all cells (half of the rest), and noise; where it is IN it gains truth[c] times what the record
+    leaks: exponential with mean 1, or 1. Coins are fair, and the same in all cells of a replicate. Each study draws its
+    records anew: the truth is that of records like these.
+    """
+    shape = (studies or 1, replicates, len(truth), records)
+    difficulty = random.normal(size=(shape[0], 1, 1, records))
+    common, own = random.normal(size=(*shape[:2], 1, records)), random.normal(size=shape)
+    leaks = random.exponential(size=(shape[0], 1, 1, records)) if unequal else 1.0
+    member = np.broadcast_to(random.random((*shape[:2], 1, records)) < 0.5, shape)
+    gain = member * leaks * np.asarray(truth, float)[:, None]
+    scores = share**0.5 * difficulty + ((1 - share) / 2) ** 0.5 * (common + own) + gain
+    return (scores, member) if studies else (scores[0], member[0])
+
+
+def true_auc(gain, unequal=True):
+    """Of records like these: the chance that a member's score is above a non-member's."""
+    random = np.random.default_rng(99)
+    leaks = random.exponential(size=400_000) if unequal else 1.0
+    return float(ndtr(gain * leaks / 2**0.5).mean())
+
+
+def scores_of(auc, random, members=MEMBERS):
+    """Scores and members [2 members] whose AUC is exactly the nearest one that so many pairs can have."""
+    wins = round(auc * members**2)
+    above = np.full(members, wins // members) + (np.arange(members) < wins % members)
+    member = random.permutation(np.arange(2 * members) < members)
+    scores = np.empty(2 * members)
+    scores[~member], scores[member] = np.arange(members), random.permutation(above) - 0.5
+    return scores, member
+
+
+def table_of_scores(wide, random, members=MEMBERS):
+    """The table of scores of a wide table: each row's AUC as `scores_of` makes it."""
+    coins = {}
+    parts = []
+    for row in wide[["trial_id", "attack_id", "auc"]].itertuples(index=False):
+        coins.setdefault(row.trial_id, random.integers(2**32))  # attacks on a trial judge the same members
+        parts.append(scores_of(row.auc, np.random.default_rng(coins[row.trial_id]), members))
+    return _table(wide, *(np.array(part) for part in zip(*parts, strict=True)))
+
+
+def _table(wide, scores, member, persons=None):
+    """Of scores and members [rows, J]."""
+    rows, records = scores.shape
+    return pd.DataFrame(
+        {
+            "trial_id": np.repeat(wide["trial_id"].to_numpy(), records),
+            "attack_id": np.repeat(wide["attack_id"].to_numpy(), records),
+            "query": np.tile(np.arange(records), rows),
+            "unit": np.tile(np.arange(records) if persons is None else persons, rows),
+            "member": member.ravel(),
+            "judged": True,
+            "score": scores.ravel(),
+        }
+    )
+
+
+def draw(random, replicates, truth, cells=GRID):
+    """Log odds of AUC [replicates, cells] around the truth [cells], correlated and spread unequally as real ones are.
 
     A replicate shifts all its cells and, less, all of an arm; levels of epochs of one training are a random walk; the
-    noise of cells has standard deviations from 0.05 to 0.3.
+    noise of cells has standard deviations from 0.05 to 0.3. It makes numbers to compute with: intervals are tested on
+    `panel_scores`.
     """
     table = cells.to_frame(index=False)
     trained = [name for name in cells.names if name not in ("epochs", "steps")]
     trajectory = table.groupby(trained, sort=False).ngroup().to_numpy()
     arm = table.groupby(ARM, sort=False).ngroup().to_numpy()
-    shape = (studies, replicates, len(cells))
-    values = truth + 0.3 * random.normal(size=(*shape[:2], 1))
-    values = values + 0.15 * random.normal(size=(*shape[:2], arm.max() + 1))[..., arm]
-    steps = 0.15 * random.normal(size=shape)
+    values = truth + 0.3 * random.normal(size=(replicates, 1))
+    values = values + 0.15 * random.normal(size=(replicates, arm.max() + 1))[..., arm]
+    steps = 0.15 * random.normal(size=(replicates, len(cells)))
     for number in range(1, len(cells)):
         if trajectory[number] == trajectory[number - 1]:
             steps[..., number] += steps[..., number - 1]
-    return values + steps + np.linspace(0.05, 0.3, len(cells)) * random.normal(size=shape)
+    return values + steps + np.linspace(0.05, 0.3, len(cells)) * random.normal(size=steps.shape)
+
+
+def panel_study(random, truth, replicates=5, cells=GRID, quality=None, resolved=None, attacks=None, **settings):
+    """A study whose scores are those of `panel_scores`; truth: gains of the cells.
+
+    attacks: how many, each of which stands for a study of its own, with its own records and coins; else `white_box`.
+    """
+    scores, member = panel_scores(random, truth, replicates, studies=attacks or 1, **settings)
+    wide = _wide(np.zeros((replicates, len(cells))), quality, cells)
+    names = [f"attack{number}" for number in range(attacks)] if attacks else ["white_box"]
+    wide = pd.concat([wide.assign(attack=name, attack_id=name) for name in names], ignore_index=True)
+    wide["auc"], wide["baseline_top_n"] = aucs(scores, member).auc.ravel(), member.mean(-1).ravel()
+    wide["queries"] = scores.shape[-1]
+    table = _table(wide, *(part.reshape(-1, part.shape[-1]) for part in (scores, member)))
+    return StudyData("made", "made", wide, resolved or {}, table)
 
 
 def study(leakage, quality=None, cells=GRID, folder="made", resolved=None):
     """A study whose AUC has these log odds [replicates, cells]; NaN for trials that are not there. quality: of KID."""
+    wide = _wide(leakage, quality, cells)
+    return StudyData("made", folder, wide, resolved or {}, table_of_scores(wide, np.random.default_rng(0)))
+
+
+def _wide(leakage, quality, cells):
     table = cells.to_frame(index=False)
     rows = []
     for replicate, values in enumerate(leakage):
-        own = table.assign(replicate=replicate, auc=((expit(values) * (PAIRS + 1) - 0.5) / PAIRS))
+        own = table.assign(replicate=replicate, auc=np.round(expit(values) * PAIRS) / PAIRS)
         rows.append(own if quality is None else own.assign(kid_domain_unseen=quality[replicate]))
     wide = pd.concat(rows, ignore_index=True)
     wide = wide[wide["auc"].notna()].reset_index(drop=True)
@@ -56,12 +142,12 @@ def study(leakage, quality=None, cells=GRID, folder="made", resolved=None):
         wide[VARIANT] = "dcgan"
     wide["trial_id"] = [f"t{number}" for number in range(len(wide))]
     wide["trajectory_id"] = wide["trial_id"]
-    wide["attack"], wide["attack_steps"] = "white_box", np.nan
+    wide["attack"], wide["attack_id"], wide["attack_steps"] = "white_box", "white_box", np.nan
     wide["queries"], wide["baseline_top_n"] = 2 * MEMBERS, 0.5
     wide["defense"] = wide[ARM].str.split().str[0]
     wide["strength"] = wide[ARM].map({arm: number for number, arm in enumerate(ARMS)}).astype(float)
     wide["epsilon"] = wide[ARM].map(EPSILON).astype(float)
-    return StudyData("made", folder, wide, resolved or {})
+    return wide
 
 
 def write_store(root, truth, record=None, done=lambda trial: True, overrides=("replicates=5",), roles=None):

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.special import ndtr, ndtri
 
@@ -23,7 +22,7 @@ FIXED = {"split": {"name": "panel", "filler": "fixed"}}
 
 def made(resolved=None, stored=True):
     """A study whose private arms have every record in every step, so that mu is known: sigma = sqrt(steps) / mu."""
-    data = study(draw(np.random.default_rng(4), 1, 5, np.full(len(GRID), 0.8))[0], resolved=resolved or FIXED)
+    data = study(draw(np.random.default_rng(4), 5, np.full(len(GRID), 0.8)), resolved=resolved or FIXED)
     wide = data.wide
     wide["delta"] = np.where(wide["epsilon"].notna(), 1e-5, np.nan)
     wide["steps"] = STEPS
@@ -83,18 +82,12 @@ def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(
     assert of(SimpleNamespace(units=np.arange(9))).isna().all()
     several = of(SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
     assert several.str.fullmatch(r"epsilon [\d.]+ for 4 records").all()
-    scores = np.array([[1, 1], [2, 1], [3, 3]])
-    monkeypatch.setattr(module, "read", lambda *_: _frame(scores))
-    monkeypatch.setattr("analysis.study_data.Store.at", lambda folder: SimpleNamespace(root="", public=False))
-    assert (of("not at hand") == NO_PERSON).all()  # a person with two judged records may have more
-    scores[1, 1] = 2
-    assert of("not at hand").isna().all()
-    monkeypatch.setattr("analysis.study_data.Store.at", lambda folder: SimpleNamespace(root="", public=True))
-    assert (of("not at hand") == NO_PERSON).all()
-
-
-def _frame(scores):
-    return pd.DataFrame(scores, columns=["query", "unit"])
+    for persons, public, expected in ((np.arange(2), False, True), (None, False, False), (None, True, True)):
+        # Whoever has two judged records may have more; of a public copy nobody knows.
+        monkeypatch.setattr(module, "judged_scores", lambda *_, own=persons: SimpleNamespace(persons=own))
+        monkeypatch.setattr("analysis.study_data.StudyData.public", public)
+        assert (of("not at hand") == NO_PERSON).all() == expected
+        assert of("not at hand").isna().all() != expected
 
 
 def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():

@@ -123,7 +123,7 @@ def test_shares_of_a_factorial_of_pure_noise_are_about_0_and_noise_is_all():
 
 
 def test_a_factorial_has_shares_and_one_with_missing_cells_has_the_reason():
-    values = draw(np.random.default_rng(4), 1, 5, np.array([1.0 * (arm == "none") for arm, _, _ in GRID]))[0]
+    values = draw(np.random.default_rng(4), 5, np.array([1.0 * (arm == "none") for arm, _, _ in GRID]))
     table = indices(study(values), "white_box")
     assert table["factor"].iloc[table["estimate"].to_numpy(float).argmax()] == "arm"
     assert table["index"].tolist() == ["first"] * 3 + ["second"] * 3 + ["noise"]

@@ -19,7 +19,7 @@ def _closed():
 @pytest.fixture
 def made():
     """Quality falls with epochs; that of the smallest arm is so noisy that its interval holds 0."""
-    leakage = draw(np.random.default_rng(4), 1, 5, np.full(len(GRID), 0.8))[0]
+    leakage = draw(np.random.default_rng(4), 5, np.full(len(GRID), 0.8))
     quality = np.full((5, len(GRID)), 0.5) + 0.01 * np.arange(5)[:, None]
     quality[:, GRID.get_level_values(ARM) == "dp_sgd 2"] = np.array([0.05, 2.0, 0.05, 0.05, 0.05])[:, None]
     return study(leakage, quality)

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.stats import records as module
@@ -18,9 +17,7 @@ def test_normal_scores_inside_trials_keep_what_membership_changes():
     def panel(replicates):
         member = random.random((100, replicates)) < 0.5
         values = difficulty + member * effect[:, None] + random.normal(size=member.shape)
-        place = np.indices(member.shape).reshape(2, -1)
-        rows = pd.DataFrame({"query": place[0], "unit": place[0], "replicate": place[1], "member": member.ravel()})
-        return module.panel_of(module.normal_scores(rows.assign(score=np.exp(values.ravel()))), 0.5)
+        return module.Panel(np.arange(100), np.arange(100), module.normal_scores(np.exp(values.T)).T, member, 0.5)
 
     many = panel(3000)
     truth = (many.score * many.member).sum(1) / many.member.sum(1)

@@ -144,6 +144,7 @@ def test_a_public_copy_has_a_report_that_says_what_it_lacks(swept, tmp_path):
     export_public(Store(swept[0] / "results", "small"), tmp_path / "public")
     text = Read(report(tmp_path / "public", tmp_path)).text
     assert "A public copy has no scores" in text
+    assert "AUC speaks of these records only" in text
     assert "How sure an attacker can be" not in text
 
 
@@ -185,7 +186,7 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
 def test_a_loss_of_quality_that_is_only_noisy_is_not_called_small(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     table, random = GRID.to_frame(index=False), np.random.default_rng(1)
-    leakage = draw(random, 1, 5, np.where(table[ARM] == "none", 2.0, 0.2))[0]
+    leakage = draw(random, 5, np.where(table[ARM] == "none", 2.0, 0.2))
     quality = 0.1 + 0.005 * random.random((5, len(GRID)))
     quality[:, table[ARM] == "dp_sgd 2"] = 12 + 25 * np.array([-1, 1, 0.2, -0.4, 0.5])[:, None]  # 0 is in its interval
     quality[:, table[ARM] == "dp_sgd 8"] += 0.5
@@ -213,14 +214,13 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     table = GRID.to_frame(index=False)
     truth = np.where(table[ARM] == "none", np.log2(table["epochs"] / 10) * 0.6, 0.2)
     quality = 2.0 - 0.1 * np.log2(table["epochs"].to_numpy()) + np.arange(5)[:, None] * 0.002
-    made = study(
-        draw(np.random.default_rng(1), 1, 5, truth)[0], quality + 0.001 * np.random.default_rng(2).random((5, 24))
-    )
+    made = study(draw(np.random.default_rng(1), 5, truth), quality + 0.001 * np.random.default_rng(2).random((5, 24)))
     made.wide["access"] = "WHITE_BOX"
-    how_much, changes, protection = map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences)
+    sentences = list(map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences))
+    how_much, changes, protection, every_cell, not_tried = sentences
     assert how_much.startswith("An attacker who has the whole trained model (white_box), shown one training record")
     assert re.search(
-        r"\(guessing: 0\.50\), where dcgan was trained on 100 records for 160 epochs without a def", how_much
+        r"\(guessing: 0\.50\), where dcgan was trained with n = 100 for 160 epochs without a def", how_much
     )
     assert re.search(
         r"10 instead of 160 epochs lower it to [^;]*, with worse samples \(KID, a distance from real records: 1\.67 \[",
@@ -232,6 +232,11 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     weak = said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[2])
     assert "with a guarantee against any attack, but a weak one: epsilon 16" in weak
     assert "dropout" in protection and "guarantees nothing against other attacks" in protection
+    assert re.match(r"After 160 epochs, leakage is shown in [0-8] of 8 cells", every_cell)
+    assert not_tried == (
+        "Not tried: an attacker who sees generated samples only; an attacker who chooses the inputs of the generator; "
+        "an attacker who has the generator. What other attacks would find is not known."
+    )
     made.wide["access"] = "SAMPLES"
     assert "sees generated samples only" in said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[0])
 
@@ -239,7 +244,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
 def test_the_verdict_has_the_p_values_of_the_declared_contrasts(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     truth = np.where(GRID.get_level_values(ARM) == "none", 0.6, 0.3)
-    made = study(draw(np.random.default_rng(3), 1, 5, truth)[0], np.ones((5, len(GRID))))
+    made = study(draw(np.random.default_rng(3), 5, truth), np.ones((5, len(GRID))))
     family = declared(made, "white_box").set_index(["factor", "level", "baseline"])
     changes = verdict(made, pd.DataFrame(), pd.DataFrame()).changes
     assert len(changes) == 5

@@ -21,7 +21,7 @@ main = mia_study("report")
 
 NAMED = {
     *("target", "arm", "n", "epochs", "contrast", "effect", "attack", "access", "control", "audit", "verdict", "class"),
-    *("cell", "arm and epochs", "limit", "choose", "of", "factor", "index", "record of the pool"),
+    *("cell", "arm and epochs", "limit", "choose", "of", "factor", "index", "record of the pool", "leakage"),
 }
 """Columns that say what a row is of; all others have numbers of the store."""
 NUMBER = re.compile(r"[+-]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
@@ -189,37 +189,66 @@ def same(text, value):
     return abs(shown - value) <= 0.51 * 10.0 ** -len(text.partition(".")[2])
 
 
-def log_odds(rows):
-    members = rows["queries"] * rows["baseline_top_n"]
-    pairs = members * (rows["queries"] - members)
-    return logit((rows["auc"] * pairs + 0.5) / (pairs + 1))
-
-
 def interval(values):
     values = np.asarray(values, float)
     half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return np.array([values.mean(), values.mean() - half, values.mean() + half])
 
 
-def cells_of(rows):
-    """Log odds by replicate, a column a cell (defense, train_size, epochs)."""
-    return rows.assign(y=log_odds(rows)).pivot(
-        index="replicate", columns=["defense", "train_size", "epochs"], values="y"
-    )
+def judged(row, scores):
+    """AUC and influences of the records, by comparing every member with every other record."""
+    own = scores[(scores["trial_id"] == row["trial_id"]) & (scores["attack_id"] == row["attack_id"])]
+    own = own[own["judged"]].sort_values("query")
+    score, member = own["score"].to_numpy(float), own["member"].to_numpy(bool)
+    wins = (score[member][:, None] > score[~member]) + 0.5 * (score[member][:, None] == score[~member])
+    auc, influence = wins.mean(), np.empty(len(score))
+    influence[member] = (wins.mean(1) - auc) * len(score) / member.sum()
+    influence[~member] = (wins.mean(0) - auc) * len(score) / (~member).sum()
+    return auc, influence
+
+
+def two_way(parts, weights):
+    """Mean, half of the 95 % interval's length, of weighted sums of cells: lists of rows' AUC and influences [R]."""
+    auc = sum(w * np.array([a for a, _ in part]) for w, part in zip(weights, parts, strict=True))
+    influence = sum(w * np.array([i for _, i in part]) for w, part in zip(weights, parts, strict=True))
+    count, units = influence.shape
+    of_replicates = auc.var(ddof=1) / count
+    of_records = influence.mean(0).var(ddof=1) - influence.var(0, ddof=1).mean() / count
+    of_records = max(0, of_records / units)
+    total = of_replicates + of_records
+    df = total**2 / (of_replicates**2 / (count - 1) + of_records**2 / (units - 1))
+    return auc.mean(), t.ppf(0.975, df) * total**0.5
+
+
+def of_cell(rows, scores):
+    """A mean AUC with its interval on the logit scale, where that is not next to 0 or 1."""
+    mean, half = two_way([[judged(row, scores) for row in rows.sort_values("replicate").to_dict("records")]], [1])
+    if rows["queries"].iloc[0] * min(mean, 1 - mean) < 3:
+        return np.array([mean])
+    half /= mean * (1 - mean)
+    return np.array([mean, expit(logit(mean) - half), expit(logit(mean) + half)])
+
+
+def of_sum(parts, weights, scores):
+    """A weighted sum of cells, rows of the same replicates, with its interval."""
+    found = [[judged(row, scores) for row in part.sort_values("replicate").to_dict("records")] for part in parts]
+    mean, half = two_way(found, weights)
+    return np.array([mean, mean - half, mean + half])
 
 
 COLUMN = {"n": "train_size", "epochs": "epochs", "arm": "defense"}
 
 
-def effect_of(what, rows):
+def effect_of(what, rows, scores):
     """Of e.g. `n: 80 against 40, by arm: dropout 0.5 against none`, averaged over the rest, inside replicates."""
-    table = cells_of(rows)
-    weights = pd.Series(1.0, index=table.columns)
+    cells = dict(list(rows.groupby(["defense", "train_size", "epochs"])))
+    weights = pd.Series(1.0, index=pd.MultiIndex.from_tuples(cells, names=["defense", "train_size", "epochs"]))
     for factor, level, baseline in re.findall(r"(n|epochs|arm): (\S+)[^,]*? against ([^,:]+)", what):
-        labels = table.columns.get_level_values(COLUMN[factor]).astype(str)
+        labels = weights.index.get_level_values(COLUMN[factor]).astype(str)
         weights *= np.where(labels == level, 1.0, np.where(labels == baseline.split()[0], -1.0, np.nan))
     weights = weights.dropna()
-    return interval(table[weights.index] @ (weights / (weights > 0).sum() * signs(what)))
+    weights = weights / (weights > 0).sum() * signs(what)
+    return of_sum([cells[cell] for cell in weights.index], weights.tolist(), scores)
 
 
 def signs(what):
@@ -234,33 +263,32 @@ def recompute(entry, rows, scores):
     if function == "again":
         call = ast.parse(code, mode="eval").body
         column = ast.literal_eval(call.args[1])
-        parts = [selected(rows, ast.unparse(argument)).sort_values("replicate") for argument in call.args[2:]]
-        scale = [log_odds(part).to_numpy() if column == "auc" else part[column].to_numpy() for part in parts]
-        if len(parts) == 1:
-            found = interval(scale[0])
-            return {None: expit(found) if column == "auc" else found}
-        raw = float(np.mean(parts[0][column].to_numpy() - parts[1][column].to_numpy()))
-        return {None: [raw] if column == "auc" else interval(scale[0] - scale[1])}
+        parts = [
+            selected(rows, ast.unparse(argument)).sort_values("replicate")
+            for argument in call.args[2:]
+            if isinstance(argument, ast.Call)
+        ]
+        if len(call.args) > 2 + len(parts):
+            return {}  # an interval that pays for a choice
+        if column == "auc":
+            return {None: of_cell(parts[0], scores) if len(parts) == 1 else of_sum(parts, [1, -1], scores)}
+        values = [part[column].to_numpy() for part in parts]
+        return {None: interval(values[0] if len(parts) == 1 else values[0] - values[1])}
     if function in ("main_effects", "interactions") and "doubling" not in what:
-        return {"log odds [95 %]": effect_of(what, rows)}
+        return {"difference [95 %]": effect_of(what, rows, scores)}
     if function == "replicates_needed":
         first, second = what.partition(": ")[2].partition(" (")[0].split(" against ")
         column = "train_size" if first.startswith("n = ") else "epochs" if "epochs" in first else "defense"
         names = [re.sub(r"n = | epochs", "", end).split()[0] for end in (first, second)]
-        ends = [
-            rows[rows[column].astype(str) == name].sort_values("replicate").pipe(lambda own: own.set_index("replicate"))
-            for name in names
-        ]
-        return {
-            "AUC": [(ends[0]["auc"] - ends[1]["auc"]).mean()],
-            "log odds [95 %]": interval((log_odds(ends[0]) - log_odds(ends[1])).to_numpy()),
-        }
+        ends = [rows[rows[column].astype(str) == name] for name in names]
+        return {"difference [95 %]": of_sum(ends, [1, -1], scores)}
     if function == "against_size":
-        table = rows.assign(y=log_odds(rows)).pivot(index="replicate", columns="train_size", values="y")
-        low, high = table.columns.min(), table.columns.max()
-        return {"log odds per doubling of n [95 %]": interval((table[high] - table[low]) / np.log2(high / low))}
+        sizes = sorted(set(rows["train_size"]))
+        doublings = np.log2(sizes[-1] / sizes[0])
+        ends = [rows[rows["train_size"] == size] for size in (sizes[-1], sizes[0])]
+        return {"AUC per doubling of n [95 %]": of_sum(ends, [1 / doublings, -1 / doublings], scores)}
     if function in ("least_leakage", "best_quality"):
-        return {"AUC of white_box": [expit(log_odds(rows).mean())],
+        return {"AUC of white_box": of_cell(rows, scores)[:1],
                 "kid_domain_unseen": [rows["kid_domain_unseen"].mean()], "replicates": [len(rows)]}  # fmt: skip
     if function == "equal_quality":
         own = rows[rows["defense"] != "none"]
@@ -311,7 +339,7 @@ def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parqu
 
 def test_a_condition_selects_the_rows_it_is_told_of_whatever_they_are_and_so_does_its_python():
     cells = len(GRID)
-    leakage = draw(np.random.default_rng(2), 1, 4, np.zeros(cells))[0]
+    leakage = draw(np.random.default_rng(2), 4, np.zeros(cells))
     leakage[1, 3] = leakage[2, 7] = np.nan
     data: StudyData = study(leakage, np.ones((4, cells)))
     random_rows = np.random.default_rng(3)

@@ -1,5 +1,7 @@
 """The ROC of a cell: of judged records alone, the same as the tables' TPR, between 0 and 1."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def data(tmp_path_factory):
 
 def test_it_is_the_pooled_tpr_of_judged_records_and_stays_between_0_and_1(data):
     rows, scores = data.attack("white_box"), read(data.store.root, data.name, "scores")
-    curve = roc_of_cell(data, rows, scores)
+    curve = roc_of_cell(data, rows)
     judged = scores[scores["judged"]]
     score, member = (judged.pivot(index="trial_id", columns="query", values=name) for name in ("score", "member"))
     random = np.random.default_rng(1)
@@ -34,13 +36,18 @@ def test_it_is_the_pooled_tpr_of_judged_records_and_stays_between_0_and_1(data):
     # A record that is not judged changes nothing, whatever its score.
     some = scores.assign(judged=scores["query"] != judged["query"].iloc[0])
     wild = some.assign(score=np.where(some["judged"], some["score"], 99.0))
-    assert (roc_of_cell(data, rows, some).tpr == roc_of_cell(data, rows, wild).tpr).all()
+    kept, changed = (roc_of_cell(replace(data, scores=part), rows) for part in (some, wild))
+    assert (kept.tpr == changed.tpr).all() and kept.tpr[5] != curve.tpr[5]
 
 
 def test_a_cell_with_too_few_non_members_has_no_curve(data):
     rows, scores = data.attack("white_box"), read(data.store.root, data.name, "scores")
-    kept = scores[scores["query"].isin(sorted(set(scores["query"]))[:2])]
-    assert roc_of_cell(data, rows.head(2), kept) is None
+    sums = scores.groupby("query")["member"].sum()
+    few = scores[scores["query"].isin([sums.index[0], sums.idxmax()])]
+    usable = few.groupby("trial_id")["member"].transform("nunique") == 2
+    kept = replace(data, scores=few[usable], wide=data.wide[data.wide["trial_id"].isin(few.loc[usable, "trial_id"])])
+    rows = kept.attack("white_box")
+    assert 0 < len(rows) < 10 and roc_of_cell(kept, rows) is None
 
 
 def test_the_picture_has_bands_inside_0_and_1(data):

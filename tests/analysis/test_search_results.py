@@ -211,7 +211,7 @@ def test_a_confirmed_point_has_the_interval_of_replicates_that_the_search_has_no
     assert list(zip(fresh["point"], fresh["goal"], strict=True)) == [(0, "white_box.auc"), (0, "kid_domain_unseen")]
     other = load(Store(real.root, "small_point0").uri)
     assert not set(other.wide["trial_id"]) & set(data.wide["trial_id"])
-    expected = means(other.wide.assign(one=0), "auc", ["one"]).iloc[0]
+    expected = means(other, other.wide.assign(one=0), "auc", ["one"]).iloc[0]
     assert fresh.loc[0, ["mean", "low", "high"]].tolist() == expected[["mean", "low", "high"]].tolist()
     assert fresh.loc[0, "replicates"] == 5
     assert fresh.loc[0, "searched"] == found.table.loc[0, "white_box.auc"]
@@ -273,7 +273,7 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(fol
     for value in ("auc", "kid_domain_unseen"):
         own = [one.code for one in points_of if repr(value) in one.code]
         found = [eval(code, {"again": again, "rows": conditions.rows, "data": data})["value"] for code in own]
-        assert sorted(found) == pytest.approx(sorted(means(own, value, ["cell"])["mean"][0] for own in of_points))
+        assert sorted(found) == pytest.approx(sorted(means(data, own, value, ["cell"])["mean"][0] for own in of_points))
     for one in built.ledger.sources:
         assert len(one.where.select(wide)) == one.rows
 

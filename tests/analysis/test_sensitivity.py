@@ -6,58 +6,56 @@ import pytest
 from scipy.stats import t
 
 from analysis.stats.cells import cells
-from analysis.stats.declared import _contrasts, _pair, declared, power_of, replicates_needed
-from analysis.stats.effects import p_value, t_interval
+from analysis.stats.declared import declared, power_of, replicates_needed
 from analysis.stats.sensitivity import interactions, main_effects, slopes
 from analysis.study_data import ARM, load
 from study.verdicts.controls import holm
-from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, study, write_store
+from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, panel_study, study, true_auc, write_store
 
-REPLICATES = (5, 10, 20)
-STUDIES = 2000
+STUDIES = 60
 TRUTH = np.array([0.8 * (arm == "none") + 0.2 * np.log2(e) - 0.1 * np.log2(n) for arm, n, e in GRID])
 """Main effects alone: in log odds, 0.2 a doubling of epochs, -0.1 of n, -0.8 for any defense."""
 
 
 def terms(kind):
-    """Weights of an effect, as the tables take them, and its true value."""
+    """Weights of an effect, as the tables take them."""
     doubling = dict(zip(EPOCHS, np.array([-1, 0, 1]) / 4, strict=True))
     return {
-        "main": ({ARM: {"dropout": 1.0, "none": -1.0}}, -0.8),
-        "interaction": ({ARM: {"dropout": 1.0, "none": -1.0}, "epochs": {160: 1.0, 10: -1.0}}, 0.0),
-        "slope": ({"epochs": doubling}, 0.2),
-        "one cell": ({ARM: {"dp_sgd 2": 1.0, "none": -1.0}, "train_size": {400: 1.0}, "epochs": {160: 1.0}}, -0.8),
+        "main": {ARM: {"dropout": 1.0, "none": -1.0}},
+        "interaction": {ARM: {"dropout": 1.0, "none": -1.0}, "epochs": {160: 1.0, 10: -1.0}},
+        "slope": {"epochs": doubling},
+        "one cell": {ARM: {"dp_sgd 2": 1.0, "none": -1.0}, "train_size": {400: 1.0}, "epochs": {160: 1.0}},
     }[kind]
 
 
-@pytest.mark.parametrize("replicates", REPLICATES)
 @pytest.mark.parametrize("kind", ["main", "interaction", "slope", "one cell"])
-def test_intervals_of_effects_cover_the_truth_93_to_97_times_in_100(kind, replicates):
-    random = np.random.default_rng([REPLICATES.index(replicates), len(kind)])
-    values = draw(random, STUDIES, replicates, TRUTH)
-    found = cells(study(values[0]), "white_box", "auc")
-    named, truth = terms(kind)
-    weights, _ = found.weights(named)
-    order = pd.MultiIndex.from_frame(GRID.to_frame(index=False)[list(found.names)])
-    place = [order.get_loc(cell) for cell in weights.index]
-    _, low, high = t_interval((values[..., place] @ weights.to_numpy()).T)
-    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+def test_intervals_of_effects_cover_what_is_true_of_records_like_these(kind):
+    gains = np.array([(0.2 + 0.6 * (arm == "none")) * np.log2(e / 5) / 5 for arm, _, e in GRID])
+    data = panel_study(np.random.default_rng(len(kind)), gains, 5, records=60, attacks=STUDIES)
+    truth = pd.Series([true_auc(gain) for gain in gains], GRID)
+    found = []
+    for attack in data.attacks:
+        matrix = cells(data, attack, "auc")
+        weights, contexts = matrix.weights(terms(kind))
+        found.append(matrix.effect(weights, contexts))
+    true = sum(weight * truth[where(matrix.names, cell)] for cell, weight in weights.items())
+    inside = [row["low"] <= true <= row["high"] for row in found]
+    assert abs(np.mean(inside) - 0.95) <= 0.02 + 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 
 
-@pytest.mark.parametrize("replicates", REPLICATES)
-def test_declared_contrasts_of_a_study_without_effects_raise_a_false_alarm_in_5_studies_of_100(replicates):
-    values = draw(np.random.default_rng(replicates), STUDIES, replicates, np.zeros(len(GRID)))
-    made = study(values[0])
-    table = GRID.to_frame(index=False).assign(variant="dcgan")
-    family = [_pair(made.cell, *contrast) for contrast in _contrasts(made, table)]
-    assert len(family) == len(declared(made)) == 3 * 2 + 1 + 2
-    p = []
-    for weights in family:
-        place = [GRID.get_loc(tuple(cell[1:])) for cell in weights.index]
-        p.append(p_value((values[..., place] @ weights.to_numpy()).T))
-    assert 0.03 <= np.mean(np.array(p) < 0.05) <= 0.07
-    false = np.mean([holm(own).min() < 0.05 for own in np.array(p).T])
-    assert false <= 0.05 + 3 * (0.05 * 0.95 / STUDIES) ** 0.5
+def where(names, cell):
+    """A cell of a matrix as one of `GRID`."""
+    named = dict(zip(names, cell, strict=True))
+    return tuple(named[name] for name in GRID.names)
+
+
+def test_declared_contrasts_of_a_study_without_effects_raise_a_false_alarm_in_5_studies_of_100():
+    data = panel_study(np.random.default_rng(1), np.full(len(GRID), 0.4), 5, records=60, attacks=STUDIES)
+    tables = [declared(data, attack) for attack in data.attacks]
+    assert all(len(table) == 3 * 2 + 1 + 2 for table in tables)
+    p = np.concatenate([table["p"].to_numpy(float) for table in tables])
+    assert np.mean(p < 0.05) <= 0.05 + 3 * (0.95 * 0.05 / STUDIES) ** 0.5
+    assert np.mean([table["settled"].any() for table in tables]) <= 0.05 + 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 
 
 def plain(values, level, baseline, axis):
@@ -75,9 +73,9 @@ def plain(values, level, baseline, axis):
 
 
 def test_main_effects_interactions_and_slopes_are_those_of_a_plain_computation():
-    values = draw(np.random.default_rng(1), 1, 6, TRUTH)[0]
+    values = draw(np.random.default_rng(1), 6, TRUTH)
     made = study(values)
-    shaped = values.reshape(6, len(ARMS), len(SIZES), len(EPOCHS))
+    shaped = made.wide["auc"].to_numpy().reshape(6, len(ARMS), len(SIZES), len(EPOCHS))
     table = main_effects(made, "white_box").set_index(["factor", "level"])
     assert list(table["contexts"]) == [12, 8, 8, 6, 6, 6]
     for (factor, level), axis, number in [
@@ -105,7 +103,7 @@ def test_main_effects_interactions_and_slopes_are_those_of_a_plain_computation()
 
 
 def test_a_replicate_that_lacks_a_cell_is_left_out_of_its_effects_only_and_counted():
-    values = draw(np.random.default_rng(2), 1, 6, TRUTH)[0]
+    values = draw(np.random.default_rng(2), 6, TRUTH)
     gone = GRID.get_loc(("dropout", 400, 160))
     values[3, gone] = np.nan
     table = main_effects(study(values), "white_box").set_index(["factor", "level"])
@@ -117,14 +115,16 @@ def test_a_replicate_that_lacks_a_cell_is_left_out_of_its_effects_only_and_count
 
 
 def test_all_but_the_declared_contrasts_of_the_primary_attack_are_exploratory():
-    values = draw(np.random.default_rng(3), 1, 5, TRUTH)[0]
+    values = draw(np.random.default_rng(3), 5, TRUTH)
     made = study(values)
     assert set(main_effects(made, "white_box")["status"]) == {"exploratory"}
     table = declared(made)
     assert set(table["status"]) == {"declared"}
     assert table["p_holm"].to_numpy() == pytest.approx(holm(table["p"].to_numpy()))
     both = pd.concat([made.wide, made.wide.assign(attack="euclidean")], ignore_index=True)
-    other = type(made)("made", made.folder, both, {"audit": {"attack": "euclidean"}})
+    scores = pd.concat([made.scores, made.scores.assign(attack_id="euclidean")])
+    both["attack_id"] = both["attack"]
+    other = type(made)("made", made.folder, both, {"audit": {"attack": "euclidean"}}, scores)
     assert other.primary == "euclidean"
     assert set(declared(other)["status"]) == {"declared"}
     assert set(declared(other, "white_box")["status"]) == {"exploratory"}
@@ -145,6 +145,9 @@ def test_so_many_replicates_settle_an_effect_as_are_said_to():
     assert (found.loc[:1, "needed_low"] <= found.loc[:1, "needed"]).all()
     assert (found.loc[:1, "needed_high"] > found.loc[:1, "needed"]).all()
     assert found.loc[0, "more"] == found.loc[0, "needed"] - 5
+    fixed = replicates_needed(table.assign(sd_records=[0.1, 0.6, 0.0, 0.0]), family=7)
+    assert fixed.loc[0, "needed"] > found.loc[0, "needed"]
+    assert pd.isna(fixed.loc[1, "needed"])  # what records differ by no replicate takes away
     assert power_of(0.0, 5, 0.05) == pytest.approx(0.05, abs=1e-3)
     assert replicates_needed(table.assign(settled=True))["more"].eq(0).all()
     with pytest.raises(ValueError, match="family >= 1"):
@@ -159,14 +162,14 @@ def test_effects_planted_in_a_real_store_are_found(tmp_path):
     assert data.factors == {
         "train_size": [40, 80], "epochs": [1, 2], "arm": ["none", "dp_sgd sigma=1", "dropout 0.5"],
     }  # fmt: skip
-    # d' of 2 and 1 are AUCs of .92 and .76; 2.46 and 1.15 in log odds.
-    truth = {("arm", 40): -2.46, ("arm", 80): -1.15, ("epochs", 40): 2.46, ("epochs", 80): 1.15, ("train_size",): -1.3}
+    # d' of 2 and 1 are AUCs of .92 and .76.
+    truth = {("arm", 40): -0.42, ("arm", 80): -0.26, ("epochs", 40): 0.42, ("epochs", 80): 0.26, ("train_size",): -0.16}
     table = declared(data)
     assert len(table) == 7 and table["replicates"].eq(5).all()
     for row in table.itertuples():
         key = (row.factor,) if row.factor == "train_size" else (row.factor, row.train_size)
-        # 20 members of 80 queries: a log odds is known to about 0.4, a mean difference of 5 pairs to 0.23
-        assert row.effect == pytest.approx(truth[key], abs=4 * 0.23)
-    assert table.loc[table["effect"].abs() > 2, "settled"].all()
+        # 20 members of 80 queries: an AUC is known to about 0.07, a mean difference of 5 pairs to 0.045
+        assert row.effect == pytest.approx(truth[key], abs=4 * 0.045)
+    assert table.loc[table["effect"].abs() > 0.35, "settled"].all()
     quality = main_effects(data, "white_box", data.quality).set_index("factor")
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)

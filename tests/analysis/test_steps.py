@@ -39,7 +39,7 @@ def pair():
     """One set of numbers as a study over epochs and as one over steps."""
     random = np.random.default_rng(1)
     truth = np.array([0.8 * (arm == "none") + 0.2 * np.log2(e) - 0.1 * np.log2(n) for arm, n, e in GRID])
-    leakage = draw(random, 1, 5, truth)[0]
+    leakage = draw(random, 5, truth)
     quality = 2 / np.log2(GRID.get_level_values("epochs").to_numpy()) + 0.1 * random.random((5, len(GRID)))
     over_steps = {"factors": {"steps": [10, 40, 160]}}
     return study(leakage, quality), study(leakage, quality, STEPS, resolved=over_steps)

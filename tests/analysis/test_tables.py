@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from analysis import plots, tables
 from analysis.stats.summary import effects_of
 from analysis.study_data import ARM, VARIANT, StudyData, load
 from study.store.reading import last_levels
+from tests.analysis.synthetic import table_of_scores
 from tests.commands import mia_study
 
 
@@ -42,7 +45,9 @@ def made(tmp_path):
         for replicate in range(5)
         for attack, level in truth.items()
     ]
-    return StudyData("made", tmp_path, pd.DataFrame(rows))
+    wide = pd.DataFrame(rows)
+    wide["attack_id"] = wide["attack"]
+    return StudyData("made", tmp_path, wide, {}, table_of_scores(wide, np.random.default_rng(1)))
 
 
 def test_the_last_level_of_each_attacks_steps_stands_for_it(made):
@@ -51,25 +56,31 @@ def test_the_last_level_of_each_attacks_steps_stands_for_it(made):
 
 def test_every_cell_of_a_table_is_the_mean_of_its_replicates_only(made):
     found = dict(tables.tables(made, "white_box"))
-    table = found["Attacks after 20 epochs, arm none: AUC"].set_index("attack")
+    table = found["Attacks after 20 epochs, arm none: AUC and TPR at 1 % FPR"].set_index("attack")
     assert list(table.columns) == ["began, n = 100", "began, n = 200", "dcgan, n = 100", "dcgan, n = 200"]
-    # Replicates are 0 to .4 apart in log odds, so the mean is that of the third one.
-    assert float(table.loc["white_box", "dcgan, n = 100"].split()[0]) == pytest.approx(expit(0.8 + 0.2), abs=2e-3)
-    assert float(table.loc["local_gan_steps5", "began, n = 200"].split()[0]) == pytest.approx(expit(0.3), abs=2e-3)
+    assert float(table.loc["white_box", "dcgan, n = 100"].split()[0]) == pytest.approx(mean_of_five(0.8), abs=0.02)
+    assert float(table.loc["local_gan_steps5", "began, n = 200"].split()[0]) == pytest.approx(
+        mean_of_five(0.1), abs=0.02
+    )
+
+
+def mean_of_five(level):
+    """Replicates are 0 to .4 apart in log odds. The control variate takes off a little more or less."""
+    return np.mean(expit(level + 0.1 * np.arange(5)))
 
 
 def test_effects_are_taken_inside_variant_arm_and_replicate(made):
     sizes = effects_of(made, "train_size", "white_box")
     assert len(sizes) == 3 * 2
     row = sizes[(sizes[VARIANT] == "dcgan") & (sizes[ARM] == "none") & (sizes["epochs"] == 20)].iloc[0]
-    assert row["effect"] == pytest.approx(-0.4, abs=5e-3)
+    assert row["effect"] == pytest.approx(mean_of_five(0.4) - mean_of_five(0.8), abs=5e-4)
     assert set(effects_of(made, ARM, "white_box")[VARIANT]) == {"dcgan"}
     assert set(effects_of(made, VARIANT, "white_box")[VARIANT]) == {"began"}
 
 
 def test_an_attack_that_ran_at_the_last_epochs_only_has_tables_too(made):
     wide = made.wide[(made.wide["attack"] == "white_box") | (made.wide["epochs"] == 20)]
-    found = dict(tables.tables(StudyData("made", made.folder, wide), "random"))
+    found = dict(tables.tables(StudyData("made", made.folder, wide, {}, made.scores), "random"))
     assert found["What epochs change: AUC of random against the fewest"].empty
     assert len(found["What n changes: AUC of random against the smallest n"]) == 3
 
@@ -79,7 +90,7 @@ def test_attacks_are_compared_inside_replicates(made):
         "What other attacks give, less white_box: AUC after the last epochs, arm none"
     ]
     row = table[(table["target"] == "dcgan") & (table["n"] == 100) & (table["attack"] == "random")].iloc[0]
-    assert row["effect"].startswith("-0.80 [-0.8")
+    assert row["difference [95 %]"].startswith(f"{mean_of_five(0) - mean_of_five(0.8):+.3f} [-0.")
     assert "local_gan_steps5" not in set(table["attack"])
 
 
@@ -94,10 +105,10 @@ def test_pictures_have_a_row_a_variant_and_say_which_arm_does_not_fit(made):
 
 def test_a_study_without_kid_shows_fid_and_one_without_quality_shows_none(made):
     assert made.quality == "kid_domain_unseen"
-    with_fid = StudyData("made", made.folder, made.wide.rename(columns={"kid_domain_unseen": "fid_domain_members"}))
+    with_fid = replace(made, wide=made.wide.rename(columns={"kid_domain_unseen": "fid_domain_members"}))
     assert with_fid.quality == "fid_domain_members"
     assert "fid_domain_members over epochs and n" in dict(tables.tables(with_fid, "white_box"))
-    without = StudyData("made", made.folder, made.wide.drop(columns="kid_domain_unseen"))
+    without = replace(made, wide=made.wide.drop(columns="kid_domain_unseen"))
     assert not any("domain" in title for title, _ in tables.tables(without, "white_box"))
     with pytest.raises(ValueError, match="no measure of quality"):
         plots.leakage_against_quality(without, "white_box")
@@ -136,7 +147,7 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert mia_study("tables")([str(folder)]) == 0
     text = capsys.readouterr().out
     titles = [line for line in text.splitlines() if line.startswith("### ")]
-    assert len(titles) == 20
+    assert len(titles) == 21
     assert "dp_sgd sigma=1" in text
     assert "nan" not in text
     widths = {line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")}

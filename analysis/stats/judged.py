@@ -1,0 +1,189 @@
+"""The judged scores of a study, read once, and what every statement about AUC is computed from: AUCs and influences.
+
+A cell's mean, and every weighted sum of cells, has the two-way interval of `mia_core.metrics.two_way`: it speaks of
+records like these. A public copy has no scores. There an AUC counts as if no record differed from another: influences
+are 0, and what is left of the interval is a t interval over replicates, which speaks of these records only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.study_data import StudyData
+from mia_core.errors import Refused
+from mia_core.metrics.control_variate import applies, with_control_variate
+from mia_core.metrics.influence import Aucs, aucs
+from mia_core.metrics.low_fpr import LowFprTpr, tpr_at_low_fpr
+from mia_core.metrics.two_way import (
+    NO_VARIANCE,
+    CellSum,
+    Estimate,
+    MeanAuc,
+    mean_auc,
+    two_way_variance,
+    weighted_sum,
+)
+from mia_core.streams import Streams
+from study.store import read
+
+AUC = "auc"
+TPR = "tpr_at_1pct_fpr"
+SCOPE = {
+    False: "records like these: intervals allow for other replicates and for other records",
+    True: "these records only: a public copy has no scores, so that intervals allow for other replicates alone",
+}
+"""What intervals of AUC speak of, by whether a study is a public copy."""
+
+
+@dataclass(frozen=True)
+class JudgedScores:
+    """Of one attack: score, member [N, J] of N trials, which judge the same J records; place: the row of each trial.
+
+    query, unit [J]: each record's number in the pool, and whose it is. persons: unit, or None where every record is a
+    unit of its own. aucs: [N], with influences.
+    """
+
+    place: dict[str, int]
+    query: np.ndarray
+    unit: np.ndarray
+    score: np.ndarray
+    member: np.ndarray
+    persons: np.ndarray | None
+    aucs: Aucs
+
+    def of(self, trials: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """score and member [R, J] of trials, in their order."""
+        rows = [self.place[trial] for trial in trials]
+        return self.score[rows], self.member[rows]
+
+
+def judged_scores(data: StudyData, attack: str) -> JudgedScores:
+    """Of one attack, by its label; ValueError for a public copy, and where its trials judge different records."""
+    if ("judged", attack) not in data.kept:
+        data.kept["judged", attack] = _judged_scores(data, attack)
+    return data.kept["judged", attack]
+
+
+def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
+    rows = data.wide.loc[data.wide["attack"] == attack, ["trial_id", "attack_id"]]
+    parts = _parts(data)
+    found = [parts[key] for key in rows.itertuples(index=False, name=None)]
+    first = found[0]
+    if any(not np.array_equal(part["query"], first["query"]) for part in found):
+        raise Refused(f"study {data.name}: trials of {attack} judge different records, and cannot be compared")
+    score, member = (np.stack([part[name] for part in found]) for name in ("score", "member"))
+    persons = first["unit"] if len(set(first["unit"])) < len(first["unit"]) else None
+    place = {trial: row for row, trial in enumerate(rows["trial_id"])}
+    return JudgedScores(place, first["query"], first["unit"], score, member, persons, aucs(score, member, persons))
+
+
+def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """query, unit, member, score of the judged rows of each trial and attack, by query."""
+    if "parts" not in data.kept:
+        scores = read(data.store.root, data.name, "scores") if data.scores is None else data.scores
+        scores = scores[scores["judged"].fillna(True).astype(bool)]
+        scores = scores.sort_values(["trial_id", "attack_id", "query"], kind="stable")
+        columns = {"query": int, "unit": int, "member": bool, "score": float}
+        values = {name: scores[name].to_numpy(kind) for name, kind in columns.items()}
+        keys = scores[["trial_id", "attack_id"]]
+        starts = np.flatnonzero((keys != keys.shift()).any(axis=1).to_numpy())
+        ends = [*starts[1:], len(keys)]
+        data.kept["parts"] = {
+            (trial, attack): {name: column[start:end] for name, column in values.items()}
+            for (trial, attack), start, end in zip(
+                keys.iloc[starts].itertuples(index=False, name=None), starts, ends, strict=True
+            )
+        }
+    return data.kept["parts"]
+
+
+def aucs_of(data: StudyData, rows: pd.DataFrame) -> Aucs:
+    """AUCs and influences [R] of rows of one attack, in their order; see the head of this file for a public copy."""
+    if not data.public:
+        found = judged_scores(data, _attack(rows))
+        return found.aucs[[found.place[trial] for trial in rows["trial_id"]]]
+    members = (rows["queries"] * rows["baseline_top_n"]).round().to_numpy(int)
+    queries = rows["queries"].to_numpy(int)
+    return Aucs(rows[AUC].to_numpy(float), np.zeros((len(rows), int(queries.min()))), members, queries - members)
+
+
+def mean_of(data: StudyData, rows: pd.DataFrame) -> MeanAuc:
+    """Of a cell, rows of one attack, a replicate each; with the control variate where its rule says so."""
+    if data.public or not applies(len(rows)):
+        return mean_auc(aucs_of(data, rows))
+    key = ("mean", _attack(rows), tuple(rows["trial_id"]))
+    if key not in data.kept:
+        found = judged_scores(data, _attack(rows))
+        data.kept[key] = mean_auc(with_control_variate(*found.of(list(rows["trial_id"])), found.persons))
+    return data.kept[key]
+
+
+def tpr_of(data: StudyData, rows: pd.DataFrame) -> LowFprTpr | None:
+    """TPR at 1 % FPR of a cell, pooled over its replicates; None below 10 expected false positives, or without scores.
+
+    rows: as of `mean_of`.
+    """
+    if data.public:
+        return None
+    key = ("tpr", _attack(rows), tuple(rows["trial_id"]))
+    if key not in data.kept:
+        found = judged_scores(data, _attack(rows))
+        random = Streams("low_fpr").numpy("groups")
+        data.kept[key] = tpr_at_low_fpr(*found.of(list(rows["trial_id"])), random, found.persons)
+    return data.kept[key]
+
+
+def columns_of_estimate(found: Estimate, level: float = 0.95) -> dict[str, Any]:
+    """mean, low, high, replicates, descriptive of an AUC or a TPR."""
+    low, high = found.interval(level)
+    return {
+        "mean": float(np.clip(found.estimate, 0, 1)),
+        "low": float(low),
+        "high": float(high),
+        "replicates": found.replicates,
+        "descriptive": found.descriptive,
+    }
+
+
+def columns_of_sum(found: CellSum, values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
+    """effect, low, high, p, sd, sd_records, replicates, descriptive of a weighted sum, values [R] of whose replicates.
+
+    sd: of one replicate. sd_records: what no further replicate takes away, for it is of the records; 0 where no
+    replicate can tell.
+    """
+    (columns,) = _columns_of_sums(found, values[None], level)
+    return columns
+
+
+def _columns_of_sums(found: CellSum, values: np.ndarray, level: float) -> list[dict[str, Any]]:
+    """The same of G sums, values [G, R]; or of one, [1, R]."""
+    records = np.sqrt(np.nan_to_num(found.variance.between_records))
+    spread = values.std(1, ddof=1) if values.shape[1] > 1 else np.full(len(values), np.nan)
+    columns = (found.estimate, *found.interval(level), found.p_value(), spread, records)
+    names = ("effect", "low", "high", "p", "sd", "sd_records")
+    about = {"replicates": found.replicates, "descriptive": found.descriptive}
+    lines = zip(*(np.atleast_1d(column).tolist() for column in columns), strict=True)
+    return [{**dict(zip(names, line, strict=True)), **about} for line in lines]
+
+
+def sums_of(parts: Sequence[Aucs], weights: np.ndarray, level: float = 0.95) -> list[dict[str, Any]]:
+    """The same columns of sums of K cells [R] each, weights [G, K]; values are taken inside replicates and records."""
+    values = weights @ np.stack([part.auc for part in parts])
+    influence = np.tensordot(weights, np.stack([part.influence for part in parts]), 1)
+    variance = two_way_variance(values, influence)
+    if not np.any(variance.total < NO_VARIANCE):
+        return _columns_of_sums(CellSum(values.mean(-1), variance, values.shape[1], (), ()), values, level)
+    return [
+        columns_of_sum(weighted_sum(parts, own.tolist()), value, level)
+        for own, value in zip(weights, values, strict=True)
+    ]
+
+
+def _attack(rows: pd.DataFrame) -> str:
+    attacks = set(rows["attack"])
+    if len(attacks) != 1:
+        raise Refused(f"AUCs of a cell are those of one attack, got {', '.join(sorted(attacks)) or 'none'}")
+    return attacks.pop()

@@ -1,0 +1,95 @@
+"""Whether leakage is shown: an exact test by redrawing the coins, of the strongest of all attacks on a cell.
+
+See `mia_core.metrics.redraw`: whatever the scores are, a target that leaks nothing is said to leak in at most 5 % of
+studies, at any number of replicates, and having looked at several attacks is paid for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats.effects import mean_columns
+from analysis.stats.judged import AUC, TPR, JudgedScores, judged_scores
+from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.metrics.redraw import Law, Shown, independent_coins, permuted_coins, shown
+from mia_core.streams import Streams
+from study.verdicts.controls import ALPHA, holm
+
+DRAWS = 1999
+"""Redraws of the coins of a cell: p is at least 1/2000."""
+COLUMNS = ("attack", "attacks", AUC, "auc_low", "auc_high", TPR, f"{TPR}_low", f"{TPR}_high", "p")
+
+
+def leakage_shown(data: StudyData) -> pd.DataFrame:
+    """One row a variant, arm and train_size, after the last level of training.
+
+    Columns of `data.cell`, attack (the strongest: the one of the smallest p), attacks (how many were tried), auc and
+    tpr_at_1pct_fpr of that attack (both with _low and _high, null where unknown), p (of the strongest, the attacks
+    paid for), replicates, p_holm (over all rows), shown: whether p_holm is below 0.05. No rows for a public copy.
+    """
+    rows = []
+    last = data.last
+    cells = last[list(data.cell)].drop_duplicates().itertuples(index=False, name=None)
+    for levels in cells if not data.public else ():
+        cell = dict(zip(data.cell, levels, strict=True))
+        found = strongest(data, cell)
+        if found is not None:
+            rows.append({**cell, **found})
+    table = pd.DataFrame(rows, columns=[*data.cell, *COLUMNS, "replicates"])
+    table["p_holm"] = holm(table["p"].to_numpy(float))
+    table["shown"] = table["p_holm"] < ALPHA
+    return table
+
+
+def strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The columns COLUMNS and replicates of one cell; None where no attack has all of the cell's replicates.
+
+    cell: levels of `data.cell`.
+    """
+    key = ("strongest", *(cell[name] for name in data.cell))
+    if key not in data.kept:
+        data.kept[key] = _strongest(data, cell)
+    return data.kept[key]
+
+
+def _strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | None:
+    rows = data.wide
+    for name in data.cell:
+        rows = rows[rows[name] == cell[name]]
+    trials = list(rows.sort_values("replicate")["trial_id"].drop_duplicates())
+    attacks = [attack for attack, own in rows.groupby("attack", sort=False) if set(own["trial_id"]) == set(trials)]
+    if not attacks:
+        return None
+    found = [judged_scores(data, str(attack)) for attack in attacks]
+    test = _test(data, found, trials)
+    attack = str(attacks[test.strongest])
+    own = rows[rows["attack"] == attack].sort_values("replicate")
+    columns: dict[str, Any] = {"attack": attack, "attacks": len(attacks), "p": test.p_strongest, "replicates": len(own)}
+    for name in (AUC, TPR):
+        estimate = mean_columns(data, own, name) or dict.fromkeys(("mean", "low", "high"), np.nan)
+        columns |= {name: estimate["mean"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
+    return columns
+
+
+def _test(data: StudyData, found: list[JudgedScores], trials: list[str]) -> Shown:
+    """Of several attacks on the same trials, whose coins are the same."""
+    scores = [one.of(trials)[0] for one in found]
+    member = found[0].of(trials)[1]
+    law = law_of(data, member, found[0].persons)
+    return shown(scores, member, law, Streams("redrawn").numpy("coins", *member.shape), DRAWS)
+
+
+def law_of(data: StudyData, member: np.ndarray, persons: np.ndarray | None) -> Law:
+    """How the study's design draws coins [R, J]: a panel's are independent, by person; logan's are permuted."""
+    split = data.resolved.get("split", {})
+    if split.get("name", "panel") == "panel":
+        return independent_coins(float(split.get("probability", 0.5)), member.shape[0], member.shape[1], persons)
+    return permuted_coins(member, persons)
+
+
+def words_of(data: StudyData, row: Mapping[Any, Any]) -> str:
+    """The cell of a row of `leakage_shown`."""
+    target = f"{row[VARIANT]}, " if len(data.variants) > 1 else ""
+    return f"{target}{row[ARM]}, {data.words('train_size', row['train_size'])}"
