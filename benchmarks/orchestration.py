@@ -54,7 +54,7 @@ def study(folder: Path, trials: int, seconds: float) -> Spec:
         {
             "study": "orchestration",
             "data": {"name": "digits", "size": 8},
-            "split": {"name": "panel", "reference": 50, "unseen": 10, "panel": 40, "extra_non_members": 10, "known": 0},
+            "split": {"name": "panel", "reference": 50, "unseen": 10, "panel": 50, "probability": 0.4, "known": 0},
             "target": {"name": "waiting", "seconds": seconds, "log": str(folder / LOG)},
             "training": {"batch_size": 32},
             "factors": {"train_size": [32], "epochs": [1]},

@@ -33,7 +33,7 @@ STUDY = {
     "quality": {"samples": 50, "extractor": {"features": 16}},
 }
 SPLITS = {
-    "panel": {"name": "panel", "reference": 100, "unseen": 50, "panel": 200, "extra_non_members": 200},
+    "panel": {"name": "panel", "reference": 100, "unseen": 50, "panel": 400, "probability": 0.25},
     "logan": {"name": "logan", "reference": 100, "unseen": 50},
 }
 

@@ -40,7 +40,7 @@ STUDY: dict[str, Any] = {
     "study": "whole",
     "seed": 2019,
     "data": {"name": "digits", "size": 16},
-    "split": {"name": "panel", "reference": 400, "unseen": 300, "panel": 140, "extra_non_members": 300, "known": 30},
+    "split": {"name": "panel", "reference": 400, "unseen": 300, "panel": 440, "probability": 0.159, "known": 30},
     "target": {"name": "dcgan", "width": 16},
     "training": {"batch_size": 32},
     "factors": {

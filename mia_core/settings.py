@@ -24,6 +24,21 @@ def settings(cls: type[T]) -> type[T]:
     return decorate(cls)
 
 
+def added_later(default: Any) -> Any:
+    """A setting that stored specs lack: at its default, `plain` leaves it out, and so it changes no id of theirs."""
+    return dataclasses.field(default=default, metadata={"added_later": True})
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Settings as plain values, defaults included, but for those that were added later and are at their default."""
+    values: dict[str, Any] = dataclasses.asdict(config)
+    later = [field for field in dataclasses.fields(config) if field.metadata.get("added_later")]
+    for field in later:
+        if values[field.name] == field.default:
+            del values[field.name]
+    return values
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean X?' when a known word is close, else the list of known words."""
     known = sorted(known)
@@ -74,8 +89,8 @@ class Choice(Generic[T]):
         return self.cls(self.config, *args, **kwargs)  # type: ignore[call-arg]
 
     def arguments(self) -> dict[str, Any]:
-        """The settings as plain values, defaults included."""
-        return dataclasses.asdict(self.config)
+        """The settings as plain values, as of `plain`."""
+        return plain(self.config)
 
     def to_dict(self) -> dict[str, Any]:
         """`{"name": ..., **arguments}`, the form a spec has."""

@@ -20,7 +20,7 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.resumable import require_resumable
-from mia_core.settings import settings
+from mia_core.settings import added_later, plain, settings
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
 
@@ -36,12 +36,11 @@ class TrainingConfig:
     learning_rate: Annotated[float, Gt(0)] = 2e-4
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
     generator_every: Annotated[int, Ge(1)] = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = added_later("float32")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for ids and specs; without the precision that was once the only one, so that ids stay."""
-        values = dataclasses.asdict(self)
-        return values if self.precision != "float32" else {k: v for k, v in values.items() if k != "precision"}
+        """Plain values, for ids and specs, as of `plain`."""
+        return plain(self)
 
 
 def steps_per_epoch(train_size: int, batch_size: int) -> int:

@@ -55,8 +55,8 @@ def run(design, store):
 
 
 def digests(root, study):
-    """By table: its number of rows, and by column a digest of the exact values in their order."""
-    return {table: _digests(read(root, study, table)) for table in TABLES}
+    """By table: its number of rows, and by column a digest of the exact values, as written, in their order."""
+    return {table: _digests(read(root, study, table, as_written=True)) for table in TABLES}
 
 
 def _digests(frame):

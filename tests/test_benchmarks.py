@@ -126,7 +126,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(tmp_path):
 def test_whole_study_finds_the_same_in_all_three_ways(monkeypatch, capsys):
     small = {
         "data": {"name": "digits", "size": 8},
-        "split": {"name": "panel", "reference": 80, "unseen": 40, "panel": 40, "extra_non_members": 40, "known": 10},
+        "split": {"name": "panel", "reference": 80, "unseen": 40, "panel": 80, "probability": 0.25, "known": 10},
         "target": {"name": "dcgan", "width": 4, "latent": 8},
         "factors": {"train_size": [40], "epochs": [1, 2], "defense": [{"name": "dropout", "rate": 0.5}]},
         "attacks": [

@@ -22,8 +22,9 @@ from mia_core.data import SOURCES, load_pool
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.defenses.accounting import profile
-from mia_core.metrics import delong_interval, judge
+from mia_core.metrics import judge
 from mia_core.metrics.audit import CONFIDENCE, DELTA, DELTAS, Guesses, Profile, independent_guesses
+from mia_core.metrics.trial_interval import trial_intervals
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -67,7 +68,7 @@ def null_targets() -> bool:
     """Each null: new queries, labels by coin, known records and 40 training records from 1,797 digits of 8x8 pixels.
 
     Every mean must be 0.50 +- .01 (at 200 x 200 queries a mean over 200 nulls has a standard error of .0021, so
-    4.8 of them) and 93 to 97 % of the DeLong intervals must cover 0.5 (95 % has a standard error of 1.5 %, so an honest
+    4.8 of them) and 93 to 97 % of the rows' intervals must cover 0.5 (95 % has a standard error of 1.5 %, so an honest
     attack fails this with probability 0.2; a failure is counted only below 91 or above 99 %, at 1 in 100 an attack).
     """
     pool = load_pool(SOURCES.choose({"name": "digits", "size": 8}))
@@ -84,7 +85,8 @@ def null_targets() -> bool:
         for spec in ATTACKED_WITH:
             attack = ATTACKS.choose(spec).build()
             scores = attack(snapshot, floats[0], knowledge, Streams("attack", seed)).scores.values[0].numpy()
-            found[spec["name"] + attack.variant].append(delong_interval(scores[member], scores[~member]))
+            auc, low, high = trial_intervals(scores, member)
+            found[spec["name"] + attack.variant].append((float(auc), float(low), float(high)))
     print(f"### Null targets: {NULLS}, a third of each architecture\n")
     print("| attack | mean AUC | standard error | intervals that cover 0.5 |\n| --- | --- | --- | --- |")
     good = True

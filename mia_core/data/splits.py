@@ -1,5 +1,6 @@
 """Splits: who is trained on, who is asked about, who is kept aside, from one seeded order of the pool's units."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,18 +9,20 @@ from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from mia_core.data.near_duplicates import near_groups
 from mia_core.data.pool import Pool, join
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
-from mia_core.settings import Registry, settings
+from mia_core.settings import Registry, added_later, settings
 from mia_core.streams import Streams
 
 Count = Annotated[int, Ge(0)]
 KNOWN_PERCENT = 30
 """`known` records are this share of the smallest training-set size; 10 % and 20 % are nested in them."""
+FAIR = 0.5
+"""The probability of a coin by which a claim of privacy can be audited."""
 TENTH = 10
 """One unit is at most this part of the queries drawn with it; sizes more than this part short are refused."""
 
@@ -113,6 +116,7 @@ class Split(ABC):
 
     reference [.], unseen [.], known_members [k], known_non_members [k]: int64 indices into the pool, disjoint from each
     other and from every query. units: int64 [N], records of one number are in one part: a group, or exact duplicates.
+    judged: int64 [.], the queries whose membership every replicate draws anew, each with the same probability.
     """
 
     name: ClassVar[str]
@@ -165,21 +169,34 @@ class Split(ABC):
                     f"factors.train_size: whole groups and duplicates make {members} members of train_size "
                     f"{train_size} in replicate {replicate}; {self.config.way_out} comes nearer"
                 )
-            judged = membership.member
+            judged = membership.member[self.judges(membership.queries)]
             if judged.all() or not judged.any():
                 raise Refused(
-                    f"split: {judged.sum()} of {len(judged)} queries are members of train_size {train_size} in "
+                    f"split: {judged.sum()} of {len(judged)} judged queries are members of train_size {train_size} in "
                     f"replicate {replicate}, and both kinds are needed; ask more records (a larger panel), or train on "
                     "more than the known members"
                 )
 
+    def judges(self, queries: np.ndarray) -> np.ndarray:
+        """bool [Q]: which of these queries are judged records."""
+        return np.isin(queries, self.judged)
+
     _chance = 0.0
-    """Records by which fair coins alone may overshoot a size."""
+    """Records by which coins alone may overshoot a size."""
 
     @property
     def _shortfall(self) -> float:
-        """Records by which fair coins alone may fall short of it."""
+        """Records by which coins alone may fall short of it."""
         return 0.0 if self.coin_swaps else self._chance
+
+    def member_only(self, replicate: int, train_size: int) -> Membership:
+        """The same training set, judged by its judged members alone, half of whose units are taken for non-members."""
+        whole = self.membership(replicate, train_size)
+        members = whole.queries[whole.member & self.judges(whole.queries)]
+        units = np.unique(self.units[members])
+        keys = self.streams.numpy("member_only", replicate).random(self.units.max() + 1)[units]
+        kept = units[np.argsort(keys)[: (len(units) + 1) // 2]]
+        return Membership(train=whole.train, queries=members, member=np.isin(self.units[members], kept))
 
     def _take(self, part: str, largest: int | None = None) -> Units:
         """The next units of the order for a part, as many as its setting says; what does not fit waits for the next.
@@ -209,6 +226,12 @@ class Split(ABC):
         count = self.config.known * percent // KNOWN_PERCENT
         return self.known_members[:count], self.known_non_members[:count]
 
+    def known_halves(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
+        """Two halves at random of the known members at `percent`, the second of which is taken for non-members."""
+        members, _ = self.known(percent)
+        shuffled = self.streams.numpy("known_halves").permutation(members)
+        return shuffled[: (len(members) + 1) // 2], shuffled[(len(members) + 1) // 2 :]
+
     known_members: np.ndarray
     known_non_members: np.ndarray
 
@@ -218,6 +241,8 @@ class Split(ABC):
         return array_digest(self._queries)[:16]
 
     _queries: np.ndarray
+
+    judged: np.ndarray
 
     coins: np.ndarray = np.empty(0, dtype=np.int64)
     """Queries [.], each a member by a fair coin of its own: what an audit may judge a claim of privacy by."""
@@ -238,28 +263,33 @@ def _refuse_too_small(pool: Pool, parts: dict[str, int]) -> None:
 
 @SPLITS.register
 class Panel(Split):
-    """The default: a panel of records, each a member by its own fair coin in each replicate, the same in every cell.
+    """The default: a panel of records, each a member by its own coin in each replicate, the same in every cell.
 
-    Queries are the panel and the extra non-members, the same for every training-set size, so cells pair up. Filler,
-    nested and never queried, brings the training set to its nominal size.
+    The panel is judged, the same for every training-set size, so cells pair up. Filler, nested and never queried,
+    brings the training set to its nominal size.
     """
 
     name = "panel"
 
     @settings
     class Config(SplitSettings):
-        """Sizes in records. panel: at most 2 x the smallest train_size, about half of it are members.
+        """Sizes in records. panel: judged records, each a member with `probability`, all together (known members too)
+        no more than the smallest train_size in expectation. Audits need fair coins, the default.
 
+        extra_non_members: further queries, never members and therefore not judged: they share an error that no interval
+        over replicates and records sees. Of earlier studies; a larger panel of a lower probability has none.
         known: known members and known non-members each, 30 % of the smallest train_size. reference and unseen: for
         feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
         filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
-        coins say, so that a coin decides about its record alone and members vary by a few (half the root of the panel):
-        audits of private arms are then twice as sharp, and possible where filler has whole groups or duplicates.
+        coins say, so that a coin decides about its record alone and members vary by a few (the root of panel x
+        probability x (1 - probability)): audits of private arms are then twice as sharp, and possible where filler has
+        whole groups or duplicates.
         """
 
         reference: Count
         unseen: Count
         panel: Annotated[int, Gt(1)]
+        probability: Annotated[float, Gt(0), Lt(1)] = added_later(FAIR)
         extra_non_members: Count = 0
         known: Count = 0
         filler: Literal["fill", "fixed"] = "fill"
@@ -268,13 +298,15 @@ class Panel(Split):
 
     def _check(self, smallest: int, largest: int) -> None:
         config = self.config
-        if config.panel // 2 + config.known > smallest:
+        if self._expected(config.panel) + config.known > smallest:
+            most = (smallest - config.known) / config.probability
             raise Refused(
-                f"split.panel: half of {config.panel} records and {config.known} known members are more than the "
-                f"smallest train_size {smallest}; at most {2 * (smallest - config.known)}"
+                f"split.panel: {config.probability:g} x {config.panel} records and {config.known} known members are "
+                f"more than the smallest train_size {smallest}; at most {max(0, int(most))}, "
+                "or a lower split.probability"
             )
-        # Binomial(panel, 1/2) members leave the rest of n to filler; six standard deviations never run out.
-        coins = max(0, int(config.panel / 2 - 3 * config.panel**0.5))
+        # Binomial(panel, probability) members leave the rest of n to filler; six standard deviations never run out.
+        coins = max(0, int(config.probability * config.panel - 6 * self._deviation))
         _refuse_too_small(
             self.pool,
             {
@@ -287,33 +319,52 @@ class Panel(Split):
             },
         )
 
+    @property
+    def _deviation(self) -> float:
+        """Of the number of members among as many single coins as the panel has records."""
+        probability = self.config.probability
+        return (self.config.panel * probability * (1 - probability)) ** 0.5
+
+    def _expected(self, records: int) -> int:
+        """Members among so many panel records: their expectation, to the nearest whole number, halves down."""
+        return math.ceil(self.config.probability * records - 0.5)
+
     def _divide(self, smallest: int) -> None:
         self._panel = self._take("panel", max(1, self.config.panel // TENTH))
         extra = self._take("extra_non_members", max(1, self.config.extra_non_members // TENTH))
         self.panel, self.extra_non_members = self._panel.records, extra.records
+        self.judged = np.sort(self.panel)
         self.known_members = self._take("known_members").records
         self.known_non_members = self._take("known_non_members").records
         self._filler = self._remaining
         self._queries = np.sort(np.concatenate([self.panel, self.extra_non_members]))
-        self._chance = 2 * self.config.panel**0.5  # four standard deviations of as many single coins
+        self._chance = 4 * self._deviation
         single = np.repeat(self._panel.sizes == 1, self._panel.sizes)
         self.coin_swaps = self.config.filler == "fill"
-        if not self.coin_swaps or (self._filler.sizes == 1).all():  # else a coin exchanges any number of records
+        alone = not self.coin_swaps or (self._filler.sizes == 1).all()  # else a coin exchanges any number of records
+        if alone and self.config.probability == FAIR:
             self.coins = np.sort(self._panel.records[single])
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """Panel coins, known members, then filler: up to train_size (coins may overshoot it by a few), or as much as
-        makes up train_size with half of the panel.
+        makes up train_size with the members that the panel is expected to have.
         """
-        coins = self.streams.numpy("coins", replicate).integers(0, 2, len(self._panel.sizes)).astype(bool)
+        coins = self._coins(replicate)
         always = np.concatenate([self.known_members, self._panel.pick(coins).records])
-        expected = len(always) if self.coin_swaps else len(self.known_members) + len(self.panel) // 2
+        expected = len(always) if self.coin_swaps else len(self.known_members) + self._expected(len(self.panel))
         filler = self._shuffled(self._filler, "filler", replicate).small_first(expected)
         return Membership(
             train=np.sort(np.concatenate([always, filler.fill(train_size - expected)])),
             queries=self._queries,
             member=np.isin(self._queries, always),
         )
+
+    def _coins(self, replicate: int) -> np.ndarray:
+        """bool [U]: which units of the panel are members of a replicate. Fair coins are drawn as they always were."""
+        random, count = self.streams.numpy("coins", replicate), len(self._panel.sizes)
+        if self.config.probability == FAIR:
+            return random.integers(0, 2, count).astype(bool)
+        return random.random(count) < self.config.probability
 
     def null_refusal(self, train_size: int) -> str | None:
         """Known members and filler have to make up the whole training set."""
@@ -356,7 +407,7 @@ class Logan(Split):
         self.known_members = self._take("known_members").records
         self.known_non_members = self._take("known_non_members").records
         self._units = self._remaining
-        self._queries = np.sort(self._units.records)
+        self._queries = self.judged = np.sort(self._units.records)
         # A larger unit could hardly ever be members: which group a query is of would then give its membership away.
         if TENTH * (largest := int(self._units.sizes.max())) > max(smallest, TENTH):
             raise Refused(

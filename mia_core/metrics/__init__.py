@@ -13,7 +13,7 @@ from mia_core.metrics.audit import (
     one_run,
 )
 from mia_core.metrics.extractor import Extractor, ExtractorConfig
-from mia_core.metrics.leakage import Leakage, delong_interval, judge, roc
+from mia_core.metrics.leakage import Leakage, judge, roc
 from mia_core.metrics.quality import MEASURES, Prdc, frechet_distance, kernel_distance, measure, prdc
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Prdc",
     "Profile",
     "claim_p_value",
-    "delong_interval",
     "frechet_distance",
     "gaussian_epsilon_low",
     "guess",

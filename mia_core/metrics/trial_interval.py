@@ -13,6 +13,8 @@ from mia_core.metrics.score_interval import score_limits
 
 FEWEST_ERRORS = 3
 """min(n1, n0) min(A, 1 - A) below which limits are the score interval's."""
+ROUNDING = 1e-9
+"""So that A and 1 - A are judged alike where that product is FEWEST_ERRORS itself."""
 
 
 def trial_intervals(
@@ -34,7 +36,7 @@ def trial_intervals(
     held = [(sum_by_unit(side, unit) > 0).sum(-1) for side in (member, ~member)]
     variance = _cluster_variance(by_side, held, inside, outside, int(unit.max()) + 1)
     fewest = np.minimum(*held)
-    sparse = (fewest * np.minimum(auc, 1 - auc) < FEWEST_ERRORS) | (fewest < 2) | (variance <= 0)
+    sparse = (fewest * np.minimum(auc, 1 - auc) < FEWEST_ERRORS - ROUNDING) | (fewest < 2) | (variance <= 0)
     z = norm.ppf((1 + level) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         half = z * np.sqrt(variance) / (auc * (1 - auc))

@@ -15,29 +15,35 @@ if TYPE_CHECKING:
 
 
 def _controls(options: argparse.Namespace) -> int:
-    from study.verdicts.controls import verdicts
+    from study.verdicts.controls import nothing, verdicts
 
-    return _print_verdicts(options.folder, verdicts)
+    return _print_verdicts(options.folder, verdicts, nothing)
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from study.verdicts.claims import notes, verdicts
+    from study.verdicts.claims import notes, nothing, verdicts
 
-    return _print_verdicts(options.folder, verdicts, notes)
+    return _print_verdicts(options.folder, verdicts, nothing, notes)
 
 
 def _print_verdicts(
-    folder: str, verdicts: Callable[..., "pd.DataFrame"], notes: "Callable[[Store], list[str]] | None" = None
+    folder: str,
+    verdicts: Callable[..., "pd.DataFrame"],
+    nothing: "Callable[[Store], str]",
+    notes: "Callable[[Store], list[str]] | None" = None,
 ) -> int:
-    """A table of verdicts, and notes below one that has rows."""
+    """A table of verdicts, and notes below one that has rows; else why it has none."""
     from study.store import Store
     from study.terminal import say
     from study.verdicts.controls import show
 
     store = Store.at(folder)
     table = verdicts(store.root, store.study)
+    if table.empty:
+        say(nothing(store))
+        return COMPLETE
     sound = show(table)
-    for sentence in notes(store) if notes and len(table) else ():
+    for sentence in notes(store) if notes else ():
         say(sentence)
     return COMPLETE if sound else INCOMPLETE
 
@@ -83,8 +89,9 @@ COMMANDS = (
         summary="whether private arms keep what their epsilon claims",
         add_arguments=add_folder,
         run=_audit,
-        details="Attacks guess the coins by which records were put into training sets. A study whose claims hold is "
-        "contradicted in at most 5 % of cases.",
+        details="Attacks guess the fair coins by which records were put into training sets; a study whose split has "
+        "none has nothing to audit, and that is said. A study whose claims hold is contradicted in at most 5 % of "
+        "cases.",
         examples=("audit results/privacy_digits",),
         codes="exit codes:\n  0  no claim is contradicted\n  1  one is\n  2  refused",
         prints=True,

@@ -1,4 +1,4 @@
-"""A study's controls as trials: blind, null, copycat; and the trainings with canaries, which audit private arms."""
+"""A study's controls as trials: blind, null, copycat, member-only; and trainings with canaries, which audit arms."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from mia_core.targets import Copycat, Target
 from study.design import identity
 from study.design.making import TrialMaker
 from study.design.trials import Trial
-from study.design.wanted import WantedAttack
+from study.design.wanted import FITTED, WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import AttackEntry, Spec
-from study.store.roles import BLIND, CANARY, COPYCAT, NULL
+from study.store.roles import BLIND, CANARY, COPYCAT, MEMBER_ONLY, NULL
 
 NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
 """What a blind trial has in place of a target; never built."""
@@ -37,7 +37,10 @@ class Controls:
         self.cells = cells
         self.left_out: dict[str, str] = {}
         self.undefended = _undefended(cells, by_size=not spec.points)
-        self.trials: tuple[Trial, ...] = (*self._blind(), *self._null(), *self._copycat(), *self._canary())
+        self.trials: tuple[Trial, ...] = (
+            *(*self._blind(), *self._null(), *self._copycat()),
+            *(*self._member_only(), *self._canary()),
+        )
 
     @property
     def _sizes(self) -> list[int]:
@@ -88,6 +91,39 @@ class Controls:
             (wanted,) = self.maker.attacks.levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
             replayed = {"train_size": train_size}
             trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, replayed))
+        return trials
+
+    def _member_only(self) -> list[Trial]:
+        """The targets that nulls are compared with, at their last level, under the attacks that are fitted on members
+        against non-members; none where the study has no such attack.
+        """
+        fitted = [entry for entry in self.spec.attacks if entry.choice.build().needs >= FITTED]
+        if not fitted:
+            return []
+        settings, name = self.spec.controls, MEMBER_ONLY
+        replicates = min(settings.nulls, self.spec.replicates)
+        if not settings.member_only or not replicates or self.spec.search:
+            self.left_out[name] = "a search has no fixed trials" if self.spec.search else "switched off"
+            return []
+        trials = []
+        for cell in self.undefended:
+            for replicate in range(replicates):
+                judged = self.split.member_only(replicate, cell.train_size)
+                if judged.member.all() or any(
+                    not len(half) for entry in fitted for half in self.split.known_halves(entry.choice.build().known)
+                ):
+                    self.left_out[f"{name} n={cell.train_size}"] = "needs two members that are judged, and two known"
+                    continue
+                digest = array_digest(judged.queries, judged.member)[:16]
+                of = self.maker.trained(cell, replicate, cell.levels[-1])
+                offers = self.maker.targets[cell.target.name].offers
+                wanted = [
+                    item
+                    for entry in fitted
+                    for item in self.maker.attacks.levels(entry, offers, cell.target.name, digest, relabelled=True)
+                    if item.skipped is None
+                ]
+                trials += [self.maker.member_only(of, tuple(wanted))] if wanted else []
         return trials
 
     def _canary(self) -> list[Trial]:

@@ -43,6 +43,11 @@ def trial_id(trajectory_id: str, steps: int) -> str:
     return content_id(["trial", trajectory_id, steps])
 
 
+def again_id(role: str, trial_id: str) -> str:
+    """A control that attacks the target of a trial again."""
+    return content_id([role, trial_id])
+
+
 def attack_run(recipe: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """What a run of an attack depends on besides its target. recipe: attack, arguments, knowledge, queries, samples."""
     return {"format": FORMAT, "seed": seed, **recipe}

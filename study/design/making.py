@@ -1,6 +1,7 @@
 """Making trials: from a cell, a replicate and a level to ids, attacks and measures."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mia_core.data import Pool, Split
@@ -13,7 +14,7 @@ from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures, WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
-from study.store.roles import NULL, STUDIED, STUDY
+from study.store.roles import MEMBER_ONLY, NULL, STUDIED, STUDY
 
 
 class TrialMaker:
@@ -73,6 +74,17 @@ class TrialMaker:
         cell = Cell(train_size, Arm(), target, self.spec.cells[0].training, {})
         trajectory_id = identity.untrained_id(self._origin(replicate), role, made_of)
         return Trial(identity.trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, (wanted,), (), role)
+
+    def member_only(self, of: Trial, wanted: tuple[WantedAttack, ...]) -> Trial:
+        """A trial's target, attacked again; see `Split.member_only`."""
+        return replace(
+            of,
+            trial_id=identity.again_id(MEMBER_ONLY, of.trial_id),
+            attacks=wanted,
+            measures=(),
+            role=MEMBER_ONLY,
+            of=of,
+        )
 
     def _origin(self, replicate: int) -> dict[str, Any]:
         return identity.origin(self.spec, self.pool, replicate)

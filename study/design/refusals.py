@@ -1,11 +1,13 @@
-"""What does not fit: arms to targets, attacks to what is known, quality measures to the split; and what is refused."""
+"""What does not fit: arms to targets, attacks to what is known, audits and quality measures to the split."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from mia_core import precision
 from mia_core.data import Pool, Split
+from mia_core.data.splits import FAIR
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
@@ -15,6 +17,23 @@ from study.spec.study_file import Spec
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
 FEWEST_NEIGHBORS = 6
+
+
+def no_coins(split: Mapping[str, Any]) -> str:
+    """Why claims of privacy cannot be audited by the queries of a split that has no audit coins. split: resolved."""
+    if split["name"] != "panel":
+        return f"in a {split['name']} split no query has a coin of its own; split.name=panel has them"
+    probability = split.get("probability", FAIR)
+    if probability != FAIR:
+        return (
+            f"an audit guesses fair coins, and here split.probability is {probability:g}; split.probability=0.5 has "
+            "fair ones (with a panel of at most twice the smallest train_size, less known members), as "
+            "configs/privacy_digits.yaml does"
+        )
+    return (
+        "no coin decides about one record alone, since panel or filler have groups and duplicates; split.filler=fixed "
+        "leaves filler alone"
+    )
 
 
 def require_quality(spec: Spec, split: Split, recipe: Recipe, members: int) -> None:

@@ -15,7 +15,7 @@ from study.design.refusals import refused_pairs, require_attacks, require_qualit
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.study_file import Spec
-from study.store.roles import ADAPTIVE, NULL, STUDY
+from study.store.roles import ADAPTIVE, MEMBER_ONLY, NULL, STUDY
 
 
 class Design:
@@ -67,7 +67,7 @@ class Design:
 
     def membership(self, trial: Trial) -> Membership:
         """Training set and queries of a trial."""
-        of = self.split.null if trial.role == NULL else self.split.membership
+        of = {NULL: self.split.null, MEMBER_ONLY: self.split.member_only}.get(trial.role, self.split.membership)
         return of(trial.replicate, trial.cell.train_size)
 
     @property

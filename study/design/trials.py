@@ -12,6 +12,7 @@ class Trial:
     """A cell in a replicate, at one level of its budget.
 
     steps: discriminator updates; blind and copycat controls train nothing and have 0. budget: what the level counts.
+    of: the trial whose target this one attacks again, at its level, for a control that trains nothing of its own.
     """
 
     trial_id: str
@@ -23,6 +24,7 @@ class Trial:
     measures: tuple[WantedMeasure, ...]
     role: str = STUDY
     budget: Budget = "epochs"
+    of: "Trial | None" = None
 
     @property
     def epochs(self) -> int | None:

@@ -50,6 +50,10 @@ class WantedMeasure:
     arguments: dict[str, Any]
 
 
+FITTED = frozenset({"known_members", "known_non_members"})
+"""What an attack needs that is fitted on members against non-members."""
+
+
 def unfit(attack: Attack, offers: frozenset[str], target: str) -> str | None:
     """Why an attack does not fit a target that offers so much, or None."""
     missing = attack.needs - offers - KNOWABLE
@@ -70,6 +74,11 @@ class Attacks:
         every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
         return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
 
+    def relabelled(self, attack: Attack) -> dict[str, np.ndarray]:
+        """The same, of two halves of the known members, the second taken for non-members."""
+        members, non_members = self.split.known_halves(attack.known)
+        return {**self.known(attack), "known_members": members, "known_non_members": non_members}
+
     def of(self, cell: Cell, level: int, target: Target, queries: str) -> tuple[WantedAttack, ...]:
         """Those of a cell's trials at a level of the budget. queries: digest of the records that are judged."""
         wanted: list[WantedAttack] = []
@@ -82,11 +91,13 @@ class Attacks:
                 wanted += self._made[key]
         return tuple(wanted)
 
-    def levels(self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str) -> list[WantedAttack]:
-        """One attack on a target that offers so much, once for each of its step levels."""
+    def levels(
+        self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str, relabelled: bool = False
+    ) -> list[WantedAttack]:
+        """One attack on a target that offers so much, once for each of its step levels. relabelled: as of that."""
         attack = entry.choice.build()
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
-        known = self.known(attack)
+        known = self.relabelled(attack) if relabelled else self.known(attack)
         recipe = {
             "attack": entry.choice.name,
             "arguments": arguments,
@@ -106,7 +117,7 @@ class Attacks:
                 choice=entry.choice,
                 arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
                 access=attack.access,
-                knowledge=self._words(attack),
+                knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
                 generated=attack.generated,
                 skipped=unfit(attack, offers, target),
             )

@@ -11,13 +11,21 @@ from study.store import Done, Store
 
 @dataclass(frozen=True)
 class Work:
-    """What is missing of one trial. retrain: train again, to the same bits, because its target was not kept."""
+    """What is missing of one trial. train: its row, and the training where it has one of its own.
+
+    retrain: train again, to the same bits, because its target was not kept.
+    """
 
     trial: Trial
     train: bool
     retrain: bool
     attacks: tuple[WantedAttack, ...]
     measures: tuple[WantedMeasure, ...]
+
+    @property
+    def trains(self) -> bool:
+        """Whether a target is trained for it, to its level."""
+        return (self.train or self.retrain) and self.trial.steps > 0 and self.trial.of is None
 
 
 def missing(design: Design, store: Store) -> dict[str, list[Work]]:
@@ -39,7 +47,7 @@ def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
         work = Work(
             trial,
             train=not (have and have.train),
-            retrain=bool(trial.steps and have and have.train and not have.kept),
+            retrain=bool(trial.steps and trial.of is None and have and have.train and not have.kept),
             attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
             measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
         )

@@ -30,7 +30,7 @@ from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
 from study.spec.study_file import ComputeSpec
-from study.store.roles import CANARY
+from study.store.roles import CANARY, MEMBER_ONLY
 
 START_SECONDS = 10.0
 """Of a sweep: Ray and the first workers. One more trajectory in a worker takes TRAJECTORY_SECONDS."""
@@ -280,7 +280,7 @@ def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -
 
 def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[Seconds]:
     """Seconds of each pass of a trajectory, which goes on from the level below that is trained already."""
-    anew = [work.trial for work in works if work.train or work.retrain]
+    anew = [work.trial for work in works if work.trains]
     missing = {work.trial.trial_id for work in works if work.train}
     trained = [t.steps for t in design.trajectories[works[0].trial.trajectory_id] if t.trial_id not in missing]
     step = max((level for level in trained if anew and level < anew[0].steps), default=0)
@@ -288,7 +288,7 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
     for number, work in enumerate(works):
         trial, target = work.trial, canonical_json(work.trial.cell.target.to_dict())
         seconds = Seconds(scaled=timed.rest + (0 if number else TRAJECTORY_SECONDS))
-        if (work.train or work.retrain) and trial.steps:
+        if work.trains:
             seconds += _step(design, trial, timed) * (trial.steps - step)
             step = trial.steps
         for _, group in groupby(work.attacks, key=lambda wanted: (wanted.run_id, wanted.skipped)):
@@ -330,7 +330,7 @@ def _flops(target: Choice[Target], arm: Arm, shape: tuple[int, int, int]) -> tup
 
 
 def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape: Any) -> Iterable[TimedStep]:
-    rows = trials[(trials["steps"] > 0) & (trials["role"] != CANARY)]
+    rows = trials[(trials["steps"] > 0) & ~trials["role"].isin([CANARY, MEMBER_ONLY])]
     spent: dict[tuple[str, int], tuple[TrialConfig, float, int]] = {}
     for row in rows.sort_values("steps").drop_duplicates("trajectory_id", keep="last").to_dict("records"):
         config = configs[row["trial_id"]]

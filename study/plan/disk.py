@@ -10,7 +10,7 @@ from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
 from study.store.places import Folder, Place
-from study.store.roles import CANARY, NULL
+from study.store.roles import CANARY, MEMBER_ONLY, NULL
 from study.store.schema import PASS_TABLES
 
 MARKER, TABLE, SCORE, PIXEL = 2_000, 10_000, 10, 3
@@ -25,20 +25,20 @@ STATES = 3
 def needed(design: Design, todo: Mapping[str, Sequence[Work]], past: Past, slots: int) -> Counter[str]:
     """Bytes by folder of the study: tables twice, for they are compacted; checkpoints of as many as run at once."""
     tables = _means(past)
-    queries: dict[tuple[int, bool], int] = {}
+    queries: dict[tuple[int, str], int] = {}
     found: Counter[str] = Counter()
     largest = 0
     for works in todo.values():
-        last = max((work.trial.steps for work in works if work.train), default=0)
+        last = max((work.trial.steps for work in works if work.trains), default=0)
         for work in works:
             trial = work.trial
             found["done"] += MARKER
-            key = trial.cell.train_size, trial.role == NULL
+            key = trial.cell.train_size, trial.role if trial.role in (NULL, MEMBER_ONLY) else ""
             if key not in queries:
                 queries[key] = len(design.membership(trial).queries)
             for table, size in _tables(work, queries[key]).items():
                 found[table] += round(2 * tables.get(table, size))
-            if not trial.steps or trial.role == CANARY or not work.train:
+            if not work.trains or work.retrain or trial.role == CANARY:
                 continue
             target = target_bytes(design, trial)
             largest = max(largest, target)

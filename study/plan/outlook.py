@@ -2,18 +2,21 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from mia_core.errors import Refused
+from mia_core.metrics.power import ALPHA, MOST, POWER, Spread, replicates_for, smallest_effect
+from mia_core.metrics.two_way import MIN_REPLICATES
 from study.design.study_design import Design
 from study.design.work import Work
 from study.machine import device_name
-from study.plan import cost, disk, packing, power
+from study.plan import cost, disk, packing
 from study.plan.cost import Estimate
 from study.plan.past import Past
+from study.plan.spread import SEEN, WORTHWHILE, family, own_spread
 from study.store import Store
 from study.terminal import duration
 
@@ -22,14 +25,14 @@ from study.terminal import duration
 class Outlook:
     """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
 
-    sd: of paired differences of AUC, of this study's own rows. damaged: why past rows could not be read.
+    spread: of differences of AUC between cells, by this study's own scores. damaged: why past rows could not be read.
     """
 
     design: Design
     estimate: Estimate
     bytes: Mapping[str, int]
     free: int | None
-    sd: float | None
+    spread: Spread | None
     damaged: str | None
 
     @classmethod
@@ -44,13 +47,12 @@ class Outlook:
         at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus, auto)
         timings = cost.timings(past, device_name("cuda" if cuda else "cpu"), design.pool.image_shape)
         found = cost.estimate(design, todo, timings, at_once)
-        auc = {(row["trial_id"], row["attack_id"]): row["auc"] for row in past.attacks.to_dict("records")}
         return cls(
             design,
             found,
             disk.needed(design, todo, past, at_once[0]),
             disk.free(store.place),
-            power.own_sd(design, auc),
+            own_spread(design, store) if len(past.trials) else None,
             past.damaged,
         )
 
@@ -126,27 +128,44 @@ class Outlook:
         spec = self.design.spec
         if not spec.attacks:
             return []
-        replicates, contrasts = spec.replicates, power.family(self.design)
-        sds = [self.sd] if self.sd is not None else list(power.SEEN)
-        seen = "this study's" if self.sd is not None else "seen in studies of DCGANs, none of this one yet"
-        settled = f"{_range([power.smallest_effect(sd, replicates) for sd in sds])} in one contrast"
-        wanted = _range([power.replicates_for(power.WORTHWHILE, sd) for sd in sds])
-        if contrasts > 1:
-            settled += f", {_range([power.smallest_effect(sd, replicates, contrasts) for sd in sds])} by Holm over "
-            settled += f"the {contrasts} contrasts of the factors"
-            wanted += f" ({_range([power.replicates_for(power.WORTHWHILE, sd, contrasts) for sd in sds])} by Holm)"
-        if replicates < 2:
-            settled = "no effect"
+        replicates, contrasts = spec.replicates, max(1, family(self.design))
+        spreads = [self.spread] if self.spread is not None else list(SEEN)
+        holm = f" by Holm over the {contrasts} declared contrasts"
+
+        def each(number: Callable[[Spread, float], float | None], alone: str) -> str:
+            words = [(ALPHA, alone), *([(ALPHA / contrasts, holm)] if contrasts > 1 else [])]
+            return ", ".join(_range([number(spread, alpha) for spread in spreads]) + word for alpha, word in words)
+
+        wanted = each(lambda spread, alpha: replicates_for(WORTHWHILE, spread, alpha), " replicates")
+        if replicates < MIN_REPLICATES:
+            few = "1 replicate settles" if replicates == 1 else f"{replicates} replicates settle"
+            settled = f"{few} nothing, for fewer than {MIN_REPLICATES} are descriptive"
+        else:
+            found = each(lambda spread, alpha: smallest_effect(spread, replicates, alpha), " in one contrast")
+            settled = f"{replicates} replicates settle a difference of AUC between two cells from {found}"
         return [
-            f"power: {replicates} replicates settle a difference of AUC between two cells from {settled}; "
-            f"{power.WORTHWHILE:g} would take {wanted}",
-            f"  (80 % power, 5 % level, paired t; SD of {spec.audit.attack}'s differences {_range(sds)}, {seen})",
+            f"power: {settled}; a difference of {WORTHWHILE:g} takes {wanted}",
+            f"  ({100 * POWER:.0f} % power, {100 * ALPHA:.0f} % level; {self._spread(spreads)})",
         ]
+
+    def _spread(self, spreads: Sequence[Spread]) -> str:
+        """On what the power rests."""
+        attack = self.design.spec.audit.attack
+        sds = f"SD of a difference in one replicate {_range([spread.sd for spread in spreads])}"
+        if self.spread is None:
+            return f"{sds}, as seen in studies of DCGANs, for this one has none yet"
+        records = self.spread.between_records**0.5
+        return f"{sds}, between records {records:.2g}, which no replicate makes smaller: {attack}'s in this study"
 
 
 def _range(values: Sequence[float | None]) -> str:
-    """Numbers, or the lowest and the highest of them; a difference of AUC past 0.5 is beyond what leaks."""
-    words = [str(x) if isinstance(x, int) else f"{x:.2g}" if x <= 0.5 else "over 0.5" for x in values if x is not None]
+    """Numbers, or the lowest and the highest of them: of replicates, None is more than anybody would run; a difference
+    of AUC past 0.5 is beyond what leaks.
+    """
+    words = [
+        f"over {MOST}" if x is None else str(x) if isinstance(x, int) else f"{x:.2g}" if x <= 0.5 else "over 0.5"
+        for x in values
+    ]
     return " to ".join(dict.fromkeys(words))
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
+from study.design.refusals import no_coins
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook
@@ -127,7 +128,7 @@ def _audit(design: Design) -> list[str]:
     canaries = [f"{spec.audit.count * spec.audit.trainings} {kind} canaries" for kind in spec.audit.canaries]
     coins = len(split.coins) * spec.replicates
     if coins < FEWEST_COINS:
-        return [f"audit: by {', '.join(canaries) or 'nothing'}; queries of this split have no coins of their own"]
+        return [f"audit: by {', '.join(canaries) or 'nothing'}: {no_coins(spec.resolved['split'])}"]
     changes = 2 if split.coin_swaps else 1
     ceiling = Guesses.perfect(coins).bounds(max(filter(None, deltas)), changes)[0].epsilon_low
     by = " and ".join([f"{coins} coins that {spec.audit.attack} guesses", *canaries])

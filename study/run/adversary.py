@@ -19,7 +19,7 @@ from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged, skipped
-from study.store.roles import BLIND, STUDY
+from study.store.roles import BLIND, MEMBER_ONLY, STUDY
 
 
 class Adversary:
@@ -56,11 +56,13 @@ class Adversary:
             images = self.design.pool.images[membership.queries]
             streams = Streams(BLIND, self.design.spec.seed, trial.replicate)
             found = blind(images, membership.member, units, streams, item.arguments["permutations"])
+            looked_at = membership.queries[found.queries]
             queries = Queries(
-                membership.queries[found.queries],
+                looked_at,
                 units[found.queries],
                 membership.member[found.queries],
-                np.zeros(len(found.queries), dtype=bool),
+                self.design.split.judges(looked_at),
+                np.zeros(len(looked_at), dtype=bool),
             )
             columns = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
             results += judged(self.design, trial, item, found.score, queries, **columns)
@@ -82,7 +84,7 @@ class Adversary:
             config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
-        result = attack(snapshot, images, self._knowledge(attack), rng)
+        result = attack(snapshot, images, self._knowledge(attack, trial), rng)
         each = zip(levels, result.scores.values.numpy(), strict=True)
         return sum(
             (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),
@@ -90,9 +92,11 @@ class Adversary:
         )
 
     def _queries(self, trial: Trial, membership: Membership) -> Queries:
-        coins = np.isin(membership.queries, self.design.split.coins) & (trial.role == STUDY)
-        return Queries(membership.queries, self.design.split.units[membership.queries], membership.member, coins)
+        split, queries = self.design.split, membership.queries
+        coins = np.isin(queries, split.coins) & (trial.role == STUDY)
+        return Queries(queries, split.units[queries], membership.member, split.judges(queries), coins)
 
-    def _knowledge(self, attack: Attack) -> Knowledge:
-        images = {word: self.design.pool.images[records] for word, records in self.design.attacks.known(attack).items()}
+    def _knowledge(self, attack: Attack, trial: Trial) -> Knowledge:
+        of = self.design.attacks.relabelled if trial.role == MEMBER_ONLY else self.design.attacks.known
+        images = {word: self.design.pool.images[records] for word, records in of(attack).items()}
         return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})

@@ -1,7 +1,6 @@
 """What an attack's scores come to: its row, with leakage metrics and bounds on epsilon, and the scores themselves."""
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,26 +8,29 @@ import numpy as np
 
 from mia_core.hashing import canonical_json
 from mia_core.metrics import judge
-from mia_core.metrics.audit import CONFIDENCE, DELTA, FEWEST_COINS, Guesses, heuristic
+from mia_core.metrics.audit import DELTA, FEWEST_COINS, Guesses
 from mia_core.metrics.leakage import Leakage
 from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
+from study.store.old_rows import JUDGED, bound_columns, without_coins
 from study.store.roles import CANARY, STUDY
 from study.store.rows import AttackRow, ScoreRows
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Records that an attack judges, as columns [Q]: the number of each, its unit, whether it is a member.
+    """Records that an attack scores, as columns [Q]: the number of each, its unit, whether it is a member.
 
-    coin: whether a fair coin of the query alone decided about its membership.
+    judged: whether every replicate draws its membership anew. coin: whether a fair coin of the query alone decided
+    about it.
     """
 
     number: np.ndarray
     unit: np.ndarray
     member: np.ndarray
+    judged: np.ndarray
     coin: np.ndarray
 
 
@@ -53,8 +55,13 @@ def judged(
     design: Design, trial: Trial, wanted: WantedAttack, values: np.ndarray, queries: Queries, **columns: Any
 ) -> Attacked:
     """An attack that gave its queries the scores `values` [Q]. columns: further ones of its row."""
-    leakage = judge(values, queries.member)
-    metrics = dataclasses.asdict(leakage) | _epsilon(design, trial, wanted, values, queries, leakage) | columns
+    leakage = judge(values, queries.member, queries.judged, queries.unit)
+    metrics = (
+        dataclasses.asdict(leakage)
+        | {"judging": JUDGED}
+        | _epsilon(design, trial, wanted, values, queries, leakage)
+        | columns
+    )
     return Attacked([_row(trial, wanted, metrics)], [_scores(trial, wanted, values, queries)])
 
 
@@ -70,20 +77,13 @@ def _epsilon(
     delta = trial.cell.arm.delta or DELTA
     coins = queries.coin
     if coins.sum() < FEWEST_COINS:
-        members = int(queries.member.sum())
-        right = math.floor(members * leakage.accuracy_top_n)
-        bound = heuristic(right, members, members - right, len(queries.member) - members, delta, CONFIDENCE)
-        bounds: dict[str, Any] = {}
-    else:
-        ties = Streams("audit", design.spec.seed, trial.trial_id, wanted.attack_id).numpy("ties")
-        changes = 2 if design.split.coin_swaps and trial.role == STUDY else 1
-        bound, gaussian = Guesses.of(values[coins], queries.member[coins], ties).bounds(delta, changes)
-        bounds = {"epsilon_low_gaussian": gaussian.epsilon_low, "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling}
-    return bounds | {
-        "epsilon_low": bound.epsilon_low,
-        "epsilon_ceiling": bound.epsilon_ceiling,
-        "epsilon_confidence": bound.confidence,
-        "epsilon_method": bound.method,
+        return without_coins(leakage, delta)
+    ties = Streams("audit", design.spec.seed, trial.trial_id, wanted.attack_id).numpy("ties")
+    changes = 2 if design.split.coin_swaps and trial.role == STUDY else 1
+    bound, gaussian = Guesses.of(values[coins], queries.member[coins], ties).bounds(delta, changes)
+    return bound_columns(bound) | {
+        "epsilon_low_gaussian": gaussian.epsilon_low,
+        "epsilon_ceiling_gaussian": gaussian.epsilon_ceiling,
     }
 
 
@@ -109,7 +109,7 @@ def _scores(trial: Trial, wanted: WantedAttack, values: np.ndarray, queries: Que
         query=queries.number,
         unit=queries.unit,
         member=queries.member,
-        judged=np.ones(len(values), dtype=bool),
+        judged=queries.judged,
         coin=queries.coin,
         score=values,
     )

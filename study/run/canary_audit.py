@@ -24,5 +24,6 @@ def audit(design: Design, trial: Trial, trainer: Trainer) -> Attacked:
     (wanted,) = trial.attacks
     canaries = canaries_of(design, trial)
     numbers = np.arange(len(canaries.coins))
-    queries = Queries(numbers, numbers, canaries.coins, np.ones(len(numbers), dtype=bool))
+    every = np.ones(len(numbers), dtype=bool)
+    queries = Queries(numbers, numbers, canaries.coins, judged=every, coin=every)
     return judged(design, trial, wanted, canaries.scores(trainer), queries)

@@ -18,7 +18,7 @@ from study.run.measuring import QualityMeasuring
 from study.run.pass_content import PassContent
 from study.run.trajectory import TrainingProgress, Trajectory
 from study.run.trial_row import history_rows, trial_row
-from study.store import Store
+from study.store import Damaged, Store
 from study.store.roles import BLIND, CANARY
 from study.store.rows import TrialRow
 
@@ -57,7 +57,7 @@ class Runner:
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""
         trial = works[0].trial
-        membership = self.design.membership(trial)
+        membership = self.design.membership(trial.of or trial)
         if not trial.steps:
             yield from (self._run_untrained(work, membership) for work in works)
             return
@@ -65,9 +65,12 @@ class Runner:
         if trial.role == CANARY:
             yield self._run_canaries(works[0], trajectory)
         else:
-            last_trained = max((work.trial.steps for work in works if work.train), default=None)
+            last_trained = max((work.trial.steps for work in works if work.trains), default=None)
             for work in works:
-                yield self._run_level(work, trajectory, resumable=work.trial.steps == last_trained)
+                if work.trial.of:
+                    yield self._run_again(work, work.trial.of, trajectory)
+                else:
+                    yield self._run_level(work, trajectory, resumable=work.trial.steps == last_trained)
         self.store.drop_checkpoints(trial.trajectory_id)
 
     def _run_level(self, work: Work, trajectory: Trajectory, resumable: bool) -> Sealed:
@@ -90,6 +93,25 @@ class Runner:
         quality = self.measuring.rows(trial, work.measures, snapshot)
         attacked = self.adversary.attack(trial, work.attacks, snapshot, membership)
         content.seal(attacked, quality, peak_bytes(self.device))
+        return Sealed(trial, time.perf_counter() - started, attacked.failed)
+
+    def _run_again(self, work: Work, of: Trial, trajectory: Trajectory) -> Sealed:
+        """The one pass of a control that attacks the target of a trial again, as it was trained just now or is kept.
+
+        Where it is not kept, the state that its training ended with is taken up, and nothing is trained.
+        """
+        started = time.perf_counter()
+        trial, membership = work.trial, self.design.membership(work.trial)
+        content = PassContent(self.store, work)
+        try:
+            target = trajectory.target(of)
+        except Damaged:
+            trajectory.train(of)
+            target = trajectory.target(of)
+        if work.train:
+            content.add_training(self._trial_row(trial, len(membership.train)))
+        attacked = self.adversary.attack(trial, work.attacks, self._snapshot(target, trial), membership)
+        content.seal(attacked)
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
 
     def _run_untrained(self, work: Work, membership: Membership) -> Sealed:

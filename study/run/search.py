@@ -106,7 +106,9 @@ def _outcome(store: Store, trials: Sequence[str], objectives: Sequence[Objective
             if not values:
                 return None
             sums[position] += values[0]
-    return tuple(value / len(trials) for value in sums) if trials else None
+    if not trials:
+        return None
+    return tuple(goal.of_mean(value / len(trials)) for goal, value in zip(objectives, sums, strict=True))
 
 
 def _asked(spec: Spec, known: Sequence[Values]) -> Spec:

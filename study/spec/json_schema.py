@@ -12,6 +12,7 @@ from mia_core.settings import Registry
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
 from study.spec.factors import Range
+from study.spec.family import ContrastSpec
 from study.spec.objectives import SearchSpec
 from study.spec.sampling import DesignSpec
 from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
@@ -41,6 +42,7 @@ def schema() -> Schema:
     at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
     places["attacks"] = {"type": "array", "items": _choice(ATTACKS, listed=True, label={"type": "string"}, at=at)}
     places["factors"] = _factors()
+    places["contrasts"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, _of(ContrastSpec)]}}
     places["presets"] = {"type": "object", "additionalProperties": {"type": "object"}}
     return {**found, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study"}
 

@@ -22,6 +22,8 @@ LEAKAGE = (
 )
 """Columns of an attack's row that a search may look at."""
 
+CHANCE = 0.5
+"""AUC of an attack that tells nothing."""
 
 Values = tuple[float, ...] | None
 """What came out of a point, by objective; None when a trial of it failed."""
@@ -32,9 +34,9 @@ class SearchSpec:
     """A search for points that trade objectives well, in place of a design.
 
     objectives: `{minimize: white_box.auc}` (an attack's label and column), `{maximize: coverage_domain_unseen}` (a
-    measure by its wide name); of a point, their means over the study's replicates. points: to try in all. sampler:
-    `tpe` or `nsga2`, which has generations of `population`. batch: points that are asked for at once, before any of
-    them is known. drawn: the points so far, which a resolved spec has.
+    measure by its wide name); of a point, their means over the study's replicates, a mean AUC below 1/2 as 1/2. points:
+    to try in all. sampler: `tpe` or `nsga2`, which has generations of `population`. batch: points that are asked for at
+    once, before any of them is known. drawn: the points so far, which a resolved spec has.
     """
 
     objectives: Annotated[tuple[dict[Literal["minimize", "maximize"], str], ...], MinLen(1), Strict(False)]
@@ -81,6 +83,10 @@ class Objective:
         """Label and column; None for a measure."""
         label, sign, column = self.name.rpartition(".")
         return (label, column) if sign else None
+
+    def of_mean(self, mean: float) -> float:
+        """What a point's mean counts as: an AUC below 1/2 leaks no less than one of 1/2, and is chance."""
+        return max(mean, CHANCE) if self.attack and self.attack[1] == "auc" else mean
 
     @property
     def measure(self) -> str:

@@ -14,10 +14,11 @@ from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused
 from mia_core.metrics import MEASURES, ExtractorConfig
-from mia_core.settings import Choice, nearest, settings, validate
+from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.store.names import is_word, quoted
@@ -60,12 +61,15 @@ class ControlsSpec:
     """Controls, on in every study; false or 0 leaves one out, and the plan and the summary say so.
 
     blind: a classifier that sees no target. nulls: replicates that get a target trained without the queries. copycat: a
-    generator that replays its training set. permutations: of labels, the finest p is 1 / (1 + permutations).
+    generator that replays its training set. member_only: in as many replicates, attacks that are fitted on members
+    against non-members are fitted on two halves of the known members, and judged by two halves of the members among the
+    judged records, which nothing can tell apart. permutations: of labels, the finest p is 1 / (1 + permutations).
     """
 
     blind: bool = True
     nulls: Annotated[int, Ge(0)] = 1
     copycat: bool = True
+    member_only: bool = added_later(True)
     permutations: Annotated[int, Ge(99)] = 999
 
     @field_validator("nulls", mode="before")
@@ -124,6 +128,7 @@ class Sections:
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    contrasts: list[Any] | None = None
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = TRACKING
@@ -263,6 +268,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     if search:
         check_objectives(search, *_columns(attacks, quality))
     controls = validate(ControlsSpec, sections.controls, "controls")
+    declared = _contrasts(sections.contrasts, factors, ranged)
     audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
     resolved = {
         "study": sections.study,
@@ -276,8 +282,9 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
         "quality": asdict(quality),
-        "controls": asdict(controls),
+        "controls": plain(controls),
         "audit": asdict(audit),
+        **({"contrasts": declared} if declared is not None else {}),
         "keep_targets": sections.keep_targets,
     }
     return Spec(
@@ -305,6 +312,12 @@ def parse(document: Mapping[str, Any]) -> Spec:
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
+
+
+def _contrasts(given: list[Any] | None, factors: Factors, ranged: bool) -> list[dict[str, Any]] | None:
+    if given is not None and ranged:
+        raise Refused("contrasts: levels that are drawn or chosen by a search have none; leave it out")
+    return None if given is None else check_contrasts(given, factors)
 
 
 def _search(given: Mapping[str, Any] | None, design: DesignSpec) -> SearchSpec | None:

@@ -15,7 +15,7 @@ from study.store import files, seals
 from study.store.compacting import compact
 from study.store.manifests import sealed_table
 from study.store.noise import GUESSABLE, noise_from_seed
-from study.store.passes import Store
+from study.store.passes import EARLIER, Store
 from study.store.schema import from_parquet, to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
@@ -43,10 +43,11 @@ def export_public(store: Store, out: Path) -> int:
 
     It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew.
     Left out: scores (the one table with a row a record), targets, resume states, samples, feature networks,
-    checkpoints, failures with their paths and tracebacks, reports, earlier designs. Words among the data's settings
-    (folders, files, columns) become null, in the spec and in each trial's config; the data set's name and numbers stay.
-    Of versions VERSIONS stay: software, threads and processor type, no host. Device names, times, the sha256 of the
-    data and the seed stay. NOTICE says what no epsilon covers, and what follows from the seed.
+    checkpoints, failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell
+    what was declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each
+    trial's config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor
+    type, no host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers,
+    and what follows from the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
@@ -54,7 +55,7 @@ def export_public(store: Store, out: Path) -> int:
     """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise Refused(f"{out}: holds something; give a folder that is absent or empty")
-    pointer, resolved = store.pointer(), store.resolved()
+    pointer = store.pointer()
     design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
     out = out.absolute()
     copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}", files.SHARED)
@@ -64,7 +65,10 @@ def export_public(store: Store, out: Path) -> int:
             _copy_pass(store, copy, name)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
         about |= {"study": pointer["study"], "public": True, "versions": some_versions(pointer.get("versions", {}))}
-        copy.publish(pointer["spec"], {**resolved, "data": without_words(resolved["data"])}, design, about)
+        specs = {name: {**spec, "data": without_words(spec["data"])} for name, spec in store.sealed_specs().items()}
+        earlier = {f"specs/{name}.json": spec for name, spec in specs.items() if name != pointer["spec"]}
+        about |= {EARLIER: earlier} if earlier else {}
+        copy.publish(pointer["spec"], specs[pointer["spec"]], design, about)
         notice = WORDS.format(study=pointer["study"]) + (f"\n{GUESSABLE}\n" if noise_from_seed(copy) else "")
         copy.place.write(NOTICE, notice.encode())
         compact(copy)

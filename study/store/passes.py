@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
 
+EARLIER = "earlier_specs"
+"""In the pointer of a public copy: specs before the current one, by the names that their files had."""
+
 FEW = 8
 """Trials whose markers are listed by themselves, and markers that are read without a compaction."""
 
@@ -152,6 +155,23 @@ class Store:
         except ValueError:
             raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
 
+    def sealed_specs(self) -> dict[str, dict[str, Any]]:
+        """All resolved specs by hash, in the order in which they were sealed first; ValueError when there is no such
+        study, Damaged when one is. Of older versions, which kept no order, the current one alone.
+        """
+        pointer = self.pointer()
+        current = f"specs/{pointer['spec']}.json"
+        listed = [name for name in pointer.get("files", {}) if name.startswith("specs/")]
+        contents = {name: json.dumps(spec).encode() for name, spec in pointer.get(EARLIER, {}).items()}
+        contents |= {name: self.published(name) for name in listed or [current]}
+        found = {}
+        for relative, data in contents.items():
+            try:
+                found[relative.removeprefix("specs/").removesuffix(".json")] = seals.parse_spec(data)
+            except ValueError:
+                raise Damaged(f"{self.uri}/{relative} {UNREADABLE}") from None
+        return found
+
     def design(self) -> pa.Table:
         """The current design, a row per trial and per what it is wanted to hold; ValueError when there is no study."""
         relative = f"design/{self.pointer()['spec']}.parquet"
@@ -163,8 +183,8 @@ class Store:
 
     @property
     def public(self) -> bool:
-        """Whether this is a public copy, which has no scores."""
-        return bool(self.pointer().get("public", False))
+        """Whether this is a public copy, which has no scores; what was never published is none."""
+        return self.place.exists("study.json") and bool(self.pointer().get("public", False))
 
     def warnings(self) -> list[str]:
         """A line where other users of this machine may read the study, and that is no public copy."""

@@ -1,7 +1,8 @@
 """Reading a store into pandas: sealed rows only, every byte checked."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mia_core.errors import Refused
+from study.store import old_rows
 from study.store.files import Damaged
 from study.store.manifests import sealed_table, valid
 from study.store.passes import Store, trial_of
@@ -21,10 +23,12 @@ ENCODED = {"scores": ("trial_id", "attack_id")}
 """Columns of few texts for their rows: they are read, compared and sorted by as dictionaries, in half of the time."""
 
 
-def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.DataFrame:
+def read(root: str | Path, study: str, table: str, all: bool = False, as_written: bool = False) -> pd.DataFrame:
     """Sealed rows of the current design, in its order (`all=True`: of every design, ordered by ids).
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
+    Scores and rows of attacks of earlier versions are judged anew, see `old_rows`, unless they are wanted `as_written`;
+    in a public copy rows stay as they are, and say so.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
     bytes changed.
     """
@@ -35,14 +39,61 @@ def read(root: str | Path, study: str, table: str, all: bool = False) -> pd.Data
     if table == "design":
         return design
     _refuse_scores_of_a_public_copy(store, table)
-    names = ("trials", "quality", "attacks") if table == "wide" else (table,)
+    further = {"wide": ("trials", "quality", "attacks"), "attacks": ("trials", table), "scores": ("trials", table)}
+    names = further.get(table, (table,))
     passes = store.passes(None if all else design["trial_id"].dropna())
-    tables = _sealed(store, names, passes, store.markers())
-    frames = [
-        _decoded(found).to_pandas().sort_values(KEYS[name], ignore_index=True) if all else _current(found, name, design)
-        for name, found in tables
-    ]
-    return _wide(*frames) if table == "wide" else frames[0]
+    tables = dict(_sealed(store, names, passes, store.markers()))
+    frames = {
+        name: _decoded(found).to_pandas().sort_values(KEYS[name], ignore_index=True)
+        if all
+        else _current(found, name, design)
+        for name, found in tables.items()
+    }
+    if not as_written and ("attacks" in frames or "scores" in frames):
+        scores = partial(_scores_of, store, passes)
+        frames |= _judged(frames, store, scores)
+    return _wide(frames["trials"], frames["quality"], frames["attacks"]) if table == "wide" else frames[table]
+
+
+def _judged(
+    frames: Mapping[str, pd.DataFrame], store: Store, scores: Callable[[], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Tables of attacks and scores, those of them that there are, of trials that are there, with what earlier versions
+    wrote judged anew. scores: reads those of old rows.
+    """
+    trials, found = frames["trials"], {}
+    splits = old_rows.splits_with_extras(trials)
+    public = store.public
+    own = frames.get("scores")
+    if own is None and "attacks" in frames and not public and old_rows.is_old(frames["attacks"]).any():
+        own = scores()
+    units: Mapping[str, np.ndarray] = {}
+    if own is not None:
+        if splits and old_rows.untold(own, splits).any():
+            units = _drawn_units(str(store.root), store.study, tuple(store.passes()))
+        own = own.assign(judged=old_rows.judged_records(own, splits, units))
+        if "scores" in frames:
+            found["scores"] = own
+    if "attacks" in frames:
+        attacks = frames["attacks"]
+        found["attacks"] = (
+            old_rows.marked(attacks, splits)
+            if own is None or not old_rows.is_old(attacks).any()
+            else old_rows.judged_anew(attacks, own, trials, splits, units)
+        )
+    return found
+
+
+@lru_cache(maxsize=2)
+def _drawn_units(root: str, study: str, passes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """As of `old_rows.drawn_units`, of all that a study has sealed; kept while no pass is added."""
+    store = Store(root, study)
+    splits = old_rows.splits_with_extras(sealed(store, "trials", passes).to_pandas())
+    return old_rows.drawn_units(sealed(store, "scores", passes).to_pandas(), splits)
+
+
+def _scores_of(store: Store, passes: Sequence[str]) -> pd.DataFrame:
+    return sealed(store, "scores", passes).to_pandas()
 
 
 def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:
@@ -131,17 +182,24 @@ def tables_by_trial(
     """The same of many trials, one after the other; their markers are read once."""
     for table in names:
         _refuse_scores_of_a_public_copy(store, table)
+    further = ("trials", "scores") if {"attacks", "scores"} & set(names) and not store.public else ()
+    read_too = [*names, *(name for name in further if name not in names)]
     wanted = list(trial_ids)
     markers: dict[str, dict[str, Mapping[str, Any]]] = {trial_id: {} for trial_id in wanted}
     for name, marker in store.every_marker(wanted).items():
         markers[trial_of(name)][name] = marker
     for trial_id, own in markers.items():
         tables = {}
-        for table in names:
+        for table in read_too:
             parts = [part for marker in own.values() for part in rows_of_pass(store, marker, table)]
             whole = pa.concat_tables(parts, promote_options="permissive") if parts else None
+            if whole is not None and table in ("attacks", "scores"):
+                whole = complete(whole, table)
             tables[table] = pd.DataFrame() if whole is None else whole.to_pandas()
-        yield trial_id, list(own), tables
+        held = {name: frame for name, frame in tables.items() if not frame.empty}
+        if "trials" in held:
+            tables |= _judged(held, store, pd.DataFrame)
+        yield trial_id, list(own), {table: tables[table] for table in names}
 
 
 def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa.Table]:

@@ -3,6 +3,9 @@
 STUDY, BLIND, NULL, COPYCAT, CANARY = "study", "blind", "null", "copycat", "canary"
 """Trials of the study, its controls, and trainings with canaries, which audit private arms."""
 
+MEMBER_ONLY = "member_only"
+"""A control: attacks on a target of the study, of whose members a half is taken for non-members."""
+
 ADAPTIVE = "adaptive"
 """Trials that a search chose by results of earlier ones: no effect is estimated from them."""
 

@@ -97,7 +97,10 @@ class QualityRow(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class AttackRow(Row):
-    """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then."""
+    """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
+
+    Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`.
+    """
 
     trial_id: str
     attack: str
@@ -108,9 +111,12 @@ class AttackRow(Row):
     steps: int | None
     generated: int
     queries: int | None = None
+    judged: int | None = None
+    judging: str | None = None
     auc: float | None = None
     auc_low: float | None = None
     auc_high: float | None = None
+    auc_all: float | None = None
     accuracy_top_n: float | None = None
     baseline_top_n: float | None = None
     accuracy_top_10pct: float | None = None

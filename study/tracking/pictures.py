@@ -13,7 +13,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 
 
 def roc_picture(attacks: pd.DataFrame, scores: pd.DataFrame, title: str) -> bytes | None:
-    """PNG: TPR against FPR of a trial's attacks, both logarithmic; None for a trial without scores.
+    """PNG: TPR against FPR of a trial's attacks over judged records, both logarithmic; None for a trial without scores.
 
     attacks, scores: its rows of those tables. An attack of several levels shows the last one, and at most seven are
     shown. FPRs at which fewer than 10 false positives are expected are shaded: what is there is chance.
@@ -30,7 +30,7 @@ def roc_picture(attacks: pd.DataFrame, scores: pd.DataFrame, title: str) -> byte
     fewest = 1.0
     for color, label in zip(COLORS, shown, strict=False):
         row = judged[judged["attack"] == label].iloc[0]
-        own = scores[scores["attack_id"] == row["attack_id"]]
+        own = scores[(scores["attack_id"] == row["attack_id"]) & scores["judged"]]
         member = own["member"].to_numpy(bool)
         fpr, tpr = roc(own["score"].to_numpy(), member)
         fewest = min(fewest, 1 / (~member).sum())

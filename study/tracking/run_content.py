@@ -20,6 +20,7 @@ LEAKAGE = (
     "auc",
     "auc_low",
     "auc_high",
+    "auc_all",
     "accuracy_top_n",
     "accuracy_top_10pct",
     "advantage",

@@ -23,8 +23,8 @@ from study.store import Damaged, Store
 from study.terminal import plain
 from study.tracking.run_content import CODE, run_content
 
-VIEW = 4
-"""Raised when runs get more than before, so that those of older versions are completed."""
+VIEW = 5
+"""Raised when runs get more than before, or other figures, so that those of older versions are completed."""
 
 RECORDS = "+records"
 ABSENT = ("", "", "")

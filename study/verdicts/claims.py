@@ -18,6 +18,7 @@ from mia_core.defenses import labels
 from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.streams import Streams
+from study.design.refusals import no_coins
 from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
@@ -57,6 +58,16 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
     swaps = resolved["split"].get("filler") == "fill"
     return _finish(list(_rows(rows[last & deepest], cells, scores, 2 if swaps else 1, budget)), budget)
+
+
+def nothing(store: Store) -> str:
+    """Why a study has no verdict."""
+    resolved = store.resolved()
+    design = store.design().to_pandas()
+    guessed = design[(design["role"] == STUDY) & _of(design["label"], resolved.get("audit", {}).get("attack"))]
+    if not set(guessed["trial_id"]) & store.done().keys():
+        return "nothing to audit: no trial with the attack that guesses is sealed yet"
+    return f"nothing to audit: {no_coins(resolved['split'])}"
 
 
 def lines(table: pd.DataFrame) -> list[str]:

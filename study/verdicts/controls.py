@@ -1,6 +1,9 @@
-"""What a study's controls say, computed from its store alone.
+"""What a study's controls say, computed from its store alone, each shown, inconclusive or failed.
 
-All p-values of a study are one family (Holm 1979), so that a sound study raises a false alarm in at most 5 % of cases.
+Failed: the control's p-value, of one family over the study (Holm 1979), is below 5 %; so a sound study raises a false
+alarm in at most 5 % of cases. Only an AUC above 1/2 is an alarm of what must be at 1/2: one below it leaks nothing.
+Shown: the upper limit of the AUC (one-sided, 95 %) is within MARGIN of 1/2; of a copycat, the lower limit is above 1/2.
+Inconclusive: neither; how far the AUC could be from 1/2 is said.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +18,21 @@ from scipy.stats import norm, rankdata
 from mia_core.streams import Streams
 from study.store import Store, read
 from study.store.reading import tables_by_trial
-from study.store.roles import BLIND, COPYCAT, NULL
+from study.store.roles import BLIND, COPYCAT, MEMBER_ONLY, NULL
 from study.terminal import say
 
+CONTROLS = (BLIND, NULL, MEMBER_ONLY, COPYCAT)
 Scores = dict[tuple[str, str], pd.DataFrame]
 """Rows of the table of scores, by trial and attack."""
 
-COLUMNS = ("control", "attack", "train_size", "trials", "replicates", "auc", "error", "expected", "p", "p_holm", "ok")
+COLUMNS = (
+    *("control", "attack", "train_size", "trials", "replicates", "auc", "error", "expected", "p", "p_holm"),
+    *("standing", "ok"),
+)
+SHOWN, INCONCLUSIVE, FAILED = "shown", "inconclusive", "failed"
 ALPHA = 0.05
 MARGIN = 0.02
-"""A null target's mean AUC is equivalent to 0.5 when its 90 % interval is within this of it (two one-sided tests)."""
+"""What must be at 1/2 is shown to be where its upper limit is no further above it."""
 PERMUTATIONS = 9999
 CHUNK = 2_000_000
 NAMED = 5
@@ -35,20 +43,23 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     """One row a control x attack (copycat: x train_size), with columns COLUMNS and `verdict`.
 
     auc: the mean over `trials`. error: its standard error when membership is independent of the scores (copycat: over
-    draws). p: of the expected AUC; p_holm: over the study. ok: False where a control failed, None where there is none.
+    draws). p: of the expected AUC, one-sided but for the copycat; p_holm: over the study. standing: SHOWN, INCONCLUSIVE
+    or FAILED. ok: whether it has not failed; both null where there is no control.
     """
     store = Store(root, study)
     design = read(root, study, "design")
-    attacks, scores = read_attacks(store, design[design["role"].isin([BLIND, NULL, COPYCAT])])
+    attacks, scores = read_attacks(store, design[design["role"].isin(CONTROLS)])
     rows = [
         *_blind_rows(attacks[attacks["role"] == BLIND], scores),
-        *_null_rows(attacks[attacks["role"] == NULL], scores),
+        *_null_rows(NULL, attacks[attacks["role"] == NULL], scores),
+        *_null_rows(MEMBER_ONLY, attacks[attacks["role"] == MEMBER_ONLY], scores),
         *_copycat_rows(attacks[attacks["role"] == COPYCAT]),
     ]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     table.insert(COLUMNS.index("p_holm"), "p_holm", holm(table["p"].to_numpy(float)))
+    table["standing"] = [_standing(row) for row in table.to_dict("records")]
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    table["ok"] = [bool(p >= ALPHA) for p in table["p_holm"]]
+    table["ok"] = table["standing"] != FAILED
     return pd.concat([table, _absent(design, set(table["control"]))], ignore_index=True).astype(
         {"train_size": "Int64", "trials": "Int64", "replicates": "Int64", "ok": "boolean"}
     )
@@ -58,12 +69,17 @@ def lines(table: pd.DataFrame) -> list[str]:
     """Verdicts for the end of a sweep: every failure, else one line a control."""
     failed = table["ok"].eq(False).fillna(False)
     said = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
-    rest = table[~failed].assign(word=table["verdict"].str.split(" within").str[0])
+    rest = table[~failed].assign(word=table["standing"].fillna(table["verdict"]))
     for (control, _), rows in rest.groupby(["control", "word"], sort=False):
-        names = list(dict.fromkeys(rows["attack"].dropna())) if control == NULL else []
+        names = list(dict.fromkeys(rows["attack"].dropna())) if control in (NULL, MEMBER_ONLY) else []
         attacks = ", ".join(names) if len(names) <= NAMED else f"{len(names)} attacks"
         said.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
     return said
+
+
+def nothing(store: Store) -> str:
+    """Why a study has no verdict."""
+    return f"nothing to judge: {store.study} has no control"
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -102,6 +118,7 @@ def _blind_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
         yield {
             **_common(BLIND, BLIND, rows),
             "auc": rows["auc"].mean(),
+            "error": _error_of_labels(labels),
             "expected": 0.5,
             "p": combine(rows["p_value"].to_numpy(), labels),
         }
@@ -115,18 +132,35 @@ def combine(p: np.ndarray, labels: pd.DataFrame) -> float:
     non-members raise three times as many false alarms as stated.
     """
     normal = norm.isf(np.minimum(p, 0.999))
-    correlation = labels.corr(min_periods=30).fillna(1).clip(lower=0).to_numpy()
-    return float(norm.sf(normal.sum() / correlation.sum() ** 0.5))
+    return float(norm.sf(normal.sum() / _correlation(labels).sum() ** 0.5))
 
 
-def _null_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
-    """The same permutations of units for every null target: labels of replicates and sizes hang together, and scores
-    too. Null targets of a replicate are judged on the queries they have in common.
+def _correlation(labels: pd.DataFrame) -> np.ndarray:
+    """[R,R], at least 0 and 1 where too few queries are in common, of labels [Q,R]."""
+    return labels.corr(min_periods=30).fillna(1).clip(lower=0).to_numpy()
+
+
+def _error_of_labels(labels: pd.DataFrame) -> float:
+    """Standard error of the mean over replicates of AUCs of scores that do not depend on labels [Q,R].
+
+    Of one replicate ((n + m + 1) / (12 n m))^.5, as of a rank sum without ties.
+    """
+    inside, every = labels.sum().to_numpy(), labels.notna().sum().to_numpy()
+    alone = ((every + 1) / (12 * inside * (every - inside))) ** 0.5
+    return float((alone @ _correlation(labels) @ alone) ** 0.5 / len(alone))
+
+
+def _null_rows(control: str, rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
+    """Of what must be at 1/2: null targets, or two halves of members.
+
+    The same permutations of units for all of them: labels of replicates and sizes hang together, and scores too. Null
+    targets of a replicate are judged on the judged records they have in common.
     """
     if rows.empty:
         return
     parts = [scores[key] for key in zip(rows["trial_id"], rows["attack_id"], strict=True)]
-    for replicate in set(rows["replicate"]):
+    parts = [part[part["judged"]] for part in parts]
+    for replicate in set(rows["replicate"]) if control == NULL else ():
         own = np.flatnonzero(rows["replicate"] == replicate)
         common = reduce(np.intersect1d, [parts[number]["query"].to_numpy() for number in own])
         for number in own:
@@ -135,13 +169,13 @@ def _null_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
     for attack in dict.fromkeys(rows["attack"]):
         of = (rows["attack"] == attack).to_numpy()
         observed, *draws = aucs[of].mean(0)
-        as_far = np.abs(np.array(draws) - 0.5) >= abs(observed - 0.5) - 1e-9
+        as_high = np.array(draws) >= observed - 1e-9
         yield {
-            **_common(NULL, attack, rows[of]),
+            **_common(control, attack, rows[of]),
             "auc": observed,
             "error": np.std(draws),
             "expected": 0.5,
-            "p": (1 + as_far.sum()) / (1 + len(draws)),
+            "p": (1 + as_high.sum()) / (1 + len(draws)),
         }
 
 
@@ -175,7 +209,8 @@ def _aucs(labels: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 def _copycat_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for row in rows.to_dict("records"):
-        members = round(row["queries"] * row["baseline_top_n"])
+        queries = row["queries"] if pd.isna(row["judged"]) else row["judged"]
+        members = round(queries * row["baseline_top_n"])
         random = Streams("controls").numpy(COPYCAT, row["train_size"])
         draws = replayed_aucs(row["members"], row["generated"], members, random)
         tails = (draws <= row["auc"] + 1e-9).sum(), (draws >= row["auc"] - 1e-9).sum()
@@ -209,23 +244,44 @@ def _common(control: str, attack: str, rows: pd.DataFrame) -> dict[str, Any]:
     return {"control": control, "attack": attack, "trials": len(rows), "replicates": rows["replicate"].nunique()}
 
 
+def _limit(row: Mapping[Any, Any]) -> float:
+    """The one-sided 95 % limit of an AUC on the side that matters: above, of a copycat below."""
+    reach = norm.ppf(0.95) * row["error"]
+    return row["auc"] - reach if row["control"] == COPYCAT else row["auc"] + reach
+
+
+def _standing(row: Mapping[Any, Any]) -> str:
+    if row["p_holm"] < ALPHA:
+        return FAILED
+    shown = _limit(row) > 0.5 if row["control"] == COPYCAT else _limit(row) <= 0.5 + MARGIN
+    return SHOWN if shown else INCONCLUSIVE
+
+
 def _verdict(row: Mapping[Any, Any]) -> str:
-    sound = row["p_holm"] >= ALPHA
-    if row["control"] == BLIND:
-        return (
-            "the split is not told apart blindly"
-            if sound
-            else "members differ from non-members without any target: every attack's AUC is inflated, "
-            "by how much is not known"
-        )
-    if row["control"] == COPYCAT:
-        return "works" if sound else "FAILS: the sample-based attacks are broken here"
-    reach = abs(row["auc"] - 0.5) + norm.ppf(0.95) * row["error"]
-    if not sound:
-        return "LEAKS: fix before believing any attack"
-    if reach <= MARGIN:
-        return "clean"
-    return f"consistent with 0.5 within {reach:.2f}; more nulls would show more"
+    standing, above = row["standing"], _limit(row) - 0.5
+    return {
+        BLIND: {
+            SHOWN: "members are not told from non-members without a target",
+            INCONCLUSIVE: f"nothing found, at most {above:.2f} above 0.5; more replicates would show more",
+            FAILED: "members differ from non-members without any target: every attack's AUC is inflated, "
+            "by how much is not known",
+        },
+        COPYCAT: {
+            SHOWN: "works",
+            INCONCLUSIVE: "too few queries to tell whether the sample-based attacks work",
+            FAILED: "FAILS: the sample-based attacks are broken here",
+        },
+        NULL: {
+            SHOWN: "clean",
+            INCONCLUSIVE: f"at most {above:.2f} above 0.5; more nulls would show more",
+            FAILED: "LEAKS: fix before believing any attack",
+        },
+        MEMBER_ONLY: {
+            SHOWN: "halves of the members are not told apart",
+            INCONCLUSIVE: f"at most {above:.2f} above 0.5; more nulls would show more",
+            FAILED: "LEAKS: the attack tells halves of the members apart, which differ in nothing but their labels",
+        },
+    }[row["control"]][standing]
 
 
 def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
@@ -236,7 +292,7 @@ def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
         for row in left_out.to_dict("records")
     ]
     planned = set(design["role"]) - set(left_out["role"]) - present
-    rows += [{"control": name, "verdict": "not run yet"} for name in (BLIND, NULL, COPYCAT) if name in planned]
+    rows += [{"control": name, "verdict": "not run yet"} for name in CONTROLS if name in planned]
     return pd.DataFrame(rows, columns=[*COLUMNS, "verdict"])
 
 
@@ -244,5 +300,5 @@ def show(table: pd.DataFrame) -> bool:
     """Print a table of verdicts; whether none of its `ok` is False."""
     with pd.option_context("display.width", None, "display.max_colwidth", None, "display.max_columns", None):
         text = table.to_string(index=False, na_rep="-", float_format="{:.4g}".format)
-        say(*text.split("\n") if len(table) else ["there is nothing to judge"])
+        say(*text.split("\n"))
     return not table["ok"].eq(False).fillna(False).any()

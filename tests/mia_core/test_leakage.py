@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
-from mia_core.metrics import delong_interval, judge, roc
+from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import top_n_accuracy, tpr_at_fpr
+from mia_core.metrics.trial_interval import trial_intervals
 
 levels = st.integers(-3, 3).map(float)  # few values, so many ties
 
@@ -71,41 +72,41 @@ def test_auc_is_the_share_of_ordered_pairs_with_ties_counted_half(trial):
     assert auc == pytest.approx(roc_auc_score(member, score), abs=1e-12)
 
 
-@given(trials(), st.sampled_from([0.9, 0.95, 0.99]))
-def test_interval_is_delongs(trial, level):
-    score, member = trial
-    inside, outside = score[member], score[~member]
-    auc, low, high = delong_interval(inside, outside, level)
-    assert 0 <= low <= auc <= high <= 1
-    if min(len(inside), len(outside)) > 1 and auc not in (0, 1):
-        assert (auc, low, high) == pytest.approx(slow_delong(inside, outside, level), abs=1e-12)
-
-
-def test_judge_reports_the_95_percent_interval():
+def test_the_interval_is_the_95_percent_one_of_a_trial():
     score, member = normal_scores(30, 50, 0.7)
     result = judge(score, member)
-    assert (result.auc, result.auc_low, result.auc_high) == delong_interval(score[member], score[~member], 0.95)
+    assert (result.auc, result.auc_low, result.auc_high) == trial_intervals(score, member)
 
 
-@pytest.mark.parametrize(("n", "m", "shift"), [(50, 50, 0.0), (60, 200, 0.5), (100, 100, 1.0)])
-def test_interval_covers_the_true_auc_93_to_97_percent_of_the_time(n, m, shift):
-    # 2,000 trials: the binomial deviation of a true 95 % is .49 %, so the band is four of them on each side.
-    rng = np.random.default_rng(7)
-    true = norm.cdf(shift / np.sqrt(2))
-    covered = 0
-    for _ in range(2000):
-        _, low, high = delong_interval(rng.normal(shift, 1, n), rng.normal(0, 1, m))
-        covered += low <= true <= high
-    assert 0.93 <= covered / 2000 <= 0.97
+def test_records_of_one_person_are_one_piece_of_evidence():
+    persons = np.repeat(np.arange(40), 3)
+    random = np.random.default_rng(0)
+    member = persons < 20
+    score = (random.normal(size=40)[persons] + 0.5 * member).astype(np.float32)
+    by_person, by_record = judge(score, member, persons=persons), judge(score, member)
+    assert by_person.auc == by_record.auc
+    # Copies of one score: three records say what one does, so the error is about the root of three times as large.
+    width = by_person.auc_high - by_person.auc_low
+    assert 1.5 < width / (by_record.auc_high - by_record.auc_low) < 2
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 40), (60, 60)])
-def test_perfect_separation_has_an_interval_that_shrinks_with_the_smaller_class(n, m):
-    # Clopper-Pearson for min(n, m) successes of as many: the far end is (alpha / 2)^(1 / min).
-    far = 0.025 ** (1 / min(n, m))
-    assert delong_interval(np.arange(n) + 100.0, np.arange(m) * 1.0) == (1.0, pytest.approx(far), 1.0)
-    auc, low, high = delong_interval(np.arange(n) - 100.0, np.arange(m) * 1.0)
-    assert (auc, low, high) == (0.0, 0.0, pytest.approx(1 - far))
+@given(trials(largest=8), trials(largest=8))
+def test_metrics_are_of_the_judged_and_auc_all_of_every_query(judged, others):
+    score, member = (np.concatenate(parts) for parts in zip(judged, others, strict=True))
+    of = np.arange(len(score)) < len(judged[0])
+    persons = np.arange(len(score))
+    whole, alone = judge(score, member, of, persons), judge(*judged)
+    assert (whole.queries, whole.judged) == (len(score), len(judged[0]))
+    assert whole.auc_all == pytest.approx(judge(score, member).auc, abs=1e-12)
+    same = {name: value for name, value in vars(alone).items() if name not in ("queries", "auc_all")}
+    assert {name: vars(whole)[name] for name in same} == pytest.approx(same)
+
+
+def test_extra_non_members_decide_nothing_about_a_low_fpr():
+    score, member = normal_scores(50, 999, 3.0)
+    score, member = np.append(score, np.zeros(500)), np.append(member, np.zeros(500, bool))
+    assert judge(score, member).tpr_at_1pct_fpr is not None
+    assert judge(score, member, np.arange(len(score)) < 1049).tpr_at_1pct_fpr is None
 
 
 @given(trials(largest=3))
@@ -231,6 +232,11 @@ def test_scores_that_differ_in_double_precision_only_are_ties():
 def test_what_cannot_be_judged_is_refused(score, member, message):
     with pytest.raises(ValueError, match=f"judge: .*({message})"):
         judge(np.array(score), np.array(member, dtype=bool if not score else None))
+
+
+def test_judged_records_of_one_kind_are_refused():
+    with pytest.raises(ValueError, match="needs members and non-members, got 0 and 1"):
+        judge(np.arange(3.0), np.array([True, False, False]), np.array([False, True, False]))
 
 
 @given(trials(), st.integers(1, 4), st.integers(1, 4))

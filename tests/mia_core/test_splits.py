@@ -65,6 +65,17 @@ def test_queries_are_the_same_for_every_size_and_replicate(plain, name):
 
 
 @both
+def test_judged_are_the_queries_whose_membership_is_drawn(plain, name):
+    split = build(name, plain)
+    judged = split.judges(split.membership(0, 50).queries)
+    drawn = np.stack([split.membership(replicate, 50).member for replicate in range(100)])
+    # A judged record that is on one side in all of 100 replicates: the rarer side has 35 of 485 records in logan.
+    assert not drawn[:, ~judged].any()
+    assert (drawn[:, judged].any(0) & ~drawn[:, judged].all(0)).mean() > 0.99
+    assert judged.sum() == (60 if name == "panel" else len(judged))
+
+
+@both
 def test_member_means_trained_on(plain, grouped, name):
     for pool in (plain, grouped):
         for replicate in REPLICATES:
@@ -305,8 +316,10 @@ def test_a_pool_too_small_for_a_null_target_is_said(plain):
     [
         ("panel", (50,), {"reference": 500}, "toy has 600 records, and reference 500 .* = [67]..; make some"),
         ("panel", (50, 500), {}, r"toy has 600 records, and reference 60 .*panel 60 .*filler 479 = 719; make"),
-        ("panel", (50,), {"panel": 80}, "half of 80 records and 15 known members .*train_size 50; at most 70"),
-        ("panel", (44,), {}, "half of 60 records and 15 known members .*train_size 44; at most 58"),
+        ("panel", (50,), {"panel": 80}, "0.5 x 80 records and 15 known members .*train_size 50; at most 70"),
+        ("panel", (44,), {}, "0.5 x 60 records and 15 known members .*train_size 44; at most 58"),
+        ("panel", (50,), {"probability": 0.6}, "0.6 x 60 records and 15 known members .*train_size 50; at most 58"),
+        ("panel", (30,), {"panel": 180, "probability": 0.09}, "0.09 x 180 records .*train_size 30; at most 166"),
         ("logan", (50, 500), {}, "toy has 600 records, and reference 60 .*train_size 500 .* = 616; make some"),
     ],
 )
@@ -317,7 +330,7 @@ def test_sizes_too_large_are_refused_with_the_sizes(plain, name, sizes, changes,
 
 def test_a_replicate_with_members_only_or_non_members_only_among_its_queries_is_refused(plain):
     build("panel", plain, (50,)).check_sizes(20, (50,))
-    with pytest.raises(ValueError, match=r"[02] of 2 queries are members of train_size 50 in replicate"):
+    with pytest.raises(ValueError, match=r"[02] of 2 judged queries are members of train_size 50 in replicate"):
         build("panel", plain, (50,), panel=2, extra_non_members=0).check_sizes(20, (50,))
 
 
@@ -481,6 +494,43 @@ def test_wrong_settings_of_units_are_refused(setting, message):
 
 
 # Coins that an audit may judge
+
+
+def test_fair_coins_are_the_default_and_change_neither_ids_nor_draws(plain):
+    without, named = (SPLITS.choose({"name": "panel", **PANEL, **more}) for more in ({}, {"probability": 0.5}))
+    assert without.to_dict() == named.to_dict() == {
+        "name": "panel", "groups": "keep", "near_duplicates": None, **PANEL, "filler": "fill",
+    }  # fmt: skip
+    assert same(without.build(plain, SIZES, 1).membership(3, 80), named.build(plain, SIZES, 1).membership(3, 80))
+    assert SPLITS.choose({"name": "panel", **PANEL, "probability": 0.2}).to_dict()["probability"] == 0.2
+
+
+@pytest.mark.parametrize("filler", ["fill", "fixed"])
+def test_coins_of_another_probability_fall_so_often_for_every_record(plain, p_value, filler):
+    # Each of the two checks errs once in 1e6 seeds.
+    split = build("panel", plain, (50, 80), panel=200, probability=0.15, extra_non_members=0, filler=filler)
+    replicates = 1500
+    coins = np.stack([split.membership(replicate, 50).member for replicate in range(replicates)])
+    assert coins.shape == (replicates, 200)
+    assert p_value(coins.sum(), binom(coins.size, 0.15)) > 1e-6
+    spread = (coins.sum(0) - 0.15 * replicates) ** 2 / (0.15 * 0.85 * replicates)
+    assert p_value(spread.sum(), chi2(200)) > 1e-6
+    split.check_sizes(50, (50, 80))
+    lengths = [len(split.membership(replicate, 80).train) for replicate in range(400)]
+    if filler == "fill":
+        assert set(lengths) == {80}
+    else:  # the standard error of the mean is (200 x .15 x .85)^.5 / 20 = .25
+        assert abs(np.mean(lengths) - 80) < 1
+        assert abs(np.std(lengths) - (200 * 0.15 * 0.85) ** 0.5) < 0.8
+    assert len(split.coins) == 0
+
+
+def test_the_default_studys_sizes_fit_to_a_record(plain):
+    split = build("panel", plain, (100,), reference=0, unseen=0, panel=440, probability=0.159, extra_non_members=0,
+                  known=30, filler="fixed")  # fmt: skip
+    assert split._expected(440) + 30 == 100
+    with pytest.raises(ValueError, match=r"0\.16 x 440 records and 31 known"):
+        build("panel", plain, (100,), reference=0, unseen=0, panel=440, probability=0.16, extra_non_members=0, known=31)
 
 
 class OneCoinTurned:

@@ -98,7 +98,9 @@ def test_rows_say_what_an_attack_proves_where_queries_have_coins_of_their_own(ma
     assert canary["members"] == len(design.split.membership(0, 40).train) + with_canaries
     for row in attacks.loc[["study", "canary"]].to_dict("records"):
         part = scores[(scores["trial_id"] == row["trial_id"]) & (scores["attack_id"] == row["attack_id"])]
-        assert judge(part["score"].to_numpy(), part["member"].to_numpy(bool)).auc == row["auc"]
+        score, member, judged = (part[name].to_numpy() for name in ("score", "member", "judged"))
+        assert judge(score, member, judged).auc == row["auc"]
+        assert judged.sum() == (40 if row["attack"] != "canary_gradient" else 300)
         coins = part["query"][part["coin"].astype(bool)]
         assert set(coins) == (set(design.split.coins) if row["attack"] != "canary_gradient" else set(range(300)))
 
@@ -164,10 +166,25 @@ def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     table = run(make_design(*BRIEF, logan), store)
     assert table.empty
     assert main([str(store.folder)]) == 0
-    assert capsys.readouterr().out == "there is nothing to judge\n"
+    said = capsys.readouterr().out
+    assert said.startswith("nothing to audit: in a logan split no query has a coin of its own")
     attacks = read(store.folder.parent, "small", "attacks")
     assert set(attacks["epsilon_method"]) == {"heuristic"}, "scores inside one target are dependent"
     assert attacks["epsilon_low_gaussian"].isna().all() and (attacks["epsilon_low"] < attacks["epsilon_ceiling"]).all()
+
+
+def test_coins_that_are_not_fair_are_not_audited_and_that_is_said(make_design, store, capsys):
+    design = make_design(*BRIEF, "split.panel=100", "split.probability=0.25", "split.extra_non_members=0")
+    assert main([str(store.folder)]) == 2
+    capsys.readouterr()
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})
+    assert main([str(store.folder)]) == 0
+    assert "no trial with the attack that guesses is sealed yet" in capsys.readouterr().out
+    assert run(design, store).empty
+    assert main([str(store.folder)]) == 0
+    assert "an audit guesses fair coins, and here split.probability is 0.25" in capsys.readouterr().out
+    scores = read(store.folder.parent, "small", "scores")
+    assert scores["judged"].all() and not scores["coin"].any()
 
 
 def test_an_attack_that_the_study_does_not_have_is_refused(make_design):

@@ -92,3 +92,16 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
     assert spec.replicates >= (2 if spec.points else 5), "drawn points repeat each other's factors"
     assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control
+    assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
+    fair = path.stem == "privacy_digits"
+    assert len(design.split.coins) == (160 if fair else 0), "only that study is audited by its queries"
+
+
+def test_the_audit_of_every_commit_is_of_a_quick_study_with_fair_coins():
+    (path,) = (path for path in CONFIGS if path.stem == "privacy_digits")
+    spec = read(path, preset="quick")
+    design = Design(spec, load_pool(spec.data))
+    assert spec.study == "privacy_digits_quick"
+    assert len(design.split.coins) == 160
+    assert {trial.role for trial in design.controls} >= {"canary", "blind", "null", "copycat"}
+    assert any(trial.cell.arm.delta for trial in design.trials)

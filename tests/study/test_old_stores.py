@@ -11,6 +11,7 @@ import pytest
 from analysis.study_data import load
 from mia_core.metrics import judge
 from study.store import Store, compact, read
+from study.store.old_rows import JUDGED
 from study.store.schema import PASS_TABLES
 from tests.commands import mia_study
 
@@ -53,7 +54,7 @@ def rows(kept):
 def test_every_table_has_its_rows_and_values(old, rows, compacted, all):
     if not compacted:
         shutil.rmtree(old.folder / "compacted")
-    frames = {table: read(old.folder.parent, "small", table, all) for table in rows}
+    frames = {table: read(old.folder.parent, "small", table, all, as_written=True) for table in rows}
     assert {table: len(frame) for table, frame in frames.items()} == rows
     for table in PASS_TABLES:
         plain = pd.concat(pq.read_table(path).to_pandas() for path in (old.folder / table).iterdir())
@@ -64,11 +65,16 @@ def test_every_table_has_its_rows_and_values(old, rows, compacted, all):
             np.testing.assert_array_equal(np.sort(frames[table][column]), np.sort(plain[column]))
 
 
-def test_scores_are_those_that_the_attacks_were_judged_by(old):
-    scores = read(old.folder.parent, "small", "scores").groupby(["trial_id", "attack_id"])
-    for row in read(old.folder.parent, "small", "attacks").itertuples():
+@pytest.mark.parametrize("as_written", [True, False])
+def test_scores_are_those_that_the_attacks_were_judged_by(old, as_written):
+    scores = read(old.folder.parent, "small", "scores", as_written=as_written).groupby(["trial_id", "attack_id"])
+    for row in read(old.folder.parent, "small", "attacks", as_written=as_written).itertuples():
         own = scores.get_group((row.trial_id, row.attack_id))
-        assert judge(own["score"].to_numpy(), own["member"].to_numpy()).auc == pytest.approx(row.auc)
+        judged = own["judged"].fillna(True).to_numpy(bool)
+        found = judge(own["score"].to_numpy(), own["member"].to_numpy(), judged, own["unit"].to_numpy())
+        assert found.auc == pytest.approx(row.auc)
+        if row.judging == JUDGED:
+            assert (row.auc_low, row.auc_high, row.judged) == (found.auc_low, found.auc_high, judged.sum())
 
 
 def test_every_sealed_file_is_verified_and_damage_is_found(old, capsys):

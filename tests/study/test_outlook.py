@@ -41,7 +41,15 @@ def test_before_anything_was_timed_the_plan_says_so_and_limits_refuse_and_point_
     found = outlook(make_design(), store)
     assert "not known: nothing of this study was timed; --pilot" in lines(found)["time"]
     assert "cost" not in lines(found)
-    assert "0.023 to 0.033, seen in studies of DCGANs" in "".join(found.lines())
+    said = "".join(found.lines())
+    assert "SD of a difference in one replicate 0.023 to 0.033, as seen in studies of DCGANs" in said
+    assert "power: 2 replicates settle nothing, for fewer than 5 are descriptive" in said
+    (one, five) = ("".join(outlook(make_design(f"replicates={r}"), store).lines()) for r in (1, 5))
+    assert "power: 1 replicate settles nothing" in one
+    assert "power: 5 replicates settle a difference of AUC between two cells from 0." in five
+    assert (
+        "in one contrast, 0." in five and " by Holm over the 7 declared contrasts; a difference of 0.02 takes " in five
+    )
     for limit in ({"max_hours": 5.0}, {"max_usd": 5.0}):
         with pytest.raises(ValueError, match="nothing of this study was timed; --pilot times one"):
             found.require(**limit)

@@ -323,12 +323,18 @@ def test_rows_say_what_ran(make_design, store):
     assert wide.loc[wide["attack"] == "local_gan_steps4", "attack_steps"].eq(4).all()
     scores = table(design, store, "scores")
     assert len(scores) == len(wide) * 80
-    assert scores["judged"].all()
+    assert scores["judged"].eq(scores["query"].isin(design.split.panel)).all()
     for (trial, attack), part in scores.groupby(["trial_id", "attack_id"]):
         row = wide[(wide["trial_id"] == trial) & (wide["attack_id"] == attack)].iloc[0]
-        inside, outside = part.loc[part["member"], "score"], part.loc[~part["member"], "score"]
-        wins = sum((a > outside).sum() + 0.5 * (a == outside).sum() for a in inside)
-        assert row["auc"] == pytest.approx(wins / len(inside) / len(outside))
+        assert row["auc"] == pytest.approx(auc_of(part[part["judged"]]))
+        assert row["auc_all"] == pytest.approx(auc_of(part))
+
+
+def auc_of(rows):
+    """Share of pairs in the right order."""
+    inside, outside = rows.loc[rows["member"], "score"], rows.loc[~rows["member"], "score"]
+    wins = sum((a > outside).sum() + 0.5 * (a == outside).sum() for a in inside)
+    return wins / len(inside) / len(outside)
 
 
 AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
