@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.format import form_of, number, replicates
 from analysis.sentences import line
 from analysis.stats.baselines import audits, verdicts
-from analysis.stats.judged import AUC, judged_scores
+from analysis.stats.inference import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
 from mia_core.metrics.two_way import MIN_REPLICATES
 from study.store import read

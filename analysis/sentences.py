@@ -65,8 +65,8 @@ SENTENCES = {
     "no better than stopping": (
         "; that it leaks less than early stopping at the same quality is not shown (AUC {effect})"
     ),
-    "other": "; {arm} lowers it to {auc}{quality}{guarantee}",
-    "other quality": " at {measure}{quality}",
+    "other": "; {arm} lowers it to {auc}{guarantee}",
+    "other with quality": "; {arm} lowers it to {auc} at {measure} {quality}{guarantee}",
     "more others": "; {count} more lower it",
     "guarantees nothing": ", and guarantees nothing against other attacks",
     "guarantee": ", with a guarantee against any attack: epsilon {epsilon}",

@@ -38,7 +38,7 @@ class StudyData:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     scores: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What `analysis.stats.judged` has read and computed of the scores, once."""
+    """What `analysis.stats.inference` has read and computed of the scores, once."""
 
     @property
     def store(self) -> Store:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.format import effect, p_value, replicates
 from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels, tell
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
 

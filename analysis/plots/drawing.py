@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.format import told
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import StudyData, lower_is_better
 from mia_core.metrics.two_way import MIN_REPLICATES
 from study.terminal import plain

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.format import replicates, share, told
 from analysis.plots.drawing import axis_words, caption_of_means, chance_line, legend, tell
 from analysis.stats.drawn_points import INDEX_WORDS, Influence, by_point, logarithmic, place, varied
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, name_axes, panels
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.reading import last_levels
 from study.tracking.pictures import COLORS

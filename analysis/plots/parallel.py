@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import caption_of_means, look_of
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 
 NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}

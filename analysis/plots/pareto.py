@@ -18,7 +18,7 @@ from analysis.plots.drawing import (
     to_floor,
 )
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 

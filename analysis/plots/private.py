@@ -21,7 +21,7 @@ from analysis.plots.drawing import (
 )
 from analysis.stats.ceilings import FPR, ceilings
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC, TPR
+from analysis.stats.inference import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS

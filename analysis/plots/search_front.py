@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from analysis.format import form_of, number, replicates
 from analysis.plots.drawing import ACROSS, caption_of_means, chance_line, legend, tell
 from analysis.stats.drawn_points import logarithmic, place
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.search_results import Goal, Search
 from analysis.study_data import StudyData, lower_is_better
 from mia_core.errors import Refused

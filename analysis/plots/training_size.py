@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 
 

@@ -29,7 +29,7 @@ from analysis.sentences import filled
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import influences
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects
 from analysis.stats.summary import equal_steps

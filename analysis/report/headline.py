@@ -21,7 +21,7 @@ from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, condition, source
 from analysis.sentences import filled, line
 from analysis.stats.declared import declared
-from analysis.stats.judged import AUC, TPR, judged_scores
+from analysis.stats.inference import AUC, TPR, judged_scores
 from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
@@ -301,9 +301,12 @@ def _what_protects(
     others: list[Any] = list(_against_stopping(data, cell, best))
     rest = [change for change in clear if change is not best]
     for change in rest[:2]:
-        at = filled("other quality", measure=f"{_measure(data)} ", quality=change.quality) if change.quality else ()
-        own = _guarantee(data, cell, change)
-        others += filled("other", arm=_way(data, change), auc=change.leakage, quality=at, guarantee=own)
+        told: dict[str, Any] = {"arm": _way(data, change), "auc": change.leakage}
+        told["guarantee"] = _guarantee(data, cell, change)
+        if change.quality:
+            others += filled("other with quality", measure=_measure(data), quality=change.quality, **told)
+        else:
+            others += filled("other", **told)
     if len(rest) > 2:
         others += filled("more others", count=str(len(rest) - 2))
     name, arm = ("use", str(best.level)) if best.factor == ARM else ("stop early", f"{best.level} {data.budget}")
@@ -325,11 +328,15 @@ def _paid(data: StudyData, change: Change, cell: dict[str, Any], choices: int) -
 
 def _cost(data: StudyData, best: Change, quality: Number, small: bool, explained: bool) -> Sentence:
     assert best.quality and best.cost
-    name = "loss" if best.cost.low > 0 else "gain" if best.cost.high < 0 else "loss not settled"
-    told: dict[str, Any] = {"share": f"{100 * TOLERATED:.0f}"} if small else {}
+    if best.cost.high < 0:
+        name = "gain"
+    elif small:
+        name = "small loss"
+    else:
+        name = "loss" if best.cost.low > 0 else "loss not settled"
+    told: dict[str, Any] = {"share": f"{100 * TOLERATED:.0f}"} if name == "small loss" else {}
     measure = _named_measure(data, explained)
-    numbers = {"quality": best.quality, "reference": quality, "loss": best.cost}
-    return filled("small loss" if small else name, measure=measure, **numbers, **told)
+    return filled(name, measure=measure, quality=best.quality, reference=quality, loss=best.cost, **told)
 
 
 def _against_stopping(data: StudyData, cell: dict[str, Any], best: Change) -> Sentence:

@@ -19,7 +19,7 @@ from analysis.report.sources import Cited, Source, source
 from analysis.report.variance_shares import index_source, influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, place, varied
 from analysis.stats.indices import RESAMPLES
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.summary import about_intervals
 from analysis.study_data import StudyData, lower_is_better, words_of_measure
 

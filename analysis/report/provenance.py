@@ -11,7 +11,7 @@ from analysis.report.shown import DATA, WIDE_OF_DATA, call
 from analysis.report.sources import Source, condition, source
 from analysis.stats.effects import difference as effect
 from analysis.stats.effects import mean_columns, measured
-from analysis.stats.judged import AUC, TPR
+from analysis.stats.inference import AUC, TPR
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.two_way import MIN_REPLICATES

@@ -18,7 +18,7 @@ from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
 from analysis.stats.ceilings import ceilings
-from analysis.stats.judged import AUC, TPR
+from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
 from analysis.stats.summary import about_intervals, equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.report.conditions import Condition, Levels
 from analysis.report.shown import DATA, MODULES, WIDE_OF_DATA, Shown, call, columns_of, literal
 from analysis.stats.cells import Cells
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, SETTINGS, VARIANT, StudyData
 from study.design.trial_config import TrialConfig
 from study.store.roles import CANARY, STUDY

@@ -10,7 +10,7 @@ from analysis.report.sections import plain
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Source, source
 from analysis.stats.drawn_points import Influence
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import StudyData
 
 NO_FACTOR = {"noise": "replicates", "unpredicted": "points left out of the forest"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.stats.judged import judged_scores
+from analysis.stats.inference import judged_scores
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import StudyData
 from mia_core.defenses.accounting import History, profile

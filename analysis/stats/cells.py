@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.effects import effect_of
-from analysis.stats.judged import AUC, aucs_of, sums_of
+from analysis.stats.inference import AUC, aucs_of, sums_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.influence import Aucs

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import chi2, norm, t
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
 from study.verdicts.controls import ALPHA, holm

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.stats.effects import means
 from analysis.stats.indices import indices
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import StudyData, chosen_by_search, short, words_of_measure
 from study.design.points import points
 from study.spec.factors import Range

@@ -1,8 +1,8 @@
 """Effects with intervals: means of cells over replicates, and contrasts of levels inside replicates.
 
-AUC is judged by scores (`analysis.stats.judged`): two-way intervals, which speak of records like these, and effects in
-units of AUC. Other values (quality, accuracy) have t intervals over replicates, R - 1 degrees of freedom. Fewer than 5
-replicates are `descriptive`.
+AUC is judged by scores (`analysis.stats.inference`): two-way intervals, which speak of records like these, and effects
+in units of AUC. Other values (quality, accuracy) have t intervals over replicates, R - 1 degrees of freedom. Fewer than
+5 replicates are `descriptive`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.stats.judged import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
+from analysis.stats.inference import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.two_way import MIN_REPLICATES

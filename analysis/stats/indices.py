@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from analysis.stats.cells import cells
 from analysis.stats.effects import t_interval
-from analysis.stats.judged import AUC, aucs_of
+from analysis.stats.inference import AUC, aucs_of
 from analysis.study_data import StudyData
 from mia_core.streams import Streams
 from study.design.points import points, problem

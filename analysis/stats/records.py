@@ -16,7 +16,7 @@ from scipy.stats import rankdata, t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
-from analysis.stats.judged import judged_scores
+from analysis.stats.inference import judged_scores
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused

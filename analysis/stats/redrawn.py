@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.effects import mean_columns
-from analysis.stats.judged import AUC, TPR, JudgedScores, judged_scores
+from analysis.stats.inference import AUC, TPR, JudgedScores, judged_scores
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.redraw import Law, Shown, independent_coins, permuted_coins, shown
 from mia_core.streams import Streams

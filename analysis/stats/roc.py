@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.stats.judged import judged_scores
+from analysis.stats.inference import judged_scores
 from analysis.study_data import StudyData
 from mia_core.metrics.leakage import MIN_FALSE_POSITIVES
 from mia_core.metrics.low_fpr import pooled_roc

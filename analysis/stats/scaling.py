@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.stats.baselines import UNAVAILABLE, audits
 from analysis.stats.cells import Cells, cells
 from analysis.stats.effects import means
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.two_way import MIN_REPLICATES

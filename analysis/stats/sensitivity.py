@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.cells import EFFECT, Cells, cells
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.study_data import ARM, StudyData
 
 LOGARITHMIC = ("train_size", "epochs", "steps")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.stats.drawn_points import design_words, search_words, varied
 from analysis.stats.effects import contrasts, means
-from analysis.stats.judged import AUC, SCOPE
+from analysis.stats.inference import AUC, SCOPE
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.noise import GUESSABLE, noise_from_seed
 

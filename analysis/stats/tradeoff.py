@@ -14,7 +14,7 @@ from scipy.stats import t
 
 from analysis.stats.cells import Cells, cells
 from analysis.stats.effects import mean_columns, p_value, t_interval
-from analysis.stats.judged import AUC, columns_of_sum, mean_of
+from analysis.stats.inference import AUC, columns_of_sum, mean_of
 from analysis.study_data import VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from mia_core.metrics.influence import Aucs

@@ -17,7 +17,7 @@ from analysis.report.variance_shares import influence_table
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, influences, varied
 from analysis.stats.effects import means
 from analysis.stats.indices import COLUMNS
-from analysis.stats.judged import AUC
+from analysis.stats.inference import AUC
 from analysis.stats.summary import overview
 from analysis.study_data import load
 from study.design.points import points

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import ttest_1samp
 
 from analysis.stats.effects import contrasts, means, t_interval
-from analysis.stats.judged import judged_scores
+from analysis.stats.inference import judged_scores
 from analysis.study_data import StudyData
 from mia_core.metrics.control_variate import with_control_variate
 from mia_core.metrics.influence import aucs

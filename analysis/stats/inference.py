@@ -42,17 +42,20 @@ SCOPE = {
 class JudgedScores:
     """Of one attack: score, member [N, J] of N trials, which judge the same J records; place: the row of each trial.
 
-    query, unit [J]: each record's number in the pool, and whose it is. persons: unit, or None where every record is a
-    unit of its own. aucs: [N], with influences.
+    query, unit [J]: the records and whose they are. aucs: [N], with influences.
     """
 
     place: dict[str, int]
-    query: np.ndarray
-    unit: np.ndarray
     score: np.ndarray
     member: np.ndarray
-    persons: np.ndarray | None
+    query: np.ndarray
+    unit: np.ndarray
     aucs: Aucs
+
+    @property
+    def persons(self) -> np.ndarray | None:
+        """`unit`; None where every record is a unit of its own."""
+        return persons_of(self.unit)
 
     def of(self, trials: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """score and member [R, J] of trials, in their order."""
@@ -75,9 +78,14 @@ def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
     if any(not np.array_equal(part["query"], first["query"]) for part in found):
         raise Refused(f"study {data.name}: trials of {attack} judge different records, and cannot be compared")
     score, member = (np.stack([part[name] for part in found]) for name in ("score", "member"))
-    persons = first["unit"] if len(set(first["unit"])) < len(first["unit"]) else None
     place = {trial: row for row, trial in enumerate(rows["trial_id"])}
-    return JudgedScores(place, first["query"], first["unit"], score, member, persons, aucs(score, member, persons))
+    found_aucs = aucs(score, member, persons_of(first["unit"]))
+    return JudgedScores(place, score, member, first["query"], first["unit"], found_aucs)
+
+
+def persons_of(unit: np.ndarray) -> np.ndarray | None:
+    """Units [J] that have several records; None where none has."""
+    return unit if len(set(unit.tolist())) < len(unit) else None
 
 
 def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
