@@ -69,9 +69,12 @@ SENTENCES = {
     "other with quality": "; {arm} lowers it to {auc} at {measure} {quality}{guarantee}",
     "more others": "; {count} more lower it",
     "guarantees nothing": ", and guarantees nothing against other attacks",
-    "guarantee": ", with a guarantee against any attack: epsilon {epsilon}",
-    "weak guarantee": ", with a guarantee against any attack, but a weak one: epsilon {epsilon}",
-    "not per person": " for each record, and no guarantee per person, as persons have several records",
+    "guarantee": (
+        ", with a guarantee against any attack (epsilon {epsilon} for one record): with 1 % of other records named "
+        "wrongly, none names more than {tpr} of the training records"
+    ),
+    "per person": " ({epsilon} of a person)",
+    "not per person": " (no guarantee per person is known where persons have several records)",
     # What keeps any of it from being believed.
     "descriptive": "Descriptive only: {replicates}, and an interval means something from {least} on.",
     "incomplete": "Incomplete: {count} trials of the design are missing; the study's sweep command runs them.",
@@ -122,8 +125,8 @@ SENTENCES = {
         "(q at most 0.05).{few}"
     ),
     "few replicates for records": (
-        " With {replicates} the smallest possible p of a record is {least_p}, so that single records are found only "
-        "where many leak: more replicates find more."
+        " With {replicates} the smallest possible p of a record is {least_p}, so that records are named only where "
+        "about {count} or more leak; more replicates name more."
     ),
     "records not told apart": "Single records cannot be judged on {where}: {reason}.",
     "reliable": (

@@ -3,12 +3,13 @@
 import pandas as pd
 
 from analysis import plots
+from analysis.format import percent
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Row, Section, Table, Text
 from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, of_audit, of_picture, source
-from analysis.stats.ceilings import guarantees_per_record_and_person
+from analysis.stats.ceilings import guarantees
 from analysis.stats.summary import about_noise
 from analysis.study_data import ARM, StudyData, variants_of
 from study.store import read
@@ -70,10 +71,10 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
 
 def _guarantees(data: StudyData) -> Table:
     """What every private cell guarantees: of one record, and of a person where persons have several."""
-    table = guarantees_per_record_and_person(data)
+    table = guarantees(data)
     persons = table["per_person"].notna().any()
     used = data.wide[data.wide["epsilon"].notna() & (data.wide["attack"] == data.primary)]
-    code = call("guarantees_per_record_and_person", DATA)
+    code = call("guarantees", DATA)
     origin = source(data, data.primary, used, "what private cells guarantee", code)
     rows = []
     for row in table.to_dict("records"):
@@ -81,7 +82,7 @@ def _guarantees(data: StudyData) -> Table:
             *(Cell(str(row[name]), value=row[name] if isinstance(row[name], int) else None) for name in data.cell),
             plain(row["epsilon"], origin=origin),
             plain(row["delta"], origin=origin),
-            Cell(number=Cited(f"{100 * row['largest_tpr']:.2g} %", origin), value=row["largest_tpr"]),
+            Cell(number=Cited(percent(row["largest_tpr"]), origin), value=row["largest_tpr"]),
             plain(row["largest_auc"], ".2f", origin),
         ]
         rows.append(Row([*cells, *([Cell(row["per_person"])] if persons else [])]))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
-from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value
+from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value, percent
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
@@ -254,7 +254,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
 
 def _largest_tpr(most: float | None, origin: Source) -> Cell:
     """What a cell's guarantee leaves any attacker; everything where there is none."""
-    text = "100 %" if most is None else f"{100 * most:.2g} %"
+    text = percent(1.0 if most is None else most)
     return Cell(number=Cited(text, origin), value=1.0 if most is None else most)
 
 

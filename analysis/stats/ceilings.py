@@ -32,6 +32,12 @@ def ceilings(data: StudyData) -> pd.DataFrame:
     that two records change (`split.filler: fill`, `logan`): a measured AUC is to be compared with these. curve: WHOLE
     or PAIR. history: of the accountant, null without.
     """
+    if "ceilings" not in data.kept:
+        data.kept["ceilings"] = _ceilings(data)
+    return data.kept["ceilings"]
+
+
+def _ceilings(data: StudyData) -> pd.DataFrame:
     trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
     first = trials.sort_values("epsilon", ascending=False).drop_duplicates(list(data.cell))
     rows = []
@@ -54,14 +60,15 @@ def ceilings(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "delta", *found])
 
 
-def guarantees_per_record_and_person(data: StudyData) -> pd.DataFrame:
-    """The same without what a reader does not need: cell, epsilon, delta, largest_auc, largest_tpr, per_person.
+def guarantees(data: StudyData) -> pd.DataFrame:
+    """What arms with an epsilon guarantee, one row a cell; the others guarantee nothing.
 
-    per_person: null where every person that is known has one record; else the epsilon of all of a person's records, at
-    the same delta, in words, or NO_PERSON where it is not known how many these are.
+    Columns of `data.cell`, epsilon, delta, largest_auc, largest_tpr, per_person: null where every person that is known
+    has one record; else the epsilon of all of a person's records, at the same delta, in words, or NO_PERSON where it is
+    not known how many these are.
     """
     table = ceilings(data)
-    largest = records_per_person(data)
+    largest = records_per_person(data) if len(table) else 1
     words = [_per_person(row, largest) for row in table.to_dict("records")]
     columns = [*data.cell, "epsilon", "delta", "largest_auc", "largest_tpr"]
     return table[columns].assign(per_person=pd.Series(words, dtype=object))

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 from analysis import plots
 from analysis.plots.private import CEILING
 from analysis.stats import ceilings as module
-from analysis.stats.ceilings import NO_PERSON, PAIR, WHOLE, ceilings, guarantees_per_record_and_person, person_epsilon
+from analysis.stats.ceilings import NO_PERSON, PAIR, WHOLE, ceilings, guarantees, person_epsilon
 from analysis.study_data import ARM
 from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import Gaussian
@@ -24,7 +24,6 @@ def made(resolved=None, stored=True):
     """A study whose private arms have every record in every step, so that mu is known: sigma = sqrt(steps) / mu."""
     data = study(draw(np.random.default_rng(4), 5, np.full(len(GRID), 0.8)), resolved=resolved or FIXED)
     wide = data.wide
-    wide["delta"] = np.where(wide["epsilon"].notna(), 1e-5, np.nan)
     wide["steps"] = STEPS
     if stored:
         wide["sigma"] = wide[ARM].map({arm: STEPS**0.5 / mu(EPSILON[arm]) for arm in EPSILON})
@@ -77,7 +76,7 @@ def test_a_person_with_4_records_has_the_epsilon_of_four_times_the_shift(epsilon
 def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(monkeypatch):
     def of(pool):
         monkeypatch.setattr(module, "pool_at_hand", lambda data: pool)
-        return guarantees_per_record_and_person(made())["per_person"]
+        return guarantees(made())["per_person"]
 
     assert of(SimpleNamespace(units=np.arange(9))).isna().all()
     several = of(SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
