@@ -36,7 +36,8 @@ def made(gain, arms=("none",), sizes=(100,), epochs=(10,), replicates=5, quality
     if quality:
         measured = np.array([quality(*cell) for cell in index]) + noise * random.normal(size=(replicates, len(index)))
     settings.setdefault("records", 100)
-    return panel_study(random, [gain(*cell) for cell in index], replicates, index, measured, **settings)
+    data = panel_study(random, [gain(*cell) for cell in index], replicates, index, measured, **settings)
+    return with_columns(data, role="study")
 
 
 def by_arm(**gains):
@@ -110,7 +111,9 @@ STUDIES = {
         lambda arm, n, e: 0.0 if arm == "dropout" else {10: 1.0, 160: 2.5}[e], **PATH, quality=path_quality
     ),
     "as good as stopping": lambda: made(
-        lambda arm, n, e: 0.55 if arm == "dropout" else {10: 0.6, 160: 2.5}[e], **PATH, quality=path_quality
+        lambda arm, n, e: 1.3 if arm == "dropout" else {10: 0.2, 160: 2.5}[e],
+        **PATH,
+        quality=lambda *cell: min(1.2, path_quality(*cell)) if cell[0] == "dropout" else path_quality(*cell),
     ),
     "many defenses": lambda: made(by_arm(dropout=0.1, dp_sgd=0.0), MANY, quality=lambda *cell: 1.0),
     "many defenses of unknown quality": lambda: made(by_arm(dropout=0.1, dp_sgd=0.0), MANY),
