@@ -125,8 +125,8 @@ SENTENCES = {
         "(q at most 0.05).{few}"
     ),
     "few replicates for records": (
-        " With {replicates} the smallest possible p of a record is {least_p}, so that records are named only where "
-        "about {count} or more leak; more replicates name more."
+        " With {replicates} the smallest possible p of a record is {least_p}, so that no record is named unless "
+        "several leak; more replicates name more."
     ),
     "records not told apart": "Single records cannot be judged on {where}: {reason}.",
     "reliable": (

@@ -3,7 +3,6 @@
 No record is named unless records are included.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -96,10 +95,9 @@ def _how_many(found: dict[Any, Any], where: str, origin: Source) -> Sentence:
 def _which(found: dict[Any, Any], named: Cited) -> Sentence:
     """How many single records are shown to leak, and when few replicates cannot show that."""
     few: Sentence = ()
-    count = math.ceil(found["least_p"] * found["records"] / ALARM)  # whose p-values together pass Benjamini & Hochberg
-    if count > 1:
-        of = {"replicates": replicates(found["replicates"]), "least_p": p_value(found["least_p"]), "count": str(count)}
-        few = filled("few replicates for records", **of)
+    if found["least_p"] * found["records"] > ALARM:  # one such p does not pass Benjamini & Hochberg
+        least = p_value(found["least_p"])
+        few = filled("few replicates for records", replicates=replicates(found["replicates"]), least_p=least)
     return filled("records named", found=named, few=few)
 
 
