@@ -70,6 +70,11 @@ def share(value: Any, low: Any = None, high: Any = None) -> str:
     return interval(value, low, high, ".2f") if low is not None else number(value, ".2f")
 
 
+def percent(value: Any) -> str:
+    """A share of records, two digits: `3.4 %`."""
+    return f"{100 * value:.2g} %"
+
+
 def replicates(count: Any) -> str:
     """`5 replicates`."""
     return f"{count} replicate{'' if count == 1 else 's'}"

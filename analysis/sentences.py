@@ -69,9 +69,12 @@ SENTENCES = {
     "other with quality": "; {arm} lowers it to {auc} at {measure} {quality}{guarantee}",
     "more others": "; {count} more lower it",
     "guarantees nothing": ", and guarantees nothing against other attacks",
-    "guarantee": ", with a guarantee against any attack: epsilon {epsilon}",
-    "weak guarantee": ", with a guarantee against any attack, but a weak one: epsilon {epsilon}",
-    "not per person": " for each record, and no guarantee per person, as persons have several records",
+    "guarantee": (
+        ", with a guarantee against any attack (epsilon {epsilon} for one record): with 1 % of other records named "
+        "wrongly, none names more than {tpr} of the training records"
+    ),
+    "per person": " ({epsilon} of a person)",
+    "not per person": " (no guarantee per person is known where persons have several records)",
     # What keeps any of it from being believed.
     "descriptive": "Descriptive only: {replicates}, and an interval means something from {least} on.",
     "incomplete": "Incomplete: {count} trials of the design are missing; the study's sweep command runs them.",
@@ -107,15 +110,30 @@ SENTENCES = {
     # Sections.
     "nothing to compare": "Every factor has one level in this study: nothing can be compared.",
     "records leak": (
-        "On {where}, {found} records leak by themselves: they have q at most 0.05, where q is the share of false "
-        "alarms to expect among all records that leak as much or more."
+        "On {where}, an estimated {share} records leak, with 95 % confidence at least {least}. Records that leak only "
+        "a little are counted in part.{one_sided}"
     ),
-    "records not told apart": "Not told apart on {where}: {reason}.",
+    "no record leaks": (
+        "On {where}, it is not shown that any record leaks by itself. The estimated share is {share} records."
+        "{one_sided}"
+    ),
+    "one-sided records": (
+        " {count} further records were members in every replicate or in none, so nothing can be said of them."
+    ),
+    "records named": (
+        "{found} records are shown to leak one by one: of the records named so, at most 5 % are expected to be false "
+        "(q at most 0.05).{few}"
+    ),
+    "few replicates for records": (
+        " With {replicates} the smallest possible p of a record is {least_p}, so that no record is named unless "
+        "several leak; more replicates name more."
+    ),
+    "records not told apart": "Single records cannot be judged on {where}: {reason}.",
     "reliable": (
-        "Reliability {reliability} and halves of the replicates: 1 would find the same order of records again, 0 "
-        "another one."
+        "The order of records has reliability {reliability}, from halves of the replicates: at 1 new replicates would "
+        "find the same order, at 0 an unrelated one."
     ),
-    "reliability not known": "Whether the same records would be found again cannot be said: {reason}.",
+    "reliability not known": "Whether the same records would be found again is not known: {reason}.",
 }
 
 

@@ -15,19 +15,23 @@ import pandas as pd
 from analysis.checks import cautions
 from analysis.format import (
     EFFECT,
+    NONE,
     P_HOLM,
     TPR_WORDS,
     epsilon,
     estimate,
+    form_of,
     interval,
     more_replicates,
     number,
     p_value,
+    percent,
     share,
     texts_of_effect,
 )
 from analysis.format import effect as effect_text
 from analysis.stats.baselines import audits
+from analysis.stats.ceilings import guarantees
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.stats.effects import contrasts, means
@@ -35,7 +39,7 @@ from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown, words_of
 from analysis.stats.search_results import Search, confirmed, search
 from analysis.stats.sensitivity import main_effects
-from analysis.stats.summary import about_intervals, about_noise, against_epsilon, effects_of, equal_steps, guarantees
+from analysis.stats.summary import about_intervals, about_noise, against_epsilon, effects_of, equal_steps
 from analysis.stats.tradeoff import best_quality, equal_quality, least_leakage
 from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.store.reading import last_levels
@@ -69,10 +73,15 @@ def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"Shares of variance (exploratory): {value}{_size(one)}", shares(one)
     if data.private:
         yield "What audits prove, and whether they contradict a claim", audited(data)
-    epsilons = guarantees(data)
+    promised = guarantees(data)
     yield (
         "What is guaranteed: no other arm has an epsilon, clip-only neither",
-        epsilons.assign(epsilon=epsilons["epsilon"].map(epsilon)),
+        promised.assign(
+            epsilon=promised["epsilon"].map(epsilon),
+            largest_auc=promised["largest_auc"].map(lambda most: number(most, form_of(AUC))),
+            largest_tpr=promised["largest_tpr"].map(percent),
+            per_person=promised["per_person"].fillna(NONE),
+        ),
     )
 
 

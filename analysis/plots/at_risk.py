@@ -23,18 +23,21 @@ def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(8.2, 3.4), layout="constrained")
     rank = np.arange(1, len(table) + 1)
     axis.plot(rank, table["difference"], ".", color="0.7", markersize=4, label="as measured")
-    error = 1.96 * table["shrunk_error"].astype(float)
-    axis.fill_between(rank, table["shrunk"] - error, table["shrunk"] + error, color=COLORS[0], alpha=0.15, lw=0)
-    axis.plot(rank, table["shrunk"], color=COLORS[0], linewidth=1.6, label="shrunk, with 95 %")
+    limits = table[["low", "high"]].astype(float)
+    words = "shrunk; the band holds 95 % of records"
+    axis.fill_between(rank, limits["low"], limits["high"], color=COLORS[0], alpha=0.15, lw=0)
+    axis.plot(rank, table["shrunk"], color=COLORS[0], linewidth=1.6, label=words)
     found = (table["q"] <= ALARM).to_numpy()
-    axis.plot(rank[found], table["shrunk"][found], "^", color=COLORS[1], markersize=5, label="at risk (FDR 5 %)")
+    if found.any():
+        label = "leaks (false-discovery rate 5 %)"
+        axis.plot(rank[found], table["shrunk"][found], "^", color=COLORS[1], markersize=5, label=label)
     axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_xlabel("records, the most at risk first")
-    axis.set_ylabel("member less non-member\n(standard deviations of scores)")
+    axis.set_ylabel("score as member - as non-member\n(standard deviations of scores)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small")
-    count = data.replicates
-    finish(figure, f"What membership changes, record by record\n{data.name}: over {count} replicates")
+    count = int(table[["inside", "outside"]].sum(axis=1).max()) if len(table) else data.replicates
+    finish(figure, f"What membership changes in each record's score\n{data.name}: {count} replicates")
     return figure
 
 

@@ -1,12 +1,12 @@
-"""ROC on logarithmic axes, where attacks sure of a few records show, and the floor below which all is chance."""
+"""ROC on logarithmic axes, where attacks that name few records with certainty show."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import caption, look_of, name_axes, panels
-from analysis.stats.roc import mean_roc
+from analysis.plots.drawing import finish, look_of, name_axes, panels
+from analysis.stats.roc import roc_of_cell
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.reading import last_levels
 from study.tracking.pictures import COLORS
@@ -33,22 +33,20 @@ def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], tit
     figure, grid = panels(data.variants, sizes, width=3.6)
     lowest = 1.0
     for (variant, size), axis in grid.items():
-        floor = 0.0
         for number, name in enumerate(lines):
             own = rows[(rows[VARIANT] == variant) & (rows["train_size"] == size) & (rows[by] == name)]
-            if own.empty:
+            curve = roc_of_cell(data, own) if len(own) else None
+            if curve is None:
                 continue
-            curve = mean_roc(data, own)
             look = {key: value for key, value in look_of(number).items() if key != "marker"}
             axis.plot(curve.fpr, curve.tpr, **look, linewidth=1.4, label=f"{name}")
-            axis.fill_between(curve.fpr, curve.low.clip(LEAST_TPR), curve.high, color=look["color"], alpha=0.12, lw=0)
-            floor, lowest = max(floor, curve.floor), min(lowest, curve.fpr[0])
-        axis.plot([lowest, 1], [lowest, 1], color="0.6", linewidth=0.8, zorder=0)
-        if floor:
-            axis.axvspan(lowest / 10, floor, color="0.9", zorder=0, label="fewer than 10 false positives")
+            axis.fill_between(curve.fpr, curve.low, curve.high, color=look["color"], alpha=0.12, lw=0)
+            lowest = min(lowest, curve.fpr[0])
     for axis in grid.values():
-        axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest, LEAST_TPR), 1.1))
+        axis.plot([lowest, 1], [lowest, 1], color="0.6", linewidth=0.8, zorder=0)
+        axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest / 2, LEAST_TPR), 1.1))
         axis.spines[["top", "right"]].set_visible(False)
     name_axes(figure, grid, "false-positive rate", "true-positive rate", "n = ")
-    caption(figure, data, f"{title}, after {rows[data.budget].max()} {data.budget}")
+    where = f"{title}, after {rows[data.budget].max()} {data.budget}"
+    finish(figure, f"{where}\n{data.name}: {data.replicates} replicates pooled, bands 95 %")
     return figure

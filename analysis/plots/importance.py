@@ -15,16 +15,16 @@ from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
 
 APART = 0.16
-NOISE = "noise of replicates"
+NOISE, UNPREDICTED = "noise of replicates", "not predicted by the forest"
 
 
 def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figure:
-    """Indices of each factor with their 95 % intervals, a panel a value; the share that is noise, in gray.
+    """Indices of each factor with their 95 % intervals, a panel a value; in gray the shares that no factor explains.
 
     found: of `analysis.stats.drawn_points.influences`, those that have indices.
     """
     factors = max(len(one.ranked) for one in found)
-    size = (4.1 * len(found) + 1.0, 1.5 + 0.45 * (factors + 1))
+    size = (4.1 * len(found) + 1.0, 1.5 + 0.45 * (factors + 2))
     figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, layout="constrained")
     for one, axis in zip(found, axes.flat, strict=True):
         names = list(one.ranked["factor"])
@@ -40,9 +40,11 @@ def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figur
             tell(drawn, [f"{row['factor']}: {index} {share(row['estimate'], row['low'], row['high'])}, "
                          f"{row['points']} points, {replicates(row['replicates'])}"
                          for row in rows.to_dict("records")])  # fmt: skip
-        if one.noise is not None:
-            axis.plot([one.noise], [-len(names)], "D", color="0.45", markersize=5)
-            names.append(NOISE)
+        unpredicted = None if one.predicted is None else 1 - one.predicted
+        for words, rest in ((UNPREDICTED, unpredicted), (NOISE, one.noise)):
+            if rest is not None:
+                axis.plot([rest], [-len(names)], "D", color="0.45", markersize=5)
+                names.append(words)
         axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
         axis.set_yticks([-down for down in range(len(names))], names)
         axis.set_ylim(-len(names) + 0.4, 0.6)

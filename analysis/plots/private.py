@@ -5,11 +5,23 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import ARROW, axis_words, caption, chance_line, draw_points, finish, legend, logarithmic
+from analysis.plots.drawing import (
+    ARROW,
+    axis_words,
+    caption,
+    chance_line,
+    draw_points,
+    finish,
+    legend,
+    logarithmic,
+    tell,
+)
+from analysis.stats.ceilings import FPR, ceilings
 from analysis.stats.effects import means
-from analysis.stats.inference import AUC
+from analysis.stats.inference import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
 from study.tracking.pictures import COLORS
@@ -17,6 +29,8 @@ from study.verdicts.claims import PANEL
 
 LEAST_EPSILON = 0.01
 """Shown for what is smaller, on an axis of powers: accounting adds as much."""
+LEAST_TPR = 0.004
+CEILING = "at most, by the guarantee"
 APART = 1.13
 """Factor between levels of training of an arm without an epsilon, so that none hides another."""
 
@@ -24,14 +38,17 @@ APART = 1.13
 def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """What a guarantee buys and costs: leakage above and quality below against the accounted epsilon.
 
-    A column of panels a variant and training-set size, a line for each level of training. Arms without an epsilon,
-    which guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private
-    arms.
+    A column of panels a variant and training-set size, a line for each level of training. Beside every private point a
+    gray bar is the most that its guarantee lets any attack have in expectation. Arms without an epsilon, which
+    guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private arms.
     """
     rows = data.attack(attack)
     if not data.private:
         raise Refused(f"study {data.name} has no arm with an epsilon")
     shown = {axis_words(value, attack): value}
+    most = {AUC: "coin_auc", TPR: "coin_tpr"}
+    if value == AUC:
+        shown["TPR at 1 % FPR"] = TPR
     if data.quality:
         better = "lower is better" if lower_is_better(data.quality) else "higher is better"
         shown[f"{data.quality} ({better})"] = data.quality
@@ -46,6 +63,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
         len(shown), len(columns), figsize=(4.2 * len(columns) + 0.6, 2.8 * len(shown) + 0.8),
         sharex=True, sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
+    bounds = ceilings(data)
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
         cells = means(data, rows, column, data.cell).merge(epsilon, on=list(data.cell))
@@ -58,7 +76,15 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
             floor = -math.inf
             if column == data.quality:
                 floor = logarithmic(axis.yaxis, column, cells["mean"], cells["low"])
-                arrows = arrows or bool(np.isfinite(floor) and (cells["low"] <= 0).any())
+            elif column == TPR:
+                floor = LEAST_TPR
+                axis.set(yscale="log", ylim=(LEAST_TPR, 1.3))
+                axis.set_yticks([0.01, 0.1, 1], ["1 %", "10 %", "100 %"])
+                axis.axhline(FPR, color="0.6", linewidth=0.8, zorder=0)
+            arrows = arrows or bool(np.isfinite(floor) and (cells["low"] <= 0).any())
+            if column in most:
+                own = bounds[(bounds[VARIANT] == variant) & (bounds["train_size"] == size)]
+                draw_ceilings(axis, own["epsilon"].clip(lower=LEAST_EPSILON), own[most[column]])
             for number, (level, line) in enumerate(panel.groupby(data.budget)):
                 private = line["epsilon"].notna()
                 known, open_ended = line[private].sort_values("x"), line[~private]
@@ -78,11 +104,17 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     for (variant, size), axis in zip(columns, axes[0], strict=True):
         axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}", fontsize="medium")
     deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
-    more = f"; {ARROW}" if arrows else ""
+    more = f"\n{ARROW}" if arrows else ""
     figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee{more}", fontsize="medium")
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
     return figure
+
+
+def draw_ceilings(axis: Axes, epsilon: pd.Series, most: pd.Series) -> None:
+    """A bar at each epsilon, which says how much it is."""
+    drawn = axis.errorbar(epsilon, most, fmt="_", color="0.35", markersize=13, markeredgewidth=1.6, label=CEILING)
+    tell(drawn, [f"{CEILING}: {value:.3f}" for value in most])
 
 
 def _ticks(least: float, edge: float) -> list[float]:

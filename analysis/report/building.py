@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.checks import cautions
-from analysis.report import findings, of_points, of_search, sections
+from analysis.report import findings, of_points, of_search, privacy, records_at_risk, sections
 from analysis.report.headline import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
 from analysis.report.page import Page, Section, Tile
 from analysis.report.sources import Cited
@@ -35,8 +35,8 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
             of_points.influence(data, found, moved),
             of_points.tradeoff(data, found),
             sections.leakage(data, found),
-            findings.privacy(data, found, audited),
-            findings.risk(data, found, include_records),
+            privacy.privacy(data, found, audited),
+            records_at_risk.risk(data, found, include_records),
             sections.controls(data, judged, told),
             sections.how(data),
             of_points.points(data, found),
@@ -50,8 +50,8 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         findings.samples(data, found) if include_records else None,
         sections.roc(data, found),
         findings.scaling(data, found),
-        findings.privacy(data, found, audited),
-        findings.risk(data, found, include_records),
+        privacy.privacy(data, found, audited),
+        records_at_risk.risk(data, found, include_records),
         sections.controls(data, judged, told),
         sections.how(data),
         sections.cells(data, found),
@@ -67,7 +67,7 @@ def _of_search(data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, tol
         of_search.front(data, came_out),
         of_search.confirmation(data, came_out, fresh),
         of_search.by_factor(data, came_out),
-        findings.privacy(data, found, audited),
+        privacy.privacy(data, found, audited),
         sections.controls(data, judged, told),
         sections.how(data),
         of_search.points(data, came_out),

@@ -1,4 +1,4 @@
-"""Sections that answer: what each factor changes, what protection costs, who is at risk, what is proved."""
+"""Sections that answer: what each factor changes, and what protection costs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,29 +16,25 @@ from analysis.format import (
     estimate,
     more_replicates,
     p_value,
-    share,
     texts_of_effect,
 )
-from analysis.plots.at_risk import ALARM
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Choice, Heading, Row, Section, Table, Text
 from analysis.report.provenance import in_cell
-from analysis.report.sections import CELLS, NAMES, drawable, picture, plain, verdict_table, words_of
+from analysis.report.sections import CELLS, NAMES, drawable, picture, plain, words_of
 from analysis.report.shown import DATA, Shown, call
-from analysis.report.sources import SCORES, Cited, Source, of_audit, of_cells, of_columns, of_picture, source
+from analysis.report.sources import Cited, Source, of_cells, of_columns, of_picture, source
 from analysis.report.variance_shares import index_source, influence_table
 from analysis.sentences import filled
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import influences
 from analysis.stats.inference import AUC
-from analysis.stats.records import by_class, records, reliability
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import LOGARITHMIC, interactions, main_effects
-from analysis.stats.summary import about_noise, equal_steps
+from analysis.stats.summary import equal_steps
 from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
-from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, variants_of, words_of_measure
-from study.store import read
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better, words_of_measure
 
 LIMITS = 15
 """Limits that a slider offers at most."""
@@ -368,112 +364,6 @@ def _arm_of(data: StudyData, row: dict[Any, Any]) -> str:
 
 def _where(data: StudyData, row: dict[Any, Any]) -> str:
     return f"{_arm_of(data, row)}, {row[data.budget]} {data.budget}"
-
-
-def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section | None:
-    """What is guaranteed and proved; None without private arms."""
-    if not data.private:
-        return None
-    blocks: list[Block] = [
-        Text((
-            "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower "
-            "bound. Epsilon "
-            "covers the trained networks, not training curves, nor a length of training chosen by looking at results.",
-        )),
-        *(Text((words,)) for words in about_noise(data)),
-    ]  # fmt: skip
-    if drawable(data):
-        figure = plots.against_epsilon(data, verdict.attack)
-        caption = "Right of the dashed line stand arms that guarantee nothing."
-        origin = of_picture(data, "AUC and quality against epsilon", [verdict.attack])
-        blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption, origin))
-    claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
-    if len(claimed):
-        wide = read(data.store.root, data.name, "wide")
-        trials = [audited.attrs["trials"][number] for number in claimed.index]
-        if len(data.variants) > 1:
-            named = dict(zip(wide["trial_id"], variants_of(wide, data.resolved["factors"]), strict=True))
-            variants = [named[own[0]] for own in trials]
-            words = zip(variants, claimed[ARM], strict=True)
-            claimed = claimed.assign(arm=[f"{variant}, {arm}" for variant, arm in words])
-        sources = [of_audit(data, wide, row, own) for row, own in zip(claimed.to_dict("records"), trials, strict=True)]
-        caption = (
-            "A proof far below the claim is normal where the ceiling is low; one above it would contradict the claim."
-        )
-        if data.crossed:
-            blocks.append(
-                picture(plots.audited(data, claimed), "audit", "epsilon accounted, proved and provable", caption)
-            )
-        columns = [
-            "audit",
-            "attack",
-            "arm",
-            "train_size",
-            "trainings",
-            "coins",
-            "epsilon",
-            "epsilon_low",
-            "epsilon_ceiling",
-            "p_holm",
-        ]
-        blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns, sources))
-    return Section("privacy", "What is guaranteed, and what is proved", blocks)
-
-
-def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | None:
-    """Records at risk, unnamed unless records are included; None for a public copy."""
-    if data.public:
-        return None
-    table = records(data, verdict.attack, verdict.cell)
-    title = "Who is at risk"
-    where = words_of(data, verdict.cell)
-    if table.empty:
-        reason = str(table.attrs["reason"] or "no record was in and out")
-        return Section("risk", title, [Text(filled("records not told apart", where=where, reason=reason))])
-    used = in_cell(data.attack(verdict.attack), verdict.cell)
-
-    def origin(what: str, function: str) -> Source:
-        code = call(function, DATA, verdict.attack, verdict.cell)
-        return source(data, verdict.attack, used, f"{what}: {where}", code, SCORES)
-
-    of_records = origin("each record's leakage", "records")
-    found = Cited(f"{(table['q'] <= ALARM).sum()} of {len(table)}", of_records)
-    blocks: list[Block] = [
-        Text(filled("records leak", where=where, found=found)),
-        picture(plots.records_at_risk(data, table), "records", "Leakage of every record, sorted",
-                "Each record's score as a member less that as a non-member, over replicates, and shrunk toward "
-                "the mean of all: "
-                "few replicates know little about one record.", of_records),
-    ]  # fmt: skip
-    again = reliability(data, verdict.attack, verdict.cell).iloc[0]
-    if again["reason"] is None or pd.isna(again["reason"]):
-        shown = share(again["reliability"], again["low"], again["high"])
-        reliable = Cited(f"{shown} over {again['records']} records", origin("reliability of records", "reliability"))
-        blocks.append(Text(filled("reliable", reliability=reliable)))
-    else:
-        blocks.append(Text(filled("reliability not known", reason=str(again["reason"]))))
-    classes = by_class(data, verdict.attack, verdict.cell)
-    if len(classes):
-        of_class = origin("leakage by class", "by_class")
-        rows = [
-            Row([Cell(str(row["label"])), plain(row["records"], origin=of_class),
-                 _cited(effect(row, "records", "difference"), row["difference"], of_class),
-                 _cited(p_value(row["p_holm"]), row["p_holm"], of_class),
-                 plain(row["replicates"], origin=of_class)])
-            for row in classes.to_dict("records")
-        ]  # fmt: skip
-        columns = ["class", "records", "member less non-member [95 %]", "p against the others (Holm)", "replicates"]
-        blocks.append(Table("classes", "By class (exploratory)", columns, rows, folded=True))
-    if include_records:
-        rows = [
-            Row([Cell(str(row["query"])), plain(row["label"]), plain(row["shrunk"], origin=of_records),
-                 plain(row["q"], ".2g", of_records),
-                 plain(f"{row['inside']} in, {row['outside']} out", origin=of_records)])
-            for row in table.head(50).to_dict("records")
-        ]  # fmt: skip
-        columns = ["record of the pool", "class", "leakage (shrunk)", "q", "replicates"]
-        blocks.append(Table("record-table", "The fifty records most at risk", columns, rows, folded=True))
-    return Section("risk", title, blocks)
 
 
 def samples(data: StudyData, verdict: Verdict) -> Section | None:

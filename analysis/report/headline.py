@@ -15,13 +15,14 @@ from scipy.stats import t
 
 from analysis.format import effect as effect_words
 from analysis.format import epsilon as epsilon_words
-from analysis.format import replicates
+from analysis.format import percent, replicates
 from analysis.report.provenance import Number, difference, in_cell, mean
-from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
-from analysis.report.sources import SCORES, Cited, condition, source
+from analysis.report.shown import DATA, call
+from analysis.report.sources import SCORES, Cited, source
 from analysis.sentences import filled, line
+from analysis.stats.ceilings import NO_PERSON, guarantees
 from analysis.stats.declared import declared
-from analysis.stats.inference import AUC, TPR, judged_scores
+from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
@@ -31,8 +32,6 @@ from study.verdicts.controls import ALPHA, holm
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
 TOLERATED = 0.25
 """The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
-WEAK = 10
-"""A larger epsilon is little of a guarantee (Ponomareva et al. 2023, "How to DP-fy ML")."""
 DISTANCE = ", a distance from real records"
 """Said of a measure of quality where it is named first: all that stand for quality are distances."""
 SEES = {
@@ -365,14 +364,19 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
     rows = in_cell(data.attack(change.leakage.attack), cell | {change.factor: change.level})
     if rows["epsilon"].isna().any():
         return filled("guarantees nothing")
-    selected = condition(data, change.leakage.attack, rows).python(WIDE_OF_DATA)
-    code = Shown(f"{columns_of(selected, ['epsilon'])}.max().item()")
-    origin = source(data, change.leakage.attack, rows, f"epsilon of {change.level}", code)
-    epsilon = rows["epsilon"].max()
-    name = "weak guarantee" if epsilon > WEAK else "guarantee"
-    said: Sentence = filled(name, epsilon=Cited(epsilon_words(epsilon), origin))
-    several = not data.public and judged_scores(data, change.leakage.attack).persons is not None
-    return (*said, *filled("not per person")) if several else said
+    table = guarantees(data)
+    own = in_cell(table, cell | {change.factor: change.level}).iloc[0]
+    origin = source(data, change.leakage.attack, rows, f"guarantee of {change.level}", call("guarantees", DATA))
+    numbers = {
+        "epsilon": Cited(epsilon_words(own["epsilon"]), origin),
+        "tpr": Cited(percent(own["largest_tpr"]), origin),
+    }
+    person: Sentence = ()
+    if own["per_person"] == NO_PERSON:
+        person = filled("not per person")
+    elif own["per_person"]:
+        person = filled("per person", epsilon=Cited(own["per_person"], origin))
+    return (*filled("guarantee", **numbers), *person)
 
 
 def _named_measure(data: StudyData, explained: bool) -> str:

@@ -74,7 +74,7 @@ def _what_moves(one: Influence) -> Sentence:
         return (f"What moves {one.words} most is {first['factor']}: it{share.removeprefix(first['factor'])}; next is "
                 f"{second}.",)  # fmt: skip
     return (f"Which factor moves {one.words} most is not settled by these points: {share}, the next, {second}, and "
-            "the first interval overlaps that one or reaches 0.",)  # fmt: skip
+            "the first interval overlaps another factor's or reaches 0.",)  # fmt: skip
 
 
 def _share(row: pd.Series) -> str:
@@ -151,16 +151,19 @@ def _of_points(data: StudyData, attack: str, value: str) -> Source:
 
 def _how_to_read(one: Influence) -> str:
     size = f"{one.table['points'].iloc[0]} points, means over {one.table['replicates'].iloc[0]} replicates. "
-    noise = "Gray: the share that is noise of replicates, which no factor explains. " if one.noise else ""
+    noise = "Gray: the share that is noise of replicates, which no factor explains. " if one.noise is not None else ""
     if one.table["method"].iloc[0] == "sobol":
+        taken = ", noise subtracted" if one.noise is not None else ""
         return (
-            f"{size}Filled: what is lost of the variance when the factor is fixed, with all it interacts with; hollow: "
-            f"what it explains by itself. {noise}Intervals are from {RESAMPLES} draws of the base points again; "
-            "with few of them, estimates may fall outside of 0 to 1 by chance."
+            f"{size}Filled: the share of variance that is lost when the factor is fixed, interactions included{taken}; "
+            f"hollow: the share that the factor explains by itself. {noise}Intervals are from {RESAMPLES} draws of the "
+            "base points again; with few of them, estimates may fall outside of 0 to 1 by chance."
         )
     return (
-        f"{size}Shares of the variance of a forest fitted to the points; noise of points is shared out among the "
-        f"factors too, so that none is at 0. {noise}Intervals are from points drawn again, and approximate."
+        f"{size}Shares of the points' variance that a random forest predicts of points left out of its fit (out-of-bag "
+        f"R2 = {one.predicted:.2f}), by factor. Also gray: what it does not predict, which is noise and what so few "
+        f"points cannot show. {noise}Intervals are from random halves of the points, and approximate. With few points "
+        "a forest gives strong factors too much and weak ones too little."
     )
 
 

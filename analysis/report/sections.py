@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
-from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value
+from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value, percent
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
@@ -17,6 +17,7 @@ from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
+from analysis.stats.ceilings import ceilings
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
 from analysis.stats.summary import about_intervals, equal_steps
@@ -120,9 +121,9 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
     if data.public or not drawable(data):
         return None
     floor = (
-        "In the shaded part at the left fewer than 10 false positives are expected, and a curve there is chance. "
-        "The thin gray line is guessing; bands are 95 % intervals over replicates, on "
-        "the logit scale, for these records."
+        "Replicates are pooled: an attacker calls the same share of every target's candidates, as for TPR at 1 % FPR. "
+        "Bands are 95 % intervals for records like these, on the logit scale. Curves begin where 10 false positives "
+        "are expected in a cell; the thin gray line is guessing."
     )
     blocks: list[Block] = [
         picture(
@@ -224,6 +225,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     order = {arm: number for number, arm in enumerate(data.arms)}
     found = found.sort_values(list(data.cell), key=lambda column: column.map(order) if column.name == ARM else column)
     shown = list(found.head(CELLS).itertuples(index=False))
+    most = ceilings(data).set_index(list(data.cell))["largest_tpr"] if data.private else None
     lines = []
     for place in shown:
         cell = dict(zip(data.cell, place, strict=True))
@@ -238,14 +240,22 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
                 *(Cell(str(value), value=value if isinstance(value, int) else None) for value in place),
                 *map(cell_of, numbers),
                 Cell("none", value=1e9) if pd.isna(epsilon) else plain(epsilon, origin=origin),
+                *([] if most is None else [_largest_tpr(most.get(tuple(place)), origin)]),
                 plain(len(own), origin=origin),
             ])
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
     factors = [NAMES.get(name, name) for name in data.cell]
-    columns = [*factors, f"AUC of {verdict.attack}", TPR_WORDS, *quality, "epsilon", "replicates"]
+    at_most = ["epsilon"] if most is None else ["epsilon", f"largest {TPR_WORDS}"]
+    columns = [*factors, f"AUC of {verdict.attack}", TPR_WORDS, *quality, *at_most, "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % intervals. {about_intervals(data)}"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
+
+
+def _largest_tpr(most: float | None, origin: Source) -> Cell:
+    """What a cell's guarantee leaves any attacker; everything where there is none."""
+    text = percent(1.0 if most is None else most)
+    return Cell(number=Cited(text, origin), value=1.0 if most is None else most)
 
 
 def picture(figure: Figure, name: str, words: str, caption: str, origin: Source | None = None) -> Picture:

@@ -13,6 +13,9 @@ from analysis.stats.drawn_points import Influence
 from analysis.stats.inference import AUC
 from analysis.study_data import StudyData
 
+NO_FACTOR = {"noise": "replicates", "unpredicted": "points left out of the forest"}
+"""What shares that no factor explains are of."""
+
 
 def index_source(data: StudyData, attack: str, one: Influence) -> Source:
     """Of the indices of a value, which all trials are in."""
@@ -30,7 +33,7 @@ def influence_table(name: str, caption: str, found: Sequence[Influence], origins
             told = None if pd.isna(row["estimate"]) else share(row["estimate"], row["low"], row["high"])
             rows.append(
                 Row([
-                    Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or "replicates"),
+                    Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or NO_FACTOR[row["index"]]),
                     Cell(row["index"]), plain(told, origin=origin),
                 ])
             )  # fmt: skip

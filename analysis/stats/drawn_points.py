@@ -22,7 +22,7 @@ RANKED = {"sobol": "total", "fanova": "importance", "anova": "first"}
 """The index by which each method orders factors."""
 INDEX_WORDS = {
     "first": "first-order Sobol index: the factor by itself",
-    "total": "total Sobol index: with all it interacts with",
+    "total": "total Sobol index: with all its interactions",
     "importance": "fANOVA importance",
 }
 MOSTLY_NOISE = 0.5
@@ -48,15 +48,25 @@ class Influence:
 
     @property
     def settled(self) -> bool:
-        """Whether the first factor's interval lies above 0 and above that of every other one."""
+        """Whether the first factor's interval lies above 0 and above those of all others, not of the next one alone.
+
+        Two 95 % intervals are apart by chance in at most 2.5 % of cases for each order, so that a factor that is not
+        the first is called so in at most 5 %.
+        """
         first, others = self.ranked.iloc[0], self.ranked.iloc[1:]
-        return bool(first["low"] > 0 and (others.empty or first["low"] > others["high"].max()))
+        return bool(first["low"] > 0 and (others["high"] < first["low"]).all())
 
     @property
     def noise(self) -> float | None:
         """The share of the points' variance that is noise of replicates; None where one replicate cannot tell."""
         found = self.table.loc[self.table["index"] == "noise", "estimate"]
         return None if found.empty else float(found.iloc[0])
+
+    @property
+    def predicted(self) -> float | None:
+        """The share of variance that the forest predicts of points left out of it; None without a forest."""
+        found = self.table.loc[self.table["index"] == "unpredicted", "estimate"]
+        return None if found.empty else 1 - float(found.iloc[0])
 
     @property
     def words(self) -> str:
@@ -71,6 +81,11 @@ class Influence:
             return [f"How much of the points' variance in {self.words} is noise cannot be told from one replicate."]
         if self.noise > MOSTLY_NOISE:
             return [f"{self.noise:.0%} of the points' variance in {self.words} is noise of replicates: add replicates."]
+        if self.predicted is not None and 1 - self.predicted > MOSTLY_NOISE:
+            return [
+                f"The forest predicts {self.predicted:.0%} of the points' variance in {self.words}, so the importances "
+                "of factors are little known: add points."
+            ]
         return []
 
 

@@ -9,9 +9,11 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from SALib.analyze import sobol
+from scipy.stats import f as f_distribution
+from scipy.stats import t
+from sklearn.tree import DecisionTreeRegressor
 
 from analysis.stats.cells import cells
 from analysis.stats.effects import t_interval
@@ -24,17 +26,20 @@ COLUMNS = ("method", "factor", "other", "index", "estimate", "low", "high", "poi
 RESAMPLES = 1000
 LEAST_BASE_POINTS, LEAST_POINTS = 4, 8
 """Fewer are drawn again as the same one too often for an interval."""
-FORESTS, TREES, FEWER_TREES = 12, 64, 16
-"""Times that importances are computed from points drawn again, with fewer trees: a forest takes about a second."""
+HALVES, TREES, FEWER_TREES = 12, 64, 32
+"""Times that importances are computed from a random half of the points, with fewer trees."""
+BACKGROUND, FEWER, LEVELS = 1024, 64, 16
+"""Places where a forest's variance is taken; of them those over which a level's mean is, and levels of a factor."""
 
 
 def indices(data: StudyData, attack: str, value: str = AUC) -> pd.DataFrame:
     """Sobol indices of a Sobol design, fANOVA importances of another drawn one, shares of variance of a factorial.
 
     One row an index, with columns COLUMNS: `first`, `total` and `second` (sobol; other is the second factor),
-    `importance` (fanova: shares of a forest's variance), `first` and `second` (anova), and `noise` of averaged
-    replicates. low, high: 95 %. Without rows, and with `attrs["reason"]`, where points or cells lack results.
-    ValueError for a search.
+    `importance` (fanova) with `unpredicted`, `first` and `second` (anova), and `noise` of averaged replicates. All are
+    shares of the variance of the averages over points, noise included, so that a factor without influence is at 0.
+    low, high: 95 %. Without rows, and with `attrs["reason"]`, where points or cells lack results. ValueError for a
+    search.
     """
     data.refuse_a_search()
     if not data.drawn:
@@ -53,15 +58,17 @@ def sobol_rows(described: Mapping[str, Any], y: np.ndarray, second_order: bool) 
 
     The interval is SALib's bootstrap over base points of the averages of replicates: what is uncertain is which points
     were drawn as well as the noise of each, and both are in their values; replicates share the points, so that an
-    interval over replicates would leave out the first.
+    interval over replicates would leave out the first. Noise adds its own share to every total index, from which it is
+    taken away again where replicates show it.
     """
     mean = y.mean(0)  # a seed of 0 is none to SALib
     found = sobol.analyze(described, mean, calc_second_order=second_order, num_resamples=RESAMPLES, seed=1)
     names = described["names"]
     size = {"method": "sobol", "points": y.shape[1], "replicates": len(y)}
     for index, key in {"first": "S1", "total": "ST"}.items():
+        noise = _noise_share(y) if index == "total" and len(y) > 1 else 0.0
         for name, estimate, half in zip(names, found[key], found[f"{key}_conf"], strict=True):
-            yield {**size, "factor": name, "index": index, **_around(estimate, half)}
+            yield {**size, "factor": name, "index": index, **_around(estimate - noise, half)}
     if second_order:
         for (i, one), (j, other) in combinations(enumerate(names), 2):
             around = _around(found["S2"][i, j], found["S2_conf"][i, j])
@@ -70,41 +77,70 @@ def sobol_rows(described: Mapping[str, Any], y: np.ndarray, second_order: bool) 
 
 
 def fanova_rows(x: pd.DataFrame, y: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Importances (Hutter et al. 2014) of factors, columns of x [P], for values [R,P], by Optuna's forest.
+    """Importances (Hutter et al. 2014) of factors, columns of x [P], for values [R,P].
 
-    The interval is that of a normal distribution with the spread of importances over points drawn again: approximate.
+    A factor's share of a forest's variance says nothing where the forest fits noise. So it is multiplied by the
+    forest's out-of-bag R2 (Breiman 2001), the share of the points' variance that it predicts of points left out; the
+    rest is `unpredicted`: noise, and what so few points cannot show. The interval has the spread of the same product
+    over random halves of the points, which is that of all points: approximate. What is below 0 of an estimate or
+    upper limit is 0.
     """
     size = {"method": "fanova", "points": len(x), "replicates": len(y)}
     mean = y.mean(0)
-    found = _importances(x, mean, TREES)
     random = Streams("indices").numpy("fanova", *y.shape)
+    shares, predicted = forest_shares(x, mean, TREES, random)
     again = []
-    for _ in range(FORESTS):
-        drawn = random.integers(0, len(x), len(x))
-        again.append(_importances(x.iloc[drawn], mean[drawn], FEWER_TREES))
-    spread = pd.DataFrame(again).std(ddof=1)
-    for name in x.columns.astype(str):
-        yield {**size, "factor": name, "index": "importance", **_around(found[name], 1.96 * spread[name])}
+    for _ in range(HALVES):
+        half = random.permutation(len(x))[: len(x) // 2]
+        if np.ptp(mean[half]):
+            again.append(np.multiply(*forest_shares(x.iloc[half], mean[half], FEWER_TREES, random)))
+    spread = np.std(again, axis=0, ddof=1) if len(again) > 1 else np.full(len(shares), np.nan)
+    wide = t.isf(0.025, max(1, len(again) - 1)) * spread
+    for name, estimate, half_width in zip(x.columns.astype(str), shares * predicted, wide, strict=True):
+        around = _around(estimate, half_width)
+        above = {end: max(0.0, around[end]) for end in ("estimate", "high")}
+        yield {**size, "factor": name, "index": "importance", **around, **above}
+    yield {**size, "index": "unpredicted", "estimate": 1 - max(0.0, predicted)}
     yield from _noise(size, y)
 
 
-def _importances(x: pd.DataFrame, y: np.ndarray, trees: int) -> dict[str, float]:
-    """By name; factors that are words are categories."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    distributions: dict[str, Any] = {}
-    for name in x.columns.astype(str):
-        column = x[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            distributions[name] = optuna.distributions.CategoricalDistribution(sorted(set(column)))
-        elif column.nunique() > 1:
-            distributions[name] = optuna.distributions.FloatDistribution(float(column.min()), float(column.max()))
-    for row, value in zip(x[list(distributions)].to_dict("records"), y, strict=True):
-        params = {str(name): level if isinstance(level, str) else float(level) for name, level in row.items()}
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=float(value)))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=0)
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name: float(found.get(name, 0.0)) for name in x.columns.astype(str)}
+def forest_shares(x: pd.DataFrame, y: np.ndarray, trees: int, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Each factor's share [K] of the variance of a random forest fitted to values [P], and the forest's out-of-bag R2.
+
+    The variance is over the points' own levels, independent of each other as a design draws them: of the mean
+    prediction at a level of the factor, over that of all predictions. Words are categories. R2 is at most 1, and below
+    0 where the mean predicts better; a point that every tree was fitted to counts as predicted by the mean.
+    """
+    values = pd.concat([pd.get_dummies(x[[name]], dtype=float) for name in x.columns], axis=1).to_numpy()
+    fitted, total, count = [], np.zeros(len(y)), np.zeros(len(y))
+    for _ in range(trees):
+        drawn = random.integers(0, len(y), len(y))
+        tree = DecisionTreeRegressor(random_state=int(random.integers(2**31))).fit(values[drawn], y[drawn])
+        left = np.setdiff1d(np.arange(len(y)), drawn)
+        if len(left):
+            total[left] += tree.predict(values[left])
+            count[left] += 1
+        fitted.append(tree)
+    told = np.divide(total, count, out=np.full(len(y), y.mean()), where=count > 0)
+    predicted = float(1 - ((y - told) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+
+    def predict(at: np.ndarray) -> np.ndarray:
+        return np.mean([tree.predict(at) for tree in fitted], axis=0)
+
+    owners = [pd.get_dummies(x[[name]]).shape[1] for name in x.columns]
+    columns = np.split(np.arange(values.shape[1]), np.cumsum(owners)[:-1])
+    everywhere = np.empty((BACKGROUND, values.shape[1]))
+    for own in columns:
+        everywhere[:, own] = values[random.permutation(np.resize(np.arange(len(y)), BACKGROUND))][:, own]
+    whole = predict(everywhere).var()
+    parts = np.zeros(len(columns))
+    for number, own in enumerate(columns):
+        order = np.lexsort(values[:, own].T)
+        levels = values[order[np.linspace(0, len(y) - 1, min(len(y), LEVELS)).round().astype(int)]][:, own]
+        at = np.repeat(everywhere[None, :FEWER], len(levels), axis=0)
+        at[:, :, own] = levels[:, None]
+        parts[number] = predict(at.reshape(-1, values.shape[1])).reshape(len(levels), -1).mean(1).var()
+    return (parts / whole if whole > 0 else parts), predicted
 
 
 def _drawn(data: StudyData, attack: str, value: str) -> tuple[pd.DataFrame, np.ndarray, str | None]:
@@ -132,11 +168,15 @@ def _too_little(drawn: Mapping[str, Any], y: np.ndarray) -> str | None:
 
 
 def _noise(size: Mapping[str, Any], y: np.ndarray) -> Iterator[dict[str, Any]]:
-    """The share of the averages' variance over points that their replicates' differences explain."""
+    """The share of noise, where replicates show it."""
     if len(y) > 1:
-        own = y - y.mean(1, keepdims=True)
-        noise = own.var(0, ddof=1).mean() / len(y)
-        yield {**size, "index": "noise", "estimate": min(1.0, noise / y.mean(0).var(ddof=1))}
+        yield {**size, "index": "noise", "estimate": min(1.0, _noise_share(y))}
+
+
+def _noise_share(y: np.ndarray) -> float:
+    """Of the variance of the averages [P] of values [R,P], the share that their replicates' differences explain."""
+    own = y - y.mean(1, keepdims=True)
+    return float(own.var(0, ddof=1).sum() / len(y) / (y.mean(0).var(ddof=1) * (y.shape[1] - 1)))
 
 
 def _factorial(data: StudyData, attack: str, value: str) -> pd.DataFrame:
@@ -159,8 +199,9 @@ def anova_rows(names: list[str], y: np.ndarray) -> Iterator[dict[str, Any]]:
     """Shares of variance of values [R, levels, levels, ...] over the cells: of each factor, and of each pair beyond.
 
     Each is freed of what noise adds to it (the mean of n noisy effects is larger than none), so that the shares of
-    effects that are not there are 0 on average, and may come out below. The interval is a t interval over jackknife
-    pseudo-values of replicates: approximate.
+    effects that are not there are about 0, and may come out below; with the share of noise, and of what three and more
+    factors do together, they sum to 1. The interval is a t interval over jackknife pseudo-values of replicates, and
+    approximate; it reaches 0 unless an F test against the term's differences between replicates rejects at 5 %.
     """
     size = {"method": "anova", "points": int(np.prod(y.shape[1:])), "replicates": len(y)}
     terms = [part for order in (1, 2) for part in combinations(range(len(names)), order)]
@@ -171,17 +212,26 @@ def anova_rows(names: list[str], y: np.ndarray) -> Iterator[dict[str, Any]]:
         low = high = float("nan")
         if rest is not None:
             _, low, high = t_interval(len(y) * full[number] - (len(y) - 1) * rest[:, number])
+            low = low if _is_shown(y, term) else min(low, 0.0)
         named = {"factor": pair[0], "other": pair[1], "index": "second" if pair[1] else "first"}
         yield {**size, **named, "estimate": full[number], "low": low, "high": high}
     yield from _noise(size, y.reshape(len(y), -1))
 
 
 def _shares(y: np.ndarray, terms: list[tuple[int, ...]]) -> np.ndarray:
-    """Unbiased squared lengths of the effects' parts of the mean table, over that of all of them."""
-    every = [part for order in range(1, y.ndim) for part in combinations(range(y.ndim - 1), order)]
-    lengths = {term: _length(_part(y, term)) for term in every}
-    total = sum(lengths.values())
-    return np.array([lengths[term] / total if total > 0 else np.nan for term in terms])
+    """Unbiased squared lengths of the effects' parts of the mean table, over that of all of it, noise included."""
+    mean = y.mean(0)
+    total = float(((mean - mean.mean()) ** 2).sum())
+    return np.array([_length(_part(y, term)) / total if total > 0 else np.nan for term in terms])
+
+
+def _is_shown(y: np.ndarray, term: tuple[int, ...]) -> bool:
+    """Whether an effect's part of the mean table is larger than its differences between replicates explain."""
+    part = _part(y, term)
+    freedom = int(np.prod([y.shape[axis + 1] - 1 for axis in term]))
+    noise = part.var(0, ddof=1).sum()
+    ratio = len(y) * (part.mean(0) ** 2).sum() / noise if noise > 0 else np.inf
+    return bool(f_distribution.sf(ratio, freedom, freedom * (len(y) - 1)) < 0.05)
 
 
 def _part(y: np.ndarray, term: tuple[int, ...]) -> np.ndarray:

@@ -61,13 +61,6 @@ def equal_steps(data: StudyData) -> list[str]:
     return ["At equal steps, records of a larger training set are seen fewer times: epochs = steps x batch size / n."]
 
 
-def guarantees(data: StudyData) -> pd.DataFrame:
-    """epsilon(delta) of the arms that have one, by n and level of training; the others guarantee nothing."""
-    trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
-    columns = [ARM, "train_size", data.budget, "delta", "epsilon"]
-    return trials[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
-
-
 def about_intervals(data: StudyData) -> str:
     """What the intervals of a study's numbers speak of."""
     return f"AUC speaks of {SCOPE[data.public]}. Other values: these records, over replicates."

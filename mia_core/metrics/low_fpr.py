@@ -65,22 +65,43 @@ def tpr_at_low_fpr(
     see all of V but what is common to a replicate, and V_rep has few degrees of freedom.
     ValueError where shapes disagree, a score is NaN, or there is no member.
     """
+    return pooled_roc(scores, member, random, np.array([fpr]), persons)[0]
+
+
+def pooled_roc(
+    scores: np.ndarray,
+    member: np.ndarray,
+    random: np.random.Generator,
+    fprs: np.ndarray,
+    persons: np.ndarray | None = None,
+) -> list[LowFprTpr | None]:
+    """The same at each of several FPRs in (0, 1): points of the pooled ROC, each with its own interval.
+
+    ValueError for another FPR.
+    """
+    if ((fprs <= 0) | (fprs >= 1)).any():
+        raise ValueError(f"tpr_at_low_fpr: needs FPRs between 0 and 1, got {fprs.min()} to {fprs.max()}")
     if scores.shape != member.shape or scores.ndim != 2 or np.isnan(scores).any() or not member.any():
         raise ValueError(
             f"tpr_at_low_fpr: needs members, and scores {scores.shape} that match {member.shape}, none NaN"
         )
-    if int((~member).sum()) * fpr < MIN_FALSE_POSITIVES:
-        return None
     replicates, records = member.shape
     unit = units_of(persons, records)
     units = int(unit.max()) + 1
     groups = min(GROUPS, units)
     group = (random.permutation(units) % groups)[unit]
     counts = _counts(rankdata(scores, axis=-1), member, np.arange(replicates)[:, None] * groups + group)
-    tpr = _tpr(counts[0].sum(0), counts[1].sum(0), fpr)
+    members, share = int(member.sum()) / replicates, float(member.mean())
     unknown = np.array(np.nan)
-    variance = _jackknife(*counts, replicates, fpr) if replicates > 1 else Variance(unknown, unknown, unknown)
-    return LowFprTpr(tpr, variance, replicates, fpr, int(member.sum()) / replicates, float(member.mean()))
+    found: list[LowFprTpr | None] = []
+    for fpr in fprs.tolist():
+        if int((~member).sum()) * fpr < MIN_FALSE_POSITIVES:
+            found.append(None)
+            continue
+        tpr = _tpr(counts[0].sum(0), counts[1].sum(0), fpr)
+        variance = _jackknife(*counts, replicates, fpr) if replicates > 1 else Variance(unknown, unknown, unknown)
+        found.append(LowFprTpr(tpr, variance, replicates, fpr, members, share))
+    return found
 
 
 def _counts(rank: np.ndarray, member: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -147,6 +147,7 @@ def _wide(leakage, quality, cells):
     wide["defense"] = wide[ARM].str.split().str[0]
     wide["strength"] = wide[ARM].map({arm: number for number, arm in enumerate(ARMS)}).astype(float)
     wide["epsilon"] = wide[ARM].map(EPSILON).astype(float)
+    wide["delta"] = np.where(wide["epsilon"].notna(), 1e-5, np.nan)
     return wide
 
 

@@ -191,6 +191,9 @@ def test_the_order_of_factors_is_settled_only_where_intervals_are_apart():
     assert not made(("a", 0.7, 0.2, 0.9), ("b", 0.2, 0.1, 0.3)).settled
     assert not made(("a", 0.7, -0.1, 1.5), ("b", -0.3, -0.4, -0.2)).settled
     assert not made(("a", 0.7, float("nan"), float("nan")), ("b", 0.2, 0.1, 0.3)).settled
+    # All rivals count: the third one's interval reaches further than the second one's.
+    assert not made(("a", 0.7, 0.5, 0.9), ("b", 0.2, 0.1, 0.3), ("c", 0.1, -0.4, 0.6)).settled
+    assert made(("a", 0.7, 0.5, 0.9)).settled
     assert made(("b", 0.2, 0.1, 0.3), ("a", 0.7, 0.5, 0.9)).ranked["factor"].tolist() == ["a", "b"]
 
 
@@ -199,6 +202,11 @@ def test_noise_and_one_replicate_are_doubts():
     assert made(*rows).doubts() == []
     assert "60% of the points' variance in leakage is noise" in made(*rows, noise=0.6).doubts()[0]
     assert "cannot be told from one replicate" in made(*rows, noise=None).doubts()[0]
+    unpredicted = pd.DataFrame([{"index": "unpredicted", "estimate": 0.7}])
+    forest = made(*rows)
+    forest = Influence(forest.value, pd.concat([forest.table, unpredicted]))
+    forest.table.attrs["reason"] = None
+    assert "The forest predicts 30% of the points' variance in leakage" in forest.doubts()[0]
     assert made(reason="so").doubts() == ["What moves leakage is not known: so."]
 
 

@@ -5,6 +5,7 @@ import string
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,10 +13,10 @@ import pandas as pd
 import pytest
 
 from analysis import checks
-from analysis.report import findings
+from analysis.report import findings, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
-from analysis.stats import redrawn
+from analysis.stats import ceilings, redrawn
 from study.store import Store
 from tests.analysis.synthetic import panel_study
 
@@ -120,12 +121,13 @@ STUDIES = {
         lambda arm, n, e: 1.5 * (arm == "none" and e == 160), MANY, epochs=(10, 160)
     ),
     "private": lambda: made(by_arm(dp_sgd=0.0), **ONE_EPSILON),
-    "hardly private": lambda: with_columns(made(by_arm(dp_sgd=0.0), **ONE_EPSILON), epsilon=[None, 16.0] * 5),
     "private in vain": lambda: made(by_arm(), **ONE_EPSILON),
     "private persons": lambda: persons(made(by_arm(dp_sgd=0.0), records=160, **ONE_EPSILON)),
     "three replicates": lambda: made(by_arm(), replicates=3),
     "two replicates": lambda: made(by_arm(), replicates=2),
     "eight replicates": lambda: made(by_arm(), replicates=8),
+    "nothing in eight replicates": lambda: made(by_arm(none=0.0), replicates=8),
+    "twelve replicates": lambda: made(by_arm(), replicates=12, records=60),
     "perfect": lambda: made(lambda *cell: 50.0, unequal=False),
     "flagged": lambda: with_columns(made(by_arm()), flags="diverged"),
     "lacks a cell": lambda: without(made(by_arm(), **GRID), lambda w: (w["train_size"] == 400) & (w["epochs"] == 160)),
@@ -165,7 +167,7 @@ PAIRS = {
     "more others": ("many defenses and stopping", "many defenses"),
     "guarantees nothing": ("defense", "private"),
     "guarantee": ("private", "defense"),
-    "weak guarantee": ("hardly private", "private"),
+    "per person": ("private; pool at hand", "private"),
     "not per person": ("private persons", "private"),
     "descriptive": ("three replicates", "leaks"),
     "incomplete": ("leaks; missing", "leaks"),
@@ -188,7 +190,11 @@ PAIRS = {
     "few non-members": ("leaks", "many records"),
     "perfect": ("perfect", "leaks"),
     "nothing to compare": ("leaks", "leaks late"),
-    "records leak": ("eight replicates", "two replicates"),
+    "records leak": ("eight replicates", "nothing in eight replicates"),
+    "no record leaks": ("nothing in eight replicates", "eight replicates"),
+    "one-sided records": ("three replicates", "two replicates"),
+    "records named": ("eight replicates", "two replicates"),
+    "few replicates for records": ("eight replicates", "twelve replicates"),
     "records not told apart": ("two replicates", "eight replicates"),
     "reliable": ("eight replicates", "three replicates"),
     "reliability not known": ("three replicates", "eight replicates"),
@@ -220,9 +226,13 @@ def said(name):
         patch.setattr(redrawn, "DRAWS", 399)
         patch.setattr(Store, "public", True)  # where a study has no scores
         patch.setattr(checks, "read", lambda *_: design_of(data, beside))
+        if beside == "pool at hand":
+            patch.setattr(ceilings, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
+            data.wide["sigma"], data.wide["steps"] = 5.0, 100
+            data.wide["config"] = '{"defense": null, "train_size": 100, "training": {"batch_size": 100}}'
         found = verdict(data, controls, audits, missing=2 if beside == "missing" else 0)
         cautions = checks.cautions(data, controls, audits)
-        sections = [findings.changes(data, found), findings.risk(data, found, False)]
+        sections = [findings.changes(data, found), records_at_risk.risk(data, found, False)]
     plt.close("all")
     texts = [words(sentence) for sentence in found.sentences]
     texts += [words(block.words) for section in sections if section for block in section.blocks if block.kind == "text"]

@@ -12,12 +12,13 @@ from analysis import tables
 from analysis.checks import cautions
 from analysis.report.headline import verdict
 from analysis.stats.baselines import audits
+from analysis.stats.ceilings import guarantees
 from analysis.stats.declared import declared
 from analysis.stats.indices import indices
 from analysis.stats.records import records
 from analysis.stats.scaling import against_size, onset, size_curve
 from analysis.stats.sensitivity import interactions, main_effects, slopes
-from analysis.stats.summary import effects_of, equal_steps, guarantees, overview
+from analysis.stats.summary import effects_of, equal_steps, overview
 from analysis.stats.tradeoff import best_quality, equal_quality, front, least_leakage
 from analysis.study_data import load
 from study.run.status import status

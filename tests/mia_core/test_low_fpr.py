@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from mia_core.metrics.low_fpr import tpr_at_low_fpr
+from mia_core.metrics.low_fpr import pooled_roc, tpr_at_low_fpr
 from tests.mia_core.coverage import RARE, low_fpr_covered
 from tests.mia_core.leaking_scores import Population
 
@@ -128,3 +128,23 @@ def test_one_replicate_has_an_estimate_and_no_limits():
 def test_intervals_cover():
     row = low_fpr_covered(100, Population(0.5, unequal=0.8), RARE, 5)
     assert row.good(3.5), row
+
+
+@pytest.mark.parametrize("replicates", [5, 10])
+def test_points_of_the_pooled_roc_hold_at_higher_fprs_too(replicates):
+    # Four points of each curve; 3 standard errors of 150 studies at 94 % are 5.8 %.
+    random, fprs = np.random.default_rng(replicates), np.array([0.01, 0.05, 0.2, 0.6])
+    population = Population(share=0.8, unequal=0.8)
+    truth = [population.tpr_of_ranks(random, 440, 0.159, fpr) for fpr in fprs]
+    scores, member = population.draw(random, 150, replicates, 440, 0.159)
+    inside = []
+    for run in range(150):
+        found = pooled_roc(scores[run], member[run], random, fprs)
+        inside.append([low <= at <= high for at, (low, high) in zip(truth, (f.interval() for f in found), strict=True)])
+        assert (np.diff([float(one.estimate) for one in found]) >= 0).all()
+    assert (np.mean(inside, axis=0) >= 0.94 - 0.058).all()
+
+
+def test_fprs_of_the_pooled_roc_lie_between_0_and_1():
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 0\.1 to 1\.0"):
+        pooled_roc(np.zeros((2, 9)), np.eye(2, 9, dtype=bool), np.random.default_rng(1), np.array([0.1, 1.0]))

@@ -1,0 +1,129 @@
+"""What the guarantee of each private cell leaves any attacker at most: per record, and per person.
+
+Computed from the stored columns sigma, steps and config, from which the accountant gives the whole trade-off curve;
+where these are missing, from the one pair (epsilon, delta), which leaves more.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats.inference import judged_scores
+from analysis.stats.pool_at_hand import pool_at_hand
+from analysis.study_data import StudyData
+from mia_core.defenses.accounting import History, profile
+from mia_core.defenses.accounting import epsilon as epsilon_of
+from mia_core.metrics.audit import LARGEST_EPSILON, Profile
+from mia_core.metrics.ceilings import CURVE_DELTAS, auc_ceiling, tpr_ceiling
+from study.design.trial_config import TrialConfig
+
+FPR = 0.01
+WHOLE, PAIR = "whole curve", "one pair"
+NO_PERSON = "no guarantee per person"
+
+
+def ceilings(data: StudyData) -> pd.DataFrame:
+    """One row a cell with an epsilon, columns of `data.cell`, then epsilon, delta and the rest.
+
+    largest_auc, largest_tpr: what any attack can have in expectation against one record, TPR at 1 % FPR. coin_auc,
+    coin_tpr: the same of the study's own judgement, where a coin that brings a record in may take another one out, so
+    that two records change (`split.filler: fill`, `logan`): a measured AUC is to be compared with these. curve: WHOLE
+    or PAIR. history: of the accountant, null without.
+    """
+    if "ceilings" not in data.kept:
+        data.kept["ceilings"] = _ceilings(data)
+    return data.kept["ceilings"]
+
+
+def _ceilings(data: StudyData) -> pd.DataFrame:
+    trials = data.wide.drop_duplicates("trial_id").dropna(subset=["epsilon"])
+    first = trials.sort_values("epsilon", ascending=False).drop_duplicates(list(data.cell))
+    rows = []
+    for row in first.sort_values(list(data.cell)).to_dict("records"):
+        history = _history(row)
+        curve = _curve(row["epsilon"], row["delta"], history)
+        coin = curve.of_group(2) if _swaps(data) else curve
+        rows.append(
+            {
+                **{name: row[name] for name in (*data.cell, "epsilon", "delta")},
+                "largest_auc": auc_ceiling(curve),
+                "largest_tpr": tpr_ceiling(curve, FPR),
+                "coin_auc": auc_ceiling(coin),
+                "coin_tpr": tpr_ceiling(coin, FPR),
+                "curve": PAIR if history is None else WHOLE,
+                "history": history,
+            }
+        )
+    found = ["largest_auc", "largest_tpr", "coin_auc", "coin_tpr", "curve", "history"]
+    return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "delta", *found])
+
+
+def guarantees(data: StudyData) -> pd.DataFrame:
+    """What arms with an epsilon guarantee, one row a cell; the others guarantee nothing.
+
+    Columns of `data.cell`, epsilon, delta, largest_auc, largest_tpr, per_person: null where every person that is known
+    has one record; else the epsilon of all of a person's records, at the same delta, in words, or NO_PERSON where it is
+    not known how many these are.
+    """
+    table = ceilings(data)
+    largest = records_per_person(data) if len(table) else 1
+    words = [_per_person(row, largest) for row in table.to_dict("records")]
+    columns = [*data.cell, "epsilon", "delta", "largest_auc", "largest_tpr"]
+    return table[columns].assign(per_person=pd.Series(words, dtype=object))
+
+
+def records_per_person(data: StudyData) -> int | None:
+    """The most records that one person, with exact copies, has in the pool; None where it is several, or not known.
+
+    1 without the data where no judged person has several records: all records of a person are on one side of a split.
+    """
+    pool = pool_at_hand(data)
+    if not isinstance(pool, str):
+        return int(np.bincount(pool.units).max())
+    if data.public:
+        return None
+    return 1 if judged_scores(data, data.primary).persons is None else None
+
+
+def person_epsilon(history: History, delta: float, records: int) -> float | None:
+    """epsilon(delta) of so many records of one person at once; None without noise.
+
+    In a step that samples any of k records their clipped gradients move the sum by at most k C, so that it leaks no
+    more than a step of noise multiplier sigma / k and sampling rate 1 - (1 - q)^k (Ganesh 2024, arXiv 2401.10294).
+    """
+    return epsilon_of(tuple((sigma / records, 1 - (1 - q) ** records, steps) for sigma, q, steps in history), delta)
+
+
+def _per_person(row: Mapping[Any, Any], records: int | None) -> str | None:
+    if records == 1:
+        return None
+    if records is None or row["history"] is None:
+        return NO_PERSON
+    epsilon = person_epsilon(row["history"], row["delta"], records)
+    return NO_PERSON if epsilon is None else f"epsilon {epsilon:.3g} for {records} records"
+
+
+def _history(row: Mapping[Any, Any]) -> History | None:
+    """What the accountant needs; None where the store does not have it."""
+    if pd.isna(row.get("sigma")) or not isinstance(row.get("config"), str):
+        return None
+    return ((float(row["sigma"]), TrialConfig.parse(row["config"]).sampling_rate, int(row["steps"])),)
+
+
+def _curve(epsilon: float, delta: float, history: History | None) -> Profile:
+    """The trade-off curve of one record; the stored pair is one of its pairs."""
+    pairs = [(epsilon, delta)]
+    if history is not None:
+        pairs += [
+            (one, at) for one, at in zip(profile(history, CURVE_DELTAS), CURVE_DELTAS, strict=True) if one is not None
+        ]
+    kept = [(one, at) for one, at in pairs if one <= LARGEST_EPSILON] or [(LARGEST_EPSILON, 1.0)]
+    return Profile(*np.array(kept, dtype=float).T)
+
+
+def _swaps(data: StudyData) -> bool:
+    """Whether a coin that brings a record in takes another one out."""
+    split = data.resolved.get("split", {})
+    return split.get("name") == "logan" or split.get("filler") == "fill"

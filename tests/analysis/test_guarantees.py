@@ -1,0 +1,105 @@
+"""What tables and pictures say a guarantee leaves attackers at most, against closed forms."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from analysis import plots
+from analysis.plots.private import CEILING
+from analysis.stats import ceilings as module
+from analysis.stats.ceilings import NO_PERSON, PAIR, WHOLE, ceilings, guarantees, person_epsilon
+from analysis.study_data import ARM
+from mia_core.hashing import canonical_json
+from mia_core.metrics.audit import Gaussian
+from tests.analysis.synthetic import EPSILON, GRID, draw, study
+
+STEPS = 40
+FIXED = {"split": {"name": "panel", "filler": "fixed"}}
+
+
+def made(resolved=None, stored=True):
+    """A study whose private arms have every record in every step, so that mu is known: sigma = sqrt(steps) / mu."""
+    data = study(draw(np.random.default_rng(4), 5, np.full(len(GRID), 0.8)), resolved=resolved or FIXED)
+    wide = data.wide
+    wide["steps"] = STEPS
+    if stored:
+        wide["sigma"] = wide[ARM].map({arm: STEPS**0.5 / mu(EPSILON[arm]) for arm in EPSILON})
+        wide["config"] = canonical_json({"train_size": 100, "training": {"batch_size": 100}})
+    return data
+
+
+def mu(epsilon, delta=1e-5):
+    """Of the Gaussian mechanism with that pair."""
+    return next(m for m in np.linspace(0.01, 5, 4991) if Gaussian(m).epsilon(delta) >= epsilon)
+
+
+def test_ceilings_are_those_of_the_whole_curve_where_the_store_has_it():
+    table = ceilings(made())
+    assert set(table["curve"]) == {WHOLE} and set(table[ARM]) == set(EPSILON)
+    for row in table.to_dict("records"):
+        m = mu(row["epsilon"])
+        assert row["largest_auc"] == pytest.approx(ndtr(m / 2**0.5), abs=0.005)
+        assert row["largest_auc"] >= ndtr(m / 2**0.5) - 1e-3  # a little more: the accountant's epsilons are bounds
+        assert row["largest_tpr"] == pytest.approx(ndtr(ndtri(0.01) + m), rel=0.05)
+        assert (row["coin_auc"], row["coin_tpr"]) == (row["largest_auc"], row["largest_tpr"])
+
+
+def test_one_pair_alone_leaves_more_and_is_said_to_be_one():
+    whole, pair = ceilings(made()), ceilings(made(stored=False))
+    assert set(pair["curve"]) == {PAIR}
+    assert (pair["largest_auc"] > whole["largest_auc"] + 0.02).all()
+    two = pair[pair["epsilon"] == 2].iloc[0]
+    assert two["largest_tpr"] == pytest.approx(np.exp(2) * 0.01 + 1e-5)
+
+
+@pytest.mark.parametrize("split", [{"name": "panel", "filler": "fill"}, {"name": "logan"}])
+def test_coins_that_exchange_two_records_have_the_ceiling_of_two(split):
+    table = ceilings(made({"split": split}))
+    assert (table["coin_tpr"] > table["largest_tpr"]).all() and (table["coin_auc"] > table["largest_auc"]).all()
+    for row in table[table["epsilon"] == 2].to_dict("records"):
+        assert row["coin_auc"] >= ndtr(2 * mu(2) / 2**0.5) - 1e-3  # the true curve of two records
+
+
+@pytest.mark.parametrize(("epsilon", "expected"), [(1, 4.7), (2, 10), (4, 22), (8, 50)])
+def test_a_person_with_4_records_has_the_epsilon_of_four_times_the_shift(epsilon, expected):
+    m = mu(epsilon)
+    found = person_epsilon(((1 / m, 1.0, 1),), 1e-5, 4)
+    assert found == pytest.approx(expected, rel=0.03)
+    assert Gaussian(4 * m).epsilon(1e-5) <= found + 1e-6
+    assert person_epsilon(((1 / m, 1.0, 1),), 1e-5, 1) <= epsilon * 1.03
+    assert person_epsilon(((0.0, 1.0, 1),), 1e-5, 4) is None
+
+
+def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(monkeypatch):
+    def of(pool):
+        monkeypatch.setattr(module, "pool_at_hand", lambda data: pool)
+        return guarantees(made())["per_person"]
+
+    assert of(SimpleNamespace(units=np.arange(9))).isna().all()
+    several = of(SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
+    assert several.str.fullmatch(r"epsilon [\d.]+ for 4 records").all()
+    for persons, public, expected in ((np.arange(2), False, True), (None, False, False), (None, True, True)):
+        # Whoever has two judged records may have more; of a public copy nobody knows.
+        monkeypatch.setattr(module, "judged_scores", lambda *_, own=persons: SimpleNamespace(persons=own))
+        monkeypatch.setattr("analysis.study_data.StudyData.public", public)
+        assert (of("not at hand") == NO_PERSON).all() == expected
+        assert of("not at hand").isna().all() != expected
+
+
+def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
+    data = made()
+    figure = plots.against_epsilon(data, "white_box")
+    bars = {line.get_label(): line for line in figure.axes[0].containers if line.get_label() == CEILING}
+    assert set(bars) == {CEILING}
+    drawn = bars[CEILING].lines[0]
+    expected = ceilings(data)
+    expected = expected[expected["train_size"] == 100]
+    assert sorted(drawn.get_ydata()) == pytest.approx(sorted(expected["largest_auc"]))
+    assert sorted(set(drawn.get_xdata())) == [2.0, 8.0]
+    tpr = figure.axes[2]
+    assert tpr.get_ylabel() == "TPR at 1 % FPR" and tpr.get_yscale() == "log"
+    assert sorted(tpr.containers[0].lines[0].get_ydata()) == pytest.approx(sorted(expected["largest_tpr"]))
+    plt.close(figure)

@@ -1,0 +1,58 @@
+"""The ROC of a cell: of judged records alone, the same as the tables' TPR, between 0 and 1."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from analysis import plots
+from analysis.stats.roc import roc_of_cell
+from analysis.study_data import load
+from mia_core.metrics.low_fpr import tpr_at_low_fpr
+from study.store import read
+from tests.analysis.synthetic import write_store
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    only = ("replicates=8", "factors.defense=[none]", "factors.train_size=[40]", "factors.epochs=[1]")
+    return load(write_store(tmp_path_factory.mktemp("roc"), lambda trial: 1.0, overrides=only))
+
+
+def test_it_is_the_pooled_tpr_of_judged_records_and_stays_between_0_and_1(data):
+    rows, scores = data.attack("white_box"), read(data.store.root, data.name, "scores")
+    curve = roc_of_cell(data, rows)
+    judged = scores[scores["judged"]]
+    score, member = (judged.pivot(index="trial_id", columns="query", values=name) for name in ("score", "member"))
+    random = np.random.default_rng(1)
+    expected = tpr_at_low_fpr(score.to_numpy(), member.to_numpy(bool), random, fpr=float(curve.fpr[30]))
+    assert curve.tpr[30] == pytest.approx(float(expected.estimate))
+    assert curve.fpr[0] == pytest.approx(10 / (~member.to_numpy(bool)).sum())
+    for limit in (curve.low, curve.high):
+        assert (limit >= 0).all() and (limit <= 1).all()
+    assert (curve.low[:-1] < curve.tpr[:-1]).all() and (curve.tpr[:-1] < curve.high[:-1]).all()
+    assert (curve.fpr[-1], curve.tpr[-1]) == (1, 1)
+    # A record that is not judged changes nothing, whatever its score.
+    some = scores.assign(judged=scores["query"] != judged["query"].iloc[0])
+    wild = some.assign(score=np.where(some["judged"], some["score"], 99.0))
+    kept, changed = (roc_of_cell(replace(data, scores=part), rows) for part in (some, wild))
+    assert (kept.tpr == changed.tpr).all() and kept.tpr[5] != curve.tpr[5]
+
+
+def test_a_cell_with_too_few_non_members_has_no_curve(data):
+    rows, scores = data.attack("white_box"), read(data.store.root, data.name, "scores")
+    sums = scores.groupby("query")["member"].sum()
+    few = scores[scores["query"].isin([sums.index[0], sums.idxmax()])]
+    usable = few.groupby("trial_id")["member"].transform("nunique") == 2
+    kept = replace(data, scores=few[usable], wide=data.wide[data.wide["trial_id"].isin(few.loc[usable, "trial_id"])])
+    rows = kept.attack("white_box")
+    assert 0 < len(rows) < 10 and roc_of_cell(kept, rows) is None
+
+
+def test_the_picture_has_bands_inside_0_and_1(data):
+    figure = plots.roc_of_arms(data, "white_box")
+    axis = figure.axes[0]
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() >= 0 and band.max() <= 1 and len(axis.lines) == 2
+    plt.close(figure)
