@@ -126,8 +126,10 @@ def _non_members(data: StudyData) -> int:
         return round((data.wide["queries"] * (1 - data.wide["baseline_top_n"])).max())
     rows = data.attack(data.primary)
     _, member = judged_scores(data, data.primary).of(list(rows["trial_id"]))
-    keys = [rows[name].to_numpy() for name in (data.cell if data.crossed else ("replicate",))]
-    return int(pd.Series((~member).sum(1)).groupby(keys).sum().max())
+    others = pd.Series((~member).sum(1), rows.index)
+    if not data.crossed:  # each point is a cell
+        return int(others.max()) * data.replicates
+    return int(others.groupby([rows[name] for name in data.cell]).sum().max())
 
 
 def _some(words: list[str]) -> str:

@@ -206,10 +206,16 @@ def _how_much(data: StudyData, start: Number, cell: dict[str, Any]) -> Sentence:
 
 
 def _shown_at(data: StudyData, cell: dict[str, Any]) -> bool:
-    """Whether leakage is shown at a cell, corrected over all cells after the last level of training."""
+    """Whether leakage is shown at a cell, corrected over all cells after the last level of training.
+
+    A cell whose training has not come that far is tested alone.
+    """
     table = leakage_shown(data)
     own = table[np.logical_and.reduce([table[name] == level for name, level in cell.items()])]
-    return bool(own["shown"].any())
+    if len(own):
+        return bool(own["shown"].any())
+    alone = strongest(data, cell)
+    return alone is not None and bool(alone["p"] < ALPHA)
 
 
 def _all_cells(data: StudyData) -> list[Sentence]:

@@ -44,7 +44,7 @@ def leakage_shown(data: StudyData) -> pd.DataFrame:
 
 
 def strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The columns COLUMNS and replicates of one cell; None where no attack has all of the cell's replicates.
+    """The columns COLUMNS and replicates of one cell, in the replicates that have all of its attacks; None without any.
 
     cell: levels of `data.cell`.
     """
@@ -58,19 +58,38 @@ def _strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | Non
     rows = data.wide
     for name in data.cell:
         rows = rows[rows[name] == cell[name]]
-    trials = list(rows.sort_values("replicate")["trial_id"].drop_duplicates())
-    attacks = [attack for attack, own in rows.groupby("attack", sort=False) if set(own["trial_id"]) == set(trials)]
-    if not attacks:
+    if rows.empty:
         return None
+    attacks, trials = _complete(rows)
     found = [judged_scores(data, str(attack)) for attack in attacks]
     test = _test(data, found, trials)
     attack = str(attacks[test.strongest])
     own = rows[rows["attack"] == attack].sort_values("replicate")
-    columns: dict[str, Any] = {"attack": attack, "attacks": len(attacks), "p": test.p_strongest, "replicates": len(own)}
+    columns: dict[str, Any] = {
+        "attack": attack,
+        "attacks": len(attacks),
+        "p": test.p_strongest,
+        "replicates": len(trials),
+    }
     for name in (AUC, TPR):
         estimate = mean_columns(data, own, name) or dict.fromkeys(("mean", "low", "high"), np.nan)
         columns |= {name: estimate["mean"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
     return columns
+
+
+def _complete(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The attacks of a cell and its trials that have all of them, by replicate.
+
+    Where no trial has, as while a sweep runs, the attack that has most trials.
+    """
+    rows = rows.sort_values("replicate", kind="stable")
+    attacks = list(dict.fromkeys(rows["attack"].astype(str)))
+    counts = rows.groupby("trial_id", sort=False)["attack"].nunique()
+    whole = list(counts.index[counts == len(attacks)])
+    if whole:
+        return attacks, whole
+    most = rows["attack"].value_counts().index[0]
+    return [str(most)], list(rows.loc[rows["attack"] == most, "trial_id"])
 
 
 def _test(data: StudyData, found: list[JudgedScores], trials: list[str]) -> Shown:

@@ -87,3 +87,12 @@ def test_a_public_copy_tests_nothing(monkeypatch):
     monkeypatch.setattr(Store, "public", True)
     data = replace(panel_study(np.random.default_rng(7), [1.0], 5, ONE), scores=None)
     assert leakage_shown(data).empty
+
+
+def test_replicates_that_lack_an_attack_are_left_out_and_where_all_do_one_attack_is_tested(quick):
+    data = together(np.random.default_rng(8), [1.0, 1.0, 1.0])
+    lost = data.wide[(data.wide["attack"] == "attack1") & (data.wide["replicate"] == 0)].index
+    found = strongest(replace(data, wide=data.wide.drop(lost)), CELL)
+    assert (found["replicates"], found["attacks"]) == (2, 3)
+    everywhere = data.wide[data.wide["replicate"] == data.wide["attack"].str[-1].astype(int)].index
+    assert strongest(replace(data, wide=data.wide.drop(everywhere)), CELL)["attacks"] == 1
