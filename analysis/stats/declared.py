@@ -1,7 +1,6 @@
-"""The contrasts that every study declares beforehand, corrected by Holm, and how many replicates would settle them.
+"""The contrasts that a study declared before its first result, corrected by Holm, and how many replicates settle them.
 
-For the primary attack: every arm against `none` after the last level of training at each n; and without a defense, the
-largest n against the smallest after the last level, and the last level against the first at each n. All else is
+They are of the primary attack, and `study.spec.family` says which a study declares that says nothing. All else is
 exploratory.
 """
 
@@ -10,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm, t
+from scipy.stats import chi2
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
+from mia_core.metrics.power import Spread, replicates_for
+from study.design import looks
+from study.design.trial_config import TrialConfig
+from study.spec.family import contrasts
 from study.verdicts.controls import ALPHA, holm
 
-MOST_REPLICATES = 10_000
-"""More are not named as a number: no study would run them."""
-QUANTILES = (np.arange(1000) + 0.5) / 1000
+NAMES = {"defense": ARM}
+"""Columns of factors that have other names in a study file."""
 
 
 def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd.DataFrame:
@@ -49,24 +51,31 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
 
 
 def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
-    """Factor, level, baseline, and the levels of the rest of `data.cell`; only what the study has."""
+    """Factor, level, baseline, and the levels of the rest of `data.cell`; of the family only what the study has."""
     present = set(table[list(data.cell)].itertuples(index=False, name=None))
-    budget, base = data.budget, data.arms[0]
-    sizes, lengths = sorted(set(table["train_size"])), sorted(set(table[budget]))
-
-    def there(cell: dict[str, Any], factor: str, *levels: Any) -> bool:
-        return all(tuple({**cell, factor: level}[name] for name in data.cell) in present for level in levels)
-
     for variant in data.variants:
-        wanted = [
-            *((ARM, arm, base, {"train_size": n, budget: lengths[-1]}) for n in sizes for arm in data.arms[1:]),
-            ("train_size", sizes[-1], sizes[0], {ARM: base, budget: lengths[-1]}),
-            *((budget, lengths[-1], lengths[0], {ARM: base, "train_size": n}) for n in sizes),
-        ]
-        for factor, level, baseline, rest in wanted:
-            cell = {VARIANT: variant, **rest}
-            if level != baseline and there(cell, factor, level, baseline):
-                yield factor, level, baseline, cell
+        for contrast in _family(data, table):
+            ends = [{VARIANT: variant, **{NAMES.get(name, name): x for name, x in end.items()}} for end in contrast]
+            if all(tuple(end.get(name) for name in data.cell) in present for end in ends):
+                (factor,) = (name for name in data.cell if ends[0][name] != ends[1][name])
+                rest = {name: level for name, level in ends[0].items() if name != factor}
+                yield factor, ends[0][factor], ends[1][factor], rest
+
+
+def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Both ends of each declared contrast, levels by factor: of the spec that was sealed first; of data without a store
+    what a study declares that says nothing. Arms have the words that the study has for them now.
+    """
+    if not data.store.place.exists("study.json"):
+        levels = {name: sorted(set(table[name])) for name in ("train_size", data.budget)}
+        yield from (contrast.ends for contrast in contrasts({"defense": data.arms, **levels}))
+        return
+    said = looks.declared(data.store)
+    configs = data.wide[["config", ARM]].drop_duplicates("config")
+    arms = {TrialConfig.parse(text).arm: word for text, word in configs.itertuples(index=False)}
+    words = {word: arms.get(arm) for word, arm in said.arms.items()}
+    for contrast in said.family:
+        yield tuple({**end, "defense": words[str(end["defense"])]} for end in contrast.ends)  # type: ignore[misc]
 
 
 def _pair(names: tuple[str, ...], factor: str, level: Any, baseline: Any, cell: dict[str, Any]) -> pd.Series:
@@ -102,30 +111,7 @@ def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) 
 
 
 def _needed(effect: float | None, sd: float, sd_records: float, alpha: float, power: float) -> int | None:
-    """The smallest number of replicates from 2 with that power; None beyond `MOST_REPLICATES`."""
-    if effect is None or pd.isna(effect) or pd.isna(sd) or effect == 0:
+    """The smallest number of replicates from 2 with that power; None where it is not known, or beyond `power.MOST`."""
+    if effect is None or pd.isna(effect) or pd.isna(sd):
         return None
-    if sd == 0 and sd_records == 0:
-        return 2
-
-    def enough(count: int) -> bool:
-        error = (sd**2 / count + sd_records**2) ** 0.5  # of the mean over so many replicates
-        return power_of(abs(effect) / (error * count**0.5), count, alpha) >= power
-
-    if not enough(MOST_REPLICATES):
-        return None
-    low, high = 1, MOST_REPLICATES
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def power_of(ratio: float, replicates: int, alpha: float) -> float:
-    """Of a two-sided t test: the chance to find an effect of `ratio` standard deviations of one replicate's.
-
-    A mean of normal tails over the spread that is estimated, which does not fail far from zero as noncentral t does.
-    """
-    freedom, shift = replicates - 1, ratio * replicates**0.5
-    critical = t.ppf(1 - alpha / 2, freedom) * np.sqrt(chi2.ppf(QUANTILES, freedom) / freedom)
-    return float((norm.sf(critical - shift) + norm.cdf(-critical - shift)).mean())
+    return replicates_for(effect, Spread(sd, sd_records**2), alpha, power)

@@ -93,17 +93,19 @@ def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     if "parts" not in data.kept:
         scores = read(data.store.root, data.name, "scores") if data.scores is None else data.scores
         scores = scores[scores["judged"].fillna(True).astype(bool)]
-        scores = scores.sort_values(["trial_id", "attack_id", "query"], kind="stable")
+        scores = scores.assign(unit=scores["unit"].fillna(scores["query"]))  # of stores that knew no units
         columns = {"query": int, "unit": int, "member": bool, "score": float}
         values = {name: scores[name].to_numpy(kind) for name, kind in columns.items()}
-        keys = scores[["trial_id", "attack_id"]]
-        starts = np.flatnonzero((keys != keys.shift()).any(axis=1).to_numpy())
-        ends = [*starts[1:], len(keys)]
+        (trial, trials), (attack, attacks) = (pd.factorize(scores[name]) for name in ("trial_id", "attack_id"))
+        pair = trial * len(attacks) + attack
+        order = np.lexsort((values["query"], pair))
+        starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+        ends = [*starts[1:], len(order)]
         data.kept["parts"] = {
-            (trial, attack): {name: column[start:end] for name, column in values.items()}
-            for (trial, attack), start, end in zip(
-                keys.iloc[starts].itertuples(index=False, name=None), starts, ends, strict=True
-            )
+            (trials[pair[order[start]] // len(attacks)], attacks[pair[order[start]] % len(attacks)]): {
+                name: column[order[start:end]] for name, column in values.items()
+            }
+            for start, end in zip(starts, ends, strict=True)
         }
     return data.kept["parts"]
 

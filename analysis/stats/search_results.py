@@ -10,7 +10,7 @@ from analysis.stats.effects import means
 from analysis.study_data import StudyData, load
 from mia_core.errors import Refused
 from study.run.search import confirmation, confirming, front, outcomes, used_levels
-from study.spec.objectives import Objective
+from study.spec.objectives import CHANCE, Objective
 from study.spec.study_file import Spec, parse
 from study.store import Store, read
 
@@ -111,10 +111,13 @@ def _confirming(data: StudyData, number: int) -> StudyData | None:
 
 
 def _bounds(data: StudyData, goal: Goal) -> pd.DataFrame:
-    """low and high, by point; without rows before the goal was measured anywhere."""
+    """low and high, by point, an AUC below 1/2 as 1/2, which is what the search takes it for; without rows before the
+    goal was measured anywhere.
+    """
     if goal.attack not in data.attacks or goal.column not in data.wide:
         return pd.DataFrame({"low": [], "high": []}, dtype=float)
-    return by_point(data, goal.attack, goal.column).set_index("point")[["low", "high"]]
+    found = by_point(data, goal.attack, goal.column).set_index("point")[["low", "high"]]
+    return found.clip(lower=CHANCE) if goal.leakage and goal.column == "auc" else found
 
 
 def _goal(data: StudyData, objective: Objective) -> Goal:

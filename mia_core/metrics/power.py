@@ -19,11 +19,13 @@ QUANTILES = (np.arange(1000) + 0.5) / 1000
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a difference between two cells. sd: of one replicate's. between_records: V_rec; units: m, that it is over."""
+    """Of a difference between two cells. sd: of one replicate's. between_records: V_rec; units: m, that it is over, or
+    None where that is not known: then degrees of freedom are those of the replicates alone, the fewest there can be.
+    """
 
     sd: float
     between_records: float = 0.0
-    units: int = 2
+    units: int | None = None
 
     def error(self, replicates: int) -> float:
         """The standard error of a mean over so many replicates."""
@@ -31,6 +33,8 @@ class Spread:
 
     def df(self, replicates: int) -> float:
         """Satterthwaite's; from 2 replicates."""
+        if self.units is None:
+            return replicates - 1.0
         between = self.sd**2 / replicates
         spread = between**2 / (replicates - 1) + self.between_records**2 / (self.units - 1)
         return (between + self.between_records) ** 2 / spread if spread > 0 else replicates - 1.0

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
-from study.spec.family import Contrast, contrasts_of
+from study.spec.family import Contrast, arms_of, contrasts_of
 from study.store import Store
 
 TRAINED = ("seed", "data", "split", "training", "factors", "design", "search", "replicates")
@@ -17,11 +18,14 @@ TRAINED = ("seed", "data", "split", "training", "factors", "design", "search", "
 
 @dataclass(frozen=True)
 class Declared:
-    """family: the declared contrasts. hash: of the spec that declared them. looks: sets of trials that were wanted one
+    """family: the declared contrasts. arms: what their words for arms stand for. hash: of the spec that declared them.
+
+    looks: sets of trials that were wanted one
     after the other, at least 1; `mia_core.metrics.two_way.alpha_of_look` says what the last may spend.
     """
 
     family: tuple[Contrast, ...]
+    arms: Mapping[str, Arm]
     hash: str
     looks: int
 
@@ -30,7 +34,7 @@ def declared(store: Store) -> Declared:
     """Of a study; Refused when there is none, Damaged when its first spec is."""
     sealed = store.sealed_specs()
     name, first = next(iter(sealed.items()))
-    return Declared(contrasts_of(first), name, looks(list(sealed.values())))
+    return Declared(contrasts_of(first), arms_of(first), name, looks(list(sealed.values())))
 
 
 def looks(specs: Sequence[Mapping[str, Any]]) -> int:

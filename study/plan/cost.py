@@ -194,7 +194,7 @@ def expected(found: Estimate, todo: Mapping[str, Sequence[Work]]) -> Expected:
 def _updates(works: Sequence[Work]) -> list[float]:
     """Of each pass, and one more for what else it does."""
     levels = [0, *(work.trial.steps for work in works)]
-    return [1.0 + (now - before) * work.train for work, before, now in zip(works, levels, levels[1:], strict=False)]
+    return [1.0 + (now - before) * work.trains for work, before, now in zip(works, levels, levels[1:], strict=False)]
 
 
 def usd_per_hour(compute: ComputeSpec, gpus: int) -> float | None:

@@ -332,4 +332,4 @@ def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], object]]:
 def _cost(works: Sequence[Work]) -> float:
     """Relative, for scheduling only: private steps take about twice as long."""
     trial = works[-1].trial
-    return max((work.trial.steps for work in works if work.train), default=0) * (2 if trial.cell.arm.poisson else 1)
+    return max((work.trial.steps for work in works if work.trains), default=0) * (2 if trial.cell.arm.poisson else 1)

@@ -48,24 +48,28 @@ class Contrast:
         return {**self.at, self.factor: self.level}, {**self.at, self.factor: self.baseline}
 
 
+Levels = Mapping[str, Sequence[str | int]]
+"""Levels of `defense` (words, what the others are compared with first), `train_size` and the budget, ascending."""
+
+
 def check_contrasts(given: Sequence[Any], factors: Factors) -> list[dict[str, Any]]:
     """Items of `contrasts:` in the form a spec has; Refused in one line for what the factors do not have."""
     items = [{"factor": item} if isinstance(item, str) else item for item in given]
     specs = [validate(ContrastSpec, item, f"contrasts[{number}]") for number, item in enumerate(items)]
     for number, spec in enumerate(specs):
-        if not list(_contrasts(spec, factors, f"contrasts[{number}]")):
+        if not list(_contrasts(spec, _levels(factors), f"contrasts[{number}]")):
             raise Refused(f"contrasts[{number}]: factors.{spec.factor} has one level, and a contrast needs two")
     return [asdict(spec) for spec in specs]
 
 
-def contrasts(factors: Factors, items: Sequence[Mapping[str, Any]] | None = None) -> tuple[Contrast, ...]:
-    """The declared ones of factors without ranges, each once. items: of `contrasts:` as a spec has them, if it does."""
+def contrasts(levels: Levels, items: Sequence[Mapping[str, Any]] | None = None) -> tuple[Contrast, ...]:
+    """The declared ones, each once. items: of `contrasts:` as a spec has them; None for a study that says nothing."""
     if items is None:
-        items = [{"factor": name} for name in ("defense", "train_size", factors.budget)]
+        items = [{"factor": name} for name in levels]
     found: list[Contrast] = []
     for number, item in enumerate(items):
         where = f"contrasts[{number}]"
-        found += [c for c in _contrasts(validate(ContrastSpec, item, where), factors, where) if c not in found]
+        found += [c for c in _contrasts(validate(ContrastSpec, item, where), levels, where) if c not in found]
     return tuple(found)
 
 
@@ -73,44 +77,52 @@ def contrasts_of(resolved: Mapping[str, Any]) -> tuple[Contrast, ...]:
     """The declared ones of a resolved spec; none where levels are drawn or chosen by a search."""
     if "design" in resolved or "search" in resolved:
         return ()
-    factors = read_factors(resolved["factors"], None, resolved["training"], ranged=False)
-    return contrasts(factors, resolved.get("contrasts"))
+    return contrasts(_levels(_factors(resolved)), resolved.get("contrasts"))
 
 
-def arm_words(arms: Sequence[Arm]) -> list[str]:
-    """Arms in words, `none` first, then by strength: the first is what the others are compared with."""
-    words = dict(zip(labels(arms), arms, strict=True))
-    return sorted(words, key=lambda word: (bool(words[word].choices), words[word].defense, words[word].strength))
+def arms_of(resolved: Mapping[str, Any]) -> dict[str, Arm]:
+    """The arms of a resolved spec by the words that its contrasts have for them."""
+    arms = _factors(resolved).arms
+    return dict(zip(labels(arms), arms, strict=True))
 
 
-def _contrasts(spec: ContrastSpec, factors: Factors, where: str) -> Iterator[Contrast]:
-    budget = factors.budget
-    every: dict[str, Sequence[str | int]] = {
-        "defense": arm_words(factors.arms),
-        "train_size": factors.bounds("train_size"),
-        budget: factors.bounds(budget),
-    }
-    if spec.factor not in every:
-        raise Refused(f"{where}.factor: unknown factor {spec.factor!r}{nearest(spec.factor, every)}")
-    own = every[spec.factor]
+def _factors(resolved: Mapping[str, Any]) -> Factors:
+    ranged = "design" in resolved or "search" in resolved
+    return read_factors(resolved["factors"], None, resolved["training"], ranged)
+
+
+def _levels(factors: Factors) -> Levels:
+    """Arms by strength, `none` first."""
+    words = dict(zip(labels(factors.arms), factors.arms, strict=True))
+    by_strength = sorted(words, key=lambda w: (bool(words[w].choices), words[w].defense, words[w].strength))
+    sizes, lengths = factors.bounds("train_size"), factors.bounds(factors.budget)
+    return {"defense": by_strength, "train_size": sizes, factors.budget: lengths}
+
+
+def _contrasts(spec: ContrastSpec, levels: Levels, where: str) -> Iterator[Contrast]:
+    if spec.factor not in levels:
+        raise Refused(f"{where}.factor: unknown factor {spec.factor!r}{nearest(spec.factor, levels)}")
+    own = levels[spec.factor]
     baseline = own[0] if spec.baseline is None else _known(spec.baseline, own, f"{where}.baseline")
     above = own[1:] if spec.factor == "defense" else own[-1:]
-    levels = above if spec.level is None else [_known(spec.level, own, f"{where}.level")]
-    rest = {name: known for name, known in every.items() if name != spec.factor}
-    defaults = {"defense": every["defense"][:1], "train_size": every["train_size"], budget: every[budget][-1:]}
+    wanted = above if spec.level is None else [_known(spec.level, own, f"{where}.level")]
+    rest = {name: known for name, known in levels.items() if name != spec.factor}
     for name in spec.at:
         if name not in rest:
             raise Refused(f"{where}.at: unknown factor {name!r}{nearest(name, rest)}")
-    chosen = {
-        name: [_known(level, known, f"{where}.at.{name}") for level in listed(spec.at[name], f"{where}.at.{name}")]
-        if name in spec.at
-        else defaults[name]
-        for name, known in rest.items()
-    }
+    chosen = {name: _at(spec, name, known, where) for name, known in rest.items()}
     for combination in product(*chosen.values()):
-        for level in levels:
+        for level in wanted:
             if level != baseline:
                 yield Contrast(spec.factor, level, baseline, dict(zip(chosen, combination, strict=True)))
+
+
+def _at(spec: ContrastSpec, name: str, known: Sequence[str | int], where: str) -> Sequence[str | int]:
+    """Levels of one of the other factors: as given, else the arm `none`, every size, the last level of training."""
+    if name in spec.at:
+        at = f"{where}.at.{name}"
+        return [_known(level, known, at) for level in listed(spec.at[name], at)]
+    return {"defense": known[:1], "train_size": known}.get(name, known[-1:])
 
 
 def _known(level: Any, known: Sequence[str | int], where: str) -> str | int:

@@ -140,7 +140,7 @@ def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sob
     assert said.count(DRAWN) == 4
     html = (folder / "reports" / "01_sensitivity.html").read_text()
     assert html.count('src="data:image/png') == 3
-    assert html.count(LEFT_OUT) == 4
+    assert html.count(LEFT_OUT) == 5
     assert overview(load(folder)).loc["epochs", ""] == "1 to 4, whole"
 
 

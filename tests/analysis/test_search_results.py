@@ -13,7 +13,6 @@ from analysis.notebooks.execution import FOLDER, SEARCHED, executing
 from analysis.report import conditions
 from analysis.report.building import build
 from analysis.report.provenance import again
-from analysis.stats.baselines import attack_minus_blind
 from analysis.stats.cells import cells
 from analysis.stats.declared import declared
 from analysis.stats.effects import means
@@ -183,7 +182,6 @@ def test_a_search_without_any_whole_point_says_so(tmp_path, capsys):
         lambda data: equal_quality(data, "white_box"),
         lambda data: onset(data, "white_box"),
         lambda data: size_curve(data, "white_box"),
-        lambda data: attack_minus_blind(data),
     ],
 )
 def test_no_effect_is_estimated_from_a_search(folder, estimate):

@@ -6,9 +6,10 @@ import pytest
 from scipy.stats import t
 
 from analysis.stats.cells import cells
-from analysis.stats.declared import declared, power_of, replicates_needed
+from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.sensitivity import interactions, main_effects, slopes
 from analysis.study_data import ARM, load
+from study.store import Store
 from study.verdicts.controls import holm
 from tests.analysis.synthetic import ARMS, EPOCHS, GRID, SIZES, draw, panel_study, study, true_auc, write_store
 
@@ -148,7 +149,6 @@ def test_so_many_replicates_settle_an_effect_as_are_said_to():
     fixed = replicates_needed(table.assign(sd_records=[0.1, 0.6, 0.0, 0.0]), family=7)
     assert fixed.loc[0, "needed"] > found.loc[0, "needed"]
     assert pd.isna(fixed.loc[1, "needed"])  # what records differ by no replicate takes away
-    assert power_of(0.0, 5, 0.05) == pytest.approx(0.05, abs=1e-3)
     assert replicates_needed(table.assign(settled=True))["more"].eq(0).all()
     with pytest.raises(ValueError, match="family >= 1"):
         replicates_needed(table, family=0)
@@ -173,3 +173,18 @@ def test_effects_planted_in_a_real_store_are_found(tmp_path):
     assert table.loc[table["effect"].abs() > 0.35, "settled"].all()
     quality = main_effects(data, "white_box", data.quality).set_index("factor")
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)
+
+
+def test_the_declared_contrasts_are_those_of_the_spec_that_was_sealed_first(tmp_path):
+    def leak(trial):
+        return 0.5
+
+    folder = write_store(tmp_path, leak)
+    store = Store.at(folder)
+    resolved, rows = store.resolved(), store.design().to_pylist()
+    assert len(declared(load(folder))) == 7
+    store.publish("later", {**resolved, "contrasts": [{"factor": "train_size"}], "replicates": 6}, rows, {})
+    assert len(declared(load(folder))) == 7, "what is declared after a look is not declared"
+    store.place.remove("study.json")
+    store.publish("first", {**resolved, "contrasts": [{"factor": "train_size"}]}, rows, {})
+    assert declared(load(folder))["factor"].tolist() == ["train_size"]

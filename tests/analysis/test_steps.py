@@ -121,7 +121,7 @@ def test_levels_are_read_from_the_store_also_where_they_end_inside_an_epoch(fold
     assert overview(data).loc["steps", ""] == "4, 7, 12"
     effects = effects_of(data, "steps", "white_box")
     assert len(effects) == 2 * 2 * 2
-    assert (effects["difference"] > 0).mean() > 0.7
+    assert (effects["effect"] > 0).mean() > 0.7
     assert not any("epochs" in words for words in cautions(data))
     assert equal_steps(data) == [SEEN]
 

@@ -473,8 +473,8 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
     design = make_design(
         f"attacks=[white_box, {{name: local_gan, generated: 64, sides: [members, both], {small}}}, "
         f"{{name: discriminative, real: members, {small}}}]",
-        "factors.epochs=[1]",
-    )
+        "factors.epochs=[1]", "controls.member_only=false",
+    )  # fmt: skip
     run(design, store)
     assert {name: knowledge.has() for name, (_, knowledge) in given.items()} == {
         "white_box": set(),
@@ -507,7 +507,7 @@ def test_who_is_a_member_changes_no_score(make_design, store, tmp_path, monkeypa
     design = make_design(
         f"attacks=[random, white_box, {{name: euclidean, generated: 64}}, {{name: local_gan, generated: 64, {small}}}, "
         f"{{name: discriminative, real: [samples, members], {small}}}]",
-        "factors.epochs=[1]", "quality.measures=[]",
+        "factors.epochs=[1]", "quality.measures=[]", "controls.member_only=false",
     )  # fmt: skip
     run(design, store)
     other = Store(tmp_path / "turned", "small")

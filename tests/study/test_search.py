@@ -87,6 +87,13 @@ def test_later_points_are_better_than_the_first_ones(sampler):
     assert np.mean(losses[-15:]) < 0.7 * np.mean(losses[:10])
 
 
+def test_an_auc_below_one_half_counts_as_one_half():
+    # Else a search would chase attacks that are wrong by chance: .45 leaks no less than .5.
+    auc, accuracy, kid = (Objective("minimize", name) for name in ("a.auc", "a.accuracy_top_n", "kid_domain_unseen"))
+    assert [auc.of_mean(mean) for mean in (0.31, 0.5, 0.62)] == [0.5, 0.5, 0.62]
+    assert [goal.of_mean(0.31) for goal in (accuracy, kid)] == [0.31, 0.31]
+
+
 # The front
 
 
