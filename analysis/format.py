@@ -71,8 +71,8 @@ def share(value: Any, low: Any = None, high: Any = None) -> str:
 
 
 def percent(value: Any) -> str:
-    """A share of records, two digits: `3.4 %`."""
-    return f"{100 * value:.2g} %"
+    """A share of records: `3.4 %`, `26 %`."""
+    return f"{100 * value:.0f} %" if value >= 0.095 else f"{100 * value:.2g} %"
 
 
 def replicates(count: Any) -> str:

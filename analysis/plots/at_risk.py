@@ -1,4 +1,4 @@
-"""Records at risk, and samples along a defense's strength: both as sensitive as the data."""
+"""Leakage of single records, and generated samples of each arm: both are as sensitive as the data."""
 
 import io
 
@@ -16,7 +16,7 @@ ALARM = 0.05
 
 
 def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
-    """Every record's leakage, the most at risk first: as measured, and shrunk toward the mean of all.
+    """Leakage of every record, the most at risk first: as measured, and shrunk toward the mean of all records.
 
     table: of `analysis.stats.records.records`. No record is named.
     """
@@ -42,9 +42,9 @@ def records_at_risk(data: StudyData, table: pd.DataFrame) -> Figure:
 
 
 def samples_along_strength(data: StudyData, size: int, level: int) -> Figure | None:
-    """Fixed-seed samples of each arm, by strength, of the first variant and replicate; None where none is stored.
+    """Samples of each arm from the same latent vectors, of the first variant and replicate; None where none is stored.
 
-    They may show training records.
+    A sample may show a training record.
     """
     rows = data.wide.drop_duplicates("trial_id")
     rows = rows[(rows[VARIANT] == data.variants[0]) & (rows["train_size"] == size) & (rows[data.budget] == level)]

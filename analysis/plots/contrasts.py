@@ -1,4 +1,4 @@
-"""Effects: contrasts with their intervals one under the other, and how two factors act together."""
+"""Contrasts with their intervals, and mean leakage over two factors at once."""
 
 from collections.abc import Sequence
 
@@ -54,8 +54,10 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", value:
 
 
 def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
-    """Mean leakage over training-set size and length of training, a panel an arm, a row a variant: where lines of
-    shades tilt, the two act together. Every field has its mean and, below, its replicates.
+    """Mean leakage over training-set size and length of training: a panel per arm, a row of panels per variant.
+
+    Where the two factors act independently, every row has the same shades. Every field shows its mean and the number
+    of replicates.
     """
     table = means(data, data.attack(attack), value, data.cell)
     budget = data.budget

@@ -15,13 +15,16 @@ LEAST_TPR = 1e-3
 
 
 def roc_of_arms(data: StudyData, attack: str) -> Figure:
-    """ROC of one attack after the last level of training: a panel a variant and training-set size, a line an arm."""
+    """ROC of one attack after the last level of training: a panel per variant and training-set size, a line per arm."""
     rows = data.attack(attack)
     return _roc(data, rows, ARM, data.arms[: len(COLORS)], f"ROC of {attack}")
 
 
 def roc_of_attacks(data: StudyData, attacks: Sequence[str] | None = None) -> Figure:
-    """The same of the first arm, a line an attack: by default the first seven, each after its last level of steps."""
+    """The same for the first arm with a line per attack.
+
+    attacks: labels, by default the first seven, each after its last level of attack steps.
+    """
     rows = data.wide[data.wide[ARM] == data.arms[0]]
     shown = list(attacks or last_levels(rows[rows[data.budget] == rows[data.budget].max()]))[: len(COLORS)]
     return _roc(data, rows, "attack", shown, f"ROC of attacks, arm {data.arms[0]}")

@@ -1,7 +1,7 @@
-"""What all pictures share: panels, lines that differ in color, marker and dashes, legends, captions.
+"""What all pictures share: panels, looks of lines, legends and captions.
 
-Every point is a mean over replicates with its 95 % interval; colors are safe for the color-blind (Okabe & Ito), and
-markers and dashes repeat what colors say, so that a picture printed in gray can be read.
+Every point is a mean over replicates with its 95 % interval. Colors are safe for the color-blind (Okabe & Ito). Lines
+differ in marker and dashes too, so that a picture printed in gray can be read.
 """
 
 import json
@@ -35,13 +35,13 @@ ACROSS = 4
 ARROW = "an arrow: the interval goes on to 0 or less"
 """What `to_floor` means, for a caption."""
 TOLD = "told:"
-"""Starts the SVG id of points that say something of themselves: what follows is a JSON list, one text a point."""
+"""Start of the SVG id of points with tooltips. A JSON list follows, one text per point."""
 
 
 def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
-    """A grid of panels with shared y axes, by the words of its rows and columns.
+    """A grid of panels with a common y axis, by the words of their row and column.
 
-    A single column lies on its side; a row of more than four panels goes on below, as evenly as can be.
+    A grid of one column is drawn as a row. A row of more than four panels is wrapped into rows of nearly equal length.
     """
     sideways = len(columns) == 1
     groups, line = (columns, rows) if sideways else (rows, columns)
@@ -66,7 +66,7 @@ def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> t
 
 
 def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
-    """Names of panels, rows and axes, and one legend of all that is drawn, beside the panels."""
+    """Write the names of panels, rows and axes, and one legend for all panels beside them."""
     rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
     flat = len(rows) == 1 or len(columns) == 1 or len(columns) > ACROSS
     for (row, column), axis in grid.items():
@@ -89,7 +89,7 @@ def leftmost(axis: Axes) -> bool:
 
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One of all that is drawn, beside the panels."""
+    """Draw one legend for all panels, beside them."""
     drawn = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, fontsize="small")
     legend_inches = 0.7 + 0.075 * min(LONGEST, max(map(len, drawn)))
@@ -97,7 +97,7 @@ def legend(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def look_of(number: int) -> dict[str, Any]:
-    """Color, marker and dashes of a line; each round of colors has the markers one further."""
+    """Color, marker and dashes of a line. Where colors repeat, markers are shifted by one."""
     count = len(COLORS)
     marker = MARKERS[(number + number // count) % len(MARKERS)]
     return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
@@ -131,9 +131,10 @@ def draw_points(
 
 
 def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Series) -> float:
-    """Powers on the axis of a distance whose values are all above 0; where intervals that reach 0 end on it, else -inf.
+    """Make the axis of a distance logarithmic where all its values are above 0.
 
-    values, low: all that are shown on it, in every panel that shares it.
+    Returns where intervals that reach 0 end on the axis; -inf if the axis stays linear. values, low: of all panels that
+    share the axis.
     """
     if not lower_is_better(quality) or not (values > 0).all():
         return -np.inf
@@ -147,25 +148,25 @@ def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Se
 def to_floor(
     mean: pd.Series, low: pd.Series, high: pd.Series, floor: float
 ) -> tuple[list[pd.Series], np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Lengths of error bars, and which end in an arrow at the floor, as they go on to 0 or less."""
+    """Lengths of error bars below and above, and which bars end in an arrow at the floor, as they reach 0 or less."""
     below = (low <= 0).to_numpy() & np.isfinite(floor)
     return [mean - low.where(~below, min(floor, mean.min())), high - mean], below
 
 
 def tell(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:
-    """What each point says when it is pointed at, where a picture can do that."""
+    """Give each point a tooltip, which pictures in a page show."""
     assert drawn.lines[0] is not None
     drawn.lines[0].set_gid(TOLD + json.dumps(list(texts)))
 
 
 def chance_line(axis: Axes) -> None:
-    """AUC 0.5, which is no leakage."""
+    """Draw a line at AUC 0.5, which is no leakage."""
     axis.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def caption(figure: Figure, data: StudyData, title: str) -> None:
-    """What is shown, of which study, and over how many replicates."""
+    """Title, name of the study and number of replicates of a picture with intervals."""
     count = data.replicates
     what = "mean and 95 % interval" if count >= MIN_REPLICATES else "descriptive only, mean and interval"
     what += ", for these records only," if data.public else ""
@@ -173,15 +174,15 @@ def caption(figure: Figure, data: StudyData, title: str) -> None:
 
 
 def caption_of_means(figure: Figure, data: StudyData, title: str) -> None:
-    """The same of a picture without intervals."""
+    """The same for a picture without intervals."""
     count = data.replicates
     finish(figure, f"{title}\n{data.name}: means over {count} replicate{'s' if count > 1 else ''}")
 
 
 def finish(figure: Figure, title: str) -> None:
-    """Give a figure its title, the last of its texts, and let all of them be shown as they are.
+    """Write the title, after all other texts, and have every text shown literally.
 
-    Else matplotlib takes what is between two dollar signs for mathematics, and SVG cannot hold control characters.
+    Otherwise matplotlib reads text between two dollar signs as mathematics, and SVG cannot hold control characters.
     """
     figure.suptitle(title, fontsize="medium")
     lines = [line for axes in figure.axes for line in (axes.xaxis, axes.yaxis)]

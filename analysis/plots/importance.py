@@ -1,4 +1,4 @@
-"""A design that draws its points: which factor moves leakage and quality, and the points themselves."""
+"""Pictures of a study that draws its points: indices of factors, and the points."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ NOISE, UNPREDICTED = "noise of replicates", "not predicted by the forest"
 
 
 def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figure:
-    """Indices of each factor with their 95 % intervals, a panel a value; in gray the shares that no factor explains.
+    """Indices of each factor with their 95 % intervals, a panel per value. Gray: shares that no factor explains.
 
     found: of `analysis.stats.drawn_points.influences`, those that have indices.
     """
@@ -57,7 +57,7 @@ def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figur
 
 
 def against_factors(data: StudyData, attack: str) -> Figure:
-    """Each point's mean over replicates against each factor: a row a value, a column a factor."""
+    """Each point's mean over replicates against each factor: a row per value, a column per factor."""
     values = [AUC, *([data.quality] if data.quality else [])]
     names, logs = list(varied(data)), logarithmic(data)
     figure, axes = plt.subplots(

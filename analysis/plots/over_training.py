@@ -1,4 +1,4 @@
-"""Leakage over training-set size, length of training and arm, and attacks beside each other."""
+"""Leakage over training-set size, length of training and arm, and a comparison of attacks."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from study.tracking.pictures import COLORS
 
 
 def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Figure:
-    """Leakage against epochs or steps: a column of panels an arm, a row a variant, a line a training-set size."""
+    """Leakage against epochs or steps: a column per arm, a row per variant, a line per training-set size."""
     table = means(data, data.attack(attack), value, data.cell)
     levels = sorted(set(table[data.budget]))
     figure, grid = panels(data.variants, data.arms)
@@ -31,9 +31,9 @@ def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Fig
 
 
 def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] | None = None) -> Figure:
-    """Attacks side by side after the last level of training, panels as in `leakage_over_training`.
+    """Attacks compared after the last level of training, with the panels of `leakage_over_training`.
 
-    attacks: labels; by default the first seven that ran there, each after its last level of attack steps.
+    attacks: labels, by default the first seven that ran there, each after its last level of attack steps.
     """
     last = data.last
     sizes = sorted(set(last["train_size"]))

@@ -14,9 +14,10 @@ NAMES = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 
 
 def parallel_coordinates(data: StudyData, attack: str) -> Figure:
-    """One line a cell, colored and dashed by arm; an axis for each factor with levels, then AUC and quality.
+    """One line per cell, with the color and dashes of its arm. Axes: each factor with several levels, AUC, quality.
 
-    Numbers of few levels stand at equal distances, so that none is hidden; a distance of quality is on a log axis.
+    The levels of a factor are drawn at equal distances, so that none hides another. A distance (KID, FID) has a
+    logarithmic axis.
     """
     table = means(data, data.attack(attack), AUC, data.cell).rename(columns={"mean": f"AUC of {attack}"})
     measured = [f"AUC of {attack}"]
@@ -52,7 +53,7 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
 
 
 def _places(values: pd.Series, data: StudyData) -> tuple[pd.Series, dict[float, str], str]:
-    """Heights in [0, 1], what is written at which, and what to add to the axis' name."""
+    """Heights in [0, 1], the texts of ticks by height, and what is added to the axis' name."""
     if values.name in data.cell:
         words = {ARM: data.arms, VARIANT: data.variants}.get(str(values.name), sorted(set(values)))
         levels = [level for level in words if level in set(values)]

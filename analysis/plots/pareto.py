@@ -1,4 +1,4 @@
-"""The trade-off: leakage against sample quality."""
+"""Leakage against sample quality."""
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,10 @@ from mia_core.errors import Refused
 
 
 def leakage_against_quality(data: StudyData, attack: str, quality: str | None = None, value: str = AUC) -> Figure:
-    """The trade-off: a column of panels a training-set size, a row a variant, one path an arm, training growing along
-    it (small to large marker).
+    """Leakage against quality: a column per training-set size, a row per variant, a path per arm.
 
-    Up is more leakage; left is better quality for a distance (kid, fid). quality: a column of the wide table, by
-    default `data.quality`.
+    Markers grow along a path with the length of training. Up is more leakage; left is better quality for a distance
+    (KID, FID). quality: a column of the wide table, by default `data.quality`.
     """
     quality = quality or data.quality
     if quality is None:
@@ -76,8 +75,10 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
 
 
 def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
-    """Every cell by leakage and quality, a panel a training-set size: paler the surer it is that another cell is better
-    in both, all rivals paid for; hollow where that is shown.
+    """Every cell by leakage and quality, a panel per training-set size.
+
+    The surer it is that another cell is better in both, corrected for the number of rivals, the paler a cell is drawn.
+    Hollow cells are shown to be worse in both.
 
     table: of `analysis.stats.tradeoff.front`, within variant and training-set size.
     """

@@ -1,4 +1,4 @@
-"""Private arms: leakage and quality against epsilon, and what audits prove of it."""
+"""Private arms: leakage and quality against epsilon, and audits of epsilon."""
 
 import math
 
@@ -28,19 +28,19 @@ from study.tracking.pictures import COLORS
 from study.verdicts.claims import PANEL
 
 LEAST_EPSILON = 0.01
-"""Shown for what is smaller, on an axis of powers: accounting adds as much."""
+"""A smaller epsilon is drawn here on the logarithmic axis: the accountant adds as much."""
 LEAST_TPR = 0.004
 CEILING = "at most, by the guarantee"
 APART = 1.13
-"""Factor between levels of training of an arm without an epsilon, so that none hides another."""
+"""Levels of training of an arm without an epsilon are drawn apart by this factor, so that none hides another."""
 
 
 def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
-    """What a guarantee buys and costs: leakage above and quality below against the accounted epsilon.
+    """AUC, TPR at 1 % FPR and quality against the accounted epsilon.
 
-    A column of panels a variant and training-set size, a line for each level of training. Beside every private point a
-    gray bar is the most that its guarantee lets any attack have in expectation. Arms without an epsilon, which
-    guarantee nothing whatever they measure, stand to the right of the dashed line. ValueError without private arms.
+    A column per variant and training-set size, a line per level of training. The gray bar at each private point is the
+    most that its guarantee lets any attack have in expectation. Arms without an epsilon guarantee nothing, and are
+    drawn to the right of the dashed line. ValueError without private arms.
     """
     rows = data.attack(attack)
     if not data.private:
@@ -118,7 +118,7 @@ def draw_ceilings(axis: Axes, epsilon: pd.Series, most: pd.Series) -> None:
 
 
 def _ticks(least: float, edge: float) -> list[float]:
-    """1, 2 and 5 times powers of ten around what is shown, or powers alone over many of them."""
+    """Ticks at 1, 2 and 5 times powers of ten; at powers alone where the axis spans many."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(edge)))
     times = (1, 2, 5) if len(powers) <= 2 else (1,)
     found = [time * 10.0**power for power in powers for time in times]
@@ -130,7 +130,7 @@ def _epsilon_text(tick: float) -> str:
 
 
 def audited(data: StudyData, table: pd.DataFrame) -> Figure:
-    """epsilon as accounted, as attacks prove it, and the most they could have proved, a row a cell and audit.
+    """epsilon as accounted, as attacks prove it, and the most they could have proved, a row per cell and audit.
 
     table: rows with an epsilon of `analysis.stats.baselines.audits`. A proof far below the claim is normal where the
     ceiling is low; one above it contradicts the claim.

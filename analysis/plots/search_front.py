@@ -1,4 +1,4 @@
-"""A search: the front of what it looked for, its best so far, and where it looked."""
+"""Pictures of a search: its front, its best point so far, and its points against each factor."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -24,9 +24,10 @@ BEATEN, BEST = "0.6", COLORS[1]
 
 
 def front_of_search(data: StudyData, found: Search) -> Figure:
-    """Points by two goals each, leakage upward: filled where no other point is better, joined where two goals are all.
+    """Points of a search by two goals at a time, leakage upward.
 
-    ValueError for a search with one goal, which has no front.
+    Points that no other point beats in all goals are marked, and joined if there are two goals. ValueError for a search
+    with one goal, which has no front.
     """
     pairs = [sorted(pair, key=lambda goal: goal.leakage) for pair in combinations(found.goals, 2)]
     if not pairs:
@@ -47,12 +48,12 @@ def front_of_search(data: StudyData, found: Search) -> Figure:
         if up.column == AUC:
             chance_line(axis)
     legend(figure, axes)
-    caption_of_means(figure, data, "What no other point beats, by means that the search was told")
+    caption_of_means(figure, data, "Points that no other point beats in all goals, by the means that the search used")
     return figure
 
 
 def running_best(data: StudyData, found: Search) -> Figure:
-    """What each point gave, in the order asked, and the best so far, a panel a goal."""
+    """The goals of each point in the order of the search, and the best so far, a panel per goal."""
     figure, axes = _panels(len(found.goals), 4.4)
     for goal, axis in zip(found.goals, axes, strict=True):
         _points(axis, found.told, "point", goal.name, found)
@@ -67,12 +68,12 @@ def running_best(data: StudyData, found: Search) -> Figure:
         if goal.column == AUC:
             chance_line(axis)
     legend(figure, axes)
-    caption_of_means(figure, data, "What the search found, point by point")
+    caption_of_means(figure, data, "Goals of each point, in the order of the search")
     return figure
 
 
 def goals_by_factor(data: StudyData, found: Search) -> Figure:
-    """What each point gave against each factor: a row a goal, a column a factor, logarithmic where its range is."""
+    """The goals of each point against each factor: a row per goal, a column per factor."""
     logs = logarithmic(data)
     size = (2.4 * len(found.factors) + 0.8, 2.5 * len(found.goals) + 0.7)
     figure, axes = plt.subplots(
@@ -92,7 +93,7 @@ def goals_by_factor(data: StudyData, found: Search) -> Figure:
             _logarithmic(line[0].set_yscale, line[0].yaxis)
         line[0].set_ylabel(_words(goal, "\n"))
     legend(figure, axes.flat)
-    caption_of_means(figure, data, "Where the search looked, and what came out")
+    caption_of_means(figure, data, "Points of the search against each factor")
     return figure
 
 
@@ -125,12 +126,12 @@ def _told(row: Mapping[Any, Any], found: Search) -> str:
 
 
 def _spans_powers(goal: Goal, found: Search) -> bool:
-    """Whether a goal is a distance, which differs by factors."""
+    """Whether a goal is a distance with values above 0 alone, which a logarithmic axis shows."""
     return not goal.leakage and lower_is_better(goal.column) and bool((found.told[goal.name] > 0).all())
 
 
 def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
-    """Named at these multiples of powers of ten."""
+    """Make an axis logarithmic, with ticks at these multiples of powers of ten."""
     set_scale("log")
     axis.set_major_locator(LogLocator(subs=marks))
     axis.set_major_formatter("{x:g}")

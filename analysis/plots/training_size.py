@@ -10,7 +10,7 @@ from analysis.study_data import ARM, VARIANT, StudyData
 
 
 def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, value: str = AUC) -> Figure:
-    """Points are cells, bands the fitted curve's 95 % interval; a panel an arm, a line a level of training.
+    """Points are cells, bands the fitted curve's 95 % interval; a panel per arm, a line per level of training.
 
     curve: of `analysis.stats.scaling.size_curve`.
     """

@@ -170,13 +170,16 @@ def _too_little(drawn: Mapping[str, Any], y: np.ndarray) -> str | None:
 def _noise(size: Mapping[str, Any], y: np.ndarray) -> Iterator[dict[str, Any]]:
     """The share of noise, where replicates show it."""
     if len(y) > 1:
-        yield {**size, "index": "noise", "estimate": min(1.0, _noise_share(y))}
+        yield {**size, "index": "noise", "estimate": _noise_share(y)}
 
 
 def _noise_share(y: np.ndarray) -> float:
-    """Of the variance of the averages [P] of values [R,P], the share that their replicates' differences explain."""
+    """Of the variance of the averages [P] of values [R,P], the share that their replicates' differences explain.
+
+    Few replicates may put it above 1, which it cannot be.
+    """
     own = y - y.mean(1, keepdims=True)
-    return float(own.var(0, ddof=1).sum() / len(y) / (y.mean(0).var(ddof=1) * (y.shape[1] - 1)))
+    return min(1.0, float(own.var(0, ddof=1).sum() / len(y) / (y.mean(0).var(ddof=1) * (y.shape[1] - 1))))
 
 
 def _factorial(data: StudyData, attack: str, value: str) -> pd.DataFrame:
