@@ -31,10 +31,10 @@ from analysis.format import (
 )
 from analysis.format import effect as effect_text
 from analysis.stats.baselines import audits
-from analysis.stats.ceilings import guarantees
 from analysis.stats.declared import declared, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.stats.effects import contrasts, means
+from analysis.stats.guarantees import guarantees
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown, words_of
 from analysis.stats.search_results import Search, confirmed, search

@@ -19,8 +19,8 @@ from analysis.plots.drawing import (
     logarithmic,
     tell,
 )
-from analysis.stats.ceilings import FPR, ceilings
 from analysis.stats.effects import means
+from analysis.stats.guarantees import FPR, ceilings
 from analysis.stats.inference import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused

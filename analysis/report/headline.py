@@ -20,8 +20,8 @@ from analysis.report.provenance import Number, difference, in_cell, mean
 from analysis.report.shown import DATA, call
 from analysis.report.sources import SCORES, Cited, source
 from analysis.sentences import filled, line
-from analysis.stats.ceilings import NO_PERSON, guarantees
 from analysis.stats.declared import declared
+from analysis.stats.guarantees import NO_PERSON, guarantees
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality

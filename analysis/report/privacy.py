@@ -9,7 +9,7 @@ from analysis.report.page import Block, Cell, Row, Section, Table, Text
 from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, of_audit, of_picture, source
-from analysis.stats.ceilings import guarantees
+from analysis.stats.guarantees import guarantees
 from analysis.stats.summary import about_noise
 from analysis.study_data import ARM, StudyData, variants_of
 from study.store import read

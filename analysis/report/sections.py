@@ -17,7 +17,7 @@ from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
-from analysis.stats.ceilings import ceilings
+from analysis.stats.guarantees import ceilings
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
 from analysis.stats.summary import about_intervals, equal_steps

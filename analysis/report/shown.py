@@ -23,7 +23,7 @@ MODULES = {
     "interactions": "analysis.stats.sensitivity",
     "by_point": "analysis.stats.drawn_points",
     "front": "analysis.stats.tradeoff",
-    "guarantees": "analysis.stats.ceilings",
+    "guarantees": "analysis.stats.guarantees",
     "least_leakage": "analysis.stats.tradeoff",
     "main_effects": "analysis.stats.sensitivity",
     "means": "analysis.stats.effects",

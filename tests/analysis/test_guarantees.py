@@ -9,8 +9,8 @@ from scipy.special import ndtr, ndtri
 
 from analysis import plots
 from analysis.plots.private import CEILING
-from analysis.stats import ceilings as module
-from analysis.stats.ceilings import NO_PERSON, PAIR, WHOLE, ceilings, guarantees, person_epsilon
+from analysis.stats import guarantees as module
+from analysis.stats.guarantees import NO_PERSON, PAIR, WHOLE, ceilings, guarantees, person_epsilon
 from analysis.study_data import ARM
 from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import Gaussian

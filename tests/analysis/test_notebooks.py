@@ -7,7 +7,7 @@ from nbclient.exceptions import CellExecutionError
 from analysis.notebooks import execution
 from analysis.notebooks.execution import FOLDER, UNSCORED, executing, misfit, to_page
 from analysis.stats.baselines import verdicts
-from analysis.stats.ceilings import guarantees
+from analysis.stats.guarantees import guarantees
 from analysis.stats.summary import effects_of, overview
 from analysis.study_data import load
 from study.store import Store

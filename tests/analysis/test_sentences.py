@@ -16,7 +16,7 @@ from analysis import checks
 from analysis.report import findings, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
-from analysis.stats import ceilings, redrawn
+from analysis.stats import redrawn
 from study.store import Store
 from tests.analysis.synthetic import panel_study
 
@@ -227,7 +227,7 @@ def said(name):
         patch.setattr(Store, "public", True)  # where a study has no scores
         patch.setattr(checks, "read", lambda *_: design_of(data, beside))
         if beside == "pool at hand":
-            patch.setattr(ceilings, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
+            patch.setattr(guarantees, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
             data.wide["sigma"], data.wide["steps"] = 5.0, 100
             data.wide["config"] = '{"defense": null, "train_size": 100, "training": {"batch_size": 100}}'
         found = verdict(data, controls, audits, missing=2 if beside == "missing" else 0)

@@ -12,8 +12,8 @@ from analysis import tables
 from analysis.checks import cautions
 from analysis.report.headline import verdict
 from analysis.stats.baselines import audits
-from analysis.stats.ceilings import guarantees
 from analysis.stats.declared import declared
+from analysis.stats.guarantees import guarantees
 from analysis.stats.indices import indices
 from analysis.stats.records import records
 from analysis.stats.scaling import against_size, onset, size_curve

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.stats.ceilings import guarantees
+from analysis.stats.guarantees import guarantees
 from analysis.study_data import load
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
