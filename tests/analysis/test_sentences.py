@@ -16,7 +16,7 @@ from analysis import checks
 from analysis.report import findings, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
-from analysis.stats import redrawn
+from analysis.stats import guarantees, redrawn
 from study.store import Store
 from tests.analysis.synthetic import panel_study
 
