@@ -2,12 +2,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import logit
 
 from analysis import plots
 from analysis.plots.drawing import logarithmic, panels, to_floor
-from analysis.stats.effects import t_interval
-from analysis.stats.roc import logit_band
 from analysis.stats.tradeoff import front
 from analysis.study_data import ARM
 from tests.analysis.synthetic import GRID, draw, study
@@ -107,13 +104,3 @@ def test_an_audit_says_its_delta_and_marks_what_is_clipped(made):
     assert axis.get_xlabel() == "epsilon at delta 1e-05"
     assert "≤ 0.01" in {text.get_text() for text in axis.get_xticklabels()}
     assert axis.get_yticklabels()[0].get_text() == "dp_sgd 2, n = 100, 160 epochs\ncanary gradient, 5 trainings"
-
-
-def test_the_band_of_a_roc_stays_between_0_and_1_and_is_the_t_interval_on_the_logit_scale():
-    tpr = np.array([[0.0, 0.01, 0.5, 1.0], [0.0, 0.05, 0.6, 1.0], [0.0, 0.2, 0.7, 1.0]])
-    low, high = logit_band(tpr)
-    assert (low >= 0).all() and (high <= 1).all() and (low <= tpr.mean(0)).all() and (high >= tpr.mean(0)).all()
-    mean, below, above = t_interval(tpr[:, 2])
-    assert logit(high[2]) - logit(mean) == pytest.approx((above - below) / 2 / (mean * (1 - mean)))
-    assert t_interval(tpr[:, 1])[1] < 0  # where an interval on the TPR itself leaves the axis
-    assert np.isnan(logit_band(tpr[:1])[0]).all()
