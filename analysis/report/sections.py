@@ -240,7 +240,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
                 *(Cell(str(value), value=value if isinstance(value, int) else None) for value in place),
                 *map(cell_of, numbers),
                 Cell("none", value=1e9) if pd.isna(epsilon) else plain(epsilon, origin=origin),
-                *([] if most is None else [_largest_tpr(most.get(tuple(place)), origin)]),
+                *([] if most is None else [_largest_tpr(data, verdict.attack, own, most.get(tuple(place)))]),
                 plain(len(own), origin=origin),
             ])
         )  # fmt: skip
@@ -252,10 +252,12 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])
 
 
-def _largest_tpr(most: float | None, origin: Source) -> Cell:
+def _largest_tpr(data: StudyData, attack: str, own: pd.DataFrame, most: float | None) -> Cell:
     """What a cell's guarantee leaves any attacker; everything where there is none."""
-    text = percent(1.0 if most is None else most)
-    return Cell(number=Cited(text, origin), value=1.0 if most is None else most)
+    if most is None:
+        return Cell(percent(1.0), value=1.0)
+    origin = source(data, attack, own, "largest TPR at 1 % FPR under the guarantee", call("guarantees", DATA))
+    return Cell(number=Cited(percent(most), origin), value=most)
 
 
 def picture(figure: Figure, name: str, words: str, caption: str, origin: Source | None = None) -> Picture:
