@@ -12,6 +12,7 @@ import pandas as pd
 
 from mia_core.defenses import labels
 from mia_core.errors import Refused
+from study.design.looks import Declared, declared
 from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
@@ -44,6 +45,19 @@ class StudyData:
     def store(self) -> Store:
         """Where it was read from."""
         return Store.at(self.folder)
+
+    @property
+    def declaration(self) -> Declared | None:
+        """What the study declared before any result; None for data without a store."""
+        if "declaration" not in self.kept:
+            there = self.store.place.exists("study.json")
+            self.kept["declaration"] = declared(self.store) if there else None
+        return self.kept["declaration"]
+
+    @property
+    def looks(self) -> int:
+        """How often the growing study was looked at, this time included."""
+        return self.declaration.looks if self.declaration else 1
 
     @property
     def budget(self) -> Budget:

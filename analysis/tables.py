@@ -31,7 +31,7 @@ from analysis.format import (
 )
 from analysis.format import effect as effect_text
 from analysis.stats.baselines import audits
-from analysis.stats.declared import declared, replicates_needed
+from analysis.stats.declared import declared, family_of, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.stats.effects import contrasts, means
 from analysis.stats.guarantees import guarantees
@@ -285,7 +285,7 @@ def compared(data: StudyData, rows: pd.DataFrame, attack: str) -> pd.DataFrame:
 def declared_contrasts(data: StudyData) -> pd.DataFrame:
     """One row a contrast; `would settle`: replicates that would settle it, were it as large as it looks."""
     table = declared(data)
-    table = replicates_needed(table, max(1, len(table)))
+    table = replicates_needed(table, family_of(data, len(table)))
     rows = _records(table)
     texts = pd.DataFrame([texts_of_effect(row, AUC, "p_holm") for row in rows], index=table.index)
     return table[["contrast"]].join(texts).assign(**{"would settle": [more_replicates(row) for row in rows]})

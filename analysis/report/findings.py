@@ -27,7 +27,7 @@ from analysis.report.sources import Cited, Source, of_cells, of_columns, of_pict
 from analysis.report.variance_shares import index_source, influence_table
 from analysis.sentences import filled
 from analysis.stats.cells import cells
-from analysis.stats.declared import declared, replicates_needed
+from analysis.stats.declared import declared, family_of, replicates_needed
 from analysis.stats.drawn_points import influences
 from analysis.stats.inference import AUC
 from analysis.stats.scaling import against_size, onset, size_curve
@@ -44,13 +44,13 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     """Effects: declared ones corrected, all others exploratory."""
     blocks: list[Block] = []
     contrasts = declared(data)
-    family = max(1, len(contrasts))
+    family = family_of(data, len(contrasts))
     told = replicates_needed(contrasts, family).dropna(subset=["effect"])
     if len(told):
         blocks.append(
             picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
                     "Differences inside replicates, where members, initialization and data order are the same. Left of "
-                    "zero is less leakage. Declared before any result and corrected together (Holm).")
+                    f"zero is less leakage. {_said(data)}")
         )  # fmt: skip
         blocks.append(_declared(data, told, call("replicates_needed", call("declared", DATA), family)))
     budget = data.budget
@@ -76,6 +76,16 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     if not blocks:
         blocks.append(Text(filled("nothing to compare")))
     return Section("changes", "What changes it", blocks)
+
+
+def _said(data: StudyData) -> str:
+    """When the contrasts were declared, and how they are corrected."""
+    declaration = data.declaration
+    spec = f" in spec {declaration.hash}" if declaration else ""
+    return (
+        f"Declared before any result{spec}, and corrected together (Holm) and for looks: this is look {data.looks} at "
+        "a growing study."
+    )
 
 
 def _declared(data: StudyData, table: pd.DataFrame, code: Shown) -> Table:

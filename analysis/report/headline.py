@@ -22,7 +22,7 @@ from analysis.report.sources import SCORES, Cited, source
 from analysis.sentences import filled, line
 from analysis.stats.declared import declared
 from analysis.stats.guarantees import NO_PERSON, guarantees
-from analysis.stats.inference import AUC, TPR
+from analysis.stats.inference import AUC, TPR, over_looks
 from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
@@ -215,7 +215,7 @@ def _shown_at(data: StudyData, cell: dict[str, Any]) -> bool:
     if len(own):
         return bool(own["shown"].any())
     alone = strongest(data, cell)
-    return alone is not None and bool(alone["p"] < ALPHA)
+    return alone is not None and bool(over_looks(data, alone["p"]) < ALPHA)
 
 
 def _all_cells(data: StudyData) -> list[Sentence]:

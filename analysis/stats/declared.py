@@ -12,11 +12,11 @@ import pandas as pd
 from scipy.stats import chi2
 
 from analysis.stats.cells import DECLARED, EFFECT, cells
-from analysis.stats.inference import AUC
+from analysis.stats.inference import AUC, over_looks
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.power import Spread, replicates_for
-from study.design import looks
+from mia_core.metrics.two_way import alpha_of_look
 from study.design.trial_config import TrialConfig
 from study.spec.family import contrasts
 from study.verdicts.controls import ALPHA, holm
@@ -29,7 +29,7 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
     """The declared contrasts of the primary attack, or of another one, which makes them exploratory.
 
     Columns contrast (in words), factor, level, baseline, those of `data.cell` (null for the factor contrasted), then
-    `cells.EFFECT`, p_holm over all rows, settled: whether p_holm is below 0.05.
+    `cells.EFFECT`, p_holm over all rows and over looks (`over_looks`), settled: whether p_holm is below 0.05.
     """
     label = attack or data.primary
     status = DECLARED if label == data.primary else "exploratory"
@@ -45,7 +45,7 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
     table = pd.DataFrame(rows, columns=["contrast", "factor", "level", "baseline", *data.cell, *EFFECT])
     told = table["p"].notna()
     table["p_holm"] = np.nan
-    table.loc[told, "p_holm"] = holm(table.loc[told, "p"].to_numpy(float))
+    table.loc[told, "p_holm"] = over_looks(data, holm(table.loc[told, "p"].to_numpy(float)))
     table["settled"] = table["p_holm"] < ALPHA
     return table.astype({"train_size": "Int64", data.budget: "Int64"})
 
@@ -66,11 +66,11 @@ def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, An
     """Both ends of each declared contrast, levels by factor: of the spec that was sealed first; of data without a store
     what a study declares that says nothing. Arms have the words that the study has for them now.
     """
-    if not data.store.place.exists("study.json"):
+    said = data.declaration
+    if said is None:
         levels = {name: sorted(set(table[name])) for name in ("train_size", data.budget)}
         yield from (contrast.ends for contrast in contrasts({"defense": data.arms, **levels}))
         return
-    said = looks.declared(data.store)
     configs = data.wide[["config", ARM]].drop_duplicates("config")
     arms = {TrialConfig.parse(text).arm: word for text, word in configs.itertuples(index=False)}
     words = {word: arms.get(arm) for word, arm in said.arms.items()}
@@ -84,10 +84,15 @@ def _pair(names: tuple[str, ...], factor: str, level: Any, baseline: Any, cell: 
     return pd.Series([1.0, -1.0], index=pd.MultiIndex.from_tuples(ends, names=names))
 
 
-def replicates_needed(table: pd.DataFrame, family: int = 1, power: float = 0.8) -> pd.DataFrame:
+def family_of(data: StudyData, contrasts: int) -> float:
+    """By how much the hardest step of Holm over so many contrasts, and looks, divide 0.05."""
+    return max(1, contrasts) * ALPHA / alpha_of_look(data.looks, ALPHA)
+
+
+def replicates_needed(table: pd.DataFrame, family: float = 1, power: float = 0.8) -> pd.DataFrame:
     """The table with how many replicates would settle each effect, were it as large as it looks.
 
-    needed: replicates with which a two-sided t test at 0.05 / family (Holm's hardest step) finds it with that power,
+    needed: replicates with which a two-sided t test at 0.05 / family (see `family_of`) finds it with that power,
     `sd` of one replicate and, where the table has it, `sd_records`, which more replicates do not take away;
     needed_low, needed_high: the same at the 95 % limits of its SD, which few replicates know badly. more, more_low,
     more_high: beyond those that there are, 0 for what is settled. Null with fewer than two replicates, or where more

@@ -17,11 +17,13 @@ from mia_core.errors import Refused
 from mia_core.metrics.control_variate import applies, with_control_variate
 from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.low_fpr import LowFprTpr, tpr_at_low_fpr
+from mia_core.metrics.power import ALPHA
 from mia_core.metrics.two_way import (
     NO_VARIANCE,
     CellSum,
     Estimate,
     MeanAuc,
+    alpha_of_look,
     mean_auc,
     two_way_variance,
     weighted_sum,
@@ -190,6 +192,11 @@ def sums_of(parts: Sequence[Aucs], weights: np.ndarray, level: float = 0.95) -> 
         columns_of_sum(weighted_sum(parts, own.tolist()), value, level)
         for own, value in zip(weights, values, strict=True)
     ]
+
+
+def over_looks(data: StudyData, p: Any) -> Any:
+    """p-values times what the study's number of looks costs: 0.05 is what all looks, ever, may spend together."""
+    return np.minimum(1.0, p * (ALPHA / alpha_of_look(data.looks, ALPHA)))
 
 
 def _attack(rows: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.effects import mean_columns
-from analysis.stats.inference import AUC, TPR, JudgedScores, judged_scores
+from analysis.stats.inference import AUC, TPR, JudgedScores, judged_scores, over_looks
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.redraw import Law, Shown, independent_coins, permuted_coins, shown
 from mia_core.streams import Streams
@@ -27,7 +27,8 @@ def leakage_shown(data: StudyData) -> pd.DataFrame:
 
     Columns of `data.cell`, attack (the strongest: the one of the smallest p), attacks (how many were tried), auc and
     tpr_at_1pct_fpr of that attack (both with _low and _high, null where unknown), p (of the strongest, the attacks
-    paid for), replicates, p_holm (over all rows), shown: whether p_holm is below 0.05. No rows for a public copy.
+    paid for), replicates, p_holm (over all rows and looks), shown: whether p_holm is below 0.05. A public copy has no
+    rows.
     """
     rows = []
     last = data.last
@@ -38,7 +39,7 @@ def leakage_shown(data: StudyData) -> pd.DataFrame:
         if found is not None:
             rows.append({**cell, **found})
     table = pd.DataFrame(rows, columns=[*data.cell, *COLUMNS, "replicates"])
-    table["p_holm"] = holm(table["p"].to_numpy(float))
+    table["p_holm"] = over_looks(data, holm(table["p"].to_numpy(float)))
     table["shown"] = table["p_holm"] < ALPHA
     return table
 

@@ -9,7 +9,7 @@ import torch
 
 from mia_core.errors import Refused
 from mia_core.metrics.power import ALPHA, MOST, POWER, Spread, replicates_for, smallest_effect
-from mia_core.metrics.two_way import MIN_REPLICATES
+from mia_core.metrics.two_way import MIN_REPLICATES, alpha_of_look
 from study.design.study_design import Design
 from study.design.work import Work
 from study.machine import device_name
@@ -130,10 +130,10 @@ class Outlook:
             return []
         replicates, contrasts = spec.replicates, max(1, family(self.design))
         spreads = [self.spread] if self.spread is not None else list(SEEN)
-        holm = f" by Holm over the {contrasts} declared contrasts"
+        holm = f" by Holm over {contrasts} declared contrast{'s' if contrasts > 1 else ''} at the first look"
 
         def each(number: Callable[[Spread, float], float | None], alone: str) -> str:
-            words = [(ALPHA, alone), *([(ALPHA / contrasts, holm)] if contrasts > 1 else [])]
+            words = [(ALPHA, alone), (alpha_of_look(1, ALPHA) / contrasts, holm)]
             return ", ".join(_range([number(spread, alpha) for spread in spreads]) + word for alpha, word in words)
 
         wanted = each(lambda spread, alpha: replicates_for(WORTHWHILE, spread, alpha), " replicates")
