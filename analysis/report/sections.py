@@ -144,16 +144,16 @@ def roc(data: StudyData, verdict: Verdict) -> Section | None:
 
 def controls(data: StudyData, verdicts: pd.DataFrame, cautions: Sequence[str]) -> Section:
     """Whether to believe the rest. cautions: sentences of `analysis.checks`."""
-    columns = [
-        name for name in ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm") if name in verdicts
-    ]
+    wanted = ("control", "attack", "train_size", "trials", "auc", "expected", "p_holm", "standing")
+    columns = [name for name in wanted if name in verdicts]
     sources = _of_controls(data, verdicts) if columns else None
     blocks: list[Block] = [
         Text((
             "A blind classifier sees no target and must find nothing; null targets are trained without the "
             "queries, so every "
             "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
-            "family.",
+            "family. What is shown has a bound that excludes what a control is there to find; inconclusive is neither "
+            "that nor a failure.",
         )),
         verdict_table("controls-table", "Controls", verdicts, columns, sources),
     ]  # fmt: skip
@@ -290,7 +290,7 @@ def verdict_table(
     rows = []
     for row, origin in zip(table.to_dict("records"), sources or [None] * len(table), strict=True):
         ok = row.get("ok")
-        cells = [plain(row[name], origin=None if name in LEVELS_OF_TABLES else origin) for name in columns]
+        cells = [plain(row[name], origin=None if name in (*LEVELS_OF_TABLES, "standing") else origin) for name in columns]
         rows.append(Row([*cells, Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok))
     return Table(name, caption, [*(HEADS.get(name, name) for name in columns), "verdict"], rows)
 

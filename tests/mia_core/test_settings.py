@@ -121,8 +121,17 @@ def test_a_choice_written_out_with_its_defaults_chooses_the_same(registry, spec)
     choice = registry.choose(spec)
     written = choice.to_dict()
     assert written["name"] == choice.name
-    assert set(written) == {"name", *(field.name for field in dataclasses.fields(choice.cls.Config))}
+    fields = dataclasses.fields(choice.cls.Config)
+    assert set(written) == {"name", *(field.name for field in fields if "added_later" not in field.metadata)}
     assert registry.choose(written) == choice
+
+
+def test_a_setting_that_was_added_later_is_written_out_where_it_is_not_its_default():
+    sizes = {"name": "panel", "reference": 1, "unseen": 2, "panel": 3}
+    assert "probability" not in SPLITS.choose({**sizes, "probability": 0.5}).to_dict()
+    written = SPLITS.choose({**sizes, "probability": 0.25}).to_dict()
+    assert written["probability"] == 0.25
+    assert SPLITS.choose(written).to_dict() == written
 
 
 def test_choosing_leaves_the_given_mapping_alone():
