@@ -40,8 +40,8 @@ HEADS = NAMES | {
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
-LEVELS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size")
-"""Columns of controls and audits that say what a row is of; the others are computed from the store."""
+WORDS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size", "standing")
+"""Columns of controls and audits that say what a row is of, or judge it; the others are numbers of the store."""
 LEAKAGE = {AUC: AUC_WORDS, TPR: TPR_WORDS, "advantage": "TPR - FPR"}
 WORDS_OF_LEAKAGE = (
     "AUC: the chance to tell a training record from another; TPR: the share of training records that an attacker "
@@ -290,7 +290,7 @@ def verdict_table(
     rows = []
     for row, origin in zip(table.to_dict("records"), sources or [None] * len(table), strict=True):
         ok = row.get("ok")
-        cells = [plain(row[name], origin=None if name in (*LEVELS_OF_TABLES, "standing") else origin) for name in columns]
+        cells = [plain(row[name], origin=None if name in WORDS_OF_TABLES else origin) for name in columns]
         rows.append(Row([*cells, Cell(str(row["verdict"]))], bad=pd.notna(ok) and not ok))
     return Table(name, caption, [*(HEADS.get(name, name) for name in columns), "verdict"], rows)
 

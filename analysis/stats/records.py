@@ -155,8 +155,8 @@ def by_class(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataF
     found = _panel(data, attack, cell) if reason is None else reason
     rows = []
     if not isinstance(found, str):
-        label = np.array([labels[query] for query in found.query.tolist()])
-        for value in np.unique(label):
+        label = np.array([labels.get(query, np.nan) for query in found.query.tolist()])
+        for value in np.unique(label[~np.isnan(label)]):
             row = _of_class(found, label == value)
             if row:
                 rows.append({"label": int(value), **row, "status": EXPLORATORY})
