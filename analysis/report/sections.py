@@ -255,7 +255,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
 def _largest_tpr(data: StudyData, attack: str, own: pd.DataFrame, most: float | None) -> Cell:
     """What a cell's guarantee leaves any attacker; everything where there is none."""
     if most is None:
-        return Cell(percent(1.0), value=1.0)
+        return Cell("no limit", value=1.0)
     origin = source(data, attack, own, "largest TPR at 1 % FPR under the guarantee", call("guarantees", DATA))
     return Cell(number=Cited(percent(most), origin), value=most)
 
