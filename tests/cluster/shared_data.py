@@ -15,7 +15,7 @@ def trial(config, shared):
 
 
 if __name__ == "__main__":
-    ray.init()
+    ray.init(address="auto")
     with tempfile.TemporaryDirectory() as scratch:
         grid = tune.Tuner(
             tune.with_resources(tune.with_parameters(trial, shared=[ray.put(ARRAY)]), {"cpu": 1}),
