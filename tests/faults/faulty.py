@@ -53,6 +53,7 @@ class Sweep:
         self.folder = folder
         command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
+        own["RAY_worker_niceness"] = "15"  # Ray's default: who kills a worker while it writes has to be quicker
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, **own, **environment}, preexec_fn=hear_interruptions,
