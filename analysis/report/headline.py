@@ -287,7 +287,10 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
 def _what_protects(
     data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None, explained: bool
 ) -> Sentence:
-    """The least leaking arm, or stopping early where that is one. explained: whether the measure was said already."""
+    """The least leaking arm, or stopping early, of those shown to cost hardly any quality; else what may cost least.
+
+    explained: whether the measure of quality was said already.
+    """
     arms = [change for change in changes if change.factor == ARM]
     if not arms:
         return filled("no defense")
@@ -301,7 +304,7 @@ def _what_protects(
     # A loss of one that was chosen among several looks small by chance: its interval pays for that.
     clear = [replace(change, cost=_paid(data, change, cell, len(ways))) for change in clear]
     free = [change for change in clear if change.cost and quality and is_small(change.cost, quality)]
-    best = min(free or clear, key=_auc)
+    best = min(free, key=_auc) if free else min(clear, key=_most_lost)
     cost = _cost(data, best, quality, best in free, explained) if best.quality and quality and best.cost else ()
     others: list[Any] = list(_against_stopping(data, cell, best))
     rest = [change for change in clear if change is not best]
@@ -317,6 +320,11 @@ def _what_protects(
     name, arm = ("use", str(best.level)) if best.factor == ARM else ("stop early", f"{best.level} {data.budget}")
     guarantee = _guarantee(data, cell, best)
     return filled(name, arm=arm, auc=best.leakage, cost=cost, guarantee=guarantee, others=tuple(others))
+
+
+def _most_lost(change: Change) -> tuple[float, float]:
+    """The upper limit of a loss of quality, then leakage: the safest first, where no loss is shown to be small."""
+    return (change.cost.high if change.cost else np.inf, _auc(change))
 
 
 def _way(data: StudyData, change: Change) -> str:
