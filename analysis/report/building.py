@@ -123,8 +123,8 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
     tiles = [
         Tile(
             "AUC of " + found.attack,
-            Cited(start.text, start.source),
-            (f"the probability above; {sections.words_of(data, found.cell)}. Chance is 0.5",),
+            Cited(start.short, start.source),
+            (start, f", the probability above; {sections.words_of(data, found.cell)}. Chance is 0.5"),
         )
     ]
     for change in found.changes:
