@@ -68,7 +68,7 @@ SENTENCES = {
     "other": "; {arm} lowers it to {auc}{guarantee}",
     "other with quality": "; {arm} lowers it to {auc} at {measure} {quality}{guarantee}",
     "more others": "; {count} more lower it",
-    "guarantees nothing": ", and guarantees nothing against other attacks",
+    "guarantees nothing": ", and it guarantees nothing against other attacks",
     "guarantee": (
         ", with a guarantee against any attack (epsilon {epsilon} for one record): with 1 % of other records named "
         "wrongly, none names more than {tpr} of the training records"

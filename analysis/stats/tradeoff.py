@@ -112,14 +112,17 @@ def _early_stopping(found: Plane, own: list[Any], budget: Budget) -> dict[str, A
     target, path = loss[:, 0].mean(), loss[:, 1:].mean(0)
     passed = np.flatnonzero((path[:-1] >= target) & (target >= path[1:]))
     if path[0] < target:
-        return _not_comparable(len(replicates), f"without defense quality is better already after {levels[0]} {budget}")
+        return _not_comparable(
+            len(replicates), f"without defense mean quality is better already after {levels[0]} {budget}"
+        )
     if not len(passed):
         return _not_comparable(len(replicates), "training without defense never has quality as good")
     k = int(passed[0])
     apart = p_value(loss[:, 1 + k] - loss[:, 2 + k])
     if not apart < ALPHA and len(replicates) > 1 and np.ptp(loss[:, 1 + k] - loss[:, 2 + k]) > 0:
         return _not_comparable(
-            len(replicates), f"without defense quality does not differ between {levels[k]} and {levels[k + 1]} {budget}"
+            len(replicates),
+            f"without defense quality is not shown to differ between {levels[k]} and {levels[k + 1]} {budget}",
         )
     run = path[k + 1] - path[k]
     share = (target - path[k]) / run if run else 0.0

@@ -229,7 +229,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     assert "with a guarantee against any attack (epsilon 8 for one record)" in protection
     assert "none names more than 100 % of the training records" in protection  # of one pair: 1 - e^-8 (1 - delta - .01)
     assert "a distance from real records" not in protection
-    assert "dropout" in protection and "guarantees nothing against other attacks" in protection
+    assert "dropout" in protection and "it guarantees nothing against other attacks" in protection
     assert re.match(r"After 160 epochs, leakage is shown in [0-8] of 8 cells", every_cell)
     assert not_tried == (
         "Not tried: an attacker who sees generated samples only; an attacker who chooses the inputs of the generator; "

@@ -44,14 +44,14 @@ def test_nothing_is_extrapolated_beyond_the_undefended_path_nor_read_off_where_i
     quality = np.tile([2.0, 1.0, 0.4, 3.0], (5, 1))
     row = equal_quality(study(leakage, quality, PATH), "white_box").iloc[0]
     assert pd.isna(row["effect"])
-    assert row["reason"] == "without defense quality is better already after 10 epochs"
+    assert row["reason"] == "without defense mean quality is better already after 10 epochs"
     quality[:, 3] = 0.1
     row = equal_quality(study(leakage, quality, PATH), "white_box").iloc[0]
     assert row["reason"] == "training without defense never has quality as good"
     noise = 0.05 * np.array([[-2, 1, 0, 0], [-1, -2, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [2, -1, 0, 0]])
     flat = np.array([1.0, 0.998, 0.4, 0.999]) + noise
     row = equal_quality(study(leakage, flat, PATH), "white_box").iloc[0]
-    assert row["reason"] == "without defense quality does not differ between 10 and 40 epochs"
+    assert row["reason"] == "without defense quality is not shown to differ between 10 and 40 epochs"
     with pytest.raises(ValueError, match="no measure of quality"):
         equal_quality(study(leakage, None, PATH), "white_box")
 
