@@ -44,7 +44,7 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
     share_of = share_at_risk(data, verdict.attack, verdict.cell).to_dict("records")[0]
     blocks: list[Block] = [
         Text(_how_many(share_of, where, origin("share of records that leak", "share_at_risk"))),
-        Text(_which(share_of, Cited(f"{(table['q'] <= ALARM).sum()} of {len(table)}", of_records))),
+        Text(_which(share_of, int((table["q"] <= ALARM).sum()), of_records)),
         picture(plots.records_at_risk(data, table), "records", "Leakage of every record, sorted",
                 "Each record's score as a member less its score as a non-member, over replicates, and the same shrunk "
                 "toward the mean of all records, because few replicates know little about one record. The band holds "
@@ -92,13 +92,13 @@ def _how_many(found: dict[Any, Any], where: str, origin: Source) -> Sentence:
     return filled("no record leaks", **shown)
 
 
-def _which(found: dict[Any, Any], named: Cited) -> Sentence:
+def _which(found: dict[Any, Any], named: int, origin: Source) -> Sentence:
     """How many single records are shown to leak, and when few replicates cannot show that."""
     few: Sentence = ()
-    if found["least_p"] * found["records"] > ALARM:  # one such p does not pass Benjamini & Hochberg
+    if not named and found["least_p"] * found["records"] > ALARM:  # one such p does not pass Benjamini & Hochberg
         least = p_value(found["least_p"])
         few = filled("few replicates for records", replicates=replicates(found["replicates"]), least_p=least)
-    return filled("records named", found=named, few=few)
+    return filled("records named", found=Cited(f"{named} of {found['records']}", origin), few=few)
 
 
 def _difference(row: dict[Any, Any], origin: Source) -> Cell:

@@ -243,7 +243,8 @@ def false_discovery_rates(p: np.ndarray, independent: bool = True) -> np.ndarray
     """q-values [K] of p-values [K]: the smallest false-discovery rate at which each is called.
 
     Benjamini & Hochberg's (1995), times Storey, Taylor & Siegmund's (2004) share of records that do not leak where
-    p-values are independent, which they are not where persons have several records.
+    p-values are independent, which they are not where persons have several records. No q is below its own p: where
+    nearly all leak, Storey's factor alone would call records that look like no leak by themselves.
     """
     if not len(p):
         return p
@@ -252,4 +253,4 @@ def false_discovery_rates(p: np.ndarray, independent: bool = True) -> np.ndarray
     order = p.argsort(kind="stable")[::-1]
     q = np.empty(count)
     q[order] = np.minimum.accumulate(p[order] * count / np.arange(count, 0, -1))
-    return np.minimum(1, none * q)
+    return np.maximum(p, np.minimum(1, none * q))
