@@ -73,6 +73,11 @@ SENTENCES = {
         ", with a guarantee against any attack (epsilon {epsilon} for one record): with 1 % of other records named "
         "wrongly, none names more than {tpr} of the training records"
     ),
+    "empty guarantee": (
+        ", with a guarantee (epsilon {epsilon} for one record) that limits hardly anybody: with 1 % of other records "
+        "named wrongly, an attacker may name {tpr} of the training records"
+    ),
+    "guessable noise": ", and that only against those who cannot guess the study's seed, which its noise is drawn from",
     "per person": " ({epsilon} of a person)",
     "not per person": " (no guarantee per person is known where persons have several records)",
     # What keeps any of it from being believed.

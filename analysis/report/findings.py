@@ -350,11 +350,11 @@ def _onset(data: StudyData, attack: str) -> Table:
                  plain(row["replicates"], origin=origin)])
         )  # fmt: skip
     over = starts["over"].iloc[0] if len(starts) else 0.55
-    columns = ["arm", "n", "AUC shown over 0.5 from", f"mean AUC reaches {over:g} [95 %], {budget}", "replicates"]
+    columns = ["arm", "n", "interval above 0.5 from", f"mean AUC reaches {over:g} [95 %], {budget}", "replicates"]
     caption = (
-        f"When leakage sets in. Shown: the 95 % interval is above 0.5 at that level of {budget} and at every later "
-        f"one. Between levels the path is interpolated; by {first}: at the first level already; after {last}: not "
-        "within this study."
+        "When leakage sets in. First: the 95 % interval of a cell by itself, not corrected for the number of cells, is "
+        f"above 0.5 at that level of {budget} and at every later one. Then the path of plain means, straight between "
+        f"levels; by {first}: at the first level already; after {last}: not within this study."
     )
     return Table("onset", caption, columns, rows)
 

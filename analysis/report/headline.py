@@ -27,11 +27,14 @@ from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from mia_core.metrics.two_way import MIN_REPLICATES
+from study.store.noise import noise_from_seed
 from study.verdicts.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
 TOLERATED = 0.25
 """The share of a distance's own value that a defense may add and be said to cost hardly any quality."""
+EMPTY = 0.99
+"""The largest TPR at 1 % FPR from which on a guarantee is said to limit nobody."""
 DISTANCE = ", a distance from real records"
 """Said of a measure of quality where it is named first: all that stand for quality are distances."""
 SEES = {
@@ -268,8 +271,9 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
         verb = "lowers" if change.by.value < 0 else "raises"
         parts += ["; "] if parts else []
         parts += filled(verb, words=_instead(data, change, cell), auc=change.leakage)
-        if change.quality and change.cost and change.cost.low * change.cost.high > 0:
-            better = "worse samples" if change.cost.value > 0 else "better samples"
+        cost = _paid(data, change, cell, len(shown)) if change.quality else None
+        if change.quality and cost and cost.low * cost.high > 0:
+            better = "worse samples" if cost.value > 0 else "better samples"
             explained = any(DISTANCE in str(part) for part in parts)
             parts += filled(better, measure=_named_measure(data, explained), quality=change.quality)
     if open_ended:
@@ -390,7 +394,13 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
         person = filled("not per person")
     elif own["per_person"]:
         person = filled("per person", epsilon=Cited(own["per_person"], origin))
-    return (*filled("guarantee", **numbers), *person)
+    name = "guarantee" if own["largest_tpr"] < EMPTY else "empty guarantee"
+    guessable = filled("guessable noise") if _noise_is_guessable(data) else ()
+    return (*filled(name, **numbers), *person, *guessable)
+
+
+def _noise_is_guessable(data: StudyData) -> bool:
+    return data.declaration is not None and noise_from_seed(data.store)
 
 
 def _named_measure(data: StudyData, explained: bool) -> str:

@@ -149,9 +149,8 @@ def controls(data: StudyData, verdicts: pd.DataFrame, cautions: Sequence[str]) -
     sources = _of_controls(data, verdicts) if columns else None
     blocks: list[Block] = [
         Text((
-            "A blind classifier sees no target and must find nothing; null targets are trained without the "
-            "queries, so every "
-            "attack must be at 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
+            "A blind classifier sees no target and must find nothing; null targets are trained without the queries, so "
+            "no attack may be above 0.5; a copycat replays its records, so that its AUC is known. All p-values are one "
             "family. What is shown has a bound that excludes what a control is there to find; inconclusive is neither "
             "that nor a failure.",
         )),

@@ -6,6 +6,7 @@ from analysis.stats.drawn_points import design_words, search_words, varied
 from analysis.stats.effects import contrasts, means
 from analysis.stats.inference import AUC, SCOPE
 from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.metrics.control_variate import applies
 from study.store.noise import GUESSABLE, noise_from_seed
 
 
@@ -63,7 +64,12 @@ def equal_steps(data: StudyData) -> list[str]:
 
 def about_intervals(data: StudyData) -> str:
     """What the intervals of a study's numbers speak of."""
-    return f"AUC speaks of {SCOPE[data.public]}. Other values: these records, over replicates."
+    adjusted = (
+        " The mean of a cell is adjusted for how easy the records are that its coins brought in; a difference inside "
+        "replicates needs no such adjustment, so that it is not exactly the difference of two means."
+    )
+    more = adjusted if applies(data.replicates) and not data.public else ""
+    return f"AUC speaks of {SCOPE[data.public]}.{more} Other values: these records, over replicates."
 
 
 def about_noise(data: StudyData) -> list[str]:

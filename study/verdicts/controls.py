@@ -272,7 +272,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
             FAILED: "FAILS: the sample-based attacks are broken here",
         },
         NULL: {
-            SHOWN: "clean",
+            SHOWN: "not above 0.5",
             INCONCLUSIVE: f"at most {above:.2f} above 0.5; more nulls would show more",
             FAILED: "LEAKS: fix before believing any attack",
         },

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 from analysis import checks
-from analysis.report import findings, records_at_risk
+from analysis.report import findings, headline, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
 from analysis.stats import guarantees, redrawn
 from study.store import Store
 from tests.analysis.synthetic import panel_study
 
-SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "auc": [0.5], "verdict": ["clean"],
+SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "auc": [0.5], "verdict": ["not above 0.5"],
                       "ok": pd.array([True], "boolean")})  # fmt: skip
 AUDIT = pd.DataFrame({"arm": ["dp_sgd 8"], "train_size": [100], "verdict": ["contradicted"],
                       "ok": pd.array([False], "boolean")})  # fmt: skip
@@ -121,6 +121,7 @@ STUDIES = {
         lambda arm, n, e: 1.5 * (arm == "none" and e == 160), MANY, epochs=(10, 160)
     ),
     "private": lambda: made(by_arm(dp_sgd=0.0), **ONE_EPSILON),
+    "strongly private": lambda: made(by_arm(dp_sgd=0.0), ("none", "dp_sgd 2")),
     "private in vain": lambda: made(by_arm(), **ONE_EPSILON),
     "private persons": lambda: persons(made(by_arm(dp_sgd=0.0), records=160, **ONE_EPSILON)),
     "three replicates": lambda: made(by_arm(), replicates=3),
@@ -166,7 +167,9 @@ PAIRS = {
     "other with quality": ("many defenses", "many defenses of unknown quality"),
     "more others": ("many defenses and stopping", "many defenses"),
     "guarantees nothing": ("defense", "private"),
-    "guarantee": ("private", "defense"),
+    "guarantee": ("strongly private", "private"),
+    "empty guarantee": ("private", "strongly private"),
+    "guessable noise": ("private; noise from the seed", "private"),
     "per person": ("private; pool at hand", "private"),
     "not per person": ("private persons", "private"),
     "descriptive": ("three replicates", "leaks"),
@@ -194,7 +197,7 @@ PAIRS = {
     "no record leaks": ("nothing in eight replicates", "eight replicates"),
     "one-sided records": ("three replicates", "two replicates"),
     "records named": ("eight replicates", "two replicates"),
-    "few replicates for records": ("eight replicates", "twelve replicates"),
+    "few replicates for records": ("nothing in eight replicates", "eight replicates"),
     "records not told apart": ("two replicates", "eight replicates"),
     "reliable": ("eight replicates", "three replicates"),
     "reliability not known": ("three replicates", "eight replicates"),
@@ -226,6 +229,7 @@ def said(name):
         patch.setattr(redrawn, "DRAWS", 399)
         patch.setattr(Store, "public", True)  # where a study has no scores
         patch.setattr(checks, "read", lambda *_: design_of(data, beside))
+        patch.setattr(headline, "_noise_is_guessable", lambda data: beside == "noise from the seed")
         if beside == "pool at hand":
             patch.setattr(guarantees, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
             data.wide["sigma"], data.wide["steps"] = 5.0, 100
