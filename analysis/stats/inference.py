@@ -75,13 +75,21 @@ def judged_scores(data: StudyData, attack: str) -> JudgedScores:
 def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
     rows = data.wide.loc[data.wide["attack"] == attack, ["trial_id", "attack_id"]]
     parts = _parts(data)
-    found = [parts[key] for key in rows.itertuples(index=False, name=None)]
+    keys = list(rows.itertuples(index=False, name=None))
+    if lacking := sum(key not in parts for key in keys):
+        raise Refused(
+            f"study {data.name}: {lacking} trials of {attack} have no scores; `mia-study store check` says more"
+        )
+    found = [parts[key] for key in keys]
     first = found[0]
     if any(not np.array_equal(part["query"], first["query"]) for part in found):
         raise Refused(f"study {data.name}: trials of {attack} judge different records, and cannot be compared")
     score, member = (np.stack([part[name] for part in found]) for name in ("score", "member"))
     place = {trial: row for row, trial in enumerate(rows["trial_id"])}
-    found_aucs = aucs(score, member, persons_of(first["unit"]))
+    try:
+        found_aucs = aucs(score, member, persons_of(first["unit"]))
+    except ValueError as error:  # no study makes such scores
+        raise Refused(f"study {data.name}: scores of {attack} cannot be judged: {error}") from None
     return JudgedScores(place, score, member, first["query"], first["unit"], found_aucs)
 
 
@@ -117,8 +125,9 @@ def aucs_of(data: StudyData, rows: pd.DataFrame) -> Aucs:
     if not data.public:
         found = judged_scores(data, _attack(rows))
         return found.aucs[[found.place[trial] for trial in rows["trial_id"]]]
-    members = (rows["queries"] * rows["baseline_top_n"]).round().to_numpy(int)
-    queries = rows["queries"].to_numpy(int)
+    judged = rows["judged"].fillna(rows["queries"]) if "judged" in rows else rows["queries"]  # unknown with extras
+    queries = judged.to_numpy(int)
+    members = (queries * rows["baseline_top_n"]).round().to_numpy(int)
     return Aucs(rows[AUC].to_numpy(float), np.zeros((len(rows), int(queries.min()))), members, queries - members)
 
 

@@ -58,4 +58,4 @@ def _cluster_variance(
     members, others = by_side
     k1, k0 = (np.maximum(count, 2) / np.maximum(count - 1, 1) for count in held)
     own = k1 * (members**2).sum(-1) / inside**2 + k0 * (others**2).sum(-1) / outside**2
-    return own + 2 * units / (units - 1) * (members * others).sum(-1) / (inside * outside)
+    return own + 2 * units / max(1, units - 1) * (members * others).sum(-1) / (inside * outside)

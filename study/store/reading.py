@@ -66,7 +66,8 @@ def _judged(
     public = store.public
     own = frames.get("scores")
     if own is None and "attacks" in frames and not public and old_rows.is_old(frames["attacks"]).any():
-        own = scores()
+        found_scores = scores()
+        own = None if found_scores.empty else found_scores
     units: Mapping[str, np.ndarray] = {}
     if own is not None:
         if splits and old_rows.untold(own, splits).any():

@@ -255,12 +255,14 @@ def _in_arrow_memory(data: bytes) -> pa.Buffer:
 def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
     """Without metadata. ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table.
 
-    Every page is checked, and that what identifies rows are names.
+    Every page is checked, that what identifies rows are names, and that scores can be judged.
     """
     table = open_parquet(data, name, encoded).read().unify_dictionaries()
     table.validate(full=True)
     if name:
         _require_names(name, table)
+    if name == "scores" and len(table):  # a public copy has none
+        _require_scores(table)
     return pa.table(table.columns, names=table.column_names)
 
 
@@ -300,6 +302,21 @@ def _require_names(name: str, table: pa.Table) -> None:
         for text in table[column].unique().to_pylist() if column in table.column_names else ():
             if text is not None:
                 _require_mapping(column, text)
+
+
+def _require_scores(table: pa.Table) -> None:
+    """ArrowInvalid unless every attack has a finite score for each query, and judged members and non-members."""
+    for column in ("query", "member", "score"):
+        if column not in table.column_names or table[column].null_count:
+            raise pa.ArrowInvalid(f"lacks a {column} of some scores")
+    if not pc.all(pc.is_finite(table["score"])).as_py():
+        raise pa.ArrowInvalid("has scores that are no finite numbers")
+    keys = ["trial_id", "attack_id"]
+    attacks = table.select(keys).group_by(keys).aggregate([])
+    judged = table.filter(pc.fill_null(table["judged"], True)) if "judged" in table.column_names else table
+    sides = judged.select([*keys, "member"]).group_by([*keys, "member"]).aggregate([])
+    if len(sides) != 2 * len(attacks):
+        raise pa.ArrowInvalid("has an attack without judged members, or without judged non-members")
 
 
 def _require_mapping(column: str, text: str) -> None:

@@ -232,7 +232,11 @@ def test_scores_of_a_racing_attempt_count_once_in_few_files_and_in_many(store):
     store.publish("d1", {"study": "small"}, DESIGN, {})
     for attacks in (["a1"], ["a1", "a2"], ["a2", "a3"]):
         current = store.begin()
-        rows = [{"trial_id": "t1", "attack_id": name, "query": q, "score": q / 3} for name in attacks for q in range(4)]
+        rows = [
+            {"trial_id": "t1", "attack_id": name, "query": q, "member": q < 2, "score": q / 3}
+            for name in attacks
+            for q in range(4)
+        ]
         current.add("scores", rows)
         current.seal("t1", train=False, attacks=attacks, measures=[])
         before = read(store.folder.parent, "small", "scores", all=True)
