@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants import MUTANTS
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("study", "analysis", "mia_core")
 SUFFIXES = ("s", "er", "ing", "ed")
@@ -71,3 +73,11 @@ def test_the_architecture_has_every_wing():
     text = (ROOT / "docs/architecture.md").read_text()
     wings = {path.parent.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("__init__.py")}
     assert not [wing for wing in sorted(wings) if f"`{wing}/`" not in text]
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_line_that_a_mutant_changes_is_there_once(name):
+    mutant = MUTANTS[name]
+    assert mutant.line != mutant.other
+    assert (ROOT / mutant.file).read_text().count(mutant.line) == 1
+    assert all((ROOT / test).exists() for test in mutant.tests.split())
