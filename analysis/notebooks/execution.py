@@ -5,6 +5,8 @@ A page loads nothing from anywhere, and names no record unless records are inclu
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,9 +53,12 @@ def misfit(notebook: str, study: StudyData) -> str | None:
 def executing(study: str | Path, include_records: bool = False) -> Iterator[Callable[[Path], nbformat.NotebookNode]]:
     """What gives a notebook with its outputs; CellExecutionError when a cell raises.
 
-    One kernel runs them all, for most of a kernel's time is its imports; each notebook begins without names.
+    One kernel runs them all, for most of a kernel's time is its imports; each notebook begins without names. What it is
+    told, and answers, goes through sockets in a folder of its owner's, and by no network.
     """
-    manager = AsyncKernelManager(kernel_name="python3")
+    sockets = tempfile.mkdtemp(prefix="kernel-")
+    own = {"connection_file": f"{sockets}/kernel.json", "transport": "ipc", "ip": f"{sockets}/s"}
+    manager = AsyncKernelManager(kernel_name="python3", **own)
     told = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
 
     def execute(notebook: Path) -> nbformat.NotebookNode:
@@ -69,6 +74,7 @@ def executing(study: str | Path, include_records: bool = False) -> Iterator[Call
     finally:
         if manager.has_kernel:
             run_sync(manager.shutdown_kernel)(now=True)
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def to_page(document: nbformat.NotebookNode, title: str) -> str:

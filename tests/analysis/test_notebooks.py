@@ -1,4 +1,6 @@
+import json
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -145,3 +147,16 @@ def test_a_notebook_sees_nothing_of_the_one_before_it_in_the_same_kernel(lean, t
             execute(notebook("third.ipynb", "mine"))
     (cell,) = document.cells
     assert cell.outputs[0].data["text/plain"] == "(False, 'yes')"
+
+
+def test_a_kernel_is_reached_by_no_network_and_leaves_no_socket(lean, tmp_path, capfd):
+    told = "from ipykernel.connect import get_connection_info; print(get_connection_info())"
+    path = tmp_path / "asks.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(told)]), path)
+    with executing(lean.uri) as execute:
+        (output,) = execute(path).cells[0].outputs
+        connection = json.loads(output["text"])
+        folder = Path(connection["ip"]).parent
+        assert connection["transport"] == "ipc" and folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+    assert capfd.readouterr().err == ""
