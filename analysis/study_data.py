@@ -3,10 +3,10 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -18,6 +18,8 @@ from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
 from study.store.roles import STUDIED
+
+Kept = TypeVar("Kept")
 
 ARM = "arm"
 VARIANT = "variant"
@@ -39,7 +41,13 @@ class StudyData:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     scores: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What `analysis.stats.inference` has read and computed of the scores, once."""
+    """What was read and computed of it, by `once`."""
+
+    def once(self, key: Any, make: Callable[[], Kept]) -> Kept:
+        """What `make` gives, made the first time that the key is asked for. Nobody may change it."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
 
     @property
     def store(self) -> Store:
@@ -49,10 +57,7 @@ class StudyData:
     @property
     def declaration(self) -> Declared | None:
         """What the study declared before any result; None for data without a store."""
-        if "declaration" not in self.kept:
-            there = self.store.place.exists("study.json")
-            self.kept["declaration"] = declared(self.store) if there else None
-        return self.kept["declaration"]
+        return self.once("declaration", lambda: declared(self.store) if self.store.place.exists("study.json") else None)
 
     @property
     def looks(self) -> int:
@@ -102,6 +107,9 @@ class StudyData:
     @property
     def arms(self) -> list[str]:
         """`none` first, then by strength."""
+        return self.once("arms", self._arms)
+
+    def _arms(self) -> list[str]:
         order = self.wide[[ARM, "defense", "strength"]].drop_duplicates().copy()
         order["control"] = order["defense"] != "none"
         return order.sort_values(["control", "defense", "strength"])[ARM].tolist()
@@ -135,7 +143,7 @@ class StudyData:
     @property
     def public(self) -> bool:
         """Whether this is a public copy of a study, which has no scores."""
-        return self.scores is None and self.store.public
+        return self.scores is None and self.once("public", lambda: self.store.public)
 
     @property
     def private(self) -> bool:
@@ -226,4 +234,7 @@ def variants_of(wide: pd.DataFrame, factors: dict) -> pd.Series:
 
 def _setting(config: str, name: str) -> str:
     section, _, key = name.partition(".")
-    return json.dumps(TrialConfig.parse(config).values[section][key])
+    found = TrialConfig.parse(config).value(section, dict)
+    if key not in found:
+        raise Refused(f"a trial's config has no {name}")
+    return json.dumps(found[key])

@@ -108,13 +108,17 @@ def cells(data: StudyData, attack: str, value: str, names: Sequence[str] | None 
     ValueError when the value is nowhere measured, the names leave out a factor, or a search chose the points.
     """
     data.refuse_a_search()
+    names = tuple(names or data.factors or ["train_size"])
+    return data.once(("cells", attack, value, names), lambda: _cells(data, attack, value, names))
+
+
+def _cells(data: StudyData, attack: str, value: str, names: tuple[str, ...]) -> Cells:
     rows = data.attack(attack)
     if value not in rows:
         raise Refused(f"{value!r} is not a column of study {data.name}")
     rows = rows.dropna(subset=[value])
     if rows.empty:
         raise Refused(f"{value!r} has no values for {attack} in study {data.name}")
-    names = tuple(names or data.factors or ["train_size"])
     if rows.duplicated([*names, "replicate"]).any():
         raise Refused(f"a replicate appears twice in one cell of {', '.join(names)}: name all factors")
     found = aucs_of(data, rows) if value == AUC else None

@@ -32,9 +32,7 @@ def ceilings(data: StudyData) -> pd.DataFrame:
     that two records change (`split.filler: fill`, `logan`): a measured AUC is to be compared with these. curve: WHOLE
     or PAIR. history: of the accountant, null without.
     """
-    if "ceilings" not in data.kept:
-        data.kept["ceilings"] = _ceilings(data)
-    return data.kept["ceilings"]
+    return data.once("ceilings", lambda: _ceilings(data))
 
 
 def _ceilings(data: StudyData) -> pd.DataFrame:

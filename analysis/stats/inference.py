@@ -67,9 +67,7 @@ class JudgedScores:
 
 def judged_scores(data: StudyData, attack: str) -> JudgedScores:
     """Of one attack, by its label; ValueError for a public copy, and where its trials judge different records."""
-    if ("judged", attack) not in data.kept:
-        data.kept["judged", attack] = _judged_scores(data, attack)
-    return data.kept["judged", attack]
+    return data.once(("judged", attack), lambda: _judged_scores(data, attack))
 
 
 def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
@@ -100,24 +98,26 @@ def persons_of(unit: np.ndarray) -> np.ndarray | None:
 
 def _parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """query, unit, member, score of the judged rows of each trial and attack, by query."""
-    if "parts" not in data.kept:
-        scores = read(data.store.root, data.name, "scores") if data.scores is None else data.scores
-        scores = scores[scores["judged"].fillna(True).astype(bool)]
-        scores = scores.assign(unit=scores["unit"].fillna(scores["query"]))  # of stores that knew no units
-        columns = {"query": int, "unit": int, "member": bool, "score": float}
-        values = {name: scores[name].to_numpy(kind) for name, kind in columns.items()}
-        (trial, trials), (attack, attacks) = (pd.factorize(scores[name]) for name in ("trial_id", "attack_id"))
-        pair = trial * len(attacks) + attack
-        order = np.lexsort((values["query"], pair))
-        starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
-        ends = [*starts[1:], len(order)]
-        data.kept["parts"] = {
-            (trials[pair[order[start]] // len(attacks)], attacks[pair[order[start]] % len(attacks)]): {
-                name: column[order[start:end]] for name, column in values.items()
-            }
-            for start, end in zip(starts, ends, strict=True)
+    return data.once("parts", lambda: _read_parts(data))
+
+
+def _read_parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    scores = read(data.store.root, data.name, "scores") if data.scores is None else data.scores
+    scores = scores[scores["judged"].fillna(True).astype(bool)]
+    scores = scores.assign(unit=scores["unit"].fillna(scores["query"]))  # of stores that knew no units
+    columns = {"query": int, "unit": int, "member": bool, "score": float}
+    values = {name: scores[name].to_numpy(kind) for name, kind in columns.items()}
+    (trial, trials), (attack, attacks) = (pd.factorize(scores[name]) for name in ("trial_id", "attack_id"))
+    pair = trial * len(attacks) + attack
+    order = np.lexsort((values["query"], pair))
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    ends = [*starts[1:], len(order)]
+    return {
+        (trials[pair[order[start]] // len(attacks)], attacks[pair[order[start]] % len(attacks)]): {
+            name: column[order[start:end]] for name, column in values.items()
         }
-    return data.kept["parts"]
+        for start, end in zip(starts, ends, strict=True)
+    }
 
 
 def aucs_of(data: StudyData, rows: pd.DataFrame) -> Aucs:
@@ -135,11 +135,13 @@ def mean_of(data: StudyData, rows: pd.DataFrame) -> MeanAuc:
     """Of a cell, rows of one attack, a replicate each; with the control variate where its rule says so."""
     if data.public or not applies(len(rows)):
         return mean_auc(aucs_of(data, rows))
-    key = ("mean", _attack(rows), tuple(rows["trial_id"]))
-    if key not in data.kept:
-        found = judged_scores(data, _attack(rows))
-        data.kept[key] = mean_auc(with_control_variate(*found.of(list(rows["trial_id"])), found.persons))
-    return data.kept[key]
+    attack, trials = _attack(rows), tuple(rows["trial_id"])
+
+    def mean() -> MeanAuc:
+        found = judged_scores(data, attack)
+        return mean_auc(with_control_variate(*found.of(trials), found.persons))
+
+    return data.once(("mean", attack, trials), mean)
 
 
 def tpr_of(data: StudyData, rows: pd.DataFrame) -> LowFprTpr | None:
@@ -149,12 +151,13 @@ def tpr_of(data: StudyData, rows: pd.DataFrame) -> LowFprTpr | None:
     """
     if data.public:
         return None
-    key = ("tpr", _attack(rows), tuple(rows["trial_id"]))
-    if key not in data.kept:
-        found = judged_scores(data, _attack(rows))
-        random = Streams("low_fpr").numpy("groups")
-        data.kept[key] = tpr_at_low_fpr(*found.of(list(rows["trial_id"])), random, found.persons)
-    return data.kept[key]
+    attack, trials = _attack(rows), tuple(rows["trial_id"])
+
+    def tpr() -> LowFprTpr | None:
+        found = judged_scores(data, attack)
+        return tpr_at_low_fpr(*found.of(trials), Streams("low_fpr").numpy("groups"), found.persons)
+
+    return data.once(("tpr", attack, trials), tpr)
 
 
 def columns_of_estimate(found: Estimate, level: float = 0.95) -> dict[str, Any]:

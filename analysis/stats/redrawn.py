@@ -50,9 +50,7 @@ def strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | None
     cell: levels of `data.cell`.
     """
     key = ("strongest", *(cell[name] for name in data.cell))
-    if key not in data.kept:
-        data.kept[key] = _strongest(data, cell)
-    return data.kept[key]
+    return data.once(key, lambda: _strongest(data, cell))
 
 
 def _strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | None:

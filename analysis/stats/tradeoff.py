@@ -306,9 +306,10 @@ def _chosen(
 
 def _rows_of(data: StudyData, attack: str, own: list[Any], replicates: pd.Index) -> list[pd.DataFrame]:
     """The rows of each cell in those replicates."""
-    rows = data.attack(attack).set_index(list(data.cell)).sort_index()
-    found = [rows.loc[[cell]] for cell in own]
-    return [part[part["replicate"].isin(replicates)].sort_values("replicate") for part in found]
+    rows = data.once(
+        ("rows", attack), lambda: dict(iter(data.attack(attack).sort_values("replicate").groupby(list(data.cell))))
+    )
+    return [part[part["replicate"].isin(replicates)] for part in (rows[cell] for cell in own)]
 
 
 def choice(within: np.ndarray, objective: np.ndarray, confidence: np.ndarray) -> tuple[list[int], np.ndarray]:

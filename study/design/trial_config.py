@@ -9,12 +9,13 @@ from typing import Any
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from mia_core.settings import Choice
+from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig, steps_per_epoch
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.spec.factors import Budget, budget_of
+from study.store.names import quoted
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,25 @@ class TrialConfig:
     @cached_property
     def arm(self) -> Arm:
         """Level of the factor `defense`."""
-        return Arm.parse(self.values["defense"] or "none")
+        return Arm.parse(self.value("defense", (list, type(None))) or "none")
 
     @cached_property
     def target(self) -> Choice[Target]:
         """Level of the factor `target`, with its settings."""
-        return TARGETS.choose(self.values["target"])
+        return TARGETS.choose(self.value("target", dict))
 
     @cached_property
     def training(self) -> TrainingConfig:
         """Of the target's training."""
-        try:
-            return TrainingConfig(**self.values["training"])
-        except TypeError as error:
-            raise Refused(str(error)) from None
+        return validate(TrainingConfig, self.value("training", dict), "training")
 
     @property
     def train_size(self) -> int:
         """The nominal number of training records."""
-        return self.values["train_size"]
+        size: int = self.value("train_size", int)
+        if size < 1:
+            raise Refused(f"a trial's config has the train_size {size}")
+        return size
 
     @property
     def budget(self) -> Budget:
@@ -79,7 +80,7 @@ class TrialConfig:
     @property
     def sampling_rate(self) -> float:
         """Probability of a record in a step of private training."""
-        return 1 / steps_per_epoch(self.train_size, self.values["training"]["batch_size"])
+        return 1 / steps_per_epoch(self.train_size, self.training.batch_size)
 
     @property
     def cell(self) -> str:
@@ -90,7 +91,14 @@ class TrialConfig:
     @property
     def recipe(self) -> str:
         """One text per all that seconds a step depend on, besides the training-set size and the device."""
-        return canonical_json([self.values[name] for name in ("data", "target", "training", "defense")])
+        return canonical_json([self.value(name, object) for name in ("data", "target", "training", "defense")])
+
+    def value(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        """One of the values; ValueError where it is not there, or of another kind."""
+        found = self.values.get(name, self)
+        if found is self or not isinstance(found, kind) or isinstance(found, bool):
+            raise Refused(f"a trial's config has no {name} of ours: {quoted(self.values.get(name))}")
+        return found
 
 
 def parsed(texts: Iterable[str]) -> dict[str, TrialConfig]:

@@ -353,7 +353,9 @@ def _timed_attacks(
     rows = attacks.dropna(subset=["seconds"]) if len(attacks) else attacks
     if not len(rows):
         return {}, {}
-    targets = rows["trial_id"].map({name: canonical_json(config.values["target"]) for name, config in configs.items()})
+    targets = rows["trial_id"].map(
+        {name: canonical_json(config.value("target", object)) for name, config in configs.items()}
+    )
     by_id = rows["seconds"].groupby([rows["attack_id"], targets]).mean()
     by_label = rows.groupby("attack").agg(seconds=("seconds", "mean"), level=("steps", "first"))
     levels = [None if pd.isna(level) else float(level) for level in by_label["level"]]

@@ -62,7 +62,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
-    digest = config.values["data_digest"]
+    digest = config.value("data_digest", str)
     code = json.loads(row["versions"])
     end_ms = int(row["finished_at"].timestamp() * 1000)
     further = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
@@ -87,7 +87,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },
         files=dict(_files(store, trial_id, tables, config, include_records)),
-        data=(row["dataset"], content_id([digest, config.values["split"]]), digest),
+        data=(row["dataset"], content_id([digest, config.value("split", dict)]), digest),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mia_core import private_files
+from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.opening import open_lock
 from study.spec.factors import budget_of
@@ -98,7 +99,7 @@ class Tracker:
             with self._tolerant():
                 try:
                     self._log(trial_id)
-                except Damaged as error:
+                except (Damaged, Refused) as error:  # also of settings that no trial of ours has
                     if trial_id not in self._damaged:
                         self._warn(f"not in MLflow: {error}")
                     self._damaged.add(trial_id)

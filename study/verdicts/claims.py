@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mia_core.data.splits import FAIR
 from mia_core.defenses import labels
 from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
@@ -46,7 +47,8 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
     attack = resolved.get("audit", {}).get("attack")
-    guessing = (design["role"] == STUDY) & _of(design["label"], attack)
+    fair = resolved["split"].get("probability", FAIR) == FAIR  # else no query has an audit coin, and none is read
+    guessing = (design["role"] == STUDY) & _of(design["label"], attack) & fair
     rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
     budget = budget_of(resolved["factors"])
     if rows.empty:

@@ -8,11 +8,11 @@ from scipy.special import expit, ndtr
 
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.data import load_pool
-from mia_core.hashing import canonical_json
 from mia_core.metrics.influence import aucs
 from mia_core.metrics.leakage import judge
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
+from study.design.trial_config import TrialConfig
 from study.store import Store
 from tests.small import small_spec
 
@@ -179,20 +179,14 @@ def _write(store, design, trial, leak, record, random):
     wanted, measure = trial.attacks[0], trial.measures[0]
     cell = trial.cell
     names = {"trial_id": trial.trial_id}
-    config = {
-        "data_digest": design.pool.digest,
-        "target": cell.target.to_dict(),
-        "training": cell.training,
-        "defense": cell.arm.to_list(),
-    }
     current = store.begin()
     row = {
         **names, "trajectory_id": trial.trajectory_id, "study": "small", "role": trial.role, "dataset": "digits",
         "target": "dcgan", "split": "panel", "train_size": cell.train_size, "members": len(membership.train),
         "epochs": trial.epochs, "steps": trial.steps, "defense": cell.arm.defense, "strength": cell.arm.strength,
         "replicate": trial.replicate, "seed": 7, **cell.arm.columns(None), "epsilon": design.epsilon(trial),
-        "delta": cell.arm.delta, "seconds_train": 1.0, **cell.factors, "config": canonical_json(config),
-        "finished_at": datetime.now(UTC),
+        "delta": cell.arm.delta, "seconds_train": 1.0, **cell.factors,
+        "config": TrialConfig.of(design, trial).to_json(), "finished_at": datetime.now(UTC),
     }  # fmt: skip
     current.add("trials", [row])
     leakage = judge(score, member)

@@ -5,7 +5,6 @@ import json
 from study.store import Store, read
 from tests.analysis.synthetic import write_store
 from tests.forging import rewrite, rewrite_design, rewrite_pointer, rewrite_spec, with_column, with_json, with_text
-from tests.small import small_spec
 
 FEW = ("replicates=3", "factors.target.norm=[group, none]", "factors.train_size=[40]", "factors.epochs=[1]",
        "factors.defense=[none]", "split.panel=40")  # fmt: skip
@@ -14,14 +13,9 @@ FEW = ("replicates=3", "factors.target.norm=[group, none]", "factors.train_size=
 def made(root, *overrides):
     """A small sealed study, whose scores are made."""
     store = Store.at(write_store(root, lambda trial: 0.5, overrides=(*FEW, *overrides)))
-    spec = small_spec(*FEW).resolved
-    more = {"split": spec["split"], "data": spec["data"], "train_size": 40, "epochs": 1}
-
-    def finished(table):
-        table = with_text(with_text(table, "versions", '{"torch": "2.13"}'), "device", "cpu")
-        return with_json(table, "config", lambda own: own.update(more))
-
-    rewrite(store, "trials", finished)
+    finished = {"versions": '{"torch": "2.13"}', "device": "cpu"}
+    for column, text in finished.items():
+        rewrite(store, "trials", lambda table, column=column, text=text: with_text(table, column, text))
     return store
 
 
