@@ -24,15 +24,21 @@ def form_of(value: str, signed: bool = False) -> str:
 
 def number(value: Any, form: str = ".3g") -> str:
     """One number; a dash where there is none."""
-    return NONE if value is None or pd.isna(value) else format(value, form)
+    return NONE if value is None or pd.isna(value) else _digits(value, form)
+
+
+def _digits(value: Any, form: str) -> str:
+    """What rounds to zero has no minus."""
+    text = format(value, form)
+    return format(0.0, form) if isinstance(value, float) and float(text) == 0 else text
 
 
 def interval(mean: Any, low: Any, high: Any, form: str = ".3f") -> str:
     """`0.612 [0.580, 0.641]`; without brackets where the ends are not known."""
     if mean is None or pd.isna(mean):
         return NONE
-    ends = "" if pd.isna(low) or pd.isna(high) else f" [{low:{form}}, {high:{form}}]"
-    return f"{mean:{form}}{ends}"
+    ends = "" if pd.isna(low) or pd.isna(high) else f" [{_digits(low, form)}, {_digits(high, form)}]"
+    return f"{_digits(mean, form)}{ends}"
 
 
 def estimate(row: Mapping[Any, Any], value: str, name: str = "mean") -> str:

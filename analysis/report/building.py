@@ -134,7 +134,7 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
             tiles.append(
                 Tile(
                     f"AUC, {found.cell[change.factor]} to {change.level} {what}",
-                    Cited(change.by.short.replace("-", "−"), change.by.source),
+                    Cited(change.by.short, change.by.source),
                     ("to ", change.leakage, settled),
                 )
             )

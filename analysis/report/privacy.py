@@ -66,7 +66,8 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "p_holm",
         ]
         blocks.append(verdict_table("audit-table", "What the audit says of each claim", claimed, columns, sources))
-    return Section("privacy", "What is guaranteed, and what is proved", blocks)
+    heading = "What is guaranteed" + (", and what is proved" if len(claimed) else "")
+    return Section("privacy", heading, blocks)
 
 
 def _guarantees(data: StudyData) -> Table:

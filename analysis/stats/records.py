@@ -200,20 +200,22 @@ def _two_way(
     """Mean of values [R], its 95 % limits and p of 0.
 
     influences: of every record on the part of the values that its class, or the other ones, have, [R, J of that part];
-    persons: whose records these are. Each part adds its own variance between records, with its own degrees of freedom.
+    persons: whose records these are. Each part adds its own variance between records. Few records tell it badly, so
+    that degrees of freedom are the fewest of replicates and parts, in place of Satterthwaite's, with which 8 % of small
+    classes that do not differ would.
     """
     between_replicates = float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("nan")
-    between_records, spread = 0.0, between_replicates**2 / max(1, len(values) - 1)
+    between_records, freedom = 0.0, float(max(1, len(values) - 1))
     for influence, own in zip(influences, persons, strict=True):
         unit = units_of(own, len(own))
         by_unit = sum_by_unit(influence, unit) * ((unit.max() + 1) / len(own))
         if by_unit.shape[-1] > 1:
-            part = float(two_way_variance(values, by_unit).between_records)
-            between_records, spread = between_records + part, spread + part**2 / (by_unit.shape[-1] - 1)
+            between_records += float(two_way_variance(values, by_unit).between_records)
+            freedom = min(freedom, by_unit.shape[-1] - 1.0)
     mean, variance = float(values.mean()), between_replicates + between_records
     if not variance > 0:  # a single replicate, or no variation
         return mean, float("nan"), float("nan"), float("nan")
-    freedom, error = variance**2 / spread, variance**0.5
+    error = variance**0.5
     half = float(t.isf(0.025, freedom)) * error
     return mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom))
 

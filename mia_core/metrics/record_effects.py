@@ -71,14 +71,17 @@ def _mean_variance(scores: np.ndarray, member: np.ndarray) -> float:
 def mean_gaps(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean score IN less mean score OUT in each replicate, [R], and every record's influence on it, [R, J].
 
-    scores, members [R, J]: both kinds in every replicate. Influences sum to 0, and are for `two_way_variance`.
+    scores, members [R, J]: both kinds in every replicate. Influences sum to 0, and are for `two_way_variance`; those of
+    a side of k records are (k / (k - 1))^.5 as large, as its own mean takes that much from them.
     """
     found, influence = np.zeros(len(scores)), np.zeros(scores.shape)
     for sign, side in ((1.0, member), (-1.0, ~member)):
         count = side.sum(1, keepdims=True)
         mean = (scores * side).sum(1, keepdims=True) / count
         found += sign * mean[:, 0]
-        influence += sign * (scores - mean) * side * (scores.shape[1] / count)
+        influence += (
+            sign * (scores - mean) * side * (scores.shape[1] / count) * np.sqrt(count / np.maximum(count - 1, 1))
+        )
     return found, influence
 
 

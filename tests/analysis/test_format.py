@@ -28,6 +28,7 @@ def test_an_interval_follows_its_value_and_is_left_out_where_it_is_not_known():
     assert interval(0.6123, 0.5801, 0.6409) == "0.612 [0.580, 0.641]"
     assert interval(0.6123, np.nan, np.nan) == "0.612"
     assert interval(None, None, None) == interval(np.nan, 0.1, 0.2) == number(pd.NA) == "-"
+    assert interval(-0.0001, -0.0004, 0.0002) == "0.000 [0.000, 0.000]" and number(-1e-9, "+.3f") == "+0.000"
     assert share(0.5, 0.25, 1.0) == "0.50 [0.25, 1.00]" and share(0.5) == "0.50" and share(np.nan, 0.1, 0.2) == "-"
 
 

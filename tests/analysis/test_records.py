@@ -49,6 +49,21 @@ def test_a_class_is_covered_over_replicates_and_records_and_equal_classes_differ
     assert np.mean(differs) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
 
 
+@pytest.mark.parametrize(("records", "probability"), [(14, 0.5), (44, 0.159)])
+def test_small_classes_that_do_not_differ_are_said_to_in_5_studies_of_100_at_most(records, probability):
+    every = round(records * 10)
+    random = np.random.default_rng(3)
+    rows = []
+    for _ in range(600):
+        member = random.random((every, 5)) < probability
+        gain = random.exponential(size=(every, 1))
+        score = 0.9 * random.normal(size=(every, 1)) + 0.45 * random.normal(size=(every, 5)) + gain * member
+        panel = module.Panel(np.arange(every), np.arange(every), score, member, probability)
+        rows.append(module._of_class(panel, np.arange(every) < records))
+    assert np.mean([row["p"] < 0.05 for row in rows]) <= 0.05
+    assert np.mean([row["low"] <= 1 <= row["high"] for row in rows]) >= 0.95
+
+
 def test_units_with_several_records_are_judged_by_their_mean_score():
     score, member = np.arange(15.0).reshape(5, 3), np.array([[1, 0, 1]] * 2 + [[0, 1, 0]] * 3, bool)
     panel = module.Panel(np.arange(5), np.array([7, 7, 9, 9, 11]), score, member, 0.5)
