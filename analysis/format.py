@@ -30,7 +30,8 @@ def number(value: Any, form: str = ".3g") -> str:
 def _digits(value: Any, form: str) -> str:
     """What rounds to zero has no minus."""
     text = format(value, form)
-    return format(0.0, form) if isinstance(value, float) and float(text) == 0 else text
+    digits = text.lstrip("+-")
+    return text if text[:1] != "-" or digits.strip("0.%") else format(0.0, form)
 
 
 def interval(mean: Any, low: Any, high: Any, form: str = ".3f") -> str:

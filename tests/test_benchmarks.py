@@ -36,6 +36,7 @@ def test_an_unknown_name_is_refused(capsys):
     assert "private_step" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_private_step_prints_a_row_of_each_table(capsys):
     assert main(["private_step", *TINY]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 4 ")]
@@ -122,6 +123,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(tmp_path):
         timed_module("no_such_module", folder=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_whole_study_finds_the_same_in_all_three_ways(monkeypatch, capsys):
     small = {
@@ -208,6 +210,7 @@ def test_no_benchmark_and_no_test_looks_for_a_ray_that_runs_or_did():
             assert name in inits, f"{name}: a Tuner starts Ray by itself, and looks for one that runs"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_orchestration_runs_its_own_sweep(tmp_path):
     start_ray()
@@ -236,6 +239,7 @@ def test_a_trajectory_reads_its_own_markers_however_many_there_are(tmp_path, mon
     assert (orchestration.bookkeeping(40, 3) > 0).all()
 
 
+@pytest.mark.slow
 def test_the_store_that_bookkeeping_makes_up_is_a_finished_study_and_every_step_reads_it(tmp_path, monkeypatch):
     monkeypatch.setattr(bookkeeping, "FRESH", 2)
     design = bookkeeping.design_of(24)

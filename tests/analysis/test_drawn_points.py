@@ -134,6 +134,7 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(sob
         assert len(one.where.select(wide)) == one.rows
 
 
+@pytest.mark.slow
 def test_the_first_notebook_shows_it_and_the_others_say_that_they_do_not_fit(sobol, tmp_path, capsys):
     folder = shutil.copytree(sobol, tmp_path / "small")
     assert notebooks([str(folder)]) == 0
@@ -164,7 +165,7 @@ def test_points_without_results_leave_indices_out_and_say_why(sobol, tmp_path):
     assert mia_study("tables")([str(folder)]) == 0
 
 
-@pytest.mark.parametrize("name", ["random", "latin_hypercube"])
+@pytest.mark.parametrize("name", [pytest.param("random", marks=pytest.mark.slow), "latin_hypercube"])
 def test_random_and_latin_hypercube_designs_have_importances_of_numbers_and_arms(name, make_study, tmp_path, capsys):
     defense = "factors.defense=[none, {name: dropout, rate: 0.5}]"
     folder = make_study(*RANGES[:4], defense, f"design={{name: {name}, points: 8}}", "quality.against=[unseen]").uri

@@ -94,7 +94,9 @@ def test_nothing_waits_or_leaves_the_store_and_nothing_outside_changes(kind, pat
 @pytest.mark.parametrize(
     "pattern", ["study.json", "trials/*.parquet", "compacted/trials-*.parquet", "reports/report.html"]
 )
-@pytest.mark.parametrize("kind", ["pipe", "endless", "out"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("pipe", marks=pytest.mark.slow), pytest.param("endless", marks=pytest.mark.slow), "out"]
+)
 def test_no_page_or_table_waits_or_leaves_the_store(kind, pattern, made, tmp_path, capsys):
     store, path, outside = replaced(made, tmp_path, pattern, kind)
     before = state(outside)

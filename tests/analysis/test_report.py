@@ -91,6 +91,7 @@ def test_pictures_have_words_and_headings_are_in_order(page):
     assert sum(tag == "th" and attributes.get("scope") == "col" for tag, attributes in elements) > 20
 
 
+@pytest.mark.slow
 def test_words_of_a_study_are_never_markup(swept, tmp_path):
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / HOSTILE)
     page = report(folder, tmp_path)
@@ -100,6 +101,7 @@ def test_words_of_a_study_are_never_markup(swept, tmp_path):
     assert all("onerror" not in attributes for _, attributes in read_page.elements)
 
 
+@pytest.mark.slow
 def test_records_and_samples_are_shown_only_on_demand(lean, tmp_path):
     bare = report(lean.uri, tmp_path)
     told = report(lean.uri, tmp_path, "--include-records")
@@ -108,6 +110,7 @@ def test_records_and_samples_are_shown_only_on_demand(lean, tmp_path):
     assert "data:image/png" not in bare
 
 
+@pytest.mark.slow
 def test_the_page_of_records_has_another_name_which_mlflow_does_not_take(lean, tmp_path, capsys):
     folder = shutil.copytree(lean.uri, tmp_path / "small")
     assert main([str(folder)]) == 0
@@ -130,6 +133,7 @@ def test_a_study_of_one_cell_has_a_report(lean, tmp_path):
     assert "What protects, and at what cost" not in text
 
 
+@pytest.mark.slow
 def test_one_replicate_or_logans_split_has_a_report(make_study, tmp_path):
     one = Read(report(make_study("replicates=1", "factors.epochs=[1, 2]").uri, tmp_path)).text
     assert "Descriptive only: 1 replicate," in one
@@ -140,6 +144,7 @@ def test_one_replicate_or_logans_split_has_a_report(make_study, tmp_path):
     assert "logan" in Read(report(logan.uri, tmp_path)).text
 
 
+@pytest.mark.slow
 def test_a_public_copy_has_a_report_that_says_what_it_lacks(swept, tmp_path):
     export_public(Store(swept[0] / "results", "small"), tmp_path / "public")
     text = Read(report(tmp_path / "public", tmp_path)).text
@@ -148,6 +153,7 @@ def test_a_public_copy_has_a_report_that_says_what_it_lacks(swept, tmp_path):
     assert "How sure an attacker can be" not in text
 
 
+@pytest.mark.slow
 def test_an_incomplete_study_says_what_is_missing(swept, tmp_path):
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "small")
     trials = read(tmp_path, "small", "trials")

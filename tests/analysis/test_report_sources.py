@@ -150,6 +150,7 @@ def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(trace
         assert len(rows)
 
 
+@pytest.mark.slow
 def test_the_python_of_a_source_gives_the_numbers_that_cite_it(traced, page, folder, monkeypatch):
     monkeypatch.chdir(folder.parent.parent)
     names = {}

@@ -47,6 +47,7 @@ def test_curvature_is_found_and_the_curve_is_the_fitted_lines():
     assert (curve["low"] < curve["mean"]).all() and (curve["mean"] < curve["high"]).all()
 
 
+@pytest.mark.slow
 def test_onset_covers_its_truth_and_no_onset_is_found_where_nothing_leaks():
     random, gains = np.random.default_rng(3), [0.0, 0.3, 0.6, 0.9]
     at = 20 * 2**0.5  # midway, in log epochs, between 20 and 40

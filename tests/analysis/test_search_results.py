@@ -146,6 +146,7 @@ def test_the_front_leaves_out_what_another_point_beats_and_the_best_so_far_only_
     assert turned.running(turned.goals[0]).tolist() == [2, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_point_that_lacks_a_replicate_has_no_result(tmp_path):
     folder = made(tmp_path / "results", done=lambda trial: (trial.epochs, trial.replicate) != (1, 2))
     found = search(load(folder))
@@ -159,6 +160,7 @@ def test_a_point_that_lacks_a_replicate_has_no_result(tmp_path):
     assert mia_study("figures")([folder, str(tmp_path / "figures")]) == 0
 
 
+@pytest.mark.slow
 def test_a_search_without_any_whole_point_says_so(tmp_path, capsys):
     folder = made(tmp_path / "results", done=lambda trial: trial.replicate == 0)
     assert "No point has all of its results yet." in shown(folder, tmp_path)
@@ -218,6 +220,7 @@ def test_a_confirmed_point_has_the_interval_of_replicates_that_the_search_has_no
     assert "is on another scale than in the search" in text
 
 
+@pytest.mark.slow
 def test_a_study_of_that_name_confirms_nothing_with_other_settings_the_same_seed_or_no_results(real, tmp_path):
     root = shutil.copytree(real.root, tmp_path / "results")
     store = Store(root, "small")
@@ -289,6 +292,7 @@ def test_tables_are_of_points_with_intervals(folder, capsys):
     assert overview(load(folder)).loc["epochs", ""] == "1 to 20, log, whole"
 
 
+@pytest.mark.slow
 def test_the_notebook_of_searches_is_shown_and_the_others_say_in_a_line_that_they_do_not_fit(real, tmp_path, capsys):
     root = shutil.copytree(real.root, tmp_path / "results")
     assert notebooks([str(root / "small")]) == 0
@@ -304,6 +308,7 @@ def test_the_notebook_of_searches_is_shown_and_the_others_say_in_a_line_that_the
     assert sum("A search chose these points" in json.dumps(output) for output in outputs) == 6
 
 
+@pytest.mark.slow
 def test_pictures_have_steps_along_the_front_and_log_axes_where_ranges_are(folder, tmp_path):
     assert mia_study("figures")([folder, str(tmp_path)]) == 0
     assert {path.stem for path in tmp_path.iterdir()} == {"search_front", "running_best", "points"}
@@ -319,6 +324,7 @@ def test_pictures_have_steps_along_the_front_and_log_axes_where_ranges_are(folde
     assert {name for name, scale in scales.items() if scale == "log"} == {"epochs", "training.learning_rate"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("goals", "pictures"),
     [
@@ -346,6 +352,7 @@ def test_one_goal_or_three_and_what_is_maximized_have_a_report(goals, pictures, 
         assert named and named <= set(found.front["point"])
 
 
+@pytest.mark.slow
 def test_a_public_copy_of_a_search_and_one_over_steps_are_read_too(real, tmp_path, capsys):
     export_public(real, tmp_path / "public")
     assert "A public copy has no scores" in shown(tmp_path / "public", tmp_path)

@@ -52,6 +52,7 @@ def where(names, cell):
     return tuple(named[name] for name in GRID.names)
 
 
+@pytest.mark.slow
 def test_declared_contrasts_of_a_study_without_effects_raise_a_false_alarm_in_5_studies_of_100():
     data = panel_study(np.random.default_rng(1), np.full(len(GRID), 0.4), 5, records=60, attacks=STUDIES)
     tables = [declared(data, attack) for attack in data.attacks]

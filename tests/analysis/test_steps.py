@@ -88,6 +88,7 @@ def test_the_same_numbers_over_steps_give_the_same_table_under_other_names(pair,
     )
 
 
+@pytest.mark.slow
 def test_every_printed_table_is_the_same_under_other_names(pair, monkeypatch):
     monkeypatch.setattr("analysis.tables.audited", lambda data: pd.DataFrame())
     for data in pair:
@@ -135,6 +136,7 @@ def test_records_are_judged_after_the_last_steps(folder):
         records(data, "white_box", {"epochs": 1})
 
 
+@pytest.mark.slow
 def test_all_commands_show_it_over_steps(folder, tmp_path, capsys):
     own = shutil.copytree(folder, tmp_path / "small")
     assert mia_study("tables")([str(own)]) == 0
@@ -153,6 +155,7 @@ def test_all_commands_show_it_over_steps(folder, tmp_path, capsys):
     assert SEEN in text_of(own / "reports" / "01_sensitivity.html")
 
 
+@pytest.mark.slow
 def test_a_private_study_over_steps_has_guarantees_and_audits_by_steps(make_study, tmp_path):
     arm = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}"
     factors = f"factors={{train_size: [60], steps: [3, 6], defense: [none, {arm}]}}"

@@ -103,6 +103,7 @@ def test_pictures_have_a_row_a_variant_and_say_which_arm_does_not_fit(made):
     assert len(plots.attacks_compared(made).axes) == 4
 
 
+@pytest.mark.slow
 def test_a_study_without_kid_shows_fid_and_one_without_quality_shows_none(made):
     assert made.quality == "kid_domain_unseen"
     with_fid = replace(made, wide=made.wide.rename(columns={"kid_domain_unseen": "fid_domain_members"}))

@@ -9,6 +9,7 @@ import pytest
 from study.outcomes import COMPLETE
 from tests.commands import run_here
 from tests.faults.faulty import PROJECT, write_study
+from tests.shared import once
 from tests.small import start_ray
 
 FIGURES = pytest.StashKey[list]()
@@ -16,15 +17,18 @@ UNDISTURBED = pytest.StashKey[float]()
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, pytestconfig):
-    """The folder of a sweep that nothing happened to, in this process, on one worker at a time."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    write_study(folder)
-    started = time.monotonic()
-    start_ray()
-    done = run_here("sweep", folder, "faulty.yaml", "--set", "compute.concurrent=1")
-    assert done.returncode == COMPLETE, done.stdout + done.stderr
-    pytestconfig.stash[UNDISTURBED] = time.monotonic() - started
+def undisturbed(pytestconfig):
+    """The folder of a sweep that nothing happened to, in one process of the tests, on one worker at a time."""
+
+    def make(folder):
+        write_study(folder)
+        started = time.monotonic()
+        start_ray()
+        done = run_here("sweep", folder, "faulty.yaml", "--set", "compute.concurrent=1")
+        assert done.returncode == COMPLETE, done.stdout + done.stderr
+        return time.monotonic() - started
+
+    folder, pytestconfig.stash[UNDISTURBED] = once("undisturbed", make)
     return folder
 
 

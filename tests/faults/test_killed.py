@@ -78,6 +78,7 @@ def kill_after_steps(folder, sweep, count):
     return bool(workers)
 
 
+@pytest.mark.slow
 def test_workers_killed_while_they_write_a_checkpoint_lose_one_period_at_most(undisturbed, tmp_path, record):
     with Sweep(tmp_path) as sweep:
         assert kill_while_writing(tmp_path, sweep)

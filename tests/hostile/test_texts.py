@@ -143,6 +143,7 @@ def test_a_study_in_a_folder_of_any_name_has_all_its_pages_and_runs_nothing(
         assert shlex.split(json.loads(capsys.readouterr().out)["next"])[-1] == f"results={tmp_path}"
 
 
+@pytest.mark.slow
 def test_pictures_and_a_notebook_of_every_text_at_once_hold_no_markup_of_theirs(forged, tmp_path):
     copy = forged(ALL, EVERYTHING)
     out = tmp_path / "report.html"

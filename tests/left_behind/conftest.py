@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from study.machine import PROJECT
 from study.spec import documents
 from study.spec.study_file import override
 from tests.left_behind.planted import ENVIRONMENT, RESULTS, TRACKING
+from tests.shared import FOLDER, once
 from tests.small import SMALL
 
 SETTINGS = (
@@ -36,35 +36,51 @@ COMMANDS = {
     "refused": ["study.sweep", "study.yaml", "--set", f"results={RESULTS}"],
 }
 UMASK = 0o022
+PLACES = ("work", "home", "watched")
 
 
 @pytest.fixture(scope="session")
-def left(tmp_path_factory):
+def left():
     """Folders `work`, `home`, `temporary`, `watched`, and `done`, each command as it ended."""
-    folder = tmp_path_factory.mktemp("left")
-    places = {name: folder / name for name in ("work", "home", "watched")}
-    for place in places.values():
-        place.mkdir()
-    temporary = Path(tempfile.mkdtemp(prefix="left-"))  # short, for Ray's sockets
+    folder, done = once("left", _commands)
+    ended = {
+        name: subprocess.CompletedProcess(name, code, said.encode("latin-1"), complained.encode("latin-1"))
+        for name, (code, said, complained) in done.items()
+    }
+    return SimpleNamespace(**{name: folder / name for name in PLACES}, temporary=_temporary(), done=ended)
+
+
+def _temporary() -> Path:
+    """Short, for Ray's sockets."""
+    return Path(os.environ[FOLDER]) / "t"
+
+
+def _commands(folder: Path) -> dict[str, tuple[int, str, str]]:
+    """Run them; exit code and output, a character a byte."""
+    for name in PLACES:
+        (folder / name).mkdir()
+    shutil.rmtree(_temporary(), ignore_errors=True)
+    _temporary().mkdir()
     document = documents.parse(SMALL, "small")
     for setting in SETTINGS:
         override(document, setting)
-    (places["work"] / "study.yaml").write_text(json.dumps(document))
-    own = {"HOME": places["home"], "TMPDIR": temporary, "WATCHED": places["watched"], "PYTHONPATH": PROJECT}
+    (folder / "work" / "study.yaml").write_text(json.dumps(document))
+    own = {
+        "HOME": folder / "home", "TMPDIR": _temporary(), "WATCHED": folder / "watched", "PYTHONPATH": PROJECT,
+    }  # fmt: skip
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("RAY_", "XDG_", "MIA_STUDY_", "JUPYTER", "IPYTHON", "MLFLOW_", "AWS_"))
     }
     environment = {**kept, **ENVIRONMENT, **{name: str(value) for name, value in own.items()}}
-    try:
-        done = {
-            name: subprocess.run(
-                [sys.executable, "-m", *command], cwd=places["work"], env=environment, umask=UMASK,
-                capture_output=True, timeout=1200, check=False,
-            )
-            for name, command in COMMANDS.items()
-        }  # fmt: skip
-        yield SimpleNamespace(**places, temporary=temporary, done=done)
-    finally:
-        shutil.rmtree(temporary)
+    done = {
+        name: subprocess.run(
+            [sys.executable, "-m", *command], cwd=folder / "work", env=environment, umask=UMASK, capture_output=True,
+            timeout=1200, check=False,
+        )
+        for name, command in COMMANDS.items()
+    }  # fmt: skip
+    return {
+        name: (one.returncode, one.stdout.decode("latin-1"), one.stderr.decode("latin-1")) for name, one in done.items()
+    }

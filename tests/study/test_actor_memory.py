@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from mia_core.training import Trainer
@@ -57,6 +58,7 @@ def test_no_trainer_and_no_tensor_of_an_earlier_trajectory_is_left(tmp_path, mon
     assert counts[1:] == [counts[1]] * 3
 
 
+@pytest.mark.slow
 def test_memory_of_a_worker_stays_flat_over_many_trajectories(tmp_path):
     command = [sys.executable, "-c", FLAT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)

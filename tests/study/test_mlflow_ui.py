@@ -20,6 +20,7 @@ PARAMETERS = ["train_size", "epochs", "strength", "defense"]
 METRICS = ["attack/white_box/auc", "quality/kid_domain_unseen"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_user_compares_trials_over_numeric_factors_leakage_and_quality(swept, tmp_path, monkeypatch):
     folder = shutil.copytree(swept[0] / "results" / "small", tmp_path / "results" / "small")

@@ -337,6 +337,7 @@ def test_the_plan_of_a_search_tells_ranges_objectives_and_how_much_there_is_at_m
     assert main(["small.yaml", *arguments, "--retry-failed"]) == REFUSED
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_under_ray_and_no_trial_is_done_twice(tmp_path, arguments):
     command = [*MIA_STUDY, "sweep", "small.yaml", *arguments, "--set", "tracking=~"]

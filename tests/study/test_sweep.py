@@ -192,7 +192,7 @@ def scratch():
         yield Path(folder)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupted_sweep_says_it_is_incomplete_leaves_no_scratch_and_goes_on_when_run_again(fresh, scratch, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
                  "--set", "factors.defense=[none]", "--set", "tracking=~", *NO_CONTROLS]  # fmt: skip
@@ -295,6 +295,7 @@ def silent():
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_asked_at_the_start_and_at_the_end_alone(fresh, silent):
     port, connections = silent
     few = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "quality.measures=[]", *NO_CONTROLS]
@@ -315,6 +316,7 @@ def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_
     assert [path.name for path in (store.folder / "checkpoints").iterdir()] == ["another"]
 
 
+@pytest.mark.slow
 def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy, idle):
     (copy / "mlflow.db").unlink()
     assert sweep(copy).returncode == COMPLETE
@@ -351,6 +353,7 @@ def test_a_store_written_before_target_epsilon_reaches_mlflow_too(make_design, s
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")) == 1
 
 
+@pytest.mark.slow
 def test_a_pilot_runs_one_trajectory_of_the_study_plans_again_and_its_work_is_not_done_twice(fresh):
     arguments = ["--set", "replicates=1", "--set", "factors.defense=[none]", *NO_CONTROLS]
     pilot = sweep(fresh, *arguments, "--pilot")

@@ -190,6 +190,7 @@ def test_tracking_twice_changes_nothing(place, track):
     assert said(place) == told
 
 
+@pytest.mark.slow
 def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place, track):
     assert track() == 0
     own = said(place)[None]
@@ -390,6 +391,7 @@ print(*(process.exitcode for process in processes))
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_on_one_fresh_database_leave_each_trial_once(store, place):
     (place / "mlflow.db").unlink()
     studies = ["small", "second", "third", "fourth"]
@@ -410,6 +412,7 @@ def server(place):
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_killed_between_trials_and_started_again_has_every_metric_once(design, place, server):
     address, start = server
