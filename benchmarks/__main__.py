@@ -10,6 +10,7 @@ BENCHMARKS = {
     "pool_memory": "what a large pool costs each worker in memory",
     "scale": "a large study on a large cluster, simulated from what a trial costs",
     "private_step": "what DP-SGD costs in time and memory, beside opacus and torch.func",
+    "clip": "what of a record passes a clip where its gradient's terms cancel, by a plain rule and by ours",
     "whole_study": "one study by scripts, by a Tune grid, by a sweep: trials per core-hour, same results",
 }
 

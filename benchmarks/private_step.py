@@ -36,8 +36,9 @@ VARIANTS = ("plain", "ours", *COMPETITORS)
 MEMORY_BOUND = 1.5
 BOUND_FROM_BATCH = 64
 WHOLE_BATCH = 64
-TOLERANCE = 1e-4
-"""Of two gradients' difference, relative to the norm of one; in single precision."""
+TOLERANCE = 1e-3
+"""Of two gradients' difference, relative to the norm of one; in single precision, in which ours clips by a bound of the
+norm that is up to a thousandth above it."""
 
 
 @dataclass(frozen=True)

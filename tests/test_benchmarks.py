@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bookkeeping, orchestration, private_step, scale, waiting, whole_study
+from benchmarks import bookkeeping, clip, orchestration, private_step, scale, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import PROJECT, Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
@@ -55,6 +55,21 @@ def test_private_step_times_nothing_when_a_variant_takes_another_step(variant, m
     monkeypatch.setattr(private_step, "interleaved", lambda *_: pytest.fail("timed"))
     with pytest.raises(ValueError, match="not the same step"):
         private_step.main(TINY)
+
+
+def test_clip_prints_what_passes_the_plain_rule_and_not_ours(capsys):
+    assert main(["clip", "--draws", "2"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if " C |" in line]
+    assert [row[:2] for row in rows] == [[name, kind] for name in clip.CASES for kind in ("float32", "float64")]
+    plain, ours = ([float(row[place].removesuffix(" C")) for row in rows] for place in (4, 6))
+    assert max(plain) == 100 and max(ours) <= 1
+
+
+def test_clip_fails_when_too_much_passes(monkeypatch, capsys):
+    monkeypatch.setattr(clip, "BOUND", 1e-9)
+    monkeypatch.setattr(clip, "CASES", {"underflow": clip.CASES["underflow"]})
+    assert main(["clip", "--draws", "1"]) == 1
+    assert "underflow, float32: 0.0000" in capsys.readouterr().out
 
 
 def test_about_half_of_the_records_of_a_private_step_are_clipped():
