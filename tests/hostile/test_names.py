@@ -9,6 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from analysis.report.conditions import Condition
 from analysis.report.headline import verdict
 from analysis.stats.baselines import verdicts
 from analysis.study_data import load
@@ -69,6 +70,17 @@ def test_a_column_of_the_wide_table_never_runs_when_checks_are_passed_by(sound, 
     data.wide[f"target.{KINDS[name]}"] = [1.0, 2.0] * (len(data.wide) // 2)
     with pytest.raises(ValueError, match="is no name of a column"):
         verdict(data, verdicts(data), pd.DataFrame())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_condition_has_names_and_selects_by_masks_whatever_it_has(kind):
+    text, table = KINDS[kind], pd.DataFrame({KINDS[kind]: ["x", KINDS[kind], "y"], "plain": ["x", KINDS[kind], "y"]})
+    with pytest.raises(ValueError, match="is no name of a column"):
+        Condition.of({text: ["x"]})
+    with pytest.raises(ValueError, match="is no name of a column"):
+        Condition.of({}, [{text: ["x"]}])
+    for column in (text, "plain"):  # as if it were one
+        assert Condition(((column, (text,)),)).select(table).index.tolist() == [1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
