@@ -17,15 +17,17 @@ from study.store.reading import trial_tables
 from study.tracking.run_content import run_content
 from study.verdicts.claims import verdicts
 
+KEY = bytes(range(32))
+
 
 def run(design, store, trajectory=0):
     """Run what is missing on one trajectory; the passes it sealed."""
     trials = list(design.trajectories.values())[trajectory]
-    return list(Runner(design, store).run(missing_of(trials, store)))
+    return list(Runner(design, store, key=KEY).run(missing_of(trials, store)))
 
 
 def kept(store, trial):
-    return store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")[0]
+    return store.sealed_tensors(f"targets/{trial.trial_id}", trial.trial_id)[0]
 
 
 def same(first, second):
@@ -269,10 +271,10 @@ def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, s
     monkeypatch.setattr("study.run.trajectory.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Store, "save_checkpoint", lambda self, name, tensors, state: saved.append(state["step"]))
     run(design, store)
-    assert saved == [3 * 3, 6 * 3]
+    assert saved == [8, 15]
 
 
-def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_design, store, tmp_path):
+def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits_under_the_same_key(make_design, store, tmp_path):
     run(make_design("keep_targets=none", "attacks=[white_box]"), store)
     assert not (store.folder / "targets").exists()
     design = make_design("keep_targets=none")
@@ -287,7 +289,7 @@ def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_desi
 def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
     run(make_design("attacks=[white_box]"), store)
     design = make_design()
-    path = store.folder / "targets" / f"{design.trials[0].trial_id}.safetensors"
+    (path,) = (store.folder / "targets").glob(f"{design.trials[0].trial_id}-*.safetensors")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(Damaged, match=f"{path.name}.* changed since it was sealed"):
         run(design, store)
