@@ -7,7 +7,7 @@ nothing else that is computed from the records, such as quality against members.
 Noise and samples are drawn under a secret key (`mia_core.secret_draws`): a training that is done again has others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import torch
@@ -116,7 +116,7 @@ class PrivateGradients:
         """Losses of the sampled records, by network."""
         records = without_padding(records, step.units)
         sums, values = clipped_sums(networks, losses, records, self.clip)
-        noise = self._noise([total for totals in sums.values() for total in totals])
+        noise = iter(self._noise([total for totals in sums.values() for total in totals]))
         self.accountant.steps += 1
         for name, totals in sums.items():
             trainable = (p for p in networks[name].parameters() if p.requires_grad)
@@ -125,15 +125,14 @@ class PrivateGradients:
                 parameter.grad = private if parameter.grad is None else parameter.grad + private
         return values
 
-    def _noise(self, sums: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def _noise(self, sums: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Standard normal numbers like each of the sums; zeros without noise."""
         if self.sigma == 0:
-            yield from map(torch.zeros_like, sums)
-            return
+            return [torch.zeros_like(total) for total in sums]
         sizes = [total.numel() for total in sums]
         normal = self.draws.normal("noise", self.accountant.steps, sum(sizes))
-        for part, total in zip(normal.to(sums[0].device).split(sizes), sums, strict=True):
-            yield part.view_as(total).to(total.dtype)
+        parts = normal.to(sums[0].device).split(sizes)
+        return [part.view_as(total).to(total.dtype) for part, total in zip(parts, sums, strict=True)]
 
 
 def without_padding(records: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> tuple[torch.Tensor, ...]:

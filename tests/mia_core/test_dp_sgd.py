@@ -193,6 +193,8 @@ def test_noise_is_new_in_every_parameter_call_and_training_and_the_same_under_th
     torch.manual_seed(1)
     assert all(torch.equal(a, b) for a, b in zip(first, noise(KEY)[0], strict=True))
     assert all(torch.equal(a, b) for a, b in zip(second, noise(KEY, 1)[0], strict=True))
+    drawn = SecretDraws(KEY).normal("noise", 0, 50)
+    assert torch.equal(torch.cat([part.flatten() for part in first]), drawn)
     different = [*first, *second, noise(bytes(32))[0][0], noise(None)[0][0], noise(None)[0][0]]
     assert len({tuple(t.flatten().tolist()) for t in different}) == len(different)
 

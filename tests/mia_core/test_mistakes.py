@@ -214,7 +214,7 @@ def test_mistake_6_whoever_an_attack_is_fitted_on_is_never_judged(make_pool, spl
     aside = np.concatenate(fitted_on)
     assert len(set(aside)) == len(aside)
     for replicate in range(3):
-        for train_size in (120, 160):
+        for train_size in (170, 200):
             queries = built.membership(replicate, train_size).queries
             assert not set(pool.units[aside]) & set(pool.units[queries])
             assert not set(aside) & set(queries)
