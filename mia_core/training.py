@@ -217,11 +217,12 @@ class Trainer:
         """Of this step."""
         return self.batches.batch(self.step)
 
-    def state(self, with_key: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def state(self, unsealed: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and a JSON-like rest, that `restore` takes up bit for bit.
 
-        with_key: with the key of an arm with a guarantee, which opens its noise to whoever reads it: for what nobody
-        else can read, and only until the training is over. Without it, a trainer goes on under a key of its own.
+        unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and the
+        key of an arm with a guarantee, which opens its noise to whoever reads it. Without these, equal trainings have
+        equal states, and a private one goes on under a key of its own.
         """
         tensors = {
             f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()
@@ -233,13 +234,13 @@ class Trainer:
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
         spent = list(map(list, self.accountant.history)) if self.accountant else []
-        secret = {"key": self.secret.key.hex()} if with_key and self.arm.guaranteed else {}
+        secret = {"key": self.secret.key.hex()} if unsealed and self.arm.guaranteed else {}
         return tensors, {
             "version": VERSION,
             "step": self.step,
             "history": history,
             "begun_epoch": begun,
-            "begun_seconds": self._epoch_seconds,
+            "begun_seconds": self._epoch_seconds if unsealed else 0.0,
             "spent": spent,
             **secret,
         }

@@ -97,7 +97,7 @@ class Trajectory:
             self._report(now, trial)
             if now - self._saved > self.design.spec.compute.checkpoint_seconds:
                 _require_finite(trainer, trial)
-                tensors, state = trainer.state(with_key=True)
+                tensors, state = trainer.state(unsealed=True)
                 seconds = before + now - started
                 self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds})
                 self._saved = now

@@ -266,7 +266,7 @@ def test_an_epochs_seconds_are_of_all_its_steps_also_after_a_restart(monkeypatch
         whole.run_to(stop)
     begun.run_to(2)
     begun.run_to(3)
-    tensors, rest = begun.state()
+    tensors, rest = begun.state(unsealed=True)
     resumed.restore(tensors, json.loads(json.dumps(rest)))
     resumed.run_to(5)
     assert [row.seconds for row in whole.history] == [row.seconds for row in resumed.history] == [3.0]
@@ -377,7 +377,7 @@ def test_a_state_of_another_version_of_the_loop_is_refused(make_trainer, arm, ve
 def test_a_state_with_the_key_goes_on_bit_for_bit_and_one_without_goes_on_under_another(make_trainer):
     begun, taken_up, extended = (make_trainer(DP, noise=noise) for noise in (1, 2, 3))
     begun.run_to(3)
-    tensors, rest = begun.state(with_key=True)
+    tensors, rest = begun.state(unsealed=True)
     taken_up.restore(tensors, json.loads(json.dumps(rest)))
     extended.restore(*begun.state())
     for trainer in (begun, taken_up, extended):
@@ -393,7 +393,7 @@ def test_a_key_is_in_no_state_but_that_which_asks_for_one_it_has(make_trainer, a
     trainer = make_trainer(arm)
     trainer.run_to(2)
     assert "key" not in trainer.state()[1]
-    assert ("key" in trainer.state(with_key=True)[1]) == (arm == DP)
+    assert ("key" in trainer.state(unsealed=True)[1]) == (arm == DP)
     assert trainer.secret.key.hex() not in repr(trainer.secret) + repr(vars(trainer))
 
 

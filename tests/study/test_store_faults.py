@@ -22,7 +22,6 @@ from study.spec import documents
 from study.spec.study_file import override, parse
 from study.store import Damaged, Store, compact, files, read, seals
 from study.store.schema import EXPANSION, from_parquet, to_table
-from study.store.tensors import parse_tensors
 from tests.commands import mia_study
 from tests.small import SMALL
 
@@ -78,8 +77,11 @@ def check(store, capsys):
 
 def sealed_tensors(store, relative):
     """Of a target or resume state, by the name of its file."""
-    (name,) = (name for name, marker in store.markers().items() if relative in marker["files"])
-    return parse_tensors(store.sealed_bytes(relative, store.marker(name)["files"][relative]))
+    for marker in store.markers().values():
+        if relative in marker["files"]:
+            stem = relative.removesuffix(".safetensors").removesuffix(f"-{marker['nonce']}")
+            return store.sealed_tensors(stem, marker["trial_id"])
+    raise Damaged(f"{relative}: not sealed by any pass")
 
 
 def kinds(store):
