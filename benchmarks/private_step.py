@@ -28,8 +28,8 @@ from torch.nn.functional import softplus
 from benchmarks.measuring import in_fresh_process, interleaved, peak_megabytes, spread, table
 from benchmarks.private_rules import COMPETITORS, NETWORK, Privacy
 from mia_core.defenses import DPSGD
-from mia_core.draws import Draws
 from mia_core.secret_draws import SecretDraws
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, RecordGradients, Step, Target, mean_gradients
 

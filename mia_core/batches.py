@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mia_core.draws import BLOCK
+from mia_core.step_draws import BLOCK
 from mia_core.streams import Streams
 
 PADDING = -1

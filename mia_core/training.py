@@ -21,10 +21,10 @@ from mia_core.batches import Batch, Ordered, Sampled, SeededCoins, epochs_of, pa
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
-from mia_core.draws import Draws
 from mia_core.resumable import require_resumable
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
 

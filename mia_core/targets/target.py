@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from mia_core.draws import Draws
 from mia_core.settings import Registry
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 
 Networks = Mapping[str, Callable[..., Any]]

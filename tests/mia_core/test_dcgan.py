@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import softplus
 
 from mia_core.data.pool import to_float
-from mia_core.draws import Draws
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients
 

@@ -15,8 +15,8 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.clipping import clipped_sums
 from mia_core.defenses.dp_sgd import PrivateGradients
-from mia_core.draws import Draws
 from mia_core.secret_draws import SecretDraws
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import Step, mean_gradients, vae_gan, wgan_gp
 

@@ -9,8 +9,8 @@ from mia_core.access import Snapshot
 from mia_core.data import SOURCES
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
-from mia_core.draws import Draws
 from mia_core.metrics.quality import kernel_distance
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients, wgan_gp
 from mia_core.training import Trainer, TrainingConfig

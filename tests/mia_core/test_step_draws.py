@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest
 
-from mia_core.draws import BLOCK, Draws
+from mia_core.step_draws import BLOCK, Draws
 from mia_core.streams import Streams
 
 KINDS = {
