@@ -130,10 +130,10 @@ def test_a_level_of_steps_added_later_goes_on_inside_of_an_epoch_and_tells_each_
         assert same(kept(store, trial), kept(fresh, trial))
     rows = table(design, fresh, "trials")
     assert list(rows["steps"]) == [2, 3, 7, 8]
-    assert rows["epochs"].fillna(0).tolist() == [0, 1, 0, 0], "null inside of an epoch"
+    assert rows["epochs"].fillna(0).tolist() == [0, 1, 0, 3], "null inside of an epoch"
     history = table(design, fresh, "history").sort_values("epoch")
-    assert list(history["step"]) == [3, 6]
-    assert history["epsilon"].notna().tolist() == [arm == 2, False], "of a level, where it ends an epoch"
+    assert list(history["step"]) == [3, 5, 8]
+    assert history["epsilon"].notna().tolist() == [arm == 2, False, arm == 2], "of a level, where it ends an epoch"
 
 
 def test_a_study_of_steps_is_audited_at_its_last_level_and_logged(make_design, store):
@@ -152,7 +152,7 @@ def test_a_study_of_steps_is_audited_at_its_last_level_and_logged(make_design, s
 
 
 def test_steps_and_epochs_that_are_the_same_updates_are_the_same_trials(make_design):
-    epochs, steps = make_design("factors.train_size=[40]"), steps_design(make_design, "factors.steps=[3, 6]")
+    epochs, steps = make_design("factors.train_size=[40]"), steps_design(make_design, "factors.steps=[3, 5]")
     named = {(t.cell.arm.label, t.steps, t.replicate): t.trial_id for t in epochs.trials}
     assert named == {(t.cell.arm.label, t.steps, t.replicate): t.trial_id for t in steps.trials}
     assert [t.epochs for t in steps.trials[:2]] == [1, 2]
