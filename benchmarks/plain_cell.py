@@ -15,6 +15,7 @@ import torch
 
 from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
+from mia_core.batches import steps_of
 from mia_core.data import SOURCES, SPLITS, load_pool
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
@@ -26,7 +27,7 @@ from mia_core.metrics.quality import kernel_distance
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
-from mia_core.training import Trainer, TrainingConfig, steps_per_epoch
+from mia_core.training import Trainer, TrainingConfig
 
 
 def run(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,9 +49,8 @@ def run(cell: Mapping[str, Any]) -> dict[str, Any]:
         config=training,
         arm=Arm.parse(cell["defense"]),
         streams=Streams("training", seed, replicate),
-        noise=Streams("dp_noise", seed, cell["noise"]),
     )
-    trainer.run_to(cell["epochs"] * steps_per_epoch(train_size, training.batch_size))
+    trainer.run_to(steps_of(cell["epochs"], train_size, training.batch_size))
     found: dict[str, Any] = {"weights": weights_digest(trainer.target.state_dict())}
 
     samples = Streams("samples", seed, replicate)

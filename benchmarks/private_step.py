@@ -28,6 +28,8 @@ from torch.nn.functional import softplus
 from benchmarks.measuring import in_fresh_process, interleaved, peak_megabytes, spread, table
 from benchmarks.private_rules import COMPETITORS, NETWORK, Privacy
 from mia_core.defenses import DPSGD
+from mia_core.secret_draws import SecretDraws
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, RecordGradients, Step, Target, mean_gradients
 
@@ -70,6 +72,7 @@ class Stepper:
         self.cell = cell
         self.streams = Streams("private_step", cell.width, cell.batch)
         self.target = TARGETS.choose({"name": cell.target, "width": cell.width}).build(SHAPE)
+        self.draws = Draws(self.streams, cell.device)
         self.target.initialize(self.streams)
         self.target.to(cell.device).train()
         self.optimizers = self.target.optimizers(0.0, 0.5)
@@ -85,7 +88,7 @@ class Stepper:
             return mean_gradients
         if variant == "ours":
             config = DPSGD.Config(sigma=privacy.sigma, clip=privacy.clip, delta=1e-5)
-            return DPSGD(config).record_gradients(self.streams.child("noise"), privacy.expected_batch, 1.0, None)
+            return DPSGD(config).record_gradients(SecretDraws(), privacy.expected_batch, 1.0, None)
         return COMPETITORS[variant](self.target.get_submodule(NETWORK), self.optimizers[NETWORK], privacy)
 
     def __call__(self, records: int | None = None) -> None:
@@ -96,7 +99,7 @@ class Stepper:
             number=0,
             fakes=len(fake) if whole else 0,
             train_generator=whole,
-            streams=self.streams,
+            draws=self.draws,
             optimizers=self.optimizers,
             record_gradients=self.rule,
             contrast=None if whole else fake,

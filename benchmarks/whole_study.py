@@ -95,7 +95,6 @@ def _cell(design: Design, trial: Trial) -> dict[str, Any]:
         "target": trial.cell.target.to_dict(),
         "training": resolved["training"],
         "defense": trial.cell.arm.to_list() or "none",
-        "noise": trial.trajectory_id,
         "quality": resolved["quality"],
         "attacks": [{"attack": attacks[name], "stream": name, "labels": labels} for name, labels in streams.items()],
     }

@@ -85,7 +85,7 @@ class _Attached:
         self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
     ) -> dict[str, torch.Tensor]:
         """Losses [B] by network."""
-        canary = self.of_record[self.trainer.batch]
+        canary = self.of_record[self.trainer.batch.index]
         one_hot = torch.zeros(len(canary), self.network.in_features, device=canary.device)
         one_hot[canary >= 0] = nn.functional.one_hot(canary[canary >= 0], self.network.in_features).to(one_hot.dtype)
 

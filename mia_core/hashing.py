@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 2
-"""Version of what a trained target or a score means; a change that alters results raises it and so renews every id."""
+FORMAT = 3
+"""Version of a store's layout. What results mean has versions of its own, in ids: see `study.design.identity`."""
 
 
 def canonical_json(value: Any) -> str:

@@ -1,11 +1,14 @@
 """Whether a state that was read from a file can be that of a training; it is checked before any of it is used."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
+
+from mia_core.secret_draws import KEY_BYTES
 
 
 def require_resumable(
@@ -15,13 +18,16 @@ def require_resumable(
     optimizers: Mapping[str, torch.optim.Optimizer],
     horizon: int | None,
     accounted: bool,
+    version: int,
 ) -> None:
     """ValueError for a state that no training of this target gives: other tensors, shapes or types, odd counters.
 
     horizon: the steps that are trained at most, if there is a limit. accounted: whether private steps are counted.
-    Finite values of the right shape are accepted; whether they are the sealed ones is for the store to check.
+    version: of the training loop, whose draws the state goes on with. Finite values of the right shape are accepted;
+    whether they are the sealed ones is for the store to check.
     """
     _require(isinstance(rest, dict), "it has no counters")
+    _require(rest.get("version") == version, f"it is of version {rest.get('version', 1)!r} of the training loop")
     step = rest.get("step")
     _require(_counts(step), f"step {step!r} is no number of steps")
     assert isinstance(step, int)
@@ -36,7 +42,7 @@ def require_resumable(
     strange = sorted(tensors.keys() - known)
     _require(not strange, f"{strange[:1]} is of no target or optimizer here")
     _require_rest(rest, step)
-    if accounted and rest.get("spent"):
+    if accounted and rest["spent"]:
         _require(rest["spent"][0][2] >= step, f"spent {rest['spent']} is less than its {step} steps")
 
 
@@ -64,7 +70,7 @@ def _require_like(name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
 
 
 def _require_rest(rest: Mapping[str, Any], step: int) -> None:
-    spent = rest.get("spent", [])
+    spent: Any = rest.get("spent")
     sound = isinstance(spent, list) and all(isinstance(row, list) and len(row) == 3 for row in spent)
     _require(sound and all(_counts(row[2]) for row in spent), f"spent {str(spent)[:80]} is no account")
     history = rest.get("history")
@@ -83,6 +89,10 @@ def _require_rest(rest: Mapping[str, Any], step: int) -> None:
     begun = rest.get("begun_epoch")
     sound = isinstance(begun, dict) and all(isinstance(row, list) and _finite(row) for row in begun.values())
     _require(sound, "begun_epoch is no mapping of values")
+    seconds: Any = rest.get("begun_seconds")
+    _require(_finite([seconds]) and seconds >= 0, "begun_seconds is no time")
+    key = rest.get("key", "00" * KEY_BYTES)
+    _require(isinstance(key, str) and re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}", key) is not None, "key is none")
 
 
 def _counts(value: Any) -> bool:

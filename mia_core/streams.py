@@ -1,6 +1,7 @@
 """Random streams by name: every random number is a function of (seed, purpose, counter) and of nothing else.
 
 A stream is never advanced by another one: evaluating a target, adding an attack, resuming at a step change no draw.
+CPU generators take all of their state from a hash of the name. `manual_seed` of torch would keep 32 bits of it there.
 """
 
 import hashlib
@@ -9,6 +10,15 @@ import numpy as np
 import torch
 
 from mia_core.hashing import canonical_json
+
+WORDS = 624
+"""Of the state of a Mersenne twister, 32 bits each."""
+
+SEED, STATE = slice(0, 8), slice(24, 24 + 8 * WORDS)
+"""Bytes of torch's CPU generator state: the seed that `initial_seed` reports, and the twister, 64 bits a word."""
+
+_SEEDED = torch.Generator().manual_seed(0).get_state()
+"""A state whose first draw makes the twister's next words, as after any seeding."""
 
 
 class Streams:
@@ -23,13 +33,34 @@ class Streams:
 
     def seed(self, purpose: str, *counter: int | str) -> int:
         """A 63-bit seed, by hash of path, purpose and counter."""
-        text = canonical_json([self.path, purpose, counter])
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return int.from_bytes(hashlib.sha256(self._name(purpose, counter)).digest()[:8], "big") >> 1
 
     def torch(self, purpose: str, *counter: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-        """A fresh torch generator on `device`."""
-        return torch.Generator(device=device).manual_seed(self.seed(purpose, *counter))
+        """A fresh torch generator on `device`; one on a GPU is a counter-based cipher with a key of 63 bits."""
+        generator = torch.Generator(device=device)
+        if generator.device.type != "cpu":
+            return generator.manual_seed(self.seed(purpose, *counter))
+        return torch_generator(hashlib.shake_256(self._name(purpose, counter)).digest(4 * WORDS))
 
     def numpy(self, purpose: str, *counter: int | str) -> np.random.Generator:
-        """A fresh numpy generator."""
-        return np.random.default_rng(self.seed(purpose, *counter))
+        """A fresh numpy generator, seeded with 256 bits."""
+        return numpy_generator(hashlib.sha256(self._name(purpose, counter)).digest())
+
+    def _name(self, purpose: str, counter: tuple[int | str, ...]) -> bytes:
+        return canonical_json([self.path, purpose, counter]).encode()
+
+
+def torch_generator(state: bytes) -> torch.Generator:
+    """A CPU generator whose twister holds these 4 * `WORDS` bytes."""
+    words = np.frombuffer(state, dtype="<u4").astype(np.uint64)
+    full = _SEEDED.clone()
+    full[SEED] = torch.from_numpy(np.frombuffer(state[:8], dtype=np.uint8).copy())
+    full[STATE] = torch.from_numpy(words.view(np.uint8))
+    generator = torch.Generator()
+    generator.set_state(full)
+    return generator
+
+
+def numpy_generator(seed: bytes) -> np.random.Generator:
+    """A generator from 32 bytes, all of which reach its state."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(seed, "big"), pool_size=8)))

@@ -1,7 +1,7 @@
-"""The one training loop: data order, budget in steps, nested levels, exact resume.
+"""The one training loop: budget in steps, nested levels, exact resume.
 
-Every draw is a function of (stream, step), so the state to resume from is networks, optimizers, the step number, and
-what a private arm's accountant has counted.
+Every draw is a function of (stream, step), so the state to resume from is networks, optimizers, the step number, and of
+a private arm what its accountant has counted and the key of its draws.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,13 +17,19 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from mia_core import precision
+from mia_core.batches import Batch, Ordered, Sampled, SeededCoins, epochs_of, padded_size, steps_of
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.resumable import require_resumable
+from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target
+
+VERSION = 2
+"""Of this loop, of random streams, blocks of draws and batches; what changes a trained target raises it. In ids."""
 
 
 @settings
@@ -43,11 +50,6 @@ class TrainingConfig:
         return plain(self)
 
 
-def steps_per_epoch(train_size: int, batch_size: int) -> int:
-    """S = ceil(n / B), on the nominal n, so that a cell has the same budget in every replicate."""
-    return math.ceil(train_size / batch_size)
-
-
 @dataclass(frozen=True)
 class Epoch:
     """A row of history. means: over the epoch's steps, of what the target's `update` returns; absent if never there."""
@@ -58,6 +60,16 @@ class Epoch:
     means: dict[str, float]
 
 
+def sampling_refusal(arm: Arm, train_size: int, batch_size: int) -> str | None:
+    """Why records cannot be sampled so that a batch has B of them on average, or None."""
+    if arm.poisson and batch_size > train_size:
+        return (
+            f"dp_sgd samples each record with probability batch_size / train_size, and {batch_size} / {train_size} is "
+            "above 1; lower training.batch_size"
+        )
+    return None
+
+
 def _contrasted(share: float, batch_size: int) -> int:
     """Known records on the fake side of a step: all of it at a share of 1, else at least one and not all."""
     return batch_size if share == 1 else min(max(1, round(share * batch_size)), batch_size - 1)
@@ -66,9 +78,10 @@ def _contrasted(share: float, batch_size: int) -> int:
 class Trainer:
     """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
 
-    Ordinary training shuffles the records and cuts them into S batches of equal size, give or take one; an arm with
-    Poisson sampling takes each record with probability 1/S in every step. An attacker's surrogate may learn against
-    `contrast` besides: known records that stand on the fake side of every step, drawn anew for each.
+    Ordinary training goes through shuffled orders of the records, one after another, B in every step; an arm with
+    Poisson sampling takes each record with probability B / n in every step. An epoch is n records, by the nominal n, so
+    that a cell has the same budget in every replicate. An attacker's surrogate may learn against `contrast` besides:
+    known records that stand on the fake side of every step, drawn anew for each.
     """
 
     def __init__(
@@ -79,13 +92,15 @@ class Trainer:
         config: TrainingConfig,
         arm: Arm,
         streams: Streams,
-        noise: Streams,
+        key: bytes | None = None,
         device: torch.device | str = "cpu",
         contrast: np.ndarray | None = None,
         contrast_share: float = 0.5,
         horizon: int | None = None,
     ) -> None:
-        """images: uint8 [members,C,H,W]. train_size: nominal n. noise: stream of this trajectory alone.
+        """images: uint8 [members,C,H,W]. train_size: nominal n.
+
+        key: of noise and samples of an arm with a guarantee; None, which all but tests should give, draws a new one.
 
         horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
 
@@ -94,11 +109,13 @@ class Trainer:
         self.config = config
         self.arm = arm
         self.streams = streams
-        self.steps_per_epoch = steps_per_epoch(train_size, config.batch_size)
+        self.train_size = train_size
         if reason := arm.refusal(target) or arm.empty_guarantee(train_size) or precision.refusal(config.precision, arm):
             raise ValueError(reason)
-        if len(images) < self.steps_per_epoch:
-            raise ValueError(f"{len(images)} records do not fill the {self.steps_per_epoch} batches of an epoch")
+        if reason := sampling_refusal(arm, train_size, config.batch_size):
+            raise ValueError(reason)
+        if not len(images):
+            raise ValueError("there is no record to train on")
         target.initialize(streams.child("initialization"))
         arm.modify(target)
         if config.precision == "bfloat16":
@@ -109,20 +126,31 @@ class Trainer:
         self.contrasted = 0 if contrast is None else _contrasted(contrast_share, config.batch_size)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.horizon = horizon
-        rate = 1 / self.steps_per_epoch
-        rule = arm.record_gradients(noise, train_size / self.steps_per_epoch, rate, horizon)
+        self.draws = Draws(streams, device)
+        self.secret = SecretDraws(key)
+        rate = config.batch_size / train_size
+        self.batches: Ordered | Sampled = Ordered(streams, len(images), config.batch_size)
+        if arm.poisson:
+            coins = partial(self.secret.uniform, "poisson") if arm.guaranteed else SeededCoins(streams)
+            self.batches = Sampled(coins, len(images), rate, padded_size(train_size, rate))
+        rule = arm.record_gradients(self.secret, config.batch_size, rate, horizon)
         self.record_gradients = rule
         self.accountant = rule.accountant if isinstance(rule, PrivateGradients) else None
         self.step = 0
-        self.batch = torch.empty(0, dtype=torch.int64)
+        self.batch = Batch(torch.empty(0, dtype=torch.int64))
         self.history: list[Epoch] = []
         self._epoch_values: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self._order: tuple[int, list[np.ndarray]] | None = None
+        self._epoch_seconds = 0.0
 
     @property
     def epoch(self) -> int:
         """Whole epochs done."""
-        return self.step // self.steps_per_epoch
+        return epochs_of(self.step, self.train_size, self.config.batch_size)
+
+    @property
+    def next_epoch_step(self) -> int:
+        """The step that ends the epoch that is begun."""
+        return steps_of(self.epoch + 1, self.train_size, self.config.batch_size)
 
     @property
     def generator_steps(self) -> int:
@@ -148,19 +176,23 @@ class Trainer:
             for layer in random_layers:
                 layer.reseed(self.streams, self.step, self.images.device)
             self.batch = self._batch()
-            values = self.target.update(to_float(self.images[self.batch]), self._step())
+            end_of_epoch = self.next_epoch_step
+            values = self.target.update(to_float(self.images[self.batch.index]), self._step())
             self.step += 1
             for key, value in values.items():
                 self._epoch_values[key].append(value)
-            if self.step % self.steps_per_epoch == 0:
-                self._end_epoch(time.perf_counter() - started)
-                started = time.perf_counter()
+            if self.step == end_of_epoch:
+                means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
+                now = time.perf_counter()
+                self.history.append(Epoch(self.epoch, self.step, self._epoch_seconds + now - started, means))
+                self._begin_epoch()
+                started = now
+        self._epoch_seconds += time.perf_counter() - started
         self.target.eval()
 
-    def _end_epoch(self, seconds: float) -> None:
-        means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
+    def _begin_epoch(self) -> None:
         self._epoch_values.clear()
-        self.history.append(Epoch(self.epoch, self.step, seconds, means))
+        self._epoch_seconds = 0.0
 
     def _step(self) -> Step:
         fakes = self.config.batch_size - self.contrasted
@@ -168,32 +200,30 @@ class Trainer:
             number=self.step,
             fakes=fakes,
             train_generator=fakes > 0 and self.step % self.config.generator_every == 0,
-            streams=self.streams,
+            draws=self.draws,
             optimizers=self.optimizers,
             record_gradients=self.record_gradients,
             contrast=self._contrast(),
+            units=None if self.batch.units is None else self.batch.units.to(self.images.device),
         )
 
     def _contrast(self) -> torch.Tensor | None:
         """Float records of the fake side of this step, with replacement when there are few."""
         if self.contrast is None:
             return None
-        drawn = self.streams.numpy("contrast", self.step).integers(0, len(self.contrast), self.contrasted)
-        return to_float(self.contrast[torch.from_numpy(drawn)])
+        return to_float(self.contrast[self.draws.index("contrast", self.step, (self.contrasted,), len(self.contrast))])
 
-    def _batch(self) -> torch.Tensor:
-        """Indices of the records of this step."""
-        epoch, position = divmod(self.step, self.steps_per_epoch)
-        if self.arm.poisson:
-            draws = self.streams.numpy("poisson", self.step).random(len(self.images))
-            return torch.from_numpy(np.flatnonzero(draws < 1 / self.steps_per_epoch))
-        if self._order is None or self._order[0] != epoch:
-            order = self.streams.numpy("order", epoch).permutation(len(self.images))
-            self._order = (epoch, np.array_split(order, self.steps_per_epoch))
-        return torch.from_numpy(self._order[1][position])
+    def _batch(self) -> Batch:
+        """Of this step."""
+        return self.batches.batch(self.step)
 
-    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors, and a JSON-like rest, that `restore` takes up bit for bit."""
+    def state(self, unsealed: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors, and a JSON-like rest, that `restore` takes up bit for bit.
+
+        unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and the
+        key of an arm with a guarantee, which opens its noise to whoever reads it. Without these, equal trainings have
+        equal states, and a private one goes on under a key of its own.
+        """
         tensors = {
             f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()
         }
@@ -204,16 +234,24 @@ class Trainer:
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
         spent = list(map(list, self.accountant.history)) if self.accountant else []
-        return tensors, {"step": self.step, "history": history, "begun_epoch": begun, "spent": spent}
+        secret = {"key": self.secret.key.hex()} if unsealed and self.arm.guaranteed else {}
+        return tensors, {
+            "version": VERSION,
+            "step": self.step,
+            "history": history,
+            "begun_epoch": begun,
+            "begun_seconds": self._epoch_seconds if unsealed else 0.0,
+            "spent": spent,
+            **secret,
+        }
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
         """Go on from a state; ValueError when it is none of this training's, or of another arm's noise or sampling."""
         private = self.accountant is not None
-        require_resumable(tensors, rest, self.target, self.optimizers, self.horizon, private)
+        require_resumable(tensors, rest, self.target, self.optimizers, self.horizon, private, VERSION)
         if self.accountant:
-            # States of version 0.1.0 have no account; theirs is one private step for each step.
-            self.accountant.restore(rest.get("spent", [(*self.accountant.history[0][:2], rest["step"])]))
-        elif rest.get("spent"):
+            self.accountant.restore(rest["spent"])
+        elif rest["spent"]:
             raise ValueError(f"a state that has spent {rest['spent']} does not belong to the arm {self.arm.label}")
         weights = {name.removeprefix("target."): t for name, t in tensors.items() if name.startswith("target.")}
         self.target.load_state_dict(weights)
@@ -226,6 +264,9 @@ class Trainer:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
         self.step = rest["step"]
         self.history = [Epoch(**row) for row in rest["history"]]
-        self._epoch_values.clear()
+        self._begin_epoch()
+        self._epoch_seconds = rest["begun_seconds"]
+        if "key" in rest:
+            self.secret.key = bytes.fromhex(rest["key"])
         for key, values in rest["begun_epoch"].items():
             self._epoch_values[key] = [torch.tensor(value, device=self.images.device) for value in values]

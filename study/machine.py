@@ -31,12 +31,16 @@ def versions() -> dict[str, Any]:
     }
 
 
-def pick_device() -> str:
-    """`cuda` where a GPU was given to this process, else `cpu`; one thread, and repeatable kernels."""
+def pick_device(gpus: float = 1.0) -> str:
+    """`cuda` where this process has a GPU, else `cpu`; one thread, repeatable kernels, and float32 in full precision.
+
+    gpus: the share of one that Ray gave to this process; with 0, Ray may leave GPUs visible that are others'.
+    """
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
 
 
 def peak_bytes(device: str) -> int:

@@ -59,7 +59,7 @@ def trained(images: np.ndarray, steps: int, seed: int, target: dict, **training:
     """A target after so many steps on uint8 records [n,C,H,W]."""
     network = TARGETS.choose(target).build(images.shape[1:])
     config = TrainingConfig(**training)
-    trainer = Trainer(network, images, len(images), config, Arm(), Streams("validation", seed), Streams("noise", seed))
+    trainer = Trainer(network, images, len(images), config, Arm(), Streams("validation", seed))
     trainer.run_to(steps)
     return Snapshot(network, Streams("samples", seed))
 

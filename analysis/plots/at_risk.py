@@ -10,6 +10,7 @@ from PIL import Image
 
 from analysis.plots.drawing import finish
 from analysis.study_data import ARM, VARIANT, StudyData
+from study.store.seals import own_file
 from study.tracking.pictures import COLORS
 
 ALARM = 0.05
@@ -51,10 +52,10 @@ def samples_along_strength(data: StudyData, size: int, level: int) -> Figure | N
     rows = rows[rows["replicate"] == rows["replicate"].min()].set_index(ARM)
     grids = {}
     for arm in data.arms:
-        path = f"samples/{rows.loc[arm, 'trial_id']}.png" if arm in rows.index else ""
-        marker = next(iter(data.store.markers([rows.loc[arm, "trial_id"]]).values()), None) if path else None
-        if marker and path in marker["files"]:
-            grids[arm] = data.store.sealed_bytes(path, marker["files"][path])
+        trial_id = rows.loc[arm, "trial_id"] if arm in rows.index else ""
+        for marker in data.store.markers([trial_id]).values() if trial_id else ():
+            if path := own_file(marker, f"samples/{trial_id}"):
+                grids[arm] = data.store.sealed_bytes(path, marker["files"][path])
     if not grids:
         return None
     across = min(4, len(grids))

@@ -48,11 +48,13 @@ class Attack(ABC):
     """An attack with its settings; subclasses have `name`, `access`, `needs` and a settings class `Config`.
 
     access: the least the attack works with. needs: what the target must offer ("discriminator", ...) and what must be
-    known ("known_members", "known_non_members", "reference"); either may be a property, where settings decide. nested:
-    the setting that lists attack-training steps, ascending, if one run reports several levels.
+    known ("known_members", "known_non_members", "reference"); either may be a property, where settings decide. version:
+    of its scores; a change that alters them raises it. nested: the setting that lists attack-training steps, ascending,
+    if one run reports several levels.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     access: Access
     needs: frozenset[str] = frozenset()
     nested: ClassVar[str | None] = None

@@ -75,7 +75,6 @@ def scores_by_level(
         training,
         Arm(),
         rng,
-        noise=rng,
         device=queries.device,
         contrast=None if contrast is None else to_uint8(contrast),
         contrast_share=contrast_share,

@@ -130,5 +130,5 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Float [-1, 1] to uint8 [0, 255]."""
-    return ((images + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    """Float [-1, 1] to uint8 [0, 255]; what is beyond becomes the nearer end."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -117,9 +117,11 @@ class Split(ABC):
     reference [.], unseen [.], known_members [k], known_non_members [k]: int64 indices into the pool, disjoint from each
     other and from every query. units: int64 [N], records of one number are in one part: a group, or exact duplicates.
     judged: int64 [.], the queries whose membership every replicate draws anew, each with the same probability.
+    version: of which records are where; a change that alters it raises it.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
 
     def __init__(self, config: Any, pool: Pool, train_sizes: Sequence[int], seed: int) -> None:
         self.config = config

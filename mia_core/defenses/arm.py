@@ -8,8 +8,8 @@ from mia_core.defenses.accounting import History, epsilon
 from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.errors import Refused
+from mia_core.secret_draws import SecretDraws
 from mia_core.settings import Choice
-from mia_core.streams import Streams
 from mia_core.targets import RecordGradients, Target, mean_gradients
 
 NONE = "none"
@@ -106,6 +106,11 @@ class Arm:
         return private.config.delta if private and private.config.sigma != 0 else None
 
     @property
+    def guaranteed(self) -> bool:
+        """Whether there is a guarantee, and so draws that nobody may draw again."""
+        return self.delta is not None
+
+    @property
     def needs_horizon(self) -> bool:
         """Whether the noise depends on the steps to be trained: a target epsilon."""
         private = self._private
@@ -143,8 +148,8 @@ class Arm:
             choice.build().modify(target)
 
     def record_gradients(
-        self, noise: Streams, expected_batch: float, sampling_rate: float, horizon: int | None = None
+        self, draws: SecretDraws, expected_batch: float, sampling_rate: float, horizon: int | None = None
     ) -> RecordGradients:
         """How real records reach a gradient; ValueError when a target epsilon lacks its horizon."""
         private = self._private
-        return private.record_gradients(noise, expected_batch, sampling_rate, horizon) if private else mean_gradients
+        return private.record_gradients(draws, expected_batch, sampling_rate, horizon) if private else mean_gradients

@@ -15,10 +15,11 @@ class Defense(ABC):
     """A defense with its settings; subclasses have `name`, a settings class `Config` and `strength`.
 
     strength: the setting by which users order this defense from weak to strong (units differ between defenses); None
-    for one that is on or off.
+    for one that is on or off. version: of what it does; a change that alters trained targets raises it.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     strength: ClassVar[str | None]
 
     def __init__(self, config: Any) -> None:

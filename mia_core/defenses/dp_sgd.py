@@ -4,10 +4,10 @@ Only real records are private; gradients of generated records are added untouche
 are private already). epsilon(delta), see `accounting`, is under add/remove-one neighbors, and covers the
 trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them, and
 nothing else that is computed from the records, such as quality against members.
-The noise comes from a seeded stream, so that a trial can be repeated: whoever releases a model keeps the seed secret.
+Noise and samples are drawn under a secret key (`mia_core.secret_draws`): a training that is done again has others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import torch
@@ -15,12 +15,13 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import model_validator
 from torch import nn
 
+from mia_core.batches import PADDING
 from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.errors import Refused
+from mia_core.secret_draws import SecretDraws
 from mia_core.settings import settings
-from mia_core.streams import Streams
 from mia_core.targets import RecordLosses, Step, Target
 
 
@@ -85,39 +86,62 @@ class DPSGD(Defense):
         return None
 
     def record_gradients(
-        self, noise: Streams, expected_batch: float, sampling_rate: float, horizon: int | None
+        self, draws: SecretDraws, expected_batch: float, sampling_rate: float, horizon: int | None
     ) -> "PrivateGradients":
-        """The rule that replaces the ordinary gradient; `noise` must be a stream no other trial has."""
+        """The rule that replaces the ordinary gradient; `draws` must be of this training alone."""
         sigma = self.noise_multiplier(sampling_rate, horizon)
-        return PrivateGradients(sigma, self.config.clip, noise, expected_batch, sampling_rate)
+        return PrivateGradients(sigma, self.config.clip, draws, expected_batch, sampling_rate)
 
 
 class PrivateGradients:
     """(sum of clipped gradients + sigma * clip * N(0, 1)) / expected batch, added to `.grad` (RecordGradients).
 
-    sampling_rate: only for the accountant, which counts every call; the default claims nothing from sampling.
+    sampling_rate: only for the accountant, which counts every call; the default claims nothing from sampling. Each call
+    has noise of its own, at the place of the accountant's count in `draws`: it is drawn on the CPU, a step at a time,
+    since that of many steps would be as many times the networks.
     """
 
     def __init__(
-        self, sigma: float, clip: float, noise: Streams, expected_batch: float, sampling_rate: float = 1.0
+        self, sigma: float, clip: float, draws: SecretDraws, expected_batch: float, sampling_rate: float = 1.0
     ) -> None:
         self.sigma = sigma
         self.clip = clip
-        self.noise = noise
+        self.draws = draws
         self.expected_batch = expected_batch
         self.accountant = Accountant(sigma, sampling_rate)
 
     def __call__(
         self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
     ) -> dict[str, torch.Tensor]:
-        """Losses [B] of the sampled records, by network."""
+        """Losses of the sampled records, by network."""
+        records = without_padding(records, step.units)
         sums, values = clipped_sums(networks, losses, records, self.clip)
+        noise = iter(self._noise([total for totals in sums.values() for total in totals]))
         self.accountant.steps += 1
-        random = self.noise.torch("noise", step.number, device=records[0].device)
         for name, totals in sums.items():
             trainable = (p for p in networks[name].parameters() if p.requires_grad)
             for parameter, total in zip(trainable, totals, strict=True):
-                noise = torch.empty_like(total).normal_(generator=random)
-                private = total.add_(noise, alpha=self.sigma * self.clip).div_(self.expected_batch)
+                private = total.add_(next(noise), alpha=self.sigma * self.clip).div_(self.expected_batch)
                 parameter.grad = private if parameter.grad is None else parameter.grad + private
         return values
+
+    def _noise(self, sums: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Standard normal numbers like each of the sums; zeros without noise."""
+        if self.sigma == 0:
+            return [torch.zeros_like(total) for total in sums]
+        sizes = [total.numel() for total in sums]
+        normal = self.draws.normal("noise", self.accountant.steps, sum(sizes))
+        parts = normal.to(sums[0].device).split(sizes)
+        return [part.view_as(total).to(total.dtype) for part, total in zip(parts, sums, strict=True)]
+
+
+def without_padding(records: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """Rows that are records. units: [B] as of `Batch`.
+
+    Fewer rows are faster on a CPU. A GPU would rather have one shape in every step: there `clipped_sums` can give
+    padding no weight instead.
+    """
+    if units is None:
+        return records
+    kept = units != PADDING
+    return tuple(part[kept] for part in records)

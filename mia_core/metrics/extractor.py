@@ -46,7 +46,7 @@ class Recipe:
     @property
     def id(self) -> str:
         """Names the extractor in measure_ids and in the store."""
-        return content_id(["extractor", 2, self])
+        return content_id(["extractor", 3, self])
 
 
 class Extractor(nn.Module):

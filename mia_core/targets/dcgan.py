@@ -83,7 +83,7 @@ class DCGAN(Target):
         discriminator.step()
 
         history = {"d_fake": logit_fake_B.detach().sigmoid().mean(), "loss_discriminator": loss_fake.detach()}
-        if len(x_BCHW):
+        if len(real["discriminator"]):
             history["d_real"] = torch.exp(-real["discriminator"]).mean()
             history["loss_discriminator"] = history["loss_discriminator"] + real["discriminator"].mean()
         if step.train_generator:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mia_core.settings import Registry
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 
 Networks = Mapping[str, Callable[..., Any]]
@@ -28,7 +29,7 @@ network's is only reported. `records` are tensors [B,...]: images, and whatever 
 class RecordGradients(Protocol):
     """Adds the gradients of losses over real records to `.grad` and returns the losses; a defense may replace it.
 
-    It is the only way in which real records may reach a parameter.
+    It is the only way in which real records may reach a parameter. Losses of rows that are no records are left out.
     """
 
     def __call__(
@@ -67,16 +68,18 @@ class Step:
     number: from 0. fakes: generated records per step; 0 trains the discriminator alone, against `contrast`, and is for
     targets that `judges_alone`.
     train_generator: whether this step updates the generator too. contrast: records [M,C,H,W] on the fake side beside
-    the generated ones, where an attacker puts known non-members; None in a target's own training.
+    the generated ones, where an attacker puts known non-members; None in a target's own training. units: int64 [B], of
+    the real records, see `mia_core.batches.Batch`; None where every row is a record.
     """
 
     number: int
     fakes: int
     train_generator: bool
-    streams: Streams
+    draws: Draws
     optimizers: dict[str, torch.optim.Optimizer]
     record_gradients: RecordGradients
     contrast: torch.Tensor | None = None
+    units: torch.Tensor | None = None
 
     def fake_side(self, *fakes_BCHW: torch.Tensor) -> torch.Tensor:
         """Generated records, without their graph, and the contrast: what the discriminator learns to call fake."""
@@ -88,13 +91,14 @@ class Target(nn.Module, ABC):
     """A generative model; subclasses have `name`, `offers` and a settings class `Config`.
 
     offers: networks an attacker with enough access finds, of "generator", "discriminator", "encoder", "denoiser".
-    private: networks whose gradients see real records. They are what a private defense has to treat.
-    beyond_gradients: what else of the target's state is a function of real records, if anything: no defense that works
-    on gradients covers it. judges_alone: whether the discriminator can learn to tell two sets of records apart without
-    a generator beside it.
+    version: of what it trains to; a change that alters that raises it, and so renews ids. private: networks whose
+    gradients see real records. They are what a private defense has to treat. beyond_gradients: what else of the
+    target's state is a function of real records, if anything: no defense that works on gradients covers it.
+    judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     offers: ClassVar[frozenset[str]]
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
@@ -126,15 +130,16 @@ class Target(nn.Module, ABC):
 
     @abstractmethod
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """One optimizer step on real records (B may be 0); returns the scalars of `history`, not yet on the host.
+        """One optimizer step on real records; returns the scalars of `history`, not yet on the host.
+
+        B may be 0, and some or all rows no records, as `step.units` says.
 
         loss_generator, loss_discriminator, d_real, d_fake, and whatever else tells how this target's training goes.
         """
 
     def fakes(self, step: Step) -> torch.Tensor:
         """The generated records [fakes,C,H,W] of a step, with a graph when the generator learns in it."""
-        z = torch.empty(step.fakes, self.latent_dimension, device=self.device)
-        z.normal_(generator=step.streams.torch("latent", step.number, device=self.device))
+        z = step.draws.normal("latent", step.number, (step.fakes, self.latent_dimension))
         if not step.fakes:
             return z.new_empty(0, *self.image_shape)
         with torch.set_grad_enabled(step.train_generator):

@@ -84,8 +84,7 @@ class VAEGAN(Target):
         for optimizer in step.optimizers.values():
             optimizer.zero_grad()
         fake_BCHW = self.fakes(step)
-        noise_BZ = torch.empty(len(x_BCHW), self.latent_dimension, device=self.device)
-        noise_BZ.normal_(generator=step.streams.torch("posterior", step.number, device=self.device))
+        noise_BZ = step.draws.normal("posterior", step.number, (len(x_BCHW), self.latent_dimension))
         learning = NETWORKS if step.train_generator else ("discriminator",)
         losses = partial(_losses, learning, step.fakes > 0, self.config.reconstruction_weight)
         networks = {name: self.get_submodule(name) for name in NETWORKS}
@@ -101,7 +100,7 @@ class VAEGAN(Target):
             history["loss_generator"] = loss_generator.detach()
         for name in learning:
             step.optimizers[name].step()
-        if len(x_BCHW):
+        if len(real["d_real"]):
             history["d_real"] = real.pop("d_real").mean()
             for name, value in real.items():
                 history[f"loss_{name}"] = history.get(f"loss_{name}", 0.0) + value.mean()

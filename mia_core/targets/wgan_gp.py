@@ -68,7 +68,7 @@ class WGANGP(DCGAN):
         step.optimizers["discriminator"].step()
 
         history = {"d_fake": d_fake.detach(), "loss_discriminator": d_fake.detach()}
-        if len(x_BCHW):
+        if len(real["discriminator"]):
             history["loss_discriminator"] = history["loss_discriminator"] + real["discriminator"].mean()
             history |= {name: real[name].mean() for name in ("d_real", "penalty")}
         if step.train_generator:
@@ -81,9 +81,8 @@ class WGANGP(DCGAN):
 
 def _partners(side: torch.Tensor, count: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
     """For each of `count` real records one of the fake side [B,C,H,W], with replacement, and its mix u [B,1,1,1]."""
-    partner, mix = (step.streams.torch(purpose, step.number, device=side.device) for purpose in ("partner", "mix"))
-    index_B = torch.randint(len(side), (count,), generator=partner, device=side.device)
-    return side[index_B], torch.rand(count, 1, 1, 1, generator=mix, device=side.device)
+    index_B = step.draws.index("partner", step.number, (count,), len(side))
+    return side[index_B], step.draws.uniform("mix", step.number, (count, 1, 1, 1))
 
 
 def _losses(

@@ -1,41 +1,58 @@
 """Ids: what a trial, an attack, a measure and a design depend on, and the hashes that name them.
 
-Whatever is not here changes no id, and so makes nothing be done again.
+Whatever is not here changes no id, and so makes nothing be done again. What results mean has versions: of the training
+loop, and of each split, target, defense, attack and measure. A version is in an id where it is above 1, so a change of
+one attack renews that attack's results, and no others.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from mia_core import training
 from mia_core.data import Pool
-from mia_core.hashing import FORMAT, content_id
+from mia_core.hashing import content_id
+from mia_core.metrics import quality
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
+
+LOOP = "training"
+"""The training loop, among versions."""
+
+
+def versions(spec: Spec, cell: Cell) -> dict[str, int]:
+    """Versions above 1 of all that determines a trained target, by what they are of."""
+    parts = {LOOP: training.VERSION, f"split {spec.split.name}": spec.split.cls.version}
+    parts[f"target {cell.target.name}"] = cell.target.cls.version
+    return _raised(parts | {f"defense {choice.name}": choice.cls.version for choice in cell.arm.choices})
+
+
+def _raised(parts: Mapping[str, int]) -> dict[str, int]:
+    return {name: version for name, version in parts.items() if version > 1}
 
 
 def design_id(spec: Spec, pool: Pool) -> str:
     """A spec on its data."""
-    return content_id([spec.resolved, pool.digest, FORMAT])
+    raised = [versions(spec, cell) for cell in spec.cells]
+    attacks = _raised({entry.choice.name: entry.choice.cls.version for entry in spec.attacks})
+    measures = _raised({name: quality.VERSIONS[name] for name in spec.quality.measures})
+    return content_id([spec.resolved, pool.digest, raised, attacks, measures])
 
 
 def origin(spec: Spec, pool: Pool, replicate: int) -> dict[str, Any]:
     """What every trial of a replicate depends on."""
-    return {
-        "format": FORMAT,
-        "data": pool.digest,
-        "split": spec.split.to_dict(),
-        "seed": spec.seed,
-        "replicate": replicate,
-    }
+    return {"data": pool.digest, "split": spec.split.to_dict(), "seed": spec.seed, "replicate": replicate}
 
 
-def training_id(origin: Mapping[str, Any], cell: Cell, **besides: Any) -> str:
+def training_id(spec: Spec, pool: Pool, replicate: int, cell: Cell, **besides: Any) -> str:
     """A training run: all that determines a target but when it stops. besides: role, canary, horizon, where any is."""
-    return content_id({**origin, **cell.to_dict(), **besides})
+    depends_on = {**origin(spec, pool, replicate), **cell.to_dict(), "versions": versions(spec, cell)}
+    return content_id({**depends_on, **besides})
 
 
-def untrained_id(origin: Mapping[str, Any], role: str, made_of: Mapping[str, Any]) -> str:
+def untrained_id(spec: Spec, pool: Pool, replicate: int, role: str, made_of: Mapping[str, Any]) -> str:
     """A control that trains nothing, in place of a training run. made_of: what it judges or replays."""
-    return content_id({**origin, "role": role, **made_of})
+    raised = _raised({LOOP: training.VERSION, f"split {spec.split.name}": spec.split.cls.version})
+    return content_id({**origin(spec, pool, replicate), "versions": raised, "role": role, **made_of})
 
 
 def trial_id(trajectory_id: str, steps: int) -> str:
@@ -48,9 +65,9 @@ def again_id(role: str, trial_id: str) -> str:
     return content_id([role, trial_id])
 
 
-def attack_run(recipe: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def attack_run(recipe: Mapping[str, Any], seed: int, version: int) -> dict[str, Any]:
     """What a run of an attack depends on besides its target. recipe: attack, arguments, knowledge, queries, samples."""
-    return {"format": FORMAT, "seed": seed, **recipe}
+    return {"seed": seed, **recipe, **_raised({"version": version})}
 
 
 def run_id(run: Mapping[str, Any]) -> str:
@@ -65,9 +82,9 @@ def attack_id(run: Mapping[str, Any], level: int | None) -> str:
 
 def control_id(name: str, arguments: Mapping[str, Any], *depends_on: Any) -> str:
     """What is no attack of the registry: the blind classifier, the search for canaries. depends_on: seed, queries."""
-    return content_id([name, FORMAT, arguments, *depends_on])
+    return content_id([name, arguments, *depends_on])
 
 
 def measure_id(name: str, against: str, arguments: Mapping[str, Any], *depends_on: Any) -> str:
     """A quality measure. depends_on: the extractor's recipe, the queries and the seed."""
-    return content_id([FORMAT, name, against, arguments, *depends_on])
+    return content_id([name, against, arguments, *depends_on, *_raised({name: quality.VERSIONS[name]}).values()])

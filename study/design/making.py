@@ -40,13 +40,13 @@ class TrialMaker:
         self, cell: Cell, replicate: int, level: int, role: str = STUDY, canary: WantedAttack | None = None
     ) -> Trial:
         """A trial of a cell at a level of the budget. canary: the search for canaries, in place of attacks."""
-        steps = level * (cell.steps_per_epoch if self.spec.budget == "epochs" else 1)
+        steps = cell.steps_of(level) if self.spec.budget == "epochs" else level
         besides: dict[str, Any] = {} if role == STUDY else {"role": role}
         if canary:
             besides["canary"] = canary.arguments
         if cell.arm.needs_horizon:
             besides["horizon"] = steps
-        trajectory_id = identity.training_id(self._origin(replicate), cell, **besides)
+        trajectory_id = identity.training_id(self.spec, self.pool, replicate, cell, **besides)
         target = self.targets[cell.target.name]
         queries = self._queries_digest(cell.train_size, replicate, role)
         return Trial(
@@ -72,7 +72,7 @@ class TrialMaker:
     ) -> Trial:
         """The trial of a control that trains nothing. made_of: what it judges or replays, for its id."""
         cell = Cell(train_size, Arm(), target, self.spec.cells[0].training, {})
-        trajectory_id = identity.untrained_id(self._origin(replicate), role, made_of)
+        trajectory_id = identity.untrained_id(self.spec, self.pool, replicate, role, made_of)
         return Trial(identity.trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, (wanted,), (), role)
 
     def member_only(self, of: Trial, wanted: tuple[WantedAttack, ...]) -> Trial:
@@ -85,9 +85,6 @@ class TrialMaker:
             role=MEMBER_ONLY,
             of=of,
         )
-
-    def _origin(self, replicate: int) -> dict[str, Any]:
-        return identity.origin(self.spec, self.pool, replicate)
 
     def _queries_digest(self, train_size: int, replicate: int, role: str) -> str:
         if role != NULL:

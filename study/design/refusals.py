@@ -12,6 +12,7 @@ from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.targets import Target
+from mia_core.training import sampling_refusal
 from study.design.wanted import KNOWABLE, Attacks, unfit
 from study.spec.study_file import Spec
 
@@ -73,8 +74,14 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
                 built[settings] = cell.target.build(pool.image_shape)
         target = targets[cell.target.name] = built[settings]
         pair = cell.arm.label, cell.target.name
-        if reason := cell.arm.empty_guarantee(cell.train_size):
-            raise Refused(f"factors.defense: {cell.arm.label} with train_size {cell.train_size}: {reason}")
+        size, batch = cell.train_size, cell.training.batch_size
+        if reason := cell.arm.empty_guarantee(size) or sampling_refusal(cell.arm, size, batch):
+            raise Refused(f"factors.defense: {cell.arm.label} with train_size {size}: {reason}")
+        if spec.budget == "epochs" and batch > size:
+            raise Refused(
+                f"factors.train_size: an epoch of {size} records is less than a batch of {batch}; lower "
+                "training.batch_size, or give factors.steps in place of factors.epochs"
+            )
         if reason := cell.arm.refusal(target) or precision.refusal(cell.training.precision, cell.arm):
             reasons[pair] = reason
         else:

@@ -91,11 +91,11 @@ class Design:
 
     def epsilon(self, trial: Trial) -> float | None:
         """epsilon(delta) of a trial once it is trained; None for arms without a guarantee."""
-        return trial.cell.arm.epsilon(trial.sampling_rate, trial.steps, trial.steps)
+        return trial.cell.arm.epsilon(trial.cell.sampling_rate, trial.steps, trial.steps)
 
     def sigma(self, trial: Trial) -> float | None:
         """The noise multiplier of a trial, by its steps where its arm has a target epsilon; None without noise."""
-        return trial.cell.arm.sigma(trial.sampling_rate, trial.steps)
+        return trial.cell.arm.sigma(trial.cell.sampling_rate, trial.steps)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "answers": dict(accounting.ANSWERS)}  # a plan's epsilons, which workers would repeat

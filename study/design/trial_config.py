@@ -1,6 +1,7 @@
 """The settings of one trial, as the column `config` of its row keeps them: written and parsed here alone."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,8 @@ from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
-from mia_core.training import TrainingConfig, steps_per_epoch
+from mia_core.training import TrainingConfig
+from study.design.identity import LOOP, versions
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.spec.factors import Budget, budget_of
@@ -34,6 +36,7 @@ class TrialConfig:
                 "data_digest": design.pool.digest,
                 "split": spec.split.to_dict(),
                 **trial.cell.to_dict(),
+                "versions": versions(spec, trial.cell),
                 trial.budget: trial.level,
                 "replicate": trial.replicate,
                 "seed": spec.seed,
@@ -78,9 +81,16 @@ class TrialConfig:
         return budget_of(self.values)
 
     @property
+    def versions(self) -> Mapping[str, int]:
+        """Of what determines the trained target, where they are above 1."""
+        found = self.value("versions", dict) if "versions" in self.values else {}
+        return {name: number for name, number in found.items() if isinstance(number, int)}
+
+    @property
     def sampling_rate(self) -> float:
-        """Probability of a record in a step of private training."""
-        return 1 / steps_per_epoch(self.train_size, self.training.batch_size)
+        """Probability of a record in a step of private training; that of version 1 went by steps of an epoch."""
+        train_size, batch_size = self.train_size, self.training.batch_size
+        return batch_size / train_size if self.versions.get(LOOP, 1) > 1 else 1 / math.ceil(train_size / batch_size)
 
     @property
     def cell(self) -> str:

@@ -29,18 +29,13 @@ class Trial:
     @property
     def epochs(self) -> int | None:
         """Whole epochs; None where the steps end inside of one."""
-        whole, rest = divmod(self.steps, self.cell.steps_per_epoch)
-        return None if rest else whole
+        whole = self.cell.epochs_of(self.steps)
+        return whole if self.cell.steps_of(whole) == self.steps else None
 
     @property
     def level(self) -> int:
         """Of the budget."""
-        return self.steps if self.budget == "steps" else self.steps // self.cell.steps_per_epoch
-
-    @property
-    def sampling_rate(self) -> float:
-        """Probability of a record in a step of private training."""
-        return 1 / self.cell.steps_per_epoch
+        return self.steps if self.budget == "steps" else self.cell.epochs_of(self.steps)
 
     @property
     def name(self) -> str:

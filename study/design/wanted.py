@@ -107,7 +107,7 @@ class Attacks:
         }
         if known:
             recipe["known"] = array_digest(*known.values())
-        run = identity.attack_run(recipe, self.spec.seed)
+        run = identity.attack_run(recipe, self.spec.seed, entry.choice.cls.version)
         return [
             WantedAttack(
                 label=entry.label if level is None else f"{entry.label}_steps{level}",

@@ -13,7 +13,8 @@ from study.store import Done, Store
 class Work:
     """What is missing of one trial. train: its row, and the training where it has one of its own.
 
-    retrain: train again, to the same bits, because its target was not kept.
+    retrain: train again because its target was not kept: to the same bits, but for an arm with a guarantee, whose noise
+    is drawn anew.
     """
 
     trial: Trial

@@ -21,7 +21,7 @@ from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
 from mia_core.targets import Target
-from mia_core.training import TrainingConfig, steps_per_epoch
+from mia_core.training import TrainingConfig
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
 from study.design.trials import Trial
@@ -254,12 +254,11 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
     )
 
 
-def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, train_size: int, shape: Any) -> float:
+def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, shape: Any) -> float:
     """Arithmetic of one optimizer step, for comparing steps: discriminator on both sides, generator, records a step."""
     generate, discriminate = _flops(target, arm, shape)
     generator = (3 * generate + 3 * discriminate) / training.generator_every
-    records = train_size / steps_per_epoch(train_size, training.batch_size)
-    return records * (generate + 6 * discriminate + generator) * (PRIVATE if arm.poisson else 1)
+    return training.batch_size * (generate + 6 * discriminate + generator) * (PRIVATE if arm.poisson else 1)
 
 
 def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -> dict[str, Sequence[Work]]:
@@ -270,7 +269,7 @@ def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -
         unknown = frozenset().union(*(item.unknown for item in found.works[name]))
         return (
             len(unknown),
-            _relative(design, trial) / trial.cell.train_size / trial.sampling_rate,
+            _relative(design, trial) / trial.cell.training.batch_size,
             -trial.steps,
             -trial.replicate,
         )
@@ -309,7 +308,7 @@ def _relative(design: Design, trial: Trial) -> float:
     cell = trial.cell
     if not trial.steps:
         return 0.0
-    return step_cost(cell.target, cell.training, cell.arm, cell.train_size, design.pool.image_shape)
+    return step_cost(cell.target, cell.training, cell.arm, design.pool.image_shape)
 
 
 def _totals(works: Mapping[str, Sequence[Seconds]]) -> list[float]:
@@ -342,7 +341,7 @@ def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape
             target, training, arm = config.target, config.training, config.arm
         except ValueError:  # of another version, whose settings are not ours
             continue
-        relative = step_cost(target, training, arm, train_size, shape)
+        relative = step_cost(target, training, arm, shape)
         yield TimedStep(name, train_size, target.name, arm.poisson, relative, seconds / steps)
 
 

@@ -15,6 +15,7 @@ from study.design.work import Work
 from study.machine import device_name
 from study.plan import cost, disk, packing
 from study.plan.cost import Estimate
+from study.plan.outdated import outdated
 from study.plan.past import Past
 from study.plan.spread import SEEN, WORTHWHILE, family, own_spread
 from study.store import Store
@@ -26,6 +27,7 @@ class Outlook:
     """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
 
     spread: of differences of AUC between cells, by this study's own scores. damaged: why past rows could not be read.
+    outdated: lines on sealed trials that count no more.
     """
 
     design: Design
@@ -34,6 +36,7 @@ class Outlook:
     free: int | None
     spread: Spread | None
     damaged: str | None
+    outdated: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -54,6 +57,7 @@ class Outlook:
             disk.free(store.place),
             own_spread(design, store) if len(past.trials) else None,
             past.damaged,
+            outdated(design, store),
         )
 
     def require(self, max_hours: float | None = None, max_usd: float | None = None, pilot: bool = False) -> None:
@@ -82,7 +86,7 @@ class Outlook:
 
     def lines(self) -> list[str]:
         """For a plan."""
-        return [*self._time(), *self._money(), *self._disk(), *self._power()]
+        return [*self.outdated, *self._time(), *self._money(), *self._disk(), *self._power()]
 
     def _time(self) -> list[str]:
         damaged = [f"note: past rows cannot be read: {self.damaged}"] if self.damaged else []

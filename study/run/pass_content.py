@@ -16,6 +16,8 @@ from study.run.attack_row import Attacked
 from study.store import Store, to_bytes
 from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
 
+TENSORS = ".safetensors"
+
 
 class PassContent:
     """Files are written as they come, rows when the pass is sealed; before that no reader sees any of it."""
@@ -33,16 +35,16 @@ class PassContent:
 
     def add_target(self, target: Target) -> None:
         """The trained target, for attacks that are added later."""
-        self._pass.add_file(f"targets/{self.work.trial.trial_id}.safetensors", to_bytes(target.state_dict(), {}))
+        self._pass.add_file(f"targets/{self.work.trial.trial_id}", TENSORS, to_bytes(target.state_dict(), {}))
 
     def add_resume_state(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         """The trainer's state, from which a higher level goes on."""
-        name = f"resume/{self.work.trial.trajectory_id}-{state['step']}.safetensors"
-        self._pass.add_file(name, to_bytes(tensors, state))
+        stem = f"resume/{self.work.trial.trajectory_id}-{state['step']}"
+        self._pass.add_file(stem, TENSORS, to_bytes(tensors, state))
 
     def add_samples(self, snapshot: Snapshot) -> None:
         """A picture of the first samples."""
-        self._pass.add_file(f"samples/{self.work.trial.trial_id}.png", _grid(snapshot))
+        self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(snapshot))
 
     def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
         """Add what there is, and seal the pass unless that is nothing.

@@ -36,6 +36,7 @@ class Runner:
     """Runs trajectories of one study in this process; what they share is loaded once.
 
     code: `code_versions()` of the driver, which its workers may not know; kept with each trial. progress: of trainings.
+    key: of private draws, for tests of their bits; None gives each training a fresh one.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Runner:
         device: str = "cpu",
         code: Mapping[str, str] | None = None,
         progress: TrainingProgress | None = None,
+        key: bytes | None = None,
     ) -> None:
         self.design = design
         self.store = store
         self.device = device
         self.code = code or {}
         self.progress = progress
+        self.key = key
         self.measuring = QualityMeasuring(design, store)
         self.adversary = Adversary(design, device)
 
@@ -61,7 +64,7 @@ class Runner:
         if not trial.steps:
             yield from (self._run_untrained(work, membership) for work in works)
             return
-        trajectory = Trajectory(self.design, self.store, membership, self.device, self.progress)
+        trajectory = Trajectory(self.design, self.store, membership, self.device, self.progress, self.key)
         if trial.role == CANARY:
             yield self._run_canaries(works[0], trajectory)
         else:

@@ -85,7 +85,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
     failed: list[Sealed] = []
     try:
         store.drop_failure(trajectory_id)
-        for sealed in Runner(design, store, pick_device(), code, _report).run(works) if works else ():
+        for sealed in Runner(design, store, pick_device(config["gpus"]), code, _report).run(works) if works else ():
             ran += 1
             failed += [sealed] if sealed.failed else []
             tune.report({"sealed": sealed.trial.trial_id, "seconds": sealed.seconds})

@@ -21,6 +21,7 @@ from study.run.canary_audit import canaries_of
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
 from study.store.roles import CANARY
+from study.store.tensors import parse_tensors
 
 PROGRESS_SECONDS = 2.0
 """Progress of a training is reported no more often than this."""
@@ -29,8 +30,8 @@ TrainingProgress = Callable[[int, int, Mapping[str, float]], None]
 """Called with the step, the steps of the level that is trained, and means over the last whole epoch."""
 
 
-def new_trainer(design: Design, trial: Trial, membership: Membership, device: str) -> Trainer:
-    """A trainer at step 0."""
+def new_trainer(design: Design, trial: Trial, membership: Membership, device: str, key: bytes | None = None) -> Trainer:
+    """A trainer at step 0. key: of private draws, a fresh one for None."""
     cell = trial.cell
     canaries = canaries_of(design, trial) if trial.role == CANARY else None
     images = design.pool.images[membership.train]
@@ -41,7 +42,7 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
         config=cell.training,
         arm=cell.arm,
         streams=Streams("training", design.spec.seed, trial.replicate),
-        noise=Streams("dp_noise", design.spec.seed, trial.trajectory_id),
+        key=key,
         device=device,
         horizon=trial.steps if cell.arm.needs_horizon else None,
     )
@@ -53,7 +54,9 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
 class Trajectory:
     """The training run that the trials of one trajectory share. Nothing is built before a level has to be trained.
 
-    seconds: spent training so far, also by earlier attempts. progress: called at ends of epochs.
+    seconds: spent training so far, also by earlier attempts. progress: called at ends of epochs. key: of private draws,
+    for tests; a checkpoint keeps it while the trajectory runs, and nothing that is sealed does. An extension of what is
+    sealed, and a training that is done again, draw a new one, so their bits are others.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class Trajectory:
         membership: Membership,
         device: str,
         progress: TrainingProgress | None = None,
+        key: bytes | None = None,
     ) -> None:
         self.design = design
         self.store = store
         self.membership = membership
         self.device = device
         self.progress = progress
+        self.key = key
         self.seconds = 0.0
         self._trainer: Trainer | None = None
         self._saved = self._reported = 0.0
@@ -87,13 +92,12 @@ class Trajectory:
         trainer, before = self._trainer, self.seconds
         started = time.perf_counter()
         while trainer.step < trial.steps:
-            next_epoch = (trainer.epoch + 1) * trainer.steps_per_epoch
-            trainer.run_to(min(next_epoch, trial.steps))
+            trainer.run_to(min(trainer.next_epoch_step, trial.steps))
             now = time.perf_counter()
             self._report(now, trial)
             if now - self._saved > self.design.spec.compute.checkpoint_seconds:
                 _require_finite(trainer, trial)
-                tensors, state = trainer.state()
+                tensors, state = trainer.state(unsealed=True)
                 seconds = before + now - started
                 self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds})
                 self._saved = now
@@ -104,7 +108,7 @@ class Trajectory:
         """The target at a trial's level: as it was just trained, or as the store kept it."""
         if self._trainer is not None and self._trainer.step == trial.steps:
             return self._trainer.target
-        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}.safetensors", trial.trial_id)
+        tensors, _ = self.store.sealed_tensors(f"targets/{trial.trial_id}", trial.trial_id)
         target = trial.cell.target.build(self.design.pool.image_shape)
         trial.cell.arm.modify(target)
         target.load_state_dict(tensors)
@@ -112,7 +116,7 @@ class Trajectory:
 
     def _begin(self, trial: Trial) -> tuple[Trainer, float]:
         """A trainer at the latest state not beyond the trial, and its seconds: a checkpoint, a sealed state, step 0."""
-        trainer = new_trainer(self.design, trial, self.membership, self.device)
+        trainer = new_trainer(self.design, trial, self.membership, self.device, self.key)
         self._saved = time.perf_counter()
         checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
         ended_with = partial(trial_id, trial.trajectory_id)
@@ -122,13 +126,13 @@ class Trajectory:
                 seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
                 trainer.restore(*checkpoint)
                 return trainer, seconds
-            trainer = new_trainer(self.design, trial, self.membership, self.device)
+            trainer = new_trainer(self.design, trial, self.membership, self.device, self.key)
         if not sealed:
             return trainer, 0.0
         ended = ended_with(sealed[-1])
-        relative = f"resume/{trial.trajectory_id}-{sealed[-1]}.safetensors"
+        relative, data = self.store.sealed_file(f"resume/{trial.trajectory_id}-{sealed[-1]}", ended)
         try:
-            trainer.restore(*self.store.sealed_tensors(relative, ended))
+            trainer.restore(*parse_tensors(data))
             if trainer.step != sealed[-1]:
                 raise Refused(f"is of step {trainer.step}")
         except ValueError as error:

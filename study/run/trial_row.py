@@ -10,6 +10,7 @@ from study.design.study_design import Design
 from study.design.trial_config import TrialConfig
 from study.design.trials import Trial
 from study.machine import device_name, peak_bytes, versions
+from study.store.noise import SECRET
 from study.store.rows import HistoryRow, TrialRow
 
 
@@ -49,6 +50,7 @@ def trial_row(
         "seed": spec.seed,
         "epsilon": trained.epsilon if trained else None,
         "delta": cell.arm.delta,
+        "noise_key": SECRET if trained and cell.arm.guaranteed else None,
         "seconds_train": seconds,
         "peak_bytes": peak_bytes(device),
         "device": device_name(device),

@@ -7,11 +7,12 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from mia_core.batches import epochs_of, steps_of
 from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.errors import Refused
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
-from mia_core.training import TrainingConfig, steps_per_epoch
+from mia_core.training import TrainingConfig
 from study.store.names import is_column, quoted
 
 Budget = Literal["epochs", "steps"]
@@ -86,10 +87,18 @@ class Cell:
     factors: dict[str, Any]
     levels: tuple[int, ...] = ()
 
+    def steps_of(self, epochs: int) -> int:
+        """Discriminator updates after which so many epochs are over."""
+        return steps_of(epochs, self.train_size, self.training.batch_size)
+
+    def epochs_of(self, steps: int) -> int:
+        """Whole epochs after so many discriminator updates."""
+        return epochs_of(steps, self.train_size, self.training.batch_size)
+
     @property
-    def steps_per_epoch(self) -> int:
-        """Discriminator updates of an epoch."""
-        return steps_per_epoch(self.train_size, self.training.batch_size)
+    def sampling_rate(self) -> float:
+        """Probability of a record in a step of private training."""
+        return self.training.batch_size / self.train_size
 
     def to_dict(self) -> dict[str, Any]:
         """All that is trained, as plain values: for ids, and for the configs of trials."""

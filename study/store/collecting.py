@@ -52,7 +52,7 @@ def collect(store: Store, older_than: int) -> tuple[list[Garbage], int]:
     for item in old:
         entry = store.place.stat(item.file)
         if entry and entry.modified == item.modified:
-            store.place.remove(item.file)
+            (store.place.erase if item.file.startswith("checkpoints/") else store.place.remove)(item.file)
             removed.append(item)
     for folder in {item.file.rpartition("/")[0] for item in removed if item.file.startswith("checkpoints/")}:
         store.place.prune(folder)

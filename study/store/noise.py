@@ -1,10 +1,12 @@
 """Whether the noise of a study's private trainings can be drawn again by whoever knows its seed."""
 
+import pandas as pd
+
 from study.store.passes import Store
 from study.store.reading import read
 
-LAST_FROM_SEED = 2
-"""The last format whose private trainings draw their noise from the study's seed."""
+SECRET = "secret"
+"""In `noise_key` of a trial: drawn under a fresh key, which nothing keeps. Rows of earlier versions lack the column."""
 
 GUESSABLE = (
     "The noise of the private trainings was drawn from the study's seed, which its configuration shows and its ids are "
@@ -17,6 +19,9 @@ def noise_from_seed(store: Store) -> bool:
 
     ValueError where there is no such study.
     """
-    if store.pointer()["format"] > LAST_FROM_SEED:
-        return False
-    return bool(read(store.root, store.study, "trials")["epsilon"].notna().any())
+    return bool(is_guessable(read(store.root, store.study, "trials")).any())
+
+
+def is_guessable(trials: pd.DataFrame) -> pd.Series:
+    """Of each row of trials."""
+    return trials["epsilon"].notna() & (trials["noise_key"] != SECRET)

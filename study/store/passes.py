@@ -249,7 +249,7 @@ class Store:
         for marker in self.markers(trial_ids).values():
             done = trials.setdefault(marker["trial_id"], Done())
             done.train |= marker["work"]["train"]
-            done.kept |= f"targets/{marker['trial_id']}.safetensors" in marker["files"]
+            done.kept |= seals.own_file(marker, f"targets/{marker['trial_id']}") is not None
             done.attacks |= set(marker["work"]["attacks"])
             done.measures |= set(marker["work"]["measures"])
         return trials
@@ -258,12 +258,16 @@ class Store:
         """A listed file's content; Damaged unless it has the sealed sha256."""
         return sealed_bytes(self.place, relative, seal)
 
-    def sealed_tensors(self, relative: str, trial_id: str | None = None) -> "Loaded":
-        """Tensors and metadata of a target or resume state that some marker seals; of one trial, where it is known."""
-        for marker in self.markers(None if trial_id is None else [trial_id]).values():
-            if relative in marker["files"]:
-                return self._tensors(relative, self.sealed_bytes(relative, marker["files"][relative]))
-        raise Damaged(f"{self.uri}/{relative}: not sealed by any pass")
+    def sealed_file(self, stem: str, trial_id: str) -> tuple[str, bytes]:
+        """Name and content of a file of a trial, `targets/<trial_id>` or the like, whichever attempt sealed it."""
+        for marker in self.markers([trial_id]).values():
+            if relative := seals.own_file(marker, stem):
+                return relative, self.sealed_bytes(relative, marker["files"][relative])
+        raise Damaged(f"{self.uri}/{stem}: not sealed by any pass")
+
+    def sealed_tensors(self, stem: str, trial_id: str) -> "Loaded":
+        """Tensors and metadata of a target or resume state, as of `sealed_file`."""
+        return self._tensors(*self.sealed_file(stem, trial_id))
 
     def resume_steps(self, trajectory_id: str, trial_of_step: Callable[[int], str]) -> list[int]:
         """Steps at which a sealed resume state of a trajectory exists, ascending.
@@ -271,11 +275,16 @@ class Store:
         trial_of_step: the trial that ends with a step, whose pass seals the state; no other trial's markers are read.
         """
         names = self.place.names("resume", f"{trajectory_id}-")
-        steps = [Path(name).stem.rpartition("-")[2] for name in names]
+        steps = [Path(name).stem.removeprefix(f"{trajectory_id}-").partition("-")[0] for name in names]
         trials = {trial_of_step(int(step)): int(step) for step in steps if step.isdecimal()}
         markers = self.markers(trials).values() if trials else ()
-        sealed = {name for marker in markers for name in marker["files"]}
-        return sorted(step for step in trials.values() if f"resume/{trajectory_id}-{step}.safetensors" in sealed)
+        return sorted(
+            {
+                trials[marker["trial_id"]]
+                for marker in markers
+                if seals.own_file(marker, f"resume/{trajectory_id}-{trials[marker['trial_id']]}")
+            }
+        )
 
     def _tensors(self, relative: str, data: bytes) -> "Loaded":
         from study.store.tensors import parse_tensors
@@ -307,14 +316,17 @@ class Store:
             raise Damaged(f"{error}; without {self.uri}/{beside} the next sweep trains it again") from None
 
     def save_checkpoint(self, trajectory_id: str, tensors: "Tensors", state: dict[str, Any]) -> None:
-        """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept."""
+        """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept.
+
+        A checkpoint of a private training has the key of its noise, so what is not kept any more is erased.
+        """
         from study.store.tensors import to_bytes
 
         data = to_bytes(tensors, state)
         folder = f"checkpoints/{trajectory_id}"
         self.place.write(f"{folder}/{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
         for old in [name for name in self.place.names(folder) if name.endswith(".safetensors")][:-2]:
-            self.place.remove(f"{folder}/{old}")
+            self.place.erase(f"{folder}/{old}")
 
     def checkpoint(self, trajectory_id: str, up_to_step: int) -> "Loaded | None":
         """The newest whole checkpoint not beyond a step; torn ones are passed over."""
@@ -329,8 +341,11 @@ class Store:
         return None
 
     def drop_checkpoints(self, trajectory_id: str) -> None:
-        """When a trajectory's trials are done."""
-        self.place.remove_folder(f"checkpoints/{trajectory_id}")
+        """Erase them when a trajectory's trials are done, with what attempts that died have left."""
+        folder = f"checkpoints/{trajectory_id}"
+        for entry in self.place.files(folder):
+            self.place.erase(f"{folder}/{entry.name}")
+        self.place.remove_folder(folder)
 
     def save_failure(self, trajectory_id: str, failure: Mapping[str, Any]) -> None:
         """failures/<trajectory>.json: the last error."""
@@ -378,8 +393,9 @@ class Pass:
         """Rows of one table."""
         self._tables[table] = rows
 
-    def add_file(self, relative: str, data: bytes) -> None:
-        """A file under its own name, sealed with the pass. Its bytes must follow from its name."""
+    def add_file(self, stem: str, suffix: str, data: bytes) -> None:
+        """A file besides tables, sealed with the pass: its name before the pass's nonce, and its suffix."""
+        relative = f"{stem}-{self.nonce}{suffix}"
         self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mia_core import private_files
 from mia_core.errors import Refused
-from mia_core.opening import MEBIBYTE, open_lock, read_regular
+from mia_core.opening import MEBIBYTE, open_lock, open_regular, read_regular
 from study.store import files
 from study.store.files import PRIVATE, Damaged, Modes
 
@@ -71,6 +71,10 @@ class Place(abc.ABC):
     @abc.abstractmethod
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""
+
+    def erase(self, relative: str) -> None:
+        """Remove a file so that its content is gone, as far as the storage lets that be done."""
+        self.remove(relative)
 
     @abc.abstractmethod
     def remove_folder(self, folder: str) -> None:
@@ -191,6 +195,16 @@ class Folder(Place):
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""
         self._name(relative).unlink(missing_ok=True)
+
+    def erase(self, relative: str) -> None:
+        """Overwrite a regular file, if it is there, and remove it; storage that keeps old blocks keeps its content."""
+        with contextlib.suppress(OSError), open_regular(self._name(relative), os.O_RDWR | os.O_NOFOLLOW) as file:
+            found = os.fstat(file.fileno())
+            if found.st_nlink == 1:  # else another name keeps it, which may be of a file that is none of ours
+                file.write(bytes(found.st_size))
+                file.flush()
+                os.fsync(file.fileno())
+        self.remove(relative)
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder with all that it holds, if it is there."""

@@ -45,7 +45,9 @@ def columns(row: type[Row]) -> tuple[str, ...]:
 class TrialRow(OpenRow):
     """A trained trial, or a control that trains nothing. further: the arm's settings, and dotted factors.
 
-    delta, epsilon, target_epsilon: None without a guarantee. config: JSON, see `TrialConfig`. versions: JSON.
+    delta, epsilon, target_epsilon, noise_key: None without a guarantee. noise_key: `secret` where noise and samples
+    were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. config: JSON, see
+    `TrialConfig`. versions: JSON.
     """
 
     trial_id: str
@@ -67,6 +69,7 @@ class TrialRow(OpenRow):
     epsilon: float | None = None
     delta: float | None = None
     target_epsilon: float | None = None
+    noise_key: str | None = None
     seconds_train: float
     peak_bytes: int
     device: str

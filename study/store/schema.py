@@ -47,6 +47,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "epsilon": REAL,
         "delta": REAL,
         "target_epsilon": REAL,
+        "noise_key": TEXT,
         "seconds_train": REAL,
         "peak_bytes": WHOLE,
         "device": TEXT,

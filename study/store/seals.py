@@ -13,11 +13,21 @@ from study.store.schema import PASS_TABLES
 WORD = re.compile(r"\w+", re.ASCII)
 """Ids, hashes and nonces: nothing that a path could be made of."""
 
-RESUME = re.compile(r"resume/\w+-\d+\.safetensors", re.ASCII)
+RESUME = re.compile(r"resume/\w+-\d+(-\w+)?\.safetensors", re.ASCII)
 PUBLISHED = re.compile(r"specs/\w+\.json|design/\w+\.parquet", re.ASCII)
 
 MARKER = {"trial_id", "work", "nonce", "files", "sealed_at"}
 MANIFEST = {"name", "passes", "files"}
+
+
+def own_file(marker: Mapping[str, Any], stem: str) -> str | None:
+    """The file that a marker seals as `targets/<trial_id>` or the like; None where it has none.
+
+    Names end with the nonce of the attempt, for a private training that is done again has other bits. Older versions'
+    names had none.
+    """
+    stems = (stem, f"{stem}-{marker['nonce']}")
+    return next((file for file in marker["files"] if file.rpartition(".")[0] in stems), None)
 
 
 def to_json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
@@ -48,7 +58,8 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     for ids in (work["attacks"], work["measures"]):
         _require(isinstance(ids, list) and all(map(_is_word, ids)), "has odd work")
     own = {f"{table}/{name}-{nonce}.parquet" for table in PASS_TABLES}
-    own |= {f"targets/{trial_id}.safetensors", f"samples/{trial_id}.png"}
+    for stem in (trial_id, f"{trial_id}-{nonce}"):
+        own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png"}
     _require_seals(marker["files"], lambda file: file in own or RESUME.fullmatch(file) is not None)
     return marker
 

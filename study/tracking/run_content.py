@@ -15,6 +15,7 @@ from study.store import Store
 from study.store.reading import trial_tables
 from study.store.roles import STUDY
 from study.store.schema import SCHEMAS
+from study.store.seals import own_file
 
 LEAKAGE = (
     "auc",
@@ -117,7 +118,6 @@ def _files(
     picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0], config.budget))
     if picture:
         yield "attacks/roc.png", picture
-    grid = f"samples/{trial_id}.png"
     for marker in store.markers([trial_id]).values() if include_records else ():
-        if grid in marker["files"]:
+        if grid := own_file(marker, f"samples/{trial_id}"):
             yield "samples/grid.png", store.sealed_bytes(grid, marker["files"][grid])

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import tempfile
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -26,10 +27,12 @@ from study.design.work import missing
 from study.machine import versions
 from study.run import attack_row, trial_row
 from study.run.runner import Runner
-from study.store import Store, compact, exporting, noise, passes
+from study.store import Store, compact, exporting, read
 from study.store.noise import GUESSABLE
 from tests.commands import mia_study
 from tests.small import small_spec
+
+FULL = Path(__file__).parents[1] / "study" / "stores" / "format_2_full"
 
 report = mia_study("report")
 store_command = mia_study("store")
@@ -322,20 +325,37 @@ def test_metadata_of_columns_does_not_pass_into_a_public_copy(telling, tmp_path,
 # Noise that can be drawn again
 
 
-def test_an_export_says_that_its_epsilon_holds_against_nobody_who_can_guess_the_seed(public):
+def test_nothing_is_said_of_noise_that_was_drawn_under_a_secret_key(public, telling, pages, capsys):
     store, said = public
-    assert GUESSABLE in said
-    notice = (store.folder / "NOTICE.txt").read_text()
-    assert GUESSABLE in notice and "follows from them" in notice
-
-
-def test_so_does_every_page_that_shows_an_epsilon(pages):
-    for name in pages.keys() & {"report.html", "tables", "01_sensitivity.html", "04_private_training.html"}:
-        assert GUESSABLE in plain(pages[name]), name
-
-
-def test_so_does_the_audit(telling, capsys):
     mia_study("audit")([str(telling / "results/small")])
+    assert read(store.root, store.study, "trials")["epsilon"].notna().any()
+    texts = [said, capsys.readouterr().out, (store.folder / "NOTICE.txt").read_text(), *map(plain, pages.values())]
+    assert not any("guess that seed" in text or "guess the study's seed" in text for text in texts)
+    assert "follows from them" in texts[2]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """A study of an earlier version, whose noise came from its seed, and a public copy of it made today."""
+    folder = tmp_path_factory.mktemp("old")
+    shutil.copytree(FULL, folder / "results")
+    with io.StringIO() as said, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", said)
+        assert store_command(["export", "--public", str(folder / "results/small"), str(folder / "copy")]) == 0
+        return folder, said.getvalue()
+
+
+def test_an_export_of_before_says_that_its_epsilon_holds_against_nobody_who_can_guess_the_seed(old):
+    folder, said = old
+    assert GUESSABLE in said
+    assert GUESSABLE in (folder / "copy/NOTICE.txt").read_text()
+    again = folder / "copy of a copy"
+    assert store_command(["export", "--public", str(folder / "copy"), str(again)]) == 0
+    assert GUESSABLE in (again / "NOTICE.txt").read_text()
+
+
+def test_so_does_the_audit(old, capsys):
+    mia_study("audit")([str(old[0] / "results/small")])
     assert capsys.readouterr().out.count(GUESSABLE) == 1
 
 
@@ -343,9 +363,11 @@ def privacy_of(page):
     return plain(page.partition('<h2 id="privacy">')[2].partition("</section>")[0])
 
 
-def test_so_does_a_report_beside_the_epsilon(other_pages, public_pages):
-    for pages in (other_pages, public_pages):
-        assert GUESSABLE in privacy_of(pages["report.html"])
+@pytest.mark.parametrize("store", ["results/small", "copy"])
+def test_so_do_report_and_tables_beside_the_epsilon(old, store, tmp_path):
+    pages = written(str(old[0] / store), tmp_path)
+    assert GUESSABLE in privacy_of(pages["report.html"])
+    assert GUESSABLE in plain(pages["tables"])
 
 
 def plain(page):
@@ -361,14 +383,3 @@ def test_it_is_not_said_of_a_study_without_noise(lean, tmp_path, capsys):
     said = [path.read_text() for path in (tmp_path / "out" / "NOTICE.txt", tmp_path / "report.html")]
     said.append(capsys.readouterr().out)
     assert not any("guess that seed" in text for text in said)
-
-
-def test_a_copy_keeps_its_format_by_which_a_later_one_knows_whose_noise_is_secret(public, tmp_path, monkeypatch):
-    store, _ = public
-    monkeypatch.setattr(passes, "FORMAT", 99)
-    exporting.export_public(store, tmp_path / "again")
-    again = Store.at(tmp_path / "again")
-    assert again.pointer()["format"] == store.pointer()["format"] == 2
-    assert noise.noise_from_seed(again)
-    monkeypatch.setattr(noise, "LAST_FROM_SEED", 1)
-    assert not noise.noise_from_seed(again)

@@ -5,6 +5,7 @@ import torch
 
 from mia_core.access import Snapshot
 from mia_core.data.pool import to_float
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients
 
@@ -17,7 +18,7 @@ def floats(images):
 
 def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
     optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Streams(seed), optimizers, mean_gradients, contrast)
+    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -165,7 +166,7 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, train_ge
         now = step(target, number, train_generator, contrast=contrast, optimizers=optimizers)
         history = target.update(x, now)
 
-        z = torch.randn(5, 8, generator=Streams(3).torch("latent", number))
+        z = Draws(Streams(3)).normal("latent", number, (5, 8))
         fake = images_of(slow, z)
         loss_real, loss_generated = error(slow, x), error(slow, fake)
         side = fake.detach() if contrast is None else torch.cat([fake.detach(), contrast])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def make(kind, count=60, target="dcgan", arm=PRIVATE, records=20, coins=None, wi
         config,
         Arm.parse(arm),
         Streams("training"),
-        Streams("noise"),
+        bytes(32),
     )
     canaries.attach(trainer)
     return canaries, trainer
@@ -50,7 +52,7 @@ def test_without_noise_a_gradient_canary_moves_by_the_clip_each_time_it_is_drawn
     drawn = np.zeros(len(trainer.images))
     for step in range(1, 13):
         trainer.run_to(step)
-        drawn[trainer.batch] += 1
+        drawn[trainer.batch.records] += 1
     scores = canaries.scores(trainer)
     expected = np.zeros(60)
     expected[canaries.coins] = drawn[20:] * 0.5 / 10
@@ -64,23 +66,11 @@ def test_gradient_canaries_leave_the_networks_as_they_are_without(target):
     gradients = []
     for coins in (False, True):
         _, trainer = make("gradient", target=target, records=20, coins=coins)
-        trainer.streams = _EveryRecord()
+        trainer.batches = dataclasses.replace(trainer.batches, rate=1.0, size=100)
         trainer.run_to(1)
         own = [p.grad for name, p in trainer.target.named_parameters() if not name.startswith("canaries")]
         gradients.append(torch.cat([grad.flatten() for grad in own if grad is not None]))
     assert float((gradients[0] - gradients[1]).norm()) <= 1e-3 * float(gradients[0].norm())
-
-
-class _EveryRecord(Streams):
-    """Streams under which Poisson sampling takes every record."""
-
-    def numpy(self, purpose, *counter):
-        return _Zeros() if purpose == "poisson" else super().numpy(purpose, *counter)
-
-
-class _Zeros:
-    def random(self, count):
-        return np.zeros(count)
 
 
 def test_a_training_with_canaries_resumes_to_the_same_bits():

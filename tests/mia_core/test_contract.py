@@ -165,7 +165,7 @@ def build(target):
 def make_trainer(target, arm, generator_every=2):
     config = TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every)
     images = _images(target, 12, 0)
-    return Trainer(build(target), images, 12, config, Arm.parse(ARM_TABLE[arm]), Streams(5), Streams("noise"))
+    return Trainer(build(target), images, 12, config, Arm.parse(ARM_TABLE[arm]), Streams(9), bytes(32))
 
 
 @functools.cache

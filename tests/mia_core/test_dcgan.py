@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import softplus
 
 from mia_core.data.pool import to_float
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients
 
@@ -19,7 +20,7 @@ def floats(images):
 
 
 def step(target, number=0, train_generator=True, seed=3, rule=mean_gradients, fakes=5):
-    return Step(number, fakes, train_generator, Streams(seed), target.optimizers(2e-3, 0.5), rule)
+    return Step(number, fakes, train_generator, Draws(Streams(seed)), target.optimizers(2e-3, 0.5), rule)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -114,7 +115,7 @@ def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, tra
         x = floats(make_images(6, 16, seed=number))
         history = target.update(x, dataclasses.replace(now, number=number))
 
-        fake = slow.generate(torch.randn(5, 8, generator=Streams(3).torch("latent", number)))
+        fake = slow.generate(Draws(Streams(3)).normal("latent", number, (5, 8)))
         real_logit, fake_logit = slow.discriminate(x), slow.discriminate(fake.detach())
         loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         expected = {

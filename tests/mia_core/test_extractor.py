@@ -59,7 +59,7 @@ def test_no_feature_that_sleeps_on_the_reference_records_outweighs_the_others(di
     recipe = Recipe(ExtractorConfig(), digits.digest, "reference", digits.image_shape, 10, 1)
     network = train(recipe, digits.images[:80], digits.labels[:80])
     noise = np.random.default_rng(0).integers(0, 256, (50, *digits.image_shape), dtype=np.uint8)
-    assert float(features(network, noise).abs().max()) < 10
+    assert float(features(network, noise).abs().max()) < 12
 
 
 def test_features_are_standardized_on_the_reference_records(extractor, digits):

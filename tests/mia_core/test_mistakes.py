@@ -12,6 +12,7 @@ from mia_core.data import SPLITS
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import tpr_at_fpr
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients
 from tests.mia_core.replay import Replay
@@ -47,7 +48,7 @@ def test_mistake_1_every_step_of_a_discriminator_learns_from_both_labels(make_ta
         x = -x if other and side == "real" else x
         contrast = -contrast if other and side == "known non-members" else contrast
         streams = Streams(4 if other and side == "generated" else 3)
-        now = Step(0, 3, False, streams, built.optimizers(2e-3, 0.5), mean_gradients, contrast)
+        now = Step(0, 3, False, Draws(streams), built.optimizers(2e-3, 0.5), mean_gradients, contrast)
         built.update(x, now)
         weights.append(torch.cat([p.detach().flatten() for p in built.discriminator.parameters()]))
     assert not torch.equal(*weights)
@@ -207,13 +208,13 @@ def test_mistake_6_whoever_an_attack_is_fitted_on_is_never_judged(make_pool, spl
     pool = make_pool(600, largest_group=4 if copies else 1, copies=copies)
     settings = {"reference": 60, "unseen": 40, "known": 15}
     settings |= {"panel": 60, "extra_non_members": 50} if split == "panel" else {}
-    built = SPLITS.choose({"name": split, **settings}).build(pool, (120, 160), 1)
+    built = SPLITS.choose({"name": split, **settings}).build(pool, (170, 200), 1)
     fitted_on = [built.reference, built.unseen, *built.known(30)]
     assert all(len(part) > 8 for part in fitted_on)
     aside = np.concatenate(fitted_on)
     assert len(set(aside)) == len(aside)
     for replicate in range(3):
-        for train_size in (120, 160):
+        for train_size in (170, 200):
             queries = built.membership(replicate, train_size).queries
             assert not set(pool.units[aside]) & set(pool.units[queries])
             assert not set(aside) & set(queries)

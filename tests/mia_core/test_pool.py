@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mia_core.data import Pool
-from mia_core.data.pool import draw, resize, to_float
+from mia_core.data.pool import draw, resize, to_float, to_uint8
 
 
 def slow_units(contents, groups):
@@ -124,3 +124,7 @@ def test_what_was_computed_once_travels_with_the_pool(make_pool, monkeypatch):
     monkeypatch.setattr("mia_core.data.pool.array_digest", None)
     assert np.array_equal(sent.units, units)
     assert sent.digest == digest
+
+
+def test_floats_beyond_the_range_of_images_become_black_or_white():
+    assert to_uint8(torch.tensor([-9.0, -1.01, -1.0, 0.0, 1.0, 1.01, 9.0])).tolist() == [0, 0, 0, 128, 255, 255, 255]

@@ -29,7 +29,7 @@ def lowered(name, make_target, make_images, precision="bfloat16", arm="none", st
         TrainingConfig(batch_size=8, learning_rate=2e-3, precision=precision, **LEARNING.get(name, {})),
         Arm.parse(arm),
         Streams(1),
-        Streams("noise", 1),
+        bytes(32),
     )
     trainer.run_to(steps)
     return trainer

@@ -346,8 +346,8 @@ def test_the_largest_sizes_that_pass_the_check_are_reached_in_every_replicate(pl
 
 
 GOLDEN = {
-    "panel": "b44a9cded5939ba432fb6060ace729609edc5bc0c53bff1de2232b1f6f6380a0",
-    "logan": "6b49f980260d1d0ebd3d059350be903ac9c231b42b8304bba33f1984fce91424",
+    "panel": "feed90361b30fd29aa18748054bb42b2cb14a587667e34b3a4af672886cf10f8",
+    "logan": "a4d6fd99a6091b64eaad0fb7faf28b0a6f6d6d23c6b6c0cd985ab8968c9c7a8b",
 }
 
 

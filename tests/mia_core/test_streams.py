@@ -3,8 +3,9 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 
-from mia_core.streams import Streams
+from mia_core.streams import WORDS, Streams, numpy_generator, torch_generator
 
 
 def test_same_path_gives_same_draws():
@@ -73,3 +74,49 @@ def test_a_stream_neither_reads_nor_advances_the_global_generators():
 def test_a_name_without_a_written_form_is_refused():
     with pytest.raises(TypeError, match="canonical form"):
         Streams(1).seed("x", np.int64(3))
+
+
+@pytest.mark.parametrize("agree", [4, 8, 16, 31])
+def test_hashes_that_agree_in_many_bits_draw_differently(agree):
+    # torch's manual_seed keeps 32 bits, so that every one of these would draw the same.
+    random = np.random.default_rng(0)
+    one, other = random.bytes(4 * WORDS), random.bytes(4 * WORDS)
+    for draw, length in ((_torch, 4 * WORDS), (_numpy, 32)):
+        alike = one[:agree] + other[agree:length]
+        assert draw(one[:length]) == draw(one[:length])
+        assert not set(draw(one[:length])) & set(draw(alike))
+        tail = other[: length - agree] + one[length - agree : length]
+        assert not set(draw(one[:length])) & set(draw(tail))
+
+
+def _torch(state):
+    generator = torch_generator(state)
+    return [*torch.rand(20, generator=generator, dtype=torch.float64).tolist(), *_normal(torch_generator(state))]
+
+
+def _normal(generator):
+    return torch.randn(20, generator=generator, dtype=torch.float64).tolist()
+
+
+def _numpy(seed):
+    return numpy_generator(seed).random(20).tolist()
+
+
+def test_a_cpu_generator_goes_on_as_one_that_torch_seeded():
+    # Of the generator's state, only the twister's words are ours: with torch's own words it draws what torch draws.
+    seeded = torch.Generator().manual_seed(5)
+    words = seeded.get_state()[24 : 24 + 8 * WORDS].numpy().view(np.uint64).astype("<u4").tobytes()
+    ours = torch_generator(words)
+    for count in (1, 7, 16, 2000):
+        assert torch.equal(torch.randn(count, generator=ours), torch.randn(count, generator=seeded))
+
+
+def test_a_cpu_generator_draws_uniform_and_normal_numbers(p_value):
+    # Each check errs once in 1e6 seeds.
+    names = [Streams("uniform").torch("x", step) for step in range(2000)]
+    uniform = torch.cat([torch.rand(20, generator=name, dtype=torch.float64) for name in names]).numpy()
+    counts = np.histogram(uniform, 100, (0, 1))[0]
+    expected = len(uniform) / 100
+    assert p_value(((counts - expected) ** 2 / expected).sum(), chi2(99)) > 1e-6
+    normal = torch.cat([torch.randn(20, generator=Streams("normal").torch("x", step)) for step in range(2000)])
+    assert p_value(float(normal.double().square().sum()), chi2(len(normal))) > 1e-6

@@ -15,7 +15,7 @@ from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
 from mia_core.streams import Streams
 from mia_core.targets import Target
-from mia_core.training import Epoch, Trainer, TrainingConfig, steps_per_epoch
+from mia_core.training import VERSION, Epoch, Trainer, TrainingConfig
 from tests.mia_core.states import assert_same
 
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
@@ -30,7 +30,7 @@ SETUPS = {
     "dp_sgd to a target": {"arm": AIMED, "horizon": 10},
 }
 every_setup = pytest.mark.parametrize("setup", SETUPS)
-END = 10  # two and a half epochs of four steps
+END = 10  # three epochs of 13 records in batches of 4, which end after 4, 7 and 10 steps
 
 
 class Ledger(Target):
@@ -68,7 +68,7 @@ class Ledger(Target):
 def ledger(count, train_size=None, batch_size=5, arm="none", seed=1, generator_every=1):
     images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 8, 8))
     config = TrainingConfig(batch_size=batch_size, generator_every=generator_every)
-    return Trainer(Ledger(), images, train_size or count, config, Arm.parse(arm), Streams(seed), Streams("noise"))
+    return Trainer(Ledger(), images, train_size or count, config, Arm.parse(arm), Streams(seed), bytes(32))
 
 
 def evaluate(trainer):
@@ -159,33 +159,32 @@ def test_the_target_is_in_evaluation_mode_whenever_training_stops(make_trainer):
         assert not any(module.training for module in trainer.target.modules())
 
 
-@pytest.mark.parametrize("count", [20, 23, 26])
-def test_every_ordinary_epoch_uses_each_record_exactly_once(count):
-    # Nominal n = 23 in batches of 5: S = 5 whatever the actual number of members.
+@pytest.mark.parametrize("count", [3, 20, 23, 26])
+def test_ordinary_steps_have_b_records_along_one_order_after_another(count):
     trainer = ledger(count, train_size=23)
-    trainer.run_to(15)
-    epochs = [trainer.target.seen[start : start + 5] for start in (0, 5, 10)]
-    orders = [[record for batch in epoch for record in batch] for epoch in epochs]
+    trainer.run_to(3 * count)
+    assert {len(batch) for batch in trainer.target.seen} == {5}
+    along = [record for batch in trainer.target.seen for record in batch]
+    orders = [along[start : start + count] for start in range(0, len(along), count)]
+    assert len(orders) == 15
     assert all(sorted(order) == list(range(count)) for order in orders)
-    assert all(max(map(len, epoch)) - min(map(len, epoch)) <= 1 for epoch in epochs)
-    assert orders[0] != orders[1] != orders[2] != orders[0]
-    assert list(range(count)) not in orders
+    assert len(set(map(tuple, orders))) > (14 if count > 3 else 3)
+    assert count == 3 or list(range(count)) not in orders
 
 
-@pytest.mark.parametrize("train_size", [1, 31, 32, 33, 64, 1000])
-def test_steps_per_epoch_is_n_over_b_rounded_up(train_size):
-    assert steps_per_epoch(train_size, 32) == math.ceil(train_size / 32)
-
-
-def test_poisson_batches_take_each_record_with_probability_1_over_s(p_value):
-    # Nominal n = 23 in batches of 5: S = 5. Each of the four checks errs once in 1e6 seeds.
-    count, steps, rate = 20, 4000, 1 / 5
-    trainer = ledger(count, train_size=23, arm={**DP, "sigma": 0.0})
+@pytest.mark.parametrize("sigma", [0.0, 1.0])
+def test_poisson_batches_take_each_record_with_probability_b_over_n(p_value, sigma):
+    # Nominal n = 23 in batches of 5. Each of the four checks errs once in 1e6 seeds, or keys.
+    count, steps, rate = 20, 4000, 5 / 23
+    trainer = ledger(count, train_size=23, arm={**DP, "sigma": sigma})
     trainer.run_to(steps)
     taken = np.zeros((steps, count))
-    for step, batch in enumerate(trainer.target.seen):
-        assert len(set(batch)) == len(batch)
-        taken[step, batch] = 1
+    for step, (batch, now) in enumerate(zip(trainer.target.seen, trainer.target.steps, strict=True)):
+        records = [record for record, unit in zip(batch, now.units.tolist(), strict=True) if unit >= 0]
+        assert records == now.units[now.units >= 0].tolist()
+        assert len(set(records)) == len(records)
+        assert len(batch) == 17  # 5 + 6 standard deviations of 1.98
+        taken[step, records] = 1
     z = (taken - rate) / math.sqrt(rate * (1 - rate))
     assert p_value(int(taken.sum()), binom(taken.size, rate)) > 1e-6
     assert p_value((z.sum(0) ** 2 / steps).sum(), chi2(count)) > 1e-6
@@ -202,14 +201,15 @@ def test_cells_of_a_replicate_share_initialization_order_and_latents(make_traine
     for other in weights[1:]:
         assert all(torch.equal(weights[0][name], other[name]) for name in weights[0])
     ordinary = [ledger(23, arm=arm) for arm in ("none", "none")]
-    private = [ledger(23, arm={**DP, "sigma": sigma}) for sigma in (0.0, 2.0)]
-    for a, b in (ordinary, private):
+    clipped = [ledger(23, arm={**DP, "sigma": 0.0, "clip": clip}) for clip in (1.0, 2.0)]
+    for a, b in (ordinary, clipped):
         a.run_to(12)
         b.run_to(12)
         assert a.target.seen == b.target.seen
         for first, second in zip(a.target.steps, b.target.steps, strict=True):
             assert first.number == second.number
-            assert first.streams.seed("latent", first.number) == second.streams.seed("latent", second.number)
+            latents = (step.draws.normal("latent", step.number, (5, 8)) for step in (first, second))
+            assert torch.equal(*latents)
 
 
 def test_replicates_differ_in_initialization_and_order(make_trainer):
@@ -221,13 +221,20 @@ def test_replicates_differ_in_initialization_and_order(make_trainer):
     assert orders[0].target.seen != orders[1].target.seen
 
 
-def test_noise_of_private_training_is_another_in_every_trial(make_trainer):
-    weights = []
-    for noise in (1, 2):
-        trainer = make_trainer(DP, noise=noise)
-        trainer.run_to(1)
-        weights.append(trainer.target.state_dict()["discriminator.0.0.weight"])
-    assert not torch.equal(*weights)
+def test_noise_and_samples_of_a_training_with_a_guarantee_are_others_every_time():
+    # Nothing is given but what determines an ordinary training.
+    images = np.broadcast_to(np.arange(23, dtype=np.uint8)[:, None, None, None], (23, 1, 8, 8))
+    seen = []
+    for arm in ({**DP, "sigma": 0.0}, DP):
+        trainers = [
+            Trainer(Ledger(), images, 23, TrainingConfig(batch_size=5), Arm.parse(arm), Streams(1)) for _ in range(2)
+        ]
+        for trainer in trainers:
+            trainer.run_to(12)
+        seen.append([[step.units.tolist() for step in trainer.target.steps] for trainer in trainers])
+        assert (trainers[0].secret.key == trainers[1].secret.key) is False
+    assert seen[0][0] == seen[0][1]
+    assert seen[1][0] != seen[1][1]
 
 
 def test_steps_carry_number_fakes_and_whether_the_generator_trains():
@@ -240,14 +247,29 @@ def test_steps_carry_number_fakes_and_whether_the_generator_trains():
 
 
 def test_history_has_one_row_an_epoch_with_means_over_its_steps():
-    trainer = ledger(23)
-    trainer.run_to(12)
-    assert trainer.epoch == 2
+    trainer = ledger(22)
+    trainer.run_to(15)
+    assert trainer.epoch == 3
     assert [dataclasses.replace(row, seconds=0.0) for row in trainer.history] == [
         Epoch(1, 5, 0.0, {"d_fake": 2.0}),
-        Epoch(2, 10, 0.0, {"d_fake": 7.0}),
+        Epoch(2, 9, 0.0, {"d_fake": 6.5}),
+        Epoch(3, 14, 0.0, {"d_fake": 11.0}),
     ]
     assert all(row.seconds > 0 for row in trainer.history)
+
+
+def test_an_epochs_seconds_are_of_all_its_steps_also_after_a_restart(monkeypatch):
+    clock = iter(range(1000))  # each look at it takes a second
+    monkeypatch.setattr("mia_core.training.time.perf_counter", lambda: float(next(clock)))
+    whole, begun, resumed = ledger(22), ledger(22), ledger(22)
+    for stop in (2, 3, 5):
+        whole.run_to(stop)
+    begun.run_to(2)
+    begun.run_to(3)
+    tensors, rest = begun.state(unsealed=True)
+    resumed.restore(tensors, json.loads(json.dumps(rest)))
+    resumed.run_to(5)
+    assert [row.seconds for row in whole.history] == [row.seconds for row in resumed.history] == [3.0]
 
 
 def test_dropout_masks_are_redrawn_in_every_step(make_trainer):
@@ -281,9 +303,9 @@ def test_a_trainers_epsilon_is_of_the_steps_that_got_noise_and_is_what_the_arm_f
     assert trainer.epsilon == 0.0
     for stop in (1, 6, END):
         trainer.run_to(stop)
-        assert trainer.accountant.history == ((trainer.accountant.sigma, 1 / 4, stop),)
+        assert trainer.accountant.history == ((trainer.accountant.sigma, 4 / 13, stop),)
         assert trainer.epsilon == epsilon(trainer.accountant.history, 1e-3)
-        assert trainer.epsilon == trainer.arm.epsilon(1 / 4, stop, trainer.horizon)
+        assert trainer.epsilon == trainer.arm.epsilon(4 / 13, stop, trainer.horizon)
 
 
 def test_noise_that_is_added_twice_in_a_step_is_counted_twice(make_trainer):
@@ -291,7 +313,7 @@ def test_noise_that_is_added_twice_in_a_step_is_counted_twice(make_trainer):
     private = trainer.record_gradients
     trainer.record_gradients = lambda *arguments: (private(*arguments), private(*arguments))[1]
     trainer.run_to(3)
-    assert trainer.epsilon == trainer.arm.epsilon(1 / 4, 6)
+    assert trainer.epsilon == trainer.arm.epsilon(4 / 13, 6)
 
 
 @pytest.mark.parametrize("setup", PRIVATE)
@@ -334,13 +356,50 @@ def test_a_state_whose_accountant_is_of_another_arm_is_refused(make_trainer, oth
             taker.restore(*giver.state())
 
 
-def test_a_state_from_before_accounts_has_spent_each_of_its_steps(make_trainer):
-    begun, resumed = make_trainer(DP), make_trainer(DP)
+@pytest.mark.parametrize("arm", ["none", DP], ids=str)
+@pytest.mark.parametrize("version", [None, VERSION - 1, VERSION + 1, str(VERSION)])
+def test_a_state_of_another_version_of_the_loop_is_refused(make_trainer, arm, version):
+    # The steps that it would go on with have other draws.
+    begun, resumed = make_trainer(arm), make_trainer(arm)
     begun.run_to(3)
     tensors, rest = begun.state()
-    del rest["spent"]
-    resumed.restore(tensors, rest)
-    assert resumed.epsilon == begun.epsilon
+    rest["version"] = version
+    if version is None:
+        del rest["version"]
+    with pytest.raises(ValueError, match="of the training loop"):
+        resumed.restore(tensors, rest)
+    assert resumed.step == 0
+
+
+# The key of what private steps draw
+
+
+def test_a_state_with_the_key_goes_on_bit_for_bit_and_one_without_goes_on_under_another(make_trainer):
+    begun, taken_up, extended = (make_trainer(DP, noise=noise) for noise in (1, 2, 3))
+    begun.run_to(3)
+    tensors, rest = begun.state(unsealed=True)
+    taken_up.restore(tensors, json.loads(json.dumps(rest)))
+    extended.restore(*begun.state())
+    for trainer in (begun, taken_up, extended):
+        trainer.run_to(END)
+    assert_same(taken_up, begun)
+    assert taken_up.secret.key == begun.secret.key != extended.secret.key
+    assert not torch.equal(*(next(t.target.parameters()) for t in (begun, extended)))
+    assert extended.epsilon == begun.epsilon
+
+
+@pytest.mark.parametrize("arm", ["none", "dropout", {**DP, "sigma": 0.0}, DP], ids=str)
+def test_a_key_is_in_no_state_but_that_which_asks_for_one_it_has(make_trainer, arm):
+    trainer = make_trainer(arm)
+    trainer.run_to(2)
+    assert "key" not in trainer.state()[1]
+    assert ("key" in trainer.state(unsealed=True)[1]) == (arm == DP)
+    assert trainer.secret.key.hex() not in repr(trainer.secret) + repr(vars(trainer))
+
+
+def test_a_private_batch_must_not_be_larger_than_the_training_set(make_trainer):
+    with pytest.raises(ValueError, match=r"5 / 4 is above 1; lower training.batch_size"):
+        make_trainer(DP, count=4, batch_size=5)
 
 
 def test_a_target_epsilon_needs_a_horizon_and_nothing_is_trained_beyond_it(make_trainer):

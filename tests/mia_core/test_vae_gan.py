@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from mia_core.data.pool import to_float
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients
 
@@ -18,7 +19,7 @@ def floats(images):
 
 def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
     optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Streams(seed), optimizers, mean_gradients, contrast)
+    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -96,10 +97,10 @@ def test_scores_and_samples_do_not_depend_on_batching_or_other_records(make_trai
 
 def written_out(slow, x, fakes, contrast, number, weight, train_generator, seed=3):
     """The paper's algorithm 1 in plain words: the gradients of each network, and the losses."""
-    noise = torch.randn(len(x), 8, generator=Streams(seed).torch("posterior", number))
+    noise = Draws(Streams(seed)).normal("posterior", number, (len(x), 8))
     fake = None
     if fakes:
-        fake = slow.generate(torch.randn(fakes, 8, generator=Streams(seed).torch("latent", number)))
+        fake = slow.generate(Draws(Streams(seed)).normal("latent", number, (fakes, 8)))
     side = torch.cat([part.detach() for part in (fake, contrast) if part is not None])
     logit_real, features_real = slow.discriminator(x)
     real = -logsigmoid(logit_real).mean()

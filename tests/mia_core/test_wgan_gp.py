@@ -10,6 +10,7 @@ from mia_core.data import SOURCES
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.metrics.quality import kernel_distance
+from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Step, mean_gradients, wgan_gp
 from mia_core.training import Trainer, TrainingConfig
@@ -25,7 +26,7 @@ def floats(images):
 
 def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
     optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Streams(seed), optimizers, mean_gradients, contrast)
+    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -195,8 +196,8 @@ def test_the_losses_are_the_same_whether_or_not_gradients_are_asked_for(make_tar
 
 def critic_loss(critic, x, side, number, weight, seed=3):
     """The paper's algorithm 1, record by record: what the critic minimizes, and the values of the history."""
-    partners = torch.randint(len(side), (len(x),), generator=Streams(seed).torch("partner", number))
-    mixes = torch.rand(len(x), generator=Streams(seed).torch("mix", number))
+    partners = Draws(Streams(seed)).index("partner", number, (len(x),), len(side))
+    mixes = Draws(Streams(seed)).uniform("mix", number, (len(x), 1, 1, 1)).flatten()
     penalties = []
     for record, partner, u in zip(x, side[partners], mixes, strict=True):
         between = (u * record + (1 - u) * partner).requires_grad_()
@@ -234,7 +235,7 @@ def test_steps_equal_the_papers_algorithm_written_out(
 
         side = [] if contrast is None else [contrast]
         if fakes:
-            fake = slow.generate(torch.randn(fakes, 8, generator=Streams(3).torch("latent", number)))
+            fake = slow.generate(Draws(Streams(3)).normal("latent", number, (fakes, 8)))
             side.insert(0, fake.detach())
         loss, expected = critic_loss(slow.discriminator, x, torch.cat(side), number, 3.0)
         learn(slow.discriminator, loss, slow_optimizers["discriminator"])
@@ -245,7 +246,7 @@ def test_steps_equal_the_papers_algorithm_written_out(
             for fast, reference in zip(
                 target.get_submodule(name).parameters(), slow.get_submodule(name).parameters(), strict=True
             ):
-                torch.testing.assert_close(fast.grad, reference.grad, rtol=1e-3, atol=1e-5)
+                torch.testing.assert_close(fast.grad, reference.grad, rtol=1e-3, atol=2e-5)
         assert {key: float(value) for key, value in history.items()} == pytest.approx(
             {key: float(value.detach()) for key, value in expected.items()}, rel=1e-3, abs=1e-5
         )
@@ -287,7 +288,7 @@ def test_a_record_is_handed_on_with_a_partner_without_graph_and_a_mix(make_targe
 def test_every_partner_is_of_the_fake_side_and_all_of_it_is_drawn():
     # 300 draws miss one of 7 with a probability of 7 (6/7)^300 = 6e-20.
     side = torch.arange(7.0).reshape(7, 1, 1, 1).expand(7, 1, 4, 4)
-    partner, mix = wgan_gp._partners(side, 300, Step(0, 7, False, Streams(3), {}, mean_gradients))
+    partner, mix = wgan_gp._partners(side, 300, Step(0, 7, False, Draws(Streams(3)), {}, mean_gradients))
     assert sorted(set(partner[:, 0, 0, 0].tolist())) == list(range(7))
     assert torch.equal(partner, partner[:, :, :1, :1].expand(-1, 1, 4, 4))
     assert mix.shape == (300, 1, 1, 1)
@@ -356,7 +357,7 @@ def test_a_wgan_gp_learns_to_make_digits():
     members, others = pool.images[order[:200]], floats(pool.images[order[200:500]])
     target = TARGETS.choose({"name": "wgan_gp", "width": 8, "latent": 16}).build(pool.image_shape)
     training = TrainingConfig(batch_size=32, learning_rate=2e-3, beta1=0.0, generator_every=5)
-    trainer = Trainer(target, members, 200, training, Arm(), Streams(1), Streams("noise"))
+    trainer = Trainer(target, members, 200, training, Arm(), Streams(1))
 
     def distance():
         return kernel_distance(Snapshot(target, Streams(2)).samples(300).flatten(1), others.flatten(1))

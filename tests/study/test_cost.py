@@ -120,7 +120,7 @@ def test_steps_of_other_cells_are_scaled_by_their_arithmetic_from_the_nearest_an
     shape = design.pool.image_shape
 
     def relative(cell):
-        return cost.step_cost(cell.target, cell.training, cell.arm, cell.train_size, shape)
+        return cost.step_cost(cell.target, cell.training, cell.arm, shape)
 
     for works in found.works:
         trial = design.trajectories[works][-1]
@@ -135,13 +135,13 @@ def test_steps_of_other_cells_are_scaled_by_their_arithmetic_from_the_nearest_an
 
 
 def test_a_step_costs_more_with_width_records_and_privacy_and_less_with_a_rarer_generator():
-    def relative(width=8, every=1, arm="none", train_size=64):
+    def relative(width=8, every=1, arm="none", batch_size=32):
         target = TARGETS.choose({"name": "dcgan", "width": width, "norm": "group"})
-        training = TrainingConfig(batch_size=32, generator_every=every)
-        return cost.step_cost(target, training, Arm.parse(arm), train_size, (1, 16, 16))
+        training = TrainingConfig(batch_size=batch_size, generator_every=every)
+        return cost.step_cost(target, training, Arm.parse(arm), (1, 16, 16))
 
     assert relative(width=16) > 2 * relative()
-    assert relative(train_size=33) == pytest.approx(relative() * 16.5 / 32)
+    assert relative(batch_size=16) == pytest.approx(relative() / 2)
     assert relative(every=5) < relative()
     private = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}
     assert relative(arm=private) == pytest.approx(cost.PRIVATE * relative())

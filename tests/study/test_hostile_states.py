@@ -72,9 +72,9 @@ ODD = {
     "step": [-1, 10**18, 2**70, 2.5, True, "3", None, [3]],
     "spent": [
         [[1.0, 0.5, 3]],
-        [[9.0, 1 / 3, 3]],
-        [[1.0, 1 / 3, -3]],
-        [[1.0, 1 / 3, 0]],
+        [[9.0, 0.4, 3]],
+        [[1.0, 0.4, -3]],
+        [[1.0, 0.4, 0]],
         [],
         [[1.0]],
         "spent",
@@ -82,6 +82,9 @@ ODD = {
     ],
     "history": [[[1]], {"a": 1}, [{"epoch": 1}], [{"epoch": -1, "step": 3, "seconds": 1.0, "means": {}}]],
     "begun_epoch": [[1], {"a": ["x"]}, {"a": 1}],
+    "begun_seconds": [-1.0, "1", None],
+    "key": ["", "00", 5, "zz" * 32, "00" * 33],
+    "version": [None, 1, 3, "2", 2.5],
 }
 HARMS = [
     shape, moments, kind, missing_weight, missing_moments, no_optimizer, huge, infinite,
@@ -119,11 +122,13 @@ def store(begun, tmp_path):
 
 def run(design, store):
     for works in missing(design, store).values():
-        assert not [sealed.failed for sealed in Runner(design, store).run(works) if sealed.failed]
+        assert not [sealed.failed for sealed in Runner(design, store, key=bytes(32)).run(works) if sealed.failed]
 
 
 def kept(store):
-    return {path.name: path.read_bytes() for kind in ("targets", "resume") for path in (store.folder / kind).iterdir()}
+    """Without the nonce of the attempt in names."""
+    paths = [path for kind in ("targets", "resume") for path in (store.folder / kind).iterdir()]
+    return {(path.parent.name, path.name.rpartition("-")[0]): path.read_bytes() for path in paths}
 
 
 def harmed(store, harm):

@@ -1,4 +1,4 @@
-"""A study that an earlier version ran is gone on with today: nothing is done again; see stores/README.md."""
+"""A study that an earlier version ran: rows are read, and a plan says what counts no more; see stores/README.md."""
 
 import json
 import shutil
@@ -8,37 +8,27 @@ import numpy as np
 import pytest
 
 from mia_core.data import load_pool
-from mia_core.training import Trainer
+from mia_core.training import VERSION, Trainer
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
+from study.plan.outdated import outdated
+from study.plan.outlook import Outlook
 from study.run.runner import Runner
 from study.spec import documents
 from study.spec.study_file import override, parse
 from study.store import Store, read
 from study.store.manifests import manifests
-from study.store.reading import trial_tables
-from study.store.roles import CANARY, STUDY
+from study.store.roles import STUDY
 from study.store.schema import to_table
 from tests.commands import mia_study
-from tests.full_store import digests, run, write_people
+from tests.full_store import digests, write_people
 
 main = mia_study("store")
 
 FULL = Path(__file__).parent / "stores" / "format_2_full"
 GOLDEN = json.loads((FULL / "golden.json").read_text())
 RESULTS = Path("results")
-LEVEL_3 = {"none": -0.0191786, "dropout": -0.0253067, "dp_sgd": -0.0292573}
-NEARER = {
-    "none": [-6.826906, -6.828027],
-    "dropout": [-6.827103, -6.828926],
-    "dp_sgd": [-6.826459, -6.828065],
-}
-"""Mean scores, of the white-box attack and of a further one after 1 and 2 epochs, that the store's own code went on to.
-
-Of 20 records in replicate 1. Kernels of other processors change the eighth digit.
-"""
-NAMES = ["trial_id", "trajectory_id", "role", "kind", "id"]
 
 
 @pytest.fixture(autouse=True)
@@ -77,11 +67,6 @@ def planned(*overrides, further=()):
     return Design(spec, load_pool(spec.data))
 
 
-def is_compared(trial):
-    """Whether there are golden values of how it goes on."""
-    return trial.role == STUDY and (trial.replicate, trial.cell.train_size) == (1, 20)
-
-
 def require_golden_values(tables):
     """Later versions may add columns; those that there were have the same values in the same order."""
     found = digests(RESULTS, "small")
@@ -100,10 +85,11 @@ def test_every_column_of_every_table_has_the_values_it_was_written_with(store, c
 
 def test_it_has_all_that_a_store_may_hold(store):
     """What the store was kept for, so that the tests here are about all of it."""
-    split, trials, scores = planned().split, read(RESULTS, "small", "trials"), read(RESULTS, "small", "scores")
-    assert np.isin(split.extra_non_members, scores["query"]).all()
-    assert 0 < len(split.coins) < len(split.panel)
-    assert np.bincount(split.pool.groups).max() > 1
+    design, trials, scores = planned(), read(RESULTS, "small", "trials"), read(RESULTS, "small", "scores")
+    queries = scores.groupby("query")
+    assert (queries["member"].sum() == 0).sum() >= design.spec.resolved["split"]["extra_non_members"] > 0
+    assert 0 < queries["coin"].any().mean() < 1
+    assert np.bincount(design.pool.groups).max() > 1
     assert set(trials["role"]) == {"study", "blind", "null", "copycat", "canary"}
     assert trials.loc[trials["defense"] == "dp_sgd", "epsilon"].gt(0).all()
     trained = trials["role"].isin(["study", "null"])
@@ -115,79 +101,50 @@ def test_it_has_all_that_a_store_may_hold(store):
     assert 0 < len(manifest["passes"]) < len(store.passes())
 
 
-def test_the_same_study_file_plans_nothing_and_has_the_same_ids(store):
-    design = planned()
-    assert missing(design, store) == {}
-    assert store.pointer()["spec"] == design.hash
-    rows, stored = to_table("design", design_rows(design)).to_pandas(), read(RESULTS, "small", "design")
-    assert rows[NAMES].to_dict("records") == stored[NAMES].to_dict("records")
+def test_the_same_study_file_has_the_same_design_under_other_ids(store):
+    rows, stored = to_table("design", design_rows(planned())).to_pandas(), read(RESULTS, "small", "design")
+    assert rows[["role", "kind"]].to_dict("records") == stored[["role", "kind"]].to_dict("records")
     labelled = rows["kind"] != "trial"
     assert rows.loc[labelled, "label"].tolist() == stored.loc[labelled, "label"].tolist()
-    trials = read(RESULTS, "small", "trials")
-    assert [(trial.trial_id, trial.trajectory_id) for trial in design.every] == list(
-        zip(trials["trial_id"], trials["trajectory_id"], strict=True)
-    )
-    assert {(trial.trial_id, wanted.attack_id) for trial in design.every for wanted in trial.attacks} == set(
-        read(RESULTS, "small", "scores")[["trial_id", "attack_id"]].itertuples(index=False, name=None)
-    )
-    assert {(trial.trial_id, wanted.measure_id) for trial in design.every for wanted in trial.measures} == set(
-        read(RESULTS, "small", "quality")[["trial_id", "measure_id"]].itertuples(index=False, name=None)
-    )
+    assert not set(rows["trial_id"].dropna()) & set(stored["trial_id"].dropna())
 
 
-def test_a_run_of_the_same_study_file_trains_nothing_and_changes_no_file_of_results(store, trained):
+def test_its_plan_says_how_many_sealed_trials_count_no_more_and_why_before_it_trains(store, trained):
     before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
-    run(planned(), store)
-    after = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    design = planned()
+    todo = missing(design, store)
+    assert all(work.train for works in todo.values() for work in works)
+    lines = Outlook.of(design, store, todo).lines()
+    count = len(read(RESULTS, "small", "trials"))
+    why = f"the training loop is of version {VERSION} now, theirs of 1"
+    assert [line for line in lines if "count no more" in line] == [f"sealed, and count no more: {count} trials ({why})"]
     assert not trained
-    assert {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= {"study.json"}
+    assert before == {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
 
 
-def test_a_further_level_of_epochs_is_trained_from_the_kept_states(store, trained):
-    design = planned("factors.epochs=[1, 2, 3]", "attacks=[white_box]")
-    todo = missing(design, store)
-    assert todo.keys() <= set(read(RESULTS, "small", "trials")["trajectory_id"])
-    going_on = [works for works in todo.values() if works[0].trial.role != CANARY]  # which keeps no state
-    assert len(going_on) == len(list((store.folder / "resume").iterdir()))
-    for (work,) in going_on:
-        assert work.train and work.trial.level == 3
-    runner = Runner(design, store)
-    some = [work for (work,) in going_on if is_compared(work.trial)]
-    assert len(some) == len(LEVEL_3)
-    for work in some:
-        trained.clear()
-        (sealed,) = runner.run([work])
-        assert not sealed.failed
-        trial, each = work.trial, work.trial.cell.steps_per_epoch
-        assert trained == [(2 * each, 3 * each)]
-        _, own = trial_tables(store, trial.trial_id, ["trials", "scores"])
-        epsilon = own["trials"]["epsilon"].item()
-        assert (None if np.isnan(epsilon) else epsilon) == design.epsilon(trial)
-        assert own["scores"]["score"].mean() == pytest.approx(LEVEL_3[trial.cell.arm.defense], abs=1e-5)
-    assert len(missing(design, store)) == len(todo) - len(some)
-    assert main(["check", str(store.folder)]) == 0
-    require_golden_values(GOLDEN)
+def test_a_changed_setting_is_no_change_of_a_version(store):
+    assert outdated(planned("training.learning_rate=0.001"), store) == []
 
 
-def test_a_further_attack_alone_is_run_on_the_kept_targets(store, trained):
-    design = planned(further=[{"name": "euclidean", "generated": 16, "label": "nearer"}])
-    todo = missing(design, store)
-    works = [work for works in todo.values() for work in works]
-    assert len(works) == len(list((store.folder / "targets").iterdir()))
+@pytest.mark.parametrize("compacted", [True, False])
+def test_a_target_that_is_raised_is_named_besides(store, monkeypatch, compacted):
+    if not compacted:
+        shutil.rmtree(store.folder / "compacted")
+    design = planned()
+    name = design.cells[0].target.name
+    monkeypatch.setattr(type(design.cells[0].target.build(design.pool.image_shape)), "version", 3)
+    lines = outdated(planned(), store)
+    assert any(f"target {name} is of version 3 now, theirs of 1; the training loop" in line for line in lines)
+
+
+def test_what_is_trained_anew_lies_beside_what_is_sealed_and_old_rows_are_still_read(store, trained):
+    design = planned("factors.train_size=[20]", "factors.epochs=[1]", "replicates=1")
+    works = [works for works in missing(design, store).values() if works[0].trial.role == STUDY]
     for work in works:
-        assert not work.train and not work.retrain and not work.measures
-        assert [wanted.label for wanted in work.attacks] == ["nearer"]
-    run(design, store)
-    assert not trained
-    assert missing(design, store) == {}
-    found, scores = read(RESULTS, "small", "attacks"), read(RESULTS, "small", "scores")
-    assert found["attack"].eq("nearer").sum() == len(works)
-    assert len(found) == len(works) + GOLDEN["attacks"]["rows"]
-    nearer = scores["attack_id"].isin(found.loc[found["attack"] == "nearer", "attack_id"])
-    means = scores[nearer].groupby("trial_id")["score"].mean()
-    compared = [trial for trial in design.trials if is_compared(trial)]
-    assert len(compared) == sum(map(len, NEARER.values()))
-    for trial in compared:
-        assert means[trial.trial_id] == pytest.approx(NEARER[trial.cell.arm.defense][trial.level - 1], abs=1e-5)
+        assert not [sealed.failed for sealed in Runner(design, store).run(work) if sealed.failed]
+    assert trained[0] == (0, 2), "no state of an earlier version is gone on from"
     assert main(["check", str(store.folder)]) == 0
-    require_golden_values(["trials", "quality", "history"])
+    every = read(RESULTS, "small", "trials", all=True)
+    private = every[every["epsilon"].notna()]
+    assert set(private["noise_key"].fillna("of the seed")) == {"secret", "of the seed"}
+    require_golden_values(GOLDEN)

@@ -17,15 +17,17 @@ from study.store.reading import trial_tables
 from study.tracking.run_content import run_content
 from study.verdicts.claims import verdicts
 
+KEY = bytes(range(32))
+
 
 def run(design, store, trajectory=0):
     """Run what is missing on one trajectory; the passes it sealed."""
     trials = list(design.trajectories.values())[trajectory]
-    return list(Runner(design, store).run(missing_of(trials, store)))
+    return list(Runner(design, store, key=KEY).run(missing_of(trials, store)))
 
 
 def kept(store, trial):
-    return store.sealed_tensors(f"targets/{trial.trial_id}.safetensors")[0]
+    return store.sealed_tensors(f"targets/{trial.trial_id}", trial.trial_id)[0]
 
 
 def same(first, second):
@@ -128,10 +130,10 @@ def test_a_level_of_steps_added_later_goes_on_inside_of_an_epoch_and_tells_each_
         assert same(kept(store, trial), kept(fresh, trial))
     rows = table(design, fresh, "trials")
     assert list(rows["steps"]) == [2, 3, 7, 8]
-    assert rows["epochs"].fillna(0).tolist() == [0, 1, 0, 0], "null inside of an epoch"
+    assert rows["epochs"].fillna(0).tolist() == [0, 1, 0, 3], "null inside of an epoch"
     history = table(design, fresh, "history").sort_values("epoch")
-    assert list(history["step"]) == [3, 6]
-    assert history["epsilon"].notna().tolist() == [arm == 2, False], "of a level, where it ends an epoch"
+    assert list(history["step"]) == [3, 5, 8]
+    assert history["epsilon"].notna().tolist() == [arm == 2, False, arm == 2], "of a level, where it ends an epoch"
 
 
 def test_a_study_of_steps_is_audited_at_its_last_level_and_logged(make_design, store):
@@ -150,7 +152,7 @@ def test_a_study_of_steps_is_audited_at_its_last_level_and_logged(make_design, s
 
 
 def test_steps_and_epochs_that_are_the_same_updates_are_the_same_trials(make_design):
-    epochs, steps = make_design("factors.train_size=[40]"), steps_design(make_design, "factors.steps=[3, 6]")
+    epochs, steps = make_design("factors.train_size=[40]"), steps_design(make_design, "factors.steps=[3, 5]")
     named = {(t.cell.arm.label, t.steps, t.replicate): t.trial_id for t in epochs.trials}
     assert named == {(t.cell.arm.label, t.steps, t.replicate): t.trial_id for t in steps.trials}
     assert [t.epochs for t in steps.trials[:2]] == [1, 2]
@@ -269,10 +271,10 @@ def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, s
     monkeypatch.setattr("study.run.trajectory.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Store, "save_checkpoint", lambda self, name, tensors, state: saved.append(state["step"]))
     run(design, store)
-    assert saved == [3 * 3, 6 * 3]
+    assert saved == [8, 15]
 
 
-def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_design, store, tmp_path):
+def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits_under_the_same_key(make_design, store, tmp_path):
     run(make_design("keep_targets=none", "attacks=[white_box]"), store)
     assert not (store.folder / "targets").exists()
     design = make_design("keep_targets=none")
@@ -287,7 +289,7 @@ def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits(make_desi
 def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
     run(make_design("attacks=[white_box]"), store)
     design = make_design()
-    path = store.folder / "targets" / f"{design.trials[0].trial_id}.safetensors"
+    (path,) = (store.folder / "targets").glob(f"{design.trials[0].trial_id}-*.safetensors")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(Damaged, match=f"{path.name}.* changed since it was sealed"):
         run(design, store)

@@ -32,8 +32,8 @@ def seal(store, trial_id="t1", attacks=("a1",), files=()):
     current = store.begin()
     current.add("trials", [TRIAL | {"trial_id": trial_id}])
     current.add("attacks", [ATTACK | {"trial_id": trial_id, "attack_id": name} for name in attacks])
-    for name, data in files:
-        current.add_file(name, data)
+    for stem, suffix, data in files:
+        current.add_file(stem, suffix, data)
     return current.seal(trial_id, train=True, attacks=list(attacks), measures=[])
 
 
@@ -41,7 +41,7 @@ def test_nothing_of_a_pass_is_seen_before_its_marker(store):
     store.publish("d1", {"study": "small"}, DESIGN, {})
     current = store.begin()
     current.add("trials", [TRIAL])
-    current.add_file("targets/t1.safetensors", b"weights")
+    current.add_file("targets/t1", ".safetensors", b"weights")
     assert store.done() == {}
     assert read(store.folder.parent, "small", "trials").empty
     assert current.seal("t1", train=True, attacks=[], measures=[])
@@ -56,7 +56,7 @@ def test_all_of_a_study_is_for_its_owner_alone_whatever_the_umask(store):
         with store.lock():
             store.probe()
             store.publish("d1", {"study": "small"}, DESIGN, {})
-            seal(store, files=[("targets/t1.safetensors", b"weights"), ("samples/t1.png", b"a picture")])
+            seal(store, files=[("targets/t1", ".safetensors", b"weights"), ("samples/t1", ".png", b"a picture")])
             store.save_feature_network("recipe", {})
             store.save_checkpoint("j1", {}, {"step": 1})
             store.save_failure("j1", {"error": "an error"})
@@ -79,7 +79,7 @@ def test_a_result_cannot_be_sealed_twice(store):
 
 def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
     store.publish("d1", {"study": "small"}, DESIGN, {})
-    seal(store, files=[("targets/t1.safetensors", b"weights")])
+    seal(store, files=[("targets/t1", ".safetensors", b"weights")])
     seals = next(iter(store.markers().values()))["files"]
     assert {name.split("/")[0] for name in seals} == {"trials", "attacks", "targets"}
     for name, seal_of in seals.items():

@@ -75,6 +75,15 @@ def check(store, capsys):
     return code, capsys.readouterr().out
 
 
+def sealed_tensors(store, relative):
+    """Of a target or resume state, by the name of its file."""
+    for marker in store.markers().values():
+        if relative in marker["files"]:
+            stem = relative.removesuffix(".safetensors").removesuffix(f"-{marker['nonce']}")
+            return store.sealed_tensors(stem, marker["trial_id"])
+    raise Damaged(f"{relative}: not sealed by any pass")
+
+
 def kinds(store):
     """One file of every kind; of markers and tables one of a pass that trained."""
     marker = next(
@@ -137,7 +146,7 @@ def test_check_names_a_damaged_file_of_every_kind_and_no_reader_gets_a_wrong_tab
                 pd.testing.assert_frame_equal(found, frame)
         for relative in [item for item in kinds(sound) if item.startswith(("targets", "resume"))]:
             try:
-                copy.sealed_tensors(relative)
+                sealed_tensors(copy, relative)
             except Damaged:
                 assert name in (relative, kinds(sound)[9])
         shutil.copy2(sound.folder / name, path)
@@ -234,7 +243,7 @@ def use(design, store):
     actions = [lambda table=table: read(store.folder.parent, store.study, table) for table in TABLES]
     actions += [lambda: store.resolved(), lambda: missing(design, store), lambda: feature_network(design, store)]
     for trial in design.trials:
-        actions.append(lambda trial=trial: store.sealed_tensors(f"targets/{trial.trial_id}.safetensors"))
+        actions.append(lambda trial=trial: store.sealed_tensors(f"targets/{trial.trial_id}", trial.trial_id))
         actions.append(lambda trial=trial: store.checkpoint(trial.trajectory_id, 10**6))
     refused = []
     for action in actions:
@@ -335,14 +344,12 @@ def test_json_that_breaks_parsers_is_damage_like_any_other(design, copy, capsys,
 @pytest.mark.parametrize("header", [2**63 - 1, 2**20, 0])
 def test_safetensors_with_a_lying_header_are_refused(design, copy, capsys, header):
     name = next(
-        name
-        for name, marker in copy.markers().items()
-        if f"targets/{marker['trial_id']}.safetensors" in marker["files"]
+        name for name, marker in copy.markers().items() if seals.own_file(marker, f"targets/{marker['trial_id']}")
     )
-    relative = f"targets/{copy.marker(name)['trial_id']}.safetensors"
+    relative = seals.own_file(copy.marker(name), f"targets/{copy.marker(name)['trial_id']}")
     forge(copy, name, relative, header.to_bytes(8, "little") + (copy.folder / relative).read_bytes()[8:])
     with pytest.raises(Damaged, match="no safetensors file"):
-        copy.sealed_tensors(relative)
+        sealed_tensors(copy, relative)
     assert f"DAMAGED {relative}" in check(copy, capsys)[1]
 
 

@@ -157,16 +157,17 @@ def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
 
 def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_again(fresh):
     arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1",
-                 *NO_CONTROLS]  # fmt: skip
+                 "--set", "compute.checkpoint_seconds=0.000001", *NO_CONTROLS]  # fmt: skip
     assert sweep(fresh, *arguments, "--plan").returncode == COMPLETE
     from study.design.study_design import Design
     from study.spec.study_file import read as read_spec
 
     spec = read_spec(fresh / "small.yaml", arguments[1::2])
     design = Design(spec, spec.data.build().load())
-    broken = design.trials[3]
-    in_the_way = fresh / "results" / "small" / "targets" / f"{broken.trial_id}.safetensors"
-    in_the_way.mkdir(parents=True)  # this trial's target cannot be written
+    broken, lost = design.trials[2:4]
+    in_the_way = fresh / "results" / "small" / "checkpoints" / broken.trajectory_id
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()  # no checkpoint of this trajectory can be written
     done = sweep(fresh, *arguments)
     assert done.returncode == INCOMPLETE
     assert broken.name.split(" epochs")[0] in done.stdout
@@ -178,8 +179,8 @@ def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_a
     assert f"alone: {failure['command']}" in done.stdout
     assert mia_study("trial")(shlex.split(failure["command"])[2:]) == COMPLETE  # elsewhere, nothing is in the way
     frame = read(fresh / "results", "small", "trials")
-    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id}
-    in_the_way.rmdir()
+    assert set(frame["trial_id"]) == {trial.trial_id for trial in design.trials} - {broken.trial_id, lost.trial_id}
+    in_the_way.unlink()
     assert sweep(fresh, *arguments).returncode == COMPLETE
     assert len(read(fresh / "results", "small", "trials")) == len(design.trials)
     assert not failure_path.exists()

@@ -9,7 +9,7 @@ from mia_core.attacks import ATTACKS
 from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
 from mia_core.defenses import accounting
-from mia_core.hashing import FORMAT
+from mia_core.training import VERSION
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.plan import overview
@@ -226,9 +226,9 @@ SIGMA = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}"
 AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
 
 
-def test_ids_stay_what_they_are_until_the_format_is_raised(make_design):
+def test_ids_stay_what_they_are_until_a_version_is_raised(make_design):
     found = [trial.trial_id for trial in make_design().trials[:6:2]]
-    assert (FORMAT, found) == (2, ["83f66a5e66a519e7", "63e7e52ce88fc7d3", "80ba62d948035ae8"])
+    assert (VERSION, found) == (2, ["cd392a5cc74128bc", "e3f7107b26efa1cc", "184f9732cad8a495"])
 
 
 def test_levels_of_epochs_of_a_target_epsilon_are_trajectories_of_their_own(make_design):
