@@ -75,13 +75,18 @@ def test_a_table_shows_texts_as_they_are_in_titles_heads_and_cells_alike(kind):
     assert len({len(line) for line in shown.splitlines()[1:]}) == 1, "what is shown was not what was measured"
 
 
-def logged_above_a_live_table(text, monkeypatch):
-    """What a terminal gets that is not printable, where a library logs this text."""
-    console = wall(force_terminal=True, color_system=None)
+def shown_above_a_live_table(text, monkeypatch, color_system=None):
+    """What a terminal gets, where a library logs this text."""
+    console = wall(force_terminal=True, color_system=color_system)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with Live(Table("a"), console=console, redirect_stderr=True, auto_refresh=False):
         logging.StreamHandler(sys.stderr).emit(logging.makeLogRecord({"msg": text}))
-    shown = console.file.getvalue()
+    return console.file.getvalue()
+
+
+def logged_above_a_live_table(text, monkeypatch):
+    """Of that, what is not printable."""
+    shown = shown_above_a_live_table(text, monkeypatch)
     assert text[-1] in shown
     return set(re.findall(r"\x1b\[[?0-9;]*[a-zA-Z]|.", shown)) - {letter for letter in shown if letter.isprintable()}
 
@@ -90,6 +95,13 @@ def logged_above_a_live_table(text, monkeypatch):
 def test_log_lines_of_others_move_nothing_above_a_live_table(kind, monkeypatch):
     usual = logged_above_a_live_table("a line", monkeypatch)
     assert logged_above_a_live_table(f"{TEXTS[kind]} a line", monkeypatch) == usual
+
+
+def test_links_of_others_are_no_links_on_a_terminal_that_has_some(monkeypatch):
+    link = "\x1b]8;;file:///etc/passwd\x1b\\a \x1b[31mline\x1b]8;;\x1b\\"
+    shown = shown_above_a_live_table(link, monkeypatch, "standard")
+    assert "a " in shown and "line" in shown
+    assert "passwd" not in shown and "\x1b]8" not in shown
 
 
 def test_nothing_else_prints():
