@@ -78,6 +78,7 @@ def test_about_half_of_the_records_of_a_private_step_are_clipped():
     assert 16 <= clipped.sum() <= 48
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_step_counts_what_the_step_frees_again():
     peak = private_step.in_fresh_process(_peak_of_a_tensor, preload=["torch"])
     assert 31 < peak < 40
@@ -88,6 +89,7 @@ def _peak_of_a_tensor():
     return private_step.peak_megabytes(lambda: torch.ones(32 * 2**18), "cpu")
 
 
+@pytest.mark.slow
 def test_private_step_names_where_ours_is_slower_or_larger_and_fails(monkeypatch, capsys):
     def doubled(steps, *_):
         return {variant: np.full(3, 2.0 if variant == "ours" else 1.0) for variant in steps}
@@ -112,6 +114,7 @@ def test_private_step_fails_where_memory_cannot_be_measured(monkeypatch, capsys)
     assert "memory is not measured" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_cpu_time_of_a_command_counts_its_children_and_theirs(tmp_path):
     (tmp_path / "spin.py").write_text(
         "import pathlib, time\nwhile time.process_time() < 0.6: pass\npathlib.Path('spun').touch()\ntime.sleep(60)\n"
@@ -208,6 +211,7 @@ def test_whole_study_times_nothing_when_a_way_finds_something_else(monkeypatch, 
     assert said.startswith("trial t: kid is 0.25 by scripts, 0.25") and "| grid" not in said
 
 
+@pytest.mark.slow
 def test_no_benchmark_and_no_test_looks_for_a_ray_that_runs_or_did():
     places = [path for folder in ("benchmarks", "tests") for path in (PROJECT / folder).rglob("*.py")]
     calls = [

@@ -118,6 +118,7 @@ def test_the_report_is_of_indices_and_says_what_is_left_out(sobol, page):
     assert not re.search(r"\bnan\b", page.lower())
 
 
+@pytest.mark.slow
 def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(sobol):
     built = build(sobol)
     built.html()
@@ -151,6 +152,7 @@ def test_pictures_are_of_points(sobol, tmp_path):
     assert {path.stem for path in tmp_path.iterdir()} == {"points", "indices", "points_quality"}
 
 
+@pytest.mark.slow
 def test_points_without_results_leave_indices_out_and_say_why(sobol, tmp_path):
     folder = shutil.copytree(sobol, tmp_path / "small")
     lost = set(points(tmp_path, "small").query("point == 3")["trial_id"])
@@ -178,6 +180,7 @@ def test_random_and_latin_hypercube_designs_have_importances_of_numbers_and_arms
     assert mia_study("figures")([folder, str(tmp_path)]) == 0
 
 
+@pytest.mark.slow
 def test_one_replicate_of_few_points_without_quality_says_so(make_study, tmp_path):
     overrides = (*RANGES[:2], "replicates=1", "quality.measures=[]", "design={name: random, points: 3}")
     folder = make_study(*overrides).uri
@@ -220,6 +223,7 @@ def test_shares_that_noise_hides_are_dashes():
     assert shown[-1].text == "-"
 
 
+@pytest.mark.slow
 def test_a_factorial_has_shares_of_its_cells(make_study, tmp_path, capsys):
     folder = make_study("factors.epochs=[1, 3]", "factors.train_size=[40, 60]", "replicates=3", "quality.measures=[]")
     assert not load(folder.uri).drawn

@@ -77,6 +77,7 @@ def test_shares_of_a_forest_of_a_product_leave_the_interaction_to_no_factor():
     assert predicted > 0.7 and shares.max() < 0.15
 
 
+@pytest.mark.slow
 def test_on_pure_noise_no_factor_looks_important_and_the_forest_predicts_nothing(monkeypatch):
     for name, count in {"HALVES": 8, "TREES": 32, "FEWER_TREES": 16}.items():
         monkeypatch.setattr(module, name, count)

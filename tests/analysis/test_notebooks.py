@@ -99,6 +99,7 @@ def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tm
     assert {name for name in SHOWN if misfit(name, public) == UNSCORED} == {"03_attacks_and_roc", "05_records_at_risk"}
 
 
+@pytest.mark.slow
 def test_the_figures_command_writes_pictures(swept, tmp_path):
     done = run_here("figures", tmp_path, str(swept[0] / "results" / "small"), str(tmp_path))
     assert done.returncode == 0, done.stderr

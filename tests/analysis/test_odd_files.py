@@ -121,6 +121,7 @@ def test_a_command_writes_through_nothing_that_lies_where_its_user_wants_a_file(
     assert sound.read_bytes() == (tmp_path / "a" / "new").read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_pages_and_pictures_are_not_written_through_links(made, tmp_path, monkeypatch, capsys):
     sound = tmp_path / "sound"
     sound.write_bytes(b"precious")
@@ -150,6 +151,7 @@ def test_reports_that_are_a_link_out_are_refused(made, tmp_path, capsys):
     assert state(outside) == before
 
 
+@pytest.mark.slow
 def test_a_report_that_is_a_link_out_is_not_uploaded_and_the_rest_is(made, tmp_path, capsys):
     store, path, _ = replaced(made, tmp_path, f"reports/{REPORT}", "out")
     assert mia_study("track")([str(store.folder), "--tracking", f"sqlite:///{tmp_path}/mlflow.db"]) == 0

@@ -95,6 +95,7 @@ def run(command, store, text, tmp_path, capsys):
     return code, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", KINDS, indirect=True)
 def test_a_study_in_a_folder_of_any_name_is_read_by_every_command(odd, tmp_path, capsys):
     store, text = odd

@@ -375,6 +375,7 @@ def plain(page):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page)).replace("&#39;", "'")
 
 
+@pytest.mark.slow
 def test_it_is_not_said_of_a_study_without_noise(lean, tmp_path, capsys):
     assert store_command(["export", "--public", lean.uri, str(tmp_path / "out")]) == 0
     mia_study("audit")([lean.uri])

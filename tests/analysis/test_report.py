@@ -126,6 +126,7 @@ def test_few_replicates_are_said_to_be_descriptive(page):
     assert "no control failed" not in text
 
 
+@pytest.mark.slow
 def test_a_study_of_one_cell_has_a_report(lean, tmp_path):
     text = Read(report(lean.uri, tmp_path)).text
     assert "Training-set size and epochs have one level each here" in text
@@ -176,6 +177,7 @@ def test_a_failed_control_comes_first_and_takes_the_verdict_back(swept):
     assert found.reasons[0].endswith("members differ")
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(lean, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     folder = lean.uri
@@ -189,6 +191,7 @@ def test_a_folder_without_a_study_is_refused_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_loss_of_quality_that_is_only_noisy_is_not_called_small(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     table, random = GRID.to_frame(index=False), np.random.default_rng(1)
@@ -215,6 +218,7 @@ def said_by(sentence):
     return "".join(part if isinstance(part, str) else part.text for part in sentence)
 
 
+@pytest.mark.slow
 def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_guarantees(monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     table = GRID.to_frame(index=False)

@@ -13,6 +13,7 @@ MARGIN = 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 """Three standard errors of a share of 95 % found in so many studies."""
 
 
+@pytest.mark.slow
 def test_slopes_on_n_cover_what_is_true_of_records_like_these_and_a_line_is_found_to_fit_where_it_does():
     random, gains = np.random.default_rng(1), [0.8, 0.6, 0.4]
     truth = np.array([true_auc(gain) for gain in gains])

@@ -117,6 +117,7 @@ def shown(folder, tmp_path):
 # What came out
 
 
+@pytest.mark.slow
 def test_points_and_front_are_those_that_the_search_itself_says(real):
     data = load(real.uri)
     found = search(data)
@@ -130,12 +131,14 @@ def test_points_and_front_are_those_that_the_search_itself_says(real):
         assert row["white_box.auc_low"] < row["white_box.auc"] < row["white_box.auc_high"]
 
 
+@pytest.mark.slow
 def test_a_setting_is_shown_only_for_arms_that_have_it(folder):
     table = search(load(folder)).table
     assert table["defense"].tolist() == ["none", "dropout", "dropout", "none", "dropout", "none"]
     assert table["defense.dropout.rate"].dropna().to_dict() == {1: 0.2, 2: 0.5, 4: 0.7}
 
 
+@pytest.mark.slow
 def test_the_front_leaves_out_what_another_point_beats_and_the_best_so_far_only_gets_better(folder):
     found = search(load(folder))
     assert list(found.front["point"]) == [0, 1, 2, 3, 5]
@@ -195,6 +198,7 @@ def test_no_effect_is_estimated_from_a_search(folder, estimate):
     assert "\n" not in words
 
 
+@pytest.mark.slow
 def test_a_study_that_is_no_search_has_no_front_of_one(tmp_path):
     folder = write_store(tmp_path, lambda trial: 0.0)
     with pytest.raises(ValueError, match="study small is no search"):
@@ -204,6 +208,7 @@ def test_a_study_that_is_no_search_has_no_front_of_one(tmp_path):
 # Fresh replicates
 
 
+@pytest.mark.slow
 def test_a_confirmed_point_has_the_interval_of_replicates_that_the_search_has_not_seen(real, tmp_path):
     data = load(real.uri)
     found = search(data)
@@ -262,6 +267,7 @@ def test_the_report_is_of_points_and_estimates_no_effect(folder, page):
     assert folder.rpartition("/small")[0] not in page  # a page that is sent names no folder of this machine
 
 
+@pytest.mark.slow
 def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(folder):
     built = build(folder)
     built.html()
@@ -279,6 +285,7 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(fol
         assert len(one.where.select(wide)) == one.rows
 
 
+@pytest.mark.slow
 def test_tables_are_of_points_with_intervals(folder, capsys):
     assert mia_study("tables")([folder]) == 0
     said = capsys.readouterr().out

@@ -31,6 +31,7 @@ def terms(kind):
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["main", "interaction", "slope", "one cell"])
 def test_intervals_of_effects_cover_what_is_true_of_records_like_these(kind):
     gains = np.array([(0.2 + 0.6 * (arm == "none")) * np.log2(e / 5) / 5 for arm, _, e in GRID])
@@ -161,6 +162,7 @@ def test_so_many_replicates_settle_an_effect_as_are_said_to():
         replicates_needed(table, family=0)
 
 
+@pytest.mark.slow
 def test_effects_planted_in_a_real_store_are_found(tmp_path):
     def leak(trial):
         return (80 / trial.cell.train_size) * (trial.cell.arm.label == "none") * (trial.epochs == 2)
@@ -182,6 +184,7 @@ def test_effects_planted_in_a_real_store_are_found(tmp_path):
     assert quality.loc["epochs", "effect"] == pytest.approx(-0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_declared_contrasts_are_those_of_the_spec_that_was_sealed_first(tmp_path):
     def leak(trial):
         return 0.5

@@ -101,6 +101,7 @@ def test_every_printed_table_is_the_same_under_other_names(pair, monkeypatch):
     assert shown[0].replace("epochs", "steps") == shown[1]
 
 
+@pytest.mark.slow
 def test_the_verdict_compares_sizes_at_equal_steps(pair, monkeypatch):
     monkeypatch.setattr(Store, "public", False)
     said = [
@@ -112,6 +113,7 @@ def test_the_verdict_compares_sizes_at_equal_steps(pair, monkeypatch):
     assert "400 instead of 100 records at equal steps" in said[1]
 
 
+@pytest.mark.slow
 def test_levels_are_read_from_the_store_also_where_they_end_inside_an_epoch(folder):
     data = load(folder)
     assert data.budget == "steps"
@@ -127,6 +129,7 @@ def test_levels_are_read_from_the_store_also_where_they_end_inside_an_epoch(fold
     assert equal_steps(data) == [SEEN]
 
 
+@pytest.mark.slow
 def test_records_are_judged_after_the_last_steps(folder):
     data = load(folder)
     found = records(data, "white_box")
@@ -173,6 +176,7 @@ def test_a_private_study_over_steps_has_guarantees_and_audits_by_steps(make_stud
     assert status(store).levels["steps"] == {"3": (2, 2), "6": (2, 2)}
 
 
+@pytest.mark.slow
 def test_a_design_that_draws_its_steps_is_read_too(make_study, tmp_path, capsys):
     factors = "factors={train_size: [60], steps: {low: 2, high: 9}, training.learning_rate: {low: 1e-4, high: 1e-2}}"
     store = make_study(factors, "design={name: random, points: 8}", "replicates=2", "quality.measures=[]")

@@ -78,6 +78,7 @@ def test_effects_are_taken_inside_variant_arm_and_replicate(made):
     assert set(effects_of(made, VARIANT, "white_box")[VARIANT]) == {"began"}
 
 
+@pytest.mark.slow
 def test_an_attack_that_ran_at_the_last_epochs_only_has_tables_too(made):
     wide = made.wide[(made.wide["attack"] == "white_box") | (made.wide["epochs"] == 20)]
     found = dict(tables.tables(StudyData("made", made.folder, wide, {}, made.scores), "random"))
@@ -85,6 +86,7 @@ def test_an_attack_that_ran_at_the_last_epochs_only_has_tables_too(made):
     assert len(found["What n changes: AUC of random against the smallest n"]) == 3
 
 
+@pytest.mark.slow
 def test_attacks_are_compared_inside_replicates(made):
     table = dict(tables.tables(made, "white_box"))[
         "What other attacks give, less white_box: AUC after the last epochs, arm none"
@@ -121,6 +123,7 @@ def test_lines_of_a_picture_look_different():
     assert len({look[:2] for look in looks}) == len(looks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilons", [(0.0, 0.0), (0.0, 20.0), (3.0, 3.0), (1e-3, 2e6)])
 def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, epsilons):
     private = made.wide[ARM] != "none"
@@ -134,6 +137,7 @@ def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, eps
     plots.drawing.plt.close(figure)
 
 
+@pytest.mark.slow
 def test_arms_stand_in_the_order_of_the_study(made):
     table = dict(tables.tables(made, "white_box"))["Arms after 20 epochs: AUC by attack"]
     assert table[["target", "arm"]].to_numpy().tolist() == [
@@ -143,6 +147,7 @@ def test_arms_stand_in_the_order_of_the_study(made):
     ]
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_real_studys_tables(swept, capsys):
     folder = swept[0] / "results" / "small"
     assert mia_study("tables")([str(folder)]) == 0
@@ -158,6 +163,7 @@ def test_the_command_prints_a_real_studys_tables(swept, capsys):
     assert set(load(folder).wide[ARM]) == {"none", "dropout 0.5", "dp_sgd sigma=1"}
 
 
+@pytest.mark.slow
 def test_the_new_tables_say_what_is_settled_what_is_comparable_and_what_keeps_to_a_limit(made):
     found = dict(tables.tables(made, "white_box"))
     table = found["Declared contrasts: AUC of white_box, Holm over all rows"]

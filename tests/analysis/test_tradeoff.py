@@ -20,6 +20,7 @@ def qualities(random, truth, replicates=6, noise=0.05):
     return np.asarray(truth) + noise * random.normal(size=(replicates, len(truth)))
 
 
+@pytest.mark.slow
 def test_leakage_at_equal_quality_covers_its_truth_with_noise_in_both():
     random, gains = np.random.default_rng(1), [0.2, 0.6, 1.0, 0.2]
     truth = np.array([true_auc(gain) for gain in gains])
@@ -78,6 +79,7 @@ def test_where_higher_is_better_the_same_comes_out():
     assert left["dominated"].tolist() == right["dominated"].tolist()
 
 
+@pytest.mark.slow
 def test_a_cell_on_the_front_is_excluded_in_5_studies_of_100_at_most_and_a_beaten_one_is_found():
     random = np.random.default_rng(3)
     # Hardest: the last cell leaks as much as the third (a tie), whose quality is better beyond doubt.
@@ -119,6 +121,7 @@ def test_the_front_by_means_is_that_of_a_plain_search_and_has_the_intervals_of_t
     assert table["rivals"].eq(3).all() and table["replicates"].eq(5).all()
 
 
+@pytest.mark.slow
 def test_the_least_leakage_under_a_limit_is_covered_though_it_was_chosen():
     random, gain = np.random.default_rng(5), 0.3
     truth = true_auc(gain)  # ties: the chosen one always looks better than it is
@@ -133,6 +136,7 @@ def test_the_least_leakage_under_a_limit_is_covered_though_it_was_chosen():
     assert np.mean(wrong) <= 0.05
 
 
+@pytest.mark.slow
 def test_a_limit_of_leakage_is_shown_to_be_kept_in_5_studies_of_100_at_most_where_it_is_not():
     random, gain = np.random.default_rng(6), 0.5
     limit = true_auc(gain) - 1e-4  # every cell is just beyond it

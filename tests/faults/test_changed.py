@@ -26,6 +26,7 @@ ANOTHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ANOTHER)
 def test_every_changed_meaning_is_all_new_trials(undisturbed, key):
     store = Store(undisturbed / "results", "small")

@@ -88,6 +88,7 @@ def test_workers_killed_while_they_write_a_checkpoint_lose_one_period_at_most(un
     record(injected=1, redone=redone(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_killed_driver_and_ray_lose_one_period_at_most_and_the_same_command_goes_on(undisturbed, tmp_path, record):
     with Sweep(tmp_path) as sweep:
         assert wait_for(lambda: len(steps(tmp_path)) > STEPS / 2, sweep)

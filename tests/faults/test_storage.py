@@ -50,6 +50,7 @@ def fill(path):
             return
 
 
+@pytest.mark.slow
 def test_storage_that_is_read_only_at_the_start_is_refused_in_one_line(tmp_path):
     (tmp_path / "results").mkdir()
     with Sweep(tmp_path, within=mounted("mount -t tmpfs -o ro results results")) as sweep:

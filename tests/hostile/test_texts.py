@@ -117,6 +117,7 @@ def test_pictures_show_texts_as_they_are(kind, tmp_path):
 FOLDERS = (f"a'\"`<script>$({HIT[:20]}) $x^{{$ {{{{0}}}}", "[red]\x1b[31m\u202e[b]\n# x", "--help; touch x")
 
 
+@pytest.mark.slow
 def test_pictures_of_a_study_in_a_folder_of_any_name_are_drawn(smallest, tmp_path):
     folder = shutil.copytree(smallest.folder, tmp_path / FOLDERS[0])
     assert mia_study("figures")([str(folder), str(tmp_path / "pictures")]) == 0

@@ -86,6 +86,7 @@ def test_epsilon_lies_where_losses_rounded_up_and_down_allow(sigma, rate, steps,
     assert low <= value <= high + 2 * ERROR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [1e-2, 1e-5, 1e-8, 1e-12])
 @pytest.mark.parametrize("rate", [0.001, 0.25, 1.0])
 @pytest.mark.parametrize(("sigma", "steps"), [(0.01, 1), (0.3, 20_000), (1e4, 1)])
@@ -166,6 +167,7 @@ def test_nothing_is_computed_twice(monkeypatch):
     assert (of(1.0, 0.1, 51, 1e-5), noise_multiplier(1.0, 1e-6, 1.0, 1)) == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "delta", "rate", "steps"),
     [(8.0, 1e-5, 0.25, 40), (2.0, 1e-5, 0.25, 40), (0.1, 1e-5, 0.25, 40), (1.0, 1e-6, 1.0, 1), (60.0, 1e-5, 0.5, 20)],

@@ -160,6 +160,7 @@ def test_settings_that_are_not_given_are_no_part_of_an_arm_written_out():
     assert Arm.parse(AIMED).to_list() == [AIMED]
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_target_is_found_for_its_horizon_and_a_target_without_one_is_refused():
     arm = Arm.parse(["dropout", AIMED])
     assert arm.needs_horizon

@@ -287,6 +287,7 @@ def test_the_balance_goes_on_from_where_it_was_and_history_tells_it(make_trainer
     assert torch.equal(resumed.target.balance, begun.target.balance)
 
 
+@pytest.mark.slow
 def test_a_began_learns_to_reconstruct_its_records_and_not_others(make_trainer, make_images):
     # Ten random images through a bottleneck of 8: only what was trained on is reconstructed.
     trainer = make_trainer(name="began", count=10)

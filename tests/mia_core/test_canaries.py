@@ -84,6 +84,7 @@ def test_a_training_with_canaries_resumes_to_the_same_bits():
     assert np.array_equal(canaries.scores(trainer), canaries.scores(third))
 
 
+@pytest.mark.slow
 def test_canaries_of_images_are_told_from_others_by_a_target_without_defense():
     # 150 epochs learn 20 records and 30 canaries by heart; by chance AUC has a standard error of .075.
     for kind in ("noise", "mislabelled"):
@@ -107,5 +108,6 @@ def test_dp_sgd_got_wrong_is_caught(name):
     assert p_of(name, 0) < 0.05
 
 
+@pytest.mark.slow
 def test_honest_dp_sgd_is_not():
     assert all(p_of("honest", seed) > 0.05 for seed in range(3))

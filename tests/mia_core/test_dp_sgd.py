@@ -548,6 +548,7 @@ def test_arm_divides_by_the_expected_batch(make_trainer):
     assert trainer.record_gradients.clip == 1.0
 
 
+@pytest.mark.slow
 def test_empty_batches_pass_through_whole_training(make_trainer):
     trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=3, batch_size=2)
     sizes = []

@@ -31,6 +31,7 @@ def features(network, images):
     return network.features(torch.from_numpy(images))
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_features_bit_for_bit(recipe, extractor, digits):
     torch.manual_seed(77)
     again = train(recipe, digits.images[:500], digits.labels[:500])

@@ -402,6 +402,7 @@ def test_a_private_batch_must_not_be_larger_than_the_training_set(make_trainer):
         make_trainer(DP, count=4, batch_size=5)
 
 
+@pytest.mark.slow
 def test_a_target_epsilon_needs_a_horizon_and_nothing_is_trained_beyond_it(make_trainer):
     with pytest.raises(ValueError, match="target_epsilon needs a horizon"):
         make_trainer(AIMED)

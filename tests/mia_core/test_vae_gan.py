@@ -256,6 +256,7 @@ def test_generator_and_encoder_learn_in_every_third_step_where_so_asked(make_tra
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_vae_gan_learns_to_reconstruct_its_records(make_trainer, make_images):
     # After training, a record's decoded posterior mean is nearer to it than to the other records, more often than not:
     # 1 in 10 by chance, so that 6 or more of 10 has a probability of 1.5e-4.

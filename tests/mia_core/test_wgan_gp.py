@@ -349,6 +349,7 @@ def test_a_step_without_real_records_has_the_generated_side_alone(make_target, m
     assert all(bool(p.isfinite().all()) for p in target.parameters())
 
 
+@pytest.mark.slow
 def test_a_wgan_gp_learns_to_make_digits():
     # KID on raw pixels, 1.89 to 2.02 before and .13 to .21 after 60 generator steps with seven seeds (their mean and
     # deviation: .164 and .027); a fifth of what it was is eight deviations above. Members themselves have -.007.

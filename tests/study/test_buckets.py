@@ -284,6 +284,7 @@ def test_a_study_in_a_bucket_has_the_bits_of_one_in_a_folder(finished, tmp_path,
     assert "0 damaged\n0 unsealed files" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_command_takes_a_study_in_a_bucket(finished, tmp_path, capsys, monkeypatch):
     _, store = finished
     monkeypatch.chdir(tmp_path)
@@ -312,6 +313,7 @@ def test_every_command_takes_a_study_in_a_bucket(finished, tmp_path, capsys, mon
         assert secret not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_damaged_and_lost_objects_are_noticed_and_done_again(finished, capsys):
     design, store = finished
     expected = rows(store, "attacks")
@@ -400,6 +402,7 @@ def test_a_server_without_conditional_put_is_refused(small, bucket, monkeypatch,
         assert not client(environment).list_objects_v2(Bucket=BUCKET).get("Contents")
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_away_or_silent_is_refused_in_seconds(small, bucket, monkeypatch, capsys):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

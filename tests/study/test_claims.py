@@ -81,6 +81,7 @@ def test_honest_private_training_is_not_contradicted(make_design, store):
     assert not missing(design, store)
 
 
+@pytest.mark.slow
 def test_rows_say_what_an_attack_proves_where_queries_have_coins_of_their_own(make_design, store):
     design = make_design(*QUICK, "controls={blind: true, nulls: 1, copycat: true}")
     run(design, store)
@@ -151,6 +152,7 @@ def test_noise_that_is_too_small_is_caught_and_named(make_design, store, capsys)
     assert "CONTRADICTED" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_coins_that_swap_a_record_for_filler_prove_half(make_design, store, tmp_path):
     fixed = Store(tmp_path / "fixed", "small")
     tables = [

@@ -65,6 +65,7 @@ def test_a_sound_study_passes_all_controls(make_design, store):
     assert [line.split(":")[0] for line in lines(table)] == ["blind", "null", "copycat"]
 
 
+@pytest.mark.slow
 def test_rows_in_the_store_say_what_a_control_is(make_design, store):
     design = make_design(*QUICK)
     run(design, store, ("study", "blind", "null", "copycat"))
@@ -145,6 +146,7 @@ def of_role(design, role):
     return [trial for trial in design.controls if trial.role == role]
 
 
+@pytest.mark.slow
 def test_attacks_fitted_on_members_against_non_members_are_tried_on_members_alone(make_design, store):
     design = make_design(*FITTED)
     (trial,) = of_role(design, MEMBER_ONLY)
@@ -169,6 +171,7 @@ def test_attacks_fitted_on_members_against_non_members_are_tried_on_members_alon
     assert not missing(design, store)
 
 
+@pytest.mark.slow
 def test_an_attack_that_knows_which_half_is_which_is_caught(make_design, store, monkeypatch):
     design = make_design(*FITTED)
     (trial,) = of_role(design, MEMBER_ONLY)
@@ -282,6 +285,7 @@ def normal_p(scores, labels):
     return norm.sf(ranks @ centered / (ranks.var() * (centered**2).sum(0)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_combined_p_keeps_its_rate_though_replicates_share_non_members():
     # Scores of records are fixed over replicates, as those of a blind classifier nearly are. Rates over 1000 studies
     # have a standard error of 0.7 %.
@@ -314,6 +318,7 @@ def nulls(random, units, coins, replicates=2, trials=2):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [1, 3])
 def test_p_of_null_targets_is_uniform_over_coins_extras_and_groups(monkeypatch, largest):
     monkeypatch.setattr(controls, "PERMUTATIONS", 199)
@@ -365,6 +370,7 @@ def test_a_copycat_is_shown_to_work_where_its_auc_is_above_chance():
     assert controls._standing(control(COPYCAT, 0.99, 0.01, p_holm=0.01)) == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("panel", "extra", "probability"), [(140, 300, 0.5), (440, 0, 0.159)])
 def test_the_error_of_blind_is_the_deviation_of_its_mean_auc_over_coins(panel, extra, probability):
     # 2,000 studies: the deviation has a relative standard error of 1.6 %. One score a record in all replicates, as in

@@ -62,6 +62,7 @@ def test_every_canary_is_judged(old):
     assert trials_of(read(old.root, "small", "scores"), old, CANARY)["judged"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["attacks", "wide"])
 @pytest.mark.parametrize("compacted", [True, False])
 def test_rows_are_those_of_judged_records_and_keep_what_does_not_depend_on_them(old, table, compacted, tmp_path):
@@ -85,6 +86,7 @@ def test_rows_are_those_of_judged_records_and_keep_what_does_not_depend_on_them(
     assert (found["auc"] != before["auc"]).any()
 
 
+@pytest.mark.slow
 def test_every_way_to_read_a_trial_agrees(old):
     attacks = read(old.root, "small", "attacks").set_index(["trial_id", "attack_id"])
     scores = read(old.root, "small", "scores")
@@ -102,6 +104,7 @@ def test_every_way_to_read_a_trial_agrees(old):
     assert everything.loc[attacks.index, "auc"].tolist() == attacks["auc"].tolist()
 
 
+@pytest.mark.slow
 def test_a_public_copy_keeps_its_rows_and_says_that_extras_are_in_them(old, tmp_path):
     export_public(old, tmp_path / "public")
     found = read(tmp_path, "public", "wide")
@@ -113,6 +116,7 @@ def test_a_public_copy_keeps_its_rows_and_says_that_extras_are_in_them(old, tmp_
     assert found.loc[canaries, "judged"].tolist() == found.loc[canaries, "queries"].tolist()
 
 
+@pytest.mark.slow
 def test_compacting_an_old_store_writes_rows_as_they_were(old, tmp_path):
     store = Store(shutil.copytree(old.folder.parent, tmp_path / "results"), "small")
     before = {how: read(store.root, "small", "wide", as_written=how) for how in (True, False)}

@@ -85,12 +85,14 @@ def test_every_sealed_file_is_verified_and_damage_is_found(old, capsys):
     assert main(["check", str(old.folder)]) == 1
 
 
+@pytest.mark.slow
 def test_its_tables_are_printed(kept, old, capsys):
     assert mia_study("tables")([str(old.folder)]) == 0
     assert "euclidean" in capsys.readouterr().out
     assert load(old.folder).attacks == ATTACKS[kept.name]
 
 
+@pytest.mark.slow
 def test_compacting_it_again_changes_no_row(old, rows):
     before = {table: read(old.folder.parent, "small", table) for table in rows}
     shutil.rmtree(old.folder / "compacted")

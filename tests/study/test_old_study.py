@@ -76,6 +76,7 @@ def require_golden_values(tables):
         assert columns == GOLDEN[table]["columns"], table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compacted", [True, False])
 def test_every_column_of_every_table_has_the_values_it_was_written_with(store, compacted):
     if not compacted:

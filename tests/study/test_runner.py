@@ -70,6 +70,7 @@ def test_nested_levels_give_the_same_bits_as_one_run_for_each_level(make_design,
         pd.testing.assert_frame_equal(both.loc[common], one.loc[common])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_higher_level_goes_on_from_the_sealed_state_bit_for_bit(make_design, store, tmp_path, monkeypatch, arm):
     run(make_design("attacks=[white_box]"), store, arm)
@@ -87,6 +88,7 @@ def test_a_higher_level_goes_on_from_the_sealed_state_bit_for_bit(make_design, s
         assert same(kept(store, trial), kept(fresh, trial))
 
 
+@pytest.mark.slow
 def test_a_level_in_between_is_added_without_touching_the_others(make_design, store, tmp_path):
     run(make_design("factors.epochs=[1, 4]"), store)
     before = set(store.markers())
@@ -105,6 +107,7 @@ def steps_design(make_design, *overrides):
     return make_design(factors, "attacks=[white_box]", "quality.measures=[]", *overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_levels_of_steps_inside_of_epochs_give_the_same_bits_as_one_run_each(make_design, store, tmp_path, arm):
     design = steps_design(make_design)
@@ -117,6 +120,7 @@ def test_levels_of_steps_inside_of_epochs_give_the_same_bits_as_one_run_each(mak
         assert same(kept(store, trial), kept(alone, trial))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_level_of_steps_added_later_goes_on_inside_of_an_epoch_and_tells_each_epoch_once(
     make_design, store, tmp_path, arm
@@ -136,6 +140,7 @@ def test_a_level_of_steps_added_later_goes_on_inside_of_an_epoch_and_tells_each_
     assert history["epsilon"].notna().tolist() == [arm == 2, False, arm == 2], "of a level, where it ends an epoch"
 
 
+@pytest.mark.slow
 def test_a_study_of_steps_is_audited_at_its_last_level_and_logged(make_design, store):
     private = 2
     design = steps_design(make_design, "replicates=1", "split.filler=fixed")
@@ -235,6 +240,7 @@ def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
     assert_same_results(design, store, fresh)
 
 
+@pytest.mark.slow
 def test_a_crash_after_a_level_and_before_a_checkpoint_tells_no_epoch_twice(make_design, store, tmp_path, monkeypatch):
     design = make_design("factors.epochs=[2, 4]", "attacks=[white_box]")
     original = Trainer.run_to
@@ -258,6 +264,7 @@ def test_a_crash_after_a_level_and_before_a_checkpoint_tells_no_epoch_twice(make
         pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_checkpoints_go_by_the_clock_however_close_the_levels_are(make_design, store, monkeypatch):
     design = make_design("factors.epochs=[1, 2, 3, 4, 5, 6, 7]", "attacks=[random]", "compute.checkpoint_seconds=25")
     clock, saved = [0.0], []
@@ -342,6 +349,7 @@ def auc_of(rows):
 AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
 
 
+@pytest.mark.slow
 def test_rows_of_private_arms_have_what_the_trainer_spent_and_it_is_what_the_plan_foretold(make_design, store):
     clip_only = "{name: dp_sgd, sigma: 0.0, clip: 1.0, delta: 1e-5}"
     sigma = "{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}"
@@ -374,6 +382,7 @@ def test_rows_of_private_arms_have_what_the_trainer_spent_and_it_is_what_the_pla
     assert set(guarantees(shown)["arm"]) == {"dp_sgd sigma=1", "dp_sgd epsilon=20"}
 
 
+@pytest.mark.slow
 def test_a_higher_level_of_a_target_epsilon_is_a_run_of_its_own(make_design, store, monkeypatch):
     few = (f"factors.defense=[{AIMED}]", "factors.train_size=[40]", "replicates=1", "attacks=[white_box]",
            "controls.nulls=0", "controls.copycat=false", "controls.blind=false")  # fmt: skip
@@ -390,6 +399,7 @@ def test_a_higher_level_of_a_target_epsilon_is_a_run_of_its_own(make_design, sto
     assert missing(longer, store) == {}
 
 
+@pytest.mark.slow
 def test_an_interrupted_target_epsilon_resumes_at_its_checkpoint_with_the_same_bits_and_account(
     make_design, store, tmp_path, monkeypatch
 ):
@@ -434,6 +444,7 @@ def test_history_has_the_columns_of_its_target(make_design, store, target, own):
     assert set(table(design, store, "trials")["target"]) == {target}
 
 
+@pytest.mark.slow
 def test_a_study_of_several_targets_keeps_each_ones_columns(make_design, store):
     levels = ", ".join(f"{{name: {name}, width: 2, latent: 4}}" for name in ("dcgan", "began", "vae_gan"))
     design = make_design(

@@ -178,6 +178,7 @@ def test_a_search_that_is_killed_anywhere_goes_on_to_the_same_points_and_repeats
     assert sorted(trained) == sorted(all_trained)
 
 
+@pytest.mark.slow
 def test_a_store_whose_pointer_is_lost_is_found_again_by_asking_again(make_design, store, undisturbed):
     whole, _, _ = undisturbed
     go_on(searching(make_design, store), store)
@@ -187,6 +188,7 @@ def test_a_store_whose_pointer_is_lost_is_found_again_by_asking_again(make_desig
     assert trained == []
 
 
+@pytest.mark.slow
 def test_more_points_go_on_from_those_that_are_there(make_design, store, undisturbed):
     whole, _, _ = undisturbed
     first = f"search={{objectives: {GOALS}, points: 4, batch: 2}}"
@@ -198,6 +200,7 @@ def test_more_points_go_on_from_those_that_are_there(make_design, store, undistu
     assert not old & set(trained)
 
 
+@pytest.mark.slow
 def test_a_point_that_diverges_is_told_as_failed_and_ends_nothing(make_design, store):
     wild = "factors.training.learning_rate={low: 1e-3, high: 1e30, scale: log}"
     design = go_on(searching(make_design, store, wild, "replicates=1"), store)
@@ -208,6 +211,7 @@ def test_a_point_that_diverges_is_told_as_failed_and_ends_nothing(make_design, s
     assert set(failed) <= store.failed()
 
 
+@pytest.mark.slow
 def test_a_point_whose_arm_does_not_fit_its_target_has_no_outcome_and_ends_nothing(make_design, store):
     factors = (
         "factors={train_size: [40], epochs: [1], target: [{name: dcgan, width: 4, latent: 8},"
@@ -239,6 +243,7 @@ def test_a_searchs_trials_are_in_no_estimate_of_effects(undisturbed):
         effects_of(load(store.folder), "epochs", "white_box")
 
 
+@pytest.mark.slow
 def test_the_front_is_printed_with_the_way_to_confirm_a_point(undisturbed, capsys):
     design, store, _ = undisturbed
     assert mia_study("search")([str(store.folder)]) == 0

@@ -44,6 +44,7 @@ def test_pairs_of_cells_whose_records_leak_unequally_differ_between_records():
     assert unequal.between_records > 0.005**2
 
 
+@pytest.mark.slow
 def test_a_studys_own_spread_is_of_judged_records_under_the_attack_that_audits(make_design, store):
     design = make_design(*QUICK)
     assert spread.own_spread(design, store) is None

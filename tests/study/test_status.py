@@ -200,6 +200,7 @@ def test_status_changes_nothing_and_loads_neither_ray_nor_data(design, begun):
     assert {path: path.stat().st_mtime_ns for path in begun.folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_public_copy_tells_how_complete_it_is(swept, tmp_path, capsys):
     folder, _ = swept
     export_public(Store(folder / "results", "small"), tmp_path / "public")

@@ -70,6 +70,7 @@ def test_check_of_a_finished_study_finds_nothing_and_changes_nothing(finished, s
     assert tree(store.folder) == before
 
 
+@pytest.mark.slow
 def test_check_warns_of_a_study_that_others_can_read_with_the_command_that_ends_it(finished, store, capsys):
     def lines():
         assert main(["check", str(store.folder)]) == 0
@@ -251,6 +252,7 @@ for command in commands:
 """
 
 
+@pytest.mark.slow
 def test_a_command_whose_reader_has_gone_ends_without_a_word(finished, store):
     drop(store, "trials/x.parquet")
     commands = ["tables", "controls", "audit", "store check", "store gc --dry-run"]
@@ -316,6 +318,7 @@ def test_words_of_the_data_leave_the_rows_too_and_versions_nobody_listed(finishe
     assert json.loads(row["versions"]) == {"torch": "2"}
 
 
+@pytest.mark.slow
 def test_analysis_reads_a_public_copy_and_says_what_needs_scores(public, capsys, tmp_path):
     assert mia_study("tables")([str(public.folder)]) == 0
     said = capsys.readouterr().out

@@ -82,6 +82,7 @@ def test_what_a_sweep_makes_is_for_its_owner_alone(swept):
     assert len(made) > 100
 
 
+@pytest.mark.slow
 def test_a_sweep_warns_of_results_that_others_can_read_and_goes_on(copy, monkeypatch, capsys):
     monkeypatch.chdir(copy)
     assert main(["small.yaml", "--set", "tracking=~"]) == COMPLETE
@@ -138,6 +139,7 @@ def test_a_second_sweep_runs_nothing_and_changes_no_result(copy, idle):
     assert len(runs) == TRIALS + CONTROLS + 1
 
 
+@pytest.mark.slow
 def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     before = {path for path in tree(copy / "results") if path.parts[1] in ("trials", "targets", "scores")}
     done = sweep(copy, "--set", "attacks=[white_box, {name: euclidean, generated: 32, label: near}]")
@@ -155,6 +157,7 @@ def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     assert all("attack/near/auc" in run.data.metrics and "attack/euclidean/auc" in run.data.metrics for run in runs)
 
 
+@pytest.mark.slow
 def test_one_failing_trial_is_named_ends_nothing_else_and_is_mended_by_running_again(fresh):
     arguments = ["--set", "replicates=1", "--set", "attacks=[white_box]", "--set", "compute.retries=1",
                  "--set", "compute.checkpoint_seconds=0.000001", *NO_CONTROLS]  # fmt: skip
@@ -266,6 +269,7 @@ def test_bad_input_is_refused_with_one_line_and_code_2_before_anything_starts(
     assert tree(fresh) == before
 
 
+@pytest.mark.slow
 def test_an_absent_mlflow_server_costs_seconds_and_is_said_once(copy, idle):
     started = time.monotonic()
     done = sweep(copy, "--set", "tracking=http://someone:hidden@127.0.0.1:9")
@@ -308,6 +312,7 @@ def test_a_server_that_never_answers_is_asked_at_the_start_and_at_the_end_alone(
     assert len(connections) == asked * (1 + retried)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_the_next_sweep(copy, idle):
     store = Store(copy / "results", "small")
     trials = read(copy / "results", "small", "trials")

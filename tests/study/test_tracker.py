@@ -127,6 +127,7 @@ def said(folder):
     return told
 
 
+@pytest.mark.slow
 def test_database_and_artifacts_are_for_their_owner_alone_though_mlflow_makes_them_for_all(place, store):
     (place / "mlflow.db").unlink()
     before = os.umask(0o022)
@@ -204,6 +205,7 @@ def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place,
     assert "is `report.html` among the artifacts of this run" in own["tags"]["mlflow.note.content"]
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert track() == 0
@@ -249,6 +251,7 @@ def test_what_a_killed_driver_left_half_done_is_completed(place, track):
     assert said(place) == told
 
 
+@pytest.mark.slow
 def test_what_somebody_deleted_is_made_again(place, track):
     assert track() == 0
     told = said(place)
@@ -261,6 +264,7 @@ def test_what_somebody_deleted_is_made_again(place, track):
     assert said(place) == told
 
 
+@pytest.mark.slow
 def test_a_run_made_twice_is_there_once(place, track):
     assert track() == 0
     told = said(place)
@@ -272,6 +276,7 @@ def test_a_run_made_twice_is_there_once(place, track):
     assert said(place) == told
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_samples_are_artifacts_only_where_allowed_and_roc_pictures_always(store, place, track):
     assert track() == 0
@@ -327,6 +332,7 @@ def silent():
         yield listening.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_costs_a_bounded_delay_once(store, silent):
     warnings, started = [], time.monotonic()
     tracker = Tracker(store, f"http://127.0.0.1:{silent}", warnings.append)

@@ -1,5 +1,7 @@
 """What a training reports while it runs."""
 
+import pytest
+
 from study.design.work import missing_of
 from study.run import trajectory
 from study.run.runner import Runner
@@ -25,6 +27,7 @@ def test_progress_is_reported_once_per_epoch_with_the_losses_of_the_epoch(make_d
     assert len({means["loss_discriminator"] for _, _, means in found}) == 3
 
 
+@pytest.mark.slow
 def test_progress_is_reported_at_most_every_few_seconds(make_design, store, monkeypatch):
     found = reports(make_design, store, monkeypatch, "factors.epochs=[40]", pause=3600.0)
     assert len(found) <= 1

@@ -260,6 +260,7 @@ def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_w
     assert "no guarantee, and no epsilon: none, dropout 0.5, dp_sgd sigma=0 (clips only)\n" in sink.getvalue()
 
 
+@pytest.mark.slow
 def test_a_worker_repeats_nothing_of_what_the_plan_has_computed(make_design, monkeypatch, tmp_path):
     design = make_design(f"factors.defense=[none, {AIMED}, {SIGMA}]")
     overview.show(Console(file=io.StringIO()), design, {})
