@@ -32,6 +32,7 @@ def test_names_of_classes_people_and_files_of_the_data_are_texts_in_a_plan(tmp_p
     document = {**small_spec(*FEW).resolved, "data": {**data, "group_column": "person"}}
     document |= {"split": {"reference": 0, "unseen": 0, "known": 0, "panel": 10}, "quality": {"measures": []}}
     document["factors"] = {"train_size": [10], "epochs": [1], "target": ["dcgan"]}
+    document["training"] = {"batch_size": 5}
     (tmp_path / "study.json").write_text(json.dumps(document))
     assert mia_study("sweep")([str(tmp_path / "study.json"), "--plan", "--set", f"results={tmp_path}"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -78,18 +78,19 @@ def rounding(case, clip):
 
 
 def assert_bounded(case, share=0.01, rows=1):
-    """The three claims; at C, a share of the norm of record 0."""
+    """The three claims; at C, a share of the norm of record 0. How far two sums are apart, in units of C."""
     clip = max(share * case.norm(), 1e-12)
-    precision = case.records[0].dtype
     found = bounds(case).double()
     assert bool((~found.isfinite() | (found >= exact_norms(case) / EXACT)).all())
+    most = 0.0
     for row in range(rows):
         alone = only(case, row)
         sums = torch.cat([part.double().flatten() for part in our_sums(alone, clip)])
         assert float(sums.norm()) <= clip * EXACT
         apart = moved(our_sums, case, clip, row)
         assert apart <= EXACT + rounding(case, clip)
-        assert apart <= 1 + (1e-4 if precision == torch.float32 else 1e-12), "what rounding does in fact"
+        most = max(most, apart)
+    return most
 
 
 @pytest.mark.parametrize("left", [1.0, 1e-2, 1e-3, 1e-4, 1e-5, 0.0])
@@ -97,7 +98,8 @@ def assert_bounded(case, share=0.01, rows=1):
 @pytest.mark.parametrize("name", CASES)
 def test_a_record_whose_terms_cancel_moves_the_sums_by_at_most_clip(name, precision, left):
     for draw in range(3):
-        assert_bounded(CASES[name](left, Streams(name, draw).torch("case")).to(precision))
+        apart = assert_bounded(CASES[name](left, Streams(name, draw).torch("case")).to(precision))
+        assert apart <= 1 + (1e-4 if precision == torch.float32 else 1e-12), "what rounding does in fact"
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"convolution, weight norm"}))

@@ -100,7 +100,7 @@ def test_controls_are_run_once_and_never_again(make_design, store):
 
 def test_a_target_trained_on_the_panel_in_place_of_a_null_is_caught(make_design, store, monkeypatch):
     monkeypatch.setattr(Panel, "null", Panel.membership)
-    overfit = ("factors.epochs=[80]", "target.width=16", "attacks=[white_box]", "training.learning_rate=2e-3")
+    overfit = ("factors.epochs=[160]", "target.width=16", "attacks=[white_box]", "training.learning_rate=2e-3")
     table = run(make_design(*QUICK, *overfit), store)
     assert ok(table) == {"blind": True, "null": False, "copycat": True}
     assert table.loc[table["control"] == "null", "verdict"].item().startswith("LEAKS")
