@@ -54,6 +54,17 @@ def test_each_ray_has_a_token_of_its_own_and_the_environment_is_as_before_in_the
     assert min(map(len, tokens)) == 64
 
 
+def test_only_its_owner_may_read_the_token_and_enter_the_folder_whatever_the_umask(short):
+    before = os.umask(0)
+    try:
+        with _alone(0) as settings:
+            token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+            assert oct(token.stat().st_mode & 0o777) == "0o600"
+            assert oct(Path(settings["_temp_dir"]).parent.stat().st_mode & 0o777) == "0o700"
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_its_folder_is_gone_whatever_ends_it(short, error):
     with pytest.raises(error), _alone(0) as settings:
