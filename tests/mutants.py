@@ -120,7 +120,9 @@ MUTANTS = {
         "tests/mia_core/test_private_files.py",
     ),
     "Ray hands variables on": Mutant("study/run/scheduling.py", "\nENV_VARS_TO_PROPAGATE.clear()\n", "\n", LEFT),
-    "workers' libraries write for all": Mutant("study/run/scheduling.py", "    keep_to_owner()\n", "", "tests/study/test_scheduling.py"),
+    "workers' libraries write for all": Mutant(
+        "study/run/scheduling.py", "    keep_to_owner()\n", "", "tests/study/test_scheduling.py"
+    ),
     "Ray listens everywhere": Mutant(
         LOCAL_RAY, "ray_constants.ENABLE_RAY_CLUSTER = False", "ray_constants.ENABLE_RAY_CLUSTER = before", LEFT
     ),

@@ -167,7 +167,8 @@ def test_points_without_results_leave_indices_out_and_say_why(sobol, tmp_path):
     assert mia_study("tables")([str(folder)]) == 0
 
 
-@pytest.mark.parametrize("name", [pytest.param("random", marks=pytest.mark.slow), "latin_hypercube"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["random", "latin_hypercube"])
 def test_random_and_latin_hypercube_designs_have_importances_of_numbers_and_arms(name, make_study, tmp_path, capsys):
     defense = "factors.defense=[none, {name: dropout, rate: 0.5}]"
     folder = make_study(*RANGES[:4], defense, f"design={{name: {name}, points: 8}}", "quality.against=[unseen]").uri

@@ -363,6 +363,7 @@ def privacy_of(page):
     return plain(page.partition('<h2 id="privacy">')[2].partition("</section>")[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["results/small", "copy"])
 def test_so_do_report_and_tables_beside_the_epsilon(old, store, tmp_path):
     pages = written(str(old[0] / store), tmp_path)
