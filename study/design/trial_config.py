@@ -45,8 +45,11 @@ class TrialConfig:
 
     @classmethod
     def parse(cls, text: str) -> "TrialConfig":
-        """From JSON, as of `to_json`."""
-        return cls(json.loads(text))
+        """From JSON, as of `to_json`. ValueError for what is no mapping, such as a null."""
+        values = json.loads(text) if isinstance(text, str) else None
+        if not isinstance(values, dict):
+            raise Refused(f"a trial's config is no mapping: {quoted(text)}")
+        return cls(values)
 
     def to_json(self) -> str:
         """Canonical JSON."""
