@@ -179,6 +179,8 @@ def load(folder: str | Path) -> StudyData:
     wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
         raise Refused(f"{store.uri}: no sealed trial with an attack yet")
+    if wide[budget_of(resolved["factors"])].isna().any():
+        raise Refused(f"{store.uri}: trials lack their {budget_of(resolved['factors'])}, which the study varies")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
     distinct = list(dict.fromkeys(arms.values()))
     words = dict(zip(distinct, labels(distinct), strict=True))

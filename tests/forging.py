@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,12 @@ from study.store import Store, files, seals
 from study.store.schema import to_parquet
 
 Rows = list[dict[str, Any]]
+
+WHOLE_TRIAL: dict[str, Any] = {
+    "dataset": "digits", "target": "dcgan", "split": "panel", "train_size": 40, "steps": 1, "replicate": 0,
+    "seconds_train": 1.0, "config": "{}", "versions": "{}", "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+}  # fmt: skip
+"""What every row of trials has."""
 
 
 def rewrite(store: Store, table: str, change: Callable[[pa.Table], pa.Table]) -> None:

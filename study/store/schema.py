@@ -164,6 +164,14 @@ MAPPINGS = {
 }
 """Columns whose texts are JSON, of one mapping."""
 
+KNOWN = {
+    "trials": (
+        *("dataset", "target", "split", "train_size", "steps", "replicate", "seconds_train", "config", "versions"),
+        "finished_at",
+    )
+}
+"""Columns without nulls, on which readers rely."""
+
 LABELLED = ("attack", "measure")
 """Kinds of rows of a design whose `label` is a name; a trial's is a sentence."""
 
@@ -256,12 +264,14 @@ def _in_arrow_memory(data: bytes) -> pa.Buffer:
 def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = ()) -> pa.Table:
     """Without metadata. ArrowInvalid, or OSError, for what is damaged, too large for its bytes, or not that table.
 
-    Every page is checked, that what identifies rows are names, and that scores can be judged.
+    Every page is checked, that what identifies rows are names, that what is known of every row is there, and that
+    scores can be judged.
     """
     table = open_parquet(data, name, encoded).read().unify_dictionaries()
     table.validate(full=True)
     if name:
         _require_names(name, table)
+        _require_known(name, table)
     if name == "scores" and len(table):  # a public copy has none
         _require_scores(table)
     return pa.table(table.columns, names=table.column_names)
@@ -303,6 +313,13 @@ def _require_names(name: str, table: pa.Table) -> None:
         for text in table[column].unique().to_pylist() if column in table.column_names else ():
             if text is not None:
                 _require_mapping(column, text)
+
+
+def _require_known(name: str, table: pa.Table) -> None:
+    """ArrowInvalid for a null where no row has one, or no such column."""
+    for column in KNOWN.get(name, ()):
+        if column not in table.column_names or table[column].null_count:
+            raise pa.ArrowInvalid(f"lacks the {column} of some rows")
 
 
 def _require_scores(table: pa.Table) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mia_core.defenses.accounting import guarantee
+from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from study.design.trial_config import TrialConfig
 from study.spec.factors import Budget
@@ -64,6 +65,8 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
     digest = config.value("data_digest", str)
+    if pd.isna(row[config.budget]):
+        raise Refused(f"trial {trial_id} has no {config.budget}, which its config gives")
     code = json.loads(row["versions"])
     end_ms = int(row["finished_at"].timestamp() * 1000)
     further = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]

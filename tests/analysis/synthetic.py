@@ -187,6 +187,7 @@ def _write(store, design, trial, leak, record, random):
         "replicate": trial.replicate, "seed": 7, **cell.arm.columns(None), "epsilon": design.epsilon(trial),
         "delta": cell.arm.delta, "seconds_train": 1.0, **cell.factors,
         "config": TrialConfig.of(design, trial).to_json(), "finished_at": datetime.now(UTC),
+        "versions": "{}",
     }  # fmt: skip
     current.add("trials", [row])
     leakage = judge(score, member)

@@ -2,9 +2,11 @@
 
 import shutil
 
+import pyarrow as pa
 import pytest
 
 from study.store import Store
+from study.store.schema import KNOWN
 from tests.forging import rewrite, with_json
 from tests.hostile.readers import ASKED, answer
 
@@ -50,3 +52,23 @@ def test_no_reader_takes_forged_settings_for_a_bug(kind, sound, undrawn, tmp_pat
 @pytest.mark.parametrize("kind", [kind for kind in FORGED if kind not in AT_ONCE])
 def test_nor_any_other(kind, sound, undrawn, tmp_path, capsys):
     readers_take_no_bug(kind, sound, tmp_path, capsys)
+
+
+def without(column):
+    return lambda table: table.set_column(
+        table.column_names.index(column), column, pa.nulls(len(table), table.schema.field(column).type)
+    )
+
+
+@pytest.mark.parametrize("column", [*KNOWN["trials"], "epochs"])
+def test_a_trial_that_lacks_what_every_trial_has_is_refused_and_check_says_so(column, sound, undrawn, tmp_path, capsys):
+    store = Store.at(shutil.copytree(sound.folder, tmp_path / "small"))
+    rewrite(store, "trials", without(column))
+    for reader in ("check", "tables", "track", "plan"):
+        code, said = answer(reader, store, capsys)
+        assert code in (0, 1, 2), (reader, said)
+        assert "This is a bug" not in said and "Traceback" not in said and "not reachable" not in said, (reader, said)
+        if reader == "tables" or (reader == "track" and column != "epochs"):
+            assert code == 2
+        if reader == "check" and column != "epochs":
+            assert code == 1 and f"lacks the {column}" in said

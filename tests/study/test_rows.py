@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from study.store.rows import AttackRow, HistoryRow, QualityRow, ScoreRows, TrialRow, columns, joined
-from study.store.schema import KEYS, OPEN, PASS_TABLES, REAL, SCHEMAS, TEXT, TIME, WHOLE, to_table
+from study.store.schema import KEYS, KNOWN, OPEN, PASS_TABLES, REAL, SCHEMAS, TEXT, TIME, WHOLE, to_table
 
 ROWS = {"trials": TrialRow, "quality": QualityRow, "attacks": AttackRow, "history": HistoryRow}
 KINDS = {TEXT: str, WHOLE: int, REAL: float, TIME: datetime}
@@ -44,6 +44,12 @@ def test_a_row_has_the_columns_of_its_table_with_their_types(table):
 def test_a_row_names_itself(table):
     kind = kinds(ROWS[table])
     assert not [key for key in KEYS[table] if NoneType in kind[key]]
+
+
+@pytest.mark.parametrize("table", KNOWN)
+def test_what_readers_rely_on_is_never_null_in_a_typed_row(table):
+    kind = kinds(ROWS[table])
+    assert not [column for column in KNOWN[table] if NoneType in kind[column]]
 
 
 @pytest.mark.parametrize("table", ROWS)

@@ -11,8 +11,9 @@ import pytest
 from study.store import Compactor, Damaged, Store, compact, compacting, read, seals
 from study.store.manifests import manifests
 from study.store.schema import SCHEMAS, open_parquet, to_parquet, to_table
+from tests.forging import WHOLE_TRIAL
 
-TRIAL = {"trial_id": "t1", "trajectory_id": "j1", "study": "small", "train_size": 40, "sigma": 1, "role": "study"}
+TRIAL = {**WHOLE_TRIAL, "trial_id": "t1", "trajectory_id": "j1", "study": "small", "sigma": 1, "role": "study"}
 ATTACK = {"trial_id": "t1", "attack": "old_label", "attack_id": "a1", "auc": 0.75, "steps": None}
 DESIGN = [
     {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "trial", "id": "t1", "label": "trial"},

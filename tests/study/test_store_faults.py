@@ -23,6 +23,7 @@ from study.spec.study_file import override, parse
 from study.store import Damaged, Store, compact, files, read, seals
 from study.store.schema import EXPANSION, from_parquet, to_table
 from tests.commands import mia_study
+from tests.forging import WHOLE_TRIAL
 from tests.small import SMALL
 
 main = mia_study("store")
@@ -194,7 +195,7 @@ def test_a_damaged_marker_costs_its_pass_alone_and_without_a_compaction_reading_
 def test_a_damaged_pass_of_an_earlier_design_keeps_nobody_from_reading_the_current_one(sound, copy, capsys):
     shutil.rmtree(copy.folder / "compacted")
     current = copy.begin()
-    current.add("trials", [{"trial_id": "earlier", "trajectory_id": "j"}])
+    current.add("trials", [{**WHOLE_TRIAL, "trial_id": "earlier", "trajectory_id": "j"}])
     current.seal("earlier", train=True, attacks=[], measures=[])
     HARMS["zeroed"](next((copy.folder / "trials").glob("earlier*")))
     pd.testing.assert_frame_equal(rows(copy, "trials"), rows(sound, "trials"))
