@@ -168,7 +168,9 @@ KNOWN = {
     "trials": (
         *("dataset", "target", "split", "train_size", "steps", "replicate", "seconds_train", "config", "versions"),
         "finished_at",
-    )
+    ),
+    "attacks": ("trial_id", "attack", "attack_id"),
+    "quality": ("trial_id", "measure", "measure_id", "extractor", "against"),
 }
 """Columns without nulls, on which readers rely."""
 

@@ -60,10 +60,14 @@ def without(column):
     )
 
 
-@pytest.mark.parametrize("column", [*KNOWN["trials"], "epochs"])
-def test_a_trial_that_lacks_what_every_trial_has_is_refused_and_check_says_so(column, sound, undrawn, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("table", "column"), [*((table, column) for table in KNOWN for column in KNOWN[table]), ("trials", "epochs")]
+)
+def test_a_row_that_lacks_what_every_row_has_is_refused_and_check_says_so(
+    table, column, sound, undrawn, tmp_path, capsys
+):
     store = Store.at(shutil.copytree(sound.folder, tmp_path / "small"))
-    rewrite(store, "trials", without(column))
+    rewrite(store, table, without(column))
     for reader in ("check", "tables", "track", "plan"):
         code, said = answer(reader, store, capsys)
         assert code in (0, 1, 2), (reader, said)

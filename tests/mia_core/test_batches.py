@@ -64,3 +64,9 @@ def test_seeded_coins_are_functions_of_their_step():
     along = [coins(step, 5).tolist() for step in range(130)]
     assert [jumping(step, 5).tolist() for step in (129, 0, 64)] == [along[129], along[0], along[64]]
     assert len({value for step in along for value in step}) == 650
+
+
+@pytest.mark.parametrize(("train_size", "batch_size", "most"), [(280, 32, 1e-7), (100_000, 32, 1e-7), (1000, 2, 2e-6)])
+def test_samples_outgrow_their_padding_as_rarely_as_is_said(train_size, batch_size, most):
+    rate = batch_size / train_size
+    assert most / 100 < binom.sf(padded_size(train_size, rate), train_size, rate) < most
