@@ -123,4 +123,4 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
 
 def _quality_axis(quality: str, open_ended: bool) -> str:
     better = "lower is better" if lower_is_better(quality) else "higher is better"
-    return f"{quality} ({better}{f'; {ARROW}' if open_ended else ''})"
+    return f"{quality} ({better})" + (f"\n{ARROW}" if open_ended else "")
