@@ -12,6 +12,7 @@ from analysis.stats.baselines import audits, verdicts
 from analysis.stats.inference import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
 from mia_core.metrics.two_way import MIN_REPLICATES
+from study.design.trial_config import TrialConfig
 from study.store import read
 from study.store.roles import ADAPTIVE, BLIND, STUDIED
 
@@ -34,6 +35,7 @@ def cautions(data: StudyData, controls: pd.DataFrame | None = None, audited: pd.
         *_searched(data),
         *_incomplete(data),
         *_replicates(data),
+        *_published(data),
         *_measured(data),
     ]
 
@@ -103,6 +105,17 @@ def _replicates(data: StudyData) -> Iterator[str]:
         yield line("missing cells", names=_some(missing))
     if fewer:
         yield line("unequal replicates", names=_some(fewer))
+
+
+def _published(data: StudyData) -> Iterator[str]:
+    """Targets without a published network of their name beside them."""
+    configs = data.wide[["target", "config"]].drop_duplicates("config").itertuples(index=False)
+    targets = [(label, TrialConfig.parse(text).target) for label, text in configs]
+    there = {target.name for _, target in targets if target.cls.is_published(target.config)}
+    for label, choice in dict(targets).items():
+        if choice.name not in there:
+            settings = ", ".join(f"{key}: {value}" for key, value in choice.cls.published.items())
+            yield line("not published", targets=label, settings=settings)
 
 
 def _measured(data: StudyData) -> Iterator[str]:

@@ -41,11 +41,14 @@ SENTENCES = {
     "one level": "Training-set size and {budget} have one level each here, so what they change is not known.",
     "lowers": "{words} lower it to {auc}",
     "raises": "{words} raise it to {auc}",
+    "lowers alone": "{words} lowers it to {auc}",
+    "raises alone": "{words} raises it to {auc}",
     "worse samples": ", with worse samples ({measure}{quality})",
     "better samples": ", with better samples ({measure}{quality})",
     "change not settled": "what {names} change is not settled by these replicates (now at {numbers})",
     # What protects.
     "no defense": "No defense was compared.",
+    "compared on": "Defenses were compared on {where}, where without one that probability is {auc}. ",
     "no defense lowers": (
         "That {count} lowers leakage is not shown here; the least measured is {arm} with {auc}{guarantee}."
     ),
@@ -101,6 +104,9 @@ SENTENCES = {
     ),
     "sweep not complete": "The sweep is not complete: {there} of {planned} trials are there.",
     "attack not complete": "{attack} has results in {there} of {planned} trials only.",
+    "not published": (
+        "{targets} is not the published network ({settings}), which may leak more: what is said here is of this one."
+    ),
     "few replicates": "Descriptive only: {replicates}, and intervals can be trusted from {least} on.",
     "missing cells": "Cells are missing, and averages leave out what would pair with them: {names}.",
     "unequal replicates": (

@@ -120,6 +120,18 @@ class StudyData:
         return list(dict.fromkeys(self.wide[VARIANT]))
 
     @property
+    def published(self) -> list[str]:
+        """Variants that are published networks, as far as that changes what they leak."""
+
+        def found() -> list[str]:
+            pairs = self.wide[[VARIANT, "config"]].drop_duplicates("config")
+            targets = [(variant, TrialConfig.parse(text).target) for variant, text in pairs.itertuples(index=False)]
+            others = {variant for variant, target in targets if not target.cls.is_published(target.config)}
+            return [variant for variant in self.variants if variant not in others]
+
+        return self.once("published", found)
+
+    @property
     def quality(self) -> str | None:
         """The measure that stands for quality: KID before FID, against unseen records before members; None without."""
         names = [f"{measure}_domain_{against}" for measure in ("kid", "fid") for against in ("unseen", "members")]
@@ -154,6 +166,21 @@ class StudyData:
     def replicates(self) -> int:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())
+
+    def with_target(self, variant: str, target: str) -> str:
+        """The variant that has another target, and the same levels of further factors."""
+        own = self.once("targets", lambda: dict(zip(self.wide[VARIANT], self.wide["target"], strict=True)))
+        return target + variant.removeprefix(own[variant])
+
+    def apart(self, variant: str, other: str) -> str:
+        """In what settings two variants of one target differ, in words: `norm group instead of batch`; else nothing."""
+        configs = self.wide.drop_duplicates(VARIANT).set_index(VARIANT)["config"]
+        ours, theirs = (TrialConfig.parse(configs[name]).target for name in (variant, other))
+        if ours.name != theirs.name:
+            return ""
+        before = theirs.arguments()
+        differing = [(key, x, before[key]) for key, x in ours.arguments().items() if before.get(key, x) != x]
+        return ", ".join(f"{key} {x} instead of {y}" for key, x, y in differing)
 
     def words(self, name: str, level: Any) -> str:
         """A level of a column of `cell`: `n = 100`, `20 epochs`; variants and arms are words."""

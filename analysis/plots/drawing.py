@@ -78,7 +78,7 @@ def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: s
         if leftmost(axis):
             axis.set_ylabel(y if flat else f"{row}\n{y}")
         if not (axis.containers or axis.collections):
-            axis.text(0.5, 0.5, "does not fit", ha="center", va="center", transform=axis.transAxes, color="0.5")
+            axis.text(0.5, 0.5, "not in this study", ha="center", va="center", transform=axis.transAxes, color="0.5")
     legend(figure, grid.values())
 
 

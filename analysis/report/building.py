@@ -128,12 +128,12 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
         )
     ]
     for change in found.changes:
-        if change.factor in (data.budget, "train_size"):
+        if change.cell == found.cell and change.factor in (data.budget, "train_size"):
             what = "records" if change.factor == "train_size" else data.budget
             settled = "" if change.clear else "; not settled"
             tiles.append(
                 Tile(
-                    f"AUC, {found.cell[change.factor]} to {change.level} {what}",
+                    f"AUC, {change.cell[change.factor]} to {change.level} {what}",
                     Cited(change.by.short, change.by.source),
                     ("to ", change.leakage, settled),
                 )

@@ -1,8 +1,9 @@
 """The verdict: sentences chosen by rules from a study's numbers, and whether to believe them.
 
 They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
-variant and arm, the smallest training set, the most training. Whether leakage is shown is said of every cell after the
-last level of training, by the strongest of all attacks.
+published network (else the first variant), without a defense, the smallest training set, the most training. Defenses
+are compared where they were trained: there, or on the first variant that has any. Whether leakage is shown is said of
+every cell after the last level of training, by the strongest of all attacks.
 """
 
 from collections.abc import Sequence
@@ -53,11 +54,13 @@ Sentence = tuple[str | Number | Cited, ...]
 
 @dataclass(frozen=True)
 class Change:
-    """What one other level gives: its leakage, its difference of the start's, and the same of quality (null without).
+    """What one other level gives: its leakage, its difference of a cell's, and the same of quality (null without).
 
-    p_holm: as of the declared contrast that this is, or corrected over the verdict's other changes, which none is.
+    cell: that it is a change of. p_holm: as of the declared contrast that this is, or corrected over the verdict's
+    other changes, which none is.
     """
 
+    cell: dict[str, Any]
     factor: str
     level: Any
     leakage: Number
@@ -74,13 +77,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """standing: SOUND, CAREFUL or FAILED, and why. start: leakage where it is expected to be most; quality: there."""
+    """standing: SOUND, CAREFUL or FAILED, and why. start: leakage where it is expected to be most; quality: there.
+
+    base: the cell that defenses are compared with; `cell`, unless that one's variant was trained without any.
+    """
 
     standing: str
     reasons: tuple[str, ...]
     sentences: tuple[Sentence, ...]
     attack: str
     cell: dict[str, Any]
+    base: dict[str, Any]
     start: Number
     quality: Number | None
     changes: tuple[Change, ...]
@@ -93,13 +100,16 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     start = mean(data, AUC, attack, cell)
     assert start is not None
     quality = mean(data, data.quality, attack, cell) if data.quality else None
-    changes = _changes(data, attack, cell)
+    base = _base(data, attack, cell)
+    changes = _changes(data, attack, cell, base)
     what_changes = _what_changes(data, changes, cell)
     explained = any(isinstance(part, str) and DISTANCE in part for part in what_changes)
-    protection = _what_protects(data, changes, cell, quality, explained)
+    protection = _what_protects(data, attack, changes, base, explained)
+    if base != cell:
+        protection = (*_compared_on(data, attack, base), *protection)
     sentences = (_how_much(data, start, cell), what_changes, protection, *_all_cells(data), _not_tried(data))
     standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
-    return Verdict(standing, reasons, said, attack, cell, start, quality, changes)
+    return Verdict(standing, reasons, said, attack, cell, base, start, quality, changes)
 
 
 def judged(
@@ -120,47 +130,65 @@ def failures(controls: pd.DataFrame, audits: pd.DataFrame) -> list[str]:
 
 def _start(data: StudyData, attack: str) -> dict[str, Any]:
     rows = data.attack(attack)
-    cell: dict[str, Any] = {VARIANT: next(name for name in data.variants if name in set(rows[VARIANT]))}
+    there = set(rows[VARIANT])
+    cell: dict[str, Any] = {VARIANT: next(name for name in (*data.published, *data.variants) if name in there)}
+    return _most_trained(data, rows, cell)
+
+
+def _base(data: StudyData, attack: str, start: dict[str, Any]) -> dict[str, Any]:
+    """The cell that defenses are compared with."""
+    rows = data.attack(attack)
+    for variant in (start[VARIANT], *data.variants):
+        arms = set(rows.loc[rows[VARIANT] == variant, ARM])
+        if start[ARM] in arms and len(arms) > 1:
+            return start if variant == start[VARIANT] else _most_trained(data, rows, {VARIANT: variant})
+    return start
+
+
+def _most_trained(data: StudyData, rows: pd.DataFrame, cell: dict[str, Any]) -> dict[str, Any]:
+    """Of a variant: without a defense, on the smallest training set, after the most training."""
     cell[ARM] = next(arm for arm in data.arms if len(in_cell(rows, cell | {ARM: arm})))
     cell["train_size"] = int(in_cell(rows, cell)["train_size"].min())
     cell[data.budget] = int(in_cell(rows, cell)[data.budget].max())
     return cell
 
 
-def _changes(data: StudyData, attack: str, cell: dict[str, Any]) -> tuple[Change, ...]:
+def _changes(data: StudyData, attack: str, start: dict[str, Any], base: dict[str, Any]) -> tuple[Change, ...]:
     rows = data.attack(attack)
-    others: list[tuple[str, Any]] = []
-    largest = _levels(rows, cell, "train_size")[-1]
-    fewest = _levels(rows, cell, data.budget)[0]
-    others += [(data.budget, fewest)] if fewest != cell[data.budget] else []
-    others += [("train_size", largest)] if largest != cell["train_size"] else []
-    others += [(ARM, arm) for arm in data.arms if arm != cell[ARM]]
-    others += [(VARIANT, variant) for variant in data.variants if variant != cell[VARIANT]]
+    others: list[tuple[dict[str, Any], str, Any]] = []
+    for cell in (start, base) if base != start else (start,):
+        fewest = _levels(rows, cell, data.budget)[0]
+        others += [(cell, data.budget, fewest)] if fewest != cell[data.budget] else []
+    largest = _levels(rows, start, "train_size")[-1]
+    others += [(start, "train_size", largest)] if largest != start["train_size"] else []
+    others += [(base, ARM, arm) for arm in data.arms if arm != base[ARM]]
+    others += [(start, VARIANT, variant) for variant in data.variants if variant != start[VARIANT]]
     found = []
-    for factor, level in others:
+    for cell, factor, level in others:
         there = cell | {factor: level}
         by, leakage = difference(data, AUC, attack, there, cell), mean(data, AUC, attack, there)
         if by is None or leakage is None:
             continue
         quality = mean(data, data.quality, attack, there) if data.quality else None
         cost = difference(data, data.quality, attack, there, cell) if data.quality else None
-        found.append(Change(factor, level, leakage, by, quality, cost, np.nan))
-    p = _corrected(data, attack, cell, found)
-    return tuple(
-        Change(one.factor, one.level, one.leakage, one.by, one.quality, one.cost, float(value))
-        for one, value in zip(found, p, strict=True)
-    )
+        found.append(Change(cell, factor, level, leakage, by, quality, cost, np.nan))
+    p = _corrected(data, attack, found)
+    return tuple(replace(one, p_holm=float(value)) for one, value in zip(found, p, strict=True))
 
 
-def _corrected(data: StudyData, attack: str, cell: dict[str, Any], found: Sequence[Change]) -> np.ndarray:
+def _corrected(data: StudyData, attack: str, found: Sequence[Change]) -> np.ndarray:
     """p-values by Holm: one family for what is declared, the same as in every table, and one for the rest."""
-    family = declared(data, attack)
-    known = {
-        (row["factor"], frozenset((row["level"], row["baseline"]))): row["p_holm"]
-        for row in family.to_dict("records")
-        if all(row["factor"] == name or row[name] == level for name, level in cell.items())
-    }
-    p = np.array([known.get((one.factor, frozenset((one.level, cell[one.factor]))), np.nan) for one in found], float)
+    family = declared(data, attack).to_dict("records")
+
+    def known(one: Change) -> float:
+        ends = {one.level, one.cell[one.factor]}
+        for row in family:
+            alike = all(name == one.factor or row[name] == level for name, level in one.cell.items())
+            if alike and row["factor"] == one.factor and {row["level"], row["baseline"]} == ends:
+                return float(row["p_holm"])
+        return np.nan
+
+    p = np.array([known(one) for one in found], float)
     rest = np.array([np.isnan(value) and not np.isnan(one.by.p) for one, value in zip(found, p, strict=True)], bool)
     p[rest] = holm(np.array([one.by.p for one in found], float)[rest])
     return p
@@ -255,23 +283,25 @@ def attacker(data: StudyData, attack: str) -> str:
 
 
 def _instead(data: StudyData, change: Change, cell: dict[str, Any]) -> str:
-    """E.g. `400 instead of 100 records`; at equal steps these are seen fewer times."""
+    """E.g. `400 instead of 100 records`; at equal steps these are seen fewer times. `norm group instead of batch`."""
+    if change.factor == VARIANT and (apart := data.apart(change.level, cell[VARIANT])):
+        return f"{apart} ({change.level})"
     records = "records" if data.budget == "epochs" else "records at equal steps"
     unit = {data.budget: f" {data.budget}", "train_size": f" {records}"}.get(change.factor, "")
     return f"{change.level} instead of {cell[change.factor]}{unit}"
 
 
 def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, Any]) -> Sentence:
-    shown = [change for change in changes if change.factor != ARM]
+    shown = [change for change in changes if change.cell == cell and change.factor != ARM]
     if not shown:
         return filled("one level", budget=data.budget)
     clear, open_ended = [c for c in shown if c.clear], [c for c in shown if not c.clear]
     parts: list[Any] = []
     for change in clear[:NAMED]:
-        verb = "lowers" if change.by.value < 0 else "raises"
+        verb = ("lowers" if change.by.value < 0 else "raises") + (" alone" if change.factor == VARIANT else "")
         parts += ["; "] if parts else []
         parts += filled(verb, words=_instead(data, change, cell), auc=change.leakage)
-        cost = _paid(data, change, cell, len(shown)) if change.quality else None
+        cost = _paid(data, change, len(shown)) if change.quality else None
         if change.quality and cost and cost.low * cost.high > 0:
             better = "worse samples" if cost.value > 0 else "better samples"
             explained = any(DISTANCE in str(part) for part in parts)
@@ -288,17 +318,25 @@ def _what_changes(data: StudyData, changes: Sequence[Change], cell: dict[str, An
     return (first[0].upper() + first[1:], *parts[1:], ".")
 
 
+def _compared_on(data: StudyData, attack: str, base: dict[str, Any]) -> Sentence:
+    """Where defenses were compared, if that is not where the verdict starts."""
+    leakage = mean(data, AUC, attack, base)
+    assert leakage is not None
+    return filled("compared on", where=words_of(data, base), auc=leakage)
+
+
 def _what_protects(
-    data: StudyData, changes: Sequence[Change], cell: dict[str, Any], quality: Number | None, explained: bool
+    data: StudyData, attack: str, changes: Sequence[Change], cell: dict[str, Any], explained: bool
 ) -> Sentence:
     """The least leaking arm, or stopping early, of those shown to cost hardly any quality; else what may cost least.
 
-    explained: whether the measure of quality was said already.
+    cell: that defenses are compared with. explained: whether the measure of quality was said already.
     """
     arms = [change for change in changes if change.factor == ARM]
     if not arms:
         return filled("no defense")
-    ways = [*arms, *(change for change in changes if change.factor == data.budget)]
+    quality = mean(data, data.quality, attack, cell) if data.quality else None
+    ways = [*arms, *(change for change in changes if change.cell == cell and change.factor == data.budget)]
     clear = [change for change in ways if change.clear and change.by.value < 0]
     if not any(change.factor == ARM for change in clear):
         count = "the one defense" if len(arms) == 1 else f"any of {len(arms)} defenses"
@@ -306,7 +344,7 @@ def _what_protects(
         guarantee = _guarantee(data, cell, least)
         return filled("no defense lowers", count=count, arm=str(least.level), auc=least.leakage, guarantee=guarantee)
     # A loss of one that was chosen among several looks small by chance: its interval pays for that.
-    clear = [replace(change, cost=_paid(data, change, cell, len(ways))) for change in clear]
+    clear = [replace(change, cost=_paid(data, change, len(ways))) for change in clear]
     free = [change for change in clear if change.cost and quality and is_small(change.cost, quality)]
     best = min(free, key=_auc) if free else min(clear, key=_most_lost)
     cost = _cost(data, best, quality, best in free, explained) if best.quality and quality and best.cost else ()
@@ -335,12 +373,12 @@ def _way(data: StudyData, change: Change) -> str:
     return str(change.level) if change.factor == ARM else f"stopping after {change.level} {data.budget}"
 
 
-def _paid(data: StudyData, change: Change, cell: dict[str, Any], choices: int) -> Number | None:
+def _paid(data: StudyData, change: Change, choices: int) -> Number | None:
     """The loss of quality with an interval that holds after having been chosen among so many."""
     if data.quality is None:
         return None
-    there = cell | {change.factor: change.level}
-    return difference(data, data.quality, change.leakage.attack, there, cell, 1 - ALPHA / choices)
+    there = change.cell | {change.factor: change.level}
+    return difference(data, data.quality, change.leakage.attack, there, change.cell, 1 - ALPHA / choices)
 
 
 def _cost(data: StudyData, best: Change, quality: Number, small: bool, explained: bool) -> Sentence:

@@ -39,7 +39,7 @@ def verdict(
     rows = data.attack(attack)
     cell = rows[rows["trial_id"] == trials[-1][0]][list(data.cell)].to_dict("records")[0]
     quality = at(data, data.quality, attack, trials[-1], "the most leaking point") if data.quality else None
-    return Verdict(standing, reasons, sentences, attack, cell, start, quality, ())
+    return Verdict(standing, reasons, sentences, attack, cell, cell, start, quality, ())
 
 
 def ends(data: StudyData, attack: str) -> tuple[Number, Number]:

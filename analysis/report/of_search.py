@@ -47,7 +47,7 @@ def verdict(
     best = _number(data, found.goals[0], _best(found)) if len(found.told) else None
     start = best or at(data, "auc", data.attacks[0], data.wide["trial_id"].head(1).tolist(), "the first trial")
     assert start is not None
-    return Verdict(standing, reasons, sentences, start.attack, {}, start, None, ())
+    return Verdict(standing, reasons, sentences, start.attack, {}, {}, start, None, ())
 
 
 def about(data: StudyData) -> str:

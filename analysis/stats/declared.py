@@ -4,7 +4,7 @@ They are of the primary attack, and `study.spec.family` says which a study decla
 exploratory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mia_core.errors import Refused
 from mia_core.metrics.power import Spread, replicates_for
 from mia_core.metrics.two_way import alpha_of_look
 from study.design.trial_config import TrialConfig
-from study.spec.family import contrasts
+from study.spec.family import TARGET, contrasts
 from study.verdicts.controls import ALPHA, holm
 
 NAMES = {"defense": ARM}
@@ -55,11 +55,19 @@ def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any,
     present = set(table[list(data.cell)].itertuples(index=False, name=None))
     for variant in data.variants:
         for contrast in _family(data, table):
-            ends = [{VARIANT: variant, **{NAMES.get(name, name): x for name, x in end.items()}} for end in contrast]
+            ends = [_cell(data, variant, end) for end in contrast]
+            if ends[0] == ends[1] or ends[0][VARIANT] != variant:  # of targets: it is this variant's once
+                continue
             if all(tuple(end.get(name) for name in data.cell) in present for end in ends):
                 (factor,) = (name for name in data.cell if ends[0][name] != ends[1][name])
                 rest = {name: level for name, level in ends[0].items() if name != factor}
                 yield factor, ends[0][factor], ends[1][factor], rest
+
+
+def _cell(data: StudyData, variant: str, end: Mapping[str, Any]) -> dict[str, Any]:
+    """Levels of `data.cell`; another target has the further factors of this variant."""
+    found = {NAMES.get(name, name): level for name, level in end.items() if name != TARGET}
+    return {VARIANT: data.with_target(variant, end[TARGET]) if TARGET in end else variant, **found}
 
 
 def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -4,7 +4,8 @@ The discriminator's norm is a setting and defaults to group norm: per-sample, so
 them) share one architecture and a record's white-box score does not depend on who else is in its batch.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
@@ -26,6 +27,7 @@ class DCGAN(Target):
     name = "dcgan"
     offers = frozenset({"generator", "discriminator"})
     private = ("discriminator",)
+    published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
     beta2: ClassVar[float] = 0.999
 
     @settings

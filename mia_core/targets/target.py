@@ -95,6 +95,7 @@ class Target(nn.Module, ABC):
     gradients see real records. They are what a private defense has to treat. beyond_gradients: what else of the
     target's state is a function of real records, if anything: no defense that works on gradients covers it.
     judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
+    published: settings by which a network differs from the published one in what it leaks, and their published values.
     """
 
     name: ClassVar[str]
@@ -103,6 +104,7 @@ class Target(nn.Module, ABC):
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
     judges_alone: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, Any]] = {}
     Config: ClassVar[type]
 
     latent_dimension: int
@@ -148,6 +150,11 @@ class Target(nn.Module, ABC):
     def activations(self) -> list[nn.Sequential]:
         """The discriminator's hidden blocks: where a defense may append a layer."""
         raise ValueError(f"{self.name} has no discriminator blocks")
+
+    @classmethod
+    def is_published(cls, config: Any) -> bool:
+        """Whether a network of these settings is the published one, as far as that changes what it leaks."""
+        return all(getattr(config, name) == value for name, value in cls.published.items())
 
     @property
     def device(self) -> torch.device:

@@ -11,9 +11,9 @@ The generator's part of -gan is non-saturating, -log D, as in DCGAN. Networks ar
 the discriminator. All three learn from real records, so a private defense treats all three, jointly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -36,6 +36,7 @@ class VAEGAN(Target):
     name = "vae_gan"
     offers = frozenset({"generator", "discriminator", "encoder"})
     private = NETWORKS
+    published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
 
     @settings
     class Config:

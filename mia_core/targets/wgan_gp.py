@@ -12,8 +12,9 @@ A surrogate's fake side has known records too, or no other, and then x^ lies bet
 critic step per generator step, as any surrogate's.
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
@@ -31,6 +32,7 @@ class WGANGP(DCGAN):
     """
 
     name = "wgan_gp"
+    published: ClassVar[Mapping[str, Any]] = {}
     beta2 = 0.9
 
     @settings

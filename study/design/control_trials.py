@@ -148,6 +148,6 @@ def _undefended(cells: Sequence[Cell], by_size: bool) -> tuple[Cell, ...]:
     """A cell per target, and per training-set size where cells are crossed: without a defense, else the first."""
     groups: dict[tuple[str, int | None], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.target.name, cell.train_size if by_size else None), []).append(cell)
+        groups.setdefault((cell.label, cell.train_size if by_size else None), []).append(cell)
     chosen = [min(group, key=lambda cell: bool(cell.arm.choices)) for group in groups.values()]
     return tuple(sorted(chosen, key=lambda cell: cell.train_size))

@@ -43,7 +43,7 @@ def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
         "train_size": cell.train_size,
         trial.budget: trial.level,
         "defense": arms[cell.arm],
-        "target": cell.target.name,
+        "target": cell.label,
         **cell.factors,
         "replicate": trial.replicate,
     }

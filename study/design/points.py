@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from mia_core.errors import Refused
-from study.spec.factors import Factors, Range
 from study.spec.sampling import combinations
 from study.spec.study_file import Spec, parse
 from study.store import Store, read
@@ -46,12 +45,7 @@ def problem(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def levels_of(spec: Spec) -> pd.DataFrame:
     """One row a point, one column a varied factor, as `points` has them."""
     found = pd.DataFrame(combinations(spec.drawn, spec.factors), columns=list(spec.drawn))
-    for name, words in {"defense": spec.factors.arm_words, "target": _names(spec.factors)}.items():
+    for name, words in {"defense": spec.factors.arm_words, "target": spec.factors.target_labels}.items():
         if name in found:
             found[name] = [words[number] for number in spec.drawn[name]]
     return found
-
-
-def _names(factors: Factors) -> list[str]:
-    targets = factors.levels["target"]
-    return [] if isinstance(targets, Range) else [target["name"] for target in targets]

@@ -59,7 +59,7 @@ def require_quality(spec: Spec, split: Split, recipe: Recipe, members: int) -> N
 
 
 def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple[str, str], str]]:
-    """Targets by name, and why arms do not fit them, by the arm's label and the target's name.
+    """Targets by name, and why arms do not fit them, by the labels of both.
 
     Targets have shapes and no values. Refused for an arm that fits no target of the study, or guarantees nothing.
     """
@@ -73,7 +73,7 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
             with torch.device("meta"):
                 built[settings] = cell.target.build(pool.image_shape)
         target = targets[cell.target.name] = built[settings]
-        pair = cell.arm.label, cell.target.name
+        pair = cell.arm.label, cell.label
         size, batch = cell.train_size, cell.training.batch_size
         if reason := cell.arm.empty_guarantee(size) or sampling_refusal(cell.arm, size, batch):
             raise Refused(f"factors.defense: {cell.arm.label} with train_size {size}: {reason}")

@@ -22,8 +22,8 @@ class Design:
     """A spec on its data: the split, the extractor's recipe and all trials. Refused when something does not fit.
 
     trials: those of the study, the only ones that effects are estimated from (unless a search chose them). controls:
-    the others. no_control: why a control is left out, by its name. refused: why arms do not fit targets, by label and
-    name.
+    the others. no_control: why a control is left out, by its name. refused: why arms do not fit targets, by the labels
+    of both.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
@@ -45,7 +45,7 @@ class Design:
         targets, self.refused = refused_pairs(spec, pool)
         require_attacks(spec, targets, self.attacks)
         maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)
-        self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.target.name) not in self.refused)
+        self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.label) not in self.refused)
         self.trials = tuple(
             maker.trained(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
             for replicate in range(spec.replicates)

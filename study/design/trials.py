@@ -48,6 +48,6 @@ class Trial:
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
         cell = self.cell
         return (
-            f"{role}{cell.target.name} n={cell.train_size} {self.budget}={self.level} {factors}{cell.arm.label} "
+            f"{role}{cell.label} n={cell.train_size} {self.budget}={self.level} {factors}{cell.arm.label} "
             f"replicate={self.replicate}"
         )

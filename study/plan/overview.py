@@ -13,7 +13,7 @@ from study.design.refusals import no_coins
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook
-from study.spec.factors import in_words
+from study.spec.factors import Cell, in_words
 from study.store.roles import STUDIED
 from study.terminal import Console
 
@@ -33,7 +33,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     factors: dict[str, Any] = spec.resolved["factors"]
     words = {
         "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
-        "target": dict.fromkeys(cell.target.name for cell in spec.cells),
+        "target": _targets(spec.cells),
     }
     for name, levels in factors.items():
         table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
@@ -79,6 +79,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
             f"note: split.known={known} stands for {KNOWN_PERCENT} % of the smallest train_size, and is "
             f"{100 * known / smallest:.0f} % of {smallest}"
         )
+    for line in _unpublished(spec.cells):
+        console.say(line)
     if spec.replicates < 5:
         console.say(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
@@ -112,6 +114,29 @@ def _guarantees(design: Design) -> list[str]:
             if alone
             else []
         ),
+    ]
+
+
+def _targets(cells: Sequence[Cell]) -> list[str]:
+    """Labels, with the arms of those that are not trained under all."""
+    arms = {label: {cell.arm: None for cell in cells if cell.label == label} for label in (c.label for c in cells)}
+    every = len({cell.arm for cell in cells})
+    return [
+        label if len(own) == every else f"{label} ({', '.join(arm.label for arm in own)})"
+        for label, own in arms.items()
+    ]
+
+
+def _unpublished(cells: Sequence[Cell]) -> list[str]:
+    """Of targets that are not the published network of their name, where that is not trained besides."""
+    targets = {cell.label: cell.target for cell in cells if not cell.target.cls.is_published(cell.target.config)}
+    there = {cell.target.name for cell in cells if cell.target.cls.is_published(cell.target.config)}
+    return [
+        f"note: {label} is not the published network, which may leak more; a further factors.target with {settings} "
+        "and arms: none is the undefended reference"
+        for label, target in targets.items()
+        if target.name not in there
+        for settings in [", ".join(f"{key}: {value}" for key, value in target.cls.published.items())]
     ]
 
 

@@ -11,7 +11,7 @@ from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.power import Spread
 from mia_core.metrics.two_way import two_way_variance
 from study.design.study_design import Design
-from study.spec.family import contrasts_of
+from study.spec.family import TARGET, contrasts_of
 from study.store import Damaged, Store
 from study.store.reading import tables_by_trial
 
@@ -105,10 +105,17 @@ def family(design: Design) -> int:
     arms = design.spec.factors.arms
     words = dict(zip(arms, labels(arms), strict=True))
     budget = design.spec.budget
-    present: dict[str, list[dict[str, object]]] = {}
+    present: dict[str, dict[str, list[dict[str, object]]]] = {}
     for cell in design.cells:
-        variant = f"{cell.target.name} {sorted(cell.factors.items())}"
-        present.setdefault(variant, []).extend(
-            {"defense": words[cell.arm], "train_size": cell.train_size, budget: level} for level in cell.levels
-        )
-    return sum(all(end in ends for end in contrast.ends) for ends in present.values() for contrast in declared)
+        own = present.setdefault(str(sorted(cell.factors.items())), {}).setdefault(cell.label, [])
+        own.extend({"defense": words[cell.arm], "train_size": cell.train_size, budget: level} for level in cell.levels)
+    return sum(
+        all({**end, TARGET: end.get(TARGET, label)} in _labeled(targets) for end in contrast.ends)
+        for targets in present.values()
+        for contrast in declared
+        for label in (targets if contrast.factor != TARGET else [contrast.level])
+    )
+
+
+def _labeled(targets: Mapping[str, list[dict[str, object]]]) -> list[dict[str, object]]:
+    return [{**end, TARGET: label} for label, ends in targets.items() for end in ends]

@@ -37,7 +37,7 @@ def trial_row(
         "study": spec.study,
         "role": trial.role,
         "dataset": design.pool.name,
-        "target": cell.target.name,
+        "target": cell.label,
         "split": spec.split.name,
         "train_size": cell.train_size,
         "members": members,

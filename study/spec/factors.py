@@ -10,10 +10,11 @@ from pydantic import model_validator
 from mia_core.batches import epochs_of, steps_of
 from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.errors import Refused
+from mia_core.hashing import canonical_json
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
-from study.store.names import is_column, quoted
+from study.store.names import is_column, is_word, quoted
 
 Budget = Literal["epochs", "steps"]
 
@@ -77,7 +78,8 @@ class Cell:
     """One combination of levels, the budget left out: what one trajectory trains in each replicate.
 
     factors: the levels of the dotted factors of target and training, by name. levels: of the budget, ascending, at each
-    of which there is a trial.
+    of which there is a trial. label: of the target, unique in a study; its name, unless the study gives another. It is
+    no part of what is trained.
     """
 
     train_size: int
@@ -86,6 +88,10 @@ class Cell:
     training: TrainingConfig
     factors: dict[str, Any]
     levels: tuple[int, ...] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.target.name)
 
     def steps_of(self, epochs: int) -> int:
         """Discriminator updates after which so many epochs are over."""
@@ -115,7 +121,8 @@ class Factors:
     """`factors:` of a study file, checked.
 
     budget: which factor says how long is trained. levels: of each factor, by name: plain values, or a range; an arm's
-    settings that a dotted factor gives are not in the arm. training: the study's, which a target's own goes before.
+    settings that a dotted factor gives are not in the arm; a target may have a `label`, and `arms` that it is limited
+    to, in words. training: the study's, which a target's own goes before.
     """
 
     budget: Budget
@@ -148,6 +155,25 @@ class Factors:
         names = [arm.defense for arm in self.arms]
         return names if len(set(names)) == len(names) else labels(self.arms)
 
+    @property
+    def target_labels(self) -> list[str]:
+        """The label of each target."""
+        return [label_of(target) for target in self._listed("target")]
+
+    @property
+    def kin(self) -> dict[str, str]:
+        """Labels of targets that have an earlier one of the same name, and the label of the first of that name."""
+        first: dict[str, str] = {}
+        for target in self._listed("target"):
+            first.setdefault(target["name"], label_of(target))
+        named = {label_of(target): first[target["name"]] for target in self._listed("target")}
+        return {label: other for label, other in named.items() if label != other}
+
+    def takes(self, target: Mapping[str, Any], number: int) -> bool:
+        """Whether a target is trained under an arm, by its number."""
+        wanted = target.get("arms")
+        return wanted is None or bool({self.arms[number].defense, labels(self.arms)[number]} & set(wanted))
+
     def inert(self, name: str) -> list[str]:
         """Arms for which a dotted factor of a defense means nothing, in words."""
         if not name.startswith("defense."):
@@ -167,21 +193,29 @@ class Factors:
                 "a search; or give it levels as a list"
             )
         outer = ["target", *self.dotted]
-        return tuple(
+        taken = {label_of(target): self._arms_of(target) for target in self._listed("target")}
+        cells = tuple(
             self.cell(
                 {**dict(zip(outer, values, strict=True)), "train_size": n, "defense": arm}, self.bounds(self.budget)
             )
             for values in product(*(self._listed(name) for name in outer))
             for n in self.bounds("train_size")
-            for arm in self._listed("defense")
+            for arm in taken[label_of(values[0])]
         )
+        labeled: dict[str, str] = {}
+        for cell in cells:
+            other = labeled.setdefault(canonical_json(cell.to_dict()), cell.label)
+            if other != cell.label:
+                raise Refused(f"factors.target: {other} and {cell.label} are the same network, trained the same way")
+        return cells
 
     def cell(self, combination: Mapping[str, Any], levels: tuple[int, ...]) -> Cell:
         """The cell of one level of each factor but the budget; ValueError when settings refuse a level."""
         given = {name: combination[name] for name in self.dotted}
         own = {name: level for name, level in given.items() if not name.startswith("defense.")}
         target, training = _settings(combination["target"], self.training, own)
-        return Cell(combination["train_size"], self._arm(combination["defense"], given), target, training, own, levels)
+        arm, label = self._arm(combination["defense"], given), label_of(combination["target"])
+        return Cell(combination["train_size"], arm, target, training, own, levels, label)
 
     def resolved(self) -> dict[str, Any]:
         """The form a spec has, defaults filled in."""
@@ -201,6 +235,9 @@ class Factors:
         """A level of each dotted factor."""
         return {name: _first(self.levels[name]) for name in self.dotted}
 
+    def _arms_of(self, target: Mapping[str, Any]) -> list[Any]:
+        return [arm for number, arm in enumerate(self._listed("defense")) if self.takes(target, number)]
+
     def _arm(self, given: Any, dotted: Mapping[str, Any]) -> Arm:
         own = {name.partition(".")[2]: level for name, level in dotted.items() if name.startswith("defense.")}
         return Arm.parse(_with(given, own), "factors.defense")
@@ -215,7 +252,8 @@ class Factors:
 
     def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
         choice, training = _settings(given, self.training, {})
-        return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {})}
+        own = {key: given[key] for key in ("label", "arms") if key in given}
+        return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {}), **own}
 
 
 def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, Any], ranged: bool) -> Factors:
@@ -248,7 +286,14 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     }
     factors = Factors(budget, levels, training)
     unique([str(arm.to_list()) for arm in factors.arms], "factors.defense", "name each arm once")
+    _check_limits(factors, ranged)
     return factors
+
+
+def label_of(target: Mapping[str, Any]) -> str:
+    """Of a level of the factor `target`: what a study calls it."""
+    label: str = target.get("label", target.get("name", ""))
+    return label
 
 
 def in_words(levels: Sequence[Any] | Mapping[str, Any]) -> str:
@@ -373,15 +418,43 @@ def _targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Refused("target: required, as one target or as levels of factors.target, and not as both")
     levels = values_of(given.get("target", target), where)
     targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
-    unique([str(target.get("name")) for target in targets], where, "vary its settings by factors.target.*")
+    for target in targets:
+        if isinstance(target.get("arms"), str):
+            target["arms"] = [target["arms"]]
+    for target in targets:
+        label, name = target.get("label"), target.get("name")
+        if "label" in target and (not is_word(label) or (TARGETS.find(label) and label != name)):
+            raise Refused(
+                f"{where}: label {quoted(label)} must be a word of letters, digits, - and _, and no other target's name"
+            )
+    unique(list(map(label_of, targets)), where, "give each its own `label:`, or vary its settings by factors.target.*")
     return targets
+
+
+def _check_limits(factors: Factors, ranged: bool) -> None:
+    """Refused for a target that is limited to arms which there are not, or an arm that no target is trained under."""
+    targets, arms = factors.levels["target"], factors.arms
+    assert isinstance(targets, list)
+    words = dict.fromkeys([*labels(arms), *(arm.defense for arm in arms)])
+    for target in targets:
+        if "arms" not in target:
+            continue
+        where = f"factors.target: {label_of(target)}.arms"
+        if ranged:
+            raise Refused(f"{where}: points that are drawn combine every target with every arm; leave it out")
+        for word in values_of(target["arms"], where):
+            if word not in words:
+                raise Refused(f"{where}: unknown arm {quoted(word)}{nearest(str(word), words)}")
+    for number, word in enumerate(labels(arms)):
+        if not any(factors.takes(target, number) for target in targets):
+            raise Refused(f"factors.defense: no target is trained under {word}; name it in the `arms` of one")
 
 
 def _settings(
     target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
 ) -> tuple[Choice[Target], TrainingConfig]:
     """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
-    target = dict(target)
+    target = {key: value for key, value in target.items() if key not in ("label", "arms")}
     own = target.pop("training", {})
     validate(TrainingConfig, own, "target.training")
     values = {"target": target, "training": {**training, **own}}

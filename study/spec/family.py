@@ -3,6 +3,8 @@
 All other comparisons are exploratory. A study that says nothing declares, for every target (and level of further
 factors): each arm against `none` after the last level of training, at each training-set size; and without a defense the
 largest training-set size against the smallest after the last level, and the last level against the first at each size.
+Where it has several targets of one name, as DCGANs of two norms, each is compared with the first of that name, too:
+without a defense, after the last level of training, at each size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +20,12 @@ from study.spec.factors import Factors, listed, read_factors
 
 @settings
 class ContrastSpec:
-    """One item of `contrasts:`, for every target. factor: `defense`, `train_size`, or `epochs` (`steps`).
+    """One item of `contrasts:`, for every target. factor: `defense`, `train_size`, `epochs` (`steps`), or `target`.
 
-    level, baseline: of it, arms in words; by default each arm and `none`, the largest and the smallest size, the last
-    and the first level. at: levels of the other two factors, one contrast for each combination; by default the last
-    level of training, the arm `none`, and every size.
+    level, baseline: of it, arms in words, targets by label; by default each arm and `none`, the largest and the
+    smallest size, the last and the first level, each target and the first of its name. at: levels of the other factors
+    but the target, one contrast for each combination; by default the last level of training, the arm `none`, and every
+    size.
     """
 
     factor: str
@@ -34,7 +37,8 @@ class ContrastSpec:
 @dataclass(frozen=True)
 class Contrast:
     """level less baseline of a factor (`defense`, whose levels are words, `train_size`, or the budget), at the levels
-    of the other two, by name: the same for every target and level of further factors.
+    of the other two, by name: the same for every target and level of further factors. Or of `target`, at the levels of
+    these three.
     """
 
     factor: str
@@ -44,12 +48,18 @@ class Contrast:
 
     @property
     def ends(self) -> tuple[dict[str, str | int], dict[str, str | int]]:
-        """The two cells: levels of all three factors, by name."""
+        """The two cells: levels of all three factors, by name, and of `target` where that is the one."""
         return {**self.at, self.factor: self.level}, {**self.at, self.factor: self.baseline}
 
 
 Levels = Mapping[str, Sequence[str | int]]
-"""Levels of `defense` (words, what the others are compared with first), `train_size` and the budget, ascending."""
+"""Levels of `defense` (words, what the others are compared with first), `train_size` and the budget, ascending; and of
+`target`, where there are several."""
+
+Kin = Mapping[str, str]
+"""As of `Factors.kin`: a target's label, and that of the first of its name."""
+
+TARGET = "target"
 
 
 def check_contrasts(given: Sequence[Any], factors: Factors) -> list[dict[str, Any]]:
@@ -57,19 +67,23 @@ def check_contrasts(given: Sequence[Any], factors: Factors) -> list[dict[str, An
     items = [{"factor": item} if isinstance(item, str) else item for item in given]
     specs = [validate(ContrastSpec, item, f"contrasts[{number}]") for number, item in enumerate(items)]
     for number, spec in enumerate(specs):
-        if not list(_contrasts(spec, _levels(factors), f"contrasts[{number}]")):
-            raise Refused(f"contrasts[{number}]: factors.{spec.factor} has one level, and a contrast needs two")
+        if not list(_contrasts(spec, _levels(factors), factors.kin, f"contrasts[{number}]")):
+            lacking = "no two targets of one name" if spec.factor == TARGET else "one level"
+            raise Refused(f"contrasts[{number}]: factors.{spec.factor} has {lacking}, and a contrast needs two")
     return [asdict(spec) for spec in specs]
 
 
-def contrasts(levels: Levels, items: Sequence[Mapping[str, Any]] | None = None) -> tuple[Contrast, ...]:
+def contrasts(
+    levels: Levels, items: Sequence[Mapping[str, Any]] | None = None, kin: Kin | None = None
+) -> tuple[Contrast, ...]:
     """The declared ones, each once. items: of `contrasts:` as a spec has them; None for a study that says nothing."""
     if items is None:
         items = [{"factor": name} for name in levels]
     found: list[Contrast] = []
     for number, item in enumerate(items):
         where = f"contrasts[{number}]"
-        found += [c for c in _contrasts(validate(ContrastSpec, item, where), levels, where) if c not in found]
+        spec = validate(ContrastSpec, item, where)
+        found += [contrast for contrast in _contrasts(spec, levels, kin or {}, where) if contrast not in found]
     return tuple(found)
 
 
@@ -77,7 +91,8 @@ def contrasts_of(resolved: Mapping[str, Any]) -> tuple[Contrast, ...]:
     """The declared ones of a resolved spec; none where levels are drawn or chosen by a search."""
     if "design" in resolved or "search" in resolved:
         return ()
-    return contrasts(_levels(_factors(resolved)), resolved.get("contrasts"))
+    factors = _factors(resolved)
+    return contrasts(_levels(factors), resolved.get("contrasts"), factors.kin)
 
 
 def arms_of(resolved: Mapping[str, Any]) -> dict[str, Arm]:
@@ -96,25 +111,32 @@ def _levels(factors: Factors) -> Levels:
     words = dict(zip(labels(factors.arms), factors.arms, strict=True))
     by_strength = sorted(words, key=lambda w: (bool(words[w].choices), words[w].defense, words[w].strength))
     sizes, lengths = factors.bounds("train_size"), factors.bounds(factors.budget)
-    return {"defense": by_strength, "train_size": sizes, factors.budget: lengths}
+    targets = {TARGET: factors.target_labels} if len(factors.target_labels) > 1 else {}
+    return {"defense": by_strength, "train_size": sizes, factors.budget: lengths, **targets}
 
 
-def _contrasts(spec: ContrastSpec, levels: Levels, where: str) -> Iterator[Contrast]:
+def _contrasts(spec: ContrastSpec, levels: Levels, kin: Kin, where: str) -> Iterator[Contrast]:
     if spec.factor not in levels:
         raise Refused(f"{where}.factor: unknown factor {spec.factor!r}{nearest(spec.factor, levels)}")
-    own = levels[spec.factor]
-    baseline = own[0] if spec.baseline is None else _known(spec.baseline, own, f"{where}.baseline")
-    above = own[1:] if spec.factor == "defense" else own[-1:]
-    wanted = above if spec.level is None else [_known(spec.level, own, f"{where}.level")]
-    rest = {name: known for name, known in levels.items() if name != spec.factor}
+    pairs = _pairs(spec, levels[spec.factor], kin, where)
+    rest = {name: known for name, known in levels.items() if name not in (spec.factor, TARGET)}
     for name in spec.at:
         if name not in rest:
             raise Refused(f"{where}.at: unknown factor {name!r}{nearest(name, rest)}")
     chosen = {name: _at(spec, name, known, where) for name, known in rest.items()}
     for combination in product(*chosen.values()):
-        for level in wanted:
+        for level, baseline in pairs:
             if level != baseline:
                 yield Contrast(spec.factor, level, baseline, dict(zip(chosen, combination, strict=True)))
+
+
+def _pairs(spec: ContrastSpec, own: Sequence[str | int], kin: Kin, where: str) -> list[tuple[str | int, str | int]]:
+    """Levels and their baselines."""
+    baseline = None if spec.baseline is None else _known(spec.baseline, own, f"{where}.baseline")
+    above = {"defense": own[1:], TARGET: list(own if baseline is not None else kin)}.get(spec.factor, own[-1:])
+    wanted = above if spec.level is None else [_known(spec.level, own, f"{where}.level")]
+    first = kin if spec.factor == TARGET else {}
+    return [(level, first.get(str(level), own[0]) if baseline is None else baseline) for level in wanted]
 
 
 def _at(spec: ContrastSpec, name: str, known: Sequence[str | int], where: str) -> Sequence[str | int]:

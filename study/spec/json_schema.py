@@ -36,7 +36,7 @@ def schema() -> Schema:
     places = found["properties"]
     places |= {name: _of(section) for name, section in SECTIONS.items()}
     places["quality"]["properties"]["extractor"] = _of(ExtractorConfig)
-    places["data"], places["target"] = _choice(SOURCES), _choice(TARGETS, training=_of(TrainingConfig))
+    places["data"], places["target"] = _choice(SOURCES), _target()
     places["split"] = _choice(SPLITS)
     places["split"]["anyOf"].append({"type": "object", "not": {"required": ["name"]}})  # a panel
     at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
@@ -57,7 +57,7 @@ def _factors() -> Schema:
         "properties": {
             **{name: {"anyOf": [_of(Range), whole]} for name in ("train_size", "epochs", "steps")},
             "defense": _one_or_several({"anyOf": [part, {"type": "array", "items": part}]}),
-            "target": _one_or_several(_choice(TARGETS, training=_of(TrainingConfig))),
+            "target": _one_or_several(_target(limited=True)),
         },
         "patternProperties": {r"^(target|training|defense\.\w+)\.\w+$": levels},
         "additionalProperties": False,
@@ -92,6 +92,13 @@ def _choice(registry: Registry[Any], listed: bool = False, **more: Schema) -> Sc
         found["required"] = ["name"]  # a dotted factor may give what else is required
         mappings.append(found)
     return {"anyOf": [{"enum": registry.names()}, *mappings]}
+
+
+def _target(limited: bool = False) -> Schema:
+    """limited: one of several, which may have a label, and arms that it is limited to."""
+    text: Schema = {"type": "string"}
+    more: dict[str, Any] = {"arms": _one_or_several(text)} if limited else {}
+    return _choice(TARGETS, label=text, training=_of(TrainingConfig), **more)
 
 
 def _one_or_several(value: Schema) -> Schema:

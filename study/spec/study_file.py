@@ -216,11 +216,21 @@ def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
     if key in OWN_FACTORS and key != "target":
         raise Refused(f"{where}: unknown key; did you mean 'factors.{key}'?")
     section, _, rest = key.partition(".")
-    parts = [section, rest] if section == "factors" and rest else key.split(".")
+    parts = key.split(".")
+    if section == "factors" and rest and not _names_a_target(document, rest):
+        parts = [section, rest]
     place: Any = document
     for part in parts[:-1]:
         place = _enter(place, part, where)
     place[_position(place, parts[-1], where) if isinstance(place, list) else parts[-1]] = value
+
+
+def _names_a_target(document: Mapping[str, Any], factor: str) -> bool:
+    """Whether this is a setting of one target of several, and not the name of a dotted factor."""
+    factors = document.get("factors")
+    targets = factors.get("target") if isinstance(factors, dict) else None
+    word = factor.removeprefix("target.").partition(".")[0]
+    return factor.startswith("target.") and isinstance(targets, list) and word in _item_names(targets)
 
 
 def _enter(place: Any, part: str, where: str) -> Any:
@@ -237,12 +247,16 @@ def _enter(place: Any, part: str, where: str) -> Any:
 
 
 def _position(items: list[Any], part: str, where: str) -> int:
-    names = [item.get("label", item.get("name")) if isinstance(item, dict) else item for item in items]
+    names = _item_names(items)
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
     raise Refused(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
+
+
+def _item_names(items: list[Any]) -> list[Any]:
+    return [item.get("label", item.get("name")) if isinstance(item, dict) else item for item in items]
 
 
 def parse(document: Mapping[str, Any]) -> Spec:

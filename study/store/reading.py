@@ -1,6 +1,7 @@
 """Reading a store into pandas: sealed rows only, every byte checked."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -246,7 +247,16 @@ def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values(["rank", *KEYS[table][len(keys) :]], ignore_index=True)
     if table == "attacks":
         rows["attack"] = rows["label"]
+    if table == "trials":
+        rows["target"] = _targets(rows, design)
     return rows.drop(columns=["label", "rank"])
+
+
+def _targets(trials: pd.DataFrame, design: pd.DataFrame) -> pd.Series:
+    """The label of each trial's target, as the design has it now; trials may have been sealed under another one."""
+    own = design[(design["kind"] == "trial") & design["levels"].notna()]
+    now = {name: json.loads(levels).get("target") for name, levels in zip(own["trial_id"], own["levels"], strict=True)}
+    return trials["trial_id"].map(now).fillna(trials["target"])
 
 
 def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:

@@ -350,3 +350,5 @@ def _require_mapping(column: str, text: str) -> None:
     for name in value if column == "levels" else ():
         if not is_column(name):
             raise pa.ArrowInvalid(f"has a factor {quoted(name)}, which is no name")
+    if column == "levels" and not is_word(value.get("target", "none")):
+        raise pa.ArrowInvalid(f"has the target {quoted(value['target'])}, which is no word")

@@ -1,5 +1,6 @@
 """Studies with known effects: as frames, for many at once, and as stores that are read like any other."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -140,6 +141,7 @@ def _wide(leakage, quality, cells):
     wide = wide[wide["auc"].notna()].reset_index(drop=True)
     if VARIANT not in wide:
         wide[VARIANT] = "dcgan"
+    wide["target"], wide["config"] = wide[VARIANT], config_of("batch")
     wide["trial_id"] = [f"t{number}" for number in range(len(wide))]
     wide["trajectory_id"] = wide["trial_id"]
     wide["attack"], wide["attack_id"], wide["attack_steps"] = "white_box", "white_box", np.nan
@@ -149,6 +151,11 @@ def _wide(leakage, quality, cells):
     wide["epsilon"] = wide[ARM].map(EPSILON).astype(float)
     wide["delta"] = np.where(wide["epsilon"].notna(), 1e-5, np.nan)
     return wide
+
+
+def config_of(norm):
+    """Of trials of a DCGAN with this norm, as far as a study without a store has one."""
+    return json.dumps({"target": {"name": "dcgan", "width": 16, "latent": 64, "norm": norm}, "defense": None})
 
 
 def write_store(root, truth, record=None, done=lambda trial: True, overrides=("replicates=5",), roles=None):

@@ -1,5 +1,6 @@
 """Every sentence that is chosen by numbers, on a study where it is true and on one where it would be false."""
 
+import json
 import re
 import string
 from dataclasses import replace
@@ -17,8 +18,9 @@ from analysis.report import findings, headline, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
 from analysis.stats import guarantees, redrawn
+from analysis.study_data import VARIANT
 from study.store import Store
-from tests.analysis.synthetic import panel_study
+from tests.analysis.synthetic import config_of, panel_study
 
 SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "auc": [0.5], "verdict": ["not above 0.5"],
                       "ok": pd.array([True], "boolean")})  # fmt: skip
@@ -38,6 +40,18 @@ def made(gain, arms=("none",), sizes=(100,), epochs=(10,), replicates=5, quality
     settings.setdefault("records", 100)
     data = panel_study(random, [gain(*cell) for cell in index], replicates, index, measured, **settings)
     return with_columns(data, role="study")
+
+
+def of_two_norms(gain):
+    """DCGANs of batch norm, without a defense, and of group norm, with one too; gain(variant, arm)."""
+    names = (VARIANT, "arm", "train_size", "epochs")
+    index = pd.MultiIndex.from_tuples(
+        [("dcgan", "none", 100, 10), ("grouped", "none", 100, 10), ("grouped", "dropout", 100, 10)], names=names
+    )
+    gains = [gain(*cell[:2]) for cell in index]
+    data = panel_study(np.random.default_rng(1), gains, 5, index, records=100)
+    norms = data.wide[VARIANT].map({"dcgan": config_of("batch"), "grouped": config_of("group")})
+    return with_columns(data, role="study", config=norms)
 
 
 def by_arm(**gains):
@@ -131,6 +145,9 @@ STUDIES = {
     "twelve replicates": lambda: made(by_arm(), replicates=12, records=60),
     "perfect": lambda: made(lambda *cell: 50.0, unequal=False),
     "flagged": lambda: with_columns(made(by_arm()), flags="diverged"),
+    "group norm leaks less": lambda: of_two_norms(lambda variant, arm: 2.0 * (variant == "dcgan")),
+    "group norm leaks more": lambda: of_two_norms(lambda variant, arm: 2.0 * (variant != "dcgan")),
+    "group norm alone": lambda: with_columns(made(by_arm(dropout=0.0), BOTH), config=config_of("group")),
     "lacks a cell": lambda: without(made(by_arm(), **GRID), lambda w: (w["train_size"] == 400) & (w["epochs"] == 160)),
     "lacks a trial": lambda: without(made(by_arm(), **GRID), lambda w: w["trial_id"] == "t3"),
 }
@@ -150,10 +167,13 @@ PAIRS = {
     "one level": ("leaks", "leaks late"),
     "lowers": ("leaks late", "leaks early"),
     "raises": ("leaks early", "leaks late"),
+    "lowers alone": ("group norm leaks less", "group norm leaks more"),
+    "raises alone": ("group norm leaks more", "group norm leaks less"),
     "worse samples": ("leaks late", "leaks early"),
     "better samples": ("leaks early", "leaks late"),
     "change not settled": ("nothing changes it", "size and epochs"),
     "no defense": ("leaks", "defense"),
+    "compared on": ("group norm leaks less", "group norm alone"),
     "no defense lowers": ("defense in vain", "defense"),
     "use": ("defense", "defense in vain"),
     "stop early": ("stopping is best", "defense"),
@@ -185,6 +205,7 @@ PAIRS = {
     "searched": ("leaks; searched", "leaks"),
     "sweep not complete": ("leaks; planned more", "leaks"),
     "attack not complete": ("leaks; attack planned more", "leaks"),
+    "not published": ("group norm alone", "group norm leaks less"),
     "few replicates": ("three replicates", "leaks"),
     "missing cells": ("lacks a cell", "nothing changes it"),
     "unequal replicates": ("lacks a trial", "nothing changes it"),
@@ -233,7 +254,8 @@ def said(name):
         if beside == "pool at hand":
             patch.setattr(guarantees, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
             data.wide["sigma"], data.wide["steps"] = 5.0, 100
-            data.wide["config"] = '{"defense": null, "train_size": 100, "training": {"batch_size": 100}}'
+            trained = {"defense": None, "train_size": 100, "training": {"batch_size": 100}}
+            data.wide["config"] = json.dumps(json.loads(config_of("batch")) | trained)
         found = verdict(data, controls, audits, missing=2 if beside == "missing" else 0)
         cautions = checks.cautions(data, controls, audits)
         sections = [findings.changes(data, found), records_at_risk.risk(data, found, False)]
