@@ -5,6 +5,18 @@ from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
 from mia_core.defenses.noise_layer import NoiseLayer
+from mia_core.defenses.real_weight import RealWeight
 from mia_core.defenses.weight_norm import WeightNorm
 
-__all__ = ["DEFENSES", "DPSGD", "Arm", "Defense", "Dropout", "NoiseLayer", "RandomLayer", "WeightNorm", "labels"]
+__all__ = [
+    "DEFENSES",
+    "DPSGD",
+    "Arm",
+    "Defense",
+    "Dropout",
+    "NoiseLayer",
+    "RandomLayer",
+    "RealWeight",
+    "WeightNorm",
+    "labels",
+]

@@ -1,7 +1,9 @@
 """An arm: one level of the factor `defense`, none or one or several defenses together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mia_core.defenses.accounting import History, epsilon
@@ -44,7 +46,10 @@ class Arm:
         names = [choice.name for choice in choices]
         if len(set(names)) < len(names):
             raise Refused(f"{where}: {'+'.join(names)} has a defense twice")
-        return cls(choices)
+        arm = cls(choices)
+        if arm.poisson and arm.weight != 1:
+            raise Refused(f"{where}: {'+'.join(names)}: dp_sgd clips what real_weight would weigh; give one of them")
+        return arm
 
     @property
     def defense(self) -> str:
@@ -100,6 +105,11 @@ class Arm:
         return self._private is not None
 
     @property
+    def weight(self) -> float:
+        """What real records' gradients count times."""
+        return math.prod(choice.build().weight for choice in self.choices)
+
+    @property
     def delta(self) -> float | None:
         """delta of the guarantee; None without one."""
         private = self._private
@@ -152,4 +162,6 @@ class Arm:
     ) -> RecordGradients:
         """How real records reach a gradient; ValueError when a target epsilon lacks its horizon."""
         private = self._private
-        return private.record_gradients(draws, expected_batch, sampling_rate, horizon) if private else mean_gradients
+        if private:
+            return private.record_gradients(draws, expected_batch, sampling_rate, horizon)
+        return mean_gradients if self.weight == 1 else partial(mean_gradients, weight=self.weight)

@@ -30,6 +30,11 @@ class Defense(ABC):
         """Word and value of the setting that `strength` names; None without one."""
         return None if cls.strength is None else (cls.strength, float(getattr(config, cls.strength)))
 
+    @property
+    def weight(self) -> float:
+        """What real records' gradients count times; 1 unless that is what the defense changes."""
+        return 1.0
+
     def refusal(self, target: Target) -> str | None:
         """Why this defense does not fit a target, or None."""
         return None

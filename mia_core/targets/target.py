@@ -40,13 +40,17 @@ class RecordGradients(Protocol):
 
 
 def mean_gradients(
-    networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: "Step"
+    networks: Mapping[str, nn.Module],
+    losses: RecordLosses,
+    records: tuple[torch.Tensor, ...],
+    step: "Step",
+    weight: float = 1.0,
 ) -> dict[str, torch.Tensor]:
-    """The ordinary way: the gradient of the mean loss of each network."""
+    """The ordinary way: the gradient of the mean loss of each network, times a weight."""
     values = losses(networks, *records)
     learning = [name for name in values if name in networks]
     for name in learning:
-        add_gradients(values[name].mean(), {networks[name]: 1.0}, retain_graph=name != learning[-1])
+        add_gradients(values[name].mean(), {networks[name]: weight}, retain_graph=name != learning[-1])
     return {name: value.detach() for name, value in values.items()}
 
 

@@ -162,12 +162,18 @@ class Factors:
 
     @property
     def kin(self) -> dict[str, str]:
-        """Labels of targets that have an earlier one of the same name, and the label of the first of that name."""
+        """Labels of targets, and what each is compared with: the published network of its name, or the first one."""
+        targets = self._listed("target")
         first: dict[str, str] = {}
-        for target in self._listed("target"):
+        for target in [*filter(self._is_published, targets), *targets]:
             first.setdefault(target["name"], label_of(target))
-        named = {label_of(target): first[target["name"]] for target in self._listed("target")}
+        named = {label_of(target): first[target["name"]] for target in targets}
         return {label: other for label, other in named.items() if label != other}
+
+    def _is_published(self, target: Mapping[str, Any]) -> bool:
+        own = {name: level for name, level in self._firsts.items() if not name.startswith("defense.")}
+        choice, _ = _settings(target, self.training, own)
+        return choice.cls.is_published(choice.config)
 
     def takes(self, target: Mapping[str, Any], number: int) -> bool:
         """Whether a target is trained under an arm, by its number."""

@@ -3,8 +3,8 @@
 All other comparisons are exploratory. A study that says nothing declares, for every target (and level of further
 factors): each arm against `none` after the last level of training, at each training-set size; and without a defense the
 largest training-set size against the smallest after the last level, and the last level against the first at each size.
-Where it has several targets of one name, as DCGANs of two norms, each is compared with the first of that name, too:
-without a defense, after the last level of training, at each size.
+Where it has several targets of one name, as DCGANs of two norms, each is compared with the published network of that
+name (else the first), too: without a defense, after the last level of training, at each size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ class ContrastSpec:
     """One item of `contrasts:`, for every target. factor: `defense`, `train_size`, `epochs` (`steps`), or `target`.
 
     level, baseline: of it, arms in words, targets by label; by default each arm and `none`, the largest and the
-    smallest size, the last and the first level, each target and the first of its name. at: levels of the other factors
-    but the target, one contrast for each combination; by default the last level of training, the arm `none`, and every
-    size.
+    smallest size, the last and the first level, each target and the published one of its name. at: levels of the other
+    factors but the target, one contrast for each combination; by default the last level of training, the arm `none`,
+    and every size.
     """
 
     factor: str
@@ -57,7 +57,7 @@ Levels = Mapping[str, Sequence[str | int]]
 `target`, where there are several."""
 
 Kin = Mapping[str, str]
-"""As of `Factors.kin`: a target's label, and that of the first of its name."""
+"""As of `Factors.kin`: a target's label, and that of the one it is compared with."""
 
 TARGET = "target"
 

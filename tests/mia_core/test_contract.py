@@ -40,6 +40,7 @@ ARM_TABLE: dict[str, Any] = {
     "dropout": "dropout",
     "weight_norm": "weight_norm",
     "noise_layer": NOISE,
+    "real_weight": {"name": "real_weight", "weight": 0.1},
     "dropout+weight_norm+noise_layer": ["dropout", "weight_norm", NOISE],
     "dp_sgd": PRIVATE,
     "clip only": {**PRIVATE, "sigma": 0.0},

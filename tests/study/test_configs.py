@@ -15,7 +15,7 @@ ARMS = {
     "fashion_mnist": {"none", "dropout", "dp_sgd"},
     "targets_digits": {"none", "dropout", "weight_norm", "noise_layer", "dp_sgd"},
     "targets_fashion_mnist": {"none"},
-    "privacy_digits": {"none", "dp_sgd"},
+    "privacy_digits": {"none", "real_weight", "dp_sgd"},
     "sensitivity_digits": {"none"},
     "search_digits": {"none", "dropout"},
 }
@@ -92,6 +92,8 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
     assert spec.replicates >= (2 if spec.points else 5), "drawn points repeat each other's factors"
     assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control
+    published = {cell.label for cell in design.cells if cell.target.cls.is_published(cell.target.config)}
+    assert {"dcgan"} <= published <= {"dcgan", "vae_gan", "began"}, "the network that people train is always a row"
     assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
     fair = path.stem == "privacy_digits"
     assert len(design.split.coins) == (160 if fair else 0), "only that study is audited by its queries"
