@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.format import effect, p_value, replicates
-from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels, tell
+from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels_of_arms, tell
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -62,7 +62,7 @@ def heatmap(data: StudyData, attack: str, value: str = AUC) -> Figure:
     table = means(data, data.attack(attack), value, data.cell)
     budget = data.budget
     sizes, levels = sorted(set(table["train_size"])), sorted(set(table[budget]))
-    figure, grid = panels(data.variants, data.arms, width=max(2.4, 0.62 * len(levels)))
+    figure, grid = panels_of_arms(data, width=max(2.4, 0.62 * len(levels)))
     low, high = table["mean"].min(), table["mean"].max()
     for (variant, arm), axis in grid.items():
         own = table[(table[VARIANT] == variant) & (table[ARM] == arm)]

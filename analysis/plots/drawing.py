@@ -6,6 +6,7 @@ differ in marker and dashes too, so that a picture printed in gray can be read.
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.format import told
 from analysis.stats.inference import AUC
-from analysis.study_data import StudyData, lower_is_better
+from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.metrics.two_way import MIN_REPLICATES
 from study.terminal import plain
 from study.tracking.pictures import COLORS
@@ -36,6 +37,16 @@ ARROW = "an arrow: the interval goes on to 0 or less"
 """What `to_floor` means, for a caption."""
 TOLD = "told:"
 """Start of the SVG id of points with tooltips. A JSON list follows, one text per point."""
+
+
+def panels_of_arms(data: StudyData, width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
+    """Panels by variant and arm; where some variants have fewer arms, one after the other without empty ones."""
+    there = set(data.wide[[VARIANT, ARM]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = [pair for pair in product(data.variants, data.arms) if pair in there]
+    if len(pairs) == len(data.variants) * len(data.arms):
+        return panels(data.variants, data.arms, width)
+    figure, grid = panels(pairs, [""], width)
+    return figure, {pair: axis for (pair, _), axis in grid.items()}
 
 
 def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> tuple[Figure, dict[tuple, Axes]]:
@@ -68,7 +79,7 @@ def panels(rows: Sequence[Any], columns: Sequence[Any], width: float = 3.2) -> t
 def name_axes(figure: Figure, grid: dict[tuple, Axes], x: str, y: str, prefix: str = "") -> None:
     """Write the names of panels, rows and axes, and one legend for all panels beside them."""
     rows, columns = list(dict.fromkeys(row for row, _ in grid)), list(dict.fromkeys(column for _, column in grid))
-    flat = len(rows) == 1 or len(columns) == 1 or len(columns) > ACROSS
+    flat = len(rows) == 1 or len(columns) == 1 or len(columns) > ACROSS or len(grid) < len(rows) * len(columns)
     for (row, column), axis in grid.items():
         axis.set_xlabel(x if flat or row == rows[-1] else "")
         if flat:

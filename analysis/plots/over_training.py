@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, name_axes, panels
+from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, name_axes, panels_of_arms
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -16,7 +16,7 @@ def leakage_over_training(data: StudyData, attack: str, value: str = AUC) -> Fig
     """Leakage against epochs or steps: a column per arm, a row per variant, a line per training-set size."""
     table = means(data, data.attack(attack), value, data.cell)
     levels = sorted(set(table[data.budget]))
-    figure, grid = panels(data.variants, data.arms)
+    figure, grid = panels_of_arms(data)
     for (variant, arm), axis in grid.items():
         panel = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
         for number, (size, line) in enumerate(panel.groupby("train_size")):
@@ -38,7 +38,7 @@ def attacks_compared(data: StudyData, value: str = AUC, attacks: Sequence[str] |
     last = data.last
     sizes = sorted(set(last["train_size"]))
     shown = list(attacks or last_levels(last))[: len(COLORS)]
-    figure, grid = panels(data.variants, data.arms)
+    figure, grid = panels_of_arms(data)
     for number, attack in enumerate(shown):
         table = means(data, last[last["attack"] == attack], value, [VARIANT, ARM, "train_size"])
         for (variant, arm), axis in grid.items():

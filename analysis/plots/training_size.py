@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels
+from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels_of_arms
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -16,7 +16,7 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
     """
     table = means(data, data.attack(attack), value, data.cell)
     sizes = sorted(set(table["train_size"]))
-    figure, grid = panels(data.variants, data.arms)
+    figure, grid = panels_of_arms(data)
     for (variant, arm), axis in grid.items():
         own = table[(table[ARM] == arm) & (table[VARIANT] == variant)]
         fitted = curve[(curve[ARM] == arm) & (curve[VARIANT] == variant)]

@@ -322,7 +322,8 @@ def _compared_on(data: StudyData, attack: str, base: dict[str, Any]) -> Sentence
     """Where defenses were compared, if that is not where the verdict starts."""
     leakage = mean(data, AUC, attack, base)
     assert leakage is not None
-    return filled("compared on", where=words_of(data, base), auc=leakage)
+    where = f"{base[VARIANT]}, {data.words('train_size', base['train_size'])}"
+    return filled("compared on", where=where, auc=leakage)
 
 
 def _what_protects(

@@ -52,7 +52,7 @@ def test_the_verdict_starts_at_the_published_network_wherever_it_stands(data, fo
 def test_what_the_norm_changes_is_said_in_words_and_no_defense_is_compared_with_another_network(found):
     said = [words(sentence) for sentence in found.sentences]
     assert "norm group instead of batch (grouped) lowers it to" in said[1].lower()
-    assert said[2].startswith("Defenses were compared on grouped, none, n = 40, where without one that probability is")
+    assert said[2].startswith("Defenses were compared on grouped, n = 40, where without one that probability is")
     change = next(change for change in found.changes if change.factor == ARM)
     assert change.cell == found.base
     assert -0.35 < change.by.value < -0.1, "dropout takes away what group norm leaves, and not the difference of norms"
