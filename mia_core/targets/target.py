@@ -57,8 +57,27 @@ def add_gradients(
     owned = [(p, weight) for network, weight in weights.items() for p in network.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
     for (parameter, weight), gradient in zip(owned, gradients, strict=True):
-        weighted = weight * gradient
-        parameter.grad = weighted if parameter.grad is None else parameter.grad + weighted
+        add_gradient(parameter, weight * gradient)
+
+
+def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
+    """Add to `.grad`, in the parameter's own order in memory.
+
+    torch's fused Adam reads parameter and gradient as they lie in a CPU's memory, and does not see that they are in
+    different orders.
+    """
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def placed(target: "Target", device: torch.device | str) -> "Target":
+    """A target on a device, its convolutions in channels-last order, in which they are faster; scores depend on it.
+
+    A target that is to have the bits of a trained one must be placed, too.
+    """
+    moved: Target = target.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 @dataclass(frozen=True)
