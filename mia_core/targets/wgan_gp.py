@@ -37,7 +37,8 @@ class WGANGP(DCGAN):
     class Config(DCGAN.Config):
         """norm: the critic's, `group` or `none`; batch norm would make a record's gradient depend on other records.
 
-        penalty_weight: the paper's lambda. The other settings are DCGAN's.
+        penalty_weight: the paper's lambda. The other settings are DCGAN's; its authors, in `networks`, are DCGAN's too,
+        so that the two targets can be compared with equal networks.
         """
 
         norm: Literal["group", "none"] = "group"
