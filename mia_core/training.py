@@ -8,7 +8,7 @@ import dataclasses
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from mia_core.batches import Batch, Ordered, Sampled, SeededCoins, epochs_of, pa
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.errors import Refused
 from mia_core.resumable import require_resumable
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
@@ -36,18 +37,25 @@ VERSION = 3
 class TrainingConfig:
     """batch_size: real and generated records a step. generator_every: discriminator steps per generator step.
 
-    precision: what networks compute in while they train; see `mia_core.precision`.
+    beta1: Adam's; None for the target's own, and for a target that trains without Adam. precision: what networks
+    compute in while they train; see `mia_core.precision`.
     """
 
     batch_size: Annotated[int, Gt(1)] = 32
     learning_rate: Annotated[float, Gt(0)] = 2e-4
-    beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
+    beta1: Annotated[float, Ge(0), Lt(1)] | None = None
     generator_every: Annotated[int, Ge(1)] = 1
     precision: Literal["float32", "bfloat16"] = added_later("float32")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ids and specs, as of `plain`."""
         return plain(self)
+
+    def of(self, target: type[Target]) -> "TrainingConfig":
+        """With the target's own beta1 where there is none; ValueError where there is one and the target has none."""
+        if self.beta1 is not None and target.beta1 is None:
+            raise Refused(f"training.beta1: {target.name} does not train with Adam and has no beta1; leave it out")
+        return replace(self, beta1=target.beta1) if self.beta1 is None else self
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Trainer:
 
         contrast: uint8 [.,C,H,W]; contrast_share: its share of the fake side, 1 trains a discriminator alone.
         """
-        self.config = config
+        self.config = config = config.of(type(target))
         self.arm = arm
         self.streams = streams
         self.train_size = train_size

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from mia_core.settings import added_later, settings
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
-from mia_core.targets.target import TARGETS, Networks, Step, Target
+from mia_core.targets.target import TARGETS, Networks, Step, Target, adam
 
 Positive = Annotated[int, Gt(0)]
 AUTHORS_DEVIATION = 0.02
@@ -28,6 +28,7 @@ class DCGAN(Target):
     name = "dcgan"
     offers = frozenset({"generator", "discriminator"})
     private = ("discriminator",)
+    beta1: ClassVar[float | None] = 0.5
     beta2: ClassVar[float] = 0.999
 
     @settings
@@ -74,11 +75,11 @@ class DCGAN(Target):
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW).flatten()
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """Adam for both networks."""
         return {
-            name: torch.optim.Adam(network.parameters(), learning_rate, (beta1, self.beta2), fused=True)
-            for name, network in (("discriminator", self.discriminator), ("generator", self.generator))
+            name: adam(self.get_submodule(name), learning_rate, beta1, self.beta2)
+            for name in ("discriminator", "generator")
         }
 
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:

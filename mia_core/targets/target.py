@@ -71,6 +71,12 @@ def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
+def adam(network: nn.Module, learning_rate: float, beta1: float | None, beta2: float = 0.999) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015; arXiv 1412.6980) for all of a network's weights, in one call a step."""
+    assert beta1 is not None
+    return torch.optim.Adam(network.parameters(), learning_rate, (beta1, beta2), fused=True)
+
+
 def placed(target: "Target", device: torch.device | str) -> "Target":
     """A target on a device, its convolutions in channels-last order, in which they are faster; scores depend on it.
 
@@ -114,10 +120,12 @@ class Target(nn.Module, ABC):
     gradients see real records. They are what a private defense has to treat. beyond_gradients: what else of the
     target's state is a function of real records, if anything: no defense that works on gradients covers it.
     judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
+    beta1: Adam's, unless a training says otherwise; None for a target that does not train with Adam.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    beta1: ClassVar[float | None] = None
     offers: ClassVar[frozenset[str]]
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
@@ -144,8 +152,8 @@ class Target(nn.Module, ABC):
         """The white-box score [B], higher = more like the training records; logits, so that it never saturates."""
 
     @abstractmethod
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
-        """One optimizer a network."""
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
+        """One optimizer a network. beta1: Adam's, not None where the target has one."""
 
     @abstractmethod
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:

@@ -76,7 +76,7 @@ class VAEGAN(Target):
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW)[0]
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """RMSprop for each network, as in the paper; it has no beta1."""
         return {name: torch.optim.RMSprop(self.get_submodule(name).parameters(), learning_rate) for name in NETWORKS}
 

@@ -27,10 +27,12 @@ from mia_core.targets.target import TARGETS, Networks, Step, add_gradients
 class WGANGP(DCGAN):
     """DCGAN's networks; the white-box score is the critic's value, which is no logit: its zero means nothing.
 
-    The paper's `training` is generator_every 5 (critic steps per generator step) and beta1 0; its beta2 is fixed here.
+    Adam's beta1 is the paper's unless a training says otherwise, its beta2 always; the paper's generator_every is 5
+    (critic steps per generator step).
     """
 
     name = "wgan_gp"
+    beta1 = 0.0
     beta2 = 0.9
 
     @settings

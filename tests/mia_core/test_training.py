@@ -336,6 +336,26 @@ def test_a_training_equals_the_same_one_in_the_other_order_of_memory(make_traine
         torch.testing.assert_close(fast[key].contiguous(), value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "own"), [("dcgan", 0.5), ("began", 0.5), ("wgan_gp", 0.0)])
+def test_adam_takes_the_targets_beta1_unless_a_training_gives_one(make_target, make_images, name, own):
+    for given, expected in ((None, own), (0.25, 0.25)):
+        config = TrainingConfig(batch_size=4, beta1=given)
+        trainer = Trainer(make_target(name), make_images(13), 13, config, Arm(), Streams(1))
+        assert trainer.config.beta1 == expected
+        assert {group["betas"][0] for o in trainer.optimizers.values() for group in o.param_groups} == {expected}
+
+
+def test_a_beta1_for_a_target_that_trains_without_adam_is_refused(make_target, make_images):
+    config = TrainingConfig(batch_size=4, beta1=0.5)
+    with pytest.raises(
+        ValueError, match=r"training\.beta1: vae_gan does not train with Adam and has no beta1; leave it"
+    ):
+        Trainer(make_target("vae_gan"), make_images(13), 13, config, Arm(), Streams(1))
+    assert (
+        Trainer(make_target("vae_gan"), make_images(13), 13, TrainingConfig(), Arm(), Streams(1)).config.beta1 is None
+    )
+
+
 def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
     # The generator stays at its first step, so the discriminator wins: a higher score means more like the records.
     trainer = make_trainer(count=10, generator_every=1000)
