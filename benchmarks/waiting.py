@@ -70,7 +70,7 @@ class Waiting(Target):
         """A linear function [B] of the pixels."""
         return self.discriminator(x_BCHW).flatten()
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """One, which is never asked to step."""
         return {"discriminator": torch.optim.SGD(self.discriminator.parameters(), learning_rate)}
 

@@ -36,9 +36,9 @@ class Snapshot:
     def samples(self, count: int) -> torch.Tensor:
         """The first `count` images [count,C,H,W] of the fixed stream; drawn once, then remembered."""
         while len(self._chunks) * CHUNK < count:
-            z = torch.empty(CHUNK, self.target.latent_dimension, device=self.target.device)
-            z.normal_(generator=self._streams.torch("samples", len(self._chunks), device=self.target.device))
-            self._chunks.append(self.generate(z))
+            random = self._streams.torch("samples", len(self._chunks))
+            z = torch.randn(CHUNK, self.target.latent_dimension, generator=random)
+            self._chunks.append(self.generate(z.to(self.target.device)))
         return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.target.image_shape)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Random streams by name: every random number is a function of (seed, purpose, counter) and of nothing else.
 
 A stream is never advanced by another one: evaluating a target, adding an attack, resuming at a step change no draw.
-CPU generators take all of their state from a hash of the name. `manual_seed` of torch would keep 32 bits of it there.
+Generators take all of their state from a hash of the name. `manual_seed` of torch would keep 32 bits of it.
 """
 
 import hashlib
@@ -35,11 +35,8 @@ class Streams:
         """A 63-bit seed, by hash of path, purpose and counter."""
         return int.from_bytes(hashlib.sha256(self._name(purpose, counter)).digest()[:8], "big") >> 1
 
-    def torch(self, purpose: str, *counter: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-        """A fresh torch generator on `device`; one on a GPU is a counter-based cipher with a key of 63 bits."""
-        generator = torch.Generator(device=device)
-        if generator.device.type != "cpu":
-            return generator.manual_seed(self.seed(purpose, *counter))
+    def torch(self, purpose: str, *counter: int | str) -> torch.Generator:
+        """A fresh torch generator of the CPU: what is drawn for another device is drawn here, and moved there."""
         return torch_generator(hashlib.shake_256(self._name(purpose, counter)).digest(4 * WORDS))
 
     def numpy(self, purpose: str, *counter: int | str) -> np.random.Generator:

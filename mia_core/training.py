@@ -8,7 +8,7 @@ import dataclasses
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -21,14 +21,15 @@ from mia_core.batches import Batch, Ordered, Sampled, SeededCoins, epochs_of, pa
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.errors import Refused
 from mia_core.resumable import require_resumable
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
-from mia_core.step_draws import Draws
+from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
-from mia_core.targets import Step, Target
+from mia_core.targets import Step, Target, placed
 
-VERSION = 2
+VERSION = 3
 """Of this loop, of random streams, blocks of draws and batches; what changes a trained target raises it. In ids."""
 
 
@@ -36,18 +37,25 @@ VERSION = 2
 class TrainingConfig:
     """batch_size: real and generated records a step. generator_every: discriminator steps per generator step.
 
-    precision: what networks compute in while they train; see `mia_core.precision`.
+    beta1: Adam's; None for the target's own, and for a target that trains without Adam. precision: what networks
+    compute in while they train; see `mia_core.precision`.
     """
 
     batch_size: Annotated[int, Gt(1)] = 32
     learning_rate: Annotated[float, Gt(0)] = 2e-4
-    beta1: Annotated[float, Ge(0), Lt(1)] = 0.5
+    beta1: Annotated[float, Ge(0), Lt(1)] | None = None
     generator_every: Annotated[int, Ge(1)] = 1
     precision: Literal["float32", "bfloat16"] = added_later("float32")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ids and specs, as of `plain`."""
         return plain(self)
+
+    def of(self, target: type[Target]) -> "TrainingConfig":
+        """With the target's own beta1 where there is none; ValueError where there is one and the target has none."""
+        if self.beta1 is not None and target.beta1 is None:
+            raise Refused(f"training.beta1: {target.name} does not train with Adam and has no beta1; leave it out")
+        return replace(self, beta1=target.beta1) if self.beta1 is None else self
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Trainer:
 
         contrast: uint8 [.,C,H,W]; contrast_share: its share of the fake side, 1 trains a discriminator alone.
         """
-        self.config = config
+        self.config = config = config.of(type(target))
         self.arm = arm
         self.streams = streams
         self.train_size = train_size
@@ -120,13 +128,14 @@ class Trainer:
         arm.modify(target)
         if config.precision == "bfloat16":
             precision.lower(target)
-        self.target = target.to(device)
+        self.target = placed(target, device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.contrast = None if contrast is None else torch.from_numpy(np.ascontiguousarray(contrast)).to(device)
         self.contrasted = 0 if contrast is None else _contrasted(contrast_share, config.batch_size)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.horizon = horizon
         self.draws = Draws(streams, device)
+        self.layer_draws = Draws(streams, device, STEP)
         self.secret = SecretDraws(key)
         rate = config.batch_size / train_size
         self.batches: Ordered | Sampled = Ordered(streams, len(images), config.batch_size)
@@ -174,10 +183,11 @@ class Trainer:
         self.target.train()
         while self.step < step:
             for layer in random_layers:
-                layer.reseed(self.streams, self.step, self.images.device)
+                layer.begin(self.layer_draws, self.step)
             self.batch = self._batch()
             end_of_epoch = self.next_epoch_step
-            values = self.target.update(to_float(self.images[self.batch.index]), self._step())
+            records = to_float(self.images[self.batch.index]).contiguous(memory_format=torch.channels_last)
+            values = self.target.update(records, self._step())
             self.step += 1
             for key, value in values.items():
                 self._epoch_values[key].append(value)
@@ -224,13 +234,11 @@ class Trainer:
         key of an arm with a guarantee, which opens its noise to whoever reads it. Without these, equal trainings have
         equal states, and a private one goes on under a key of its own.
         """
-        tensors = {
-            f"target.{name}": value.detach().to("cpu", copy=True) for name, value in self.target.state_dict().items()
-        }
+        tensors = {f"target.{name}": _copy(value) for name, value in self.target.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():
-                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().to("cpu", copy=True)
+                    tensors[f"optimizer.{name}.{index}.{key}"] = _copy(torch.as_tensor(value))
         begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
         history = [dataclasses.asdict(row) for row in self.history]
         spent = list(map(list, self.accountant.history)) if self.accountant else []
@@ -257,10 +265,11 @@ class Trainer:
         self.target.load_state_dict(weights)
         for name, optimizer in self.optimizers.items():
             state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for key, tensor in tensors.items():
                 if key.startswith(f"optimizer.{name}."):
                     index, field = key.removeprefix(f"optimizer.{name}.").split(".")
-                    state[int(index)][field] = tensor.clone()
+                    state[int(index)][field] = _in_order_of(parameters[int(index)], tensor)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
         self.step = rest["step"]
         self.history = [Epoch(**row) for row in rest["history"]]
@@ -270,3 +279,15 @@ class Trainer:
             self.secret.key = bytes.fromhex(rest["key"])
         for key, values in rest["begun_epoch"].items():
             self._epoch_values[key] = [torch.tensor(value, device=self.images.device) for value in values]
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU, in the order in memory that files have."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+
+
+def _in_order_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of what an optimizer keeps of a parameter, in the parameter's order in memory: see `add_gradient`."""
+    if tensor.shape != parameter.shape:
+        return tensor.clone()
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

@@ -19,8 +19,6 @@ from mia_core.settings import Registry, added_later, settings
 from mia_core.streams import Streams
 
 Count = Annotated[int, Ge(0)]
-KNOWN_PERCENT = 30
-"""`known` records are this share of the smallest training-set size; 10 % and 20 % are nested in them."""
 FAIR = 0.5
 """The probability of a coin by which a claim of privacy can be audited."""
 TENTH = 10
@@ -127,7 +125,8 @@ class Split(ABC):
         self.config = config
         self.pool = pool
         self.streams = Streams("split", pool.digest, seed)
-        self._check(min(train_sizes), max(train_sizes))
+        self.smallest = min(train_sizes)
+        self._check(self.smallest, max(train_sizes))
         self.units = np.unique(config.units(pool), return_inverse=True)[1].ravel()
         shuffled = self.streams.numpy("order").permutation(self.units.max() + 1)
         rank = np.empty_like(shuffled)
@@ -136,7 +135,7 @@ class Split(ABC):
         self._remaining = Units(np.argsort(ranks, kind="stable"), np.bincount(ranks))
         self.reference = self._take("reference").records
         self.unseen = self._take("unseen").records
-        self._divide(min(train_sizes))
+        self._divide(self.smallest)
 
     @abstractmethod
     def _check(self, smallest: int, largest: int) -> None:
@@ -223,9 +222,23 @@ class Split(ABC):
     def _shuffled(self, units: Units, purpose: str, replicate: int) -> Units:
         return units.pick(self.streams.numpy(purpose, replicate).permutation(len(units.sizes)))
 
+    def known_count(self, percent: int) -> int:
+        """So many records are `percent` of the smallest training-set size, halves rounded up."""
+        return (self.smallest * percent + 50) // 100
+
     def known(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
-        """Known members and known non-members at `percent` (10, 20, 30) of the smallest training-set size; nested."""
-        count = self.config.known * percent // KNOWN_PERCENT
+        """Known members and known non-members, each as many as `percent` of the smallest training-set size; nested.
+
+        ValueError where the split has fewer.
+        """
+        count, have = self.known_count(percent), min(len(self.known_members), len(self.known_non_members))
+        if have < count:
+            groups = f", of which whole groups and duplicates leave {have}" if self.config.known > have else ""
+            enough = max(count, self.config.known + count - have)
+            raise Refused(
+                f"{percent} % of the smallest train_size {self.smallest} are {count} known records on a side, and "
+                f"split.known is {self.config.known}{groups}; raise it to {enough}"
+            )
         return self.known_members[:count], self.known_non_members[:count]
 
     def known_halves(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
@@ -280,7 +293,8 @@ class Panel(Split):
 
         extra_non_members: further queries, never members and therefore not judged: they share an error that no interval
         over replicates and records sees. Of earlier studies; a larger panel of a lower probability has none.
-        known: known members and known non-members each, 30 % of the smallest train_size. reference and unseen: for
+        known: known members and known non-members each, at least as many as the attack that knows most is to know, in
+        percent of the smallest train_size. reference and unseen: for
         feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
         filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
         coins say, so that a coin decides about its record alone and members vary by a few (the root of panel x

@@ -1,12 +1,14 @@
 """What a defense may do: change the target's networks before training, or how real records reach a gradient."""
 
 from abc import ABC
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from mia_core.settings import Registry
+from mia_core.step_draws import STEP, Draws, Shape
 from mia_core.streams import Streams
 from mia_core.targets import Target
 
@@ -50,16 +52,29 @@ def needs_discriminator(defense: str, target: Target) -> str | None:
 
 
 class RandomLayer(nn.Module):
-    """A layer that draws noise in training mode, from the stream of its step only; `index` tells layers apart."""
+    """A layer that has random numbers in training mode; `index` tells layers of a kind apart.
+
+    A step gives them to it: each of the step's passes (of real records, of generated ones, of the generator's loss) has
+    numbers of its own, which follow from layer, step, pass and shape, and are the same on any device.
+    """
 
     def __init__(self, index: int) -> None:
         super().__init__()
         self.index = index
-        self.random = torch.Generator()
+        self.draws = Draws(Streams(), block=STEP)
+        self.step = self.passes = 0
 
-    def reseed(self, streams: Streams, step: int, device: torch.device) -> None:
-        """Point to the stream of a step."""
-        self.random = streams.torch(f"{type(self).__name__.lower()}_layer", self.index, step, device=device)
+    def begin(self, draws: Draws, step: int) -> None:
+        """Take the numbers of a step. draws: of single steps."""
+        self.draws, self.step, self.passes = draws, step, 0
+
+    def drawn(self, draw: Callable[[str, int, Shape], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """Numbers like x for the next pass of this step, in channels-last order in memory. draw: one of `draws`."""
+        self.passes += 1
+        purpose = f"{type(self).__name__.lower()}_layer {self.index} pass {self.passes}"
+        if x.ndim < 3:
+            return draw(purpose, self.step, x.shape)
+        return draw(purpose, self.step, x.movedim(1, -1).shape).movedim(-1, 1)
 
 
 DEFENSES: Registry[Defense] = Registry("defense")

@@ -22,7 +22,7 @@ from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.errors import Refused
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import settings
-from mia_core.targets import RecordLosses, Step, Target
+from mia_core.targets import RecordLosses, Step, Target, add_gradient
 
 
 @DEFENSES.register
@@ -122,7 +122,7 @@ class PrivateGradients:
             trainable = (p for p in networks[name].parameters() if p.requires_grad)
             for parameter, total in zip(trainable, totals, strict=True):
                 private = total.add_(next(noise), alpha=self.sigma * self.clip).div_(self.expected_batch)
-                parameter.grad = private if parameter.grad is None else parameter.grad + private
+                add_gradient(parameter, private)
         return values
 
     def _noise(self, sums: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from mia_core.targets import Target
 
 
 class DropoutLayer(RandomLayer):
-    """Inverted dropout; torch's own takes no generator."""
+    """Inverted dropout; torch's own cannot be given its numbers."""
 
     def __init__(self, rate: float, index: int) -> None:
         super().__init__(index)
@@ -21,7 +21,7 @@ class DropoutLayer(RandomLayer):
         """Any shape; each element is kept with probability 1 - rate and scaled by its inverse."""
         if not self.training:
             return x
-        keep = torch.rand(x.shape, generator=self.random, device=x.device) >= self.rate
+        keep = self.drawn(self.draws.uniform, x) >= self.rate
         return x * keep / (1 - self.rate)
 
 

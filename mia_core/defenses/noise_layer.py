@@ -25,7 +25,7 @@ class GaussianNoise(RandomLayer):
         """Any shape."""
         if not self.training:
             return x
-        return x + self.sigma * torch.randn(x.shape, generator=self.random, device=x.device)
+        return x + self.sigma * self.drawn(self.draws.normal, x)
 
 
 @DEFENSES.register

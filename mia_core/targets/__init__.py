@@ -10,8 +10,10 @@ from mia_core.targets.target import (
     RecordLosses,
     Step,
     Target,
+    add_gradient,
     add_gradients,
     mean_gradients,
+    placed,
 )
 from mia_core.targets.vae_gan import VAEGAN
 from mia_core.targets.wgan_gp import WGANGP
@@ -28,6 +30,8 @@ __all__ = [
     "RecordLosses",
     "Step",
     "Target",
+    "add_gradient",
     "add_gradients",
     "mean_gradients",
+    "placed",
 ]

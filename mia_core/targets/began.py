@@ -17,7 +17,7 @@ from torch import nn
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import halvings, initialize
-from mia_core.targets.target import TARGETS, Networks, Step, Target, add_gradients
+from mia_core.targets.target import TARGETS, Networks, Step, Target, adam, add_gradients
 
 Positive = Annotated[int, Gt(0)]
 SMALLEST = 8
@@ -33,6 +33,7 @@ class BEGAN(Target):
     private = ("discriminator",)
     beyond_gradients = "the balance k"
     judges_alone = False
+    beta1 = 0.5
     balance: torch.Tensor
 
     @settings
@@ -75,12 +76,9 @@ class BEGAN(Target):
         """-L(x) [B]."""
         return -_reconstruction_error(self.discriminator, x_BCHW)
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """Adam for both networks."""
-        return {
-            name: torch.optim.Adam(network.parameters(), learning_rate, (beta1, 0.999), fused=True)
-            for name, network in (("discriminator", self.discriminator), ("generator", self.generator))
-        }
+        return {name: adam(self.get_submodule(name), learning_rate, beta1) for name in ("discriminator", "generator")}
 
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
         """Both networks at once, on the same generated records; then the balance."""

@@ -38,15 +38,15 @@ def discriminator_channels(width: int, size: int, count: int) -> list[int]:
     return [width * 2**level for level in range(count)]
 
 
-def down(image_channels: int, channels: list[int], norm: str, width: int) -> list[nn.Module]:
+def down(image_channels: int, channels: list[int], norm: str, width: int, bias: bool = True) -> list[nn.Module]:
     """Blocks [B,C,H,W] to [B,channels[-1],H/2^L,W/2^L]: convolution, norm (not in the first), LeakyReLU.
 
-    norm: `group` in groups of `width`/2 channels, `batch`, or `none`.
+    norm: `group` in groups of `width`/2 channels, `batch`, or `none`. bias: of the convolutions.
     """
     blocks: list[nn.Module] = []
     previous = image_channels
     for level, count in enumerate(channels):
-        layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1)]
+        layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1, bias=bias)]
         if level:
             layers += normalization(norm, count, width)
         blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
@@ -54,18 +54,20 @@ def down(image_channels: int, channels: list[int], norm: str, width: int) -> lis
     return blocks
 
 
-def up(latent: int, base: int, channels: list[int], image_channels: int, norm: str = "batch") -> nn.Sequential:
-    """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1], with twice the discriminator's `channels` at every resolution.
+def up(
+    latent: int, base: int, channels: list[int], image_channels: int, norm: str = "batch", bias: bool = True
+) -> nn.Sequential:
+    """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1]. channels: from the highest resolution to the lowest.
 
-    That is the paper's generator (1024 to 128 channels at width 64).
+    bias: of the convolution that gives the image; the others stand before a norm and have none.
     """
-    widths = [2 * count for count in reversed(channels)]
+    widths = channels[::-1]
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], base, bias=False)]
     for width, narrower in pairwise(widths):
         layers += [*normalization(norm, width, widths[-1]), nn.ReLU(True)]
         layers.append(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False))
     layers += [*normalization(norm, widths[-1], widths[-1]), nn.ReLU(True)]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1), nn.Tanh())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1, bias=bias), nn.Tanh())
 
 
 def normalization(norm: str, channels: int, width: int) -> list[nn.Module]:
@@ -80,17 +82,18 @@ def _groups(channels: int, width: int) -> int:
     return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
 
 
-def initialize(network: nn.Module, streams: Streams, gain: float = 3**-0.5) -> None:
+def initialize(network: nn.Module, streams: Streams, gain: float = 3**-0.5, deviation: float | None = None) -> None:
     """Normal weights of deviation `gain` / fan-in^1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
 
     The default gain gives DCGAN's 0.02 at its width of 64 (fan-in 1024), and more in narrower networks, which start too
-    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1.
+    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1. deviation: a fixed one instead.
     """
     random = streams.torch("weights")
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-                module.weight.normal_(0.0, gain * module.weight[0].numel() ** -0.5, generator=random)
+                scaled = gain * module.weight[0].numel() ** -0.5
+                module.weight.normal_(0.0, scaled if deviation is None else deviation, generator=random)
             elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
                 module.weight.normal_(1.0, 0.02, generator=random)
             bias = getattr(module, "bias", None)

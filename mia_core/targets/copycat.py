@@ -47,7 +47,7 @@ class Copycat(Target):
         """ValueError: there is no discriminator."""
         raise ValueError("copycat has no discriminator")
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """ValueError: there is nothing to train."""
         raise ValueError("copycat is not trained")
 

@@ -12,12 +12,14 @@ from annotated_types import Gt
 from torch import nn
 from torch.nn.functional import softplus
 
-from mia_core.settings import settings
+from mia_core.settings import added_later, settings
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
-from mia_core.targets.target import TARGETS, Networks, Step, Target
+from mia_core.targets.target import TARGETS, Networks, Step, Target, adam
 
 Positive = Annotated[int, Gt(0)]
+AUTHORS_DEVIATION = 0.02
+"""Of the authors' initial weights, at any width."""
 
 
 @TARGETS.register
@@ -28,6 +30,7 @@ class DCGAN(Target):
     offers = frozenset({"generator", "discriminator"})
     private = ("discriminator",)
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
+    beta1: ClassVar[float | None] = 0.5
     beta2: ClassVar[float] = 0.999
 
     @settings
@@ -35,11 +38,17 @@ class DCGAN(Target):
         """width: the discriminator's channels at the highest resolution, doubled at each halving. latent: size of z.
 
         norm: the discriminator's; `batch` as in the paper, `none`, or `group`, in groups of `width`/2 channels.
+        networks: `scaled` for any width: the generator has twice the discriminator's channels at every resolution, as
+        in the paper, and initial weights are the larger the narrower a network is. `authors` as in the code that the
+        authors released (github.com/soumith/dcgan.torch): the generator is as wide as the discriminator, initial
+        weights have deviation 0.02 at any width, and convolutions have no biases. With width 64, latent 100, norm batch
+        and images of 64 pixels, these are the released networks.
         """
 
         width: Positive = 16
         latent: Positive = 64
         norm: Literal["group", "batch", "none"] = "group"
+        networks: Literal["scaled", "authors"] = added_later("scaled")
 
     config: Config
 
@@ -48,15 +57,17 @@ class DCGAN(Target):
         self.latent_dimension = config.latent
         base, count = halvings(self.name, image_shape)
         channels = discriminator_channels(config.width, image_shape[1], count)
-        self.generator = up(config.latent, base, channels[:count], image_shape[0])
+        bias = config.networks == "scaled"
+        generator_channels = [2 * width if config.networks == "scaled" else width for width in channels[:count]]
+        self.generator = up(config.latent, base, generator_channels, image_shape[0], bias=bias)
         self.discriminator = nn.Sequential(
-            *down(image_shape[0], channels, config.norm, config.width),
-            nn.Conv2d(channels[-1], 1, image_shape[1] >> len(channels)),
+            *down(image_shape[0], channels, config.norm, config.width, bias),
+            nn.Conv2d(channels[-1], 1, image_shape[1] >> len(channels), bias=bias),
         )
 
     def initialize(self, streams: Streams) -> None:
         """See `convolutions.initialize`."""
-        initialize(self, streams)
+        initialize(self, streams, deviation=AUTHORS_DEVIATION if self.config.networks == "authors" else None)
 
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
         """[B,C,H,W] in [-1, 1]."""
@@ -66,11 +77,11 @@ class DCGAN(Target):
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW).flatten()
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """Adam for both networks."""
         return {
-            name: torch.optim.Adam(network.parameters(), learning_rate, (beta1, self.beta2), fused=True)
-            for name, network in (("discriminator", self.discriminator), ("generator", self.generator))
+            name: adam(self.get_submodule(name), learning_rate, beta1, self.beta2)
+            for name in ("discriminator", "generator")
         }
 
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:

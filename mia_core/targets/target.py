@@ -61,8 +61,33 @@ def add_gradients(
     owned = [(p, weight) for network, weight in weights.items() for p in network.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
     for (parameter, weight), gradient in zip(owned, gradients, strict=True):
-        weighted = weight * gradient
-        parameter.grad = weighted if parameter.grad is None else parameter.grad + weighted
+        add_gradient(parameter, weight * gradient)
+
+
+def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
+    """Add to `.grad`, in the parameter's own order in memory.
+
+    torch's fused Adam reads parameter and gradient as they lie in a CPU's memory, and does not see that they are in
+    different orders.
+    """
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def adam(network: nn.Module, learning_rate: float, beta1: float | None, beta2: float = 0.999) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015; arXiv 1412.6980) for all of a network's weights, in one call a step."""
+    assert beta1 is not None
+    return torch.optim.Adam(network.parameters(), learning_rate, (beta1, beta2), fused=True)
+
+
+def placed(target: "Target", device: torch.device | str) -> "Target":
+    """A target on a device, its convolutions in channels-last order, in which they are faster; scores depend on it.
+
+    A target that is to have the bits of a trained one must be placed, too.
+    """
+    moved: Target = target.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 @dataclass(frozen=True)
@@ -100,10 +125,12 @@ class Target(nn.Module, ABC):
     target's state is a function of real records, if anything: no defense that works on gradients covers it.
     judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
     published: settings by which a network differs from the published one in what it leaks, and their published values.
+    beta1: Adam's, unless a training says otherwise; None for a target that does not train with Adam.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    beta1: ClassVar[float | None] = None
     offers: ClassVar[frozenset[str]]
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
@@ -131,8 +158,8 @@ class Target(nn.Module, ABC):
         """The white-box score [B], higher = more like the training records; logits, so that it never saturates."""
 
     @abstractmethod
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
-        """One optimizer a network."""
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
+        """One optimizer a network. beta1: Adam's, not None where the target has one."""
 
     @abstractmethod
     def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:

@@ -60,7 +60,8 @@ class VAEGAN(Target):
         channels = discriminator_channels(config.width, image_shape[1], count)
         blocks = [down(image_shape[0], channels, config.norm, config.width) for _ in range(2)]
         smallest = image_shape[1] >> len(channels)
-        self.generator = up(config.latent, base, channels[:count], image_shape[0], config.norm)
+        wider = [2 * width for width in channels[:count]]
+        self.generator = up(config.latent, base, wider, image_shape[0], config.norm)
         self.discriminator = Discriminator(blocks[0], nn.Conv2d(channels[-1], 1, smallest))
         self.encoder = nn.Sequential(*blocks[1], nn.Conv2d(channels[-1], 2 * config.latent, smallest), nn.Flatten())
 
@@ -76,7 +77,7 @@ class VAEGAN(Target):
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW)[0]
 
-    def optimizers(self, learning_rate: float, beta1: float) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
         """RMSprop for each network, as in the paper; it has no beta1."""
         return {name: torch.optim.RMSprop(self.get_submodule(name).parameters(), learning_rate) for name in NETWORKS}
 

@@ -28,18 +28,21 @@ from mia_core.targets.target import TARGETS, Networks, Step, add_gradients
 class WGANGP(DCGAN):
     """DCGAN's networks; the white-box score is the critic's value, which is no logit: its zero means nothing.
 
-    The paper's `training` is generator_every 5 (critic steps per generator step) and beta1 0; its beta2 is fixed here.
+    Adam's beta1 is the paper's unless a training says otherwise, its beta2 always; the paper's generator_every is 5
+    (critic steps per generator step).
     """
 
     name = "wgan_gp"
     published: ClassVar[Mapping[str, Any]] = {}
+    beta1 = 0.0
     beta2 = 0.9
 
     @settings
     class Config(DCGAN.Config):
         """norm: the critic's, `group` or `none`; batch norm would make a record's gradient depend on other records.
 
-        penalty_weight: the paper's lambda. The other settings are DCGAN's.
+        penalty_weight: the paper's lambda. The other settings are DCGAN's; its authors, in `networks`, are DCGAN's too,
+        so that the two targets can be compared with equal networks.
         """
 
         norm: Literal["group", "none"] = "group"

@@ -13,7 +13,7 @@ from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.targets import Target
 from mia_core.training import sampling_refusal
-from study.design.wanted import KNOWABLE, Attacks, unfit
+from study.design.wanted import Attacks, unfit
 from study.spec.study_file import Spec
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
@@ -103,12 +103,22 @@ def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting
 
 def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks) -> None:
     """Refused for an attack that fits no target, or that needs records which the split does not have."""
+    if spec.attacks:
+        most = max(spec.attacks, key=lambda entry: entry.choice.build().known)
+        try:
+            attacks.split.known(most.choice.build().known)
+        except Refused as error:
+            raise Refused(f"attacks: {most.label}: {error}") from None
     for entry in spec.attacks:
         attack = entry.choice.build()
         reasons = {unfit(attack, target.offers, target.name) for target in targets.values()}
         if None not in reasons:
             raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
-        for word in sorted(attack.needs & KNOWABLE):
-            if not len(attacks.known(attack)[word]):
-                setting = "reference" if word == "reference" else "known"
-                raise Refused(f"attacks: {entry.label} needs {word}, and split.{setting} leaves none")
+        for word, records in attacks.known(attack).items():
+            if not len(records):
+                reason = (
+                    "split.reference leaves none"
+                    if word == "reference"
+                    else f"{attack.known} % of the smallest train_size {attacks.split.smallest} is no record"
+                )
+                raise Refused(f"attacks: {entry.label} needs {word}, and {reason}")

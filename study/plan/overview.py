@@ -6,7 +6,6 @@ from typing import Any
 
 from rich.table import Table
 
-from mia_core.data.splits import KNOWN_PERCENT
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from study.design.refusals import no_coins
@@ -73,12 +72,6 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.say(line)
     for line in outlook.lines() if outlook else ():
         console.say(line)
-    known, smallest = len(design.split.known_members), min(spec.train_sizes)
-    if any(attack.choice.build().known for attack in spec.attacks) and known != round(smallest * KNOWN_PERCENT / 100):
-        console.say(
-            f"note: split.known={known} stands for {KNOWN_PERCENT} % of the smallest train_size, and is "
-            f"{100 * known / smallest:.0f} % of {smallest}"
-        )
     for line in _unpublished(spec.cells):
         console.say(line)
     if spec.replicates < 5:

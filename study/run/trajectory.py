@@ -12,7 +12,7 @@ import torch
 from mia_core.data import Membership
 from mia_core.errors import Refused
 from mia_core.streams import Streams
-from mia_core.targets import Target
+from mia_core.targets import Target, placed
 from mia_core.training import Trainer
 from study.design.identity import trial_id
 from study.design.study_design import Design
@@ -112,7 +112,7 @@ class Trajectory:
         target = trial.cell.target.build(self.design.pool.image_shape)
         trial.cell.arm.modify(target)
         target.load_state_dict(tensors)
-        return target.to(self.device).eval()
+        return placed(target, self.device).eval()
 
     def _begin(self, trial: Trial) -> tuple[Trainer, float]:
         """A trainer at the latest state not beyond the trial, and its seconds: a checkpoint, a sealed state, step 0."""

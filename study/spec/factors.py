@@ -1,7 +1,7 @@
 """The factors of a study: what each may be, levels or a range, and the cell that a combination of them makes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, Literal, Self
 
@@ -302,6 +302,24 @@ def label_of(target: Mapping[str, Any]) -> str:
     return label
 
 
+def require_taken_beta1(factors: Factors) -> None:
+    """Refused where a study gives a beta1 that no target takes, or gives one to a target, or as a factor, in vain.
+
+    Specs of earlier versions give it everywhere; they are read all the same.
+    """
+    targets: list[Mapping[str, Any]] = factors._listed("target")
+    classes = [TARGETS.find(target["name"]) for target in targets]
+    without = list(dict.fromkeys(cls.name for cls in classes if cls and cls.beta1 is None))
+    reason = f"{' and '.join(without)} trains without Adam and has no beta1"
+    if without and "training.beta1" in factors.levels:
+        raise Refused(f"factors.training.beta1: {reason}; leave the factor out, or that target")
+    for target in targets:
+        if target["name"] in without and target.get("training", {}).get("beta1") is not None:
+            raise Refused(f"target.training.beta1: {target['name']} trains without Adam and has no beta1; leave it out")
+    if all(cls and cls.beta1 is None for cls in classes) and factors.training.get("beta1") is not None:
+        raise Refused(f"training.beta1: {reason}; leave it out")
+
+
 def in_words(levels: Sequence[Any] | Mapping[str, Any]) -> str:
     """Levels or a range of a resolved spec, in words."""
     return str(validate(Range, levels, "")) if isinstance(levels, Mapping) else ", ".join(map(str, levels))
@@ -467,4 +485,7 @@ def _settings(
     for name, level in factors.items():
         section, _, key = name.partition(".")
         values[section][key] = level
-    return TARGETS.choose(values["target"], "target"), validate(TrainingConfig, values["training"], "training")
+    choice = TARGETS.choose(values["target"], "target")
+    config = validate(TrainingConfig, values["training"], "training")
+    # A study's beta1 is for those of its targets that have one; what nobody takes is refused by `require_taken_beta1`.
+    return choice, (replace(config, beta1=None) if choice.cls.beta1 is None else config).of(choice.cls)

@@ -17,7 +17,17 @@ from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
-from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, listed, read_factors, unique, values_of
+from study.spec.factors import (
+    OWN_FACTORS,
+    Budget,
+    Cell,
+    Factors,
+    listed,
+    read_factors,
+    require_taken_beta1,
+    unique,
+    values_of,
+)
 from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
@@ -201,7 +211,9 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
             _set(document, key, value, f"presets.{preset}.{key}")
     for setting in overrides:
         override(document, setting)
-    return parse(document)
+    spec = parse(document)
+    require_taken_beta1(spec.factors)
+    return spec
 
 
 def override(document: dict[str, Any], setting: str) -> None:

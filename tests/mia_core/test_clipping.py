@@ -89,6 +89,22 @@ def test_any_convolution_after_a_layer_with_weights(case, batch, clip, through_a
     assert_equal({"net": network}, score(network), records, clip)
 
 
+@given(layers(), st.sampled_from([1, 2, 5]), st.sampled_from(CLIPS), st.booleans())
+def test_any_convolution_on_records_and_weights_in_channels_last_order(case, batch, clip, through_a_layer):
+    layer, channels, size = case
+    first = [nn.Conv2d(2, channels, 1), nn.GroupNorm(1, channels), nn.Tanh()] if through_a_layer else []
+    network = filled(nn.Sequential(*first, layer))
+    records = random(batch, 2 if through_a_layer else channels, size, size)
+    plain = clipped_sums({"net": network}, score(network), (records,), clip)[0]["net"]
+    network, records = (part.to(memory_format=torch.channels_last) for part in (network, records))
+    assert_equal({"net": network}, score(network), (records,), clip)
+    # The order in memory is no part of what is computed, and the order of weights is that of their gradients' indices.
+    for ours, other in zip(
+        clipped_sums({"net": network}, score(network), (records,), clip)[0]["net"], plain, strict=True
+    ):
+        torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3)])
 def test_linear_layers_on_any_number_of_dimensions(shape, clip):

@@ -24,11 +24,13 @@ from tests.mia_core.states import assert_same
 TARGET_TABLE: dict[str, dict[str, Any]] = {
     "dcgan": {"name": "dcgan", "width": 4, "latent": 4},
     "dcgan 16 batch": {"name": "dcgan", "width": 4, "latent": 4, "norm": "batch", "size": 16},
+    "dcgan 16 authors": {"name": "dcgan", "width": 4, "latent": 4, "networks": "authors", "size": 16},
     "began": {"name": "began", "width": 2, "latent": 4, "balance_rate": 0.2},
     "began 16": {"name": "began", "width": 2, "latent": 4, "balance_rate": 0.2, "size": 16},
     "vae_gan": {"name": "vae_gan", "width": 4, "latent": 4},
     "vae_gan 16 batch": {"name": "vae_gan", "width": 4, "latent": 4, "norm": "batch", "size": 16},
     "wgan_gp": {"name": "wgan_gp", "width": 4, "latent": 4},
+    "wgan_gp 16 authors": {"name": "wgan_gp", "width": 4, "latent": 4, "networks": "authors", "size": 16},
     "wgan_gp 16 none": {"name": "wgan_gp", "width": 4, "latent": 4, "norm": "none", "size": 16},
 }
 """Settings, and the size of the images where it is not 8."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import softplus
 
 from mia_core.data.pool import to_float
@@ -73,6 +74,65 @@ def test_weights_start_with_deviation_3_fan_in_to_the_minus_half(make_dcgan):
             assert float(module.weight.detach().std()) == pytest.approx(expected, rel=margin)
         if getattr(module, "bias", None) is not None:
             assert not module.bias.any()
+
+
+AUTHORS = {"networks": "authors", "width": 64, "latent": 100, "norm": "batch"}
+
+
+def convolutions(network):
+    return [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_authors_networks_are_those_of_their_released_code(make_dcgan, channels):
+    # github.com/soumith/dcgan.torch, main.lua, with its defaults: 64 pixels, ngf = ndf = 64, nz = 100.
+    target = make_dcgan(64, channels, **AUTHORS)
+    judging = [(channels, 64), (64, 128), (128, 256), (256, 512), (512, 1)]
+    making = [(100, 512), (512, 256), (256, 128), (128, 64), (64, channels)]
+    geometry = {"discriminator": [(2, 1)] * 4 + [(1, 0)], "generator": [(1, 0)] + [(2, 1)] * 4}
+    for name, pairs in (("discriminator", judging), ("generator", making)):
+        layers = convolutions(target.get_submodule(name))
+        assert [(layer.in_channels, layer.out_channels) for layer in layers] == pairs
+        assert [(layer.stride[0], layer.padding[0]) for layer in layers] == geometry[name]
+        assert all(layer.kernel_size == (4, 4) and layer.bias is None for layer in layers)
+    kinds = [type(module).__name__ for module in target.discriminator.modules() if not list(module.children())]
+    assert kinds == ["Conv2d", "LeakyReLU", *["Conv2d", "BatchNorm2d", "LeakyReLU"] * 3, "Conv2d"]
+    kinds = [type(module).__name__ for module in target.generator]
+    assert kinds == [*["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 4, "ConvTranspose2d", "Tanh"]
+    assert {m.negative_slope for m in target.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+    normed = {"discriminator": 128 + 256 + 512, "generator": 512 + 256 + 128 + 64}
+    for name, pairs in (("discriminator", judging), ("generator", making)):
+        weights = sum(16 * inside * outside for inside, outside in pairs) + 2 * normed[name]
+        assert sum(p.numel() for p in target.get_submodule(name).parameters()) == weights
+        if channels == 3:
+            assert weights == {"discriminator": 2_765_568, "generator": 3_576_704}[name]
+
+
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize("name", ["dcgan", "wgan_gp"])
+def test_the_authors_weights_start_with_deviation_0_02_at_any_width(make_target, name, width):
+    # Relative deviations of 5 / sqrt(2 N) are five standard errors.
+    target = make_target(name, 64, networks="authors", width=width)
+    for layer in convolutions(target):
+        margin = 5 / math.sqrt(2 * layer.weight.numel())
+        assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=margin)
+    gains = torch.cat([m.weight.detach() for m in target.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert float(gains.mean()) == pytest.approx(1, abs=5 * 0.02 / math.sqrt(len(gains)))
+    assert float(gains.std()) == pytest.approx(0.02, rel=5 / math.sqrt(2 * len(gains)))
+
+
+def test_the_default_networks_have_the_papers_generator_and_are_in_no_id(make_dcgan):
+    target = make_dcgan(64, 3, width=64, latent=100, norm="batch")
+    assert [layer.in_channels for layer in convolutions(target.generator)] == [100, 1024, 512, 256, 128]
+    assert all(layer.bias is not None for layer in convolutions(target.discriminator))
+    plain, named, other = (
+        TARGETS.choose({"name": "dcgan", **given}) for given in ({}, {"networks": "scaled"}, AUTHORS)
+    )
+    assert "networks" not in plain.to_dict()
+    assert plain.to_dict() == named.to_dict()
+    assert other.to_dict() == {"name": "dcgan", **AUTHORS}
+    with pytest.raises(ValueError, match=r"dcgan\.networks: .*'scaled' or 'authors'.*got 'released'"):
+        TARGETS.choose({"name": "dcgan", "networks": "released"}, "dcgan")
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -16,7 +16,7 @@ from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.clipping import clipped_sums
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.secret_draws import SecretDraws
-from mia_core.step_draws import Draws
+from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
 from mia_core.targets import Step, mean_gradients, vae_gan, wgan_gp
 
@@ -381,7 +381,7 @@ def test_under_clipping_the_same_record_twice_gets_masks_and_noise_of_its_own(ma
     def run(records):
         for layer in target.modules():
             if isinstance(layer, RandomLayer):
-                layer.reseed(Streams(1), 0, torch.device("cpu"))
+                layer.begin(Draws(Streams(1), block=STEP), 0)
         return clipped_sums(networks, losses, records, 1e6)
 
     values = run(copies)[1]
@@ -523,7 +523,7 @@ def test_under_clipping_the_same_record_twice_has_a_loss_and_penalty_of_its_own_
     def run():
         for layer in networks["discriminator"].modules():
             if isinstance(layer, RandomLayer):
-                layer.reseed(Streams(1), 0, torch.device("cpu"))
+                layer.begin(Draws(Streams(1), block=STEP), 0)
         values = clipped_sums(networks, losses, copies, 1e6)[1]
         return {name: values[name].tolist() for name in names}
 

@@ -6,14 +6,13 @@ from scipy.stats import binom
 
 from mia_core.defenses import DEFENSES, Arm, Dropout
 from mia_core.defenses.dropout import DropoutLayer
+from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
-
-CPU = torch.device("cpu")
 
 
 def layer(rate=0.3, index=0, seed=1, step=0):
     made = DropoutLayer(rate, index)
-    made.reseed(Streams(seed), step, CPU)
+    made.begin(Draws(Streams(seed), block=STEP), step)
     return made.train()
 
 
@@ -44,11 +43,11 @@ def test_mask_depends_on_stream_layer_and_step_only():
         assert not torch.equal(other(x), mask)
 
 
-def test_reseeding_makes_a_steps_mask_independent_of_what_was_drawn_before():
+def test_a_steps_masks_are_independent_of_what_was_drawn_before():
     made = layer()
     first = made(torch.ones(50))
     assert not torch.equal(made(torch.ones(50)), first)
-    made.reseed(Streams(1), 0, CPU)
+    made.begin(Draws(Streams(1), block=STEP), 0)
     assert torch.equal(made(torch.ones(50)), first)
 
 

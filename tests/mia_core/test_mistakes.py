@@ -209,7 +209,7 @@ def test_mistake_6_whoever_an_attack_is_fitted_on_is_never_judged(make_pool, spl
     settings = {"reference": 60, "unseen": 40, "known": 15}
     settings |= {"panel": 60, "extra_non_members": 50} if split == "panel" else {}
     built = SPLITS.choose({"name": split, **settings}).build(pool, (170, 200), 1)
-    fitted_on = [built.reference, built.unseen, *built.known(30)]
+    fitted_on = [built.reference, built.unseen, built.known_members, built.known_non_members]
     assert all(len(part) > 8 for part in fitted_on)
     aside = np.concatenate(fitted_on)
     assert len(set(aside)) == len(aside)

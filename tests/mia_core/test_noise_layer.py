@@ -5,19 +5,37 @@ import torch
 from scipy.stats import chi2, kstest
 
 from mia_core.data.pool import to_float
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.noise_layer import GaussianNoise
+from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 
-CPU = torch.device("cpu")
 NOISE = {"name": "noise_layer", "sigma": 0.5}
+
+
+def purposes(trainer):
+    """Step, purpose and shape of all that layers draw from now on."""
+    given = []
+
+    def noting(drawn):
+        def noted(purpose, step, shape):
+            given.append((step, purpose, tuple(shape)))
+            return drawn(purpose, step, shape)
+
+        return noted
+
+    trainer.layer_draws.normal = noting(trainer.layer_draws.normal)
+    trainer.layer_draws.uniform = noting(trainer.layer_draws.uniform)
+    return given
+
+
 every_target = pytest.mark.parametrize("name", TARGETS.names())
 
 
 def layer(sigma=0.3, index=0, seed=1, step=0):
     made = GaussianNoise(sigma, index)
-    made.reseed(Streams(seed), step, CPU)
+    made.begin(Draws(Streams(seed), block=STEP), step)
     return made.train()
 
 
@@ -46,12 +64,12 @@ def test_noise_depends_on_stream_layer_and_step_only():
         assert not torch.equal(other(x), noise)
 
 
-def test_noise_is_another_in_every_pass_and_for_every_record_and_the_same_when_reseeded():
+def test_noise_is_another_in_every_pass_and_for_every_record_and_the_same_when_a_step_is_begun_again():
     made = layer()
     first = made(torch.zeros(20, 30))
     assert len({tuple(row) for row in first.tolist()}) == 20
     assert not torch.equal(made(torch.zeros(20, 30)), first)
-    made.reseed(Streams(1), 0, CPU)
+    made.begin(Draws(Streams(1), block=STEP), 0)
     assert torch.equal(made(torch.zeros(20, 30)), first)
 
 
@@ -100,11 +118,10 @@ def test_scores_in_evaluation_mode_are_those_without_noise_and_samples_always(ma
 def test_noise_is_redrawn_in_every_step_and_changes_what_is_learned(make_trainer, name):
     trainer = make_trainer(NOISE, name=name)
     (made,) = [module for module in trainer.target.modules() if isinstance(module, GaussianNoise)]
-    seeds = []
-    for stop in range(1, 5):
-        trainer.run_to(stop)
-        seeds.append(made.random.initial_seed())
-    assert len(set(seeds)) == 4
+    given = purposes(trainer)
+    trainer.run_to(4)
+    assert sorted({step for step, *_ in given}) == [0, 1, 2, 3]
+    assert len(set(given)) == len(given) == 4 * made.passes
     plain = make_trainer(name=name)
     plain.run_to(4)
     first = next(trainer.target.discriminator.parameters())
@@ -113,10 +130,12 @@ def test_noise_is_redrawn_in_every_step_and_changes_what_is_learned(make_trainer
 
 def test_with_dropout_both_layers_draw_streams_of_their_own(make_trainer, make_images):
     trainer = make_trainer(["dropout", NOISE], name="vae_gan", size=16)
+    given = purposes(trainer)
     trainer.run_to(1)
-    layers = [m for block in trainer.target.activations() for m in block if hasattr(m, "random")]
+    layers = [m for block in trainer.target.activations() for m in block if isinstance(m, RandomLayer)]
     assert [type(m).__name__ for m in layers] == ["DropoutLayer"] * 3 + ["GaussianNoise"]
-    assert len({m.random.initial_seed() for m in layers}) == 4
+    assert len({purpose.partition(" pass")[0] for _, purpose, *_ in given}) == 4
+    assert len(set(given)) == len(given) == sum(layer.passes for layer in layers)
     x = to_float(torch.from_numpy(make_images(3, 16)))
     with torch.no_grad():
         assert torch.equal(trainer.target.discriminate(x), trainer.target.discriminate(x))

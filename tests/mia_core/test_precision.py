@@ -8,7 +8,7 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.hashing import content_id
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, placed
 from mia_core.training import Trainer, TrainingConfig
 from study.design.study_design import Design
 from tests.small import small_spec
@@ -60,6 +60,7 @@ def test_a_trained_target_answers_as_its_kept_weights_do(name, make_target, make
     trainer = lowered(name, make_target, make_images, steps=2)
     kept = make_target(name)
     kept.load_state_dict(trainer.target.state_dict())
+    kept = placed(kept, "cpu")
     images = to_float(torch.from_numpy(make_images(5, seed=3)))
     z = torch.randn(5, kept.latent_dimension, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,3 +1,4 @@
+import dataclasses
 from collections import defaultdict
 from itertools import combinations, pairwise
 
@@ -144,12 +145,38 @@ def test_records_kept_aside_are_never_trained_on_nor_queried(plain, grouped, nam
 
 
 @both
-def test_known_shares_of_10_20_and_30_percent_are_nested(plain, name):
-    split = build(name, plain)
+def test_known_shares_of_10_20_and_30_percent_of_the_smallest_training_set_are_nested(plain, name):
+    split = build(name, plain, SIZES[::-1])
     for kind, records in enumerate((split.known_members, split.known_non_members)):
         at = [split.known(percent)[kind] for percent in (10, 20, 30)]
         assert [len(part) for part in at] == [5, 10, 15]
         assert set(at[0]) < set(at[1]) < set(at[2]) == set(records)
+
+
+@both
+@pytest.mark.parametrize(("size", "counts"), [(125, [13, 25, 38]), (104, [10, 21, 31]), (55, [6, 11, 17])])
+def test_a_known_percentage_is_that_percentage_whatever_the_split_has(plain, name, size, counts):
+    # 12.5 and 37.5 of 125, 5.5 and 16.5 of 55: halves are rounded up.
+    for known in (counts[-1], 40):
+        split = build(name, plain, (size, 200), known=known, **({"panel": 20} if name == "panel" else {}))
+        for records, other in (split.known(percent) for percent in (0, 10, 20, 30)):
+            assert len(records) == len(other)
+        assert [len(split.known(percent)[0]) for percent in (0, 10, 20, 30)] == [0, *counts]
+
+
+@both
+def test_a_percentage_of_more_records_than_are_known_is_refused_with_the_number(plain, make_pool, name):
+    changes = {"panel": 20} if name == "panel" else {}
+    with pytest.raises(ValueError, match=r"30 % of .* 125 are 38 .* split.known is 37; raise it to 38$"):
+        build(name, plain, (125, 200), known=37, **changes).known(30)
+    pairs = dataclasses.replace(make_pool(600), groups=np.arange(600) // 2)
+    short = build(name, pairs, (125, 200), known=37, **changes)
+    assert len(short.known_members) == 36
+    with pytest.raises(
+        ValueError, match=r"split.known is 37, of which whole groups and duplicates leave 36; raise it to 39$"
+    ):
+        short.known(30)
+    assert len(build(name, pairs, (125, 200), known=39, **changes).known(30)[0]) == 38
 
 
 @both

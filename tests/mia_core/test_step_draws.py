@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest
 
-from mia_core.step_draws import BLOCK, Draws
+from mia_core.step_draws import BLOCK, STEP, Draws
 from mia_core.streams import Streams
 
 KINDS = {
@@ -39,6 +39,16 @@ def test_steps_of_another_shape_purpose_or_stream_share_no_numbers(kind):
 def test_a_block_is_one_draw_of_a_named_stream():
     drawn = torch.randn(BLOCK, 3, 4, generator=Streams(1).torch("x", "normal", 2, 3, 4))
     assert torch.equal(Draws(Streams(1)).normal("x", 2 * BLOCK + 7, (3, 4)), drawn[7])
+
+
+@every_kind
+def test_draws_of_single_steps_keep_nothing_and_are_as_independent_of_order(kind):
+    draws = Draws(Streams(1), block=STEP)
+    found = {step: KINDS[kind](draws, step) for step in range(5)}
+    assert not draws._blocks
+    for step in (3, 0, 4):
+        assert torch.equal(KINDS[kind](Draws(Streams(1), block=STEP), step), found[step])
+    assert len(np.unique(torch.stack(list(found.values())).numpy())) > 0.9 * 12 * 5
 
 
 def test_numbers_have_their_laws(p_value):

@@ -14,7 +14,7 @@ from mia_core.defenses import Arm
 from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
 from mia_core.streams import Streams
-from mia_core.targets import Target
+from mia_core.targets import Target, placed
 from mia_core.training import VERSION, Epoch, Trainer, TrainingConfig
 from tests.mia_core.states import assert_same
 
@@ -272,14 +272,88 @@ def test_an_epochs_seconds_are_of_all_its_steps_also_after_a_restart(monkeypatch
     assert [row.seconds for row in whole.history] == [row.seconds for row in resumed.history] == [3.0]
 
 
-def test_dropout_masks_are_redrawn_in_every_step(make_trainer):
-    trainer = make_trainer("dropout")
+def test_each_pass_of_each_step_has_a_dropout_mask_of_its_own_on_the_cpu(make_trainer, monkeypatch):
+    trainer = make_trainer("dropout", generator_every=2)
     layer = next(module for module in trainer.target.modules() if isinstance(module, DropoutLayer))
-    seeds = []
-    for stop in range(1, 5):
-        trainer.run_to(stop)
-        seeds.append(layer.random.initial_seed())
-    assert len(set(seeds)) == 4
+    masks, drawn = [], trainer.layer_draws.uniform
+
+    def noted(purpose, step, shape):
+        masks.append((step, purpose, drawn(purpose, step, shape)))
+        assert masks[-1][2].device.type == "cpu"
+        return masks[-1][2]
+
+    monkeypatch.setattr(trainer.layer_draws, "uniform", noted)
+    trainer.run_to(4)
+    own = [(step, mask) for step, purpose, mask in masks if purpose.startswith(f"dropoutlayer_layer {layer.index} ")]
+    # Real records, generated ones, and every other time the generator's loss.
+    assert [step for step, _ in own] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
+    assert len({tuple(mask.flatten().tolist()) for _, mask in own}) == len(own)
+
+
+LAID_OUT = ("dcgan", "began", "vae_gan", "wgan_gp")
+
+
+@pytest.mark.parametrize("arm", ["none", "weight_norm", {**DP, "sigma": 0.0}], ids=str)
+@pytest.mark.parametrize("name", LAID_OUT)
+def test_gradients_and_moments_lie_in_memory_as_their_weights_do(make_trainer, name, arm):
+    # torch's fused Adam takes them in the order in which they lie, and would train to something else in silence.
+    if name == "began" and isinstance(arm, dict):
+        pytest.skip("dp_sgd does not fit began")
+    begun, resumed = (make_trainer(arm, name=name, channels=3) for _ in range(2))
+    begun.run_to(2)
+    resumed.restore(*begun.state())
+    resumed.run_to(3)
+    for trainer in (begun, resumed):
+        weights = [p for p in trainer.target.parameters() if p.ndim == 4 and min(p.shape) > 1]
+        assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+        for optimizer in trainer.optimizers.values():
+            for parameter, moments in optimizer.state.items():
+                assert parameter.grad.stride() == parameter.stride()
+                kept = [moment for moment in moments.values() if moment.shape == parameter.shape]
+                assert kept and all(moment.stride() == parameter.stride() for moment in kept)
+
+
+@pytest.mark.parametrize("arm", ["none", "dropout", {**DP, "sigma": 0.0}], ids=str)
+@pytest.mark.parametrize("name", LAID_OUT)
+def test_a_training_equals_the_same_one_in_the_other_order_of_memory(make_trainer, monkeypatch, name, arm):
+    # To float32's rounding: sums are taken in other orders. Adam and RMSprop divide by the gradient's own size, so
+    # that a step is judged with plain gradient descent.
+    if name == "began" and isinstance(arm, dict):
+        pytest.skip("dp_sgd does not fit began")
+
+    def trained(placed):
+        with monkeypatch.context() as patched:
+            patched.setattr("mia_core.training.placed", placed)
+            trainer = make_trainer(arm, name=name, channels=3)
+        for network, optimizer in trainer.optimizers.items():
+            descent = torch.optim.SGD(optimizer.param_groups[0]["params"], 0.01)
+            trainer.optimizers[network] = descent
+        trainer.run_to(2)
+        return trainer.target.state_dict()
+
+    fast, plain = trained(placed), trained(lambda target, device: target.to(device))
+    for key, value in plain.items():
+        torch.testing.assert_close(fast[key].contiguous(), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "own"), [("dcgan", 0.5), ("began", 0.5), ("wgan_gp", 0.0)])
+def test_adam_takes_the_targets_beta1_unless_a_training_gives_one(make_target, make_images, name, own):
+    for given, expected in ((None, own), (0.25, 0.25)):
+        config = TrainingConfig(batch_size=4, beta1=given)
+        trainer = Trainer(make_target(name), make_images(13), 13, config, Arm(), Streams(1))
+        assert trainer.config.beta1 == expected
+        assert {group["betas"][0] for o in trainer.optimizers.values() for group in o.param_groups} == {expected}
+
+
+def test_a_beta1_for_a_target_that_trains_without_adam_is_refused(make_target, make_images):
+    config = TrainingConfig(batch_size=4, beta1=0.5)
+    with pytest.raises(
+        ValueError, match=r"training\.beta1: vae_gan does not train with Adam and has no beta1; leave it"
+    ):
+        Trainer(make_target("vae_gan"), make_images(13), 13, config, Arm(), Streams(1))
+    assert (
+        Trainer(make_target("vae_gan"), make_images(13), 13, TrainingConfig(), Arm(), Streams(1)).config.beta1 is None
+    )
 
 
 def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):

@@ -8,7 +8,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, placed
 
 every_target = pytest.mark.parametrize("name", TARGETS.names())
 
@@ -82,6 +82,7 @@ def test_a_kept_state_is_taken_up_by_a_target_built_anew(make_trainer, make_targ
     anew = make_target(name, seed=77)
     Arm.parse(["weight_norm", "dropout"]).modify(anew)
     anew.load_state_dict(trainer.target.state_dict())
+    anew = placed(anew, "cpu")
     x = to_float(torch.from_numpy(make_images(5)))
     assert torch.equal(anew.eval().discriminate(x), trainer.target.eval().discriminate(x))
     z = torch.randn(3, 8, generator=Streams(0).torch("z"))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mia_core.data import load_pool
+from mia_core.training import VERSION
 from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
@@ -84,7 +85,7 @@ ODD = {
     "begun_epoch": [[1], {"a": ["x"]}, {"a": 1}],
     "begun_seconds": [-1.0, "1", None],
     "key": ["", "00", 5, "zz" * 32, "00" * 33],
-    "version": [None, 1, 3, "2", 2.5],
+    "version": [None, 1, VERSION + 1, str(VERSION), VERSION + 0.5],
 }
 HARMS = [
     shape, moments, kind, missing_weight, missing_moments, no_optimizer, huge, infinite,

@@ -15,16 +15,3 @@ def test_the_plan_shows_the_first_notes_on_the_data_and_how_many_there_are():
     overview.show(console, design, {})
     lines = [line for line in console.export_text().splitlines() if line.startswith("data: ")]
     assert lines == [*(f"data: {note}" for note in notes[: overview.NOTES]), "data: and 3 more"]
-
-
-def test_the_plan_says_when_known_records_are_not_the_share_their_percentages_are_of(make_design):
-    knowing = "attacks=[{name: local_gan, known: 10, steps: [2]}]"
-
-    def plan(*overrides):
-        console = Console(record=True, width=200)
-        overview.show(console, make_design(*overrides), {})
-        return console.export_text()
-
-    assert "split.known=10 stands for 30 % of the smallest train_size, and is 25 % of 40" in plan(knowing)
-    assert "split.known" not in plan(knowing, "split.known=12")
-    assert "split.known" not in plan()

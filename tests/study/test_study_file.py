@@ -231,6 +231,61 @@ def test_a_targets_own_training_goes_before_the_studys_and_a_dotted_factor_befor
     }
 
 
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def beta1s(spec):
+    return {cell.target.name: cell.training.beta1 for cell in spec.cells}
+
+
+def test_a_target_has_its_own_beta1_unless_the_study_gives_one_and_vae_gan_has_none(file):
+    levels = "factors.target=[dcgan, began, vae_gan, wgan_gp]"
+    own = read(file, ["target=~", levels])
+    assert beta1s(own) == {"dcgan": 0.5, "began": 0.5, "vae_gan": None, "wgan_gp": 0.0}
+    given = read(file, ["target=~", levels, "training.beta1=0.25"])
+    assert beta1s(given) == {"dcgan": 0.25, "began": 0.25, "vae_gan": None, "wgan_gp": 0.25}
+    for spec in (own, given):
+        assert parse(json.loads(json.dumps(spec.resolved))).cells == spec.cells
+    # To name a target's own changes nothing that is trained, nor does a beta1 for targets beside it.
+    assert read(file, ["training.beta1=0.5"]).cells == read(file).cells
+    vae_gan = [cell for cell in own.cells if cell.target.name == "vae_gan"]
+    assert vae_gan == [cell for cell in given.cells if cell.target.name == "vae_gan"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("target=vae_gan", "training.beta1=0.5"), "training.beta1: vae_gan .* has no beta1; leave it out"),
+        (
+            ("target={name: vae_gan, training: {beta1: 0.5}}",),
+            "target.training.beta1: vae_gan .* has no beta1; leave it",
+        ),
+        (
+            ("target=~", "factors.target=[dcgan, {name: vae_gan, training: {beta1: 0.5}}]"),
+            "target.training.beta1: vae_gan .* has no beta1; leave it out",
+        ),
+        (("target=vae_gan", "factors.training.beta1=[0.0, 0.5]"), "factors.training.beta1: vae_gan .*leave the factor"),
+        (
+            ("target=~", "factors.target=[dcgan, vae_gan]", "factors.training.beta1=[0.0, 0.5]"),
+            "factors.training.beta1: vae_gan .* has no beta1; leave the factor out, or that target",
+        ),
+    ],
+)
+def test_a_beta1_that_a_target_cannot_take_is_refused_with_a_way_out(file, overrides, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        read(file, overrides)
+
+
+def test_a_spec_of_an_earlier_version_that_gave_vae_gan_a_beta1_is_read(file):
+    resolved = read(file, ["target={name: vae_gan, training: {learning_rate: 0.001}}"]).resolved
+    resolved["training"]["beta1"] = resolved["factors"]["target"][0]["training"]["beta1"] = 0.5
+    assert beta1s(parse(resolved)) == {"vae_gan": None}
+
+
 def test_a_dotted_setting_varies_every_target_that_is_a_level():
     spec = several_targets("factors.target.width=[4, 6]")
     assert len(spec.cells) == 3 * 2 * 2 * 3

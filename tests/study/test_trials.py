@@ -228,7 +228,7 @@ AIMED = "{name: dp_sgd, target_epsilon: 20, clip: 1.0, delta: 1e-5}"
 
 def test_ids_stay_what_they_are_until_a_version_is_raised(make_design):
     found = [trial.trial_id for trial in make_design().trials[:6:2]]
-    assert (VERSION, found) == (2, ["cd392a5cc74128bc", "e3f7107b26efa1cc", "184f9732cad8a495"])
+    assert (VERSION, found) == (3, ["cffe3deeeed22ffc", "474a5f6ad1e86c5e", "854c4fed277363f3"])
 
 
 def test_levels_of_epochs_of_a_target_epsilon_are_trajectories_of_their_own(make_design):
@@ -353,18 +353,17 @@ def test_the_knowledge_of_an_attack_is_told_in_words(make_design):
         "random": "none",
         "white_box": "none",
         "local_gan_steps2": "none",
-        "local_gan_known10_steps2": both.format(10, 3),
-        "local_gan_known20_steps2": both.format(20, 6),
-        "discriminative_samples10_steps2": "known_non_members 10 % (3)",
-        "discriminative_members10_steps2": both.format(10, 3),
+        "local_gan_known10_steps2": both.format(10, 4),
+        "local_gan_known20_steps2": both.format(20, 8),
+        "discriminative_samples10_steps2": "known_non_members 10 % (4)",
+        "discriminative_members10_steps2": both.format(10, 4),
     }
 
 
 def test_attack_ids_change_with_the_known_records_and_only_of_attacks_that_know_any(make_design):
-    # More known records are another `known`, and change no query.
+    # More known records are others, as non-members come after members in the pool's order; they change no query.
     few, more = wanted(make_design(KNOWING)), wanted(make_design(KNOWING, "split.known=12"))
     same = {label for label in few if few[label].attack_id == more[label].attack_id}
-    # 10 % are 3 of 10 and 4 of 12 records.
     assert same == {"random", "white_box", "local_gan_steps2"}
     assert few["local_gan_steps2"].run_id == more["local_gan_steps2"].run_id
 
@@ -379,8 +378,8 @@ def test_known_shares_are_what_an_attack_is_given_and_nested(make_design):
     known = {label: design.attacks.known(item.choice.build()) for label, item in wanted(design).items()}
     assert known["random"] == known["local_gan_steps2"] == {}
     assert {word: len(records) for word, records in known["local_gan_known20_steps2"].items()} == {
-        "known_members": 6,
-        "known_non_members": 6,
+        "known_members": 8,
+        "known_non_members": 8,
     }
     assert known["discriminative_samples10_steps2"].keys() == {"known_non_members"}
     for word in ("known_members", "known_non_members"):
@@ -397,19 +396,32 @@ def test_nobody_an_attack_knows_is_judged_in_any_trial(make_design):
         for part in design.attacks.known(item.choice.build()).values()
         for i in part
     }
-    assert len(known) == 12
+    assert len(known) == 16
     aside = known | {*design.split.reference, *design.split.unseen}
     for trial in design.trials:
         membership = design.split.membership(trial.replicate, trial.cell.train_size)
         assert not aside & set(membership.queries)
 
 
-@pytest.mark.parametrize("known", [0, 2])
-def test_a_split_that_leaves_nobody_to_know_is_refused(make_design, known):
-    with pytest.raises(ValueError, match=r"local_gan_known10 needs known_members, and split.known leaves none"):
-        make_design("attacks=[{name: local_gan, known: 10}]", f"split.known={known}")
-    with pytest.raises(ValueError, match=r"discriminative_samples10 needs known_non_members, and split.known"):
-        make_design("attacks=[{name: discriminative, known: 10}]", f"split.known={known}")
+@pytest.mark.parametrize("known", [0, 3, 11])
+@pytest.mark.parametrize("attack", ["local_gan_known", "discriminative_samples"])
+def test_a_split_with_too_few_known_records_is_refused_with_the_number_it_needs(make_design, attack, known):
+    attacks = f"attacks=[{{name: {attack.rpartition('_')[0]}, known: [10, 30]}}]"
+    reason = (
+        f"^attacks: {attack}30: 30 % of the smallest train_size 40 are 12 known records on a side, and split.known is "
+        f"{known}; raise it to 12$"
+    )
+    with pytest.raises(ValueError, match=reason):
+        make_design(attacks, f"split.known={known}")
+    assert make_design(attacks, "split.known=12").trials
+
+
+def test_a_percentage_that_is_no_record_is_refused(make_design):
+    sizes = "factors.train_size=[4]", "split.panel=4", "split.known=1", "training.batch_size=2", "quality.measures=[]"
+    with pytest.raises(
+        ValueError, match=r"local_gan_known10 needs known_members, and 10 % of .* train_size 4 is no record"
+    ):
+        make_design("attacks=[{name: local_gan, known: 10}]", *sizes, "factors.defense=[none]")
 
 
 def test_an_attack_without_knowledge_needs_nobody_known(make_design):
