@@ -17,10 +17,10 @@ PERSON: Unit = "person"
 def nominal_persons(units: np.ndarray, train_size: int) -> int:
     """P: the persons of a training set of nominally n records, n times persons over records of the pool; at least 1.
 
-    units: int64 [N], of `Pool.units`. P follows from the design alone. The persons that a replicate's draw has would
-    not do: their number differs between neighbors, and a sampling rate must not.
+    units: int64 [N], of `Pool.units`, numbers from 0 without gaps. P follows from the design alone. The persons that a
+    replicate's draw has would not do: their number differs between neighbors, and a sampling rate must not.
     """
-    return max(1, round(train_size * len(np.unique(units)) / len(units)))
+    return max(1, round(train_size * (int(units.max()) + 1) / len(units)))
 
 
 @dataclass(frozen=True)
