@@ -86,6 +86,10 @@ def test_ids_of_persons_follow_the_pools_persons_and_those_of_records_are_what_t
     record, person = ([t.trial_id for t in whole.trials if t.cell.arm.unit == unit] for unit in ("record", "person"))
     assert [trial.trial_id for trial in explicit.trials] == record
     assert not set(record) & set(person)
+    listed = f"factors.defense=[{RECORD.replace('}', ', unit: [record, person]}')}]"
+    dotted = f"factors={{train_size: 60, epochs: [1, 2], defense: [{RECORD}], defense.dp_sgd.unit: [record, person]}}"
+    for both in (listed, dotted):
+        assert [trial.trial_id for trial in make(both).trials] == [trial.trial_id for trial in whole.trials]
     regrouped = Pool("digits", pool.images, pool.labels, pool.groups[::-1].copy())
     other = Design(small_spec(*LEAN), regrouped)
     assert not {trial.trial_id for trial in other.trials} & {*record, *person}
