@@ -80,6 +80,14 @@ SENTENCES = {
         ", with a guarantee (epsilon {epsilon} for one record) that limits hardly anybody: with 1 % of other records "
         "named wrongly, an attacker may name {tpr} of the training records"
     ),
+    "guarantee of a person": (
+        ", with a guarantee against any attack (epsilon {epsilon} for one person, with all records of theirs): with "
+        "1 % of other persons named wrongly, none names more than {tpr} of the persons trained on"
+    ),
+    "empty guarantee of a person": (
+        ", with a guarantee (epsilon {epsilon} for one person, with all records of theirs) that limits hardly anybody: "
+        "with 1 % of other persons named wrongly, an attacker may name {tpr} of the persons trained on"
+    ),
     "guessable noise": ", and that only against those who cannot guess the study's seed, which its noise is drawn from",
     "per person": " ({epsilon} of a person)",
     "not per person": " (no guarantee per person is known where persons have several records)",
@@ -119,6 +127,12 @@ SENTENCES = {
     ),
     "perfect": "Some AUCs are exactly 1: differences between such cells are not seen.",
     # Sections.
+    "epsilon per record": "Epsilon is for adding or removing one record.",
+    "epsilon per person": "Epsilon is for adding or removing one person, with all records of theirs.",
+    "epsilon per record or person": (
+        "Epsilon is for adding or removing one record, and of arms with unit=person for one person and all records of "
+        "theirs."
+    ),
     "nothing to compare": "Every factor has one level in this study: nothing can be compared.",
     "records leak": (
         "On {where}, an estimated {share} records leak, with 95 % confidence at least {least}. Records that leak only "

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mia_core.defenses import labels
 from mia_core.errors import Refused
+from mia_core.persons import RECORD
 from study.design.looks import Declared, declared
 from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
@@ -161,6 +162,12 @@ class StudyData:
     def private(self) -> bool:
         """Whether any arm has an epsilon."""
         return bool(self.wide["epsilon"].notna().any())
+
+    @property
+    def epsilon_units(self) -> set[str]:
+        """What its epsilons are about: RECORD, PERSON, or both; empty without any."""
+        rows = self.wide[self.wide["epsilon"].notna()]
+        return set(rows.get("epsilon_unit", pd.Series(RECORD, rows.index)).fillna(RECORD))
 
     @property
     def replicates(self) -> int:

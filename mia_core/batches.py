@@ -72,7 +72,7 @@ class Ordered:
 
 
 Uniform = Callable[[int, int], np.ndarray]
-"""`uniform(step, count)`: a number in [0, 1) for each record, float64 [count]."""
+"""`uniform(step, count)`: a number in [0, 1) for each record or person, float64 [count]."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +92,65 @@ class Sampled:
         return padded(np.flatnonzero(self.uniform(step, self.count) < self.rate), self.size)
 
 
-def padded_size(train_size: int, rate: float) -> int:
-    """Rows that nearly every sample of the nominal n fits into."""
-    return math.ceil(train_size * rate + DEVIATIONS * math.sqrt(train_size * rate * (1 - rate)))
+class SampledPersons:
+    """Poisson samples of persons: each is in a step with probability `rate`, and then one record of theirs is.
+
+    Of a sampled person, each record is as likely as another. Persons have places in the order of their first records,
+    and what a person draws depends on the step and on their place alone.
+    """
+
+    def __init__(self, coins: Uniform, picks: Uniform, persons: np.ndarray, rate: float, size: int) -> None:
+        """coins: which persons; picks: which of their records. persons: int64 [records], the number of each one's.
+
+        size: rows of a batch, as of `padded_size`; a larger sample gets the next multiple of it.
+        """
+        self.coins = coins
+        self.picks = picks
+        self.rate = rate
+        self.size = size
+        _, first, place, self._counts = np.unique(persons, return_index=True, return_inverse=True, return_counts=True)
+        order = np.argsort(first)
+        place = np.argsort(order)[place.ravel()]
+        self._counts = self._counts[order]
+        self._records = np.argsort(place, kind="stable")
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def batch(self, step: int) -> Batch:
+        """Of a step; units are places of persons."""
+        count = len(self._counts)
+        sampled = np.flatnonzero(self.coins(step, count) < self.rate)
+        picked = (self.picks(step, count)[sampled] * self._counts[sampled]).astype(np.int64)
+        return padded(self._records[self._starts[sampled] + picked], self.size, sampled)
 
 
-def padded(index: np.ndarray, size: int) -> Batch:
-    """A batch of these records, each a unit of its own, and of rows of padding, which repeat the first record."""
+def padded_size(units: int, rate: float) -> int:
+    """Rows that nearly every sample fits into. units: nominal number of records, or of persons."""
+    return math.ceil(units * rate + DEVIATIONS * math.sqrt(units * rate * (1 - rate)))
+
+
+def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Batch:
+    """A batch of these records, and of rows of padding, which repeat the first record.
+
+    units: int64, of each record; by default each is a unit of its own.
+    """
     rows = max(1, math.ceil(len(index) / size)) * size
     rest = np.zeros(rows - len(index), dtype=np.int64)
-    units = np.concatenate([index, rest + PADDING])
+    units = np.concatenate([index if units is None else units, rest + PADDING])
     return Batch(torch.from_numpy(np.concatenate([index, rest])), torch.from_numpy(units))
 
 
 class SeededCoins:
     """Draws of Poisson sampling for an arm without a guarantee, in blocks of steps: functions of `streams`."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, purpose: str = "poisson") -> None:
         self.streams = streams
+        self.purpose = purpose
         self._block: tuple[tuple[int, int], list[np.ndarray]] | None = None
 
     def __call__(self, step: int, count: int) -> np.ndarray:
         """float64 [count], uniform in [0, 1)."""
         number, position = divmod(step, BLOCK)
         if self._block is None or self._block[0] != (number, count):
-            random = self.streams.numpy("poisson", number)
+            random = self.streams.numpy(self.purpose, number)
             self._block = (number, count), [random.random(count) for _ in range(BLOCK)]
         return self._block[1][position]

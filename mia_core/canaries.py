@@ -7,7 +7,8 @@ An audit of a private training guesses the coins of records that an attack tells
     mislabelled   images of an untrained generator, standing among the real ones: a discriminator has no other labels
     gradient      records whose gradient is a coordinate of their own, as long as clipping lets through (Dirac canaries)
 
-Canaries are further training records: they are sampled, clipped and noised with all others.
+Canaries are further training records, each of a person of its own: they are sampled, clipped and noised with all
+others, and a coin decides about one record and one person.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from torch import nn
 
 from mia_core.access import Snapshot
 from mia_core.data.pool import to_float, to_uint8
+from mia_core.persons import Persons
 from mia_core.settings import Choice
 from mia_core.streams import Streams
 from mia_core.targets import Networks, RecordGradients, RecordLosses, Step, Target
@@ -47,6 +49,10 @@ class Canaries:
     def join(self, records: np.ndarray) -> np.ndarray:
         """uint8 [.,C,H,W]: training records, then the canaries that are trained on."""
         return np.concatenate([records, self.images[self.coins]])
+
+    def join_persons(self, persons: Persons) -> Persons:
+        """Whose the joined records are."""
+        return persons.with_others(int(self.coins.sum()))
 
     def attach(self, trainer: Trainer) -> None:
         """Give gradient canaries their gradients; `trainer` must be new, on joined records."""

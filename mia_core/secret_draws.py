@@ -12,7 +12,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 KEY_BYTES = 32
-PURPOSES = {"noise": 1, "poisson": 2}
+PURPOSES = {"noise": 1, "poisson": 2, "person_record": 3}
 """The first byte of a counter; 7 bytes of the caller's number follow, and 8 that count the cipher's blocks."""
 
 BITS = 53

@@ -17,11 +17,22 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from mia_core import precision
-from mia_core.batches import Batch, Ordered, Sampled, SeededCoins, epochs_of, padded_size, steps_of
+from mia_core.batches import (
+    Batch,
+    Ordered,
+    Sampled,
+    SampledPersons,
+    SeededCoins,
+    Uniform,
+    epochs_of,
+    padded_size,
+    steps_of,
+)
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.errors import Refused
+from mia_core.persons import PERSON, Persons
 from mia_core.resumable import require_resumable
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
@@ -68,14 +79,25 @@ class Epoch:
     means: dict[str, float]
 
 
-def sampling_refusal(arm: Arm, train_size: int, batch_size: int) -> str | None:
-    """Why records cannot be sampled so that a batch has B of them on average, or None."""
-    if arm.poisson and batch_size > train_size:
+def sampling_rate(arm: Arm, train_size: int, batch_size: int, persons: int | None = None) -> float:
+    """q: the probability of a unit in a step of private training, B / n of records, B / P of nominally P `persons`."""
+    return batch_size / arm.nominal_units(train_size, persons)
+
+
+def sampling_refusal(arm: Arm, train_size: int, batch_size: int, persons: int | None = None) -> str | None:
+    """Why units cannot be sampled so that a batch has B of them on average, or None."""
+    units = arm.nominal_units(train_size, persons)
+    if not arm.poisson or batch_size <= units:
+        return None
+    if arm.unit == PERSON:
         return (
-            f"dp_sgd samples each record with probability batch_size / train_size, and {batch_size} / {train_size} is "
-            "above 1; lower training.batch_size"
+            f"dp_sgd samples each person with probability batch_size / persons, and {batch_size} / {units} is above 1 "
+            f"({train_size} records are of {units} persons nominally); lower training.batch_size"
         )
-    return None
+    return (
+        f"dp_sgd samples each record with probability batch_size / train_size, and {batch_size} / {units} is above 1; "
+        "lower training.batch_size"
+    )
 
 
 def _contrasted(share: float, batch_size: int) -> int:
@@ -87,9 +109,10 @@ class Trainer:
     """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
 
     Ordinary training goes through shuffled orders of the records, one after another, B in every step; an arm with
-    Poisson sampling takes each record with probability B / n in every step. An epoch is n records, by the nominal n, so
-    that a cell has the same budget in every replicate. An attacker's surrogate may learn against `contrast` besides:
-    known records that stand on the fake side of every step, drawn anew for each.
+    Poisson sampling takes each record with probability B / n in every step, or one record of each person with
+    probability B / P. An epoch is n records, by the nominal n, so that a cell has the same budget in every replicate.
+    An attacker's surrogate may learn against `contrast` besides: known records that stand on the fake side of every
+    step, drawn anew for each.
     """
 
     def __init__(
@@ -105,6 +128,7 @@ class Trainer:
         contrast: np.ndarray | None = None,
         contrast_share: float = 0.5,
         horizon: int | None = None,
+        persons: Persons | None = None,
     ) -> None:
         """images: uint8 [members,C,H,W]. train_size: nominal n.
 
@@ -113,17 +137,25 @@ class Trainer:
         horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
 
         contrast: uint8 [.,C,H,W]; contrast_share: its share of the fake side, 1 trains a discriminator alone.
+
+        persons: whose the records are; needed by an arm whose unit is a person, and not looked at by others.
         """
         self.config = config = config.of(type(target))
         self.arm = arm
         self.streams = streams
         self.train_size = train_size
-        if reason := arm.refusal(target) or arm.empty_guarantee(train_size) or precision.refusal(config.precision, arm):
-            raise ValueError(reason)
-        if reason := sampling_refusal(arm, train_size, config.batch_size):
+        nominal = persons.nominal if persons else None
+        if reason := (
+            arm.refusal(target)
+            or arm.empty_guarantee(train_size, nominal)
+            or precision.refusal(config.precision, arm)
+            or sampling_refusal(arm, train_size, config.batch_size, nominal)
+        ):
             raise ValueError(reason)
         if not len(images):
             raise ValueError("there is no record to train on")
+        if persons and persons.numbers.shape != (len(images),):
+            raise ValueError(f"{len(images)} records need as many numbers of persons, got {persons.numbers.shape}")
         target.initialize(streams.child("initialization"))
         arm.modify(target)
         if config.precision == "bfloat16":
@@ -137,11 +169,8 @@ class Trainer:
         self.draws = Draws(streams, device)
         self.layer_draws = Draws(streams, device, STEP)
         self.secret = SecretDraws(key)
-        rate = config.batch_size / train_size
-        self.batches: Ordered | Sampled = Ordered(streams, len(images), config.batch_size)
-        if arm.poisson:
-            coins = partial(self.secret.uniform, "poisson") if arm.guaranteed else SeededCoins(streams)
-            self.batches = Sampled(coins, len(images), rate, padded_size(train_size, rate))
+        rate = sampling_rate(arm, train_size, config.batch_size, nominal)
+        self.batches = self._batches(rate, padded_size(arm.nominal_units(train_size, nominal), rate), persons)
         rule = arm.record_gradients(self.secret, config.batch_size, rate, horizon)
         self.record_gradients = rule
         self.accountant = rule.accountant if isinstance(rule, PrivateGradients) else None
@@ -222,6 +251,18 @@ class Trainer:
         if self.contrast is None:
             return None
         return to_float(self.contrast[self.draws.index("contrast", self.step, (self.contrasted,), len(self.contrast))])
+
+    def _batches(self, rate: float, size: int, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
+        if not self.arm.poisson:
+            return Ordered(self.streams, len(self.images), self.config.batch_size)
+
+        def uniform(purpose: str) -> Uniform:
+            return partial(self.secret.uniform, purpose) if self.arm.guaranteed else SeededCoins(self.streams, purpose)
+
+        if self.arm.unit == PERSON:
+            assert persons is not None
+            return SampledPersons(uniform("poisson"), uniform("person_record"), persons.numbers, rate, size)
+        return Sampled(uniform("poisson"), len(self.images), rate, size)
 
     def _batch(self) -> Batch:
         """Of this step."""

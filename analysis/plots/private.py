@@ -20,7 +20,7 @@ from analysis.plots.drawing import (
     tell,
 )
 from analysis.stats.effects import means
-from analysis.stats.guarantees import FPR, ceilings
+from analysis.stats.guarantees import FPR, ceilings, per_unit
 from analysis.stats.inference import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.errors import Refused
@@ -105,7 +105,8 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
         axis.set_title(f"{variant}, n = {size}" if len(data.variants) > 1 else f"n = {size}", fontsize="medium")
     deltas = ", ".join(f"{delta:g}" for delta in sorted(rows["delta"].dropna().unique()))
     more = f"\n{ARROW}" if arrows else ""
-    figure.supxlabel(f"epsilon at delta {deltas}; right of the dashed line: no guarantee{more}", fontsize="medium")
+    below = f"epsilon {per_unit(data)} at delta {deltas}; right of the dashed line: no guarantee{more}"
+    figure.supxlabel(below, fontsize="medium")
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
     return figure
@@ -159,7 +160,7 @@ def audited(data: StudyData, table: pd.DataFrame) -> Figure:
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(lambda tick, _: _epsilon_text(tick))
     deltas = ", ".join(f"{delta:g}" for delta in sorted(table["delta"].dropna().unique()))
-    axis.set_xlabel(f"epsilon at delta {deltas}")
+    axis.set_xlabel(f"epsilon {per_unit(data)} at delta {deltas}")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     finish(figure, f"What is guaranteed, what attacks prove, and what they could prove\n{data.name}")

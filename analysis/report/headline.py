@@ -28,6 +28,7 @@ from analysis.stats.redrawn import leakage_shown, strongest, words_of
 from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from mia_core.metrics.two_way import MIN_REPLICATES
+from mia_core.persons import PERSON
 from study.store.noise import noise_from_seed
 from study.verdicts.controls import ALPHA, holm
 
@@ -429,11 +430,13 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
         "tpr": Cited(percent(own["largest_tpr"]), origin),
     }
     person: Sentence = ()
-    if own["per_person"] == NO_PERSON:
+    name = "guarantee" if own["largest_tpr"] < EMPTY else "empty guarantee"
+    if own["unit"] == PERSON:
+        name += " of a person"
+    elif own["per_person"] == NO_PERSON:
         person = filled("not per person")
     elif own["per_person"]:
         person = filled("per person", epsilon=Cited(own["per_person"], origin))
-    name = "guarantee" if own["largest_tpr"] < EMPTY else "empty guarantee"
     guessable = filled("guessable noise") if _noise_is_guessable(data) else ()
     return (*filled(name, **numbers), *person, *guessable)
 

@@ -16,6 +16,7 @@ from analysis.report.provenance import Number, at
 from analysis.report.sections import CELLS, cell_of, picture
 from analysis.report.sources import Cited
 from analysis.stats.drawn_points import left_out, place, search_words, varied
+from analysis.stats.guarantees import per_unit
 from analysis.stats.search_results import Goal, Search
 from analysis.stats.summary import about_intervals
 from analysis.study_data import StudyData, short
@@ -154,7 +155,7 @@ def _table(data: StudyData, found: Search, name: str, caption: str, rows: Sequen
             cells.append(Cell(epsilon_words(value), value=1e9 if pd.isna(value) else value))
         cells.append(Cell("no result" if lacking else "on it" if row["on_front"] else ""))
         lines.append(Row([*cells, Cell(str(len(row["trials"])))]))
-    guarantee = ["epsilon"] if data.private else []
+    guarantee = [f"epsilon {per_unit(data)}"] if data.private else []
     columns = ["point", *found.factors, *(goal.name for goal in found.goals), *guarantee, "front", "replicates"]
     return Table(name, caption, columns, lines, filter=name == "points-table")
 

@@ -9,7 +9,8 @@ from analysis.report.page import Block, Cell, Row, Section, Table, Text
 from analysis.report.sections import NAMES, drawable, picture, plain, verdict_table
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, of_audit, of_picture, source
-from analysis.stats.guarantees import guarantees
+from analysis.sentences import line
+from analysis.stats.guarantees import guarantees, per_unit
 from analysis.stats.summary import about_noise
 from analysis.study_data import ARM, StudyData, variants_of
 from study.store import read
@@ -22,8 +23,8 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     blocks: list[Block] = [
         Text((
             "Only arms with an epsilon guarantee anything, against any attack; what attacks find is a lower bound. "
-            "Epsilon is for adding or removing one record. It covers the trained networks, not training curves, nor a "
-            "choice of an arm or of a length of training by looking at results, nor the other models of this study.",
+            f"{about_epsilon(data)} It covers the trained networks, not training curves, nor a choice of an arm or of "
+            "a length of training by looking at results, nor the other models of this study.",
         )),
         *(Text((words,)) for words in about_noise(data)),
     ]  # fmt: skip
@@ -61,6 +62,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "trainings",
             "coins",
             "epsilon",
+            "unit",
             "epsilon_low",
             "epsilon_ceiling",
             "p_holm",
@@ -70,8 +72,13 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     return Section("privacy", heading, blocks)
 
 
+def about_epsilon(data: StudyData) -> str:
+    """What the study's epsilons are about."""
+    return line(f"epsilon {per_unit(data)}")
+
+
 def _guarantees(data: StudyData) -> Table:
-    """What every private cell guarantees: of one record, and of a person where persons have several."""
+    """What every private cell guarantees: of its unit, and of a person where persons have several records."""
     table = guarantees(data)
     persons = table["per_person"].notna().any()
     used = data.wide[data.wide["epsilon"].notna() & (data.wide["attack"] == data.primary)]
@@ -82,16 +89,17 @@ def _guarantees(data: StudyData) -> Table:
         cells = [
             *(Cell(str(row[name]), value=row[name] if isinstance(row[name], int) else None) for name in data.cell),
             plain(row["epsilon"], origin=origin),
+            plain(row["unit"]),
             plain(row["delta"], origin=origin),
             Cell(number=Cited(percent(row["largest_tpr"]), origin), value=row["largest_tpr"]),
             plain(row["largest_auc"], ".2f", origin),
         ]
         rows.append(Row([*cells, *([Cell(row["per_person"])] if persons else [])]))
-    columns = [*(NAMES.get(name, name) for name in data.cell), "epsilon", "delta", "largest TPR at 1 % FPR",
+    columns = [*(NAMES.get(name, name) for name in data.cell), "epsilon", "per", "delta", "largest TPR at 1 % FPR",
                "largest AUC", *(["all records of a person"] if persons else [])]  # fmt: skip
     caption = (
-        "What each guarantee leaves any attacker at most against one record: the share of training records that are "
-        "named while 1 % of the other records are named wrongly, and the AUC"
+        f"What each guarantee leaves any attacker at most {per_unit(data)}: the share of those trained on that are "
+        "named while 1 % of the others are named wrongly, and the AUC"
     )
     caption += ". The last column is for all records of a person" if persons else ""
     return Table("guarantees", caption, columns, rows)

@@ -17,7 +17,7 @@ from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
 from analysis.report.svg import inline
-from analysis.stats.guarantees import ceilings
+from analysis.stats.guarantees import ceilings, per_unit
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
 from analysis.stats.summary import about_intervals, equal_steps
@@ -33,6 +33,7 @@ HEADS = NAMES | {
     "expected": "expected AUC",
     "p_holm": "p (Holm)",
     "epsilon": "epsilon claimed",
+    "unit": "per",
     "epsilon_low": "epsilon proved",
     "epsilon_ceiling": "provable at most",
 }
@@ -40,7 +41,7 @@ HEADS = NAMES | {
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
-WORDS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size", "standing")
+WORDS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size", "unit", "standing")
 """Columns of controls and audits that say what a row is of, or judge it; the others are numbers of the store."""
 LEAKAGE = {AUC: AUC_WORDS, TPR: TPR_WORDS, "advantage": "TPR - FPR"}
 WORDS_OF_LEAKAGE = (
@@ -245,7 +246,7 @@ def cells(data: StudyData, verdict: Verdict) -> Section:
         )  # fmt: skip
     quality = [f"{data.quality}"] if data.quality else []
     factors = [NAMES.get(name, name) for name in data.cell]
-    at_most = ["epsilon"] if most is None else ["epsilon", f"largest {TPR_WORDS}"]
+    at_most = ["epsilon"] if most is None else [f"epsilon {per_unit(data)}", f"largest {TPR_WORDS}"]
     columns = [*factors, f"AUC of {verdict.attack}", TPR_WORDS, *quality, *at_most, "replicates"]
     caption = f"{len(shown)} of {len(found)} cells, means with 95 % intervals. {about_intervals(data)}"
     return Section("cells", "Every cell", [Table("cells-table", caption, columns, lines, filter=True)])

@@ -1,4 +1,4 @@
-"""What the guarantee of each private cell leaves any attacker at most: per record, and per person.
+"""What the guarantee of each private cell leaves any attacker at most: per record or person as it is, and per person.
 
 Computed from the stored columns sigma, steps and config, from which the accountant gives the whole trade-off curve;
 where these are missing, from the one pair (epsilon, delta), which leaves more.
@@ -17,6 +17,7 @@ from mia_core.defenses.accounting import History, profile
 from mia_core.defenses.accounting import epsilon as epsilon_of
 from mia_core.metrics.audit import LARGEST_EPSILON, Profile
 from mia_core.metrics.ceilings import CURVE_DELTAS, auc_ceiling, tpr_ceiling
+from mia_core.persons import PERSON, RECORD, Unit
 from study.design.trial_config import TrialConfig
 
 FPR = 0.01
@@ -25,12 +26,12 @@ NO_PERSON = "no guarantee per person"
 
 
 def ceilings(data: StudyData) -> pd.DataFrame:
-    """One row a cell with an epsilon, columns of `data.cell`, then epsilon, delta and the rest.
+    """One row a cell with an epsilon, columns of `data.cell`, then epsilon, unit, delta and the rest.
 
-    largest_auc, largest_tpr: what any attack can have in expectation against one record, TPR at 1 % FPR. coin_auc,
-    coin_tpr: the same of the study's own judgement, where a coin that brings a record in may take another one out, so
-    that two records change (`split.filler: fill`, `logan`): a measured AUC is to be compared with these. curve: WHOLE
-    or PAIR. history: of the accountant, null without.
+    unit: RECORD or PERSON, what epsilon is about. largest_auc, largest_tpr: what any attack can have in expectation
+    against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose coins may
+    change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR. history: of
+    the accountant, null without.
     """
     return data.once("ceilings", lambda: _ceilings(data))
 
@@ -42,10 +43,13 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
     for row in first.sort_values(list(data.cell)).to_dict("records"):
         history = _history(row)
         curve = _curve(row["epsilon"], row["delta"], history)
-        coin = curve.of_group(2) if _swaps(data) else curve
+        unit = PERSON if row.get("epsilon_unit") == PERSON else RECORD
+        coin = curve.of_group(_exchanged(data, unit))
         rows.append(
             {
-                **{name: row[name] for name in (*data.cell, "epsilon", "delta")},
+                **{name: row[name] for name in (*data.cell, "epsilon")},
+                "unit": unit,
+                "delta": row["delta"],
                 "largest_auc": auc_ceiling(curve),
                 "largest_tpr": tpr_ceiling(curve, FPR),
                 "coin_auc": auc_ceiling(coin),
@@ -55,21 +59,27 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
             }
         )
     found = ["largest_auc", "largest_tpr", "coin_auc", "coin_tpr", "curve", "history"]
-    return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "delta", *found])
+    return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "unit", "delta", *found])
 
 
 def guarantees(data: StudyData) -> pd.DataFrame:
     """What arms with an epsilon guarantee, one row a cell; the others guarantee nothing.
 
-    Columns of `data.cell`, epsilon, delta, largest_auc, largest_tpr, per_person: null where every person that is known
-    has one record; else the epsilon of all of a person's records, at the same delta, in words, or NO_PERSON where it is
-    not known how many these are.
+    Columns of `data.cell`, epsilon, unit, delta, largest_auc, largest_tpr, per_person: of an epsilon per record null
+    where every person that is known has one record, else the epsilon of all of a person's records, at the same delta,
+    in words, or NO_PERSON where it is not known how many these are; an epsilon per person is that already.
     """
     table = ceilings(data)
     largest = records_per_person(data) if len(table) else 1
     words = [_per_person(row, largest) for row in table.to_dict("records")]
-    columns = [*data.cell, "epsilon", "delta", "largest_auc", "largest_tpr"]
+    columns = [*data.cell, "epsilon", "unit", "delta", "largest_auc", "largest_tpr"]
     return table[columns].assign(per_person=pd.Series(words, dtype=object))
+
+
+def per_unit(data: StudyData) -> str:
+    """What the study's epsilons are per, in words; arms with a person as their unit say so in their labels."""
+    units = data.epsilon_units
+    return f"per {units.pop()}" if len(units) == 1 else "per record or person"
 
 
 def records_per_person(data: StudyData) -> int | None:
@@ -95,6 +105,8 @@ def person_epsilon(history: History, delta: float, records: int) -> float | None
 
 
 def _per_person(row: Mapping[Any, Any], records: int | None) -> str | None:
+    if row["unit"] == PERSON:
+        return f"epsilon {row['epsilon']:.3g} for any number of records"
     if records == 1:
         return None
     if records is None or row["history"] is None:
@@ -111,7 +123,7 @@ def _history(row: Mapping[Any, Any]) -> History | None:
 
 
 def _curve(epsilon: float, delta: float, history: History | None) -> Profile:
-    """The trade-off curve of one record; the stored pair is one of its pairs."""
+    """The trade-off curve of one unit; the stored pair is one of its pairs."""
     pairs = [(epsilon, delta)]
     if history is not None:
         pairs += [
@@ -121,7 +133,12 @@ def _curve(epsilon: float, delta: float, history: History | None) -> Profile:
     return Profile(*np.array(kept, dtype=float).T)
 
 
-def _swaps(data: StudyData) -> bool:
-    """Whether a coin that brings a record in takes another one out."""
+def _exchanged(data: StudyData, unit: Unit) -> int:
+    """How many units a coin of the study changes: two where one comes in as another goes out, else one.
+
+    Where groups are ignored, a coin about a record changes what a person has, as taking the person out and putting them
+    in again with other records would: two units in place of one.
+    """
     split = data.resolved.get("split", {})
-    return split.get("name") == "logan" or split.get("filler") == "fill"
+    swaps = 2 if split.get("name") == "logan" or split.get("filler") == "fill" else 1
+    return 2 * swaps if unit == PERSON and split.get("groups") == "ignore" else swaps

@@ -15,6 +15,7 @@ from mia_core.data.near_duplicates import near_groups
 from mia_core.data.pool import Pool, join
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
+from mia_core.persons import PERSON, Unit
 from mia_core.settings import Registry, added_later, settings
 from mia_core.streams import Streams
 
@@ -262,6 +263,16 @@ class Split(ABC):
     coins: np.ndarray = np.empty(0, dtype=np.int64)
     """Queries [.], each a member by a fair coin of its own: what an audit may judge a claim of privacy by."""
 
+    person_coins: np.ndarray = np.empty(0, dtype=np.int64)
+    """Those of `coins` that may judge a claim per person: each decides about all records of a person, who has one."""
+
+    def coins_of(self, unit: Unit) -> np.ndarray:
+        """int64 [.]: queries whose coins may judge a claim per record or per person; each changes one such unit.
+
+        Where `coin_swaps`, it exchanges two of them.
+        """
+        return self.person_coins if unit == PERSON else self.coins
+
     coin_swaps = False
     """Whether a coin that brings its record in also takes another one, and no more, out."""
 
@@ -360,6 +371,10 @@ class Panel(Split):
         alone = not self.coin_swaps or (self._filler.sizes == 1).all()  # else a coin exchanges any number of records
         if alone and self.config.probability == FAIR:
             self.coins = np.sort(self._panel.records[single])
+            # Where groups are ignored, a unit of the split may be one record of a person who has others elsewhere.
+            sole = np.bincount(self.pool.units)[self.pool.units] == 1
+            if not self.coin_swaps or sole[self._filler.records].all():
+                self.person_coins = self.coins[sole[self.coins]]
 
     def membership(self, replicate: int, train_size: int) -> Membership:
         """Panel coins, known members, then filler: up to train_size (coins may overshoot it by a few), or as much as

@@ -27,12 +27,13 @@ from mia_core.data.cache import cache_folder
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json, content_id
 from mia_core.opening import MEBIBYTE, read_regular
+from mia_core.persons import RECORD, Unit
 
 ACCOUNTING = 1
 """Version of this file's answers; a change that alters one raises it."""
 
 Entry = tuple[float, float, int]
-"""(sigma, sampling rate, steps): noise multiplier from 0, probability of a record in a step above 0 to 1, from 0."""
+"""(sigma, sampling rate, steps): noise multiplier from 0, probability of a unit in a step above 0 to 1, from 0."""
 
 History = tuple[Entry, ...]
 
@@ -243,8 +244,8 @@ def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, 
     return sigma / scale
 
 
-def guarantee(epsilon: float | None, delta: float | None) -> str:
-    """In words: `epsilon 57.2 at delta 1e-05, add-or-remove-one`; `none` for None, or for NaN as a table has it."""
+def guarantee(epsilon: float | None, delta: float | None, unit: Unit = RECORD) -> str:
+    """In words: `epsilon 57.2 per record at delta 1e-05, add-or-remove-one`; `none` for None, or NaN as in a table."""
     if epsilon is None or math.isnan(epsilon):
         return "none"
-    return f"epsilon {epsilon:.3g} at delta {delta:g}, add-or-remove-one"
+    return f"epsilon {epsilon:.3g} per {unit} at delta {delta:g}, add-or-remove-one"

@@ -10,6 +10,7 @@ from mia_core.defenses.accounting import History, epsilon
 from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.errors import Refused
+from mia_core.persons import PERSON, Unit
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import Choice
 from mia_core.targets import RecordGradients, Target, mean_gradients
@@ -66,7 +67,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """`none`, `weight_norm`, `dropout 0.5`, `dp_sgd sigma=2`, `dp_sgd epsilon=8`."""
+        """`none`, `weight_norm`, `dropout 0.5`, `dp_sgd sigma=2`, `dp_sgd epsilon=8 unit=person`."""
         words = []
         for choice in self.choices:
             shown = choice.cls.shown(choice.config)
@@ -74,19 +75,24 @@ class Arm:
                 words.append(choice.name)
                 continue
             key, value = shown[0], f"{shown[1]:g}"
-            words.append(f"{choice.name} {value}" if len(choice.arguments()) == 1 else f"{choice.name} {key}={value}")
+            unit = f" unit={PERSON}" if isinstance(choice.config, DPSGD.Config) and choice.config.unit == PERSON else ""
+            word = value if len(choice.arguments()) == 1 else f"{key}={value}{unit}"
+            words.append(f"{choice.name} {word}")
         return " + ".join(words) or NONE
 
     def columns(self, sigma: float | None = None) -> dict[str, float | None]:
-        """The arm's own settings under their own names; one that an earlier defense has too under `defense.name`.
+        """The arm's own numbers under their own names; one that an earlier defense has too under `defense.name`.
+
+        The unit of a guarantee is none of them, and has a column of its own.
 
         sigma: the noise multiplier of a private arm, in place of None where a target epsilon is given.
         """
         columns: dict[str, float | None] = {}
         for choice in self.choices:
             own = choice.arguments()
-            if sigma is not None and issubclass(choice.cls, DPSGD):
-                own["sigma"] = sigma
+            if issubclass(choice.cls, DPSGD):
+                own.pop("unit", None)
+                own |= {} if sigma is None else {"sigma": sigma}
             columns |= {f"{choice.name}.{key}" if key in columns else key: value for key, value in own.items()}
         return columns
 
@@ -108,6 +114,23 @@ class Arm:
     def weight(self) -> float:
         """What real records' gradients count times."""
         return math.prod(choice.build().weight for choice in self.choices)
+
+    @property
+    def unit(self) -> Unit | None:
+        """What is sampled and clipped: records, or persons; None where batches are no Poisson samples."""
+        private = self._private
+        return private.config.unit if private else None
+
+    def nominal_units(self, train_size: int, persons: int | None = None) -> int:
+        """How many units a training set nominally has: P `persons` of an arm whose unit is a person, else n records.
+
+        ValueError where such an arm is not told P.
+        """
+        if self.unit != PERSON:
+            return train_size
+        if persons is None:
+            raise Refused("dp_sgd.unit: person needs to know which records are whose")
+        return persons
 
     @property
     def delta(self) -> float | None:
@@ -145,12 +168,16 @@ class Arm:
         reasons = (choice.build().refusal(target) for choice in self.choices)
         return next((reason for reason in reasons if reason), None)
 
-    def empty_guarantee(self, train_size: int) -> str | None:
-        """Why the arm's guarantee means nothing at a training-set size, or None."""
+    def empty_guarantee(self, train_size: int, persons: int | None = None) -> str | None:
+        """Why the arm's guarantee means nothing at a training-set size, of nominally P `persons`, or None."""
         private = self._private
-        if private and private.config.delta >= 1 / train_size:
-            return f"dp_sgd.delta {private.config.delta:g} must be below 1/{train_size}, or it guarantees nothing"
-        return None
+        if private is None:
+            return None
+        units = self.nominal_units(train_size, persons)
+        if private.config.delta < 1 / units:
+            return None
+        per = f", for {units} persons," if self.unit == PERSON else ","
+        return f"dp_sgd.delta {private.config.delta:g} must be below 1/{units}{per} or it guarantees nothing"
 
     def modify(self, target: Target) -> None:
         """Let every defense change the target's networks."""

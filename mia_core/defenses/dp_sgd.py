@@ -1,9 +1,10 @@
 """DP-SGD (Abadi et al. 2016; arXiv 1607.00133): clip each real record's gradient, add noise, sample by Poisson.
 
 Only real records are private; gradients of generated records are added untouched (they are a function of weights that
-are private already). epsilon(delta), see `accounting`, is under add/remove-one neighbors, and covers the
-trained networks; it covers neither released training curves nor a choice of the epoch made by looking at them, and
-nothing else that is computed from the records, such as quality against members.
+are private already). epsilon(delta), see `accounting`, is for adding or removing one unit: a record, or with
+`unit: person` a person with all records of theirs, of whom a step takes one at random. It covers the trained networks,
+neither released training curves nor a choice of the epoch made by looking at them, and nothing else that is computed
+from the records, such as quality against members.
 Noise and samples are drawn under a secret key (`mia_core.secret_draws`): a training that is done again has others.
 """
 
@@ -20,8 +21,9 @@ from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.defenses.defense import DEFENSES, Defense
 from mia_core.errors import Refused
+from mia_core.persons import RECORD, Unit
 from mia_core.secret_draws import SecretDraws
-from mia_core.settings import settings
+from mia_core.settings import added_later, settings
 from mia_core.targets import RecordLosses, Step, Target, add_gradient
 
 
@@ -37,13 +39,16 @@ class DPSGD(Defense):
         """sigma: noise multiplier (0 = clip only, no guarantee). clip: bound on a record's gradient norm.
 
         target_epsilon: in place of sigma, the epsilon to end with; the noise then depends on the steps to be trained.
-        delta: of (epsilon, delta); must be below 1 / train_size.
+        delta: of (epsilon, delta); must be below 1 / train_size, of persons below 1 / P.
+        unit: what is sampled, clipped and accounted: each record, or each person, by one random record of theirs a
+        step, with probability batch_size / P (P: the nominal number of persons, see `mia_core.persons`).
         """
 
         sigma: Annotated[float, Ge(0)] | None = None
         target_epsilon: Annotated[float, Gt(0)] | None = None
         clip: Annotated[float, Gt(0)]
         delta: Annotated[float, Gt(0), Lt(1)]
+        unit: Unit = added_later(RECORD)
 
         @model_validator(mode="after")
         def _either(self) -> Self:

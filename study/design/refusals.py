@@ -11,6 +11,7 @@ from mia_core.data.splits import FAIR
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
+from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.targets import Target
 from mia_core.training import sampling_refusal
 from study.design.wanted import Attacks, unfit
@@ -20,8 +21,11 @@ OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
 FEWEST_NEIGHBORS = 6
 
 
-def no_coins(split: Mapping[str, Any]) -> str:
-    """Why claims of privacy cannot be audited by the queries of a split that has no audit coins. split: resolved."""
+def no_coins(split: Mapping[str, Any], unit: Unit = RECORD) -> str:
+    """Why claims of privacy cannot be audited by the queries of a split that has no audit coins. split: resolved.
+
+    unit: what the claims are about.
+    """
     if split["name"] != "panel":
         return f"in a {split['name']} split no query has a coin of its own; split.name=panel has them"
     probability = split.get("probability", FAIR)
@@ -30,6 +34,11 @@ def no_coins(split: Mapping[str, Any]) -> str:
             f"an audit guesses fair coins, and here split.probability is {probability:g}; split.probability=0.5 has "
             "fair ones (with a panel of at most twice the smallest train_size, less known members), as "
             "configs/privacy_digits.yaml does"
+        )
+    if unit == PERSON and split.get("groups") == "ignore":
+        return (
+            "no coin decides about all records of one person and about nobody else, since split.groups=ignore draws "
+            "records; split.groups=keep draws persons"
         )
     return (
         "no coin decides about one record alone, since panel or filler have groups and duplicates; split.filler=fixed "
@@ -75,7 +84,8 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
         target = targets[cell.target.name] = built[settings]
         pair = cell.arm.label, cell.label
         size, batch = cell.train_size, cell.training.batch_size
-        if reason := cell.arm.empty_guarantee(size) or sampling_refusal(cell.arm, size, batch):
+        persons = nominal_persons(pool.units, size) if cell.arm.unit == PERSON else None
+        if reason := cell.arm.empty_guarantee(size, persons) or sampling_refusal(cell.arm, size, batch, persons):
             raise Refused(f"factors.defense: {cell.arm.label} with train_size {size}: {reason}")
         if spec.budget == "epochs" and batch > size:
             raise Refused(

@@ -8,12 +8,15 @@ from mia_core.data import Membership, Pool, Split
 from mia_core.defenses import accounting
 from mia_core.hashing import array_digest
 from mia_core.metrics.extractor import Recipe
+from mia_core.persons import PERSON, nominal_persons
+from mia_core.training import sampling_rate
 from study.design import identity
 from study.design.control_trials import Controls
 from study.design.making import TrialMaker
 from study.design.refusals import refused_pairs, require_attacks, require_quality
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
+from study.spec.factors import Cell
 from study.spec.study_file import Spec
 from study.store.roles import ADAPTIVE, MEMBER_ONLY, NULL, STUDY
 
@@ -89,13 +92,21 @@ class Design:
             groups.setdefault(trial.trajectory_id, []).append(trial)
         return {name: tuple(trials) for name, trials in groups.items()}
 
+    def persons(self, cell: Cell) -> int | None:
+        """The nominal number of persons of a training set of a cell whose privacy unit they are; None of others."""
+        return nominal_persons(self.pool.units, cell.train_size) if cell.arm.unit == PERSON else None
+
+    def sampling_rate(self, cell: Cell) -> float:
+        """Probability of a unit, a record or a person, in a step of private training."""
+        return sampling_rate(cell.arm, cell.train_size, cell.training.batch_size, self.persons(cell))
+
     def epsilon(self, trial: Trial) -> float | None:
         """epsilon(delta) of a trial once it is trained; None for arms without a guarantee."""
-        return trial.cell.arm.epsilon(trial.cell.sampling_rate, trial.steps, trial.steps)
+        return trial.cell.arm.epsilon(self.sampling_rate(trial.cell), trial.steps, trial.steps)
 
     def sigma(self, trial: Trial) -> float | None:
         """The noise multiplier of a trial, by its steps where its arm has a target epsilon; None without noise."""
-        return trial.cell.arm.sigma(trial.cell.sampling_rate, trial.steps)
+        return trial.cell.arm.sigma(self.sampling_rate(trial.cell), trial.steps)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "answers": dict(accounting.ANSWERS)}  # a plan's epsilons, which workers would repeat

@@ -10,9 +10,10 @@ from typing import Any
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
+from mia_core.persons import PERSON
 from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
-from mia_core.training import TrainingConfig
+from mia_core.training import TrainingConfig, sampling_rate
 from study.design.identity import LOOP, versions
 from study.design.study_design import Design
 from study.design.trials import Trial
@@ -29,13 +30,14 @@ class TrialConfig:
     @classmethod
     def of(cls, design: Design, trial: Trial) -> "TrialConfig":
         """What a trial is to be trained with."""
-        spec = design.spec
+        spec, persons = design.spec, design.persons(trial.cell)
         return cls(
             {
                 "data": spec.data.to_dict(),
                 "data_digest": design.pool.digest,
                 "split": spec.split.to_dict(),
                 **trial.cell.to_dict(),
+                **({} if persons is None else {"persons": persons}),
                 "versions": versions(spec, trial.cell),
                 trial.budget: trial.level,
                 "replicate": trial.replicate,
@@ -79,6 +81,16 @@ class TrialConfig:
         return size
 
     @property
+    def persons(self) -> int | None:
+        """The nominal number of persons trained on, where they are the privacy unit; None where records are."""
+        if self.arm.unit != PERSON:
+            return None
+        persons: int = self.value("persons", int)
+        if persons < 1:
+            raise Refused(f"a trial's config has {persons} persons")
+        return persons
+
+    @property
     def budget(self) -> Budget:
         """What the level of training counts."""
         return budget_of(self.values)
@@ -91,9 +103,14 @@ class TrialConfig:
 
     @property
     def sampling_rate(self) -> float:
-        """Probability of a record in a step of private training; that of version 1 went by steps of an epoch."""
+        """Probability of a unit, a record or a person, in a step of private training.
+
+        That of version 1 of the training loop went by steps of an epoch.
+        """
         train_size, batch_size = self.train_size, self.training.batch_size
-        return batch_size / train_size if self.versions.get(LOOP, 1) > 1 else 1 / math.ceil(train_size / batch_size)
+        if self.versions.get(LOOP, 1) > 1:
+            return sampling_rate(self.arm, train_size, batch_size, self.persons)
+        return 1 / math.ceil(train_size / batch_size)
 
     @property
     def cell(self) -> str:

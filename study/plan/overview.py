@@ -8,6 +8,7 @@ from rich.table import Table
 
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
+from mia_core.persons import Unit
 from study.design.refusals import no_coins
 from study.design.study_design import Design
 from study.design.work import Work
@@ -88,7 +89,9 @@ def _guarantees(design: Design) -> list[str]:
         arm = trial.cell.arm
         if trial.replicate == 0 and arm.delta is not None:
             noise = f" (sigma {design.sigma(trial):g})" if arm.needs_horizon else ""
-            key = f"{arm.label}, n={trial.cell.train_size}, delta={arm.delta:g}"
+            persons = design.persons(trial.cell)
+            size = f"n={trial.cell.train_size}" + ("" if persons is None else f" ({persons} persons)")
+            key = f"per {arm.unit} of {arm.label}, {size}, delta={arm.delta:g}"
             if key not in lines and len(lines) == GUARANTEES:
                 more.add(key)
                 continue
@@ -99,7 +102,7 @@ def _guarantees(design: Design) -> list[str]:
     bare = _once(f"{word} (clips only)" if arm.poisson else word for arm, word in named if arm.delta is None)
     alone = _once(word for arm, word in named if arm.needs_horizon)
     return [
-        *(f"epsilon of {key}: {', '.join(values)}" for key, values in lines.items()),
+        *(f"epsilon {key}: {', '.join(values)}" for key, values in lines.items()),
         *([f"epsilon of {len(more)} more: in the rows of their trials"] if more else []),
         *([f"no guarantee, and no epsilon: {', '.join(bare)}"] if bare else []),
         *(
@@ -138,21 +141,31 @@ def _once(words: Iterable[str]) -> list[str]:
 
 
 def _audit(design: Design) -> list[str]:
-    """By what claims of privacy will be judged, and how much that could show at best."""
+    """By what claims of privacy will be judged, and how much that could show at best.
+
+    One line for claims per record and per person alike where they have as many coins, else one for each.
+    """
     spec, split = design.spec, design.split
-    deltas = {cell.arm.delta for cell in design.cells} - {None}
-    if not deltas:
-        return []
-    canaries = [f"{spec.audit.count * spec.audit.trainings} {kind} canaries" for kind in spec.audit.canaries]
-    coins = len(split.coins) * spec.replicates
-    if coins < FEWEST_COINS:
-        return [f"audit: by {', '.join(canaries) or 'nothing'}: {no_coins(spec.resolved['split'])}"]
-    changes = 2 if split.coin_swaps else 1
-    ceiling = Guesses.perfect(coins).bounds(max(filter(None, deltas)), changes)[0].epsilon_low
-    by = " and ".join([f"{coins} coins that {spec.audit.attack} guesses", *canaries])
-    lines = [f"audit: a cell by {by}; at best the coins prove epsilon {ceiling:.2g} of any mechanism"]
-    if split.coin_swaps:
+    claims = [(cell.arm.unit, cell.arm.delta) for cell in design.cells if cell.arm.unit and cell.arm.delta]
+    coins = {unit: len(split.coins_of(unit)) * spec.replicates for unit, _ in claims}
+    alike = len(set(coins.values())) == 1
+    lines = []
+    for unit in list(coins)[:1] if alike else coins:
+        delta = max(delta for of, delta in claims if alike or of == unit)
+        lines.append(f"audit{'' if alike else f' per {unit}'}: {_judged_by(design, unit, coins[unit], delta)}")
+    if split.coin_swaps and any(count >= FEWEST_COINS for count in coins.values()):
         lines.append(
             "note: a coin swaps its record for filler, which halves what it proves; split.filler=fixed does not"
         )
     return lines
+
+
+def _judged_by(design: Design, unit: Unit, coins: int, delta: float) -> str:
+    """coins: of all replicates together, that decide about one such unit each. delta: the largest of the claims."""
+    spec, split = design.spec, design.split
+    canaries = [f"{spec.audit.count * spec.audit.trainings} {kind} canaries" for kind in spec.audit.canaries]
+    if coins < FEWEST_COINS:
+        return f"by {', '.join(canaries) or 'nothing'}: {no_coins(spec.resolved['split'], unit)}"
+    ceiling = Guesses.perfect(coins).bounds(delta, 2 if split.coin_swaps else 1)[0].epsilon_low
+    by = " and ".join([f"{coins} coins that {spec.audit.attack} guesses", *canaries])
+    return f"a cell by {by}; at best the coins prove epsilon {ceiling:.2g} of any mechanism"

@@ -14,6 +14,7 @@ from mia_core.attacks import Attack, Knowledge
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.metrics.blind import blind
+from mia_core.persons import RECORD
 from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
@@ -93,7 +94,7 @@ class Adversary:
 
     def _queries(self, trial: Trial, membership: Membership) -> Queries:
         split, queries = self.design.split, membership.queries
-        coins = np.isin(queries, split.coins) & (trial.role == STUDY)
+        coins = np.isin(queries, split.coins_of(trial.cell.arm.unit or RECORD)) & (trial.role == STUDY)
         return Queries(queries, split.units[queries], membership.member, split.judges(queries), coins)
 
     def _knowledge(self, attack: Attack, trial: Trial) -> Knowledge:

@@ -69,7 +69,7 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
     console.say(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
-    console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'])}")
+    console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'], row['epsilon_unit'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):
         if pd.notna(item["skipped"]):

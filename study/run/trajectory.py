@@ -11,6 +11,7 @@ import torch
 
 from mia_core.data import Membership
 from mia_core.errors import Refused
+from mia_core.persons import PERSON, Persons
 from mia_core.streams import Streams
 from mia_core.targets import Target, placed
 from mia_core.training import Trainer
@@ -35,6 +36,7 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
     cell = trial.cell
     canaries = canaries_of(design, trial) if trial.role == CANARY else None
     images = design.pool.images[membership.train]
+    persons = Persons.of(design.pool.units, membership.train, cell.train_size) if cell.arm.unit == PERSON else None
     trainer = Trainer(
         target=cell.target.build(design.pool.image_shape),
         images=canaries.join(images) if canaries else images,
@@ -45,6 +47,7 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
         key=key,
         device=device,
         horizon=trial.steps if cell.arm.needs_horizon else None,
+        persons=canaries.join_persons(persons) if canaries and persons else persons,
     )
     if canaries:
         canaries.attach(trainer)

@@ -50,6 +50,7 @@ def trial_row(
         "seed": spec.seed,
         "epsilon": trained.epsilon if trained else None,
         "delta": cell.arm.delta,
+        "epsilon_unit": cell.arm.unit if trained and cell.arm.guaranteed else None,
         "noise_key": SECRET if trained and cell.arm.guaranteed else None,
         "seconds_train": seconds,
         "peak_bytes": peak_bytes(device),

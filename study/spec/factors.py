@@ -101,11 +101,6 @@ class Cell:
         """Whole epochs after so many discriminator updates."""
         return epochs_of(steps, self.train_size, self.training.batch_size)
 
-    @property
-    def sampling_rate(self) -> float:
-        """Probability of a record in a step of private training."""
-        return self.training.batch_size / self.train_size
-
     def to_dict(self) -> dict[str, Any]:
         """All that is trained, as plain values: for ids, and for the configs of trials."""
         return {

@@ -21,12 +21,19 @@ import pandas as pd
 from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import CONFIDENCE, DELTA, Bound, heuristic
 from mia_core.metrics.leakage import Leakage, judge
+from mia_core.persons import RECORD
 from study.store.roles import CANARY
 
 JUDGED, WITH_EXTRAS = "judged records", "judged with extras"
 """Values of `judging`: over records whose membership every replicate draws anew, or over extra non-members too."""
 
 KEY = ["trial_id", "attack_id"]
+
+
+def with_units(trials: pd.DataFrame) -> pd.DataFrame:
+    """With the unit of every epsilon: that of earlier versions, which do not say it, is of one record."""
+    unit = trials.get("epsilon_unit", pd.Series(None, trials.index)).astype(object)
+    return trials.assign(epsilon_unit=unit.where(trials["epsilon"].isna() | unit.notna(), RECORD))
 
 
 def splits_with_extras(trials: pd.DataFrame) -> dict[str, str]:

@@ -29,7 +29,7 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
     Scores and rows of attacks of earlier versions are judged anew, see `old_rows`, unless they are wanted `as_written`;
-    in a public copy rows stay as they are, and say so.
+    in a public copy rows stay as they are, and say so. An epsilon of theirs is of one record.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
     bytes changed.
     """
@@ -53,6 +53,8 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
     if not as_written and ("attacks" in frames or "scores" in frames):
         scores = partial(_scores_of, store, passes)
         frames |= _judged(frames, store, scores)
+    if not as_written and "trials" in frames:
+        frames["trials"] = old_rows.with_units(frames["trials"])
     return _wide(frames["trials"], frames["quality"], frames["attacks"]) if table == "wide" else frames[table]
 
 
@@ -201,6 +203,7 @@ def tables_by_trial(
         held = {name: frame for name, frame in tables.items() if not frame.empty}
         if "trials" in held:
             tables |= _judged(held, store, pd.DataFrame)
+            tables["trials"] = old_rows.with_units(tables["trials"])
         yield trial_id, list(own), {table: tables[table] for table in names}
 
 

@@ -45,9 +45,10 @@ def columns(row: type[Row]) -> tuple[str, ...]:
 class TrialRow(OpenRow):
     """A trained trial, or a control that trains nothing. further: the arm's settings, and dotted factors.
 
-    delta, epsilon, target_epsilon, noise_key: None without a guarantee. noise_key: `secret` where noise and samples
-    were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. config: JSON, see
-    `TrialConfig`. versions: JSON.
+    delta, epsilon, target_epsilon, epsilon_unit, noise_key: None without a guarantee. epsilon_unit: `record` or
+    `person`, what is added or removed; earlier versions knew records alone, and lack it. noise_key: `secret` where
+    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. config:
+    JSON, see `TrialConfig`. versions: JSON.
     """
 
     trial_id: str
@@ -69,6 +70,7 @@ class TrialRow(OpenRow):
     epsilon: float | None = None
     delta: float | None = None
     target_epsilon: float | None = None
+    epsilon_unit: str | None = None
     noise_key: str | None = None
     seconds_train: float
     peak_bytes: int

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mia_core.persons import PERSON, RECORD
 from study.store.names import is_column, is_defense, is_word, quoted
 
 PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
@@ -47,6 +48,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "epsilon": REAL,
         "delta": REAL,
         "target_epsilon": REAL,
+        "epsilon_unit": TEXT,
         "noise_key": TEXT,
         "seconds_train": REAL,
         "peak_bytes": WHOLE,
@@ -144,6 +146,7 @@ WORDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "trials": {
         **dict.fromkeys(("trial_id", "trajectory_id", "role", "dataset", "target", "split"), is_word),
         "defense": is_defense,
+        "epsilon_unit": (RECORD, PERSON).__contains__,
     },
     "quality": dict.fromkeys(
         ("trial_id", "measure", "measure_id", "extractor", "extractor_sha256", "against"), is_word

@@ -10,6 +10,7 @@ import pandas as pd
 from mia_core.defenses.accounting import guarantee
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
+from mia_core.persons import PERSON
 from study.design.trial_config import TrialConfig
 from study.spec.factors import Budget
 from study.store import Store
@@ -34,7 +35,7 @@ LEAKAGE = (
 )
 WORDS = ("dataset", "target", "split", "defense")
 NUMBERS = ("train_size", "strength", "replicate", "epsilon", "target_epsilon")
-SETTINGS = ("members", "delta")
+SETTINGS = ("members", "delta", "epsilon_unit")
 CODE = ("git_commit", "lock")
 
 
@@ -87,7 +88,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
         tags={
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
-            "guarantee": guarantee(row["epsilon"], row.get("delta")),
+            "guarantee": guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"]),
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },
         files=dict(_files(store, trial_id, tables, config, include_records)),
@@ -97,6 +98,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
 
 def _name(row: Any, budget: Budget) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
+    strength += f" unit={PERSON}" if row.get("epsilon_unit") == PERSON else ""
     length = {"epochs": "e", "steps": "steps"}[budget]
     name = f"n={row['train_size']} {length}={row[budget]} {row['defense']} {strength} r={row['replicate']}"
     return name if row["role"] == STUDY else f"{row['role']} {name}"

@@ -18,6 +18,7 @@ from mia_core.data.splits import FAIR
 from mia_core.defenses import labels
 from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
+from mia_core.persons import PERSON, RECORD
 from mia_core.streams import Streams
 from study.design.refusals import no_coins
 from study.design.trial_config import TrialConfig, parsed
@@ -30,7 +31,7 @@ from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 PANEL, CANARIES = "panel", "canaries"
 COLUMNS = (
     *("audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "guesses", "right"),
-    *("epsilon", "delta", "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian"),
+    *("epsilon", "unit", "delta", "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian"),
     *("p", "p_holm", "ok", "verdict"),
 )
 
@@ -38,11 +39,13 @@ COLUMNS = (
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     """One row a cell (at its last level) and source of coins, with columns COLUMNS (steps for epochs, by the factors).
 
-    right: of `guesses`, the surest about `coins`. epsilon, delta: as accounted; epsilon is null for arms that claim
-    nothing. epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 %
-    confidence; epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian
-    one, as DP-SGD of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok:
-    False where the claim is contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
+    right: of `guesses`, the surest about `coins`. epsilon, unit, delta: as accounted, per record or per person; epsilon
+    is null for arms that claim nothing. A claim per person is judged by coins that decide about all records of a person
+    each, who has one record (`Split.person_coins`), and by canaries, who are persons of their own. epsilon_low: what a
+    quarter of the coins, guessed, proves of any mechanism at that delta, with 95 % confidence; epsilon_ceiling: what
+    perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian one, as DP-SGD of many steps nearly
+    is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok: False where the claim is
+    contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
     """
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
@@ -69,7 +72,8 @@ def nothing(store: Store) -> str:
     guessed = design[(design["role"] == STUDY) & _of(design["label"], resolved.get("audit", {}).get("attack"))]
     if not set(guessed["trial_id"]) & store.done().keys():
         return "nothing to audit: no trial with the attack that guesses is sealed yet"
-    return f"nothing to audit: {no_coins(resolved['split'])}"
+    units = set(read(store.root, store.study, "trials")["epsilon_unit"].dropna())
+    return f"nothing to audit: {no_coins(resolved['split'], PERSON if units == {PERSON} else RECORD)}"
 
 
 def lines(table: pd.DataFrame) -> list[str]:
@@ -90,7 +94,7 @@ def _of(labels: pd.Series, attack: str | None) -> pd.Series:
 def _rows(
     rows: pd.DataFrame, cells: Mapping[str, TrialConfig], scores: Scores, changes: int, budget: Budget
 ) -> Iterator[dict[str, Any]]:
-    """cells: a config of each, by its text. changes: records that a coin of the panel changes."""
+    """cells: a config of each, by its text. changes: units, records or persons, that a coin of the panel changes."""
     distinct = list(dict.fromkeys(cells[cell].arm for cell in rows["cell"].unique()))
     words = dict(zip(distinct, labels(distinct), strict=True))
     for (cell, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
@@ -115,6 +119,7 @@ def _rows(
             "guesses": found.guesses[0],
             "right": found.right[0],
             "epsilon": first["epsilon"],
+            "unit": first["epsilon_unit"],
             "delta": delta,
             "epsilon_low": general.epsilon_low,
             "epsilon_ceiling": general.epsilon_ceiling,

@@ -89,6 +89,50 @@ def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(
         assert of("not at hand").isna().all() != expected
 
 
+def per_person(data):
+    """The same study, where each unit of a guarantee is a person."""
+    data.wide["epsilon_unit"] = np.where(data.wide["epsilon"].notna(), "person", None)
+    return data
+
+
+def test_an_epsilon_per_person_is_that_of_any_number_of_records_and_is_told_apart(monkeypatch):
+    monkeypatch.setattr(module, "pool_at_hand", lambda data: SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
+    table = guarantees(per_person(made()))
+    assert set(table["unit"]) == {"person"}
+    assert set(table["per_person"]) == {"epsilon 8 for any number of records", "epsilon 2 for any number of records"}
+    records = guarantees(made())
+    assert set(records["unit"]) == {"record"} and not set(records["per_person"]) & set(table["per_person"])
+    for column in ("largest_auc", "largest_tpr"):  # against one unit, as epsilon is
+        assert table[column].tolist() == records[column].tolist()
+    assert plots.against_epsilon(per_person(made()), "white_box").get_supxlabel().startswith("epsilon per person at")
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("split", "units"), [({"groups": "keep"}, 1), ({"groups": "ignore"}, 2)])
+def test_a_coin_about_one_record_of_a_person_changes_two_persons(split, units):
+    of = {"split": {"name": "panel", "filler": "fixed", **split}}
+    whole, record = ceilings(per_person(made(of))), ceilings(made(of))
+    assert (record["coin_auc"] == record["largest_auc"]).all()
+    assert (whole["coin_auc"] == whole["largest_auc"]).all() == (units == 1)
+    if units == 2:
+        two = ceilings(made({"split": {"name": "panel", "filler": "fill"}}))
+        assert whole["coin_auc"].tolist() == two["coin_auc"].tolist()
+
+
+def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
+    def of(persons, unit):
+        data = made()
+        arm = [{"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5, **unit}]
+        config = {"train_size": 100, "training": {"batch_size": 10}, "defense": arm, "versions": {"training": 2}}
+        data.wide["config"] = canonical_json(config | persons)
+        return ceilings(data)["history"].iloc[0][0][1]
+
+    assert of({"persons": 20}, {"unit": "person"}) == 10 / 20
+    assert of({}, {}) == 10 / 100
+    with pytest.raises(ValueError, match="config has no persons of ours"):
+        of({}, {"unit": "person"})
+
+
 def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
     data = made()
     figure = plots.against_epsilon(data, "white_box")

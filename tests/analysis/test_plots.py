@@ -101,6 +101,6 @@ def test_an_audit_says_its_delta_and_marks_what_is_clipped(made):
     figure = plots.audited(made, table)
     axis = figure.axes[0]
     figure.canvas.draw()
-    assert axis.get_xlabel() == "epsilon at delta 1e-05"
+    assert axis.get_xlabel() == "epsilon per record at delta 1e-05"
     assert "≤ 0.01" in {text.get_text() for text in axis.get_xticklabels()}
     assert axis.get_yticklabels()[0].get_text() == "dp_sgd 2, n = 100, 160 epochs\ncanary gradient, 5 trainings"

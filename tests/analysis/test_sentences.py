@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis import checks
-from analysis.report import findings, headline, records_at_risk
+from analysis.report import findings, headline, privacy, records_at_risk
 from analysis.report.headline import SEES, verdict
 from analysis.sentences import SENTENCES, filled, line
 from analysis.stats import guarantees, redrawn
@@ -81,6 +81,11 @@ def with_columns(data, **columns):
     return replace(data, wide=data.wide.assign(**columns))
 
 
+def by_unit(data):
+    """One arm per person, others per record, as a store says it."""
+    return with_columns(data, epsilon_unit=np.where(data.wide["arm"] == "dp_sgd 8", "person", "record"))
+
+
 def without(data, where):
     """Without the rows of some trials."""
     return replace(data, wide=data.wide[~where(data.wide)].reset_index(drop=True))
@@ -137,6 +142,9 @@ STUDIES = {
     "private": lambda: made(by_arm(dp_sgd=0.0), **ONE_EPSILON),
     "strongly private": lambda: made(by_arm(dp_sgd=0.0), ("none", "dp_sgd 2")),
     "private in vain": lambda: made(by_arm(), **ONE_EPSILON),
+    "unit is a person": lambda: with_columns(made(by_arm(dp_sgd=0.0), ("none", "dp_sgd 2")), epsilon_unit="person"),
+    "unit is a person, in vain": lambda: with_columns(made(by_arm(dp_sgd=0.0), **ONE_EPSILON), epsilon_unit="person"),
+    "both units": lambda: by_unit(made(by_arm(dp_sgd=0.0), ("none", "dp_sgd 8", "dp_sgd 2"))),
     "private persons": lambda: persons(made(by_arm(dp_sgd=0.0), records=160, **ONE_EPSILON)),
     "three replicates": lambda: made(by_arm(), replicates=3),
     "two replicates": lambda: made(by_arm(), replicates=2),
@@ -189,6 +197,8 @@ PAIRS = {
     "guarantees nothing": ("defense", "private"),
     "guarantee": ("strongly private", "private"),
     "empty guarantee": ("private", "strongly private"),
+    "guarantee of a person": ("unit is a person", "strongly private"),
+    "empty guarantee of a person": ("unit is a person, in vain", "unit is a person"),
     "guessable noise": ("private; noise from the seed", "private"),
     "per person": ("private; pool at hand", "private"),
     "not per person": ("private persons", "private"),
@@ -214,6 +224,9 @@ PAIRS = {
     "few non-members": ("leaks", "many records"),
     "perfect": ("perfect", "leaks"),
     "nothing to compare": ("leaks", "leaks late"),
+    "epsilon per record": ("private", "both units"),
+    "epsilon per person": ("unit is a person", "both units"),
+    "epsilon per record or person": ("both units", "unit is a person"),
     "records leak": ("eight replicates", "nothing in eight replicates"),
     "no record leaks": ("nothing in eight replicates", "eight replicates"),
     "one-sided records": ("three replicates", "two replicates"),
@@ -262,6 +275,7 @@ def said(name):
     plt.close("all")
     texts = [words(sentence) for sentence in found.sentences]
     texts += [words(block.words) for section in sections if section for block in section.blocks if block.kind == "text"]
+    texts += [privacy.about_epsilon(data)] if data.private else []
     return [*texts, *found.reasons, *cautions]
 
 

@@ -133,7 +133,7 @@ def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, eps
     figure.canvas.draw()
     drawn = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata()) == 1]
     assert drawn and all(float(x) > 0 for line in drawn for x in line.get_xdata())
-    assert "epsilon at delta 1e-05, 0.001" in figure.get_supxlabel()
+    assert "epsilon per record at delta 1e-05, 0.001" in figure.get_supxlabel()
     plots.drawing.plt.close(figure)
 
 

@@ -200,5 +200,6 @@ def test_an_accountant_goes_on_from_its_own_history_only():
 
 
 def test_a_guarantee_in_words_names_delta_and_neighbors():
-    assert guarantee(57.25, 1e-5) == "epsilon 57.2 at delta 1e-05, add-or-remove-one"
+    assert guarantee(57.25, 1e-5) == "epsilon 57.2 per record at delta 1e-05, add-or-remove-one"
+    assert guarantee(57.25, 1e-5, "person") == "epsilon 57.2 per person at delta 1e-05, add-or-remove-one"
     assert guarantee(None, None) == guarantee(math.nan, math.nan) == "none"

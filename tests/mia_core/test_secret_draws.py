@@ -40,7 +40,7 @@ def test_every_purpose_counter_key_and_place_has_numbers_of_its_own():
         for purpose in PURPOSES
         for counter in (0, 1, 2**32, 2**48)
     ]
-    assert len(np.unique(np.concatenate(uniform))) == 40 * 16
+    assert len(np.unique(np.concatenate(uniform))) == 40 * 2 * len(PURPOSES) * 4
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, CHUNK, CHUNK + 1, 3 * CHUNK + 5])

@@ -613,6 +613,45 @@ def test_only_records_with_a_coin_of_their_own_are_audited(plain, grouped):
     assert len(build("logan", plain).coins) == 0
 
 
+@pytest.mark.parametrize("groups", ["keep", "ignore"])
+@pytest.mark.parametrize("filler", ["fixed", "fill"])
+def test_a_claim_per_person_is_audited_by_coins_that_change_one_persons_records_and_no_others(grouped, filler, groups):
+    split = build("panel", grouped, filler=filler, groups=groups)
+    records = np.bincount(grouped.units)
+    assert np.array_equal(split.coins_of("record"), split.coins)
+    sole = {record for record in split.coins if records[grouped.units[record]] == 1}
+    expected = set() if filler == "fill" else sole
+    assert set(split.coins_of("person")) == expected
+    if groups == "keep":
+        assert np.array_equal(split.coins_of("person"), split.coins)
+    elif filler == "fixed":
+        assert len(split.coins) > len(sole) > 0, "a coin about a record of a person who has others is none"
+    for record in sorted(expected)[:5]:
+        before = set(split.membership(1, 120).train)
+        unit = int(np.flatnonzero(split._panel.records == record)[0])
+        whole, split.streams = split.streams, OneCoinTurned(split.streams, _unit_of(split, unit))
+        changed = before ^ set(split.membership(1, 120).train)
+        split.streams = whole
+        assert changed == {record}
+        assert not {grouped.units[one] for one in changed} & {grouped.units[one] for one in before - changed}
+
+
+def _unit_of(split, place):
+    """The number of the panel's unit that has a record at a place of the panel."""
+    return int(np.searchsorted(np.cumsum(split._panel.sizes), place, side="right"))
+
+
+def test_a_coin_that_swaps_in_filler_of_a_person_with_others_audits_no_claim_per_person(make_pool):
+    split = build("panel", make_pool(400, 1, largest_group=4), filler="fill", groups="ignore")
+    assert len(split.coins_of("record")) == len(split.panel)
+    assert len(split.coins_of("person")) == 0
+
+
+def test_where_nobody_has_several_records_coins_that_swap_audit_claims_per_person_too(plain):
+    split = build("panel", plain, filler="fill")
+    assert len(split.coins) and np.array_equal(split.coins_of("person"), split.coins)
+
+
 def test_coins_that_exchange_more_than_two_records_are_not_audited(grouped):
     # Filling up with whole groups: a record that comes in may put a whole group out.
     split = build("panel", grouped, filler="fill")

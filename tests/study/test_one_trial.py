@@ -16,7 +16,7 @@ def test_one_trial_prints_its_numbers_and_leaves_nothing_behind(tmp_path, monkey
     printed = capsys.readouterr().out
     assert "n=40 epochs=2 dp_sgd sigma=1 replicate=0" in printed
     assert "guarantee: epsilon" in printed
-    assert "at delta 1e-05, add-or-remove-one" in printed
+    assert "per record at delta 1e-05, add-or-remove-one" in printed
     for word in ("white_box", "euclidean", "local_gan_steps4", "kid", "coverage"):
         assert word in printed
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

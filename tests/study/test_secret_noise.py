@@ -177,7 +177,7 @@ def test_the_same_adversary_opens_the_noise_of_a_key_that_leaks(design, store, l
 
 def seeded_samples(design, trial, count):
     """Who would be in the first step, by seeded draws of every name that a store leads to."""
-    rate = trial.cell.sampling_rate
+    rate = design.sampling_rate(trial.cell)
     for path in paths(design, trial):
         streams = Streams(*path)
         for counter in ((), (0,), (1,)):
@@ -188,9 +188,15 @@ def seeded_samples(design, trial, count):
         yield np.flatnonzero(SecretDraws(key).uniform("poisson", 0, count) < rate).tolist()
 
 
+PERSONS = (STUDY[0].replace("1e-5}", "1e-5, unit: person}"), *STUDY[1:])
+
+
+@pytest.mark.parametrize("study", [STUDY, PERSONS], ids=["record", "person"])
 @pytest.mark.parametrize("sigma", [1.0, 0.0])
-def test_samples_of_a_private_training_follow_from_no_name_and_those_of_one_without_a_guarantee_do(make_design, sigma):
-    design = make_design(STUDY[0].replace("sigma: 1.0", f"sigma: {sigma}"), *STUDY[1:])
+def test_samples_of_a_private_training_follow_from_no_name_and_those_of_one_without_a_guarantee_do(
+    make_design, sigma, study
+):
+    design = make_design(study[0].replace("sigma: 1.0", f"sigma: {sigma}"), *study[1:])
     (trial,) = design.trials
     trainer = new_trainer(design, trial, design.membership(trial), "cpu")
     sampled = trainer.batches.batch(0).records.tolist()
@@ -204,7 +210,11 @@ def written_forms(key):
     return [key, key[::-1], key.hex().encode(), key.hex().upper().encode(), *shifted, repr(key)[2:-1].encode()]
 
 
-def test_the_key_is_in_unsealed_checkpoints_and_in_nothing_that_is_left(design, store, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("study", [STUDY, PERSONS], ids=["record", "person"])
+def test_the_key_is_in_unsealed_checkpoints_and_in_nothing_that_is_left(
+    make_design, store, tmp_path, monkeypatch, capfd, study
+):
+    design = make_design(*study)
     saved, save = [], Store.save_checkpoint
 
     def watched(self, *arguments):

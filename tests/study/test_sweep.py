@@ -113,7 +113,7 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
         assert float(run.data.params["epochs"]) == row["epochs"]
         assert float(run.data.params["strength"]) == row["strength"]
         assert run.data.tags["role"] == row["role"]
-        private = f"epsilon {row['epsilon']:.3g} at delta 1e-05, add-or-remove-one"
+        private = f"epsilon {row['epsilon']:.3g} per record at delta 1e-05, add-or-remove-one"
         assert run.data.tags["guarantee"] == (private if row["defense"] == "dp_sgd" else "none")
         assert float(run.data.params["replicate"]) == row["replicate"]
         assert run.data.params["defense"] == row["defense"]
@@ -235,7 +235,7 @@ def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatc
     printed = capsys.readouterr().out
     assert "24 (0 trained, 24 to train in 12 trajectories)" in printed
     assert "controls: 2 blind, 4 null, 2 copycat (8 to run)" in printed
-    assert "epsilon of dp_sgd sigma=1, n=40" in printed
+    assert "epsilon per record of dp_sgd sigma=1, n=40" in printed
     assert "descriptive only" in printed
     assert tree(fresh) == before
 

@@ -253,10 +253,10 @@ def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_w
         trial = trials["dp_sgd epsilon=20", epochs]
         assert 0.995 * 20 < design.epsilon(trial) <= 20
         told.append(f"{design.epsilon(trial):.3g} (sigma {design.sigma(trial):g}) after {epochs} epochs")
-    assert f"epsilon of dp_sgd epsilon=20, n=40, delta=1e-05: {', '.join(told)}\n" in sink.getvalue()
+    assert f"epsilon per record of dp_sgd epsilon=20, n=40, delta=1e-05: {', '.join(told)}\n" in sink.getvalue()
     told = "not nested (noise found for each level of epochs, trained anew): dp_sgd epsilon=20\n"
     assert told in sink.getvalue()
-    assert "epsilon of dp_sgd sigma=1, n=40" in sink.getvalue()
+    assert "epsilon per record of dp_sgd sigma=1, n=40" in sink.getvalue()
     assert "no guarantee, and no epsilon: none, dropout 0.5, dp_sgd sigma=0 (clips only)\n" in sink.getvalue()
 
 
