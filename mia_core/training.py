@@ -170,7 +170,7 @@ class Trainer:
         self.layer_draws = Draws(streams, device, STEP)
         self.secret = SecretDraws(key)
         rate = sampling_rate(arm, train_size, config.batch_size, nominal)
-        self.batches = self._batches(rate, padded_size(arm.nominal_units(train_size, nominal), rate), persons)
+        self.batches = self._batches(rate, arm.nominal_units(train_size, nominal), persons)
         rule = arm.record_gradients(self.secret, config.batch_size, rate, horizon)
         self.record_gradients = rule
         self.accountant = rule.accountant if isinstance(rule, PrivateGradients) else None
@@ -252,9 +252,10 @@ class Trainer:
             return None
         return to_float(self.contrast[self.draws.index("contrast", self.step, (self.contrasted,), len(self.contrast))])
 
-    def _batches(self, rate: float, size: int, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
+    def _batches(self, rate: float, units: int, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
         if not self.arm.poisson:
             return Ordered(self.streams, len(self.images), self.config.batch_size)
+        size = padded_size(units, rate)
 
         def uniform(purpose: str) -> Uniform:
             return partial(self.secret.uniform, purpose) if self.arm.guaranteed else SeededCoins(self.streams, purpose)
