@@ -1,7 +1,10 @@
-"""Networks that compute in bfloat16 while they train: half of the bytes, and on machines that have it faster products.
+"""What networks compute in while they train. What a trained target is measured and attacked by is float32 throughout.
 
-Weights, their gradients, losses and optimizers stay in float32 (torch's automatic mixed precision); what a trained
-target is measured and attacked by is float32 throughout.
+    float32     every product in full
+    tf32        a GPU may take products in TF32, with 10 of 23 bits; on a CPU the same as float32
+    bfloat16    networks compute in bfloat16: half of the bytes, and on machines that have it faster products
+
+Weights, their gradients, losses and optimizers stay in float32 (torch's automatic mixed precision).
 """
 
 from typing import Any

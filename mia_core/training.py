@@ -39,6 +39,7 @@ from mia_core.settings import added_later, plain, settings
 from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
 from mia_core.targets import Step, Target, placed
+from mia_core.tf32 import tf32
 
 VERSION = 3
 """Of this loop, of random streams, blocks of draws and batches; what changes a trained target raises it. In ids."""
@@ -56,7 +57,7 @@ class TrainingConfig:
     learning_rate: Annotated[float, Gt(0)] = 2e-4
     beta1: Annotated[float, Ge(0), Lt(1)] | None = None
     generator_every: Annotated[int, Ge(1)] = 1
-    precision: Literal["float32", "bfloat16"] = added_later("float32")
+    precision: Literal["float32", "tf32", "bfloat16"] = added_later("float32")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ids and specs, as of `plain`."""
@@ -207,6 +208,10 @@ class Trainer:
         """
         if self.horizon is not None and step > self.horizon:
             raise ValueError(f"step {step} is beyond the horizon of {self.horizon} steps")
+        with tf32(self.config.precision == "tf32"):
+            self._run_to(step)
+
+    def _run_to(self, step: int) -> None:
         started = time.perf_counter()
         random_layers = [module for module in self.target.modules() if isinstance(module, RandomLayer)]
         self.target.train()

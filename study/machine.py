@@ -3,9 +3,12 @@
 import gc
 import hashlib
 import itertools
+import os
 import platform
 import resource
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,11 @@ import numpy as np
 import torch
 
 PROJECT = Path(__file__).parents[1]
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+"""With buffers of a fixed size, cuBLAS gives the same bits in every run."""
+NOT_REPEATABLE = "does not have a deterministic implementation"
+"""In torch's error."""
 
 SETTLED = 2
 """So many trials of a process have imported, and made, all that lasts as long as it does."""
@@ -26,6 +34,7 @@ def versions() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
     }
@@ -34,13 +43,33 @@ def versions() -> dict[str, Any]:
 def pick_device(gpus: float = 1.0) -> str:
     """`cuda` where this process has a GPU, else `cpu`; one thread, repeatable kernels, and float32 in full precision.
 
+    An operation without a repeatable kernel raises, see `explaining_kernels`. Must run before the process's first
+    product on a GPU.
+
     gpus: the share of one that Ray gave to this process; with 0, Ray may leave GPUs visible that are others'.
     """
     torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault(*WORKSPACE)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def explaining_kernels() -> Iterator[None]:
+    """Say what to do where an operation has no repeatable kernel on this device, which is a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(NOT_REPEATABLE)
+        if not found:
+            raise
+        raise RuntimeError(
+            f"{operation}{found} on this device, so that a result would not repeat: compute on CPUs, by "
+            "compute.gpus_per_trial=0, if they have one, or put another operation in its place"
+        ) from error
 
 
 def peak_bytes(device: str) -> int:

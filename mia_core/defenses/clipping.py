@@ -8,8 +8,7 @@ What is bounded is what is added, as it is computed: a unit's part of the sum is
 its norm, of its factor and of its part included (see `norms`). Beyond that, a sum of n parts is rounded as any sum is.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from mia_core.defenses.norms import norm_bounds
 from mia_core.defenses.tape import Tape
 from mia_core.defenses.units import Units
 from mia_core.targets import RecordLosses
+from mia_core.tf32 import tf32
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.GroupNorm)
 """Modules whose parameters are known here, as they are or under weight norm."""
@@ -50,7 +50,7 @@ def clipped_sums(
     tape, values = record(networks, losses, records)
     sums: dict[int, torch.Tensor] = {}
     if grouped:
-        with torch.no_grad(), _no_tf32():
+        with torch.no_grad(), tf32(False):
             norms = norm_bounds(tape, grouped)
             factors = torch.where(norms.isfinite(), (clip / norms).clamp_max(1.0), 0.0)
             sums = tape.weighted_sums(grouped.row_factors(factors))
@@ -78,14 +78,3 @@ def record(
         if any(gradient is not None for gradient in past):
             raise ValueError(f"clipping: the {name} uses a parameter in a way whose gradient is not known")
     return tape, {name: value.detach() for name, value in values.items()}
-
-
-@contextmanager
-def _no_tf32() -> Iterator[None]:
-    """Products in the precision of their numbers: a GPU's convolutions keep 10 bits of float32 unless they are told."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

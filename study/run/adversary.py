@@ -19,6 +19,7 @@ from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
+from study.machine import explaining_kernels
 from study.run.attack_row import Attacked, Queries, judged, skipped
 from study.store.roles import BLIND, MEMBER_ONLY, STUDY
 
@@ -43,7 +44,8 @@ class Adversary:
                 results = sum((skipped(trial, item) for item in levels), results)
                 continue
             try:
-                results += self._run(trial, levels, snapshot, images, queries)
+                with explaining_kernels():
+                    results += self._run(trial, levels, snapshot, images, queries)
             except Exception:
                 results += Attacked(failed={levels[0].label: traceback.format_exc()})
         return results

@@ -11,7 +11,7 @@ from mia_core.targets import Copycat, Target
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.work import Work
-from study.machine import peak_bytes
+from study.machine import explaining_kernels, peak_bytes
 from study.run.adversary import Adversary
 from study.run.canary_audit import audit
 from study.run.measuring import QualityMeasuring
@@ -59,6 +59,10 @@ class Runner:
 
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""
+        with explaining_kernels():
+            yield from self._run(works)
+
+    def _run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         trial = works[0].trial
         membership = self.design.membership(trial.of or trial)
         if not trial.steps:

@@ -56,7 +56,9 @@ def trial_row(
         "peak_bytes": peak_bytes(device),
         "device": device_name(device),
         "config": TrialConfig.of(design, trial).to_json(),
-        "versions": canonical_json({**versions(), "node": platform.node(), **code}),
+        "versions": canonical_json(
+            {**versions(), "tf32": cell.training.precision == "tf32", "node": platform.node(), **code}
+        ),
         "finished_at": datetime.now(UTC),
     }
     return TrialRow.of(values)

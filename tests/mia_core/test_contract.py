@@ -19,6 +19,16 @@ from mia_core.targets import DCGAN, TARGETS
 from mia_core.training import Trainer, TrainingConfig
 from tests.mia_core.states import assert_same
 
+
+@pytest.fixture(scope="module", autouse=True)
+def repeatable():
+    """As a study computes: an operation without a kernel that repeats its bits raises."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
 # The tables
 
 TARGET_TABLE: dict[str, dict[str, Any]] = {

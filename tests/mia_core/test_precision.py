@@ -1,4 +1,4 @@
-"""bfloat16 in training alone: what it leaves in float32, that it is repeatable, and what it refuses."""
+"""bfloat16 and TF32 in training alone: what it leaves in float32, that it is repeatable, and what it refuses."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from mia_core.defenses import Arm
 from mia_core.hashing import content_id
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, placed
+from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
 from study.design.study_design import Design
 from tests.small import small_spec
@@ -78,11 +79,38 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(make_target, make_imag
     assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
 
 
-def test_dp_sgd_is_refused_by_the_trainer_and_by_the_plan(make_target, make_images):
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_the_precision_alone_decides_whether_training_may_use_tf32(make_target, make_images, outside, precision):
+    def flags():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    trainer = lowered("dcgan", make_target, make_images, precision)
+    inside, update = set(), trainer.target.update
+    trainer.target.update = lambda x, step: (inside.add(flags()), update(x, step))[1]
+    with tf32(outside):
+        trainer.run_to(2)
+        assert flags() == (outside, outside)
+        trainer.target.update = lambda x, step: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            trainer.run_to(3)
+        assert flags() == (outside, outside)
+    assert inside == {(precision == "tf32",) * 2}
+
+
+def test_tf32_changes_nothing_on_a_cpu_but_ids(make_target, make_images):
+    full, tf32_ = (lowered("dcgan", make_target, make_images, p, steps=3).state()[0] for p in ("float32", "tf32"))
+    assert all(torch.equal(full[key], tf32_[key]) for key in full)
+    assert TrainingConfig(precision="tf32").to_dict()["precision"] == "tf32"
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_dp_sgd_is_refused_by_the_trainer_and_by_the_plan(make_target, make_images, precision):
+    private = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}
     with pytest.raises(ValueError, match=r"dp_sgd needs training\.precision float32"):
-        lowered("dcgan", make_target, make_images, arm={"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5})
-    with pytest.raises(ValueError, match=r"factors\.defense: dp_sgd.*training\.precision float32"):
-        small_design("training.precision=bfloat16")
+        lowered("dcgan", make_target, make_images, precision, arm=private)
+    with pytest.raises(ValueError, match=rf"factors\.defense: dp_sgd.*training\.precision float32.*for {precision}"):
+        small_design(f"training.precision={precision}")
 
 
 def test_the_precision_is_part_of_ids_and_float32_keeps_those_from_before_there_was_another():

@@ -272,6 +272,25 @@ def test_an_epochs_seconds_are_of_all_its_steps_also_after_a_restart(monkeypatch
     assert [row.seconds for row in whole.history] == [row.seconds for row in resumed.history] == [3.0]
 
 
+@pytest.mark.parametrize(("before", "after"), [((5,), (9,)), ((4, 5), (7, 9)), ((5, 7), (9, 14)), ((9,), (11, 14))])
+def test_seconds_of_an_epoch_count_each_attempts_part_that_is_kept_once(monkeypatch, before, after):
+    # Epochs end after 5, 9 and 14 steps. The first attempt leaves a checkpoint after `before`, goes on and is killed.
+    clock = iter(range(1000))
+    monkeypatch.setattr("mia_core.training.time.perf_counter", lambda: float(next(clock)))
+    whole, killed, resumed = ledger(22), ledger(22), ledger(22)
+    for stop in (*before, *after):
+        whole.run_to(stop)
+    for stop in before:
+        killed.run_to(stop)
+    tensors, rest = killed.state(unsealed=True)
+    killed.run_to(after[-1] + 3)
+    resumed.restore(tensors, json.loads(json.dumps(rest)))
+    for stop in after:
+        resumed.run_to(stop)
+    assert [row.seconds for row in resumed.history] == [row.seconds for row in whole.history]
+    assert len(resumed.history) == {9: 2, 14: 3}[after[-1]]
+
+
 def test_each_pass_of_each_step_has_a_dropout_mask_of_its_own_on_the_cpu(make_trainer, monkeypatch):
     trainer = make_trainer("dropout", generator_every=2)
     layer = next(module for module in trainer.target.modules() if isinstance(module, DropoutLayer))
