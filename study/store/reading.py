@@ -257,6 +257,8 @@ def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
 
 def _targets(trials: pd.DataFrame, design: pd.DataFrame) -> pd.Series:
     """The label of each trial's target, as the design has it now; trials may have been sealed under another one."""
+    if "levels" not in design:  # as earlier versions wrote it
+        return trials["target"]
     own = design[(design["kind"] == "trial") & design["levels"].notna()]
     now = {name: json.loads(levels).get("target") for name, levels in zip(own["trial_id"], own["levels"], strict=True)}
     return trials["trial_id"].map(now).fillna(trials["target"])

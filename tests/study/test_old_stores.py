@@ -1,5 +1,6 @@
 """Stores that earlier versions wrote are read, checked and analysed today; see stores/README.md."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,23 +15,21 @@ from study.store import Store, compact, read
 from study.store.old_rows import JUDGED
 from study.store.schema import PASS_TABLES
 from tests.commands import mia_study
+from tests.full_store import digests
 
 main = mia_study("store")
 
 STORES = sorted(path for path in (Path(__file__).parent / "stores").iterdir() if path.is_dir())
 SMALLEST = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
 FULL = {"trials": 34, "quality": 96, "attacks": 118, "scores": 4660, "history": 28, "design": 248, "wide": 118}
-ROWS = {"format_1": SMALLEST, "format_2_unsealed": SMALLEST, "format_2_full": FULL}
+THREE = {"trials": 46, "quality": 128, "attacks": 166, "scores": 3956, "history": 40, "design": 340, "wide": 166}
+ROWS = {"format_1": SMALLEST, "format_2_unsealed": SMALLEST, "format_2_full": FULL, "format_3_full": THREE}
+EVERY_ATTACK = ["white_box", "euclidean", "discriminative_samples20_steps1", "local_gan_steps1", "local_gan_steps2"]
 ATTACKS = {
     "format_1": ["euclidean"],
     "format_2_unsealed": ["euclidean"],
-    "format_2_full": [
-        "white_box",
-        "euclidean",
-        "discriminative_samples20_steps1",
-        "local_gan_steps1",
-        "local_gan_steps2",
-    ],
+    "format_2_full": EVERY_ATTACK,
+    "format_3_full": EVERY_ATTACK,
 }
 
 
@@ -63,6 +62,18 @@ def test_every_table_has_its_rows_and_values(old, rows, compacted, all):
         assert len(plain) == rows[table]
         for column in plain.select_dtypes("number"):
             np.testing.assert_array_equal(np.sort(frames[table][column]), np.sort(plain[column]))
+
+
+@pytest.mark.parametrize("kept", [path for path in STORES if path.name == "format_3_full"], indirect=True)
+def test_what_this_version_wrote_is_read_with_its_values(kept, old):
+    """Of labels, persons as units, secret noise. Later versions may add columns."""
+    golden, found = json.loads((kept / "golden.json").read_text()), digests(old.folder.parent, "small")
+    for table, then in golden.items():
+        assert found[table]["rows"] == then["rows"]
+        assert found[table]["columns"].items() >= then["columns"].items(), table
+    trials = read(old.folder.parent, "small", "trials")
+    assert set(trials.loc[trials["epsilon"].notna(), "epsilon_unit"]) == {"person"}
+    assert {"dcgan", "grouped"} <= set(trials["target"])
 
 
 @pytest.mark.parametrize("as_written", [True, False])
