@@ -138,6 +138,7 @@ FITTED = (
     "replicates=2",
     "factors.epochs=[1, 2]",
     "split.known=12",
+    "split.panel=56",
     "attacks=[white_box, {name: discriminative, real: members, known: 30, steps: [2, 4], surrogate: {name: dcgan, "
     "width: 4}}, {name: discriminative, known: 30, steps: [2], generated: 32, surrogate: {name: dcgan, width: 4}}]",
 )

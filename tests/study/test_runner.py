@@ -501,16 +501,16 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
         assert torch.equal(queries, images[membership.queries])
         for word in knowledge.has():
             known = getattr(knowledge, word)
-            assert len(known) == 6
+            assert len(known) == 8
             assert not same_image(known, queries).any()
             inside = same_image(known, images[membership.train])
             assert inside.all() if word == "known_members" else not inside.any()
     attacks = table(design, store, "attacks").set_index("attack")
     assert attacks.loc["discriminative_members20_steps2", "access"] == "NONE"
     assert attacks.loc["discriminative_members20_steps2", "knowledge"] == (
-        "known_members 20 % (6) + known_non_members 20 % (6)"
+        "known_members 20 % (8) + known_non_members 20 % (8)"
     )
-    assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 % (6)"
+    assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 % (8)"
     assert attacks["generated"].to_dict()["discriminative_members20_steps2"] == 0
 
 
