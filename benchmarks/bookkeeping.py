@@ -20,9 +20,10 @@ import pandas as pd
 
 from benchmarks.measuring import in_fresh_process, peak_megabytes
 from mia_core.data import load_pool
-from mia_core.hashing import canonical_json, content_id
+from mia_core.hashing import content_id
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
+from study.design.trial_config import TrialConfig
 from study.design.trials import Trial
 from study.design.work import missing
 from study.machine import PROJECT
@@ -119,18 +120,20 @@ def _ids(design: Design, table: str, trials: Sequence[Trial]) -> Iterator[dict[s
         if table == "trials":
             cell = trial.cell
             words = {"study": design.spec.study, "role": trial.role, "dataset": design.pool.name, "split": "panel"}
-            config = canonical_json({"train_size": cell.train_size, "defense": cell.arm.to_list(), "seed": 1})
             yield (
                 own
                 | words
                 | {
                     "trajectory_id": trial.trajectory_id,
-                    "target": cell.target.name,
+                    "target": cell.label,
                     "train_size": cell.train_size,
                     "epochs": trial.epochs,
                     "defense": cell.arm.defense,
                     "replicate": trial.replicate,
-                    "config": config,
+                    "steps": trial.steps,
+                    "config": TrialConfig.of(design, trial).to_json(),
+                    "versions": "{}",
+                    "finished_at": datetime.now(UTC),
                 }
             )
         for wanted in trial.attacks if table in ("attacks", "scores") else ():
