@@ -161,7 +161,7 @@ class Trainer:
         self.draws = Draws(streams, device)
         self.secret = SecretDraws(key)
         rate = sampling_rate(arm, train_size, config.batch_size, nominal)
-        self.batches = self._batches(rate, padded_size(arm.nominal_units(train_size, nominal), rate), persons)
+        self.batches = self._batches(rate, persons)
         rule = arm.record_gradients(self.secret, config.batch_size, rate, horizon)
         self.record_gradients = rule
         self.accountant = rule.accountant if isinstance(rule, PrivateGradients) else None
@@ -242,9 +242,12 @@ class Trainer:
             return None
         return to_float(self.contrast[self.draws.index("contrast", self.step, (self.contrasted,), len(self.contrast))])
 
-    def _batches(self, rate: float, size: int, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
+    def _batches(self, rate: float, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
+        """rate: of units in a step; above 1 only where batches are no Poisson samples, and then not used."""
         if not self.arm.poisson:
             return Ordered(self.streams, len(self.images), self.config.batch_size)
+        nominal = persons.nominal if persons else None
+        size = padded_size(self.arm.nominal_units(self.train_size, nominal), rate)
 
         def uniform(purpose: str) -> Uniform:
             return partial(self.secret.uniform, purpose) if self.arm.guaranteed else SeededCoins(self.streams, purpose)
