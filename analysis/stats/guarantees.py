@@ -29,9 +29,9 @@ def ceilings(data: StudyData) -> pd.DataFrame:
     """One row a cell with an epsilon, columns of `data.cell`, then epsilon, epsilon_unit, delta and the rest.
 
     epsilon_unit: RECORD or PERSON, what epsilon is about. largest_auc, largest_tpr: what any attack can have in
-    expectation against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose coins may
-    change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR. history: of
-    the accountant, null without.
+    expectation against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose
+    coins may change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR.
+    history: of the accountant, null without.
     """
     return data.once("ceilings", lambda: _ceilings(data))
 
@@ -66,8 +66,8 @@ def guarantees(data: StudyData) -> pd.DataFrame:
     """What arms with an epsilon guarantee, one row a cell; the others guarantee nothing.
 
     Columns of `data.cell`, epsilon, epsilon_unit, delta, largest_auc, largest_tpr, per_person: of an epsilon per
-    record null where every person that is known has one record, else the epsilon of all of a person's records, at the same delta,
-    in words, or NO_PERSON where it is not known how many these are; an epsilon per person is that already.
+    record null where every person that is known has one record, else the epsilon of all of a person's records, at the
+    same delta, in words, or NO_PERSON where it is not known how many these are; an epsilon per person is that already.
     """
     table = ceilings(data)
     largest = records_per_person(data) if len(table) else 1

@@ -52,8 +52,8 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     a person each, who has one record (`Split.person_coins`), and by canaries, who are persons of their own.
     epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 % confidence;
     epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian one, as DP-SGD
-    of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok: False where the claim is
-    contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
+    of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok: False where
+    the claim is contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
     """
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
