@@ -431,7 +431,7 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
     }
     person: Sentence = ()
     name = "guarantee" if own["largest_tpr"] < EMPTY else "empty guarantee"
-    if own["unit"] == PERSON:
+    if own["epsilon_unit"] == PERSON:
         name += " of a person"
     elif own["per_person"] == NO_PERSON:
         person = filled("not per person")

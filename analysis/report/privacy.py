@@ -62,7 +62,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
             "trainings",
             "coins",
             "epsilon",
-            "unit",
+            "epsilon_unit",
             "epsilon_low",
             "epsilon_ceiling",
             "p_holm",
@@ -89,7 +89,7 @@ def _guarantees(data: StudyData) -> Table:
         cells = [
             *(Cell(str(row[name]), value=row[name] if isinstance(row[name], int) else None) for name in data.cell),
             plain(row["epsilon"], origin=origin),
-            plain(row["unit"]),
+            plain(row["epsilon_unit"]),
             plain(row["delta"], origin=origin),
             Cell(number=Cited(percent(row["largest_tpr"]), origin), value=row["largest_tpr"]),
             plain(row["largest_auc"], ".2f", origin),

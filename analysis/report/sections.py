@@ -33,7 +33,7 @@ HEADS = NAMES | {
     "expected": "expected AUC",
     "p_holm": "p (Holm)",
     "epsilon": "epsilon claimed",
-    "unit": "per",
+    "epsilon_unit": "per",
     "epsilon_low": "epsilon proved",
     "epsilon_ceiling": "provable at most",
 }
@@ -41,7 +41,7 @@ HEADS = NAMES | {
 LEVELS = 12
 """More levels of a factor than this no picture of lines can show."""
 CELLS = 400
-WORDS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size", "unit", "standing")
+WORDS_OF_TABLES = ("control", "audit", "attack", ARM, "train_size", "epsilon_unit", "standing")
 """Columns of controls and audits that say what a row is of, or judge it; the others are numbers of the store."""
 LEAKAGE = {AUC: AUC_WORDS, TPR: TPR_WORDS, "advantage": "TPR - FPR"}
 WORDS_OF_LEAKAGE = (

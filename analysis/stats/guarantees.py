@@ -26,12 +26,12 @@ NO_PERSON = "no guarantee per person"
 
 
 def ceilings(data: StudyData) -> pd.DataFrame:
-    """One row a cell with an epsilon, columns of `data.cell`, then epsilon, unit, delta and the rest.
+    """One row a cell with an epsilon, columns of `data.cell`, then epsilon, epsilon_unit, delta and the rest.
 
-    unit: RECORD or PERSON, what epsilon is about. largest_auc, largest_tpr: what any attack can have in expectation
-    against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose coins may
-    change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR. history: of
-    the accountant, null without.
+    epsilon_unit: RECORD or PERSON, what epsilon is about. largest_auc, largest_tpr: what any attack can have in
+    expectation against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose
+    coins may change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR.
+    history: of the accountant, null without.
     """
     return data.once("ceilings", lambda: _ceilings(data))
 
@@ -48,7 +48,7 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
         rows.append(
             {
                 **{name: row[name] for name in (*data.cell, "epsilon")},
-                "unit": unit,
+                "epsilon_unit": unit,
                 "delta": row["delta"],
                 "largest_auc": auc_ceiling(curve),
                 "largest_tpr": tpr_ceiling(curve, FPR),
@@ -59,20 +59,20 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
             }
         )
     found = ["largest_auc", "largest_tpr", "coin_auc", "coin_tpr", "curve", "history"]
-    return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "unit", "delta", *found])
+    return pd.DataFrame(rows, columns=[*data.cell, "epsilon", "epsilon_unit", "delta", *found])
 
 
 def guarantees(data: StudyData) -> pd.DataFrame:
     """What arms with an epsilon guarantee, one row a cell; the others guarantee nothing.
 
-    Columns of `data.cell`, epsilon, unit, delta, largest_auc, largest_tpr, per_person: of an epsilon per record null
-    where every person that is known has one record, else the epsilon of all of a person's records, at the same delta,
-    in words, or NO_PERSON where it is not known how many these are; an epsilon per person is that already.
+    Columns of `data.cell`, epsilon, epsilon_unit, delta, largest_auc, largest_tpr, per_person: of an epsilon per
+    record null where every person that is known has one record, else the epsilon of all of a person's records, at the
+    same delta, in words, or NO_PERSON where it is not known how many these are; an epsilon per person is that already.
     """
     table = ceilings(data)
     largest = records_per_person(data) if len(table) else 1
     words = [_per_person(row, largest) for row in table.to_dict("records")]
-    columns = [*data.cell, "epsilon", "unit", "delta", "largest_auc", "largest_tpr"]
+    columns = [*data.cell, "epsilon", "epsilon_unit", "delta", "largest_auc", "largest_tpr"]
     return table[columns].assign(per_person=pd.Series(words, dtype=object))
 
 
@@ -105,7 +105,7 @@ def person_epsilon(history: History, delta: float, records: int) -> float | None
 
 
 def _per_person(row: Mapping[Any, Any], records: int | None) -> str | None:
-    if row["unit"] == PERSON:
+    if row["epsilon_unit"] == PERSON:
         return f"epsilon {row['epsilon']:.3g} for any number of records"
     if records == 1:
         return None

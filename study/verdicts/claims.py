@@ -31,7 +31,15 @@ from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 PANEL, CANARIES = "panel", "canaries"
 COLUMNS = (
     *("audit", "attack", "target", "arm", "train_size", "epochs", "trainings", "coins", "guesses", "right"),
-    *("epsilon", "unit", "delta", "epsilon_low", "epsilon_ceiling", "epsilon_low_gaussian", "epsilon_ceiling_gaussian"),
+    *(
+        "epsilon",
+        "epsilon_unit",
+        "delta",
+        "epsilon_low",
+        "epsilon_ceiling",
+        "epsilon_low_gaussian",
+        "epsilon_ceiling_gaussian",
+    ),
     *("p", "p_holm", "ok", "verdict"),
 )
 
@@ -39,13 +47,13 @@ COLUMNS = (
 def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     """One row a cell (at its last level) and source of coins, with columns COLUMNS (steps for epochs, by the factors).
 
-    right: of `guesses`, the surest about `coins`. epsilon, unit, delta: as accounted, per record or per person; epsilon
-    is null for arms that claim nothing. A claim per person is judged by coins that decide about all records of a person
-    each, who has one record (`Split.person_coins`), and by canaries, who are persons of their own. epsilon_low: what a
-    quarter of the coins, guessed, proves of any mechanism at that delta, with 95 % confidence; epsilon_ceiling: what
-    perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian one, as DP-SGD of many steps nearly
-    is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok: False where the claim is
-    contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
+    right: of `guesses`, the surest about `coins`. epsilon, epsilon_unit, delta: as accounted, per record or per person;
+    epsilon is null for arms that claim nothing. A claim per person is judged by coins that decide about all records of
+    a person each, who has one record (`Split.person_coins`), and by canaries, who are persons of their own.
+    epsilon_low: what a quarter of the coins, guessed, proves of any mechanism at that delta, with 95 % confidence;
+    epsilon_ceiling: what perfect guesses would. The same with _gaussian: if the mechanism is a Gaussian one, as DP-SGD
+    of many steps nearly is. p: of the claim, with its whole privacy profile; p_holm: over the study. ok: False where
+    the claim is contradicted, null where there is none. `attrs["trials"]`: ids of each row's trainings.
     """
     store = Store(root, study)
     resolved, design = store.resolved(), read(root, study, "design")
@@ -119,7 +127,7 @@ def _rows(
             "guesses": found.guesses[0],
             "right": found.right[0],
             "epsilon": first["epsilon"],
-            "unit": first["epsilon_unit"],
+            "epsilon_unit": first["epsilon_unit"],
             "delta": delta,
             "epsilon_low": general.epsilon_low,
             "epsilon_ceiling": general.epsilon_ceiling,

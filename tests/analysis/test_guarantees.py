@@ -98,10 +98,10 @@ def per_person(data):
 def test_an_epsilon_per_person_is_that_of_any_number_of_records_and_is_told_apart(monkeypatch):
     monkeypatch.setattr(module, "pool_at_hand", lambda data: SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
     table = guarantees(per_person(made()))
-    assert set(table["unit"]) == {"person"}
+    assert set(table["epsilon_unit"]) == {"person"}
     assert set(table["per_person"]) == {"epsilon 8 for any number of records", "epsilon 2 for any number of records"}
     records = guarantees(made())
-    assert set(records["unit"]) == {"record"} and not set(records["per_person"]) & set(table["per_person"])
+    assert set(records["epsilon_unit"]) == {"record"} and not set(records["per_person"]) & set(table["per_person"])
     for column in ("largest_auc", "largest_tpr"):  # against one unit, as epsilon is
         assert table[column].tolist() == records[column].tolist()
     assert plots.against_epsilon(per_person(made()), "white_box").get_supxlabel().startswith("epsilon per person at")

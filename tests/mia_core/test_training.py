@@ -71,6 +71,13 @@ def ledger(count, train_size=None, batch_size=5, arm="none", seed=1, generator_e
     return Trainer(Ledger(), images, train_size or count, config, Arm.parse(arm), Streams(seed), bytes(32))
 
 
+def test_without_poisson_samples_a_batch_may_be_larger_than_the_training_set():
+    # As a surrogate's is, which has the records that an attacker knows.
+    trainer = ledger(3, batch_size=5)
+    trainer.run_to(3)
+    assert sorted(record for batch in trainer.target.seen for record in batch) == sorted([0, 1, 2] * 5)
+
+
 def evaluate(trainer):
     snapshot = Snapshot(trainer.target, Streams("evaluation"))
     return snapshot.discriminate(snapshot.samples(300))

@@ -141,13 +141,13 @@ def test_rows_say_the_unit_and_attacks_are_audited_by_coins_about_one_person(mak
         assert set(asked) == set(design.split.coins_of(trial.cell.arm.unit))
         assert (records[asked] == 1).all() == (trial.cell.arm.unit == "person")
     table = verdicts(store.root, store.study)
-    assert set(zip(table["audit"], table["arm"], table["unit"], strict=True)) == {
+    assert set(zip(table["audit"], table["arm"], table["epsilon_unit"], strict=True)) == {
         ("panel", "dp_sgd sigma=2", "record"), ("panel", "dp_sgd sigma=2 unit=person", "person"),
         ("canaries", "dp_sgd sigma=2", "record"), ("canaries", "dp_sgd sigma=2 unit=person", "person"),
     }  # fmt: skip
     assert table["ok"].all()
     shown = guarantees(load(store.folder))
-    assert set(zip(shown["arm"], shown["unit"], strict=True)) == {
+    assert set(zip(shown["arm"], shown["epsilon_unit"], strict=True)) == {
         ("dp_sgd sigma=2", "record"), ("dp_sgd sigma=2 unit=person", "person"),
     }  # fmt: skip
     last = of_person(design)[-1]
