@@ -154,7 +154,7 @@ def swept(folder: Path) -> Found:
     for row in read(store.root, store.study, "quality").to_dict("records"):
         found[row["trial_id"]][row["measure"]] = row["value"]
     for trial_id, values in found.items():
-        tensors, _ = store.sealed_tensors(f"targets/{trial_id}.safetensors", trial_id)
+        tensors, _ = store.sealed_tensors(f"targets/{trial_id}", trial_id)
         values["weights"] = weights_digest(tensors)
     return found
 
