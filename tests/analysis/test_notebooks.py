@@ -63,6 +63,7 @@ def executed(swept, lean, tmp_path_factory):
     return folder, done.stdout, documents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS[:-1], ids=lambda path: path.stem)
 def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, executed):
     document = executed[-1][path.stem]
@@ -75,6 +76,7 @@ def test_notebooks_run_on_a_real_small_study_and_show_pictures_and_tables(path, 
     ]
 
 
+@pytest.mark.slow
 def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(executed):
     folder, said, _ = executed
     assert "05_records_at_risk: does not fit, 2 replicates" in said

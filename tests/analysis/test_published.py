@@ -14,6 +14,7 @@ NORMS = (
     "factors.target=[{name: dcgan, label: grouped, width: 4, latent: 8}, "
     "{name: dcgan, width: 4, latent: 8, norm: batch, arms: none}]",
     "factors.defense=[none, dropout]",
+    "factors.epochs=[2]",
 )
 GAINS = {("dcgan", "none"): 2.5, ("grouped", "none"): 0.8, ("grouped", "dropout"): 0.0}
 SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "ok": pd.array([True], "boolean")})
@@ -74,6 +75,7 @@ def test_the_norm_is_a_declared_contrast_corrected_with_the_others(data, found):
 
 def test_a_study_without_the_published_network_is_cautioned(data, tmp_path):
     assert not [text for text in cautions(data, SOUND, pd.DataFrame()) if "published" in text]
-    alone = load(write_store(tmp_path, lambda trial: 1.0))
+    few = ("replicates=1", "factors.epochs=[1]", "factors.train_size=[40]", "factors.defense=[none]")
+    alone = load(write_store(tmp_path, lambda trial: 1.0, overrides=few))
     (caution,) = [text for text in cautions(alone, SOUND, pd.DataFrame()) if "published" in text]
     assert caution.startswith("dcgan is not the published network (norm: batch), which may leak more")

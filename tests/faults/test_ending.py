@@ -26,7 +26,7 @@ ENDS = {
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("runs", [3, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("runs", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.soak)])
 def test_commands_end_with_exit_code_0_and_threads_of_arrow_never_need_the_interpreter(tmp_path, runs):
     compacted = shutil.copytree(OLD, tmp_path / "small")
     compact(Store.at(str(compacted)))
