@@ -1,6 +1,7 @@
 """Private arms: leakage and quality against epsilon, and audits of epsilon."""
 
 import math
+from collections.abc import Collection
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,27 +39,37 @@ APART = 1.13
 def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """AUC, TPR at 1 % FPR and quality against the accounted epsilon.
 
-    A column per variant and training-set size, a line per level of training. The gray bar at each private point is the
-    most that its guarantee lets any attack have in expectation. Arms without an epsilon guarantee nothing, and are
-    drawn to the right of the dashed line. ValueError without private arms.
+    A column per variant with private arms and training-set size, a line per level of training. The gray bar at each
+    private point is the most that its guarantee lets any attack have in expectation. Arms without an epsilon guarantee
+    nothing, and are drawn to the right of the dashed line, those of other variants too. TPR is left out where no cell
+    has non-members enough for it. ValueError without private arms.
     """
     rows = data.attack(attack)
     if not data.private:
         raise Refused(f"study {data.name} has no arm with an epsilon")
     shown = {axis_words(value, attack): value}
     most = {AUC: "coin_auc", TPR: "coin_tpr"}
-    if value == AUC:
+    if value == AUC and means(data, rows, TPR, data.cell)["mean"].notna().any():
         shown["TPR at 1 % FPR"] = TPR
     if data.quality:
         better = "lower is better" if lower_is_better(data.quality) else "higher is better"
         shown[f"{data.quality} ({better})"] = data.quality
-    bare = [arm for arm in data.arms if rows.loc[rows[ARM] == arm, "epsilon"].isna().all()]
+    private_variants = set(rows.loc[rows["epsilon"].notna(), VARIANT])
+    bare = list(
+        dict.fromkeys(
+            _bare(variant, arm, private_variants)
+            for variant in sorted(data.variants, key=private_variants.__contains__)
+            for arm in data.arms
+            if (own := rows.loc[(rows[VARIANT] == variant) & (rows[ARM] == arm), "epsilon"]).isna().all() and len(own)
+        )
+    )
     shown_epsilon = rows["epsilon"].clip(lower=LEAST_EPSILON)
     edge = shown_epsilon.max() * 2
     place = {arm: edge * 2.5 ** (number + 1) for number, arm in enumerate(bare)}
     ticks = _ticks(shown_epsilon.min(), edge)
     arrows = False
-    columns = list(rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = rows[[VARIANT, "train_size"]].drop_duplicates().itertuples(index=False, name=None)
+    columns = [(variant, size) for variant, size in pairs if variant in private_variants]
     figure, axes = plt.subplots(
         len(shown), len(columns), figsize=(4.2 * len(columns) + 0.6, 2.8 * len(shown) + 0.8),
         sharex=True, sharey="row", squeeze=False, layout="constrained",
@@ -67,12 +78,14 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     for (label, column), line_of_axes in zip(shown.items(), axes, strict=True):
         epsilon = rows.groupby(list(data.cell))["epsilon"].mean().reset_index()
         cells = means(data, rows, column, data.cell).merge(epsilon, on=list(data.cell))
-        cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(cells[ARM].map(place))
+        words = [_bare(*cell, private_variants) for cell in zip(cells[VARIANT], cells[ARM], strict=True)]
+        cells["x"] = cells["epsilon"].clip(lower=LEAST_EPSILON).fillna(pd.Series(words, cells.index).map(place))
         levels = sorted(set(cells[data.budget]))
         apart = cells[data.budget].map({level: APART ** (n - (len(levels) - 1) / 2) for n, level in enumerate(levels)})
         cells["x"] = cells["x"].where(cells["epsilon"].notna(), cells["x"] * apart)
         for (variant, size), axis in zip(columns, line_of_axes, strict=True):
-            panel = cells[(cells[VARIANT] == variant) & (cells["train_size"] == size)]
+            in_panel = (cells[VARIANT] == variant) | ~cells[VARIANT].isin(private_variants)
+            panel = cells[in_panel & (cells["train_size"] == size)]
             floor = -math.inf
             if column == data.quality:
                 floor = logarithmic(axis.yaxis, column, cells["mean"], cells["low"])
@@ -110,6 +123,11 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     legend(figure, axes.flat)
     caption(figure, data, "Leakage and quality against epsilon")
     return figure
+
+
+def _bare(variant: str, arm: str, private_variants: Collection[str]) -> str:
+    """An arm in words; with its variant where that has no private arm."""
+    return arm if variant in private_variants else f"{variant}, {arm}"
 
 
 def draw_ceilings(axis: Axes, epsilon: pd.Series, most: pd.Series) -> None:

@@ -1,9 +1,11 @@
 """What tables and pictures say a guarantee leaves attackers at most, against closed forms."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import ndtr, ndtri
 
@@ -20,9 +22,9 @@ STEPS = 40
 FIXED = {"split": {"name": "panel", "filler": "fixed"}}
 
 
-def made(resolved=None, stored=True):
+def made(resolved=None, stored=True, replicates=5):
     """A study whose private arms have every record in every step, so that mu is known: sigma = sqrt(steps) / mu."""
-    data = study(draw(np.random.default_rng(4), 5, np.full(len(GRID), 0.8)), resolved=resolved or FIXED)
+    data = study(draw(np.random.default_rng(4), replicates, np.full(len(GRID), 0.8)), resolved=resolved or FIXED)
     wide = data.wide
     wide["steps"] = STEPS
     if stored:
@@ -134,7 +136,7 @@ def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
 
 
 def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
-    data = made()
+    data = made(replicates=11)  # 1,100 non-members a cell
     figure = plots.against_epsilon(data, "white_box")
     bars = {line.get_label(): line for line in figure.axes[0].containers if line.get_label() == CEILING}
     assert set(bars) == {CEILING}
@@ -146,4 +148,29 @@ def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
     tpr = figure.axes[2]
     assert tpr.get_ylabel() == "TPR at 1 % FPR" and tpr.get_yscale() == "log"
     assert sorted(tpr.containers[0].lines[0].get_ydata()) == pytest.approx(sorted(expected["largest_tpr"]))
+    few = plots.against_epsilon(made(), "white_box")
+    assert [axis.get_ylabel() for axis in few.axes] == ["AUC of white_box", ""], "TPR cannot be told there"
+    plt.close("all")
+
+
+def test_a_network_without_private_arms_stands_beside_those_of_one_that_has_them():
+    data = made()
+    bare = data.wide[(data.wide[ARM] == "none") & (data.wide["train_size"] == 100)]
+    further = bare.assign(variant="published", trial_id=bare["trial_id"] + "p")
+    scores = data.scores[data.scores["trial_id"].isin(bare["trial_id"])]
+    both = pd.concat([data.scores, scores.assign(trial_id=scores["trial_id"] + "p")], ignore_index=True)
+    data = replace(data, wide=pd.concat([data.wide, further], ignore_index=True), scores=both)
+    figure = plots.against_epsilon(data, "white_box")
+    first, second = figure.axes
+    assert [axis.get_title() for axis in (first, second)] == ["dcgan, n = 100", "dcgan, n = 400"]
+    words = [text.get_text() for text in first.get_xticklabels()]
+    assert words[-3:] == ["published, none", "none", "dropout"]
+    places = dict(zip(words, first.get_xticks(), strict=True))
+
+    def drawn(axis):
+        points = [bar.lines[0].get_xdata() for bar in axis.containers if bar.get_label() != CEILING]
+        return [x for xs in points for x in xs if abs(np.log(x / places["published, none"])) < 0.3]
+
+    assert len(drawn(first)) == 3, "one of each level of epochs"
+    assert not drawn(second), "it was trained with n = 100 alone"
     plt.close(figure)
