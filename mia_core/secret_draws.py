@@ -1,7 +1,9 @@
 """Random numbers that nobody can draw again without a key of 256 bits: AES-256 in counter mode, a stream cipher.
 
 Noise and sampling of a private training come from here. Its guarantee is against those who know all but these numbers,
-so they must follow from nothing that is kept: no seed, no id. `mia_core.streams` are functions of their names.
+so they must follow from nothing that is kept: no seed, no id. `mia_core.streams` are functions of their names, so what
+a private step draws for its records, by their places in the sample, comes from streams that have the key in theirs:
+who knew these draws would see them move from record to record when one is left out.
 """
 
 import math
@@ -10,6 +12,8 @@ import secrets
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from mia_core.streams import Streams
 
 KEY_BYTES = 32
 PURPOSES = {"noise": 1, "poisson": 2, "person_record": 3}
@@ -33,6 +37,11 @@ class SecretDraws:
 
     def __repr__(self) -> str:
         return "SecretDraws()"  # a key in a log would be one too many
+
+    @property
+    def streams(self) -> Streams:
+        """Streams that follow from the key alone, by SHAKE-256: for all else that a private step draws."""
+        return Streams("private", self.key.hex())
 
     def uniform(self, purpose: str, counter: int, count: int) -> np.ndarray:
         """float64 [count], multiples of 2^-53 in [0, 1)."""

@@ -133,7 +133,7 @@ class Trainer:
     ) -> None:
         """images: uint8 [members,C,H,W]. train_size: nominal n.
 
-        key: of noise and samples of an arm with a guarantee; None, which all but tests should give, draws a new one.
+        key: of all draws of an arm with a guarantee but its initialization; None, which all but tests should give, draws a new one.
 
         horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
 
@@ -167,9 +167,8 @@ class Trainer:
         self.contrasted = 0 if contrast is None else _contrasted(contrast_share, config.batch_size)
         self.optimizers = target.optimizers(config.learning_rate, config.beta1)
         self.horizon = horizon
-        self.draws = Draws(streams, device)
-        self.layer_draws = Draws(streams, device, STEP)
         self.secret = SecretDraws(key)
+        self.draws, self.layer_draws = self._draws(device)
         rate = sampling_rate(arm, train_size, config.batch_size, nominal)
         self.batches = self._batches(rate, arm.nominal_units(train_size, nominal), persons)
         rule = arm.record_gradients(self.secret, config.batch_size, rate, horizon)
@@ -257,6 +256,11 @@ class Trainer:
             return None
         return to_float(self.contrast[self.draws.index("contrast", self.step, (self.contrasted,), len(self.contrast))])
 
+    def _draws(self, device: torch.device | str) -> tuple[Draws, Draws]:
+        """Of steps, and of layers: functions of the seed, or of the key where there is a guarantee."""
+        streams = self.secret.streams if self.arm.guaranteed else self.streams
+        return Draws(streams, device), Draws(streams, device, STEP)
+
     def _batches(self, rate: float, units: int, persons: Persons | None) -> Ordered | Sampled | SampledPersons:
         if not self.arm.poisson:
             return Ordered(self.streams, len(self.images), self.config.batch_size)
@@ -277,8 +281,8 @@ class Trainer:
     def state(self, unsealed: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors, and a JSON-like rest, that `restore` takes up bit for bit.
 
-        unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and the
-        key of an arm with a guarantee, which opens its noise to whoever reads it. Without these, equal trainings have
+        unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and of an
+        arm with a guarantee its values, and the key, which opens the noise to whoever reads it. Without these, equal trainings have
         equal states, and a private one goes on under a key of its own.
         """
         tensors = {f"target.{name}": _copy(value) for name, value in self.target.state_dict().items()}
@@ -286,7 +290,9 @@ class Trainer:
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():
                     tensors[f"optimizer.{name}.{index}.{key}"] = _copy(torch.as_tensor(value))
-        begun = {key: [float(value) for value in values] for key, values in self._epoch_values.items()}
+        # Values of a step are of its sample: of a private one, they stay where its key does.
+        kept = self._epoch_values if unsealed or not self.arm.guaranteed else {}
+        begun = {key: [float(value) for value in values] for key, values in kept.items()}
         history = [dataclasses.asdict(row) for row in self.history]
         spent = list(map(list, self.accountant.history)) if self.accountant else []
         secret = {"key": self.secret.key.hex()} if unsealed and self.arm.guaranteed else {}
@@ -324,6 +330,7 @@ class Trainer:
         self._epoch_seconds = rest["begun_seconds"]
         if "key" in rest:
             self.secret.key = bytes.fromhex(rest["key"])
+            self.draws, self.layer_draws = self._draws(self.images.device)
         for key, values in rest["begun_epoch"].items():
             self._epoch_values[key] = [torch.tensor(value, device=self.images.device) for value in values]
 

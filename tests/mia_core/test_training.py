@@ -110,7 +110,7 @@ def test_training_in_pieces_with_evaluations_between_equals_one_go(make_trainer,
 def test_a_restored_state_goes_on_bit_for_bit(make_trainer, in_one_go, tmp_path, setup, stop):
     begun = make_trainer(**SETUPS[setup])
     begun.run_to(stop)
-    tensors, rest = begun.state()
+    tensors, rest = begun.state(unsealed=True)
     save_file(tensors, tmp_path / "state.safetensors")
     written = json.dumps(rest)
     torch.manual_seed(99)
@@ -119,6 +119,37 @@ def test_a_restored_state_goes_on_bit_for_bit(make_trainer, in_one_go, tmp_path,
     assert_same(resumed, begun)
     resumed.run_to(END)
     assert_same(resumed, in_one_go[setup])
+
+
+def test_a_sealed_state_has_no_values_of_a_private_step_and_an_unsealed_one_goes_on_with_them(make_trainer):
+    private, plain = make_trainer(SETUPS["dp_sgd"]["arm"]), make_trainer()
+    for trainer in (private, plain):
+        trainer.run_to(3)  # an epoch of 13 records ends after 4 steps
+    assert private.state()[1]["begun_epoch"] == {}
+    assert set(private.state(unsealed=True)[1]["begun_epoch"]) >= {"d_fake", "loss_discriminator"}
+    assert len(plain.state()[1]["begun_epoch"]["d_real"]) == 3
+
+
+@pytest.mark.parametrize("name", ["vae_gan", "wgan_gp", "dcgan"])
+def test_what_a_private_step_draws_for_its_records_follows_from_the_key_and_not_from_the_seed(make_trainer, name):
+    """Who knew these draws would see them move from record to record where one is left out."""
+    setting = {**SETUPS["dp_sgd"]["arm"], "sigma": 1e-9}
+    arm = [setting, "dropout"] if name == "dcgan" else setting
+
+    def weights(**given):
+        trainer = make_trainer(arm, name=name, batch_size=13, **given)  # every record in every step: no sampling
+        trainer.run_to(1)
+        return trainer.target.state_dict()[
+            "discriminator.last.weight" if name == "vae_gan" else "discriminator.0.0.weight"
+        ]
+
+    assert torch.equal(weights(noise=1), weights(noise=1))
+    assert not torch.allclose(weights(noise=1), weights(noise=2), atol=1e-6), "noise of 1e-9 does not tell them apart"
+    ordinary = ["dropout"] if name == "dcgan" else "none"
+    plain = [make_trainer(ordinary, name=name, noise=noise) for noise in (1, 2)]
+    for trainer in plain:
+        trainer.run_to(1)
+    assert all(torch.equal(a, b) for a, b in zip(*(t.target.state_dict().values() for t in plain), strict=True))
 
 
 def test_restoring_forgets_what_the_trainer_did_before(make_trainer, in_one_go):
