@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +110,16 @@ class StudyData:
         """`none` first, then by strength."""
         return self.once("arms", self._arms)
 
+    @property
+    def control_arms(self) -> frozenset[str]:
+        """Arms that take a defense apart to see what does it: none that anybody would use."""
+
+        def found() -> frozenset[str]:
+            pairs = self.wide[[ARM, "config"]].drop_duplicates("config").itertuples(index=False)
+            return frozenset(arm for arm, text in pairs if TrialConfig.parse(text).arm.control)
+
+        return self.once("control arms", found)
+
     def _arms(self) -> list[str]:
         order = self.wide[[ARM, "defense", "strength"]].drop_duplicates().copy()
         order["control"] = order["defense"] != "none"
@@ -174,10 +184,16 @@ class StudyData:
         """How many independent repetitions there are."""
         return int(self.wide["replicate"].nunique())
 
+    def target_of(self, variant: str) -> str:
+        """The label of a variant's target."""
+        label: str = self.once("targets", lambda: dict(zip(self.wide[VARIANT], self.wide["target"], strict=True)))[
+            variant
+        ]
+        return label
+
     def with_target(self, variant: str, target: str) -> str:
         """The variant that has another target, and the same levels of further factors."""
-        own = self.once("targets", lambda: dict(zip(self.wide[VARIANT], self.wide["target"], strict=True)))
-        return target + variant.removeprefix(own[variant])
+        return target + variant.removeprefix(self.target_of(variant))
 
     def apart(self, variant: str, other: str) -> str:
         """In what settings two variants of one target differ, in words: `norm group instead of batch`; else nothing."""
@@ -185,8 +201,8 @@ class StudyData:
         ours, theirs = (TrialConfig.parse(configs[name]).target for name in (variant, other))
         if ours.name != theirs.name:
             return ""
-        before = theirs.arguments()
-        differing = [(key, x, before[key]) for key, x in ours.arguments().items() if before.get(key, x) != x]
+        after, before = asdict(ours.config), asdict(theirs.config)
+        differing = [(key, x, before[key]) for key, x in after.items() if before[key] != x]
         return ", ".join(f"{key} {x} instead of {y}" for key, x, y in differing)
 
     def words(self, name: str, level: Any) -> str:

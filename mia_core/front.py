@@ -25,6 +25,7 @@ from mia_core.persons import PERSON, Persons
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
+from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
 
 Images = np.ndarray | torch.Tensor
@@ -56,17 +57,20 @@ def train(
 
     target, defense, training: names or settings as in a study file, e.g. `{"name": "dcgan", "norm": "batch"}`,
     `{"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}`, `{"batch_size": 64}`. persons: int64 [N], whose each
-    image is, for `dp_sgd` with `unit: person`; their number is taken to be public. Everything but private noise is a
-    function of the seed. ValueError in one line for what does not go together.
+    image is, for `dp_sgd` with `unit: person`; their number is taken to be public. On a CPU everything but what a
+    private arm draws is a function of the seed. ValueError in one line for what does not go together.
     """
     records = _records(images, "train: images")
     config = validate(TrainingConfig, training or {}, "training")
     if (epochs is None) == (steps is None):
         raise Refused("train: give epochs or steps, one of them")
-    length = steps if epochs is None else steps_of(epochs, len(records), config.batch_size)
-    if not isinstance(length, int) or length < 1:
-        raise Refused(f"train: needs at least one step, got {length!r}")
+    given = steps if epochs is None else epochs
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise Refused(f"train: epochs or steps must be a whole number from 1, got {given!r}")
+    length = given if epochs is None else steps_of(epochs, len(records), config.batch_size)
     arm, streams = Arm.parse(defense), Streams("front", seed)
+    if persons is not None and arm.unit != PERSON:
+        raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
     trainer = Trainer(
         target=TARGETS.choose(target).build(tuple(records.shape[1:])),
         images=records,
@@ -99,12 +103,16 @@ def attack(
     """
     chosen = ATTACKS.choose(attack).build()
     known = {"known_members": known_members, "known_non_members": known_non_members, "reference": reference}
+    for word, given in known.items():
+        if given is not None and word not in chosen.needs:
+            raise Refused(f"attack: {chosen.name} as it is set does not use {word}; leave it out, or set `known`")
     device = model.target.device
     knowledge = Knowledge(
         **{word: _floats(x, f"attack: {word}").to(device) for word, x in known.items() if x is not None}
     )
     streams = Streams("front attack", seed, chosen.name)
-    return chosen(model, _floats(queries, "attack: queries"), knowledge, streams).scores.values[-1]
+    with tf32(False):
+        return chosen(model, _floats(queries, "attack: queries"), knowledge, streams).scores.values[-1]
 
 
 def judge(
@@ -115,7 +123,8 @@ def judge(
     units: int64 [Q], whose each record is, where several are one person's. The interval speaks of this model and of
     records like these; what a training like this one leaks takes several trainings, as a study makes them.
     """
-    return metrics.judge(np.asarray(scores), np.asarray(members), persons=units)
+    persons = None if units is None else np.asarray(units)
+    return metrics.judge(np.asarray(scores), np.asarray(members), persons=persons)
 
 
 def _records(images: Images, where: str) -> np.ndarray:

@@ -133,7 +133,8 @@ class Trainer:
     ) -> None:
         """images: uint8 [members,C,H,W]. train_size: nominal n.
 
-        key: of all draws of an arm with a guarantee but its initialization; None, which all but tests should give, draws a new one.
+        key: of all draws of an arm with a guarantee but its initialization; None, which all but tests should give,
+        draws a new one.
 
         horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
 
@@ -282,8 +283,8 @@ class Trainer:
         """Tensors, and a JSON-like rest, that `restore` takes up bit for bit.
 
         unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and of an
-        arm with a guarantee its values, and the key, which opens the noise to whoever reads it. Without these, equal trainings have
-        equal states, and a private one goes on under a key of its own.
+        arm with a guarantee its values, and the key, which opens the noise to whoever reads it. Without these, equal
+        trainings have equal states, and a private one goes on under a key of its own.
         """
         tensors = {f"target.{name}": _copy(value) for name, value in self.target.state_dict().items()}
         for name, optimizer in self.optimizers.items():

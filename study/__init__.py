@@ -2,11 +2,10 @@
 
 from importlib.util import find_spec
 
-_MISSING = [
-    name for name in ("ray", "mlflow", "optuna", "pandas", "pyarrow", "yaml", "rich") if find_spec(name) is None
-]
-if _MISSING:
+NEEDED = ["ray", "mlflow", "optuna", "pandas", "pyarrow", "yaml", "rich", "shtab", "safetensors", "SALib", "matplotlib"]
+_missing = [name for name in NEEDED if find_spec(name) is None]
+if _missing:
     raise ImportError(
-        f"studies need {', '.join(_MISSING)} besides mia_core: pip install 'mia-study[study]', or make sweep, which "
-        "installs all"
+        f"studies need {', '.join(_missing)} besides mia_core: pip install '.[study]' in the project's folder, or "
+        "make sweep, which installs all"
     )

@@ -138,7 +138,8 @@ def _tiles(data: StudyData, found: Verdict) -> list[Tile]:
                     ("to ", change.leakage, settled),
                 )
             )
-    arms = sorted((change for change in found.changes if change.factor == ARM), key=lambda c: c.leakage.value)
+    tried = [c for c in found.changes if c.factor == ARM and c.level not in data.control_arms]
+    arms = sorted(tried, key=lambda c: c.leakage.value)
     for change in arms[:2]:
         cost: Sentence = (f", {words_of_measure(str(data.quality))} ", change.cost) if change.cost else ()
         settled = "" if change.clear else "; not settled"

@@ -141,7 +141,7 @@ def _base(data: StudyData, attack: str, start: dict[str, Any]) -> dict[str, Any]
     rows = data.attack(attack)
     for variant in (start[VARIANT], *data.variants):
         arms = set(rows.loc[rows[VARIANT] == variant, ARM])
-        if start[ARM] in arms and len(arms) > 1:
+        if len(arms) > 1:
             return start if variant == start[VARIANT] else _most_trained(data, rows, {VARIANT: variant})
     return start
 
@@ -334,7 +334,7 @@ def _what_protects(
 
     cell: that defenses are compared with. explained: whether the measure of quality was said already.
     """
-    arms = [change for change in changes if change.factor == ARM]
+    arms = [change for change in changes if change.factor == ARM and change.level not in data.control_arms]
     if not arms:
         return filled("no defense")
     quality = mean(data, data.quality, attack, cell) if data.quality else None

@@ -18,7 +18,7 @@ from mia_core.errors import Refused
 from mia_core.metrics.power import Spread, replicates_for
 from mia_core.metrics.two_way import alpha_of_look
 from study.design.trial_config import TrialConfig
-from study.spec.family import TARGET, contrasts
+from study.spec.family import TARGET, contrasts, targets_of
 from study.verdicts.controls import ALPHA, holm
 
 NAMES = {"defense": ARM}
@@ -53,7 +53,7 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
 def _contrasts(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
     """Factor, level, baseline, and the levels of the rest of `data.cell`; of the family only what the study has."""
     present = set(table[list(data.cell)].itertuples(index=False, name=None))
-    for variant in data.variants:
+    for variant in _declared_variants(data):
         for contrast in _family(data, table):
             ends = [_cell(data, variant, end) for end in contrast]
             if ends[0] == ends[1] or ends[0][VARIANT] != variant:  # of targets: it is this variant's once
@@ -72,7 +72,7 @@ def _cell(data: StudyData, variant: str, end: Mapping[str, Any]) -> dict[str, An
 
 def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Both ends of each declared contrast, levels by factor: of the spec that was sealed first; of data without a store
-    what a study declares that says nothing. Arms have the words that the study has for them now.
+    what a study declares that says nothing. Arms and targets have the words that the study has for them now.
     """
     said = data.declaration
     if said is None:
@@ -81,9 +81,16 @@ def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, An
         return
     configs = data.wide[["config", ARM]].drop_duplicates("config")
     arms = {TrialConfig.parse(text).arm: word for text, word in configs.itertuples(index=False)}
-    words = {word: arms.get(arm) for word, arm in said.arms.items()}
-    for contrast in said.family:
-        yield tuple({**end, "defense": words[str(end["defense"])]} for end in contrast.ends)  # type: ignore[misc]
+    yield from said.ends(arms, said.targets_now(targets_of(data.resolved)))
+
+
+def _declared_variants(data: StudyData) -> list[str]:
+    """Variants of targets that the first sealed spec has; one that was added after a look declared nothing."""
+    said = data.declaration
+    if said is None:
+        return data.variants
+    known = set(said.targets_now(targets_of(data.resolved)).values())
+    return [variant for variant in data.variants if data.target_of(variant) in known]
 
 
 def _pair(names: tuple[str, ...], factor: str, level: Any, baseline: Any, cell: dict[str, Any]) -> pd.Series:

@@ -111,6 +111,11 @@ class Arm:
         return self._private is not None
 
     @property
+    def control(self) -> bool:
+        """Whether this is a control arm, which protects nobody."""
+        return any(choice.build().control for choice in self.choices)
+
+    @property
     def weight(self) -> float:
         """What real records' gradients count times."""
         return math.prod(choice.build().weight for choice in self.choices)

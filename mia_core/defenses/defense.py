@@ -37,6 +37,11 @@ class Defense(ABC):
         """What real records' gradients count times; 1 unless that is what the defense changes."""
         return 1.0
 
+    @property
+    def control(self) -> bool:
+        """Whether this takes a defense apart to see what does it, and is none that anybody would use."""
+        return False
+
     def refusal(self, target: Target) -> str | None:
         """Why this defense does not fit a target, or None."""
         return None

@@ -63,6 +63,11 @@ class DPSGD(Defense):
         """sigma, or the target epsilon."""
         return ("epsilon", config.target_epsilon) if config.sigma is None else ("sigma", config.sigma)
 
+    @property
+    def control(self) -> bool:
+        """Without noise: samples and clipping alone."""
+        return self.config.sigma == 0
+
     def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
         """sigma; of a target epsilon, the one that reaches it after `horizon` steps, ValueError without a horizon."""
         if self.config.sigma is not None:

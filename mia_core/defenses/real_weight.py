@@ -2,9 +2,13 @@
 
 A private arm differs from `none` in three things: real records are sampled, weigh less (their gradients are clipped),
 and get noise. `dp_sgd` with a clip that nothing reaches and sigma 0 samples alone; this weighs alone.
+
+All of a real record's terms weigh so: WGAN-GP's penalty too. Where real records are all that a network learns from, as
+VAE-GAN's encoder, a weight changes nothing, since Adam and RMSprop do not see the scale of gradients. BEGAN's balance
+and the losses in the history are those of the records, without weight.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Gt
 
@@ -17,7 +21,7 @@ class RealWeight(Defense):
     """No privacy guarantee: a record's influence is not bounded."""
 
     name = "real_weight"
-    strength = "weight"
+    strength = None
 
     @settings
     class Config:
@@ -27,7 +31,17 @@ class RealWeight(Defense):
 
     config: Config
 
+    @classmethod
+    def shown(cls, config: Any) -> tuple[str, float]:
+        """The weight, in words; it orders nothing from weak to strong."""
+        return "weight", config.weight
+
     @property
     def weight(self) -> float:
         """As the setting says."""
         return self.config.weight
+
+    @property
+    def control(self) -> bool:
+        """Always: nobody is protected by it."""
+        return True

@@ -27,7 +27,7 @@ class Outlook:
     """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
 
     spread: of differences of AUC between cells, by this study's own scores. damaged: why past rows could not be read.
-    outdated: lines on sealed trials that count no more.
+    outdated: lines on sealed trials that count no more. contrasts: how many are declared.
     """
 
     design: Design
@@ -37,6 +37,7 @@ class Outlook:
     spread: Spread | None
     damaged: str | None
     outdated: Sequence[str] = ()
+    contrasts: int = 1
 
     @classmethod
     def of(
@@ -58,6 +59,7 @@ class Outlook:
             own_spread(design, store) if len(past.trials) else None,
             past.damaged,
             outdated(design, store),
+            family(design, store),
         )
 
     def require(self, max_hours: float | None = None, max_usd: float | None = None, pilot: bool = False) -> None:
@@ -132,7 +134,7 @@ class Outlook:
         spec = self.design.spec
         if not spec.attacks:
             return []
-        replicates, contrasts = spec.replicates, max(1, family(self.design))
+        replicates, contrasts = spec.replicates, max(1, self.contrasts)
         spreads = [self.spread] if self.spread is not None else list(SEEN)
         holm = f" by Holm over {contrasts} declared contrast{'s' if contrasts > 1 else ''} at the first look"
 

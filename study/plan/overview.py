@@ -33,7 +33,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     factors: dict[str, Any] = spec.resolved["factors"]
     words = {
         "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
-        "target": _targets(spec.cells),
+        "target": spec.factors.target_labels if spec.points or spec.search else _targets(spec.cells),
     }
     for name, levels in factors.items():
         table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
@@ -128,8 +128,8 @@ def _unpublished(cells: Sequence[Cell]) -> list[str]:
     targets = {cell.label: cell.target for cell in cells if not cell.target.cls.is_published(cell.target.config)}
     there = {cell.target.name for cell in cells if cell.target.cls.is_published(cell.target.config)}
     return [
-        f"note: {label} is not the published network, which may leak more; a further factors.target with {settings} "
-        "and arms: none is the undefended reference"
+        f"note: {label} is not the published network, which may leak more; a further factors.target with {settings}, "
+        "trained under the arm none, is the undefended reference"
         for label, target in targets.items()
         if target.name not in there
         for settings in [", ".join(f"{key}: {value}" for key, value in target.cls.published.items())]

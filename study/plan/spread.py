@@ -1,5 +1,6 @@
 """What replicates can settle of a study's declared contrasts: how far differences between its cells scatter, so far."""
 
+import contextlib
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -10,8 +11,9 @@ from mia_core.defenses import labels
 from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.power import Spread
 from mia_core.metrics.two_way import two_way_variance
+from study.design.looks import declared, declared_by
 from study.design.study_design import Design
-from study.spec.family import TARGET, contrasts_of
+from study.spec.family import TARGET
 from study.store import Damaged, Store
 from study.store.reading import tables_by_trial
 
@@ -95,25 +97,31 @@ def _aucs(cells: list[list[tuple[str, str]]], store: Store) -> Aucs | None:
     return aucs(score, member, None if pd.isna(unit).any() else unit)
 
 
-def family(design: Design) -> int:
-    """Declared contrasts of a study, over which the report corrects: each for every target and level of further factors
-    that has both of its cells.
+def family(design: Design, store: Store) -> int:
+    """Declared contrasts of a study, over which the report corrects: each for every declared target and level of
+    further factors that has both of its cells. Declared is what the spec has that the store sealed first.
     """
-    declared = contrasts_of(design.spec.resolved)
-    if not declared:  # of levels that are drawn
+    said = declared_by(design.spec.resolved, design.hash)
+    if store.place.exists("study.json"):
+        with contextlib.suppress(Damaged):  # which the report says
+            said = declared(store)
+    if not said.family:  # of levels that are drawn
         return 0
     arms = design.spec.factors.arms
     words = dict(zip(arms, labels(arms), strict=True))
+    known = said.targets_now(design.spec.factors.trained_targets)
+    ends = list(said.ends(words, known))
     budget = design.spec.budget
     present: dict[str, dict[str, list[dict[str, object]]]] = {}
     for cell in design.cells:
         own = present.setdefault(str(sorted(cell.factors.items())), {}).setdefault(cell.label, [])
         own.extend({"defense": words[cell.arm], "train_size": cell.train_size, budget: level} for level in cell.levels)
     return sum(
-        all({**end, TARGET: end.get(TARGET, label)} in _labeled(targets) for end in contrast.ends)
+        all({**end, TARGET: end.get(TARGET, label)} in cells for end in pair)
         for targets in present.values()
-        for contrast in declared
-        for label in (targets if contrast.factor != TARGET else [contrast.level])
+        for cells in [_labeled(targets)]
+        for pair in ends
+        for label in ([pair[0][TARGET]] if TARGET in pair[0] else set(known.values()) & set(targets))
     )
 
 

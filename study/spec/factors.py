@@ -1,7 +1,7 @@
 """The factors of a study: what each may be, levels or a range, and the cell that a combination of them makes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any, Literal, Self
 
@@ -15,6 +15,7 @@ from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study.store.names import is_column, is_word, quoted
+from study.store.roles import ROLES
 
 Budget = Literal["epochs", "steps"]
 
@@ -156,6 +157,20 @@ class Factors:
         return [label_of(target) for target in self._listed("target")]
 
     @property
+    def trained_targets(self) -> dict[str, str]:
+        """By label, one text per all settings of a target and its training but those that dotted factors give."""
+        found = {}
+        for given in self._listed("target"):
+            choice, training = _settings(given, self.training, self._own_firsts)
+            settings = {
+                **{f"target.{key}": value for key, value in choice.to_dict().items()},
+                **{f"training.{key}": value for key, value in training.to_dict().items()},
+            }
+            kept = {key: value for key, value in settings.items() if key not in self.levels}
+            found[label_of(given)] = canonical_json(kept)
+        return found
+
+    @property
     def kin(self) -> dict[str, str]:
         """Labels of targets, and what each is compared with: the published network of its name, or the first one."""
         targets = self._listed("target")
@@ -166,8 +181,7 @@ class Factors:
         return {label: other for label, other in named.items() if label != other}
 
     def _is_published(self, target: Mapping[str, Any]) -> bool:
-        own = {name: level for name, level in self._firsts.items() if not name.startswith("defense.")}
-        choice, _ = _settings(target, self.training, own)
+        choice, _ = _settings(target, self.training, self._own_firsts)
         return choice.cls.is_published(choice.config)
 
     def takes(self, target: Mapping[str, Any], number: int) -> bool:
@@ -195,7 +209,7 @@ class Factors:
             )
         outer = ["target", *self.dotted]
         taken = {label_of(target): self._arms_of(target) for target in self._listed("target")}
-        cells = tuple(
+        return tuple(
             self.cell(
                 {**dict(zip(outer, values, strict=True)), "train_size": n, "defense": arm}, self.bounds(self.budget)
             )
@@ -203,12 +217,6 @@ class Factors:
             for n in self.bounds("train_size")
             for arm in taken[label_of(values[0])]
         )
-        labeled: dict[str, str] = {}
-        for cell in cells:
-            other = labeled.setdefault(canonical_json(cell.to_dict()), cell.label)
-            if other != cell.label:
-                raise Refused(f"factors.target: {other} and {cell.label} are the same network, trained the same way")
-        return cells
 
     def cell(self, combination: Mapping[str, Any], levels: tuple[int, ...]) -> Cell:
         """The cell of one level of each factor but the budget; ValueError when settings refuse a level."""
@@ -235,6 +243,11 @@ class Factors:
     def _firsts(self) -> dict[str, Any]:
         """A level of each dotted factor."""
         return {name: _first(self.levels[name]) for name in self.dotted}
+
+    @property
+    def _own_firsts(self) -> dict[str, Any]:
+        """A level of each dotted factor of target and training."""
+        return {name: level for name, level in self._firsts.items() if not name.startswith("defense.")}
 
     def _arms_of(self, target: Mapping[str, Any]) -> list[Any]:
         return [arm for number, arm in enumerate(self._listed("defense")) if self.takes(target, number)]
@@ -437,23 +450,40 @@ def _targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Refused("target: required, as one target or as levels of factors.target, and not as both")
     levels = values_of(given.get("target", target), where)
     targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
+    if "target" not in given and "arms" in targets[0]:
+        raise Refused("target.arms: a single target is trained under every arm; leave it out")
     for target in targets:
         if isinstance(target.get("arms"), str):
             target["arms"] = [target["arms"]]
     for target in targets:
         label, name = target.get("label"), target.get("name")
-        if "label" in target and (not is_word(label) or (TARGETS.find(label) and label != name)):
+        if "label" in target and (not is_word(label) or label in _taken(name) or label.isdigit()):
             raise Refused(
-                f"{where}: label {quoted(label)} must be a word of letters, digits, - and _, and no other target's name"
+                f"{where}: label {quoted(label)} must be a word of letters, digits, - and _, and no other target's "
+                "name, no setting's, no control's, and no number"
             )
     unique(list(map(label_of, targets)), where, "give each its own `label:`, or vary its settings by factors.target.*")
     return targets
+
+
+def _taken(name: object) -> set[str]:
+    """Words that mean something else where a target's label stands."""
+    settings = {
+        field.name
+        for other in TARGETS.names()
+        for field in fields(TARGETS.find(other).Config)  # type: ignore[union-attr]
+    }
+    return ({*TARGETS.names(), *ROLES, "none", "training", "label", "arms", "name"} | settings) - {name}
 
 
 def _check_limits(factors: Factors, ranged: bool) -> None:
     """Refused for a target that is limited to arms which there are not, or an arm that no target is trained under."""
     targets, arms = factors.levels["target"], factors.arms
     assert isinstance(targets, list)
+    first: dict[str, str] = {}
+    for label, trained in factors.trained_targets.items():
+        if first.setdefault(trained, label) != label:
+            raise Refused(f"factors.target: {first[trained]} and {label} are the same network, trained the same way")
     words = dict.fromkeys([*labels(arms), *(arm.defense for arm in arms)])
     for target in targets:
         if "arms" not in target:
@@ -462,7 +492,7 @@ def _check_limits(factors: Factors, ranged: bool) -> None:
         if ranged:
             raise Refused(f"{where}: points that are drawn combine every target with every arm; leave it out")
         for word in values_of(target["arms"], where):
-            if word not in words:
+            if not isinstance(word, str) or word not in words:
                 raise Refused(f"{where}: unknown arm {quoted(word)}{nearest(str(word), words)}")
     for number, word in enumerate(labels(arms)):
         if not any(factors.takes(target, number) for target in targets):

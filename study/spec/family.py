@@ -101,6 +101,11 @@ def arms_of(resolved: Mapping[str, Any]) -> dict[str, Arm]:
     return dict(zip(labels(arms), arms, strict=True))
 
 
+def targets_of(resolved: Mapping[str, Any]) -> dict[str, str]:
+    """What the labels of targets of a resolved spec stand for, as of `Factors.trained_targets`."""
+    return _factors(resolved).trained_targets
+
+
 def _factors(resolved: Mapping[str, Any]) -> Factors:
     ranged = "design" in resolved or "search" in resolved
     return read_factors(resolved["factors"], None, resolved["training"], ranged)

@@ -95,7 +95,7 @@ def _choice(registry: Registry[Any], listed: bool = False, **more: Schema) -> Sc
 
 
 def _target(limited: bool = False) -> Schema:
-    """limited: one of several, which may have a label, and arms that it is limited to."""
+    """limited: as a level of the factor, which may be limited to arms; every target may have a label."""
     text: Schema = {"type": "string"}
     more: dict[str, Any] = {"arms": _one_or_several(text)} if limited else {}
     return _choice(TARGETS, label=text, training=_of(TrainingConfig), **more)

@@ -242,7 +242,13 @@ def _names_a_target(document: Mapping[str, Any], factor: str) -> bool:
     factors = document.get("factors")
     targets = factors.get("target") if isinstance(factors, dict) else None
     word = factor.removeprefix("target.").partition(".")[0]
-    return factor.startswith("target.") and isinstance(targets, list) and word in _item_names(targets)
+    if not factor.startswith("target.") or not isinstance(targets, list):
+        return False
+    if word in _item_names(targets) or (word.isdigit() and int(word) < len(targets)):
+        return True
+    if factor.count(".") > 1:
+        raise Refused(f"factors.target: no target {word!r}{nearest(word, map(str, _item_names(targets)))}")
+    return False
 
 
 def _enter(place: Any, part: str, where: str) -> Any:

@@ -287,7 +287,9 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
         import botocore.exceptions
         from botocore.config import Config
     except ImportError:
-        raise Refused("results: s3:// needs boto3, which is missing; pip install 'mia-study[s3]'") from None
+        raise Refused(
+            "results: s3:// needs boto3, which is missing; pip install '.[s3]' in the project's folder"
+        ) from None
     config = Config(
         retries={"mode": "standard", "max_attempts": ATTEMPTS},
         max_pool_connections=CONNECTIONS,

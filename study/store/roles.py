@@ -9,5 +9,7 @@ MEMBER_ONLY = "member_only"
 ADAPTIVE = "adaptive"
 """Trials that a search chose by results of earlier ones: no effect is estimated from them."""
 
+ROLES = (STUDY, ADAPTIVE, BLIND, NULL, COPYCAT, CANARY, MEMBER_ONLY)
+
 STUDIED = (STUDY, ADAPTIVE)
 """What a study file asks for; all others are controls and audits."""

@@ -100,7 +100,9 @@ def _name(row: Any, budget: Budget) -> str:
     strength = f"{'epsilon=' if pd.notna(row.get('target_epsilon')) else ''}{row['strength']:g}"
     strength += f" unit={PERSON}" if row.get("epsilon_unit") == PERSON else ""
     length = {"epochs": "e", "steps": "steps"}[budget]
-    name = f"n={row['train_size']} {length}={row[budget]} {row['defense']} {strength} r={row['replicate']}"
+    name = (
+        f"{row['target']} n={row['train_size']} {length}={row[budget]} {row['defense']} {strength} r={row['replicate']}"
+    )
     return name if row["role"] == STUDY else f"{row['role']} {name}"
 
 

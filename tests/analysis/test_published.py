@@ -7,7 +7,13 @@ from analysis.checks import cautions
 from analysis.report.headline import verdict
 from analysis.stats.declared import declared
 from analysis.study_data import ARM, VARIANT, load
+from mia_core.data import load_pool
+from study.design.design_rows import design_rows
+from study.design.study_design import Design
+from study.plan.spread import family
+from study.store import Store
 from tests.analysis.synthetic import write_store
+from tests.small import small_spec
 
 NORMS = (
     "target=~",
@@ -79,3 +85,49 @@ def test_a_study_without_the_published_network_is_cautioned(data, tmp_path):
     alone = load(write_store(tmp_path, lambda trial: 1.0, overrides=few))
     (caution,) = [text for text in cautions(alone, SOUND, pd.DataFrame()) if "published" in text]
     assert caution.startswith("dcgan is not the published network (norm: batch), which may leak more")
+
+
+RENAMED = "factors.target.grouped.label=other"
+SWAPPED = (
+    "factors.target=[{name: dcgan, width: 4, latent: 8}, "
+    "{name: dcgan, label: grouped, width: 4, latent: 8, norm: batch, arms: none}]"
+)
+
+
+@pytest.mark.parametrize(("change", "labels"), [(RENAMED, ("other", "dcgan")), (SWAPPED, ("dcgan", "grouped"))])
+def test_what_was_declared_is_of_networks_and_not_of_their_labels(tmp_path, change, labels):
+    gain = lambda trial: GAINS[trial.cell.label, trial.cell.arm.defense]  # noqa: E731
+    settings = ("attacks=[white_box]", "quality.measures=[kid]", "quality.against=[unseen]", "replicates=10", *NORMS)
+    uri = write_store(tmp_path, gain, overrides=settings[3:])
+    before = declared(load(uri))
+    store, spec = Store.at(uri), small_spec(*settings, change)
+    design = Design(spec, load_pool(spec.data))
+    store.publish(design.hash, spec.resolved, design_rows(design), {})
+    data = load(uri)
+    after = declared(data)
+    assert len(after) == len(before) == family(design, store)
+    norms = after[after["factor"] == VARIANT]
+    assert set(zip(norms["level"], norms["baseline"], strict=True)) == {labels}
+    assert list(norms["effect"]) == list(before.loc[before["factor"] == VARIANT, "effect"]), "group less batch, still"
+    assert list(after["p_holm"]) == list(before["p_holm"]), "and another label is no look"
+
+
+def test_a_network_that_is_added_after_a_look_declares_nothing(tmp_path):
+    few = ("replicates=3", "factors.epochs=[2]", "factors.defense=[none, dropout]")
+    uri = write_store(tmp_path, lambda trial: 1.0, overrides=few)
+    before = declared(load(uri))
+    further = ("attacks=[white_box]", "quality.measures=[kid]", "quality.against=[unseen]", *few, *NORMS[:2])
+    store, spec = Store.at(uri), small_spec(*further)
+    design = Design(spec, load_pool(spec.data))
+    store.publish(design.hash, spec.resolved, design_rows(design), {})
+    after = declared(load(uri))
+    assert list(after["contrast"]) == list(before["contrast"])
+    assert family(design, store) == len(before)
+
+
+def test_no_control_arm_is_recommended(found, data, monkeypatch):
+    text = words(found.sentences[2])
+    assert "use dropout" in text
+    with monkeypatch.context() as patch:
+        patch.setattr(type(data), "control_arms", frozenset(data.arms[1:]))
+        assert "No defense was compared." in words(verdict(data, SOUND, pd.DataFrame()).sentences[2])

@@ -62,7 +62,7 @@ def test_scores_are_judged_with_units(model, images):
     members = np.arange(24) < 12
     scores = torch.from_numpy(members + np.linspace(0, 0.5, 24)).float()
     assert mia_core.judge(scores, members).auc == 1
-    by_person = mia_core.judge(scores, torch.from_numpy(members), np.arange(24) // 2)
+    by_person = mia_core.judge(scores, torch.from_numpy(members), [number // 2 for number in range(24)])
     assert by_person.auc_low < mia_core.judge(scores, members).auc_low, "fewer persons than records"
 
 
@@ -82,7 +82,13 @@ def test_a_private_training_has_its_epsilon_and_noise_of_its_own(images):
     [
         (lambda x: mia_core.train(TARGET, x), "give epochs or steps, one of them"),
         (lambda x: mia_core.train(TARGET, x, epochs=1, steps=1), "give epochs or steps, one of them"),
-        (lambda x: mia_core.train(TARGET, x, steps=0), "needs at least one step, got 0"),
+        (lambda x: mia_core.train(TARGET, x, steps=0), "must be a whole number from 1, got 0"),
+        (lambda x: mia_core.train(TARGET, x, steps=True), "must be a whole number from 1, got True"),
+        (lambda x: mia_core.train(TARGET, x, epochs="3"), "must be a whole number from 1, got '3'"),
+        (
+            lambda x: mia_core.train(TARGET, x, steps=1, defense=PRIVATE, persons=np.arange(24)),
+            "persons are for dp_sgd with unit: person",
+        ),
         (lambda x: mia_core.train("dcgann", x, steps=1), "did you mean 'dcgan'"),
         (lambda x: mia_core.train(TARGET, x[0], steps=1), r"images must be \[N,C,H,W\], got \[1, 8, 8\]"),
         (lambda x: mia_core.train(TARGET, x.astype(float), steps=1), r"images must be uint8, or float in \[-1, 1\]"),
@@ -101,6 +107,8 @@ def test_mistakes_are_said_in_a_line(images, call, message):
 def test_an_attack_that_lacks_something_says_so(model, images):
     with pytest.raises(ValueError, match="local_gan needs known_members"):
         mia_core.attack(model, images, {"name": "local_gan", "known": 10, "sides": "members"})
+    with pytest.raises(ValueError, match="local_gan as it is set does not use known_members"):
+        mia_core.attack(model, images, "local_gan", known_members=images[:4])
     with pytest.raises(ValueError, match=r"queries must be uint8, or float in \[-1, 1\]"):
         mia_core.attack(model, images.astype(np.int32))
 
@@ -138,7 +146,7 @@ def test_the_science_works_without_ray_mlflow_and_the_store_and_a_study_says_wha
     found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode == 0, found.stderr
     assert "studies need ray, mlflow" in found.stdout
-    assert "pip install 'mia-study[study]'" in found.stdout
+    assert "pip install '.[study]'" in found.stdout
 
 
 def test_a_name_that_the_front_door_lacks_is_an_attribute_error():

@@ -432,7 +432,7 @@ def test_a_bucket_that_is_absent_and_credentials_that_are_missing_are_refused(sm
 def test_without_boto3_the_way_to_get_it_is_said(small, bucket, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "boto3", None)
     monkeypatch.setenv("AWS_PROFILE", "another")  # so that no client is at hand
-    assert "pip install 'mia-study[s3]'" in refused([*small, "--set", f"results={bucket}"], capsys)
+    assert "pip install '.[s3]'" in refused([*small, "--set", f"results={bucket}"], capsys)
 
 
 # Sweeps

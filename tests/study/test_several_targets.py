@@ -63,6 +63,12 @@ def test_a_spec_with_labels_is_read_again_as_the_same_one():
         ("factors.target.grouped.label=dcgan", "factors.target: 'dcgan' is there twice; give each its own `label:`"),
         ("factors.target.grouped.label=began", "label 'began' must be a word .* and no other target's name"),
         ("factors.target.grouped.label=a b", "label 'a b' must be a word"),
+        ("factors.target.grouped.label=norm", "label 'norm' must be a word .* no setting's"),
+        ("factors.target.grouped.label=copycat", "label 'copycat' must be a word .* no control's"),
+        ("factors.target.grouped.label='7'", "label '7' must be a word .* and no number"),
+        ("factors.target.grouped.arms=[[none]]", r"grouped.arms: unknown arm \"\['none'\]\""),
+        ("factors.target.1.norm=batch", "dcgan and grouped are the same network, trained the same way"),
+        ("factors.target.group.norm=none", "factors.target: no target 'group'; did you mean 'grouped'?"),
         ("factors.target.grouped.arms=[nonne]", "grouped.arms: unknown arm 'nonne'; did you mean 'none'?"),
         ("factors.target.grouped.arms=[]", "grouped.arms: needs at least one level"),
         ("factors.target.grouped.arms=none", "no target is trained under dropout 0.5; name it in the `arms` of one"),
@@ -99,9 +105,9 @@ def test_targets_of_one_name_are_compared_with_the_published_one_and_no_others_a
     assert [(c.level, c.baseline) for c in of_targets(others, given)] == [("began", "dcgan")]
 
 
-def test_the_plan_counts_contrasts_of_targets(make_design):
+def test_the_plan_counts_contrasts_of_targets(make_design, store):
     # dcgan: size and length at each size; grouped: two arms at each size besides; and its norm at each size.
-    assert spread.family(make_design(*FEW)) == (1 + 2) + (2 * 2 + 1 + 2) + 2
+    assert spread.family(make_design(*FEW), store) == (1 + 2) + (2 * 2 + 1 + 2) + 2
 
 
 def test_rows_have_the_label_that_the_study_has_now(make_design, store):

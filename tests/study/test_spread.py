@@ -66,9 +66,11 @@ def test_a_studys_own_spread_is_of_judged_records_under_the_attack_that_audits(m
     assert spread.own_spread(make_design(*QUICK, "replicates=2"), store) is None
 
 
-def test_the_family_is_what_the_report_corrects_over(make_design):
-    assert spread.family(make_design()) == 2 * 2 + 1 + 2
-    assert spread.family(make_design("contrasts=[train_size]")) == 1
+def test_the_family_is_what_the_report_corrects_over(make_design, store):
+    assert spread.family(make_design(), store) == 2 * 2 + 1 + 2
+    assert spread.family(make_design("contrasts=[train_size]"), store) == 1
     targets = "factors.target=[{name: dcgan, width: 4, latent: 8}, {name: began, width: 4, latent: 8}]"
     # BEGAN does not fit DP-SGD, so that arm is compared under DCGAN alone.
-    assert spread.family(make_design("target=~", targets, "attacks=[white_box]")) == (2 * 2 + 1 + 2) + (2 + 1 + 2)
+    assert spread.family(make_design("target=~", targets, "attacks=[white_box]"), store) == (2 * 2 + 1 + 2) + (
+        2 + 1 + 2
+    )
