@@ -251,11 +251,11 @@ def _current(found: pa.Table, table: str, design: pd.DataFrame) -> pd.DataFrame:
     if table == "attacks":
         rows["attack"] = rows["label"]
     if table == "trials":
-        rows["target"] = _targets(rows, design)
+        rows["target"] = targets_now(rows, design)
     return rows.drop(columns=["label", "rank"])
 
 
-def _targets(trials: pd.DataFrame, design: pd.DataFrame) -> pd.Series:
+def targets_now(trials: pd.DataFrame, design: pd.DataFrame) -> pd.Series:
     """The label of each trial's target, as the design has it now; trials may have been sealed under another one."""
     if "levels" not in design:  # as earlier versions wrote it
         return trials["target"]

@@ -25,6 +25,7 @@ from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.noise import GUESSABLE, noise_from_seed
+from study.store.reading import targets_now
 from study.store.roles import CANARY, STUDY
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
 
@@ -64,6 +65,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     budget = budget_of(resolved["factors"])
     if rows.empty:
         return _finish([], budget)
+    rows["target"] = targets_now(rows, design)
     configs = parsed(rows["config"])
     cells = {config.cell: config for config in configs.values()}
     rows["cell"] = [configs[text].cell for text in rows["config"]]
