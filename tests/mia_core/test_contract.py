@@ -291,7 +291,7 @@ def test_training_in_pieces_evaluated_and_taken_up_again_equals_one_go(target, a
         assert not any(module.training for module in begun.target.modules())
         snapshot = Snapshot(begun.target, Streams("evaluation"))
         snapshot.discriminate(snapshot.samples(5))
-    state = begun.state()
+    state = begun.state(unsealed=True)
     begun.run_to(END)
     assert_same(begun, whole)
     torch.manual_seed(99)
