@@ -33,7 +33,8 @@ KEY = ["trial_id", "attack_id"]
 def with_units(trials: pd.DataFrame) -> pd.DataFrame:
     """With the unit of every epsilon: that of earlier versions, which do not say it, is of one record."""
     unit = trials.get("epsilon_unit", pd.Series(None, trials.index)).astype(object)
-    return trials.assign(epsilon_unit=unit.where(trials["epsilon"].isna() | unit.notna(), RECORD))
+    known = unit.where(trials["epsilon"].isna() | unit.notna(), RECORD)
+    return trials.assign(epsilon_unit=known.astype("str"))
 
 
 def splits_with_extras(trials: pd.DataFrame) -> dict[str, str]:

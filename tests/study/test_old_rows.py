@@ -93,6 +93,11 @@ def test_rows_are_those_of_judged_records_and_keep_what_does_not_depend_on_them(
             stored = getattr(row, name)
             assert (None if pd.isna(stored) else stored) == value, name
     changed = {*vars(leakage), "judging"} - {"queries"}
+    if table == "wide":
+        private = found["epsilon"].notna()
+        assert private.any() and (found.loc[private, "epsilon_unit"] == "record").all()
+        assert found.loc[~private, "epsilon_unit"].isna().all()
+        changed.add("epsilon_unit")
     pd.testing.assert_frame_equal(found.drop(columns=changed), before.drop(columns=changed))
     assert (found["auc"] != before["auc"]).any()
 
