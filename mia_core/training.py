@@ -232,6 +232,8 @@ class Trainer:
                 self._begin_epoch()
                 started = now
         self._epoch_seconds += time.perf_counter() - started
+        for layer in random_layers:
+            layer.end()
         self.target.eval()
 
     def _begin_epoch(self) -> None:

@@ -66,8 +66,12 @@ class RandomLayer(nn.Module):
     def __init__(self, index: int) -> None:
         super().__init__()
         self.index = index
-        self.draws = Draws(Streams(), block=STEP)
+        self.end()
         self.step = self.passes = 0
+
+    def end(self) -> None:
+        """Forget where numbers came from: that may name a private training's key, and targets are saved and sent."""
+        self.draws = Draws(Streams(), block=STEP)
 
     def begin(self, draws: Draws, step: int) -> None:
         """Take the numbers of a step. draws: of single steps."""
