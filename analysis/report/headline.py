@@ -140,7 +140,7 @@ def _base(data: StudyData, attack: str, start: dict[str, Any]) -> dict[str, Any]
     """The cell that defenses are compared with."""
     rows = data.attack(attack)
     for variant in (start[VARIANT], *data.variants):
-        arms = set(rows.loc[rows[VARIANT] == variant, ARM])
+        arms = set(rows.loc[rows[VARIANT] == variant, ARM]) - data.control_arms
         if len(arms) > 1:
             return start if variant == start[VARIANT] else _most_trained(data, rows, {VARIANT: variant})
     return start

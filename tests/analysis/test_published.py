@@ -130,4 +130,6 @@ def test_no_control_arm_is_recommended(found, data, monkeypatch):
     assert "use dropout" in text
     with monkeypatch.context() as patch:
         patch.setattr(type(data), "control_arms", frozenset(data.arms[1:]))
-        assert "No defense was compared." in words(verdict(data, SOUND, pd.DataFrame()).sentences[2])
+        alone = verdict(data, SOUND, pd.DataFrame())
+        assert words(alone.sentences[2]) == "No defense was compared."
+        assert alone.base == alone.cell
