@@ -78,7 +78,11 @@ def looks(specs: Sequence[Mapping[str, Any]]) -> int:
 def _trained(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that say which trials there are; a target's label says nothing of that."""
     sections = {name: spec[name] for name in TRAINED if name in spec}
-    if "factors" in sections and "target" in sections["factors"]:
-        targets = [{k: x for k, x in target.items() if k != "label"} for target in sections["factors"]["target"]]
-        sections["factors"] = {**sections["factors"], "target": targets}
+    factors = sections.get("factors")
+    if isinstance(factors, Mapping) and isinstance(factors.get("target"), list):
+        targets = [
+            {key: value for key, value in target.items() if key != "label"} if isinstance(target, Mapping) else target
+            for target in factors["target"]
+        ]
+        sections["factors"] = {**factors, "target": targets}
     return sections
