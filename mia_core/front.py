@@ -8,6 +8,7 @@ A study (`study`) does the same for many trials, with controls, replicates and a
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,9 @@ def train(
     if (epochs is None) == (steps is None):
         raise Refused("train: give epochs or steps, one of them")
     given = steps if epochs is None else epochs
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
         raise Refused(f"train: epochs or steps must be a whole number from 1, got {given!r}")
-    length = given if epochs is None else steps_of(epochs, len(records), config.batch_size)
+    length = int(given) if epochs is None else steps_of(int(given), len(records), config.batch_size)
     arm, streams = Arm.parse(defense), Streams("front", seed)
     if persons is not None and arm.unit != PERSON:
         raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
