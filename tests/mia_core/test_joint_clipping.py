@@ -80,6 +80,18 @@ def test_three_networks_are_clipped_together_as_one_record_at_a_time(make_target
         assert norm_of([a - b for a, b in zip(every(alone), every(sums), strict=True)]) > 0.1 * clip
 
 
+def require_moved_by_at_most_clip(networks, losses, records):
+    """Each of 5 records moves all sums together by its own norm, clipped at the middle one of their norms."""
+    norms = joint_oracle(networks, losses, records, 1.0)[1]
+    clip = sorted(norms)[2]
+    total = every(clipped_sums(networks, losses, records, clip)[0])
+    for i in range(5):
+        rest = tuple(torch.cat([part[:i], part[i + 1 :]]) for part in records)
+        without = every(clipped_sums(networks, losses, rest, clip)[0])
+        moved = norm_of([a - b for a, b in zip(total, without, strict=True)])
+        assert moved == pytest.approx(min(clip, norms[i]), rel=1e-9)
+
+
 def oracle_of_one(networks, losses, records, name, clip):
     network = networks[name]
     return oracle(network, lambda _, i: losses(networks, *(p[i] for p in records))[name], torch.arange(5), clip)[0]
@@ -87,15 +99,7 @@ def oracle_of_one(networks, losses, records, name, clip):
 
 def test_removing_one_record_moves_all_three_sums_together_by_at_most_clip(make_target, make_images):
     _, networks, losses, records = vae_gan_case(make_target, make_images, 5)
-    norms = joint_oracle(networks, losses, records, 1.0)[1]
-    clip = sorted(norms)[2]
-    total = every(clipped_sums(networks, losses, records, clip)[0])
-    for i in range(5):
-        rest = tuple(torch.cat([part[:i], part[i + 1 :]]) for part in records)
-        moved = norm_of(
-            [a - b for a, b in zip(total, every(clipped_sums(networks, losses, rest, clip)[0]), strict=True)]
-        )
-        assert moved == pytest.approx(min(clip, norms[i]), rel=1e-9)
+    require_moved_by_at_most_clip(networks, losses, records)
 
 
 def test_removing_one_record_moves_a_vae_gans_whole_step_by_at_most_clip_over_batch(make_target, make_images):
@@ -225,15 +229,7 @@ def sum_of_one_term(critic, losses, records, name, clip):
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_removing_one_record_moves_the_sum_of_losses_and_penalties_by_at_most_clip(make_target, make_images, norm):
     networks, losses, records = wgan_gp_case(make_target, make_images, 5, norm=norm)
-    norms = joint_oracle(networks, losses, records, 1.0)[1]
-    clip = sorted(norms)[2]
-    total = every(clipped_sums(networks, losses, records, clip)[0])
-    for i in range(5):
-        rest = tuple(torch.cat([part[:i], part[i + 1 :]]) for part in records)
-        moved = norm_of(
-            [a - b for a, b in zip(total, every(clipped_sums(networks, losses, rest, clip)[0]), strict=True)]
-        )
-        assert moved == pytest.approx(min(clip, norms[i]), rel=1e-9)
+    require_moved_by_at_most_clip(networks, losses, records)
 
 
 def test_removing_one_record_moves_a_wgan_gps_whole_critic_step_by_at_most_clip_over_batch(make_target, make_images):
