@@ -105,12 +105,15 @@ class TrialConfig:
     def sampling_rate(self) -> float:
         """Probability of a unit, a record or a person, in a step of private training.
 
-        That of version 1 of the training loop went by steps of an epoch.
+        That of version 1 of the training loop went by steps of an epoch. ValueError for one that no study has.
         """
         train_size, batch_size = self.train_size, self.training.batch_size
-        if self.versions.get(LOOP, 1) > 1:
-            return sampling_rate(self.arm, train_size, batch_size, self.persons)
-        return 1 / math.ceil(train_size / batch_size)
+        if self.versions.get(LOOP, 1) == 1:
+            return 1 / math.ceil(train_size / batch_size)
+        rate = sampling_rate(self.arm, train_size, batch_size, self.persons)
+        if self.arm.poisson and rate > 1:
+            raise Refused(f"a trial's config has a sampling rate above 1: {rate:g}")
+        return rate
 
     @property
     def cell(self) -> str:

@@ -23,15 +23,30 @@ def put(key, value):
     return lambda config: config.update({key: value})
 
 
+def per_person(config, persons):
+    """Private arms are per person of so many."""
+    config["defense"] = [{**part, "unit": "person"} if "sigma" in part else part for part in config["defense"] or []]
+    config["persons"] = persons
+
+
 FORGED = {
     **{f"no {key}": missing(key) for key in KEYS},
     **{f"{key} is {words}": put(key, value) for key in KEYS for words, value in ODD.items()},
     **{f"the batch size is {value}": lambda config, value=value: config["training"].update(batch_size=value)
-       for value in (0, -1, "x", None, 1e308)},
+       for value in (0, -1, "x", None, 1e308, 10**6)},
+    **{f"a person is the unit, of {value}": lambda config, value=value: per_person(config, value)
+       for value in (1, 0, "x", None, True)},
     "no batch size": lambda config: config["training"].pop("batch_size"),
     "nothing": lambda config: config.clear(),
 }  # fmt: skip
-AT_ONCE = ("nothing", "no training", "defense is a mapping", "the batch size is 0")
+AT_ONCE = (
+    "nothing",
+    "no training",
+    "defense is a mapping",
+    "the batch size is 0",
+    "the batch size is 1000000",
+    "a person is the unit, of 1",
+)
 
 
 def readers_take_no_bug(kind, sound, folder, capsys):
