@@ -133,6 +133,8 @@ def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
     assert of({}, {}) == 10 / 100
     with pytest.raises(ValueError, match="config has no persons of ours"):
         of({}, {"unit": "person"})
+    with pytest.raises(ValueError, match="config has a sampling rate above 1: 2"):
+        of({"persons": 5}, {"unit": "person"})
 
 
 def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
