@@ -305,8 +305,8 @@ class Panel(Split):
         extra_non_members: further queries, never members and therefore not judged: they share an error that no interval
         over replicates and records sees. Of earlier studies; a larger panel of a lower probability has none.
         known: known members and known non-members each, at least as many as the attack that knows most is to know, in
-        percent of the smallest train_size. reference and unseen: for
-        feature networks, and for judging quality. All are explicit, so that a further train_size changes no query.
+        percent of the smallest train_size. reference and unseen: for feature networks, and for judging quality. All are
+        explicit, so that a further train_size changes no query.
         filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
         coins say, so that a coin decides about its record alone and members vary by a few (the root of panel x
         probability x (1 - probability)): audits of private arms are then twice as sharp, and possible where filler has

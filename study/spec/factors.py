@@ -1,7 +1,7 @@
 """The factors of a study: what each may be, levels or a range, and the cell that a combination of them makes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal, Self
 
@@ -12,10 +12,11 @@ from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice, nearest, settings, validate
-from mia_core.targets import TARGETS, Target
+from mia_core.targets import Target
 from mia_core.training import TrainingConfig
-from study.store.names import is_column, is_word, quoted
-from study.store.roles import ROLES
+from study.spec.target_levels import label_of, read_targets, settings_of
+from study.spec.values import listed, unique, values_of
+from study.store.names import is_column, quoted
 
 Budget = Literal["epochs", "steps"]
 
@@ -152,16 +153,21 @@ class Factors:
         return names if len(set(names)) == len(names) else labels(self.arms)
 
     @property
+    def targets(self) -> list[Mapping[str, Any]]:
+        """Levels of the factor `target`, as given: settings, and label, arms and training where there are any."""
+        return self._listed("target")
+
+    @property
     def target_labels(self) -> list[str]:
         """The label of each target."""
-        return [label_of(target) for target in self._listed("target")]
+        return [label_of(target) for target in self.targets]
 
     @property
     def trained_targets(self) -> dict[str, str]:
         """By label, one text per all settings of a target and its training but those that dotted factors give."""
         found = {}
-        for given in self._listed("target"):
-            choice, training = _settings(given, self.training, self._own_firsts)
+        for given in self.targets:
+            choice, training = settings_of(given, self.training, self._own_firsts)
             settings = {
                 **{f"target.{key}": value for key, value in choice.to_dict().items()},
                 **{f"training.{key}": value for key, value in training.to_dict().items()},
@@ -173,7 +179,7 @@ class Factors:
     @property
     def kin(self) -> dict[str, str]:
         """Labels of targets, and what each is compared with: the published network of its name, or the first one."""
-        targets = self._listed("target")
+        targets = self.targets
         first: dict[str, str] = {}
         for target in [*filter(self._is_published, targets), *targets]:
             first.setdefault(target["name"], label_of(target))
@@ -181,7 +187,7 @@ class Factors:
         return {label: other for label, other in named.items() if label != other}
 
     def _is_published(self, target: Mapping[str, Any]) -> bool:
-        choice, _ = _settings(target, self.training, self._own_firsts)
+        choice, _ = settings_of(target, self.training, self._own_firsts)
         return choice.cls.is_published(choice.config)
 
     def takes(self, target: Mapping[str, Any], number: int) -> bool:
@@ -208,7 +214,7 @@ class Factors:
                 "a search; or give it levels as a list"
             )
         outer = ["target", *self.dotted]
-        taken = {label_of(target): self._arms_of(target) for target in self._listed("target")}
+        taken = {label_of(target): self._arms_of(target) for target in self.targets}
         return tuple(
             self.cell(
                 {**dict(zip(outer, values, strict=True)), "train_size": n, "defense": arm}, self.bounds(self.budget)
@@ -222,7 +228,7 @@ class Factors:
         """The cell of one level of each factor but the budget; ValueError when settings refuse a level."""
         given = {name: combination[name] for name in self.dotted}
         own = {name: level for name, level in given.items() if not name.startswith("defense.")}
-        target, training = _settings(combination["target"], self.training, own)
+        target, training = settings_of(combination["target"], self.training, own)
         arm, label = self._arm(combination["defense"], given), label_of(combination["target"])
         return Cell(combination["train_size"], arm, target, training, own, levels, label)
 
@@ -231,7 +237,7 @@ class Factors:
         return {
             **{name: levels.to_dict() if isinstance(levels, Range) else levels for name, levels in self.levels.items()},
             "defense": [self._resolved_arm(arm) for arm in self.arms],
-            "target": [self._resolved_target(target) for target in self._listed("target")],
+            "target": [self._resolved_target(target) for target in self.targets],
         }
 
     def _listed(self, name: str) -> list[Any]:
@@ -265,7 +271,7 @@ class Factors:
         return parts or "none"
 
     def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        choice, training = _settings(given, self.training, {})
+        choice, training = settings_of(given, self.training, {})
         own = {key: given[key] for key in ("label", "arms") if key in given}
         return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {}), **own}
 
@@ -295,7 +301,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
         "train_size": _whole(given, "train_size"),
         budget: _whole(given, budget),
         "defense": arms,
-        "target": list(_targets(target, given)),
+        "target": list(read_targets(target, given)),
         **dotted,
     }
     factors = Factors(budget, levels, training)
@@ -304,56 +310,9 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
     return factors
 
 
-def label_of(target: Mapping[str, Any]) -> str:
-    """Of a level of the factor `target`: what a study calls it."""
-    label: str = target.get("label", target.get("name", ""))
-    return label
-
-
-def require_taken_beta1(factors: Factors) -> None:
-    """Refused where a study gives a beta1 that no target takes, or gives one to a target, or as a factor, in vain.
-
-    Specs of earlier versions give it everywhere; they are read all the same.
-    """
-    targets: list[Mapping[str, Any]] = factors._listed("target")
-    classes = [TARGETS.find(target["name"]) for target in targets]
-    without = list(dict.fromkeys(cls.name for cls in classes if cls and cls.beta1 is None))
-    reason = f"{' and '.join(without)} trains without Adam and has no beta1"
-    if without and "training.beta1" in factors.levels:
-        raise Refused(f"factors.training.beta1: {reason}; leave the factor out, or that target")
-    for target in targets:
-        if target["name"] in without and target.get("training", {}).get("beta1") is not None:
-            raise Refused(f"target.training.beta1: {target['name']} trains without Adam and has no beta1; leave it out")
-    if all(cls and cls.beta1 is None for cls in classes) and factors.training.get("beta1") is not None:
-        raise Refused(f"training.beta1: {reason}; leave it out")
-
-
 def in_words(levels: Sequence[Any] | Mapping[str, Any]) -> str:
     """Levels or a range of a resolved spec, in words."""
     return str(validate(Range, levels, "")) if isinstance(levels, Mapping) else ", ".join(map(str, levels))
-
-
-def unique(words: Sequence[str], where: str, way_out: str) -> None:
-    """ValueError for a word that is there twice."""
-    for word in words:
-        if words.count(word) > 1:
-            raise Refused(f"{where}: {word!r} is there twice; {way_out}")
-
-
-def listed(value: Any, where: str) -> list[Any]:
-    """A setting's values; an empty list would silently leave out what it belongs to."""
-    if value == []:
-        raise Refused(f"{where}: needs at least one value")
-    return value if isinstance(value, list) else [value]
-
-
-def values_of(levels: Any, where: str) -> list[Any]:
-    """One or several levels, each there once."""
-    values = levels if isinstance(levels, list) else [levels]
-    if not values:
-        raise Refused(f"{where}: needs at least one level")
-    unique([str(value) for value in values], where, "name each level once")
-    return values
 
 
 def budget_of(given: Mapping[str, Any]) -> Budget:
@@ -443,43 +402,9 @@ def _require_defense(name: str, arms: Sequence[Any]) -> None:
         raise Refused(f"factors.{name}: no arm of factors.defense has {defense}")
 
 
-def _targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Levels of the factor `target`, or the one target of the study."""
-    where = "factors.target"
-    if ("target" in given) == (target is not None):
-        raise Refused("target: required, as one target or as levels of factors.target, and not as both")
-    levels = values_of(given.get("target", target), where)
-    targets = [dict(level) if isinstance(level, Mapping) else {"name": level} for level in levels]
-    if "target" not in given and "arms" in targets[0]:
-        raise Refused("target.arms: a single target is trained under every arm; leave it out")
-    for target in targets:
-        if isinstance(target.get("arms"), str):
-            target["arms"] = [target["arms"]]
-    for target in targets:
-        label, name = target.get("label"), target.get("name")
-        if "label" in target and (not is_word(label) or label in _taken(name) or label.isdigit()):
-            raise Refused(
-                f"{where}: label {quoted(label)} must be a word of letters, digits, - and _, and no other target's "
-                "name, no setting's, no control's, and no number"
-            )
-    unique(list(map(label_of, targets)), where, "give each its own `label:`, or vary its settings by factors.target.*")
-    return targets
-
-
-def _taken(name: object) -> set[str]:
-    """Words that mean something else where a target's label stands."""
-    settings = {
-        field.name
-        for other in TARGETS.names()
-        for field in fields(TARGETS.find(other).Config)  # type: ignore[union-attr]
-    }
-    return ({*TARGETS.names(), *ROLES, "none", "training", "label", "arms", "name"} | settings) - {name}
-
-
 def _check_limits(factors: Factors, ranged: bool) -> None:
     """Refused for a target that is limited to arms which there are not, or an arm that no target is trained under."""
-    targets, arms = factors.levels["target"], factors.arms
-    assert isinstance(targets, list)
+    targets, arms = factors.targets, factors.arms
     first: dict[str, str] = {}
     for label, trained in factors.trained_targets.items():
         if first.setdefault(trained, label) != label:
@@ -497,20 +422,3 @@ def _check_limits(factors: Factors, ranged: bool) -> None:
     for number, word in enumerate(labels(arms)):
         if not any(factors.takes(target, number) for target in targets):
             raise Refused(f"factors.defense: no target is trained under {word}; name it in the `arms` of one")
-
-
-def _settings(
-    target: Mapping[str, Any], training: Mapping[str, Any], factors: Mapping[str, Any]
-) -> tuple[Choice[Target], TrainingConfig]:
-    """Target and training; a target's own `training:` goes before the study's, a dotted factor before both."""
-    target = {key: value for key, value in target.items() if key not in ("label", "arms")}
-    own = target.pop("training", {})
-    validate(TrainingConfig, own, "target.training")
-    values = {"target": target, "training": {**training, **own}}
-    for name, level in factors.items():
-        section, _, key = name.partition(".")
-        values[section][key] = level
-    choice = TARGETS.choose(values["target"], "target")
-    config = validate(TrainingConfig, values["training"], "training")
-    # A study's beta1 is for those of its targets that have one; what nobody takes is refused by `require_taken_beta1`.
-    return choice, (replace(config, beta1=None) if choice.cls.beta1 is None else config).of(choice.cls)

@@ -15,7 +15,8 @@ from typing import Any
 from mia_core.defenses import Arm, labels
 from mia_core.errors import Refused
 from mia_core.settings import nearest, settings, validate
-from study.spec.factors import Factors, listed, read_factors
+from study.spec.factors import Factors, read_factors
+from study.spec.values import listed
 
 
 @settings

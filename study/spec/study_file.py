@@ -17,20 +17,12 @@ from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import documents
-from study.spec.factors import (
-    OWN_FACTORS,
-    Budget,
-    Cell,
-    Factors,
-    listed,
-    read_factors,
-    require_taken_beta1,
-    unique,
-    values_of,
-)
+from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, read_factors
 from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
+from study.spec.target_levels import require_taken_beta1
+from study.spec.values import listed, unique, values_of
 from study.store.names import is_word, quoted
 
 TRACKING = "sqlite:///mlflow.db"
@@ -212,7 +204,7 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
     for setting in overrides:
         override(document, setting)
     spec = parse(document)
-    require_taken_beta1(spec.factors)
+    require_taken_beta1(spec.factors.targets, spec.factors.training, "training.beta1" in spec.factors.levels)
     return spec
 
 
