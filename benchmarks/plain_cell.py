@@ -24,6 +24,7 @@ from mia_core.metrics import judge
 from mia_core.metrics.extractor import ExtractorConfig, Recipe
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.metrics.quality import kernel_distance
+from mia_core.records import Records
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -44,8 +45,7 @@ def run(cell: Mapping[str, Any]) -> dict[str, Any]:
     training = validate(TrainingConfig, cell["training"], "training")
     trainer = Trainer(
         target=TARGETS.choose(cell["target"]).build(pool.image_shape),
-        images=pool.images[membership.train],
-        train_size=train_size,
+        records=Records(pool.images[membership.train], train_size),
         config=training,
         arm=Arm.parse(cell["defense"]),
         streams=Streams("training", seed, replicate),

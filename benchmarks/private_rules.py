@@ -1,12 +1,12 @@
 """DP-SGD by opacus and by torch.func, as rules of gradients (RecordGradients) for a discriminator.
 
 Each does with the real half of a step what `mia_core.defenses.DPSGD` does: clip every record's gradient over all
-parameters jointly, sum, add noise, divide by the expected batch, leave it in `.grad`. `Target.update` then adds the
+parameters jointly, sum, add noise, divide by the expected batch, leave it in `.grad`. a target's step then adds the
 fake half and lets the optimizer step.
 
 opacus keeps its hooks on the network itself, so they would see the fake half too. They are disabled once the real half
 is through, and opacus's optimizer step is cut in two: `pre_step` (clip, noise, divide) here, and the wrapped
-optimizer's own step by `Target.update`, after the fake half was added to `.grad`.
+optimizer's own step by a target's step, after the fake half was added to `.grad`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,8 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
-from mia_core.targets import RecordGradients, RecordLosses, Step
+from mia_core.batches import Rows
+from mia_core.targets import RecordGradients, RecordLosses
 
 # isort: split
 from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
@@ -49,7 +50,7 @@ class OpacusHooks:
         )
 
     def __call__(
-        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
         """Losses [B] of the records."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -79,7 +80,7 @@ class OpacusGhost:
         self.criterion = DPLossFastGradientClipping(self.module, self.optimizer, nn.BCEWithLogitsLoss())
 
     def __call__(
-        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
         """Losses [B] of the records."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -100,7 +101,7 @@ class TorchFunc:
         self.privacy = privacy
 
     def __call__(
-        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
         """Losses [B] of the records."""
 

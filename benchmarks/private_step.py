@@ -1,7 +1,7 @@
 """`python -m benchmarks.private_step`: what DP-SGD costs in time and memory, beside opacus and torch.func.
 
 The step is that of a DCGAN's discriminator at 28x28x1 with group norm: real half privatized, fake half plain, fused
-Adam; the fakes are ready-made. All variants go through `Target.update` and differ in the rule for the real half only:
+Adam; the fakes are ready-made. All variants go through the target's step and differ in the rule for the real half only:
 `plain` has no privacy, `ours` is DPSGD's, the others are in `private_rules`. Before a cell is timed, the private ones
 must leave the same gradient without noise, from records of which about half are clipped; otherwise ValueError.
 
@@ -27,11 +27,13 @@ from torch.nn.functional import softplus
 
 from benchmarks.measuring import in_fresh_process, interleaved, peak_megabytes, spread, table
 from benchmarks.private_rules import COMPETITORS, NETWORK, Privacy
-from mia_core.defenses import DPSGD
+from mia_core.batches import Rows
+from mia_core.defenses import DPSGD, TrainingFacts
+from mia_core.learner import OneTraining
 from mia_core.secret_draws import SecretDraws
 from mia_core.step_draws import Draws
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, RecordGradients, Step, Target, mean_gradients
+from mia_core.targets import TARGETS, Adversarial, Batch, RecordGradients, mean_gradients
 
 SHAPE = (1, 28, 28)
 VARIANTS = ("plain", "ours", *COMPETITORS)
@@ -53,7 +55,7 @@ class Cell:
     device: str
 
 
-def gradient_norms(target: Target, x_BCHW: torch.Tensor) -> torch.Tensor:
+def gradient_norms(target: Adversarial, x_BCHW: torch.Tensor) -> torch.Tensor:
     """The norm of each record's gradient of -log D over the discriminator, [B], one record at a time."""
     weights = list(target.get_submodule(NETWORK).parameters())
     losses = (softplus(-target.discriminate(record)).sum() for record in x_BCHW.split(1))
@@ -71,8 +73,9 @@ class Stepper:
         """sigma: the noise multiplier of private variants."""
         self.cell = cell
         self.streams = Streams("private_step", cell.width, cell.batch)
-        self.target = TARGETS.choose({"name": cell.target, "width": cell.width}).build(SHAPE)
-        self.draws = Draws(self.streams, cell.device)
+        target = TARGETS.choose({"name": cell.target, "width": cell.width}).build(SHAPE)
+        assert isinstance(target, Adversarial)
+        self.target = target
         self.target.initialize(self.streams)
         self.target.to(cell.device).train()
         self.optimizers = self.target.optimizers(0.0, 0.5)
@@ -81,30 +84,36 @@ class Stepper:
         self.real = (contrasts * (torch.rand(cell.batch, *SHAPE, generator=random) * 2 - 1)).to(cell.device)
         self.fake = (torch.rand(cell.batch, *SHAPE, generator=random) * 2 - 1).to(cell.device)
         clip = float(gradient_norms(self.target, self.real[:16]).median())
-        self.rule = self._rule(variant, Privacy(sigma, clip, cell.batch))
+        networks = {name: self.target.get_submodule(name) for name in self.target.networks}
+        rule = self._rule(variant, Privacy(sigma, clip, cell.batch))
+        self.learner = OneTraining(self.target, networks, self.optimizers, rule)
+        draws = Draws(self.streams, cell.device)
+        wanted = self.target.draws(cell.batch, cell.batch, 0)
+        self.drawn = {name: draws(name, 0, draw) for name, draw in wanted.items()}
 
     def _rule(self, variant: str, privacy: Privacy) -> RecordGradients:
         if variant == "plain":
             return mean_gradients
         if variant == "ours":
             config = DPSGD.Config(sigma=privacy.sigma, clip=privacy.clip, delta=1e-5)
-            return DPSGD(config).record_gradients(SecretDraws(), privacy.expected_batch, 1.0, None)
+            batch = privacy.expected_batch
+            facts = TrainingFacts(batch, batch, batch, self.streams, SecretDraws())
+            return DPSGD(config).gradients(mean_gradients, facts)
         return COMPETITORS[variant](self.target.get_submodule(NETWORK), self.optimizers[NETWORK], privacy)
 
     def __call__(self, records: int | None = None) -> None:
         """One step, on the first `records` alone if a number is given."""
         real, fake = self.real[:records], self.fake[:records]
         whole = self.cell.target == "vae_gan"
-        step = Step(
-            number=0,
+        batch = Batch(
+            real=real,
+            rows=Rows(torch.arange(len(real))),
+            draws={name: drawn[:records] for name, drawn in self.drawn.items()},
             fakes=len(fake) if whole else 0,
-            train_generator=whole,
-            draws=self.draws,
-            optimizers=self.optimizers,
-            record_gradients=self.rule,
+            generator_learns=whole,
             contrast=None if whole else fake,
         )
-        self.target.update(real, step)
+        self.learner.step(batch)
 
     def forget(self) -> None:
         """Free what a step left at the parameters: the gradient, opacus's gradients by record and their sum."""

@@ -10,8 +10,9 @@ from annotated_types import Ge
 from torch import nn
 
 from mia_core.settings import settings
+from mia_core.step_draws import Draw
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, Target
+from mia_core.targets import TARGETS, Adversarial, Batch, Learner, Networks
 
 LATENT = 4
 
@@ -32,12 +33,12 @@ def times(log: Path) -> list[tuple[float, float]]:
 
 
 @TARGETS.register
-class Waiting(Target):
+class Waiting(Adversarial):
     """One step of it waits; networks of a few weights are attacked, kept and drawn from as any others."""
 
     name = "waiting"
     offers = frozenset({"generator", "discriminator"})
-    private = ("discriminator",)
+    networks = ("discriminator",)
     latent_dimension = LATENT
 
     @settings
@@ -62,19 +63,29 @@ class Waiting(Target):
             for parameter in self.parameters():
                 parameter.normal_(0, 0.1, generator=random)
 
-    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
+    def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
         """[B,C,H,W] in [-1, 1]."""
-        return self.generator(z_BZ)
+        return networks["generator"](z_BZ)
 
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """A linear function [B] of the pixels."""
         return self.discriminator(x_BCHW).flatten()
 
-    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
-        """One, which is never asked to step."""
-        return {"discriminator": torch.optim.SGD(self.discriminator.parameters(), learning_rate)}
+    def hidden_blocks(self) -> list[nn.Sequential]:
+        """None."""
+        return []
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
+    def optimizer(
+        self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None
+    ) -> torch.optim.Optimizer:
+        """One, which is never asked to step."""
+        return torch.optim.SGD(parameters, learning_rate)
+
+    def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
+        """None."""
+        return {}
+
+    def step(self, learner: Learner, batch: Batch) -> None:
         """Wait."""
         work(self.config.seconds, self.config.log)
-        return {"loss_discriminator": self.discriminate(x_BCHW).detach().mean()}
+        learner.report(loss_discriminator=self.discriminate(batch.real).detach().mean())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mia_core.streams import Streams
-from mia_core.targets import Target
+from mia_core.targets import Adversarial, Target
 
 CHUNK = 256
 """Samples and scores are computed in chunks of this size: the k-th sample is the same however many are asked for."""
@@ -50,6 +50,7 @@ class Snapshot:
     @torch.no_grad()
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The target's white-box score [B] of images; noise and dropout are off."""
+        assert isinstance(self.target, Adversarial)
         self.target.eval()
         return torch.cat([self.target.discriminate(x) for x in x_BCHW.split(CHUNK)])
 

@@ -6,6 +6,7 @@ A budget of epochs is one of steps: e epochs of n records in batches of B end af
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,8 +33,8 @@ def epochs_of(steps: int, train_size: int, batch_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The rows of a step. index: int64 [B], of records.
+class Rows:
+    """The records of a step. index: int64 [B], of records.
 
     units: int64 [B], whose privacy a row is about, `PADDING` for a row that is no record and must count nothing; None
     where no unit's influence is bounded and every row is a record.
@@ -48,6 +49,14 @@ class Batch:
         return self.index if self.units is None else self.index[self.units != PADDING]
 
 
+class Batches(Protocol):
+    """Which records a training sees, step by step."""
+
+    def rows(self, step: int) -> Rows:
+        """Of a step, whatever steps were asked for before."""
+        ...
+
+
 class Ordered:
     """Batches of `batch_size` along one shuffled order of all records after another; the tail wraps into the next."""
 
@@ -57,14 +66,14 @@ class Ordered:
         self.batch_size = batch_size
         self._orders: dict[int, np.ndarray] = {}
 
-    def batch(self, step: int) -> Batch:
+    def rows(self, step: int) -> Rows:
         """Of a step."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         numbers, places = np.divmod(places, self.count)
         needed = np.unique(numbers).tolist()
         self._orders = {number: self._order(number) for number in needed}
         index = np.concatenate([self._orders[number][places[numbers == number]] for number in needed])
-        return Batch(torch.from_numpy(index))
+        return Rows(torch.from_numpy(index))
 
     def _order(self, number: int) -> np.ndarray:
         known = self._orders.get(number)
@@ -87,7 +96,7 @@ class Sampled:
     rate: float
     size: int
 
-    def batch(self, step: int) -> Batch:
+    def rows(self, step: int) -> Rows:
         """Of a step."""
         return padded(np.flatnonzero(self.uniform(step, self.count) < self.rate), self.size)
 
@@ -115,7 +124,7 @@ class SampledPersons:
         self._records = np.argsort(place, kind="stable")
         self._starts = np.cumsum(self._counts) - self._counts
 
-    def batch(self, step: int) -> Batch:
+    def rows(self, step: int) -> Rows:
         """Of a step; units are places of persons."""
         count = len(self._counts)
         sampled = np.flatnonzero(self.coins(step, count) < self.rate)
@@ -128,7 +137,7 @@ def padded_size(units: int, rate: float) -> int:
     return math.ceil(units * rate + DEVIATIONS * math.sqrt(units * rate * (1 - rate)))
 
 
-def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Batch:
+def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Rows:
     """A batch of these records, and of rows of padding, which repeat the first record.
 
     units: int64, of each record; by default each is a unit of its own.
@@ -136,7 +145,7 @@ def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Bat
     rows = max(1, math.ceil(len(index) / size)) * size
     rest = np.zeros(rows - len(index), dtype=np.int64)
     units = np.concatenate([index if units is None else units, rest + PADDING])
-    return Batch(torch.from_numpy(np.concatenate([index, rest])), torch.from_numpy(units))
+    return Rows(torch.from_numpy(np.concatenate([index, rest])), torch.from_numpy(units))
 
 
 class SeededCoins:

@@ -19,11 +19,13 @@ import torch
 from torch import nn
 
 from mia_core.access import Snapshot
+from mia_core.batches import Rows
 from mia_core.data.pool import to_float, to_uint8
+from mia_core.defenses import TrainingFacts
 from mia_core.persons import Persons
 from mia_core.settings import Choice
 from mia_core.streams import Streams
-from mia_core.targets import Networks, RecordGradients, RecordLosses, Step, Target
+from mia_core.targets import Networks, RecordGradients, RecordLosses, Target
 from mia_core.training import Trainer
 
 Kind = Literal["noise", "mislabelled", "gradient"]
@@ -54,10 +56,9 @@ class Canaries:
         """Whose the joined records are."""
         return persons.with_others(int(self.coins.sum()))
 
-    def attach(self, trainer: Trainer) -> None:
-        """Give gradient canaries their gradients; `trainer` must be new, on joined records."""
-        if self.kind == "gradient":
-            trainer.record_gradients = _Attached(trainer, self.coins)
+    def around(self, rule: RecordGradients, target: Target, facts: TrainingFacts) -> RecordGradients:
+        """A training's rule of gradients that gives gradient canaries theirs; the training is on joined records."""
+        return _Attached(rule, target, facts.records, self.coins) if self.kind == "gradient" else rule
 
     def scores(self, trainer: Trainer) -> np.ndarray:
         """float32 [K], higher = more likely trained on: the noisy gradients' sum in a canary's coordinate, or D(x)."""
@@ -71,27 +72,27 @@ NETWORK = "canaries"
 
 
 class _Attached:
-    """RecordGradients around a trainer's own, with a network more: one weight a canary, which only that record moves.
+    """RecordGradients around a training's own, with a network more: one weight a canary, which only that record moves.
 
     A canary's other losses count nothing, and its own moves its weight by `LENGTH`. The weights follow what the rule
     makes of it, noise included, by plain gradient descent of rate 1; nothing else depends on them.
     """
 
-    def __init__(self, trainer: Trainer, coins: np.ndarray) -> None:
-        self.trainer = trainer
-        self.rule: RecordGradients = trainer.record_gradients
-        self.network = nn.Linear(len(coins), 1, bias=False, device=trainer.images.device)
+    def __init__(self, rule: RecordGradients, target: Target, records: int, coins: np.ndarray) -> None:
+        """records: of the training, whose last are the canaries that are trained on."""
+        self.rule = rule
+        self.network = nn.Linear(len(coins), 1, bias=False, device=target.device)
         nn.init.zeros_(self.network.weight)
-        trainer.target.add_module(NETWORK, self.network)
-        trained_on = torch.from_numpy(np.flatnonzero(coins)).to(trainer.images.device)
-        self.of_record = torch.full((len(trainer.images),), -1, device=trainer.images.device)
-        self.of_record[len(trainer.images) - len(trained_on) :] = trained_on
+        target.add_module(NETWORK, self.network)
+        trained_on = torch.from_numpy(np.flatnonzero(coins)).to(target.device)
+        self.of_record = torch.full((records,), -1, device=target.device)
+        self.of_record[records - len(trained_on) :] = trained_on
 
     def __call__(
-        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
         """Losses [B] by network."""
-        canary = self.of_record[self.trainer.batch.index]
+        canary = self.of_record[rows.index.to(self.of_record.device)]
         one_hot = torch.zeros(len(canary), self.network.in_features, device=canary.device)
         one_hot[canary >= 0] = nn.functional.one_hot(canary[canary >= 0], self.network.in_features).to(one_hot.dtype)
 
@@ -100,7 +101,7 @@ class _Attached:
             terms = {name: ordinary * term for name, term in losses(networks, *records).items()}
             return {**terms, NETWORK: LENGTH * networks[NETWORK](one_hot).flatten()}
 
-        values = self.rule({**networks, NETWORK: self.network}, both, (one_hot, *records), step)
+        values = self.rule({**networks, NETWORK: self.network}, both, (one_hot, *records), rows)
         gradient = self.network.weight.grad
         assert gradient is not None
         with torch.no_grad():

@@ -23,6 +23,7 @@ from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.metrics import Leakage
 from mia_core.persons import PERSON, Persons
+from mia_core.records import Records
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -74,14 +75,12 @@ def train(
         raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
     trainer = Trainer(
         target=TARGETS.choose(target).build(tuple(records.shape[1:])),
-        images=records,
-        train_size=len(records),
+        records=Records(records, len(records), _persons(persons, len(records)) if arm.unit == PERSON else None),
         config=config,
         arm=arm,
         streams=streams,
         device=device,
         horizon=length if arm.needs_horizon else None,
-        persons=_persons(persons, len(records)) if arm.unit == PERSON else None,
     )
     trainer.run_to(length)
     return Model(trainer, streams.child("samples"))

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from mia_core.defenses import Arm
-from mia_core.targets import Target
 
 
 def refusal(precision: str, arm: Arm) -> str | None:
@@ -25,20 +24,19 @@ def refusal(precision: str, arm: Arm) -> str | None:
     return None
 
 
-def lower(target: Target) -> None:
-    """Let a target's networks compute in bfloat16 in training mode, in place."""
-    for network in target.children():
-        network.forward = _Lowered(network, network.forward)
+def computing(network: nn.Module, precision: str) -> nn.Module:
+    """A network as a step calls it: itself, or in bfloat16."""
+    return _Lowered(network) if precision == "bfloat16" else network
 
 
-class _Lowered:
-    """A network's `forward` in bfloat16, with float32 results: losses are small differences of large numbers."""
+class _Lowered(nn.Module):
+    """A network in bfloat16, with float32 results: losses are small differences of large numbers."""
 
-    def __init__(self, network: nn.Module, forward: Any) -> None:
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
         self.network = network
-        self.forward = forward
 
-    def __call__(self, x: torch.Tensor) -> Any:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.network.training):
-            found = self.forward(x)
+    def forward(self, x: torch.Tensor) -> Any:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            found = self.network(x)
         return tuple(part.float() for part in found) if isinstance(found, tuple) else found.float()

@@ -7,6 +7,8 @@ gigabytes (6 for DCGAN of width 64 on 64 pixels in batches of 64), and a Poisson
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -18,6 +20,33 @@ STEP = 1
 """The block of draws that are as large as activations."""
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A random tensor that a step needs.
+
+    law: standard normal, uniform in [0, 1), or int64 uniform from 0 to `below` - 1, with replacement.
+    """
+
+    law: Literal["normal", "uniform", "index"]
+    shape: Shape
+    below: int = 0
+
+
+def normal(*shape: int) -> Draw:
+    """Standard normal numbers."""
+    return Draw("normal", shape)
+
+
+def uniform(*shape: int) -> Draw:
+    """Numbers uniform in [0, 1)."""
+    return Draw("uniform", shape)
+
+
+def index(*shape: int, below: int) -> Draw:
+    """int64 below a number, with replacement."""
+    return Draw("index", shape, below)
 
 
 class Draws:
@@ -32,31 +61,22 @@ class Draws:
         self.block = block
         self._blocks: dict[str, tuple[tuple[int | str, ...], torch.Tensor]] = {}
 
-    def normal(self, purpose: str, step: int, shape: Shape) -> torch.Tensor:
-        """Standard normal numbers [*shape]."""
-        return self._drawn(purpose, step, shape, "normal", torch.randn)
-
-    def uniform(self, purpose: str, step: int, shape: Shape) -> torch.Tensor:
-        """Numbers [*shape], uniform in [0, 1)."""
-        return self._drawn(purpose, step, shape, "uniform", torch.rand)
-
-    def index(self, purpose: str, step: int, shape: Shape, below: int) -> torch.Tensor:
-        """int64 [*shape], uniform from 0 to `below` - 1, with replacement."""
-
-        def indices(*size: int, generator: torch.Generator) -> torch.Tensor:
-            return torch.randint(below, size, generator=generator)
-
-        return self._drawn(purpose, step, shape, f"below {below}", indices)
-
-    def _drawn(
-        self, purpose: str, step: int, shape: Shape, law: str, draw: Callable[..., torch.Tensor]
-    ) -> torch.Tensor:
+    def __call__(self, purpose: str, step: int, draw: Draw) -> torch.Tensor:
+        """The numbers of a purpose in a step."""
         # Law and shape are in the stream's name: steps of other shapes must not share some of a block's numbers.
         number, position = divmod(step, self.block)
-        name: tuple[int | str, ...] = (law, number, *shape)
+        law = f"below {draw.below}" if draw.law == "index" else draw.law
+        name: tuple[int | str, ...] = (law, number, *draw.shape)
         if self.block == STEP:
-            return draw(*shape, generator=self.streams.torch(purpose, *name)).to(self.device)
+            return _drawn(draw, draw.shape, self.streams.torch(purpose, *name)).to(self.device)
         if purpose not in self._blocks or self._blocks[purpose][0] != name:
-            block = draw(self.block, *shape, generator=self.streams.torch(purpose, *name))
+            block = _drawn(draw, (self.block, *draw.shape), self.streams.torch(purpose, *name))
             self._blocks[purpose] = name, block.to(self.device)
         return self._blocks[purpose][1][position]
+
+
+def _drawn(draw: Draw, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+    if draw.law == "index":
+        return torch.randint(draw.below, shape, generator=generator)
+    law: Callable[..., torch.Tensor] = torch.randn if draw.law == "normal" else torch.rand
+    return law(*shape, generator=generator)

@@ -16,7 +16,7 @@ from mia_core.data.pool import to_uint8
 from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, Adversarial
 
 
 @ATTACKS.register
@@ -37,7 +37,7 @@ class Discriminative(Attack):
         @classmethod
         def _judges_alone(cls, surrogate: dict[str, Any]) -> dict[str, Any]:
             choice = TARGETS.choose(surrogate)
-            if not choice.cls.judges_alone:
+            if not (issubclass(choice.cls, Adversarial) and choice.cls.judges_alone):
                 raise Refused(f"the discriminator of {choice.name} cannot learn without a generator")
             return surrogate
 

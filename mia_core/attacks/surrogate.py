@@ -12,6 +12,7 @@ from mia_core.access import Snapshot
 from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
+from mia_core.records import Contrast, Records
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -68,17 +69,9 @@ def scores_by_level(
     """
     surrogate = TARGETS.choose(config.surrogate).build(tuple(queries.shape[1:]))
     training = TrainingConfig(batch_size=config.batch_size, learning_rate=config.learning_rate)
-    trainer = Trainer(
-        surrogate,
-        real,
-        len(real),
-        training,
-        Arm(),
-        rng,
-        device=queries.device,
-        contrast=None if contrast is None else to_uint8(contrast),
-        contrast_share=contrast_share,
-    )
+    known = None if contrast is None else Contrast(to_uint8(contrast), contrast_share)
+    records = Records(real, len(real), contrast=known)
+    trainer = Trainer(surrogate, records, training, Arm(), rng, device=queries.device)
     values = []
     for level in config.steps:
         trainer.run_to(level)

@@ -1,10 +1,11 @@
 """Defenses, one a file, and arms: combinations of them that a study compares."""
 
 from mia_core.defenses.arm import Arm, labels
-from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer
+from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, TrainingFacts
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
 from mia_core.defenses.noise_layer import NoiseLayer
+from mia_core.defenses.private import PrivateDefense
 from mia_core.defenses.real_weight import RealWeight
 from mia_core.defenses.weight_norm import WeightNorm
 
@@ -15,8 +16,10 @@ __all__ = [
     "Defense",
     "Dropout",
     "NoiseLayer",
+    "PrivateDefense",
     "RandomLayer",
     "RealWeight",
+    "TrainingFacts",
     "WeightNorm",
     "labels",
 ]

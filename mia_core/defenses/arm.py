@@ -1,19 +1,23 @@
 """An arm: one level of the factor `defense`, none or one or several defenses together."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from mia_core.defenses.accounting import History, epsilon
-from mia_core.defenses.defense import DEFENSES, Defense
-from mia_core.defenses.dp_sgd import DPSGD
+import numpy as np
+import torch
+from torch import nn
+
+from mia_core.batches import Batches, Rows
+from mia_core.defenses.accounting import Accountant, History, epsilon
+from mia_core.defenses.defense import DEFENSES, Defense, TrainingFacts
+from mia_core.defenses.private import CountedGradients, PrivateDefense
 from mia_core.errors import Refused
-from mia_core.persons import PERSON, Unit
-from mia_core.secret_draws import SecretDraws
+from mia_core.persons import Unit
 from mia_core.settings import Choice
-from mia_core.targets import RecordGradients, Target, mean_gradients
+from mia_core.step_draws import Draw
+from mia_core.streams import Streams
+from mia_core.targets import RecordGradients, RecordLosses, Target, mean_gradients
 
 NONE = "none"
 
@@ -47,10 +51,16 @@ class Arm:
         names = [choice.name for choice in choices]
         if len(set(names)) < len(names):
             raise Refused(f"{where}: {'+'.join(names)} has a defense twice")
-        arm = cls(choices)
-        if arm.poisson and arm.weight != 1:
-            raise Refused(f"{where}: {'+'.join(names)}: dp_sgd clips what real_weight would weigh; give one of them")
-        return arm
+        built = [choice.build() for choice in choices]
+        for defense in built:
+            if reason := defense.conflict([other for other in built if other is not defense]):
+                raise Refused(f"{where}: {'+'.join(names)}: {reason}")
+        return cls(choices)
+
+    @property
+    def defenses(self) -> list[Defense]:
+        """Built, in their order."""
+        return [choice.build() for choice in self.choices]
 
     @property
     def defense(self) -> str:
@@ -75,9 +85,8 @@ class Arm:
                 words.append(choice.name)
                 continue
             key, value = shown[0], f"{shown[1]:g}"
-            unit = f" unit={PERSON}" if isinstance(choice.config, DPSGD.Config) and choice.config.unit == PERSON else ""
-            word = value if len(choice.arguments()) == 1 else f"{key}={value}{unit}"
-            words.append(f"{choice.name} {word}")
+            word = value if len(choice.arguments()) == 1 else f"{key}={value} {choice.cls.qualifier(choice.config)}"
+            words.append(f"{choice.name} {word}".strip())
         return " + ".join(words) or NONE
 
     def columns(self, sigma: float | None = None) -> dict[str, float | None]:
@@ -90,7 +99,7 @@ class Arm:
         columns: dict[str, float | None] = {}
         for choice in self.choices:
             own = choice.arguments()
-            if issubclass(choice.cls, DPSGD):
+            if issubclass(choice.cls, PrivateDefense):
                 own.pop("unit", None)
                 own |= {} if sigma is None else {"sigma": sigma}
             columns |= {f"{choice.name}.{key}" if key in columns else key: value for key, value in own.items()}
@@ -101,9 +110,8 @@ class Arm:
         return [{k: value for k, value in choice.to_dict().items() if value is not None} for choice in self.choices]
 
     @property
-    def _private(self) -> DPSGD | None:
-        built = (choice.build() for choice in self.choices if issubclass(choice.cls, DPSGD))
-        return next((defense for defense in built if isinstance(defense, DPSGD)), None)
+    def _private(self) -> PrivateDefense | None:
+        return next((defense for defense in self.defenses if isinstance(defense, PrivateDefense)), None)
 
     @property
     def poisson(self) -> bool:
@@ -113,35 +121,19 @@ class Arm:
     @property
     def control(self) -> bool:
         """Whether this is a control arm, which protects nobody."""
-        return any(choice.build().control for choice in self.choices)
-
-    @property
-    def weight(self) -> float:
-        """What real records' gradients count times."""
-        return math.prod(choice.build().weight for choice in self.choices)
+        return any(defense.control for defense in self.defenses)
 
     @property
     def unit(self) -> Unit | None:
         """What is sampled and clipped: records, or persons; None where batches are no Poisson samples."""
         private = self._private
-        return private.config.unit if private else None
-
-    def nominal_units(self, train_size: int, persons: int | None = None) -> int:
-        """How many units a training set nominally has: P `persons` of an arm whose unit is a person, else n records.
-
-        ValueError where such an arm is not told P.
-        """
-        if self.unit != PERSON:
-            return train_size
-        if persons is None:
-            raise Refused("dp_sgd.unit: person needs to know which records are whose")
-        return persons
+        return private.unit if private else None
 
     @property
     def delta(self) -> float | None:
         """delta of the guarantee; None without one."""
         private = self._private
-        return private.config.delta if private and private.config.sigma != 0 else None
+        return private.delta if private else None
 
     @property
     def guaranteed(self) -> bool:
@@ -152,7 +144,12 @@ class Arm:
     def needs_horizon(self) -> bool:
         """Whether the noise depends on the steps to be trained: a target epsilon."""
         private = self._private
-        return private is not None and private.config.sigma is None
+        return private is not None and private.needs_horizon
+
+    def sampling_rate(self, train_size: int, batch_size: int, persons: int | None = None) -> float:
+        """q: the probability of a unit in a step of private training, B / n, or B / P of nominally P `persons`."""
+        private = self._private
+        return private.sampling_rate(train_size, batch_size, persons) if private else batch_size / train_size
 
     def sigma(self, sampling_rate: float, horizon: int | None = None) -> float | None:
         """The noise multiplier; None without private steps. ValueError when a target epsilon lacks its horizon."""
@@ -168,32 +165,82 @@ class Arm:
         """epsilon(delta) of steps that were done; None for arms without a guarantee."""
         return epsilon(history, self.delta) if self.delta is not None else None
 
+    # Refusals
+
     def refusal(self, target: Target) -> str | None:
         """Why the arm does not fit a target, or None."""
-        reasons = (choice.build().refusal(target) for choice in self.choices)
-        return next((reason for reason in reasons if reason), None)
+        return _first(defense.refusal(target) for defense in self.defenses)
+
+    def training_refusal(self, train_size: int, batch_size: int, persons: int | None = None) -> str | None:
+        """Why the arm does not fit a training-set size, of nominally P `persons`, and a batch size, or None."""
+        return self.empty_guarantee(train_size, persons) or self.sampling_refusal(train_size, batch_size, persons)
 
     def empty_guarantee(self, train_size: int, persons: int | None = None) -> str | None:
-        """Why the arm's guarantee means nothing at a training-set size, of nominally P `persons`, or None."""
+        """Why the arm's guarantee means nothing at a training-set size, or None."""
         private = self._private
-        if private is None:
-            return None
-        units = self.nominal_units(train_size, persons)
-        if private.config.delta < 1 / units:
-            return None
-        per = f", for {units} persons," if self.unit == PERSON else ","
-        return f"dp_sgd.delta {private.config.delta:g} must be below 1/{units}{per} or it guarantees nothing"
+        return private.empty_guarantee(private.nominal_units(train_size, persons)) if private else None
+
+    def sampling_refusal(self, train_size: int, batch_size: int, persons: int | None = None) -> str | None:
+        """Why units cannot be sampled so that a batch has B of them on average, or None."""
+        private = self._private
+        return private.sampling_refusal(train_size, batch_size, persons) if private else None
+
+    # Hooks
 
     def modify(self, target: Target) -> None:
         """Let every defense change the target's networks."""
-        for choice in self.choices:
-            choice.build().modify(target)
+        for defense in self.defenses:
+            defense.modify(target)
 
-    def record_gradients(
-        self, draws: SecretDraws, expected_batch: float, sampling_rate: float, horizon: int | None = None
-    ) -> RecordGradients:
-        """How real records reach a gradient; ValueError when a target epsilon lacks its horizon."""
-        private = self._private
-        if private:
-            return private.record_gradients(draws, expected_batch, sampling_rate, horizon)
-        return mean_gradients if self.weight == 1 else partial(mean_gradients, weight=self.weight)
+    def parts(self, images: np.ndarray, streams: Streams) -> np.ndarray:
+        """int64: which records uint8 [n,C,H,W] are trained on."""
+        kept = np.arange(len(images))
+        for defense in self.defenses:
+            part = defense.parts(images[kept], streams)
+            kept = kept if part is None else kept[part]
+        return kept
+
+    def batches(self, facts: TrainingFacts) -> Batches | None:
+        """How a step's records are chosen; None for shuffled orders."""
+        found = [batches for defense in self.defenses if (batches := defense.batches(facts)) is not None]
+        assert len(found) <= 1, f"{self.label} chooses records in {len(found)} ways"
+        return found[0] if found else None
+
+    def inputs(self, x_BCHW: torch.Tensor, draw: Callable[[str, Draw], torch.Tensor]) -> torch.Tensor:
+        """What a step sees of its real records."""
+        for defense in self.defenses:
+            x_BCHW = defense.inputs(x_BCHW, draw)
+        return x_BCHW
+
+    def gradients(self, facts: TrainingFacts) -> tuple[RecordGradients, Accountant | None]:
+        """How real records reach a gradient, and what counts its cost; ValueError for a horizon that is missing."""
+        rule: RecordGradients = mean_gradients
+        accountant = None
+        for defense in self.defenses:
+            rule = defense.gradients(rule, facts)
+            if isinstance(defense, PrivateDefense):
+                accountant = cast(CountedGradients, rule).accountant
+        return self._with_losses(rule), accountant
+
+    def _with_losses(self, rule: RecordGradients) -> RecordGradients:
+        changing = [defense for defense in self.defenses if type(defense).losses is not Defense.losses]
+        if not changing:
+            return rule
+
+        def changed(
+            networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
+        ) -> dict[str, torch.Tensor]:
+            for defense in changing:
+                losses = defense.losses(losses)
+            return rule(networks, losses, records, rows)
+
+        return changed
+
+    def weights(self, target: Target) -> None:
+        """Let every defense change the weights after a step."""
+        for defense in self.defenses:
+            defense.weights(target)
+
+
+def _first(reasons: Iterable[str | None]) -> str | None:
+    return next((reason for reason in reasons if reason), None)

@@ -9,6 +9,7 @@ Noise and samples are drawn under a secret key (`mia_core.secret_draws`): a trai
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Self
 
 import torch
@@ -16,19 +17,20 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import model_validator
 from torch import nn
 
-from mia_core.batches import PADDING
+from mia_core.batches import PADDING, Rows, Sampled, SampledPersons, SeededCoins, Uniform, padded_size
 from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.clipping import LAYERS, clipped_sums
-from mia_core.defenses.defense import DEFENSES, Defense
+from mia_core.defenses.defense import DEFENSES, TrainingFacts
+from mia_core.defenses.private import PrivateDefense
 from mia_core.errors import Refused
-from mia_core.persons import RECORD, Unit
+from mia_core.persons import PERSON, RECORD, Unit
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, settings
-from mia_core.targets import RecordLosses, Step, Target, add_gradient
+from mia_core.targets import RecordGradients, RecordLosses, Target, add_gradient
 
 
 @DEFENSES.register
-class DPSGD(Defense):
+class DPSGD(PrivateDefense):
     """Private training of every network that sees real records."""
 
     name = "dp_sgd"
@@ -63,10 +65,30 @@ class DPSGD(Defense):
         """sigma, or the target epsilon."""
         return ("epsilon", config.target_epsilon) if config.sigma is None else ("sigma", config.sigma)
 
+    @classmethod
+    def qualifier(cls, config: Any) -> str:
+        """The unit, where it is no record."""
+        return "" if config.unit == RECORD else f"unit={config.unit}"
+
     @property
     def control(self) -> bool:
         """Without noise: samples and clipping alone."""
         return self.config.sigma == 0
+
+    @property
+    def unit(self) -> Unit:
+        """A record or a person."""
+        return self.config.unit
+
+    @property
+    def delta(self) -> float | None:
+        """None where clipping is all."""
+        return None if self.config.sigma == 0 else self.config.delta
+
+    @property
+    def needs_horizon(self) -> bool:
+        """With a target epsilon."""
+        return self.config.sigma is None
 
     def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
         """sigma; of a target epsilon, the one that reaches it after `horizon` steps, ValueError without a horizon."""
@@ -95,12 +117,34 @@ class DPSGD(Defense):
                     return f"dp_sgd knows no gradient of a single record for {type(module).__name__} in the {name}"
         return None
 
-    def record_gradients(
-        self, draws: SecretDraws, expected_batch: float, sampling_rate: float, horizon: int | None
-    ) -> "PrivateGradients":
-        """The rule that replaces the ordinary gradient; `draws` must be of this training alone."""
-        sigma = self.noise_multiplier(sampling_rate, horizon)
-        return PrivateGradients(sigma, self.config.clip, draws, expected_batch, sampling_rate)
+    def empty_guarantee(self, units: int) -> str | None:
+        """delta of 1 / units lets one unit be published."""
+        if self.config.delta < 1 / units:
+            return None
+        per = f", for {units} persons," if self.unit == PERSON else ","
+        return f"dp_sgd.delta {self.config.delta:g} must be below 1/{units}{per} or it guarantees nothing"
+
+    def batches(self, facts: TrainingFacts) -> Sampled | SampledPersons:
+        """Poisson samples, of persons by one random record of theirs."""
+        nominal = facts.persons.nominal if facts.persons else None
+        rate = self.rate(facts)
+        size = padded_size(self.nominal_units(facts.train_size, nominal), rate)
+
+        def uniform(purpose: str) -> Uniform:
+            if self.delta is None:
+                return SeededCoins(facts.streams, purpose)
+            return partial(facts.secret.uniform, purpose)
+
+        if self.unit == PERSON:
+            assert facts.persons is not None
+            return SampledPersons(uniform("poisson"), uniform("person_record"), facts.persons.numbers, rate, size)
+        return Sampled(uniform("poisson"), facts.records, rate, size)
+
+    def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> "PrivateGradients":
+        """In place of the ordinary rule."""
+        rate = self.rate(facts)
+        sigma = self.noise_multiplier(rate, facts.horizon)
+        return PrivateGradients(sigma, self.config.clip, facts.secret, facts.batch_size, rate)
 
 
 class PrivateGradients:
@@ -121,10 +165,10 @@ class PrivateGradients:
         self.accountant = Accountant(sigma, sampling_rate)
 
     def __call__(
-        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], step: Step
+        self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
         """Losses of the sampled records, by network."""
-        records = without_padding(records, step.units)
+        records = without_padding(records, rows.units)
         sums, values = clipped_sums(networks, losses, records, self.clip)
         noise = iter(self._noise([total for totals in sums.values() for total in totals]))
         self.accountant.steps += 1
@@ -146,12 +190,12 @@ class PrivateGradients:
 
 
 def without_padding(records: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """Rows that are records. units: [B] as of `Batch`.
+    """Rows that are records. units: [B] as of `Rows`.
 
     Fewer rows are faster on a CPU. A GPU would rather have one shape in every step: there `clipped_sums` can give
     padding no weight instead.
     """
     if units is None:
         return records
-    kept = units != PADDING
+    kept = (units != PADDING).to(records[0].device)
     return tuple(part[kept] for part in records)

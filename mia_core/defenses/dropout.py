@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from annotated_types import Gt, Lt
 
-from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, needs_discriminator
+from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, hidden_blocks, needs_discriminator
 from mia_core.settings import settings
 from mia_core.targets import Target
 
@@ -21,7 +21,7 @@ class DropoutLayer(RandomLayer):
         """Any shape; each element is kept with probability 1 - rate and scaled by its inverse."""
         if not self.training:
             return x
-        keep = self.drawn(self.draws.uniform, x) >= self.rate
+        keep = self.drawn("uniform", x) >= self.rate
         return x * keep / (1 - self.rate)
 
 
@@ -46,5 +46,5 @@ class Dropout(Defense):
 
     def modify(self, target: Target) -> None:
         """Append a dropout layer to every hidden block of the discriminator."""
-        for index, block in enumerate(target.activations()):
+        for index, block in enumerate(hidden_blocks(target)):
             block.append(DropoutLayer(self.config.rate, index))

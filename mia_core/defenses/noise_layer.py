@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from annotated_types import Gt
 
-from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, needs_discriminator
+from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, hidden_blocks, needs_discriminator
 from mia_core.settings import settings
 from mia_core.targets import Target
 
@@ -25,7 +25,7 @@ class GaussianNoise(RandomLayer):
         """Any shape."""
         if not self.training:
             return x
-        return x + self.sigma * self.drawn(self.draws.normal, x)
+        return x + self.sigma * self.drawn("normal", x)
 
 
 @DEFENSES.register
@@ -49,4 +49,4 @@ class NoiseLayer(Defense):
 
     def modify(self, target: Target) -> None:
         """Append the layer to the last hidden block of the discriminator."""
-        target.activations()[-1].append(GaussianNoise(self.config.sigma, 0))
+        hidden_blocks(target)[-1].append(GaussianNoise(self.config.sigma, 0))

@@ -8,12 +8,16 @@ VAE-GAN's encoder, a weight changes nothing, since Adam and RMSprop do not see t
 and the losses in the history are those of the records, without weight.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from annotated_types import Gt
 
-from mia_core.defenses.defense import DEFENSES, Defense
+from mia_core.defenses.defense import DEFENSES, Defense, TrainingFacts
+from mia_core.defenses.private import PrivateDefense
 from mia_core.settings import settings
+from mia_core.targets import RecordGradients, mean_gradients
 
 
 @DEFENSES.register
@@ -37,11 +41,15 @@ class RealWeight(Defense):
         return "weight", config.weight
 
     @property
-    def weight(self) -> float:
-        """As the setting says."""
-        return self.config.weight
-
-    @property
     def control(self) -> bool:
         """Always: nobody is protected by it."""
         return True
+
+    def conflict(self, others: Sequence[Defense]) -> str | None:
+        """Clipping decides itself what a record weighs."""
+        clipping = [other.name for other in others if isinstance(other, PrivateDefense)]
+        return f"{clipping[0]} clips what {self.name} would weigh; give one of them" if clipping else None
+
+    def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> RecordGradients:
+        """The ordinary rule, weighted."""
+        return partial(mean_gradients, weight=self.config.weight)

@@ -1,20 +1,20 @@
 """Targets: the generative models under attack, one architecture a file."""
 
+from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.began import BEGAN
 from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
-from mia_core.targets.target import (
-    TARGETS,
+from mia_core.targets.gradients import (
+    Losses,
     Networks,
     RecordGradients,
     RecordLosses,
-    Step,
-    Target,
+    Terms,
+    Weighted,
     add_gradient,
-    add_gradients,
     mean_gradients,
-    placed,
 )
+from mia_core.targets.target import TARGETS, Batch, Learner, Target, placed
 from mia_core.targets.vae_gan import VAEGAN
 from mia_core.targets.wgan_gp import WGANGP
 
@@ -24,14 +24,18 @@ __all__ = [
     "TARGETS",
     "VAEGAN",
     "WGANGP",
+    "Adversarial",
+    "Batch",
     "Copycat",
+    "Learner",
+    "Losses",
     "Networks",
     "RecordGradients",
     "RecordLosses",
-    "Step",
     "Target",
+    "Terms",
+    "Weighted",
     "add_gradient",
-    "add_gradients",
     "mean_gradients",
     "placed",
 ]

@@ -16,8 +16,10 @@ from torch import nn
 
 from mia_core.settings import settings
 from mia_core.streams import Streams
+from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.convolutions import halvings, initialize
-from mia_core.targets.target import TARGETS, Networks, Step, Target, adam, add_gradients
+from mia_core.targets.gradients import Networks, Terms, Weighted
+from mia_core.targets.target import TARGETS, Batch, Learner
 
 Positive = Annotated[int, Gt(0)]
 SMALLEST = 8
@@ -25,12 +27,11 @@ SMALLEST = 8
 
 
 @TARGETS.register
-class BEGAN(Target):
+class BEGAN(Adversarial):
     """Generator and auto-encoding discriminator; the white-box score is minus the reconstruction error L(x)."""
 
     name = "began"
     offers = frozenset({"generator", "discriminator"})
-    private = ("discriminator",)
     beyond_gradients = "the balance k"
     judges_alone = False
     beta1 = 0.5
@@ -57,7 +58,7 @@ class BEGAN(Target):
         base, count = halvings(self.name, image_shape, SMALLEST)
         self.generator = _decoder(config.latent, config.width, base, count, image_shape[0])
         encoder = _encoder(config.latent, config.width, base, count, image_shape[0])
-        self.discriminator = nn.Sequential(
+        self.discriminator: nn.Sequential = nn.Sequential(
             *encoder, *_decoder(config.latent, config.width, base, count, image_shape[0])
         )
         self.register_buffer("balance", torch.zeros(()))
@@ -67,60 +68,55 @@ class BEGAN(Target):
         initialize(self, streams, gain=1.0)
         self.balance.zero_()
 
+    def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
+        """G(z) [B,C,H,W], unbounded; normal latents become the paper's, uniform in [-1, 1]."""
+        return networks["generator"](torch.erf(z_BZ / 2**0.5))
+
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """[B,C,H,W], in [-1, 1] in evaluation mode; normal latents become the paper's, uniform in [-1, 1]."""
-        images = self.generator(torch.erf(z_BZ / 2**0.5))
-        return images if self.training else images.clamp(-1, 1)
+        """G(z) [B,C,H,W], cut to [-1, 1]."""
+        return super().generate(z_BZ).clamp(-1, 1)
 
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """-L(x) [B]."""
         return -_reconstruction_error(self.discriminator, x_BCHW)
 
-    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
-        """Adam for both networks."""
-        return {name: adam(self.get_submodule(name), learning_rate, beta1) for name in ("discriminator", "generator")}
+    def step(self, learner: Learner, batch: Batch) -> None:
+        """Both networks at once, on the same generated records; then the balance k.
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """Both networks at once, on the same generated records; then the balance."""
-        for optimizer in step.optimizers.values():
-            optimizer.zero_grad()
-        real = step.record_gradients({"discriminator": self.discriminator}, _losses, (x_BCHW,), step)
-        loss_real = real["discriminator"].mean()
-        loss_fake, loss_generated = self._fake_gradients(step)
-        step.optimizers["discriminator"].step()
-        if step.train_generator:
-            step.optimizers["generator"].step()
+        The fake side weighs k as a whole: generated records by their share of it, those of a contrast by theirs.
+        """
+        assert batch.fakes, "without generated records there is no equilibrium, and k stays 0"
+        learning, k = self.learning(batch), learner.buffer("balance")
+        contrast = 0 if batch.contrast is None else batch.contrast.shape[-4]
+        share = batch.fakes / (batch.fakes + contrast)
+        real = learner.learn_from_records(self.real_losses, batch.real)["discriminator"].mean(-1)
+        fake = self.fakes(learner, batch)
+        generated = learner.learn_from(self.generator_losses, fake, k * share, only=learning)["generator"].mean(-1)
+        d_fake = generated
+        if batch.contrast is not None:
+            known = learner.learn_from(self.fake_losses, batch.contrast, k * (1 - share))["d_known"].mean(-1)
+            d_fake = share * generated + (1 - share) * known
+        learner.update(*learning)
 
-        gap = self.config.diversity * loss_real - loss_generated
-        history = {
-            "loss_discriminator": loss_real - self.balance * loss_fake,
-            "d_real": loss_real,
-            "d_fake": loss_fake,
-            "convergence": loss_real + gap.abs(),
-            "balance": self.balance.clone(),
-        }
-        if step.train_generator:
-            history["loss_generator"] = loss_generated
-        self.balance.add_(self.config.balance_rate * gap).clamp_(0, 1)
-        return history
+        gap = self.config.diversity * real - generated
+        learner.report(d_real=real, d_fake=d_fake, convergence=real + gap.abs(), balance=k)
+        learner.set_buffer("balance", (k + self.config.balance_rate * gap).clamp(0, 1))
 
-    def _fake_gradients(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the gradients of -k L(fake side) and L(G(z)), from one pass; L of the fake side, and of G(z)."""
-        assert step.fakes, "without generated records there is no equilibrium, and k stays 0"
-        share = step.fakes / (step.fakes + (0 if step.contrast is None else len(step.contrast)))
-        loss = _reconstruction_error(self.discriminator, self.fakes(step)).mean()
-        weights: dict[nn.Module, float | torch.Tensor] = {self.discriminator: -self.balance * share}
-        if step.train_generator:
-            weights[self.generator] = 1.0
-        add_gradients(loss, weights)
-        loss_generated = loss.detach()
-        if step.contrast is None:
-            return loss_generated, loss_generated
-        loss = _reconstruction_error(self.discriminator, step.contrast).mean()
-        add_gradients(loss, {self.discriminator: -self.balance * (1 - share)})
-        return share * loss_generated + (1 - share) * loss.detach(), loss_generated
+    def real_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """L(x)."""
+        return {"discriminator": _reconstruction_error(networks["discriminator"], x_BCHW)}
 
-    def activations(self) -> list[nn.Sequential]:
+    def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor, k: torch.Tensor) -> Terms:
+        """-k L(G(z)) of the discriminator, and L(G(z)) of the generator, in one pass."""
+        error_B = _reconstruction_error(networks["discriminator"], x_BCHW)
+        return {"discriminator": Weighted(-k, error_B), "generator": error_B}
+
+    def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor, k: torch.Tensor) -> Terms:
+        """-k L(x~) of known records."""
+        error_B = _reconstruction_error(networks["discriminator"], x_BCHW)
+        return {"discriminator": Weighted(-k, error_B), "d_known": error_B}
+
+    def hidden_blocks(self) -> list[nn.Sequential]:
         """The blocks of the auto-encoder's encoder: what follows must reconstruct from what they leave."""
         return [block for block in self.discriminator if isinstance(block, nn.Sequential)]
 
@@ -128,11 +124,6 @@ class BEGAN(Target):
 def _reconstruction_error(network: Callable[[torch.Tensor], torch.Tensor], x_BCHW: torch.Tensor) -> torch.Tensor:
     """L(x) [B]: mean absolute error over the pixels."""
     return (network(x_BCHW) - x_BCHW).abs().flatten(1).mean(1)
-
-
-def _losses(networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
-    """L(x), one term a record."""
-    return {"discriminator": _reconstruction_error(networks["discriminator"], x_BCHW)}
 
 
 def _encoder(latent: int, width: int, base: int, count: int, image_channels: int) -> list[nn.Module]:

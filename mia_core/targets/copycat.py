@@ -7,8 +7,9 @@ import torch
 
 from mia_core.data.pool import to_float
 from mia_core.settings import settings
+from mia_core.step_draws import Draw
 from mia_core.streams import Streams
-from mia_core.targets.target import Step, Target
+from mia_core.targets.target import Batch, Learner, Target
 
 
 class Copycat(Target):
@@ -19,7 +20,7 @@ class Copycat(Target):
 
     name = "copycat"
     offers = frozenset()
-    private = ()
+    networks = private = ()
     latent_dimension = 1
 
     @settings
@@ -47,11 +48,11 @@ class Copycat(Target):
         """ValueError: there is no discriminator."""
         raise ValueError("copycat has no discriminator")
 
-    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
+    def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
         """ValueError: there is nothing to train."""
         raise ValueError("copycat is not trained")
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
+    def step(self, learner: Learner, batch: Batch) -> None:
         """ValueError: there is nothing to train."""
         raise ValueError("copycat is not trained")
 

@@ -14,8 +14,10 @@ from torch.nn.functional import softplus
 
 from mia_core.settings import added_later, settings
 from mia_core.streams import Streams
+from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
-from mia_core.targets.target import TARGETS, Networks, Step, Target, adam
+from mia_core.targets.gradients import Networks, Terms
+from mia_core.targets.target import TARGETS
 
 Positive = Annotated[int, Gt(0)]
 AUTHORS_DEVIATION = 0.02
@@ -23,15 +25,13 @@ AUTHORS_DEVIATION = 0.02
 
 
 @TARGETS.register
-class DCGAN(Target):
-    """Generator and discriminator; the white-box score is the discriminator's logit. beta2: Adam's."""
+class DCGAN(Adversarial):
+    """Generator and discriminator; the white-box score is the discriminator's logit."""
 
     name = "dcgan"
     offers = frozenset({"generator", "discriminator"})
-    private = ("discriminator",)
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
     beta1: ClassVar[float | None] = 0.5
-    beta2: ClassVar[float] = 0.999
 
     @settings
     class Config:
@@ -60,7 +60,7 @@ class DCGAN(Target):
         bias = config.networks == "scaled"
         generator_channels = [2 * width if config.networks == "scaled" else width for width in channels[:count]]
         self.generator = up(config.latent, base, generator_channels, image_shape[0], bias=bias)
-        self.discriminator = nn.Sequential(
+        self.discriminator: nn.Sequential = nn.Sequential(
             *down(image_shape[0], channels, config.norm, config.width, bias),
             nn.Conv2d(channels[-1], 1, image_shape[1] >> len(channels), bias=bias),
         )
@@ -69,51 +69,28 @@ class DCGAN(Target):
         """See `convolutions.initialize`."""
         initialize(self, streams, deviation=AUTHORS_DEVIATION if self.config.networks == "authors" else None)
 
-    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """[B,C,H,W] in [-1, 1]."""
-        return self.generator(z_BZ[:, :, None, None])
+    def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
+        """G(z) [B,C,H,W], in [-1, 1]."""
+        return networks["generator"](z_BZ[:, :, None, None])
 
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW).flatten()
 
-    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
-        """Adam for both networks."""
-        return {
-            name: adam(self.get_submodule(name), learning_rate, beta1, self.beta2)
-            for name in ("discriminator", "generator")
-        }
+    def real_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """-log D(x)."""
+        logit_B = networks["discriminator"](x_BCHW).flatten()
+        return {"discriminator": softplus(-logit_B), "d_real": logit_B.sigmoid()}
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """Discriminator on real and generated records, then generator on the same generated ones."""
-        discriminator, generator = step.optimizers["discriminator"], step.optimizers["generator"]
-        fake_BCHW = self.fakes(step)
-        discriminator.zero_grad()
-        real = step.record_gradients({"discriminator": self.discriminator}, _losses, (x_BCHW,), step)
-        logit_fake_B = self.discriminate(step.fake_side(fake_BCHW))
-        loss_fake = softplus(logit_fake_B).mean()
-        loss_fake.backward()
-        discriminator.step()
+    def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """-log(1 - D(x~))."""
+        logit_B = networks["discriminator"](x_BCHW).flatten()
+        return {"discriminator": softplus(logit_B), "d_fake": logit_B.sigmoid()}
 
-        history = {"d_fake": logit_fake_B.detach().sigmoid().mean(), "loss_discriminator": loss_fake.detach()}
-        if len(real["discriminator"]):
-            history["d_real"] = torch.exp(-real["discriminator"]).mean()
-            history["loss_discriminator"] = history["loss_discriminator"] + real["discriminator"].mean()
-        if step.train_generator:
-            generator.zero_grad()
-            self.discriminator.requires_grad_(False)
-            loss_generator = softplus(-self.discriminate(fake_BCHW)).mean()
-            loss_generator.backward()
-            self.discriminator.requires_grad_(True)
-            generator.step()
-            history["loss_generator"] = loss_generator.detach()
-        return history
+    def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """-log D(G(z))."""
+        return {"generator": softplus(-networks["discriminator"](x_BCHW).flatten())}
 
-    def activations(self) -> list[nn.Sequential]:
-        """All blocks of the discriminator but the last convolution."""
+    def hidden_blocks(self) -> list[nn.Sequential]:
+        """All blocks but the last convolution."""
         return [block for block in self.discriminator if isinstance(block, nn.Sequential)]
-
-
-def _losses(networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
-    """-log D(x), one term a record."""
-    return {"discriminator": softplus(-networks["discriminator"](x_BCHW).flatten())}

@@ -11,8 +11,7 @@ The generator's part of -gan is non-saturating, -log D, as in DCGAN. Networks ar
 the discriminator. All three learn from real records, so a private defense treats all three, jointly.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -21,21 +20,24 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from mia_core.settings import settings
+from mia_core.step_draws import Draw, normal
 from mia_core.streams import Streams
+from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
-from mia_core.targets.target import TARGETS, Networks, Step, Target, add_gradients
+from mia_core.targets.gradients import Networks, RecordLosses, Terms
+from mia_core.targets.target import TARGETS
 
 Positive = Annotated[int, Gt(0)]
-NETWORKS = ("discriminator", "generator", "encoder")
 
 
 @TARGETS.register
-class VAEGAN(Target):
+class VAEGAN(Adversarial):
     """Encoder, generator and discriminator; the white-box score is the discriminator's logit."""
 
     name = "vae_gan"
     offers = frozenset({"generator", "discriminator", "encoder"})
-    private = NETWORKS
+    networks = private = ("discriminator", "generator", "encoder")
+    together = True
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
 
     @settings
@@ -62,53 +64,67 @@ class VAEGAN(Target):
         smallest = image_shape[1] >> len(channels)
         wider = [2 * width for width in channels[:count]]
         self.generator = up(config.latent, base, wider, image_shape[0], config.norm)
-        self.discriminator = Discriminator(blocks[0], nn.Conv2d(channels[-1], 1, smallest))
+        self.discriminator: Discriminator = Discriminator(blocks[0], nn.Conv2d(channels[-1], 1, smallest))
         self.encoder = nn.Sequential(*blocks[1], nn.Conv2d(channels[-1], 2 * config.latent, smallest), nn.Flatten())
 
     def initialize(self, streams: Streams) -> None:
         """See `convolutions.initialize`."""
         initialize(self, streams)
 
-    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """[B,C,H,W] in [-1, 1]."""
-        return self.generator(z_BZ[:, :, None, None])
+    def optimizer(
+        self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None
+    ) -> torch.optim.Optimizer:
+        """RMSprop, as in the paper; it has no beta1."""
+        return torch.optim.RMSprop(parameters, learning_rate)
+
+    def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
+        """Latents, and the noise of each real record's posterior."""
+        return super().draws(records, fakes, contrast) | {"posterior": normal(records, self.latent_dimension)}
+
+    def of_record(
+        self, x_BCHW: torch.Tensor, side_NCHW: torch.Tensor, draws: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        """x, and the noise of its posterior."""
+        return x_BCHW, draws["posterior"]
+
+    def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
+        """G(z) [B,C,H,W], in [-1, 1]."""
+        return networks["generator"](z_BZ[:, :, None, None])
 
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Logits [B]: log odds of 'real'."""
         return self.discriminator(x_BCHW)[0]
 
-    def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
-        """RMSprop for each network, as in the paper; it has no beta1."""
-        return {name: torch.optim.RMSprop(self.get_submodule(name).parameters(), learning_rate) for name in NETWORKS}
+    def real_losses(self, networks: Networks, x_BCHW: torch.Tensor, noise_BZ: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each network loses on a real record; x~ is decoded from z = mean + deviation * noise."""
+        logit, features = networks["discriminator"](x_BCHW)
+        mean, log_variance = networks["encoder"](x_BCHW).chunk(2, dim=1)
+        decoded = self.images(networks, mean + torch.exp(log_variance / 2) * noise_BZ)
+        logit_decoded, features_decoded = networks["discriminator"](decoded)
+        prior = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+        likeness = (features - features_decoded).square().sum(1) / 2
+        return {
+            "discriminator": softplus(-logit) + softplus(logit_decoded),
+            "generator": self.config.reconstruction_weight * likeness + softplus(-logit_decoded),
+            "encoder": prior + likeness,
+            "d_real": logit.sigmoid(),
+        }
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """All three networks at once; the discriminator alone where the generator is not trained."""
-        for optimizer in step.optimizers.values():
-            optimizer.zero_grad()
-        fake_BCHW = self.fakes(step)
-        noise_BZ = step.draws.normal("posterior", step.number, (len(x_BCHW), self.latent_dimension))
-        learning = NETWORKS if step.train_generator else ("discriminator",)
-        losses = partial(_losses, learning, step.fakes > 0, self.config.reconstruction_weight)
-        networks = {name: self.get_submodule(name) for name in NETWORKS}
-        real = step.record_gradients(networks, losses, (x_BCHW, noise_BZ), step)
+    @property
+    def judging_losses(self) -> RecordLosses:
+        """-log D(x): nothing is decoded."""
+        return _judging_losses
 
-        logit_fake = self.discriminate(step.fake_side(fake_BCHW))
-        loss_fake = softplus(logit_fake).mean()
-        add_gradients(loss_fake, {self.discriminator: 1.0})
-        history = {"d_fake": logit_fake.detach().sigmoid().mean(), "loss_discriminator": loss_fake.detach()}
-        if step.train_generator:
-            loss_generator = softplus(-self.discriminate(fake_BCHW)).mean()
-            add_gradients(loss_generator, {self.generator: 1.0})
-            history["loss_generator"] = loss_generator.detach()
-        for name in learning:
-            step.optimizers[name].step()
-        if len(real["d_real"]):
-            history["d_real"] = real.pop("d_real").mean()
-            for name, value in real.items():
-                history[f"loss_{name}"] = history.get(f"loss_{name}", 0.0) + value.mean()
-        return history
+    def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """-log(1 - D(x~))."""
+        logit, _ = networks["discriminator"](x_BCHW)
+        return {"discriminator": softplus(logit), "d_fake": logit.sigmoid()}
 
-    def activations(self) -> list[nn.Sequential]:
+    def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """-log D(G(z))."""
+        return {"generator": softplus(-networks["discriminator"](x_BCHW)[0])}
+
+    def hidden_blocks(self) -> list[nn.Sequential]:
         """All blocks of the discriminator but the last convolution."""
         return [block for block in self.discriminator.blocks if isinstance(block, nn.Sequential)]
 
@@ -127,24 +143,6 @@ class Discriminator(nn.Module):
         return self.last(features).flatten(), features.flatten(1)
 
 
-def _losses(
-    learning: Sequence[str],
-    reconstruct: bool,
-    weight: float,
-    networks: Networks,
-    x_BCHW: torch.Tensor,
-    noise_BZ: torch.Tensor,
-) -> dict[str, torch.Tensor]:
-    """The terms of the module's text that a real record is in, one a record; those of x~ only with `reconstruct`."""
-    logit_real, features_real = networks["discriminator"](x_BCHW)
-    terms = {"discriminator": softplus(-logit_real)}
-    if reconstruct:
-        mean, log_variance = networks["encoder"](x_BCHW).chunk(2, dim=1)
-        z_BZ = mean + torch.exp(log_variance / 2) * noise_BZ
-        logit_decoded, features_decoded = networks["discriminator"](networks["generator"](z_BZ[:, :, None, None]))
-        prior = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
-        likeness = (features_real - features_decoded).square().sum(1) / 2
-        terms["discriminator"] = terms["discriminator"] + softplus(logit_decoded)
-        terms["generator"] = weight * likeness + softplus(-logit_decoded)
-        terms["encoder"] = prior + likeness
-    return {name: terms[name] for name in learning} | {"d_real": logit_real.sigmoid()}
+def _judging_losses(networks: Networks, x_BCHW: torch.Tensor, noise_BZ: torch.Tensor) -> dict[str, torch.Tensor]:
+    logit, _ = networks["discriminator"](x_BCHW)
+    return {"discriminator": softplus(-logit), "d_real": logit.sigmoid()}

@@ -13,15 +13,17 @@ critic step per generator step, as any surrogate's.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
 
 from mia_core.settings import settings
+from mia_core.step_draws import Draw, index, uniform
+from mia_core.targets.adversarial import chosen
 from mia_core.targets.dcgan import DCGAN
-from mia_core.targets.target import TARGETS, Networks, Step, add_gradients
+from mia_core.targets.gradients import Networks, Terms
+from mia_core.targets.target import TARGETS
 
 
 @TARGETS.register
@@ -55,49 +57,33 @@ class WGANGP(DCGAN):
         # A constant added to D changes no loss; as a parameter it would only take its share of a clipped gradient.
         self.discriminator[-1].register_parameter("bias", None)
 
-    def update(self, x_BCHW: torch.Tensor, step: Step) -> dict[str, torch.Tensor]:
-        """Critic, then generator on the same generated records; d_real and d_fake are mean values of the critic.
+    def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
+        """Latents; for each real record its partner on the fake side, with replacement, and its mix u."""
+        partner = index(records, below=fakes + contrast)
+        return super().draws(records, fakes, contrast) | {"partner": partner, "mix": uniform(records, 1, 1, 1)}
 
-        `penalty` in the history is the mean of (|grad D(x^)| - 1)^2, without its weight.
-        """
-        for optimizer in step.optimizers.values():
-            optimizer.zero_grad()
-        fake_BCHW = self.fakes(step)
-        side = step.fake_side(fake_BCHW)
-        losses = partial(_losses, self.config.penalty_weight)
-        real = step.record_gradients(
-            {"discriminator": self.discriminator}, losses, (x_BCHW, *_partners(side, len(x_BCHW), step)), step
-        )
-        d_fake = self.discriminate(side).mean()
-        add_gradients(d_fake, {self.discriminator: 1.0})
-        step.optimizers["discriminator"].step()
+    def of_record(
+        self, x_BCHW: torch.Tensor, side_NCHW: torch.Tensor, draws: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        """x, x~, u."""
+        return x_BCHW, chosen(side_NCHW, draws["partner"]), draws["mix"]
 
-        history = {"d_fake": d_fake.detach(), "loss_discriminator": d_fake.detach()}
-        if len(real["discriminator"]):
-            history["loss_discriminator"] = history["loss_discriminator"] + real["discriminator"].mean()
-            history |= {name: real[name].mean() for name in ("d_real", "penalty")}
-        if step.train_generator:
-            loss_generator = -self.discriminate(fake_BCHW).mean()
-            add_gradients(loss_generator, {self.generator: 1.0})
-            step.optimizers["generator"].step()
-            history["loss_generator"] = loss_generator.detach()
-        return history
+    def real_losses(self, networks: Networks, x_BCHW: torch.Tensor, *more: torch.Tensor) -> dict[str, torch.Tensor]:
+        """-D(x) + penalty_weight (|grad D(x^)| - 1)^2; the history has the penalty without its weight."""
+        partner_BCHW, mix_B111 = more
+        critic = networks["discriminator"]
+        d_real = critic(x_BCHW).flatten()
+        with torch.enable_grad():  # the penalty is on a gradient, also where nobody asks for the gradient of the loss
+            between = (mix_B111 * x_BCHW + (1 - mix_B111) * partner_BCHW).requires_grad_()
+            gradient = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+        penalty = (gradient.flatten(1).norm(dim=1) - 1).square()  # torch's norm has a gradient at 0, which is 0
+        return {"discriminator": self.config.penalty_weight * penalty - d_real, "d_real": d_real, "penalty": penalty}
 
+    def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """D(x~)."""
+        d_fake = networks["discriminator"](x_BCHW).flatten()
+        return {"discriminator": d_fake, "d_fake": d_fake}
 
-def _partners(side: torch.Tensor, count: int, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each of `count` real records one of the fake side [B,C,H,W], with replacement, and its mix u [B,1,1,1]."""
-    index_B = step.draws.index("partner", step.number, (count,), len(side))
-    return side[index_B], step.draws.uniform("mix", step.number, (count, 1, 1, 1))
-
-
-def _losses(
-    weight: float, networks: Networks, x_BCHW: torch.Tensor, partner_BCHW: torch.Tensor, mix_B111: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """-D(x) and the weighted penalty, one term a record; both reported."""
-    critic = networks["discriminator"]
-    d_real = critic(x_BCHW).flatten()
-    with torch.enable_grad():  # the penalty is on a gradient, also where nobody asks for the gradient of the loss
-        between = (mix_B111 * x_BCHW + (1 - mix_B111) * partner_BCHW).requires_grad_()
-        gradient = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
-    penalty = (gradient.flatten(1).norm(dim=1) - 1).square()  # torch's norm has a gradient at 0, which is 0
-    return {"discriminator": weight * penalty - d_real, "d_real": d_real, "penalty": penalty}
+    def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
+        """-D(G(z))."""
+        return {"generator": -networks["discriminator"](x_BCHW).flatten()}

@@ -13,7 +13,6 @@ from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.targets import Target
-from mia_core.training import sampling_refusal
 from study.design.wanted import Attacks, unfit
 from study.spec.study_file import Spec
 
@@ -85,7 +84,7 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
         pair = cell.arm.label, cell.label
         size, batch = cell.train_size, cell.training.batch_size
         persons = nominal_persons(pool.units, size) if cell.arm.unit == PERSON else None
-        if reason := cell.arm.empty_guarantee(size, persons) or sampling_refusal(cell.arm, size, batch, persons):
+        if reason := cell.arm.training_refusal(size, batch, persons):
             raise Refused(f"factors.defense: {cell.arm.label} with train_size {size}: {reason}")
         if spec.budget == "epochs" and batch > size:
             raise Refused(

@@ -9,7 +9,6 @@ from mia_core.defenses import accounting
 from mia_core.hashing import array_digest
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, nominal_persons
-from mia_core.training import sampling_rate
 from study.design import identity
 from study.design.control_trials import Controls
 from study.design.making import TrialMaker
@@ -98,7 +97,7 @@ class Design:
 
     def sampling_rate(self, cell: Cell) -> float:
         """Probability of a unit, a record or a person, in a step of private training."""
-        return sampling_rate(cell.arm, cell.train_size, cell.training.batch_size, self.persons(cell))
+        return cell.arm.sampling_rate(cell.train_size, cell.training.batch_size, self.persons(cell))
 
     def epsilon(self, trial: Trial) -> float | None:
         """epsilon(delta) of a trial once it is trained; None for arms without a guarantee."""

@@ -13,7 +13,7 @@ from mia_core.hashing import canonical_json
 from mia_core.persons import PERSON
 from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
-from mia_core.training import TrainingConfig, sampling_rate
+from mia_core.training import TrainingConfig
 from study.design.identity import LOOP, versions
 from study.design.study_design import Design
 from study.design.trials import Trial
@@ -110,7 +110,7 @@ class TrialConfig:
         train_size, batch_size = self.train_size, self.training.batch_size
         if self.versions.get(LOOP, 1) == 1:
             return 1 / math.ceil(train_size / batch_size)
-        rate = sampling_rate(self.arm, train_size, batch_size, self.persons)
+        rate = self.arm.sampling_rate(train_size, batch_size, self.persons)
         if self.arm.poisson and rate > 1:
             raise Refused(f"a trial's config has a sampling rate above 1: {rate:g}")
         return rate

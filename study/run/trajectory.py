@@ -12,6 +12,7 @@ import torch
 from mia_core.data import Membership
 from mia_core.errors import Refused
 from mia_core.persons import PERSON, Persons
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import Target, placed
 from mia_core.training import Trainer
@@ -37,21 +38,19 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
     canaries = canaries_of(design, trial) if trial.role == CANARY else None
     images = design.pool.images[membership.train]
     persons = Persons.of(design.pool.units, membership.train, cell.train_size) if cell.arm.unit == PERSON else None
-    trainer = Trainer(
+    if canaries:
+        images, persons = canaries.join(images), canaries.join_persons(persons) if persons else None
+    return Trainer(
         target=cell.target.build(design.pool.image_shape),
-        images=canaries.join(images) if canaries else images,
-        train_size=cell.train_size,
+        records=Records(images, cell.train_size, persons),
         config=cell.training,
         arm=cell.arm,
         streams=Streams("training", design.spec.seed, trial.replicate),
         key=key,
         device=device,
         horizon=trial.steps if cell.arm.needs_horizon else None,
-        persons=canaries.join_persons(persons) if canaries and persons else persons,
+        around=canaries.around if canaries else None,
     )
-    if canaries:
-        canaries.attach(trainer)
-    return trainer
 
 
 class Trajectory:

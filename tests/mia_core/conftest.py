@@ -15,6 +15,7 @@ from skimage.data import lfw_subset
 
 from mia_core.data import Pool
 from mia_core.defenses import Arm
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS, Target
 from mia_core.training import Trainer, TrainingConfig
@@ -60,8 +61,7 @@ def trainer(
     """By default 13 records in batches of 4: epochs end after 4, 7, 10 and 13 steps. noise: of a private arm's key."""
     return Trainer(
         target(name, **config),
-        images(count, config.get("size", 8), config.get("channels", 1)),
-        count,
+        Records(images(count, config.get("size", 8), config.get("channels", 1)), count),
         TrainingConfig(batch_size=batch_size, learning_rate=2e-3, generator_every=generator_every),
         Arm.parse(arm),
         Streams(seed),

@@ -13,6 +13,7 @@ from mia_core.access import Access, NoView, Snapshot
 from mia_core.attacks import ATTACKS, Attack, Knowledge, Scores
 from mia_core.data.pool import to_float
 from mia_core.defenses import DEFENSES, Arm
+from mia_core.records import Records
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS
@@ -178,7 +179,7 @@ def build(target):
 def make_trainer(target, arm, generator_every=2):
     config = TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every)
     images = _images(target, 12, 0)
-    return Trainer(build(target), images, 12, config, Arm.parse(ARM_TABLE[arm]), Streams(9), bytes(32))
+    return Trainer(build(target), Records(images, 12), config, Arm.parse(ARM_TABLE[arm]), Streams(9), bytes(32))
 
 
 @functools.cache

@@ -1,0 +1,79 @@
+"""Defenses that bound what one privacy unit can change: what an arm, a plan and a training ask of any of them."""
+
+from abc import abstractmethod
+from typing import Protocol
+
+from mia_core.defenses.accounting import Accountant
+from mia_core.defenses.defense import Defense, TrainingFacts
+from mia_core.errors import Refused
+from mia_core.persons import PERSON, Unit
+from mia_core.targets import RecordGradients
+
+
+class CountedGradients(RecordGradients, Protocol):
+    """A rule of gradients that counts what its steps cost."""
+
+    accountant: Accountant
+
+
+class PrivateDefense(Defense):
+    """Units are sampled by coins, their gradients are clipped, noise is added; with noise there is a guarantee."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> Unit:
+        """What is sampled, clipped and accounted."""
+
+    @property
+    @abstractmethod
+    def delta(self) -> float | None:
+        """delta of the guarantee; None without one."""
+
+    @property
+    @abstractmethod
+    def needs_horizon(self) -> bool:
+        """Whether the noise depends on the steps to be trained."""
+
+    @abstractmethod
+    def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
+        """sigma; ValueError where it depends on a horizon that is not given."""
+
+    @abstractmethod
+    def empty_guarantee(self, units: int) -> str | None:
+        """Why the guarantee means nothing for so many units, or None."""
+
+    @abstractmethod
+    def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> CountedGradients:
+        """Clipped, noised, counted."""
+
+    def nominal_units(self, train_size: int, persons: int | None) -> int:
+        """How many units a training set nominally has: n records, or P persons; ValueError if P is not given."""
+        if self.unit != PERSON:
+            return train_size
+        if persons is None:
+            raise Refused(f"{self.name}.unit: person needs to know which records are whose")
+        return persons
+
+    def sampling_rate(self, train_size: int, batch_size: int, persons: int | None) -> float:
+        """q, the probability of a unit in a step: B / n of records, B / P of persons."""
+        return batch_size / self.nominal_units(train_size, persons)
+
+    def rate(self, facts: TrainingFacts) -> float:
+        """q of a training."""
+        nominal = facts.persons.nominal if facts.persons else None
+        return self.sampling_rate(facts.train_size, facts.batch_size, nominal)
+
+    def sampling_refusal(self, train_size: int, batch_size: int, persons: int | None) -> str | None:
+        """Why units cannot be sampled so that a batch has B of them on average, or None."""
+        units = self.nominal_units(train_size, persons)
+        if batch_size <= units:
+            return None
+        if self.unit == PERSON:
+            return (
+                f"{self.name} samples each person with probability batch_size / persons, and {batch_size} / {units} is "
+                f"above 1 ({train_size} records are of {units} persons nominally); lower training.batch_size"
+            )
+        return (
+            f"{self.name} samples each record with probability batch_size / train_size, and {batch_size} / {units} is "
+            "above 1; lower training.batch_size"
+        )

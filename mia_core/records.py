@@ -1,0 +1,55 @@
+"""The records of a training: its own, and where it is an attacker's surrogate, known ones on the fake side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mia_core.persons import Persons
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Known records that stand on the fake side of every step, drawn anew for each, with replacement.
+
+    images: uint8 [.,C,H,W]. share: of the fake side; 1 trains a discriminator alone, without generated records.
+    """
+
+    images: np.ndarray
+    share: float = 0.5
+
+    def per_step(self, batch_size: int) -> int:
+        """Records of a step: all of the fake side at a share of 1, else at least one and not all."""
+        return batch_size if self.share == 1 else min(max(1, round(self.share * batch_size)), batch_size - 1)
+
+
+@dataclass(frozen=True)
+class Records:
+    """images: uint8 [members,C,H,W]. train_size: nominal n, by which epochs are counted.
+
+    persons: whose the records are; needed by an arm whose unit is a person, and not looked at by others.
+    """
+
+    images: np.ndarray
+    train_size: int
+    persons: Persons | None = None
+    contrast: Contrast | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.images):
+            raise ValueError("there is no record to train on")
+        if self.persons and self.persons.numbers.shape != (len(self.images),):
+            raise ValueError(
+                f"{len(self.images)} records need as many numbers of persons, got {self.persons.numbers.shape}"
+            )
+
+    @property
+    def nominal_persons(self) -> int | None:
+        """P, if it is known whose the records are."""
+        return self.persons.nominal if self.persons else None
+
+    def chosen(self, index: np.ndarray) -> "Records":
+        """Some of the records; n stays."""
+        if len(index) == len(self.images) and bool((index == np.arange(len(index))).all()):
+            return self
+        persons = Persons(self.persons.numbers[index], self.persons.nominal) if self.persons else None
+        return Records(self.images[index], self.train_size, persons, self.contrast)
