@@ -1,13 +1,11 @@
-"""Clipped sums of one network by plain autograd, a record at a time; and a step without a trainer."""
+"""Clipped sums of one network by plain autograd, a record at a time."""
 
 import torch
 from torch.nn.functional import softplus
 
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
+from mia_core.batches import Rows
 from mia_core.defenses.clipping import clipped_sums
-from mia_core.step_draws import Draws
-from mia_core.streams import Streams
-from mia_core.targets import Step, mean_gradients
 
 KEY = bytes(range(32))
 CLIP_ONLY = {"name": "dp_sgd", "sigma": 0.0, "clip": 1.0, "delta": 1e-3}
@@ -23,9 +21,10 @@ def clipped_sum(network, loss, records, clip):
     return sums["net"], losses["net"]
 
 
-def apply(rule, network, loss, records, step):
+def apply(rule, network, loss, records):
     """A rule of gradients on a single network."""
-    return rule({"net": network}, lambda nets, x: {"net": loss(nets["net"], x)}, (records,), step)["net"]
+    rows = Rows(torch.arange(len(records)))
+    return rule({"net": network}, lambda nets, x: {"net": loss(nets["net"], x)}, (records,), rows)["net"]
 
 
 def oracle(network, loss, records, clip):
@@ -46,7 +45,3 @@ def oracle(network, loss, records, clip):
 
 def norm_of(tensors):
     return float(torch.cat([t.flatten() for t in tensors]).norm())
-
-
-def plain_step(number=0, train_generator=False, rule=mean_gradients, optimizers=None, fakes=5, units=None):
-    return Step(number, fakes, train_generator, Draws(Streams(3)), optimizers or {}, rule, units=units)

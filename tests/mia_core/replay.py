@@ -11,7 +11,7 @@ class Replay(Target):
 
     name = "replay"
     offers = frozenset({"generator"})
-    private = ()
+    networks = private = ()
 
     def __init__(self, records, p):
         super().__init__(None, tuple(records.shape[1:]))
@@ -31,11 +31,10 @@ class Replay(Target):
     def discriminate(self, x_BCHW):
         raise AssertionError("has no discriminator")
 
-    def optimizers(self, learning_rate, beta1):
-        return {}
-
-    def update(self, x_BCHW, step):
+    def draws(self, records, fakes, contrast):
         raise AssertionError("does not train")
+
+    step = draws
 
     @property
     def device(self):

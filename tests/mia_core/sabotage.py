@@ -14,7 +14,8 @@ import torch
 
 from mia_core.canaries import Canaries
 from mia_core.defenses import Arm, dp_sgd
-from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.defenses.dp_sgd import DPSGD, PrivateGradients
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -43,17 +44,18 @@ def clip_the_mean(networks, losses, records, clip):
 class NoiseOfTheMean(PrivateGradients):
     """Adds the noise that belongs to the mean, sigma C / B, to the sum."""
 
-    def __call__(self, networks, losses, records, step):
+    def __call__(self, networks, losses, records, rows):
         honest, self.sigma = self.sigma, self.sigma / self.expected_batch
         try:
-            return super().__call__(networks, losses, records, step)
+            return super().__call__(networks, losses, records, rows)
         finally:
             self.sigma = honest
 
 
-def twice_as_often(self):
+def twice_as_often(self, facts, batches=DPSGD.batches):
     """Samples each record at twice the rate the accountant is told."""
-    return dataclasses.replace(self.batches, rate=2 * self.batches.rate).batch(self.step)
+    told = batches(self, facts)
+    return dataclasses.replace(told, rate=2 * told.rate)
 
 
 @contextmanager
@@ -65,7 +67,7 @@ SABOTAGE = {
     "honest": honest,
     "clips the batch mean": lambda: patch.object(dp_sgd, "clipped_sums", clip_the_mean),
     "noise sigma C / B on the sum": lambda: patch.object(dp_sgd, "PrivateGradients", NoiseOfTheMean),
-    "half of the sampling rate told": lambda: patch.object(Trainer, "_batch", twice_as_often),
+    "half of the sampling rate told": lambda: patch.object(DPSGD, "batches", twice_as_often),
 }
 
 
@@ -77,13 +79,12 @@ def train(name: str, seed: int, kind: str = "gradient", target: dict = TARGET) -
     with SABOTAGE[name]():
         trainer = Trainer(
             choice.build(SHAPE),
-            canaries.join(records),
-            RECORDS,
+            Records(canaries.join(records), RECORDS),
             TrainingConfig(batch_size=BATCH),
             Arm.parse({"name": "dp_sgd", "sigma": SIGMA, "clip": CLIP, "delta": DELTA}),
             Streams("training", seed),
             seed.to_bytes(32, "big"),
+            around=canaries.around,
         )
-        canaries.attach(trainer)
         trainer.run_to(STEPS)
     return canaries.scores(trainer), canaries.coins

@@ -27,11 +27,11 @@ def test_e_epochs_end_after_ceil_e_n_over_b_steps_and_have_passed_each_record_e_
 @given(sizes, sizes, st.integers(0, 30))
 def test_batches_are_stretches_of_one_endless_order(count, batch_size, start):
     ordered = Ordered(Streams("x"), count, batch_size)
-    taken = np.concatenate([ordered.batch(step).index.numpy() for step in range(start, start + 3)])
+    taken = np.concatenate([ordered.rows(step).index.numpy() for step in range(start, start + 3)])
     number = (start + 3) * batch_size // count + 1
     endless = np.concatenate([Streams("x").numpy("order", k).permutation(count) for k in range(number)])
     assert np.array_equal(taken, endless[start * batch_size : (start + 3) * batch_size])
-    assert ordered.batch(start).units is None
+    assert ordered.rows(start).units is None
 
 
 @given(st.integers(0, 60), st.integers(1, 30))
@@ -54,7 +54,7 @@ def test_samples_hardly_ever_need_more_than_the_padded_size(train_size, batch_si
 
 def test_a_sample_larger_than_that_is_whole_in_a_larger_batch():
     sampled = Sampled(lambda step, count: np.zeros(count), count=30, rate=0.1, size=8)
-    batch = sampled.batch(0)
+    batch = sampled.rows(0)
     assert batch.records.tolist() == list(range(30))
     assert len(batch.index) == 32
 

@@ -5,20 +5,16 @@ import torch
 
 from mia_core.access import Snapshot
 from mia_core.data.pool import to_float
-from mia_core.step_draws import Draws
+from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, mean_gradients
+from mia_core.targets import TARGETS
+from tests.mia_core.steps import take_step
 
 NETWORKS = ("discriminator", "generator")
 
 
 def floats(images):
     return to_float(torch.from_numpy(images))
-
-
-def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
-    optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -56,12 +52,12 @@ def test_shapes_and_ranges(make_target, make_images, size, channels):
 def test_maps_shrink_to_8_pixels_or_7_and_channels_grow_by_the_width(make_target, size, smallest):
     target = make_target("began", size)
     x, widths = torch.zeros(1, 1, size, size), []
-    for block in target.activations():
+    for block in target.hidden_blocks():
         x = block(x)
         widths.append(x.shape[1])
     assert x.shape[2:] == (smallest, smallest)
     assert widths == [4 * level for level in range(2, len(widths) + 1)] + [4 * len(widths)]
-    assert all(isinstance(block[-1], torch.nn.ELU) for block in target.activations())
+    assert all(isinstance(block[-1], torch.nn.ELU) for block in target.hidden_blocks())
 
 
 @pytest.mark.parametrize(
@@ -128,14 +124,15 @@ def test_scores_and_samples_do_not_depend_on_batching_or_other_records(make_trai
             torch.testing.assert_close(torch.cat([function(row[None]) for row in inputs]), together, atol=1e-5, rtol=0)
 
 
-def test_samples_are_clamped_in_evaluation_mode_and_not_in_training(make_target):
+def test_samples_are_clamped_in_every_mode_and_what_a_step_trains_on_is_not(make_target):
     target = make_target("began")
     with torch.no_grad():
         target.generator[-1].weight.mul_(50)
         z = torch.randn(6, 8, generator=Streams(0).torch("z"))
-        free = target.train().generate(z)
+        free = target.images({"generator": target.generator}, z)
         assert float(free.abs().max()) > 1.5
-        assert torch.equal(target.eval().generate(z), free.clamp(-1, 1))
+        for mode in (True, False):
+            assert torch.equal(target.train(mode).generate(z), free.clamp(-1, 1))
         assert float(Snapshot(target.train(), Streams(1)).samples(20).abs().max()) == 1
 
 
@@ -150,9 +147,9 @@ def test_latents_are_uniform_before_the_generator(make_target, p_value):
     assert kstest(seen[0].flatten().numpy(), "uniform", args=(-1, 2)).pvalue > 1e-6
 
 
-@pytest.mark.parametrize("train_generator", [True, False])
+@pytest.mark.parametrize("generator_learns", [True, False])
 @pytest.mark.parametrize(("contrasted", "diversity"), [(0, 0.6), (0, 0.2), (2, 0.6)])
-def test_steps_equal_the_formulas_written_out(make_target, make_images, train_generator, contrasted, diversity):
+def test_steps_equal_the_formulas_written_out(make_target, make_images, generator_learns, contrasted, diversity):
     # Mistake 1 of published code: a sampler that only drew label 1. Both sides must reach the discriminator. L(G(z)) is
     # below diversity * L(x) at 0.6, so that k rises, and above it at 0.2.
     target = make_target("began", 16, balance_rate=0.5, diversity=diversity).train()
@@ -163,21 +160,21 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, train_ge
     for number in range(4):
         x = floats(make_images(6, 16, seed=number))
         contrast = floats(make_images(contrasted, 16, seed=50 + number)) if contrasted else None
-        now = step(target, number, train_generator, contrast=contrast, optimizers=optimizers)
-        history = target.update(x, now)
+        history = take_step(target, x, number, generator_learns, contrast=contrast, optimizers=optimizers)
 
-        z = Draws(Streams(3)).normal("latent", number, (5, 8))
+        z = Draws(Streams(3))("latent", number, normal(5, 8))
         fake = images_of(slow, z)
         loss_real, loss_generated = error(slow, x), error(slow, fake)
         side = fake.detach() if contrast is None else torch.cat([fake.detach(), contrast])
         loss_fake = error(slow, side)
         values = [float(loss.detach()) for loss in (loss_real, loss_generated, loss_fake)]
+        known = None if contrast is None else float(error(slow, contrast).detach())
         discriminator, generator = (list(slow.get_submodule(name).parameters()) for name in NETWORKS)
         gradients = {
             "discriminator": torch.autograd.grad(loss_real - k * loss_fake, discriminator),
             "generator": torch.autograd.grad(loss_generated, generator),
         }
-        learning = NETWORKS if train_generator else ("discriminator",)
+        learning = NETWORKS if generator_learns else ("discriminator",)
         for name in learning:
             for parameter, gradient in zip(slow.get_submodule(name).parameters(), gradients[name], strict=True):
                 parameter.grad = gradient
@@ -191,7 +188,8 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, train_ge
             "d_fake": fake_side,
             "convergence": real + abs(diversity * real - generated),
             "balance": k,
-            **({"loss_generator": generated} if train_generator else {}),
+            **({"loss_generator": generated} if generator_learns else {}),
+            **({} if contrast is None else {"d_known": known}),
         }
         assert {key: float(value) for key, value in history.items()} == pytest.approx(expected, rel=1e-4)
         k = min(1.0, max(0.0, k + 0.5 * (diversity * real - generated)))
@@ -211,14 +209,14 @@ def test_the_balance_stays_between_0_and_1(make_target, make_images):
             target.generator[-1].weight.mul_(gain)
         # Two passes through the networks: a first step outside the interval would show in the second.
         for number in range(2):
-            target.update(floats(make_images(6)) / 0.2, step(target, number, train_generator=False))
+            take_step(target, floats(make_images(6)) / 0.2, number, generator_learns=False)
         assert float(target.balance) == end
 
 
 def test_a_discriminator_alone_is_no_began(make_target, make_images):
     target = make_target("began").train()
     with pytest.raises(AssertionError, match="no equilibrium"):
-        target.update(floats(make_images(4)), step(target, fakes=0, contrast=floats(make_images(4, seed=1))))
+        take_step(target, floats(make_images(4)), fakes=0, contrast=floats(make_images(4, seed=1)))
 
 
 def test_contrast_does_not_move_the_balance(make_target, make_images):
@@ -226,7 +224,7 @@ def test_contrast_does_not_move_the_balance(make_target, make_images):
     balances = []
     for contrast in (None, floats(make_images(5, seed=1))):
         target = make_target("began", balance_rate=0.5).train()
-        target.update(floats(make_images(4)), step(target, contrast=contrast))
+        take_step(target, floats(make_images(4)), contrast=contrast)
         balances.append(float(target.balance))
     assert balances[0] == balances[1] > 0
 
@@ -237,7 +235,7 @@ def test_each_network_learns_from_its_own_loss_only(make_target, make_images):
     gradients = []
     for seed, real in ((3, 0), (4, 0), (3, 1)):
         target = make_target("began").train()
-        target.update(floats(make_images(4, seed=real)), step(target, seed=seed))
+        take_step(target, floats(make_images(4, seed=real)), seed=seed)
         gradients.append({name: [p.grad.clone() for p in target.get_submodule(name).parameters()] for name in NETWORKS})
 
     def same(a, b, name):
@@ -252,7 +250,7 @@ def test_each_network_learns_from_its_own_loss_only(make_target, make_images):
 def test_a_step_without_the_generator_leaves_its_weights_and_gradients_alone(make_target, make_images):
     target = make_target("began").train()
     before = copy.deepcopy(target.generator)
-    target.update(floats(make_images(4)), step(target, train_generator=False))
+    take_step(target, floats(make_images(4)), generator_learns=False)
     for name, parameter in before.named_parameters():
         assert torch.equal(target.generator.get_parameter(name), parameter)
         assert target.generator.get_parameter(name).grad is None

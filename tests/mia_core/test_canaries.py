@@ -9,6 +9,7 @@ from mia_core.defenses import Arm
 from mia_core.defenses.accounting import profile
 from mia_core.metrics import judge
 from mia_core.metrics.audit import DELTAS, Guesses, Profile
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -26,14 +27,13 @@ def make(kind, count=60, target="dcgan", arm=PRIVATE, records=20, coins=None, wi
     config = TrainingConfig(batch_size=10, **training)
     trainer = Trainer(
         choice.build((1, 8, 8)),
-        canaries.join(images),
-        records,
+        Records(canaries.join(images), records),
         config,
         Arm.parse(arm),
         Streams("training"),
         bytes(32),
+        around=canaries.around,
     )
-    canaries.attach(trainer)
     return canaries, trainer
 
 
@@ -52,7 +52,7 @@ def test_without_noise_a_gradient_canary_moves_by_the_clip_each_time_it_is_drawn
     drawn = np.zeros(len(trainer.images))
     for step in range(1, 13):
         trainer.run_to(step)
-        drawn[trainer.batch.records] += 1
+        drawn[trainer.batches.rows(step - 1).records] += 1
     scores = canaries.scores(trainer)
     expected = np.zeros(60)
     expected[canaries.coins] = drawn[20:] * 0.5 / 10

@@ -36,8 +36,8 @@ def test_it_offers_samples_only_and_is_no_target_to_study(copycat):
     assert "copycat" not in TARGETS.names()
     for refused in (
         lambda: copycat.discriminate(torch.zeros(1, 1, 8, 8)),
-        lambda: copycat.optimizers(1e-3, 0.5),
-        lambda: copycat.update(torch.zeros(1, 1, 8, 8), None),
+        lambda: copycat.draws(1, 1, 0),
+        lambda: copycat.step(None, None),
     ):
         with pytest.raises(ValueError, match="copycat"):
             refused()

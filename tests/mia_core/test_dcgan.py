@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 import math
 
 import numpy as np
@@ -9,19 +8,16 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from mia_core.data.pool import to_float
-from mia_core.step_draws import Draws
+from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, mean_gradients
+from mia_core.targets import TARGETS
+from tests.mia_core.steps import take_step
 
 NORMS = ["group", "batch", "none"]
 
 
 def floats(images):
     return to_float(torch.from_numpy(images))
-
-
-def step(target, number=0, train_generator=True, seed=3, rule=mean_gradients, fakes=5):
-    return Step(number, fakes, train_generator, Draws(Streams(seed)), target.optimizers(2e-3, 0.5), rule)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -161,8 +157,8 @@ def test_generated_images_do_not_depend_on_batching_in_evaluation_mode(make_trai
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("train_generator", [True, False])
-def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, train_generator):
+@pytest.mark.parametrize("generator_learns", [True, False])
+def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, generator_learns):
     # Mistake 1 of published code: a sampler that only drew label 1. Both labels must reach the discriminator.
     target = make_dcgan(16, norm=norm).train()
     slow = copy.deepcopy(target)
@@ -170,12 +166,11 @@ def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, tra
         {name: torch.optim.SGD(net.get_submodule(name).parameters(), 0.1) for name in ("discriminator", "generator")}
         for net in (target, slow)
     )
-    now = dataclasses.replace(step(target, train_generator=train_generator), optimizers=optimizers)
     for number in range(3):
         x = floats(make_images(6, 16, seed=number))
-        history = target.update(x, dataclasses.replace(now, number=number))
+        history = take_step(target, x, number, generator_learns, optimizers=optimizers)
 
-        fake = slow.generate(Draws(Streams(3)).normal("latent", number, (5, 8)))
+        fake = slow.generate(Draws(Streams(3))("latent", number, normal(5, 8)))
         real_logit, fake_logit = slow.discriminate(x), slow.discriminate(fake.detach())
         loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         expected = {
@@ -188,7 +183,7 @@ def test_steps_equal_the_formulas_written_out(make_dcgan, make_images, norm, tra
         for fast, parameter in zip(target.discriminator.parameters(), slow.discriminator.parameters(), strict=True):
             torch.testing.assert_close(fast.grad, parameter.grad, rtol=1e-4, atol=1e-6)
         slow_optimizers["discriminator"].step()
-        if train_generator:
+        if generator_learns:
             expected["loss_generator"] = softplus(-slow.discriminate(fake)).mean()
             slow_optimizers["generator"].zero_grad()
             expected["loss_generator"].backward(inputs=list(slow.generator.parameters()))
@@ -215,22 +210,22 @@ def test_optimizers_are_adam_each_with_its_own_network(make_dcgan):
 def test_a_step_without_the_generator_leaves_its_weights_alone(make_dcgan, make_images):
     target = make_dcgan().train()
     before = copy.deepcopy(target.generator)
-    target.update(floats(make_images(4)), step(target, train_generator=False))
+    take_step(target, floats(make_images(4)), generator_learns=False)
     for name, parameter in before.named_parameters():
         assert torch.equal(target.generator.get_parameter(name), parameter)
 
 
 def test_all_parameters_ask_for_gradients_again_after_a_step(make_dcgan, make_images):
     target = make_dcgan().train()
-    target.update(floats(make_images(4)), step(target))
+    take_step(target, floats(make_images(4)))
     assert all(parameter.requires_grad for parameter in target.parameters())
 
 
 def test_the_generators_step_adds_nothing_to_the_discriminators_gradient(make_dcgan, make_images):
     gradients = []
-    for train_generator in (True, False):
+    for generator_learns in (True, False):
         target = make_dcgan().train()
-        target.update(floats(make_images(4)), step(target, train_generator=train_generator))
+        take_step(target, floats(make_images(4)), generator_learns=generator_learns)
         gradients.append([parameter.grad for parameter in target.discriminator.parameters()])
     for with_generator, without in zip(*gradients, strict=True):
         assert torch.equal(with_generator, without)
@@ -241,14 +236,14 @@ def test_latents_depend_on_the_steps_number_and_stream_only(make_dcgan, make_ima
     for global_seed, number, seed in ((0, 1, 3), (1, 1, 3), (0, 2, 3), (0, 1, 4)):
         torch.manual_seed(global_seed)
         target = make_dcgan().train()
-        target.update(floats(make_images(4)), step(target, number=number, seed=seed))
+        take_step(target, floats(make_images(4)), number=number, seed=seed)
         fakes.append(np.concatenate([p.detach().flatten() for p in target.discriminator.parameters()]))
     assert np.array_equal(fakes[0], fakes[1])
     assert not np.array_equal(fakes[0], fakes[2])
     assert not np.array_equal(fakes[0], fakes[3])
 
 
-def test_a_target_without_a_discriminator_has_no_blocks_for_a_defense(make_dcgan):
-    blocks = make_dcgan(32).activations()
+def test_a_defense_finds_every_hidden_block_of_the_discriminator(make_dcgan):
+    blocks = make_dcgan(32).hidden_blocks()
     assert len(blocks) == 3
     assert all(isinstance(block[-1], torch.nn.LeakyReLU) for block in blocks)

@@ -14,7 +14,7 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.secret_draws import SecretDraws
-from mia_core.step_draws import Draws
+from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from tests.mia_core.one_record_at_a_time import (
     CLIP_ONLY,
@@ -23,9 +23,9 @@ from tests.mia_core.one_record_at_a_time import (
     clipped_sum,
     norm_of,
     oracle,
-    plain_step,
     real_loss,
 )
+from tests.mia_core.steps import take_step
 
 
 @st.composite
@@ -109,7 +109,7 @@ def test_removing_one_record_moves_a_dcgans_private_gradient_by_at_most_clip_ove
     sums = []
     for records in (x, x[:2], x[:0]):
         network = make_dcgan().discriminator
-        apply(PrivateGradients(2.0, 0.1, SecretDraws(KEY), 4.0), network, real_loss, records, plain_step())
+        apply(PrivateGradients(2.0, 0.1, SecretDraws(KEY), 4.0), network, real_loss, records)
         sums.append([p.grad * 4.0 for p in network.parameters()])
     assert norm_of([a - b for a, b in zip(sums[0], sums[1], strict=True)]) <= 3 * 0.1 * (1 + 1e-4)
     assert norm_of([a - b for a, b in zip(sums[1], sums[2], strict=True)]) <= 2 * 0.1 * (1 + 1e-4)
@@ -136,7 +136,7 @@ def test_frozen_parameters_get_no_gradient_and_count_in_no_norm():
 def test_noise_is_normal_of_deviation_sigma_clip_over_expected_batch(p_value):
     # Errs twice in 1e6 seeds.
     network = nn.Linear(400, 50)
-    apply(PrivateGradients(1.5, 0.2, SecretDraws(KEY), 8.0), network, real_loss, torch.zeros(0, 400), plain_step())
+    apply(PrivateGradients(1.5, 0.2, SecretDraws(KEY), 8.0), network, real_loss, torch.zeros(0, 400))
     noise = torch.cat([p.grad.flatten() for p in network.parameters()]).double() / (1.5 * 0.2 / 8.0)
     assert noise.numel() == 20_050
     assert p_value(float(noise.square().sum()), chi2(20_050)) > 1e-6
@@ -148,10 +148,10 @@ def test_noise_is_new_in_every_parameter_call_and_training_and_the_same_under_th
         rule = PrivateGradients(1.0, 1.0, SecretDraws(key), 1.0)
         rule.accountant.steps = number
         network = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False))
-        apply(rule, network, real_loss, torch.zeros(0, 5), plain_step())
+        apply(rule, network, real_loss, torch.zeros(0, 5))
         first = [p.grad for p in network.parameters()]
         network.zero_grad()
-        apply(rule, network, real_loss, torch.zeros(0, 5), plain_step())
+        apply(rule, network, real_loss, torch.zeros(0, 5))
         return first, [p.grad for p in network.parameters()]
 
     torch.manual_seed(0)
@@ -169,12 +169,12 @@ def test_private_gradients_are_added_to_what_is_there_and_report_the_losses():
     network = nn.Linear(3, 1)
     x = torch.rand(4, 3, generator=Streams(0).torch("x"))
     rule = PrivateGradients(0.0, 0.05, SecretDraws(KEY), 8.0)
-    losses = apply(rule, network, real_loss, x, plain_step())
+    losses = apply(rule, network, real_loss, x)
     total = oracle(network, real_loss, x, 0.05)[0]
     torch.testing.assert_close(losses, real_loss(network, x).detach())
     for parameter, expected in zip(network.parameters(), total, strict=True):
         torch.testing.assert_close(parameter.grad, expected / 8.0)
-    apply(rule, network, real_loss, x, plain_step())
+    apply(rule, network, real_loss, x)
     for parameter, expected in zip(network.parameters(), total, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * expected / 8.0)
 
@@ -186,9 +186,9 @@ def test_gradients_of_generated_records_are_untouched(make_dcgan, make_images, r
     slow = copy.deepcopy(target)
     x = to_float(torch.from_numpy(make_images(records, 16)))
     rule = PrivateGradients(0.0, 1e-3, SecretDraws(KEY), 4.0)
-    target.update(x, plain_step(0, True, rule, target.optimizers(1e-3, 0.5)))
+    take_step(target, x, rule=rule)
 
-    fake = slow.generate(Draws(Streams(3)).normal("latent", 0, (5, 8))).detach()
+    fake = slow.generate(Draws(Streams(3))("latent", 0, normal(5, 8))).detach()
     total = oracle(slow.discriminator, real_loss, x, 1e-3)[0]
     softplus(slow.discriminate(fake)).mean().backward()
     for fast, parameter, private in zip(
@@ -199,21 +199,21 @@ def test_gradients_of_generated_records_are_untouched(make_dcgan, make_images, r
 
 def test_arm_divides_by_the_expected_batch(make_trainer):
     trainer = make_trainer(CLIP_ONLY)
-    assert trainer.record_gradients.expected_batch == 4
-    assert trainer.record_gradients.clip == 1.0
+    assert trainer.learner.rule.expected_batch == 4
+    assert trainer.learner.rule.clip == 1.0
 
 
 @pytest.mark.slow
 def test_empty_batches_pass_through_whole_training(make_trainer):
     trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=3, batch_size=2)
     sizes = []
-    private = trainer.record_gradients
+    private = trainer.learner.rule
 
-    def counted(networks, losses, records, step):
-        sizes.append(int((step.units >= 0).sum()))
-        return private(networks, losses, records, step)
+    def counted(networks, losses, records, rows):
+        sizes.append(int((rows.units >= 0).sum()))
+        return private(networks, losses, records, rows)
 
-    trainer.record_gradients = counted
+    trainer.learner.rule = counted
     trainer.run_to(300)
     assert 0 in sizes
     assert max(sizes) > 0
@@ -235,8 +235,7 @@ def test_rows_of_padding_change_nothing_whatever_they_hold(make_target, make_ima
         units = torch.tensor([0, 1, 2, 3])
         units[kept:] = -1
         rows = torch.cat([x[:kept], torch.full_like(x[kept:], filled)])
-        now = plain_step(0, True, rule, target.optimizers(1e-3, 0.5), units=units)
-        history = target.update(rows, now)
+        history = take_step(target, rows, rule=rule, units=units)
         found.append([*target.state_dict().values(), *history.values()])
         assert ("d_real" in history) == (kept > 0)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

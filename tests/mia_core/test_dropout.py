@@ -74,7 +74,7 @@ def test_one_layer_goes_behind_every_hidden_activation_and_nothing_is_drawn(make
     layers = [module for module in target.modules() if isinstance(module, DropoutLayer)]
     assert [made.index for made in layers] == [0, 1, 2]
     assert [made.rate for made in layers] == [0.25] * 3
-    assert [block[-1] for block in target.activations()] == layers
+    assert [block[-1] for block in target.hidden_blocks()] == layers
     assert not any(isinstance(module, DropoutLayer) for module in target.generator.modules())
 
 

@@ -14,6 +14,7 @@ from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -36,7 +37,11 @@ def model(images):
 
 def test_a_target_is_trained_as_its_parts_train_it(images, model):
     trainer = Trainer(
-        TARGETS.choose(TARGET).build((1, 8, 8)), images, 24, TrainingConfig(**SMALL), Arm(), Streams("front", 3)
+        TARGETS.choose(TARGET).build((1, 8, 8)),
+        Records(images, 24),
+        TrainingConfig(**SMALL),
+        Arm(),
+        Streams("front", 3),
     )
     trainer.run_to(6)
     for name, value in trainer.target.state_dict().items():

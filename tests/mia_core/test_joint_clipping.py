@@ -2,7 +2,6 @@
 
 import copy
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -14,10 +13,10 @@ from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.clipping import clipped_sums
 from mia_core.defenses.dp_sgd import PrivateGradients
 from mia_core.secret_draws import SecretDraws
-from mia_core.step_draws import STEP, Draws
+from mia_core.step_draws import STEP, Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import vae_gan, wgan_gp
-from tests.mia_core.one_record_at_a_time import CLIP_ONLY, KEY, norm_of, oracle, plain_step
+from tests.mia_core.one_record_at_a_time import CLIP_ONLY, KEY, norm_of, oracle
+from tests.mia_core.steps import batch_of, take_step
 
 # Several networks learn from a record: VAE-GAN
 
@@ -30,10 +29,9 @@ def vae_gan_case(make_target, make_images, count, arm="none", weight=0.3, norm="
     Arm.parse(arm).modify(target)
     target = target.double().train()
     networks = {name: target.get_submodule(name) for name in NETWORKS}
-    losses = partial(vae_gan._losses, NETWORKS, True, weight)
     x = to_float(torch.from_numpy(make_images(count, 16))).double()
     noise = torch.randn(count, 8, generator=Streams(1).torch("noise"), dtype=torch.float64)
-    return target, networks, losses, (x, noise)
+    return target, networks, target.real_losses, (x, noise)
 
 
 def joint_oracle(networks, losses, records, clip):
@@ -109,8 +107,7 @@ def test_removing_one_record_moves_a_vae_gans_whole_step_by_at_most_clip_over_ba
     for units in ([0, 1, 2, 3], [0, -1, 2, 3]):
         target = make_target("vae_gan", 16, latent=16).train()
         rule = PrivateGradients(2.0, 0.1, SecretDraws(KEY), 4.0)
-        now = plain_step(0, True, rule, target.optimizers(1e-3, 0.5), units=torch.tensor(units))
-        target.update(x, now)
+        take_step(target, x, rule=rule, units=torch.tensor(units))
         gradients.append([p.grad * 4.0 for p in target.parameters()])
     moved = norm_of([a - b for a, b in zip(*gradients, strict=True)])
     assert 0.09 < moved <= 0.1 * (1 + 1e-3)
@@ -125,33 +122,30 @@ def test_an_empty_batch_adds_noise_alone_to_all_three_networks(make_target, make
     }
     assert not any(part.any() for part in every(sums))
     assert all(value.shape == (0,) for value in values.values())
-    history = target.float().update(
-        records[0].float(),
-        plain_step(0, True, PrivateGradients(1.0, 1.0, SecretDraws(KEY), 4.0), target.optimizers(1e-3, 0.5)),
-    )
+    rule = PrivateGradients(1.0, 1.0, SecretDraws(KEY), 4.0)
+    history = take_step(target.float(), records[0].float(), rule=rule)
     assert history.keys() == {"loss_discriminator", "loss_generator", "d_fake"}
     assert all(bool(p.isfinite().all()) for p in target.parameters())
     first = target.encoder[0][0].weight.grad  # the encoder sees no generated record: noise is all it got
     assert float(first.std()) == pytest.approx(1 / 4, rel=5 / math.sqrt(2 * first.numel()))
 
 
-@pytest.mark.parametrize("train_generator", [True, False])
-def test_the_generated_side_of_a_vae_gan_is_untouched(make_target, make_images, train_generator):
+@pytest.mark.parametrize("generator_learns", [True, False])
+def test_the_generated_side_of_a_vae_gan_is_untouched(make_target, make_images, generator_learns):
     # The whole step: the clipped part of real records, and the plain gradients of generated ones.
     target = make_target("vae_gan", 16).train()
     slow = copy.deepcopy(target)
     x = to_float(torch.from_numpy(make_images(6, 16)))
     rule = PrivateGradients(0.0, 1e-3, SecretDraws(KEY), 4.0)
-    target.update(x, plain_step(0, train_generator, rule, target.optimizers(1e-3, 0.5)))
+    take_step(target, x, generator_learns=generator_learns, rule=rule)
 
-    noise = Draws(Streams(3)).normal("posterior", 0, (6, 8))
-    networks = {name: slow.get_submodule(name) for name in (NETWORKS if train_generator else NETWORKS[:1])}
+    noise = Draws(Streams(3))("posterior", 0, normal(6, 8))
+    networks = {name: slow.get_submodule(name) for name in (NETWORKS if generator_learns else NETWORKS[:1])}
     every_network = {name: slow.get_submodule(name) for name in NETWORKS}
-    losses = partial(vae_gan._losses, tuple(networks), True, slow.config.reconstruction_weight)
-    private = joint_oracle(networks, lambda _, *r: losses(every_network, *r), (x, noise), 1e-3)[0]
-    fake = slow.generate(Draws(Streams(3)).normal("latent", 0, (5, 8)))
+    private = joint_oracle(networks, lambda _, *r: slow.real_losses(every_network, *r), (x, noise), 1e-3)[0]
+    fake = slow.generate(Draws(Streams(3))("latent", 0, normal(5, 8)))
     plain = {"discriminator": softplus(slow.discriminate(fake.detach())).mean()}
-    if train_generator:
+    if generator_learns:
         plain["generator"] = softplus(-slow.discriminate(fake)).mean()
     for name in NETWORKS:
         parameters = list(slow.get_submodule(name).parameters())
@@ -193,7 +187,7 @@ def wgan_gp_case(make_target, make_images, count, arm="none", norm="group"):
     critic = target.double().train().discriminator
     x, partner = (to_float(torch.from_numpy(make_images(count, 16, seed=seed))).double() for seed in (1, 2))
     mix = torch.rand(count, 1, 1, 1, generator=Streams(1).torch("mix"), dtype=torch.float64)
-    return {"discriminator": critic}, partial(wgan_gp._losses, 10.0), (x, partner, mix)
+    return {"discriminator": critic}, target.real_losses, (x, partner, mix)
 
 
 @pytest.mark.parametrize(("arm", "norm"), [("none", "group"), ("none", "none"), ("weight_norm", "group")])
@@ -239,8 +233,7 @@ def test_removing_one_record_moves_a_wgan_gps_whole_critic_step_by_at_most_clip_
     for units in ([0, 1, 2, 3], [0, -1, 2, 3]):
         target = make_target("wgan_gp", 16).train()
         rule = PrivateGradients(2.0, 0.1, SecretDraws(KEY), 4.0)
-        now = plain_step(0, False, rule, target.optimizers(1e-3, 0.5), units=torch.tensor(units))
-        target.update(x, now)
+        take_step(target, x, generator_learns=False, rule=rule, units=torch.tensor(units))
         gradients.append([p.grad * 4.0 for p in target.discriminator.parameters()])
         statistics.append(list(target.generator.buffers()))
     moved = norm_of([a - b for a, b in zip(*gradients, strict=True)])
@@ -262,7 +255,7 @@ def test_an_empty_batch_of_a_wgan_gp_adds_noise_alone(make_target, make_images, 
     for sigma in (0.0, 1.0):
         target = make_target("wgan_gp", 16, norm=norm).train()
         rule = PrivateGradients(sigma, 1.0, SecretDraws(KEY), 4.0)
-        history = target.update(records[0].float(), plain_step(0, False, rule, target.optimizers(1e-3, 0.5)))
+        history = take_step(target, records[0].float(), generator_learns=False, rule=rule)
         assert history.keys() == {"loss_discriminator", "d_fake"}
         found.append(torch.cat([p.grad.flatten() for p in target.discriminator.parameters()]))
     noise = found[1] - found[0]
@@ -276,12 +269,11 @@ def test_the_generated_side_of_a_wgan_gp_is_untouched(make_target, make_images, 
     slow = copy.deepcopy(target)
     x = to_float(torch.from_numpy(make_images(records, 16)))
     rule = PrivateGradients(0.0, 1e-3, SecretDraws(KEY), 4.0)
-    now = plain_step(0, False, rule, target.optimizers(1e-3, 0.5))
-    target.update(x, now)
+    take_step(target, x, generator_learns=False, rule=rule)
 
-    fake = slow.generate(Draws(Streams(3)).normal("latent", 0, (5, 8))).detach()
-    networks, losses = {"discriminator": slow.discriminator}, partial(wgan_gp._losses, 10.0)
-    private = joint_oracle(networks, losses, (x, *wgan_gp._partners(fake, records, now)), 1e-3)[0]["discriminator"]
+    fake = slow.generate(Draws(Streams(3))("latent", 0, normal(5, 8))).detach()
+    networks, of_record = {"discriminator": slow.discriminator}, slow.of_record(x, fake, batch_of(slow, x).draws)
+    private = joint_oracle(networks, slow.real_losses, of_record, 1e-3)[0]["discriminator"]
     parameters = list(slow.discriminator.parameters())
     plain = torch.autograd.grad(slow.discriminate(fake).mean(), parameters)
     for fast, clipped, added in zip(target.discriminator.parameters(), private, plain, strict=True):

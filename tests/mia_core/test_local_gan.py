@@ -8,7 +8,7 @@ from mia_core.attacks.surrogate import to_uint8, with_share
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
 from mia_core.streams import Streams
-from mia_core.targets import BEGAN, DCGAN, VAEGAN, WGANGP
+from mia_core.targets import BEGAN, Adversarial
 from tests.mia_core.replay import Replay
 
 SMALL = {"name": "local_gan", "generated": 40, "batch_size": 8, "surrogate": {"name": "dcgan", "width": 2, "latent": 4}}
@@ -104,14 +104,14 @@ def steps(monkeypatch):
     seen = []
 
     def spied(plain):
-        def update(self, x, step):
-            seen.append((values_of(x), values_of(step.contrast), step.fakes, step.train_generator))
-            return plain(self, x, step)
+        def step(self, learner, batch):
+            seen.append((values_of(batch.real), values_of(batch.contrast), batch.fakes, batch.generator_learns))
+            return plain(self, learner, batch)
 
-        return update
+        return step
 
-    for target in (BEGAN, DCGAN, VAEGAN, WGANGP):
-        monkeypatch.setattr(target, "update", spied(target.update))
+    for target in (BEGAN, Adversarial):
+        monkeypatch.setattr(target, "step", spied(target.step))
     return seen
 
 
@@ -134,11 +134,11 @@ def test_known_records_stand_on_their_side_in_the_declared_share_and_nowhere_els
     assert sorted(set(real)) == ([50, 100] if members else [50])
     assert (real.count(50), real.count(100)) == (48, members)
     contrasted = 0 if sides == "members" else round(share * 8)
-    for shown, contrast, fakes, train_generator in steps:
+    for shown, contrast, fakes, generator_learns in steps:
         assert 7 <= len(shown) <= 8
         assert contrast == [200] * contrasted
         assert fakes == 8 - contrasted
-        assert train_generator
+        assert generator_learns
 
 
 def test_without_knowledge_known_records_are_not_looked_at(snapshot, queries):

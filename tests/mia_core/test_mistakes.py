@@ -12,10 +12,10 @@ from mia_core.data import SPLITS
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import tpr_at_fpr
-from mia_core.step_draws import Draws
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, mean_gradients
+from mia_core.targets import TARGETS
 from tests.mia_core.replay import Replay
+from tests.mia_core.steps import take_step
 
 SURROGATES = {
     "dcgan batch": {"name": "dcgan", "width": 2, "latent": 4, "norm": "batch"},
@@ -47,9 +47,8 @@ def test_mistake_1_every_step_of_a_discriminator_learns_from_both_labels(make_ta
         x, contrast = (floats(make_images(4, seed=seed)) for seed in (0, 1))
         x = -x if other and side == "real" else x
         contrast = -contrast if other and side == "known non-members" else contrast
-        streams = Streams(4 if other and side == "generated" else 3)
-        now = Step(0, 3, False, Draws(streams), built.optimizers(2e-3, 0.5), mean_gradients, contrast)
-        built.update(x, now)
+        seed = 4 if other and side == "generated" else 3
+        take_step(built, x, generator_learns=False, seed=seed, fakes=3, contrast=contrast)
         weights.append(torch.cat([p.detach().flatten() for p in built.discriminator.parameters()]))
     assert not torch.equal(*weights)
 
@@ -58,22 +57,22 @@ def test_mistake_1_every_step_of_a_discriminator_learns_from_both_labels(make_ta
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_mistake_1_known_records_never_crowd_a_side_out(make_target, make_images, monkeypatch, batch_size, share):
     surrogate, seen = make_target("dcgan"), []
-    plain = type(surrogate).update
+    plain = type(surrogate).step
 
-    def spy(self, x, step):
-        seen.append((len(x), step.fakes, len(step.contrast), step.train_generator))
-        return plain(self, x, step)
+    def spy(self, learner, batch):
+        seen.append((len(batch.real), batch.fakes, len(batch.contrast), batch.generator_learns))
+        return plain(self, learner, batch)
 
-    monkeypatch.setattr(type(surrogate), "update", spy)
+    monkeypatch.setattr(type(surrogate), "step", spy)
     spec = {"name": "local_gan", "known": 20, "share": share, "batch_size": batch_size, "steps": [6], "generated": 20}
     attack = ATTACKS.choose({**spec, "surrogate": SURROGATES["dcgan"]}).build()
     known = Knowledge(*(floats(make_images(3, seed=seed)) for seed in (1, 2)))
     attack(Snapshot(make_target("dcgan"), Streams(1)), floats(make_images(5)), known, Streams(2))
     assert len(seen) == 6
-    for real, fakes, contrast, train_generator in seen:
+    for real, fakes, contrast, generator_learns in seen:
         assert min(real, fakes, contrast) >= 1
         assert fakes + contrast == batch_size
-        assert train_generator
+        assert generator_learns
 
 
 # 2. Ties resolved by array position with members first.

@@ -16,17 +16,13 @@ NOISE = {"name": "noise_layer", "sigma": 0.5}
 
 def purposes(trainer):
     """Step, purpose and shape of all that layers draw from now on."""
-    given = []
+    given, drawn = [], trainer.layer_draws
 
-    def noting(drawn):
-        def noted(purpose, step, shape):
-            given.append((step, purpose, tuple(shape)))
-            return drawn(purpose, step, shape)
+    def noted(purpose, step, draw):
+        given.append((step, purpose, draw.shape))
+        return drawn(purpose, step, draw)
 
-        return noted
-
-    trainer.layer_draws.normal = noting(trainer.layer_draws.normal)
-    trainer.layer_draws.uniform = noting(trainer.layer_draws.uniform)
+    trainer.layer_draws = noted
     return given
 
 
@@ -94,7 +90,7 @@ def test_one_layer_goes_behind_the_last_hidden_block_and_nothing_is_drawn(make_t
     assert target.state_dict().keys() == weights.keys()
     assert all(torch.equal(value, weights[key]) for key, value in target.state_dict().items())
     (made,) = [module for module in target.modules() if isinstance(module, GaussianNoise)]
-    assert target.activations()[-1][-1] is made
+    assert target.hidden_blocks()[-1][-1] is made
     assert made.sigma == 0.5
 
 
@@ -132,7 +128,7 @@ def test_with_dropout_both_layers_draw_streams_of_their_own(make_trainer, make_i
     trainer = make_trainer(["dropout", NOISE], name="vae_gan", size=16)
     given = purposes(trainer)
     trainer.run_to(1)
-    layers = [m for block in trainer.target.activations() for m in block if isinstance(m, RandomLayer)]
+    layers = [m for block in trainer.target.hidden_blocks() for m in block if isinstance(m, RandomLayer)]
     assert [type(m).__name__ for m in layers] == ["DropoutLayer"] * 3 + ["GaussianNoise"]
     assert len({purpose.partition(" pass")[0] for _, purpose, *_ in given}) == 4
     assert len(set(given)) == len(given) == sum(layer.passes for layer in layers)

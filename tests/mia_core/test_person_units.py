@@ -1,7 +1,5 @@
 """Persons as privacy units: who is sampled, by which record, how far one moves a step, and what is accounted."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,14 @@ from torch import nn
 
 from mia_core.batches import Sampled, SampledPersons, padded_size
 from mia_core.canaries import Canaries
-from mia_core.defenses import Arm, accounting, labels
+from mia_core.defenses import Arm, TrainingFacts, accounting, labels
 from mia_core.metrics.audit import DELTAS, Guesses, Profile
 from mia_core.persons import PERSON, RECORD, Persons, nominal_persons
+from mia_core.records import Records
 from mia_core.secret_draws import SecretDraws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
-from mia_core.training import Trainer, TrainingConfig, sampling_rate
+from mia_core.training import Trainer, TrainingConfig
 from tests.mia_core.states import assert_same
 
 KEY = bytes(range(32))
@@ -35,10 +34,8 @@ def trainer(make_target, make_images, arm, persons, key=KEY, batch_size=4, size=
     count = 13 if persons is None else len(persons)
     whose = None if persons is None else Persons(persons, nominal or len(np.unique(persons)))
     config = TrainingConfig(batch_size=batch_size, learning_rate=2e-3)
-    return Trainer(
-        make_target("dcgan"), make_images(count), size or count, config, Arm.parse(arm), Streams(5), key,
-        persons=whose, horizon=horizon,
-    )  # fmt: skip
+    records = Records(make_images(count), size or count, whose)
+    return Trainer(make_target("dcgan"), records, config, Arm.parse(arm), Streams(5), key, horizon=horizon)
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def test_each_person_is_in_a_step_with_probability_q_and_each_of_their_records_a
     times = np.zeros(len(persons))
     together = np.zeros((len(sizes), len(sizes)))
     for step in range(steps):
-        batch = sampled.batch(step)
+        batch = sampled.rows(step)
         units = batch.units[batch.units >= 0].tolist()
         assert len(set(units)) == len(units), "a person is there once"
         records = batch.records.numpy()
@@ -88,15 +85,15 @@ def test_what_a_person_draws_is_a_function_of_key_step_and_place_alone():
     whole, fewer = sampler(persons, 0.5), sampler(persons[:-6], 0.5)
     longer = sampler(np.concatenate([persons, [9] * 3]), 0.5)
     for step in (7, 0, 300, 7):
-        batches = [one.batch(step).records.tolist() for one in (whole, fewer, longer)]
+        batches = [one.rows(step).records.tolist() for one in (whole, fewer, longer)]
         assert [record for record in batches[0] if record < len(persons) - 6] == batches[1]
         assert [record for record in batches[2] if record < len(persons)] == batches[0]
-    assert sampler(persons, 0.5, bytes(32)).batch(0).records.tolist() != whole.batch(0).records.tolist()
+    assert sampler(persons, 0.5, bytes(32)).rows(0).records.tolist() != whole.rows(0).records.tolist()
 
 
 def test_a_larger_sample_than_the_padding_is_whole_and_padding_is_no_unit():
     everybody = sampler(numbers([2] * 20), 1.0)
-    batch = everybody.batch(0)
+    batch = everybody.rows(0)
     assert len(batch.index) == 24 and len(batch.records) == 20
     assert batch.units.tolist() == [*range(20), -1, -1, -1, -1]
 
@@ -105,7 +102,7 @@ def test_persons_of_one_record_each_are_sampled_as_records_are():
     single = sampler(np.random.default_rng(1).permutation(50), 0.3)
     records = Sampled(lambda step, count: SecretDraws(KEY).uniform("poisson", step, count), 50, 0.3, 8)
     for step in range(20):
-        one, other = single.batch(step), records.batch(step)
+        one, other = single.rows(step), records.rows(step)
         assert torch.equal(one.index, other.index) and torch.equal(one.units, other.units)
 
 
@@ -122,7 +119,7 @@ def test_the_seeded_arm_draws_records_of_persons_from_names_alone(make):
     persons = numbers([1, 4, 2, 6])
     one, other = make(SEEDED, persons, key=None), make(SEEDED, persons, key=None)
     for step in (0, 3, 70):
-        assert one.batches.batch(step).records.tolist() == other.batches.batch(step).records.tolist()
+        assert one.batches.rows(step).records.tolist() == other.batches.rows(step).records.tolist()
     assert one.epsilon is None
 
 
@@ -130,7 +127,7 @@ def test_the_seeded_arm_draws_records_of_persons_from_names_alone(make):
 def test_who_is_in_and_by_which_record_are_draws_of_their_own(make, spec):
     # By one draw for both, whoever is in at a rate of a half would be there by the first half of their records.
     trained = make(spec, numbers([1, 4, 2, 6]), batch_size=2)
-    sampled = {record for step in range(200) for record in trained.batches.batch(step).records.tolist()}
+    sampled = {record for step in range(200) for record in trained.batches.rows(step).records.tolist()}
     assert sampled == set(range(13))
 
 
@@ -143,10 +140,9 @@ def released(sampled, rule, step, count):
     count: weights of the judge.
     """
     judge = nn.Linear(count, 1, bias=False).double()
-    batch = sampled.batch(step)
-    rows = torch.ones(len(batch.index), count, dtype=torch.float64)
-    rule({"judge": judge}, lambda networks, x: {"judge": 100 * networks["judge"](x).flatten()}, (rows,),
-         SimpleNamespace(units=batch.units))  # fmt: skip
+    rows = sampled.rows(step)
+    records = torch.ones(len(rows.index), count, dtype=torch.float64)
+    rule({"judge": judge}, lambda networks, x: {"judge": 100 * networks["judge"](x).flatten()}, (records,), rows)
     return judge.weight.grad.flatten() * rule.expected_batch
 
 
@@ -160,8 +156,7 @@ def largest_move(make, spec, records, batch_size, steps=60):
     most = 0.0
     trainers = [make(spec, own, **known) for own in (persons, persons[:-records])]
     for step in range(steps):
-        rules = [one.arm.record_gradients(SecretDraws(KEY), batch_size, one.batches.rate) for one in trainers]
-        sums = [released(one.batches, rule, step, 3) for one, rule in zip(trainers, rules, strict=True)]
+        sums = [released(one.batches, one.learner.rule, step, 3) for one in trainers]
         most = max(most, float((sums[0] - sums[1]).norm()) / spec["clip"])
     return most
 
@@ -254,10 +249,9 @@ def test_persons_have_to_be_known(make, make_target, make_images):
     with pytest.raises(ValueError, match="unit: person needs to know which records are whose"):
         make(PERSONS, None)
     with pytest.raises(ValueError, match="unit: person needs to know"):
-        sampling_rate(Arm.parse(PERSONS), 100, 10)
+        Arm.parse(PERSONS).sampling_rate(100, 10)
     with pytest.raises(ValueError, match=r"13 records need as many numbers of persons, got \(12,\)"):
-        Trainer(make_target("dcgan"), make_images(13), 13, TrainingConfig(batch_size=2), Arm.parse(PERSONS),
-                Streams(1), persons=Persons(np.arange(12), 13))  # fmt: skip
+        Records(make_images(13), 13, Persons(np.arange(12), 13))
 
 
 # Canaries and audits
@@ -270,13 +264,12 @@ def test_a_gradient_canary_is_a_person_of_its_own_and_moves_by_the_clip_each_tim
     assert persons.numbers[:20].tolist() == numbers([4, 9, 7]).tolist() and persons.nominal == 20
     assert len(np.unique(persons.numbers)) == 3 + canaries.coins.sum()
     images = canaries.join(make_images(20))
-    trained = Trainer(choice.build((1, 8, 8)), images, 20, TrainingConfig(batch_size=10), Arm.parse(SEEDED),
-                      Streams("training"), KEY, persons=persons)  # fmt: skip
-    canaries.attach(trained)
+    trained = Trainer(choice.build((1, 8, 8)), Records(images, 20, persons), TrainingConfig(batch_size=10),
+                      Arm.parse(SEEDED), Streams("training"), KEY, around=canaries.around)  # fmt: skip
     drawn = np.zeros(len(images))
     for step in range(1, 13):
         trained.run_to(step)
-        drawn[trained.batch.records] += 1
+        drawn[trained.batches.rows(step - 1).records] += 1
     expected = np.zeros(60)
     expected[canaries.coins] = drawn[20:] * 0.5 / 10
     assert drawn[20:].sum() > 50
@@ -295,9 +288,10 @@ def guessed(unit, seed=3):
     coins = np.random.default_rng(seed).random(COUNT) < 0.5
     persons = np.repeat(np.flatnonzero(coins), EACH)
     nominal = COUNT // 2
-    rate = sampling_rate(arm, nominal * EACH, BATCH, nominal)
+    rate = arm.sampling_rate(nominal * EACH, BATCH, nominal)
     draws = SecretDraws(seed.to_bytes(32, "big"))
-    rule = arm.record_gradients(draws, BATCH, rate)
+    whose = Persons(persons, nominal)
+    rule, _ = arm.gradients(TrainingFacts(len(persons), nominal * EACH, BATCH, Streams(), draws, persons=whose))
     if unit == PERSON:
         sampled = SampledPersons(lambda *a: draws.uniform("poisson", *a), lambda *a: draws.uniform("person_record", *a),
                                  persons, rate, BATCH)  # fmt: skip
@@ -305,10 +299,9 @@ def guessed(unit, seed=3):
         sampled = Sampled(lambda *a: draws.uniform("poisson", *a), len(persons), rate, BATCH)
     network = nn.Linear(COUNT, 1, bias=False)
     for step in range(STEPS):
-        batch = sampled.batch(step)
-        own = nn.functional.one_hot(torch.from_numpy(persons)[batch.index], COUNT).float()
-        rule({"judge": network}, lambda networks, x: {"judge": 100 * networks["judge"](x).flatten()}, (own,),
-             SimpleNamespace(units=batch.units))  # fmt: skip
+        rows = sampled.rows(step)
+        own = nn.functional.one_hot(torch.from_numpy(persons)[rows.index], COUNT).float()
+        rule({"judge": network}, lambda networks, x: {"judge": 100 * networks["judge"](x).flatten()}, (own,), rows)
     return network.weight.grad.flatten().numpy(), coins, rate
 
 

@@ -7,6 +7,7 @@ from mia_core.data import load_pool
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.hashing import content_id
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, placed
 from mia_core.tf32 import tf32
@@ -25,8 +26,7 @@ def small_design(*overrides):
 def lowered(name, make_target, make_images, precision="bfloat16", arm="none", steps=0):
     trainer = Trainer(
         make_target(name),
-        make_images(24),
-        24,
+        Records(make_images(24), 24),
         TrainingConfig(batch_size=8, learning_rate=2e-3, precision=precision, **LEARNING.get(name, {})),
         Arm.parse(arm),
         Streams(1),
@@ -86,12 +86,12 @@ def test_the_precision_alone_decides_whether_training_may_use_tf32(make_target, 
         return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
     trainer = lowered("dcgan", make_target, make_images, precision)
-    inside, update = set(), trainer.target.update
-    trainer.target.update = lambda x, step: (inside.add(flags()), update(x, step))[1]
+    inside, step = set(), trainer.target.step
+    trainer.target.step = lambda learner, batch: (inside.add(flags()), step(learner, batch))[1]
     with tf32(outside):
         trainer.run_to(2)
         assert flags() == (outside, outside)
-        trainer.target.update = lambda x, step: 1 / 0
+        trainer.target.step = lambda learner, batch: 1 / 0
         with pytest.raises(ZeroDivisionError):
             trainer.run_to(3)
         assert flags() == (outside, outside)

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from mia_core.defenses import Arm
+from mia_core.batches import Rows
+from mia_core.defenses import Arm, TrainingFacts
+from mia_core.records import Records
+from mia_core.secret_draws import SecretDraws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, mean_gradients
 from mia_core.training import Trainer, TrainingConfig
@@ -18,11 +21,12 @@ def losses(networks, x):
 def test_gradients_of_real_records_are_weighted_and_losses_are_not():
     torch.manual_seed(0)
     network, x = torch.nn.Linear(3, 1), torch.randn(4, 3)
-    rule = Arm.parse(WEIGHT).record_gradients(None, 4, 1.0)
-    values = rule({"one": network}, losses, (x,), None)
+    rule, accountant = Arm.parse(WEIGHT).gradients(TrainingFacts(4, 4, 4, Streams(), SecretDraws(None)))
+    assert accountant is None
+    values = rule({"one": network}, losses, (x,), Rows(torch.arange(4)))
     weighted = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
-    plain = mean_gradients({"one": network}, losses, (x,), None)
+    plain = mean_gradients({"one": network}, losses, (x,))
     for ours, theirs in zip(weighted, network.parameters(), strict=True):
         torch.testing.assert_close(ours, 0.25 * theirs.grad)
     assert all(torch.equal(values[name], plain[name]) for name in plain)
@@ -30,7 +34,7 @@ def test_gradients_of_real_records_are_weighted_and_losses_are_not():
 
 def trained(arm, images):
     target = TARGETS.choose({"name": "dcgan", "width": 4, "latent": 4}).build((1, 8, 8))
-    trainer = Trainer(target, images, 12, TrainingConfig(batch_size=4), Arm.parse(arm), Streams("w"))
+    trainer = Trainer(target, Records(images, 12), TrainingConfig(batch_size=4), Arm.parse(arm), Streams("w"))
     trainer.run_to(3)
     return torch.cat([p.detach().flatten() for p in trainer.target.discriminator.parameters()])
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest
 
-from mia_core.step_draws import BLOCK, STEP, Draws
+from mia_core.step_draws import BLOCK, STEP, Draws, index, normal, uniform
 from mia_core.streams import Streams
 
 KINDS = {
-    "normal": lambda draws, step, shape=(3, 4): draws.normal("x", step, shape),
-    "uniform": lambda draws, step, shape=(3, 4): draws.uniform("x", step, shape),
-    "index": lambda draws, step, shape=(3, 4): draws.index("x", step, shape, 10**9),
+    "normal": lambda draws, step, shape=(3, 4): draws("x", step, normal(*shape)),
+    "uniform": lambda draws, step, shape=(3, 4): draws("x", step, uniform(*shape)),
+    "index": lambda draws, step, shape=(3, 4): draws("x", step, index(*shape, below=10**9)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -38,7 +38,7 @@ def test_steps_of_another_shape_purpose_or_stream_share_no_numbers(kind):
 
 def test_a_block_is_one_draw_of_a_named_stream():
     drawn = torch.randn(BLOCK, 3, 4, generator=Streams(1).torch("x", "normal", 2, 3, 4))
-    assert torch.equal(Draws(Streams(1)).normal("x", 2 * BLOCK + 7, (3, 4)), drawn[7])
+    assert torch.equal(Draws(Streams(1))("x", 2 * BLOCK + 7, normal(3, 4)), drawn[7])
 
 
 @every_kind
@@ -54,16 +54,16 @@ def test_draws_of_single_steps_keep_nothing_and_are_as_independent_of_order(kind
 def test_numbers_have_their_laws(p_value):
     # Each check errs about once in 1e6 seeds.
     draws = Draws(Streams(3))
-    normal, uniform, index = (
+    normals, uniforms, indices = (
         torch.cat([draw(step).flatten() for step in range(3 * BLOCK)]).double().numpy()
         for draw in (
-            lambda step: draws.normal("n", step, (50,)),
-            lambda step: draws.uniform("u", step, (50,)),
-            lambda step: draws.index("i", step, (50,), 7),
+            lambda step: draws("n", step, normal(50)),
+            lambda step: draws("u", step, uniform(50)),
+            lambda step: draws("i", step, index(50, below=7)),
         )
     )
-    assert kstest(normal, "norm").pvalue > 1e-6
-    assert kstest(uniform, "uniform").pvalue > 1e-6
-    counts = np.bincount(index.astype(int), minlength=7)
+    assert kstest(normals, "norm").pvalue > 1e-6
+    assert kstest(uniforms, "uniform").pvalue > 1e-6
+    counts = np.bincount(indices.astype(int), minlength=7)
     assert len(counts) == 7
-    assert p_value(((counts - len(index) / 7) ** 2 / (len(index) / 7)).sum(), chi2(6)) > 1e-6
+    assert p_value(((counts - len(indices) / 7) ** 2 / (len(indices) / 7)).sum(), chi2(6)) > 1e-6

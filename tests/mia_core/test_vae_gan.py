@@ -5,9 +5,10 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from mia_core.data.pool import to_float
-from mia_core.step_draws import Draws
+from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, mean_gradients
+from mia_core.targets import TARGETS
+from tests.mia_core.steps import take_step
 
 NETWORKS = ("discriminator", "generator", "encoder")
 NORMS = ["group", "batch", "none"]
@@ -15,11 +16,6 @@ NORMS = ["group", "batch", "none"]
 
 def floats(images):
     return to_float(torch.from_numpy(images))
-
-
-def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
-    optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -95,12 +91,12 @@ def test_scores_and_samples_do_not_depend_on_batching_or_other_records(make_trai
             torch.testing.assert_close(torch.cat([function(row[None]) for row in inputs]), together, atol=1e-5, rtol=0)
 
 
-def written_out(slow, x, fakes, contrast, number, weight, train_generator, seed=3):
+def written_out(slow, x, fakes, contrast, number, weight, generator_learns, seed=3):
     """The paper's algorithm 1 in plain words: the gradients of each network, and the losses."""
-    noise = Draws(Streams(seed)).normal("posterior", number, (len(x), 8))
+    noise = Draws(Streams(seed))("posterior", number, normal(len(x), 8))
     fake = None
     if fakes:
-        fake = slow.generate(Draws(Streams(seed)).normal("latent", number, (fakes, 8)))
+        fake = slow.generate(Draws(Streams(seed))("latent", number, normal(fakes, 8)))
     side = torch.cat([part.detach() for part in (fake, contrast) if part is not None])
     logit_real, features_real = slow.discriminator(x)
     real = -logsigmoid(logit_real).mean()
@@ -118,9 +114,9 @@ def written_out(slow, x, fakes, contrast, number, weight, train_generator, seed=
     logit_fake = slow.discriminator(side)[0]
     losses["d_fake"] = logit_fake.sigmoid().mean()
     losses["discriminator"] = losses["discriminator"] - logsigmoid(-logit_fake).mean()
-    if train_generator:
+    if generator_learns:
         losses["generator"] = losses["generator"] - logsigmoid(slow.discriminator(fake)[0]).mean()
-    learning = NETWORKS if train_generator else ("discriminator",)
+    learning = NETWORKS if generator_learns else ("discriminator",)
     gradients = {
         name: torch.autograd.grad(losses[name], list(slow.get_submodule(name).parameters()), retain_graph=True)
         for name in learning
@@ -130,10 +126,10 @@ def written_out(slow, x, fakes, contrast, number, weight, train_generator, seed=
 
 @pytest.mark.parametrize("norm", ["group", "none"])
 @pytest.mark.parametrize(
-    ("fakes", "contrasted", "train_generator"),
+    ("fakes", "contrasted", "generator_learns"),
     [(5, 0, True), (5, 0, False), (3, 2, True), (3, 2, False), (0, 5, False)],
 )
-def test_steps_equal_the_formulas_written_out(make_target, make_images, norm, fakes, contrasted, train_generator):
+def test_steps_equal_the_formulas_written_out(make_target, make_images, norm, fakes, contrasted, generator_learns):
     # Mistake 1 of published code: a sampler that only drew label 1. Both labels must reach the discriminator.
     target = make_target("vae_gan", 16, norm=norm, reconstruction_weight=0.2).train()
     slow = copy.deepcopy(target)
@@ -141,9 +137,9 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, norm, fa
     for number in range(3):
         x = floats(make_images(6, 16, seed=number))
         contrast = floats(make_images(contrasted, 16, seed=50 + number)) if contrasted else None
-        now = step(target, number, train_generator, fakes=fakes, contrast=contrast, optimizers=optimizers)
-        history = target.update(x, now)
-        gradients, losses = written_out(slow, x, fakes, contrast, number, 0.2, train_generator)
+        asked = {"fakes": fakes, "contrast": contrast, "optimizers": optimizers}
+        history = take_step(target, x, number, generator_learns, **asked)
+        gradients, losses = written_out(slow, x, fakes, contrast, number, 0.2, generator_learns)
         for name, parts in gradients.items():
             for fast, gradient in zip(target.get_submodule(name).parameters(), parts, strict=True):
                 torch.testing.assert_close(fast.grad, gradient, rtol=1e-3, atol=1e-5)
@@ -159,7 +155,7 @@ def test_steps_equal_the_formulas_written_out(make_target, make_images, norm, fa
 def test_batch_statistics_are_of_real_decoded_and_generated_records(make_target, make_images):
     # Three passes of the discriminator with the generator's own, in this order, as in DCGAN; the encoder has one.
     target = make_target("vae_gan", 16, norm="batch").train()
-    target.update(floats(make_images(6, 16)), step(target))
+    take_step(target, floats(make_images(6, 16)))
     counts = {name: int(v) for name, v in target.named_buffers() if name.endswith("num_batches_tracked")}
     assert {counts[name] for name in counts if name.startswith("encoder")} == {1}
     assert {counts[name] for name in counts if name.startswith("generator")} == {2}
@@ -169,18 +165,13 @@ def test_batch_statistics_are_of_real_decoded_and_generated_records(make_target,
 @pytest.mark.parametrize("network", NETWORKS)
 def test_only_its_own_loss_reaches_a_network(make_target, make_images, network):
     # Turning any other network's term around changes no gradient of this one.
-    from mia_core.targets import vae_gan
-
-    plain = vae_gan._losses
-
     def run(turned):
-        def losses(*arguments):
-            return {name: -v if name == turned else v for name, v in plain(*arguments).items()}
-
         target = make_target("vae_gan").train()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(vae_gan, "_losses", losses)
-            target.update(floats(make_images(4)), step(target))
+        plain = target.real_losses
+        target.real_losses = lambda *arguments: {
+            name: -v if name == turned else v for name, v in plain(*arguments).items()
+        }
+        take_step(target, floats(make_images(4)))
         return grads(target, network)
 
     for turned in NETWORKS:
@@ -191,7 +182,7 @@ def test_the_reconstruction_weight_reaches_the_generator_alone(make_target, make
     found = {}
     for weight in (0.0, 10.0):
         target = make_target("vae_gan", reconstruction_weight=weight).train()
-        target.update(floats(make_images(4)), step(target))
+        take_step(target, floats(make_images(4)))
         found[weight] = {name: grads(target, name) for name in NETWORKS}
     assert same(found[0.0]["encoder"], found[10.0]["encoder"])
     assert same(found[0.0]["discriminator"], found[10.0]["discriminator"])
@@ -205,7 +196,7 @@ def test_a_step_of_the_discriminator_alone_leaves_the_others_weights_and_gradien
     target = make_target("vae_gan").train()
     before = copy.deepcopy(target)
     contrast = floats(make_images(3, seed=2))
-    target.update(floats(make_images(4)), step(target, train_generator=False, fakes=fakes, contrast=contrast))
+    take_step(target, floats(make_images(4)), generator_learns=False, fakes=fakes, contrast=contrast)
     for network in ("generator", "encoder"):
         assert all(gradient is None for gradient in grads(target, network))
         for name, parameter in before.get_submodule(network).named_parameters():
@@ -217,7 +208,7 @@ def test_posterior_noise_depends_on_the_steps_number_and_stream_only(make_target
     for global_seed, number, seed in ((0, 1, 3), (1, 1, 3), (0, 2, 3), (0, 1, 4)):
         torch.manual_seed(global_seed)
         target = make_target("vae_gan").train()
-        target.update(floats(make_images(4)), step(target, number, seed=seed))
+        take_step(target, floats(make_images(4)), number, seed=seed)
         found.append(grads(target, "encoder"))
     assert same(found[0], found[1])
     assert not same(found[0], found[2])

@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -10,10 +9,12 @@ from mia_core.data import SOURCES
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.metrics.quality import kernel_distance
-from mia_core.step_draws import Draws
+from mia_core.records import Records
+from mia_core.step_draws import Draws, index, normal, uniform
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Step, mean_gradients, wgan_gp
+from mia_core.targets import TARGETS, WGANGP, mean_gradients
 from mia_core.training import Trainer, TrainingConfig
+from tests.mia_core.steps import batch_of, take_step
 
 NETWORKS = ("discriminator", "generator")
 NORMS = ["group", "none"]
@@ -22,11 +23,6 @@ WEIGHT = 10.0
 
 def floats(images):
     return to_float(torch.from_numpy(images))
-
-
-def step(target, number=0, train_generator=True, seed=3, fakes=5, contrast=None, optimizers=None):
-    optimizers = optimizers or target.optimizers(2e-3, 0.5)
-    return Step(number, fakes, train_generator, Draws(Streams(seed)), optimizers, mean_gradients, contrast)
 
 
 def sgd(target):
@@ -43,7 +39,8 @@ def same(a, b):
 
 def terms(critic, x, partner, mix, weight=WEIGHT):
     """The losses over real records of a critic."""
-    return wgan_gp._losses(weight, {"discriminator": critic}, x, partner, mix)
+    target = WGANGP(WGANGP.Config(width=2, latent=2, penalty_weight=weight), (1, 8, 8))
+    return target.real_losses({"discriminator": critic}, x, partner, mix)
 
 
 def records(make_images, count, size=16):
@@ -64,7 +61,7 @@ def test_shapes_and_ranges(make_target, make_images, size, channels):
     assert float(fake.abs().max()) <= 1
     assert torch.equal(score, target.discriminator(x).flatten())
     assert target.latent_dimension == 8
-    history = target.train().update(x, step(target))
+    history = take_step(target.train(), x)
     assert all(value.shape == () and bool(value.isfinite()) for value in history.values())
 
 
@@ -196,8 +193,8 @@ def test_the_losses_are_the_same_whether_or_not_gradients_are_asked_for(make_tar
 
 def critic_loss(critic, x, side, number, weight, seed=3):
     """The paper's algorithm 1, record by record: what the critic minimizes, and the values of the history."""
-    partners = Draws(Streams(seed)).index("partner", number, (len(x),), len(side))
-    mixes = Draws(Streams(seed)).uniform("mix", number, (len(x), 1, 1, 1)).flatten()
+    partners = Draws(Streams(seed))("partner", number, index(len(x), below=len(side)))
+    mixes = Draws(Streams(seed))("mix", number, uniform(len(x), 1, 1, 1)).flatten()
     penalties = []
     for record, partner, u in zip(x, side[partners], mixes, strict=True):
         between = (u * record + (1 - u) * partner).requires_grad_()
@@ -217,11 +214,11 @@ def learn(network, loss, optimizer):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(
-    ("fakes", "contrasted", "train_generator"),
+    ("fakes", "contrasted", "generator_learns"),
     [(5, 0, True), (5, 0, False), (3, 2, True), (3, 2, False), (0, 5, False)],
 )
 def test_steps_equal_the_papers_algorithm_written_out(
-    make_target, make_images, norm, fakes, contrasted, train_generator
+    make_target, make_images, norm, fakes, contrasted, generator_learns
 ):
     # Mistake 1 of published code: a sampler that only drew label 1. Both sides must reach the critic.
     target = make_target("wgan_gp", 16, norm=norm, penalty_weight=3.0).train()
@@ -230,19 +227,19 @@ def test_steps_equal_the_papers_algorithm_written_out(
     for number in range(3):
         x = floats(make_images(6, 16, seed=number))
         contrast = floats(make_images(contrasted, 16, seed=50 + number)) if contrasted else None
-        now = step(target, number, train_generator, fakes=fakes, contrast=contrast, optimizers=optimizers)
-        history = target.update(x, now)
+        asked = {"fakes": fakes, "contrast": contrast, "optimizers": optimizers}
+        history = take_step(target, x, number, generator_learns, **asked)
 
         side = [] if contrast is None else [contrast]
         if fakes:
-            fake = slow.generate(Draws(Streams(3)).normal("latent", number, (fakes, 8)))
+            fake = slow.generate(Draws(Streams(3))("latent", number, normal(fakes, 8)))
             side.insert(0, fake.detach())
         loss, expected = critic_loss(slow.discriminator, x, torch.cat(side), number, 3.0)
         learn(slow.discriminator, loss, slow_optimizers["discriminator"])
-        if train_generator:
+        if generator_learns:
             expected["loss_generator"] = -slow.discriminator(fake).mean()
             learn(slow.generator, expected["loss_generator"], slow_optimizers["generator"])
-        for name in NETWORKS if train_generator else NETWORKS[:1]:
+        for name in NETWORKS if generator_learns else NETWORKS[:1]:
             for fast, reference in zip(
                 target.get_submodule(name).parameters(), slow.get_submodule(name).parameters(), strict=True
             ):
@@ -259,7 +256,7 @@ def test_partners_are_of_the_step_and_leave_the_generators_statistics_to_its_own
     found = []
     for count in (0, 2, 9):
         target = make_target("wgan_gp").train()
-        target.update(floats(make_images(count)), step(target, train_generator=False))
+        take_step(target, floats(make_images(count)), generator_learns=False)
         found.append(dict(target.generator.named_buffers()))
     assert int(found[0]["1.num_batches_tracked"]) == 1
     for other in found[1:]:
@@ -270,13 +267,13 @@ def test_partners_are_of_the_step_and_leave_the_generators_statistics_to_its_own
 def test_a_record_is_handed_on_with_a_partner_without_graph_and_a_mix(make_target, make_images, count):
     seen = []
 
-    def rule(networks, losses, parts, now):
-        seen.append((set(networks), parts))
-        return mean_gradients(networks, losses, parts, now)
+    def rule(networks, losses, parts, rows):
+        seen.append((set(losses(networks, *parts)) & set(networks), parts))
+        return mean_gradients(networks, losses, parts, rows)
 
     target = make_target("wgan_gp").train()
     x = floats(make_images(count))
-    target.update(x, dataclasses.replace(step(target), record_gradients=rule))
+    take_step(target, x, rule=rule)
     ((learning, (real, partner, mix)),) = seen
     assert learning == set(target.private) == {"discriminator"}
     assert real is x
@@ -285,10 +282,12 @@ def test_a_record_is_handed_on_with_a_partner_without_graph_and_a_mix(make_targe
     assert not partner.requires_grad
 
 
-def test_every_partner_is_of_the_fake_side_and_all_of_it_is_drawn():
+def test_every_partner_is_of_the_fake_side_and_all_of_it_is_drawn(make_target):
     # 300 draws miss one of 7 with a probability of 7 (6/7)^300 = 6e-20.
     side = torch.arange(7.0).reshape(7, 1, 1, 1).expand(7, 1, 4, 4)
-    partner, mix = wgan_gp._partners(side, 300, Step(0, 7, False, Draws(Streams(3)), {}, mean_gradients))
+    target, x = make_target("wgan_gp"), torch.zeros(300, 1, 4, 4)
+    real, partner, mix = target.of_record(x, side, batch_of(target, x, fakes=4, contrast=side[:3]).draws)
+    assert real is x
     assert sorted(set(partner[:, 0, 0, 0].tolist())) == list(range(7))
     assert torch.equal(partner, partner[:, :, :1, :1].expand(-1, 1, 4, 4))
     assert mix.shape == (300, 1, 1, 1)
@@ -302,7 +301,7 @@ def test_latents_partners_and_mixes_depend_on_the_steps_number_and_stream_only(m
         torch.manual_seed(global_seed)
         target = make_target("wgan_gp").train()
         contrast = floats(make_images(6, seed=2))
-        target.update(floats(make_images(4)), step(target, number, False, seed, fakes=0, contrast=contrast))
+        take_step(target, floats(make_images(4)), number, False, seed=seed, fakes=0, contrast=contrast)
         found.append(grads(target, "discriminator"))
     assert same(found[0], found[1])
     assert not same(found[0], found[2])
@@ -314,16 +313,16 @@ def test_a_step_of_the_critic_alone_leaves_the_generators_weights_and_gradients_
         target = make_target("wgan_gp").train()
         before = copy.deepcopy(target.generator)
         contrast = floats(make_images(3, seed=2))
-        target.update(floats(make_images(4)), step(target, train_generator=False, fakes=fakes, contrast=contrast))
+        take_step(target, floats(make_images(4)), generator_learns=False, fakes=fakes, contrast=contrast)
         assert all(gradient is None for gradient in grads(target, "generator"))
         assert same(list(before.parameters()), list(target.generator.parameters()))
 
 
 def test_the_generators_step_adds_nothing_to_the_critics_gradient(make_target, make_images):
     gradients = []
-    for train_generator in (True, False):
+    for generator_learns in (True, False):
         target = make_target("wgan_gp").train()
-        target.update(floats(make_images(4)), step(target, train_generator=train_generator))
+        take_step(target, floats(make_images(4)), generator_learns=generator_learns)
         gradients.append(grads(target, "discriminator"))
     assert same(*gradients)
 
@@ -343,7 +342,7 @@ def test_the_generator_learns_in_every_fifth_step_as_in_the_paper_where_so_asked
 
 def test_a_step_without_real_records_has_the_generated_side_alone(make_target, make_images):
     target = make_target("wgan_gp").train()
-    history = target.update(floats(make_images(0)), step(target))
+    history = take_step(target, floats(make_images(0)))
     assert history.keys() == {"loss_discriminator", "loss_generator", "d_fake"}
     assert float(history["loss_discriminator"]) == float(history["d_fake"])
     assert all(bool(p.isfinite().all()) for p in target.parameters())
@@ -358,7 +357,7 @@ def test_a_wgan_gp_learns_to_make_digits():
     members, others = pool.images[order[:200]], floats(pool.images[order[200:500]])
     target = TARGETS.choose({"name": "wgan_gp", "width": 8, "latent": 16}).build(pool.image_shape)
     training = TrainingConfig(batch_size=32, learning_rate=2e-3, beta1=0.0, generator_every=5)
-    trainer = Trainer(target, members, 200, training, Arm(), Streams(1))
+    trainer = Trainer(target, Records(members, 200), training, Arm(), Streams(1))
 
     def distance():
         return kernel_distance(Snapshot(target, Streams(2)).samples(300).flatten(1), others.flatten(1))
