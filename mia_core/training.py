@@ -172,9 +172,8 @@ class Trainer:
                 layer.begin(self.layer_draws, self.step)
             values = self.learner.step(self.batch())
             self.arm.weights(self.target)
-            if self.count(values, self._epoch_seconds + time.perf_counter() - started):
-                started = time.perf_counter()
-        self._epoch_seconds += time.perf_counter() - started
+            started = self.count(values, started)
+        self.pause(started)
         for layer in self.random_layers:
             layer.end()
         self.target.eval()
@@ -200,19 +199,27 @@ class Trainer:
             contrast=self._known(known) if known else None,
         )
 
-    def count(self, values: Mapping[str, torch.Tensor], seconds: float) -> bool:
-        """Note a step that was done, and its scalars; whether it ended an epoch, of so many seconds."""
+    def count(self, values: Mapping[str, torch.Tensor], started: float) -> float:
+        """Note a step that was done, and its scalars; from when on the seconds of the epoch count that now goes on.
+
+        started: from when on they counted, by `time.perf_counter`.
+        """
         end_of_epoch = self.next_epoch_step
         self.step += 1
         for key, value in values.items():
             self._epoch_values[key].append(value)
         if self.step < end_of_epoch:
-            return False
+            return started
         means = {key: float(torch.stack(values).mean()) for key, values in self._epoch_values.items()}
-        self.history.append(Epoch(self.epoch, self.step, seconds, means))
+        now = time.perf_counter()
+        self.history.append(Epoch(self.epoch, self.step, self._epoch_seconds + now - started, means))
         self._epoch_values.clear()
         self._epoch_seconds = 0.0
-        return True
+        return now
+
+    def pause(self, started: float) -> None:
+        """Keep the seconds of the epoch that is begun."""
+        self._epoch_seconds += time.perf_counter() - started
 
     def _draw(self, purpose: str, draw: Draw) -> torch.Tensor:
         return self.draws(purpose, self.step, draw)

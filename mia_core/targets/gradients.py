@@ -52,6 +52,27 @@ class RecordGradients(Protocol):
         ...
 
 
+class Mapped:
+    """A network whose weights are of several trainings, called for one of them inside of `torch.func.vmap`."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        """As the network."""
+        return self.call(*inputs)
+
+
+def input_gradient(network: Callable[..., Any], x_BCHW: torch.Tensor) -> torch.Tensor:
+    """The gradient [B,C,H,W] of a network's values [B,...] by their inputs, itself with a graph."""
+    if isinstance(network, Mapped):  # autograd takes no gradients inside of vmap, and torch.func none on our tape
+        gradient: torch.Tensor = torch.func.grad(lambda x: network(x).sum())(x_BCHW)
+        return gradient
+    with torch.enable_grad():  # also where nobody asks for the gradient of a loss
+        x_BCHW = x_BCHW.requires_grad_()
+        return torch.autograd.grad(network(x_BCHW).sum(), x_BCHW, create_graph=True)[0]
+
+
 def mean_gradients(
     networks: Mapping[str, nn.Module],
     losses: Losses,

@@ -22,7 +22,7 @@ from mia_core.settings import settings
 from mia_core.step_draws import Draw, index, uniform
 from mia_core.targets.adversarial import chosen
 from mia_core.targets.dcgan import DCGAN
-from mia_core.targets.gradients import Networks, Terms
+from mia_core.targets.gradients import Networks, Terms, input_gradient
 from mia_core.targets.target import TARGETS
 
 
@@ -73,9 +73,8 @@ class WGANGP(DCGAN):
         partner_BCHW, mix_B111 = more
         critic = networks["discriminator"]
         d_real = critic(x_BCHW).flatten()
-        with torch.enable_grad():  # the penalty is on a gradient, also where nobody asks for the gradient of the loss
-            between = (mix_B111 * x_BCHW + (1 - mix_B111) * partner_BCHW).requires_grad_()
-            gradient = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+        between = mix_B111 * x_BCHW + (1 - mix_B111) * partner_BCHW
+        gradient = input_gradient(critic, between)
         penalty = (gradient.flatten(1).norm(dim=1) - 1).square()  # torch's norm has a gradient at 0, which is 0
         return {"discriminator": self.config.penalty_weight * penalty - d_real, "d_real": d_real, "penalty": penalty}
 
