@@ -9,6 +9,33 @@ from mia_core.batches import Rows
 from mia_core.targets import Batch, Losses, RecordGradients, RecordLosses, Target, mean_gradients
 
 
+class Reports:
+    """The scalars of one step's history, of one training or [K] of several. networks: names of those that learn.
+
+    Of a network, the sum of its mean losses; of every other term, its mean.
+    """
+
+    def __init__(self, networks: Collection[str]) -> None:
+        self.networks = networks
+        self.values: dict[str, torch.Tensor] = {}
+
+    def kept(self, name: str, only: Collection[str] | None) -> bool:
+        """Whether a term counts where only some networks learn."""
+        return only is None or name in only or name not in self.networks
+
+    def add(self, terms: Mapping[str, torch.Tensor], only: Collection[str] | None) -> None:
+        """Detached terms [...,N]; none where there is no row."""
+        for name, values in terms.items():
+            if not values.shape[-1] or not self.kept(name, only):
+                continue
+            mean = values.mean(-1)
+            if name in self.networks:
+                key = f"loss_{name}"
+                self.values[key] = self.values[key] + mean if key in self.values else mean
+            else:
+                self.values[name] = mean
+
+
 class OneTraining:
     """A `Learner` of one target. networks: by name, as a step is to call them. rule: for real records' gradients."""
 
@@ -24,15 +51,15 @@ class OneTraining:
         self.optimizers = optimizers
         self.rule = rule
         self._rows: Rows | None = None
-        self._values: dict[str, torch.Tensor] = {}
+        self._reports = Reports(self.networks)
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """One step of the target; the scalars of its history, not yet on the host."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        self._rows, self._values = batch.rows, {}
+        self._rows, self._reports = batch.rows, Reports(self.networks)
         self.target.step(self, batch)
-        return self._values
+        return self._reports.values
 
     def apply(self, function: Callable[..., torch.Tensor], *tensors: torch.Tensor, graph: bool = True) -> torch.Tensor:
         """See `Learner`."""
@@ -46,15 +73,19 @@ class OneTraining:
         assert self._rows is not None
 
         def chosen(networks: Mapping[str, nn.Module], *records: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {name: term for name, term in losses(networks, *records).items() if self._reported(name, only)}
+            return {name: term for name, term in losses(networks, *records).items() if self._reports.kept(name, only)}
 
-        return self._noted(self.rule(self.networks, chosen, records, self._rows), only)
+        terms = self.rule(self.networks, chosen, records, self._rows)
+        self._reports.add(terms, only)
+        return terms
 
     def learn_from(
         self, losses: Losses, *tensors: torch.Tensor, only: Collection[str] | None = None
     ) -> dict[str, torch.Tensor]:
         """See `Learner`."""
-        return self._noted(mean_gradients(self.networks, losses, tensors, only=only), only)
+        terms = mean_gradients(self.networks, losses, tensors, only=only)
+        self._reports.add(terms, only)
+        return terms
 
     def update(self, *networks: str) -> None:
         """See `Learner`."""
@@ -71,15 +102,4 @@ class OneTraining:
 
     def report(self, **values: torch.Tensor) -> None:
         """See `Learner`."""
-        self._values |= values
-
-    def _reported(self, name: str, only: Collection[str] | None) -> bool:
-        return only is None or name in only or name not in self.networks
-
-    def _noted(self, terms: dict[str, torch.Tensor], only: Collection[str] | None) -> dict[str, torch.Tensor]:
-        for name, values in terms.items():
-            if values.shape[-1] and self._reported(name, only):
-                loss = name in self.networks
-                key, mean = f"loss_{name}" if loss else name, values.mean(-1)
-                self._values[key] = self._values[key] + mean if loss and key in self._values else mean
-        return terms
+        self._reports.values |= values

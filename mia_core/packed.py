@@ -18,7 +18,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from mia_core.batches import Rows
 from mia_core.defenses import Defense
 from mia_core.errors import Refused
-from mia_core.targets import Batch, Losses, RecordLosses, Target, Weighted, add_gradient, mean_gradients
+from mia_core.learner import Reports
+from mia_core.targets import Batch, Losses, RecordLosses, Target, add_gradient, mean_gradients
 from mia_core.targets.gradients import Mapped, by_loss, detached
 from mia_core.tf32 import tf32
 from mia_core.training import Trainer
@@ -32,7 +33,7 @@ def refusal(trainers: Sequence[Trainer]) -> str | None:
     to be equal, since there is one update for all.
     """
     first = trainers[0]
-    alike = {
+    alike: dict[str, set[Any]] = {
         "targets": {(type(t.target), str(t.target.config), t.target.image_shape) for t in trainers},
         "training settings": {t.config for t in trainers},
         "arms": {t.arm for t in trainers},
@@ -109,7 +110,7 @@ class Together:
         own = {name for name, _ in self.target.named_buffers(recurse=False)}
         self.state = {name: torch.stack([t.target.get_buffer(name) for t in trainers]) for name in own}
         self.optimizers = {name: self._optimizer(name) for name in self.bases}
-        self._values: dict[str, torch.Tensor] = {}
+        self._reports = Reports(self.bases)
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
         """A network's, for stacked weights, with the stacked state of the trainings' own."""
@@ -128,9 +129,9 @@ class Together:
         """One step of the target in all trainings; the values [K] of its history."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        self._values = {}
+        self._reports = Reports(self.bases)
         self.target.step(self, batch)
-        return self._values
+        return self._reports.values
 
     def apply(self, function: Callable[..., torch.Tensor], *tensors: torch.Tensor, graph: bool = True) -> torch.Tensor:
         """See `Learner`."""
@@ -156,12 +157,8 @@ class Together:
                 gradients = torch.autograd.grad(loss.mean(-1).sum(), weights, retain_graph=not last)
                 for parameter, gradient in zip(weights, gradients, strict=True):
                     add_gradient(parameter, _times(weight, gradient))
-        values = detached({name: _of_rows(term) for name, term in terms.items()})
-        for name, value in values.items():
-            if value.shape[-1] and (only is None or name in only or name not in self.bases):
-                loss = name in self.bases
-                key, mean = f"loss_{name}" if loss else name, value.mean(-1)
-                self._values[key] = self._values[key] + mean if loss and key in self._values else mean
+        values = detached(terms)
+        self._reports.add(values, only)
         return values
 
     def _mapped(self, function: Callable[..., Any], tensors: tuple[torch.Tensor, ...]) -> Any:
@@ -186,7 +183,7 @@ class Together:
 
     def report(self, **values: torch.Tensor) -> None:
         """See `Learner`."""
-        self._values |= values
+        self._reports.values |= values
 
     @torch.no_grad()
     def hand_back(self) -> None:
@@ -223,10 +220,3 @@ def _call(base: nn.Module, parameters: Mapping[str, Any], buffers: Mapping[str, 
 def _times(weight: float | torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """A gradient [K,...] times a weight, or each training's by its own."""
     return gradient * (weight.view(-1, *(1,) * (gradient.ndim - 1)) if isinstance(weight, torch.Tensor) else weight)
-
-
-def _of_rows(term: torch.Tensor | Weighted) -> torch.Tensor | Weighted:
-    """A term whose weight is of each training, to multiply losses [K,N] with."""
-    if isinstance(term, Weighted) and isinstance(term.weight, torch.Tensor):
-        return Weighted(term.weight[:, None], term.loss)
-    return term

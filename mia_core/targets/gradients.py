@@ -106,10 +106,15 @@ def by_loss(terms: Terms, networks: Collection[str]) -> list[tuple[torch.Tensor,
 
 
 def detached(terms: Terms) -> dict[str, torch.Tensor]:
-    """Without graph, and times their weights."""
+    """Without graph, and times their weights, of several trainings each its own."""
     return {
-        name: (term.weight * term.loss if isinstance(term, Weighted) else term).detach() for name, term in terms.items()
+        name: (_times_weight(term) if isinstance(term, Weighted) else term).detach() for name, term in terms.items()
     }
+
+
+def _times_weight(term: Weighted) -> torch.Tensor:
+    weight = term.weight
+    return (weight[..., None] if isinstance(weight, torch.Tensor) else weight) * term.loss
 
 
 def add_gradients(

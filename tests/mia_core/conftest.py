@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from skimage.data import lfw_subset
 
 from mia_core.data import Pool
@@ -150,3 +151,12 @@ def tar_gz(files: dict[str, bytes]) -> bytes:
 @pytest.fixture(scope="session")
 def make_tar_gz() -> Callable[[dict[str, bytes]], bytes]:
     return tar_gz
+
+
+@pytest.fixture(scope="module")
+def repeatable() -> Iterator[None]:
+    """As a study computes: an operation without a kernel that repeats its bits raises."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)

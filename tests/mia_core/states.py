@@ -1,8 +1,11 @@
-"""What a trainer's future depends on, and comparing it bit for bit."""
+"""What a trainer's future depends on, and comparing it bit for bit; and an evaluation on the way."""
 
 import dataclasses
 
 import torch
+
+from mia_core.access import Snapshot
+from mia_core.streams import Streams
 
 
 def facts(trainer):
@@ -18,3 +21,8 @@ def assert_same(a, b):
     assert tensors.keys() == others.keys()
     different = [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])]
     assert not different
+
+
+def evaluate(trainer):
+    snapshot = Snapshot(trainer.target, Streams("evaluation"))
+    return snapshot.discriminate(snapshot.samples(300))
