@@ -1,0 +1,208 @@
+"""The tables of what every target, arm and attack promises; a new one adds one row here. And one of each, trained."""
+
+import copy
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mia_core.access import Access, Snapshot
+from mia_core.attacks import ATTACKS, Knowledge
+from mia_core.data.pool import to_float
+from mia_core.defenses import Arm
+from mia_core.records import Records
+from mia_core.streams import Streams
+from mia_core.targets import DCGAN, TARGETS
+from mia_core.training import Trainer, TrainingConfig
+
+# The tables
+
+TARGET_TABLE: dict[str, dict[str, Any]] = {
+    "dcgan": {"name": "dcgan", "width": 4, "latent": 4},
+    "dcgan 16 batch": {"name": "dcgan", "width": 4, "latent": 4, "norm": "batch", "size": 16},
+    "dcgan 16 authors": {"name": "dcgan", "width": 4, "latent": 4, "networks": "authors", "size": 16},
+    "began": {"name": "began", "width": 2, "latent": 4, "balance_rate": 0.2},
+    "began 16": {"name": "began", "width": 2, "latent": 4, "balance_rate": 0.2, "size": 16},
+    "vae_gan": {"name": "vae_gan", "width": 4, "latent": 4},
+    "vae_gan 16 batch": {"name": "vae_gan", "width": 4, "latent": 4, "norm": "batch", "size": 16},
+    "wgan_gp": {"name": "wgan_gp", "width": 4, "latent": 4},
+    "wgan_gp 16 authors": {"name": "wgan_gp", "width": 4, "latent": 4, "networks": "authors", "size": 16},
+    "wgan_gp 16 none": {"name": "wgan_gp", "width": 4, "latent": 4, "norm": "none", "size": 16},
+}
+"""Settings, and the size of the images where it is not 8."""
+
+PRIVATE = {"name": "dp_sgd", "sigma": 0.5, "clip": 1.0, "delta": 1e-3}
+NOISE = {"name": "noise_layer", "sigma": 0.3}
+ARM_TABLE: dict[str, Any] = {
+    "none": "none",
+    "dropout": "dropout",
+    "weight_norm": "weight_norm",
+    "noise_layer": NOISE,
+    "real_weight": {"name": "real_weight", "weight": 0.1},
+    "dropout+weight_norm+noise_layer": ["dropout", "weight_norm", NOISE],
+    "dp_sgd": PRIVATE,
+    "clip only": {**PRIVATE, "sigma": 0.0},
+    "dp_sgd+dropout": [PRIVATE, "dropout"],
+    "dp_sgd+weight_norm": [PRIVATE, "weight_norm"],
+    "dp_sgd+noise_layer": [PRIVATE, NOISE],
+    "all": [NOISE, "weight_norm", PRIVATE, "dropout"],
+}
+
+REFUSALS = {  # of a defense by a target
+    ("dp_sgd", "began"): "dp_sgd does not cover the balance k of began, which no gradient carries",
+    ("dp_sgd", "began 16"): "dp_sgd does not cover the balance k of began, which no gradient carries",
+    ("dp_sgd", "dcgan 16 batch"): ("dp_sgd needs a discriminator without batch norm; set target.norm to group or none"),
+    ("dp_sgd", "vae_gan 16 batch"): (
+        "dp_sgd needs a discriminator without batch norm; set target.norm to group or none"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """access, draws, levels, needs, known: what the attack should declare. random: whether scores depend on rng."""
+
+    spec: dict[str, Any]
+    access: Access
+    draws: int
+    levels: tuple[int | None, ...] = (None,)
+    needs: frozenset[str] = frozenset()
+    known: int = 0
+    random: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.spec["name"]
+
+
+SURROGATES = {
+    "dcgan": {"name": "dcgan", "width": 2, "latent": 3, "norm": "batch"},
+    "began": {"name": "began", "width": 3, "latent": 3, "balance_rate": 1.0, "diversity": 1.0},
+    "vae_gan": {"name": "vae_gan", "width": 2, "latent": 3, "norm": "none"},
+    "wgan_gp": {"name": "wgan_gp", "width": 2, "latent": 3, "norm": "none", "penalty_weight": 1.0},
+}
+"""The attacker's own, of other settings than any target above."""
+
+SIDES = {
+    None: frozenset(),
+    "members": frozenset({"known_members"}),
+    "non_members": frozenset({"known_non_members"}),
+    "both": frozenset({"known_members", "known_non_members"}),
+}
+
+
+def _surrogate(attack: str, surrogate: str, **more: Any) -> dict[str, Any]:
+    return {"name": attack, "steps": [2, 5], "batch_size": 6, "surrogate": SURROGATES[surrogate], **more}
+
+
+ATTACK_TABLE: dict[str, Row] = {
+    "white_box": Row({"name": "white_box"}, Access.WHITE_BOX, 0, needs=frozenset({"discriminator"})),
+    "random": Row({"name": "random"}, Access.NONE, 0, random=True),
+    "euclidean": Row({"name": "euclidean", "generated": 70}, Access.SAMPLES, 70),
+    **{
+        f"local_gan {side or 'nothing'} {surrogate}": Row(
+            _surrogate("local_gan", surrogate, generated=30, **({"known": 20, "sides": side} if side else {})),
+            Access.SAMPLES,
+            30,
+            levels=(2, 5),
+            needs=needs,
+            known=20 if side else 0,
+            random=True,
+        )
+        for side, needs in SIDES.items()
+        for surrogate in SURROGATES
+    },
+    **{
+        f"discriminative {real} {surrogate}": Row(
+            _surrogate("discriminative", surrogate, real=real, known=10, **({"generated": 30} if draws else {})),
+            access,
+            draws,
+            levels=(2, 5),
+            needs=needs,
+            known=10,
+            random=True,
+        )
+        for real, access, draws, needs in (
+            ("samples", Access.SAMPLES, 30, frozenset({"known_non_members"})),
+            ("members", Access.NONE, 0, SIDES["both"]),
+        )
+        for surrogate in SURROGATES
+        if TARGETS.choose(SURROGATES[surrogate]).cls.judges_alone
+    },
+}
+
+# What follows reads the tables only
+
+PAIRS = [
+    (target, arm)
+    for target in TARGET_TABLE
+    for arm in ARM_TABLE
+    if not any((choice.name, target) in REFUSALS for choice in Arm.parse(ARM_TABLE[arm]).choices)
+]
+ONE_OF_EACH = {row.name: key for key, row in ATTACK_TABLE.items()}
+"""Every attack once: it sees of an arm only the networks that it left, and of a target only its size."""
+
+END = 6
+"""Steps of training: two epochs of three."""
+
+every_pair = pytest.mark.parametrize(("target", "arm"), PAIRS, ids=[f"{a}-{b}" for a, b in PAIRS])
+every_attack = pytest.mark.parametrize("attack", ATTACK_TABLE)
+every_target = pytest.mark.parametrize("target", TARGET_TABLE)
+
+
+def images_for(target, count, seed):
+    size = TARGET_TABLE[target].get("size", 8)
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, size, size), dtype=np.uint8)
+
+
+def build(target):
+    row = dict(TARGET_TABLE[target])
+    size = row.pop("size", 8)
+    return TARGETS.choose(row).build((1, size, size))
+
+
+def make_trainer(target, arm, generator_every=2):
+    config = TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every)
+    images = images_for(target, 12, 0)
+    return Trainer(build(target), Records(images, 12), config, Arm.parse(ARM_TABLE[arm]), Streams(9), bytes(32))
+
+
+@functools.cache
+def trained(target, arm):
+    """A trainer that went to the end in one go, and what its target was before; nobody may train it further."""
+    trainer = make_trainer(target, arm)
+    before = copy.deepcopy(trainer.target.state_dict())
+    trainer.run_to(END)
+    return trainer, before
+
+
+@functools.cache
+def queries_for(target):
+    return to_float(torch.from_numpy(images_for(target, 11, 3)))
+
+
+@functools.cache
+def knowledge_for(target):
+    members, others = (to_float(torch.from_numpy(images_for(target, 7, seed))) for seed in (21, 22))
+    return Knowledge(known_members=members, known_non_members=others)
+
+
+def run(attack, target, queries=None, arm="none", rng=1, snapshot=None, knowledge=None):
+    built = ATTACKS.choose(ATTACK_TABLE[attack].spec).build()
+    queries = queries_for(target) if queries is None else queries
+    snapshot = snapshot or Snapshot(trained(target, arm)[0].target, Streams(2))
+    return built(snapshot, queries, knowledge or knowledge_for(target), Streams(rng)).scores
+
+
+def same_states(a, b):
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+class GeneratorOnly(DCGAN):
+    """Offers no discriminator."""
+
+    name = "generator_only"
+    offers = frozenset({"generator"})
