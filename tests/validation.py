@@ -25,6 +25,7 @@ from mia_core.defenses.accounting import profile
 from mia_core.metrics import judge
 from mia_core.metrics.audit import CONFIDENCE, DELTA, DELTAS, Guesses, Profile, independent_guesses
 from mia_core.metrics.trial_interval import trial_intervals
+from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -59,7 +60,7 @@ def trained(images: np.ndarray, steps: int, seed: int, target: dict, **training:
     """A target after so many steps on uint8 records [n,C,H,W]."""
     network = TARGETS.choose(target).build(images.shape[1:])
     config = TrainingConfig(**training)
-    trainer = Trainer(network, images, len(images), config, Arm(), Streams("validation", seed))
+    trainer = Trainer(network, Records(images, len(images)), config, Arm(), Streams("validation", seed))
     trainer.run_to(steps)
     return Snapshot(network, Streams("samples", seed))
 

@@ -77,7 +77,7 @@ def test_q_is_over_persons_by_the_design_and_is_read_from_a_trials_config_again(
         trainer = new_trainer(design, trial, design.membership(trial), "cpu")
         assert trainer.accountant.sampling_rate == trainer.batches.rate == rate
         whose = pool.units[design.membership(trial).train]
-        sampled = [whose[trainer.batches.batch(step).records.numpy()] for step in range(30)]
+        sampled = [whose[trainer.batches.rows(step).records.numpy()] for step in range(30)]
         assert any(len(set(one)) < len(one) for one in sampled) != own, "no person is in a step twice"
 
 

@@ -79,7 +79,7 @@ def noisy_part(design, trial, store):
     """float32 [.]: of the discriminator's first gradient, what is left without the generated records' share."""
     tensors, _ = store.sealed_tensors(f"resume/{trial.trajectory_id}-1", trial.trial_id)
     again = new_trainer(design, trial, design.membership(trial), "cpu", bytes(KEY_BYTES))
-    again.record_gradients = lambda networks, losses, records, step: {"discriminator": torch.zeros(0)}
+    again.learner.rule = lambda networks, losses, records, rows: {"discriminator": torch.zeros(0)}
     again.run_to(1)
     kept = 1 - trial.cell.training.beta1
     parameters = again.optimizers["discriminator"].param_groups[0]["params"]
@@ -199,7 +199,7 @@ def test_samples_of_a_private_training_follow_from_no_name_and_those_of_one_with
     design = make_design(study[0].replace("sigma: 1.0", f"sigma: {sigma}"), *study[1:])
     (trial,) = design.trials
     trainer = new_trainer(design, trial, design.membership(trial), "cpu")
-    sampled = trainer.batches.batch(0).records.tolist()
+    sampled = trainer.batches.rows(0).records.tolist()
     assert len(sampled) > 4
     assert (sampled in list(seeded_samples(design, trial, len(trainer.images)))) == (sigma == 0)
 
@@ -254,6 +254,6 @@ def test_a_second_training_of_the_same_trial_has_other_noise_and_other_samples(d
         trial = trained(design, store, None)
         seen.append(noisy_part(design, trial, store))
         trainer = new_trainer(design, trial, design.membership(trial), "cpu")
-        batches.append([trainer.batches.batch(step).records.tolist() for step in range(3)])
+        batches.append([trainer.batches.rows(step).records.tolist() for step in range(3)])
     assert not is_right(*seen)
     assert batches[0] != batches[1]
