@@ -1,12 +1,12 @@
 """DP-SGD by opacus and by torch.func, as rules of gradients (RecordGradients) for a discriminator.
 
 Each does with the real half of a step what `mia_core.defenses.DPSGD` does: clip every record's gradient over all
-parameters jointly, sum, add noise, divide by the expected batch, leave it in `.grad`. a target's step then adds the
+parameters jointly, sum, add noise, divide by the expected batch, leave it in `.grad`. A target's step then adds the
 fake half and lets the optimizer step.
 
 opacus keeps its hooks on the network itself, so they would see the fake half too. They are disabled once the real half
 is through, and opacus's optimizer step is cut in two: `pre_step` (clip, noise, divide) here, and the wrapped
-optimizer's own step by a target's step, after the fake half was added to `.grad`.
+optimizer's own step by the target's, after the fake half was added to `.grad`.
 """
 
 from collections.abc import Callable, Mapping

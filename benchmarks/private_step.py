@@ -72,6 +72,7 @@ class Stepper:
     def __init__(self, cell: Cell, variant: str, sigma: float = 1.0) -> None:
         """sigma: the noise multiplier of private variants."""
         self.cell = cell
+        self.whole = cell.target == "vae_gan"
         self.streams = Streams("private_step", cell.width, cell.batch)
         target = TARGETS.choose({"name": cell.target, "width": cell.width}).build(SHAPE)
         assert isinstance(target, Adversarial)
@@ -88,7 +89,7 @@ class Stepper:
         rule = self._rule(variant, Privacy(sigma, clip, cell.batch))
         self.learner = OneTraining(self.target, networks, self.optimizers, rule)
         draws = Draws(self.streams, cell.device)
-        wanted = self.target.draws(cell.batch, cell.batch, 0)
+        wanted = self.target.draws(cell.batch, *((cell.batch, 0) if self.whole else (0, cell.batch)))
         self.drawn = {name: draws(name, 0, draw) for name, draw in wanted.items()}
 
     def _rule(self, variant: str, privacy: Privacy) -> RecordGradients:
@@ -104,14 +105,13 @@ class Stepper:
     def __call__(self, records: int | None = None) -> None:
         """One step, on the first `records` alone if a number is given."""
         real, fake = self.real[:records], self.fake[:records]
-        whole = self.cell.target == "vae_gan"
         batch = Batch(
             real=real,
             rows=Rows(torch.arange(len(real))),
             draws={name: drawn[:records] for name, drawn in self.drawn.items()},
-            fakes=len(fake) if whole else 0,
-            generator_learns=whole,
-            contrast=None if whole else fake,
+            fakes=len(fake) if self.whole else 0,
+            generator_learns=self.whole,
+            contrast=None if self.whole else fake,
         )
         self.learner.step(batch)
 

@@ -74,7 +74,7 @@ def test_clip_fails_when_too_much_passes(monkeypatch, capsys):
 
 def test_about_half_of_the_records_of_a_private_step_are_clipped():
     stepper = private_step.Stepper(private_step.Cell("dcgan", 4, 64, "cpu"), "ours")
-    clipped = private_step.gradient_norms(stepper.target, stepper.real) > stepper.rule.clip
+    clipped = private_step.gradient_norms(stepper.target, stepper.real) > stepper.learner.rule.clip
     assert 16 <= clipped.sum() <= 48
 
 
