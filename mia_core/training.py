@@ -167,14 +167,15 @@ class Trainer:
     def _run_to(self, step: int) -> None:
         started = time.perf_counter()
         self.target.train()
+        random_layers = self.random_layers
         while self.step < step:
-            for layer in self.random_layers:
+            for layer in random_layers:
                 layer.begin(self.layer_draws, self.step)
             values = self.learner.step(self.batch())
             self.arm.weights(self.target)
             started = self.count(values, started)
         self.pause(started)
-        for layer in self.random_layers:
+        for layer in random_layers:
             layer.end()
         self.target.eval()
 

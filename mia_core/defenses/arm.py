@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -57,10 +58,10 @@ class Arm:
                 raise Refused(f"{where}: {'+'.join(names)}: {reason}")
         return cls(choices)
 
-    @property
-    def defenses(self) -> list[Defense]:
+    @cached_property
+    def defenses(self) -> tuple[Defense, ...]:
         """Built, in their order."""
-        return [choice.build() for choice in self.choices]
+        return tuple(choice.build() for choice in self.choices)
 
     @property
     def defense(self) -> str:
