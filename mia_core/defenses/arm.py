@@ -53,7 +53,7 @@ class Arm:
         if len(set(names)) < len(names):
             raise Refused(f"{where}: {'+'.join(names)} has a defense twice")
         built = [choice.build() for choice in choices]
-        for defense in built:
+        for defense in sorted(built, key=lambda one: isinstance(one, PrivateDefense)):  # who knows better says why
             if reason := defense.conflict([other for other in built if other is not defense]):
                 raise Refused(f"{where}: {'+'.join(names)}: {reason}")
         return cls(choices)

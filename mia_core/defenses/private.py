@@ -1,6 +1,7 @@
 """Defenses that bound what one privacy unit can change: what an arm, a plan and a training ask of any of them."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from mia_core.defenses.accounting import Accountant
@@ -18,6 +19,14 @@ class CountedGradients(RecordGradients, Protocol):
 
 class PrivateDefense(Defense):
     """Units are sampled by coins, their gradients are clipped, noise is added; with noise there is a guarantee."""
+
+    def conflict(self, others: Sequence[Defense]) -> str | None:
+        """What chooses records or takes gradients in another way is in no proof of the guarantee."""
+        for other in others:
+            kind = type(other)
+            if (kind.parts, kind.batches, kind.gradients) != (Defense.parts, Defense.batches, Defense.gradients):
+                return f"{self.name} does not go with {other.name}, which chooses records or takes gradients itself"
+        return None
 
     @property
     @abstractmethod

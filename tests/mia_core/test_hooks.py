@@ -21,10 +21,10 @@ def images(count=12, seed=0):
 
 
 @pytest.fixture
-def training(monkeypatch):
-    """Trains a DCGAN for two steps under defenses given as classes."""
+def register(monkeypatch):
+    """Makes defenses of classes that have hooks alone; their names are those of the classes, in small letters."""
 
-    def run(*defenses, records=None, batch_size=4, steps=2):
+    def add(*defenses):
         registry = Registry("defense")
         registry._classes = {**DEFENSES._classes}
         for defense in defenses:
@@ -32,6 +32,16 @@ def training(monkeypatch):
             defense.Config = settings(type("Config", (), {"__annotations__": {}, "__doc__": "Nothing to set."}))
             registry.register(defense)
         monkeypatch.setattr("mia_core.defenses.arm.DEFENSES", registry)
+
+    return add
+
+
+@pytest.fixture
+def training(register):
+    """Trains a DCGAN for two steps under defenses given as classes."""
+
+    def run(*defenses, records=None, batch_size=4, steps=2):
+        register(*defenses)
         arm = Arm.parse([defense.name for defense in defenses] or "none")
         target = TARGETS.choose({"name": "dcgan", "width": 4, "latent": 4}).build((1, 8, 8))
         given = images() if records is None else records
@@ -178,10 +188,26 @@ def test_hooks_of_several_defenses_are_met_in_their_order(training):
     torch.testing.assert_close(seen, 2 * (plain + 1))
 
 
-def test_a_conflict_refuses_an_arm(monkeypatch):
-    private = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
-    for order in ([private, {"name": "real_weight", "weight": 0.1}], [{"name": "real_weight", "weight": 0.1}, private]):
+def test_a_conflict_refuses_an_arm():
+    weight = {"name": "real_weight", "weight": 0.1}
+    for order in ([PRIVATE, weight], [weight, PRIVATE]):
         with pytest.raises(ValueError, match="dp_sgd clips what real_weight would weigh; give one of them"):
+            Arm.parse(order)
+
+
+PRIVATE = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
+
+
+@pytest.mark.parametrize("hook", ["parts", "batches", "gradients"])
+def test_a_private_arm_refuses_whoever_chooses_records_or_takes_gradients_besides(register, hook):
+    class Meddling(Defense):
+        pass
+
+    register(Meddling)
+    Arm.parse([PRIVATE, "meddling"])
+    setattr(Meddling, hook, lambda self, *given: None)
+    for order in ([PRIVATE, "meddling"], ["meddling", PRIVATE]):
+        with pytest.raises(ValueError, match="dp_sgd does not go with meddling, which chooses records"):
             Arm.parse(order)
 
 
