@@ -8,7 +8,7 @@ Three tables, each row as soon as it is measured:
 - equality: losses and weights after 20 steps on the GPU beside those on the CPU, relative to their size (largest
   difference over weights). Draws are the CPU's on every device, so what differs is rounding.
 - time: milliseconds a step and training, eager, captured as one CUDA graph, and 1, 4, 16, 64 trainings at once
-  (`mia_core.packed`), with the ratio to eager; DP-SGD eager.
+  (`mia_core.together`), with the ratio to eager; DP-SGD eager.
 - memory: the most that was allocated.
 
 Exit code 1: something differs by more than its bound, or a cell failed.
@@ -25,11 +25,11 @@ import torch
 
 from benchmarks.measuring import table
 from mia_core.defenses import Arm
-from mia_core.packed import Together, stacked
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Batch
+from mia_core.together import Together, stacked
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 TARGETS_TIMED = ("dcgan", "wgan_gp", "began", "vae_gan")
 PRIVATE = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}

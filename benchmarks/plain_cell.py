@@ -24,11 +24,11 @@ from mia_core.metrics import judge
 from mia_core.metrics.extractor import ExtractorConfig, Recipe
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.metrics.quality import kernel_distance
-from mia_core.records import Records
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 
 def run(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.metrics import Leakage
 from mia_core.persons import PERSON, Persons
-from mia_core.records import Records
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 Images = np.ndarray | torch.Tensor
 """[N,C,H,W]: uint8, or float in [-1, 1]."""

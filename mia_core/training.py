@@ -21,7 +21,6 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm, RandomLayer, TrainingFacts
 from mia_core.errors import Refused
 from mia_core.learner import OneTraining
-from mia_core.records import Records
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, plain, settings
 from mia_core.step_draws import STEP, Draw, Draws
@@ -29,6 +28,7 @@ from mia_core.step_draws import index as index_draw
 from mia_core.streams import Streams
 from mia_core.targets import Batch, RecordGradients, Target, placed
 from mia_core.tf32 import tf32
+from mia_core.training_records import Records
 from mia_core.training_state import Epoch, State
 
 VERSION = 3

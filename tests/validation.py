@@ -25,10 +25,10 @@ from mia_core.defenses.accounting import profile
 from mia_core.metrics import judge
 from mia_core.metrics.audit import CONFIDENCE, DELTA, DELTAS, Guesses, Profile, independent_guesses
 from mia_core.metrics.trial_interval import trial_intervals
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 from tests.mia_core import sabotage
 from tests.mia_core.coverage import full_table, table
 from tests.mia_core.gaussian_sum import correct_guesses, mu_at

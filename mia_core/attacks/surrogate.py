@@ -12,11 +12,11 @@ from mia_core.access import Snapshot
 from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
-from mia_core.records import Contrast, Records
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Contrast, Records
 
 
 @settings

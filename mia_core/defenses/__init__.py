@@ -5,7 +5,7 @@ from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, TrainingFa
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
 from mia_core.defenses.noise_layer import NoiseLayer
-from mia_core.defenses.private import PrivateDefense
+from mia_core.defenses.private_defense import PrivateDefense
 from mia_core.defenses.real_weight import RealWeight
 from mia_core.defenses.weight_norm import WeightNorm
 

@@ -12,7 +12,7 @@ from torch import nn
 from mia_core.batches import Batches, Rows
 from mia_core.defenses.accounting import Accountant, History, epsilon
 from mia_core.defenses.defense import DEFENSES, Defense, TrainingFacts
-from mia_core.defenses.private import CountedGradients, PrivateDefense
+from mia_core.defenses.private_defense import CountedGradients, PrivateDefense
 from mia_core.errors import Refused
 from mia_core.persons import Unit
 from mia_core.settings import Choice

@@ -21,7 +21,7 @@ from mia_core.batches import PADDING, Rows, Sampled, SampledPersons, SeededCoins
 from mia_core.defenses.accounting import Accountant, noise_multiplier
 from mia_core.defenses.clipping import LAYERS, clipped_sums
 from mia_core.defenses.defense import DEFENSES, TrainingFacts
-from mia_core.defenses.private import PrivateDefense
+from mia_core.defenses.private_defense import PrivateDefense
 from mia_core.errors import Refused
 from mia_core.persons import PERSON, RECORD, Unit
 from mia_core.secret_draws import SecretDraws

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from annotated_types import Gt
 
 from mia_core.defenses.defense import DEFENSES, Defense, TrainingFacts
-from mia_core.defenses.private import PrivateDefense
+from mia_core.defenses.private_defense import PrivateDefense
 from mia_core.settings import settings
 from mia_core.targets import RecordGradients, mean_gradients
 

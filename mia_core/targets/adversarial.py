@@ -52,9 +52,9 @@ class Adversarial(Target):
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The white-box score [B], higher = more like the training records; logits, so that it never saturates."""
 
-    @abstractmethod
     def hidden_blocks(self) -> list[nn.Sequential]:
-        """The discriminator's, where a defense may append a layer."""
+        """The discriminator's, where a defense may append a layer; none unless a target says which."""
+        return []
 
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
         """Latents of the generated records."""
@@ -91,6 +91,7 @@ class Adversarial(Target):
     def fakes(self, learner: Learner, batch: Batch) -> torch.Tensor:
         """The generated records [fakes,C,H,W] of a step, with a graph when the generator learns in it."""
         z = batch.draws["latent"]
+        assert z.shape[-2] == batch.fakes, "latents are of other records than are generated"
         if not batch.fakes:
             return z.new_empty(*z.shape[:-1], *self.image_shape)
         return learner.apply(self.images, z, graph=batch.generator_learns)

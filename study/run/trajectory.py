@@ -12,10 +12,10 @@ import torch
 from mia_core.data import Membership
 from mia_core.errors import Refused
 from mia_core.persons import PERSON, Persons
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import Target, placed
 from mia_core.training import Trainer
+from mia_core.training_records import Records
 from study.design.identity import trial_id
 from study.design.study_design import Design
 from study.design.trials import Trial

@@ -16,10 +16,10 @@ from skimage.data import lfw_subset
 
 from mia_core.data import Pool
 from mia_core.defenses import Arm
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS, Target
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 
 def images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:

@@ -13,10 +13,10 @@ from mia_core.access import Access, Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 # The tables
 

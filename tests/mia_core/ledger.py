@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from mia_core.defenses import Arm
-from mia_core.records import Records
 from mia_core.step_draws import normal
 from mia_core.streams import Streams
 from mia_core.targets import Target
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}
 AIMED = {"name": "dp_sgd", "target_epsilon": 8.0, "clip": 1.0, "delta": 1e-3}

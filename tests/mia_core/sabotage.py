@@ -15,10 +15,10 @@ import torch
 from mia_core.canaries import Canaries
 from mia_core.defenses import Arm, dp_sgd
 from mia_core.defenses.dp_sgd import DPSGD, PrivateGradients
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 SIGMA, CLIP, DELTA = 3.0, 0.5, 1e-5
 RECORDS, BATCH, STEPS, COUNT = 40, 10, 100, 1000

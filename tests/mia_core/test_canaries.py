@@ -9,10 +9,10 @@ from mia_core.defenses import Arm
 from mia_core.defenses.accounting import profile
 from mia_core.metrics import judge
 from mia_core.metrics.audit import DELTAS, Guesses, Profile
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 from tests.mia_core import sabotage
 
 PRIVATE = {"name": "dp_sgd", "sigma": 1.0, "clip": 0.5, "delta": 1e-5}

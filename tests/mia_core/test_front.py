@@ -14,10 +14,10 @@ from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_target.py"
 TARGET = {"name": "dcgan", "width": 4, "latent": 4}

@@ -8,12 +8,12 @@ import torch
 
 from mia_core.batches import Ordered, Rows
 from mia_core.defenses import DEFENSES, Arm, Defense
-from mia_core.records import Records
 from mia_core.settings import Registry, settings
 from mia_core.step_draws import normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 
 def images(count=12, seed=0):

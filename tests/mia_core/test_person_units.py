@@ -11,11 +11,11 @@ from mia_core.canaries import Canaries
 from mia_core.defenses import Arm, TrainingFacts, accounting, labels
 from mia_core.metrics.audit import DELTAS, Guesses, Profile
 from mia_core.persons import PERSON, RECORD, Persons, nominal_persons
-from mia_core.records import Records
 from mia_core.secret_draws import SecretDraws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 from tests.mia_core.states import assert_same
 
 KEY = bytes(range(32))

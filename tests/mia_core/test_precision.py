@@ -7,11 +7,11 @@ from mia_core.data import load_pool
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.hashing import content_id
-from mia_core.records import Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, placed
 from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 from study.design.study_design import Design
 from tests.small import small_spec
 

@@ -8,10 +8,10 @@ from torch.utils._pytree import tree_leaves
 
 from mia_core.batches import Rows
 from mia_core.defenses import Arm
-from mia_core.records import Contrast, Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Batch
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Contrast, Records
 from tests.mia_core.steps import learner_of
 
 TABLE = {

@@ -5,11 +5,11 @@ import torch
 
 from mia_core.batches import Rows
 from mia_core.defenses import Arm, TrainingFacts
-from mia_core.records import Records
 from mia_core.secret_draws import SecretDraws
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, mean_gradients
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 
 WEIGHT = {"name": "real_weight", "weight": 0.25}
 

@@ -13,11 +13,11 @@ from mia_core.access import Snapshot
 from mia_core.defenses import Arm
 from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
-from mia_core.records import Records
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import placed
 from mia_core.training import Epoch, Trainer, TrainingConfig
+from mia_core.training_records import Records
 from tests.mia_core.ledger import AIMED, DP, END, ledger
 from tests.mia_core.states import evaluate
 

@@ -9,11 +9,11 @@ from mia_core.data import SOURCES
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.metrics.quality import kernel_distance
-from mia_core.records import Records
 from mia_core.step_draws import Draws, index, normal, uniform
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, WGANGP, mean_gradients
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Records
 from tests.mia_core.steps import batch_of, take_step
 
 NETWORKS = ("discriminator", "generator")

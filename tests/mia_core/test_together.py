@@ -10,11 +10,11 @@ from mia_core import training
 from mia_core.access import Snapshot
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
-from mia_core.packed import refusal, run_together
-from mia_core.records import Contrast, Records
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
+from mia_core.together import refusal, run_together
 from mia_core.training import Trainer, TrainingConfig
+from mia_core.training_records import Contrast, Records
 
 COUNT = 2
 TARGETS_AT_ONCE = {
