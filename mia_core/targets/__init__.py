@@ -1,7 +1,6 @@
 """Targets: the generative models under attack, one architecture a file."""
 
 from mia_core.targets.began import BEGAN
-from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
 from mia_core.targets.target import (
     TARGETS,
@@ -24,7 +23,6 @@ __all__ = [
     "TARGETS",
     "VAEGAN",
     "WGANGP",
-    "Copycat",
     "Networks",
     "RecordGradients",
     "RecordLosses",

@@ -29,7 +29,7 @@ class BEGAN(Target):
     """Generator and auto-encoding discriminator; the white-box score is minus the reconstruction error L(x)."""
 
     name = "began"
-    offers = frozenset({"generator", "discriminator"})
+    offers = frozenset({"samples", "latent", "generator", "discriminate"})
     private = ("discriminator",)
     beyond_gradients = "the balance k"
     judges_alone = False

@@ -27,7 +27,7 @@ class DCGAN(Target):
     """Generator and discriminator; the white-box score is the discriminator's logit. beta2: Adam's."""
 
     name = "dcgan"
-    offers = frozenset({"generator", "discriminator"})
+    offers = frozenset({"samples", "latent", "generator", "discriminate"})
     private = ("discriminator",)
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
     beta1: ClassVar[float | None] = 0.5

@@ -34,7 +34,7 @@ class VAEGAN(Target):
     """Encoder, generator and discriminator; the white-box score is the discriminator's logit."""
 
     name = "vae_gan"
-    offers = frozenset({"generator", "discriminator", "encoder"})
+    offers = frozenset({"samples", "latent", "generator", "encode", "discriminate"})
     private = NETWORKS
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
 
