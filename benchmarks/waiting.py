@@ -36,7 +36,7 @@ class Waiting(Target):
     """One step of it waits; networks of a few weights are attacked, kept and drawn from as any others."""
 
     name = "waiting"
-    offers = frozenset({"generator", "discriminator"})
+    offers = frozenset({"samples", "latent", "generator", "discriminate"})
     private = ("discriminator",)
     latent_dimension = LATENT
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Access, NoView, Snapshot
+from mia_core.access import CAPABILITIES, Access, view
 from mia_core.attacks import ATTACKS, Attack, Knowledge, Scores
 from mia_core.data.pool import to_float
 from mia_core.defenses import DEFENSES, Arm
+from mia_core.errors import Refused
+from mia_core.models import Snapshot
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS
@@ -74,9 +76,10 @@ REFUSALS = {  # of a defense by a target
 
 @dataclass(frozen=True)
 class Row:
-    """access, draws, levels, needs, known: what the attack should declare. random: whether scores depend on rng."""
+    """What the attack should declare. draws: samples. random: whether scores depend on rng."""
 
     spec: dict[str, Any]
+    uses: frozenset[str]
     access: Access
     draws: int
     levels: tuple[int | None, ...] = (None,)
@@ -97,6 +100,9 @@ SURROGATES = {
 }
 """The attacker's own, of other settings than any target above."""
 
+NOTHING: frozenset[str] = frozenset()
+SAMPLES = frozenset({"samples"}), Access.SAMPLES
+
 SIDES = {
     None: frozenset(),
     "members": frozenset({"known_members"}),
@@ -110,13 +116,14 @@ def _surrogate(attack: str, surrogate: str, **more: Any) -> dict[str, Any]:
 
 
 ATTACK_TABLE: dict[str, Row] = {
-    "white_box": Row({"name": "white_box"}, Access.WHITE_BOX, 0, needs=frozenset({"discriminator"})),
-    "random": Row({"name": "random"}, Access.NONE, 0, random=True),
-    "euclidean": Row({"name": "euclidean", "generated": 70}, Access.SAMPLES, 70),
+    "white_box": Row({"name": "white_box"}, frozenset({"discriminate"}), Access.WHITE_BOX, 0),
+    "random": Row({"name": "random"}, NOTHING, Access.NONE, 0, random=True),
+    "euclidean": Row({"name": "euclidean", "generated": 70}, *SAMPLES, 70, levels=(70,)),
+    "euclidean nested": Row({"name": "euclidean", "generated": [20, 70]}, *SAMPLES, 70, levels=(20, 70)),
     **{
         f"local_gan {side or 'nothing'} {surrogate}": Row(
             _surrogate("local_gan", surrogate, generated=30, **({"known": 20, "sides": side} if side else {})),
-            Access.SAMPLES,
+            *SAMPLES,
             30,
             levels=(2, 5),
             needs=needs,
@@ -129,16 +136,16 @@ ATTACK_TABLE: dict[str, Row] = {
     **{
         f"discriminative {real} {surrogate}": Row(
             _surrogate("discriminative", surrogate, real=real, known=10, **({"generated": 30} if draws else {})),
-            access,
+            *uses,
             draws,
             levels=(2, 5),
             needs=needs,
             known=10,
             random=True,
         )
-        for real, access, draws, needs in (
-            ("samples", Access.SAMPLES, 30, frozenset({"known_non_members"})),
-            ("members", Access.NONE, 0, SIDES["both"]),
+        for real, uses, draws, needs in (
+            ("samples", SAMPLES, 30, frozenset({"known_non_members"})),
+            ("members", (NOTHING, Access.NONE), 0, SIDES["both"]),
         )
         for surrogate in SURROGATES
         if TARGETS.choose(SURROGATES[surrogate]).cls.judges_alone
@@ -249,7 +256,7 @@ def test_a_defense_of_the_discriminator_refuses_a_target_without_one(defense):
 def test_dp_sgd_refuses_batch_norm_in_any_private_network_and_in_no_other(target):
     for name in ("discriminator", "generator", "encoder"):
         built = build(target)
-        if name not in built.offers:
+        if not hasattr(built, name):
             continue
         built.get_submodule(name).add_module("mixes", torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
         reason = f"dp_sgd needs a {name} without batch norm; set target.norm to group or none"
@@ -257,10 +264,10 @@ def test_dp_sgd_refuses_batch_norm_in_any_private_network_and_in_no_other(target
 
 
 class GeneratorOnly(DCGAN):
-    """Offers no discriminator."""
+    """Offers its discriminator to nobody."""
 
     name = "generator_only"
-    offers = frozenset({"generator"})
+    offers = frozenset({"samples", "latent", "generator"})
 
 
 # Training
@@ -330,6 +337,24 @@ def test_arms_start_from_the_same_function_and_draws_of_one_do_not_depend_on_ano
             assert same_states(other.generator.state_dict(), plain.generator.state_dict())
 
 
+@every_target
+def test_a_snapshot_has_what_its_target_offers(target):
+    built = trained(target, "none")[0].target
+    offered = view(Snapshot(built, Streams(2)), built.offers)
+    queries, z = queries_for(target), torch.randn(3, built.latent_dimension, generator=Streams(0).torch("z"))
+    assert built.offers >= {"samples", "latent", "generator"}, "every target is a generator"
+    assert offered.samples(4).shape == queries[:4].shape
+    assert offered.generate(z).shape == queries[:3].shape
+    torch.testing.assert_close(offered.generator(z), offered.generate(z), atol=1e-6, rtol=0)
+    for score in [offered.discriminate(queries)] if "discriminate" in built.offers else []:
+        assert score.shape == (11,)
+        assert float(score.std()) > 0
+    for moment in offered.encode(queries) if "encode" in built.offers else []:
+        assert moment.shape == (11, built.latent_dimension)
+        assert float(moment.std(dim=0).min()) > 0
+    assert built.offers <= {"samples", "latent", "generator", "discriminate", "encode"}, "the rest is not tested here"
+
+
 # Attacks
 
 
@@ -347,7 +372,7 @@ class Counted(Snapshot):
 def test_an_attack_declares_what_it_touches_and_needs(attack):
     row = ATTACK_TABLE[attack]
     built = ATTACKS.choose(row.spec).build()
-    assert (built.access, built.needs) == (row.access, row.needs)
+    assert (built.uses, built.access, built.needs) == (row.uses, row.access, row.needs)
     assert (built.levels, built.generated, built.known) == (row.levels, row.draws, row.known)
 
 
@@ -401,29 +426,41 @@ def test_a_score_does_not_depend_on_who_else_is_asked_about(attack):
     torch.testing.assert_close(run(attack, "dcgan", twice).values, scores.repeat(1, 30), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if row.levels != (None,)])
+@pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if len(row.levels) > 1])
 def test_nested_levels_equal_separate_runs_bit_for_bit(attack):
     # Mistake 5 of published code: a surrogate left in evaluation mode after it was first evaluated, here at level 2.
     row, target = ATTACK_TABLE[attack], "dcgan"
     snapshot = Snapshot(trained(target, "none")[0].target, Streams(2))
     nested = run(attack, target).values
     for level, values in zip(row.levels, nested, strict=True):
-        alone = ATTACKS.choose({**row.spec, "steps": [level]}).build()
+        alone = ATTACKS.choose({**row.spec, ATTACKS.find(row.name).nested: [level]}).build()
         scores = alone(snapshot, queries_for(target), knowledge_for(target), Streams(1)).scores
         assert torch.equal(scores.values[0], values)
     assert not torch.equal(nested[0], nested[1])
 
 
 @pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if row.needs])
-def test_what_is_missing_is_named(attack):
+def test_what_must_be_known_and_is_not_is_named(attack):
     row = ATTACK_TABLE[attack]
-    bare = Snapshot(GeneratorOnly(build("dcgan").config, (1, 8, 8)), Streams(2))
     for left in row.needs:
-        known = {word: getattr(knowledge_for("dcgan"), word) for word in row.needs - {left, "discriminator"}}
+        known = {word: getattr(knowledge_for("dcgan"), word) for word in row.needs - {left}}
         with pytest.raises(ValueError, match=f"^{row.name} needs {left}$"):
-            run(attack, "dcgan", snapshot=bare, knowledge=Knowledge(**known))
+            run(attack, "dcgan", knowledge=Knowledge(**known))
     with pytest.raises(ValueError, match=f"^{row.name} needs {', '.join(sorted(row.needs))}$"):
-        run(attack, "dcgan", snapshot=bare, knowledge=Knowledge(reference=torch.zeros(1, 1, 8, 8)))
+        run(attack, "dcgan", knowledge=Knowledge(reference=torch.zeros(1, 1, 8, 8)))
+
+
+@every_attack
+def test_a_model_that_lacks_what_an_attack_uses_is_refused_with_what_it_lacks(attack):
+    row = ATTACK_TABLE[attack]
+    built = ATTACKS.choose(row.spec).build()
+    for left in row.uses:
+        bare = Snapshot(trained("dcgan", "none")[0].target, Streams(2))
+        bare.offers = bare.offers - {left}
+        assert built.unfit("dcgan", bare.offers) == f"dcgan does not offer {left}"
+        with pytest.raises(Refused, match=f"^{row.name}: dcgan does not offer {left}$"):
+            run(attack, "dcgan", snapshot=bare)
+    assert built.unfit("dcgan", row.uses) is None
 
 
 @pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if row.known])
@@ -447,7 +484,7 @@ class Probe(Attack):
     """An attack of the tests: keeps what it was given, returns what it was told to."""
 
     name = "probe"
-    access = Access.SAMPLES
+    uses = frozenset({"samples"})
     needs = frozenset({"reference", "known_members"})
 
     @settings
@@ -491,13 +528,14 @@ def test_queries_of_another_shape_type_or_range_are_refused(attack, change, mess
         run(attack, "dcgan", change(queries_for("dcgan")))
 
 
-@pytest.mark.parametrize("access", Access)
-def test_an_attack_gets_the_view_of_its_access_and_nothing_above(access, monkeypatch):
-    monkeypatch.setattr(Probe, "access", access)
+@pytest.mark.parametrize(
+    "uses", [set(), {"samples"}, {"latent"}, {"generator", "samples"}, {"discriminate"}], ids=lambda x: "+".join(x)
+)
+def test_an_attack_gets_the_view_of_what_it_uses_and_nothing_else(uses, monkeypatch):
+    monkeypatch.setattr(Probe, "uses", frozenset(uses))
     attack, result = probe()
     given, given_queries, knowledge, rng = attack.given
-    assert isinstance(given, NoView)
-    assert given.access == access
+    assert set(vars(given)) == {name for word in uses for name in CAPABILITIES[word][1]}
     assert torch.equal(given_queries, queries_for("dcgan"))
     assert knowledge is KNOWN
     assert rng.path == (1,)

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import binom, chi2
 from torch import nn
 
-from mia_core.access import Snapshot
 from mia_core.defenses import Arm
 from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import Target, placed
 from mia_core.training import VERSION, Epoch, Trainer, TrainingConfig
