@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.batches import steps_of
 from mia_core.data import SOURCES, SPLITS, load_pool
@@ -24,6 +23,7 @@ from mia_core.metrics import judge
 from mia_core.metrics.extractor import ExtractorConfig, Recipe
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.metrics.quality import kernel_distance
+from mia_core.models import Snapshot
 from mia_core.settings import validate
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS

@@ -37,7 +37,6 @@ class Waiting(Adversarial):
     """One step of it waits; networks of a few weights are attacked, kept and drawn from as any others."""
 
     name = "waiting"
-    offers = frozenset({"generator", "discriminator"})
     networks = ("discriminator",)
     latent_dimension = LATENT
 

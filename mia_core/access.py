@@ -1,22 +1,19 @@
-"""What an attacker may touch. A view has the methods of its access level and nothing else, so an attack cannot cheat.
+"""What an attacker may do with a model: capabilities, published names for sets of them, and views that have just some.
 
-Every view is over a snapshot: one trained target, in evaluation mode, with one fixed stream of samples.
+Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
 
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 import torch
 from torch import nn
 
-from mia_core.streams import Streams
-from mia_core.targets import Adversarial, Target
-
-CHUNK = 256
-"""Samples and scores are computed in chunks of this size: the k-th sample is the same however many are asked for."""
+from mia_core.models import Model
 
 
 class Access(IntEnum):
-    """Ordered: each level includes those before it."""
+    """Published names of what attackers have, in tables; ordered: whoever has more can do what takes less."""
 
     NONE = 0
     SAMPLES = 1
@@ -25,104 +22,58 @@ class Access(IntEnum):
     WHITE_BOX = 4
 
 
-class Snapshot:
-    """A trained target at one level of its trajectory, and the samples drawn from it so far."""
+CAPABILITIES = {
+    "samples": (Access.SAMPLES, ("samples",)),
+    "latent": (Access.LATENT, ("generate", "latent_dimension")),
+    "variation": (Access.LATENT, ("variation",)),
+    "generator": (Access.GENERATOR, ("generator",)),
+    "denoise": (Access.GENERATOR, ("denoise",)),
+    "encode": (Access.WHITE_BOX, ("encode",)),
+    "discriminate": (Access.WHITE_BOX, ("discriminate",)),
+    "gradients": (Access.WHITE_BOX, ("gradients",)),
+}
+"""What a model may offer and an attack may use: the least access that includes it, and what models that offer it have.
 
-    def __init__(self, target: Target, streams: Streams) -> None:
-        self.target = target
-        self._streams = streams
-        self._chunks: list[torch.Tensor] = []
-
-    def samples(self, count: int) -> torch.Tensor:
-        """The first `count` images [count,C,H,W] of the fixed stream; drawn once, then remembered."""
-        while len(self._chunks) * CHUNK < count:
-            random = self._streams.torch("samples", len(self._chunks))
-            z = torch.randn(CHUNK, self.target.latent_dimension, generator=random)
-            self._chunks.append(self.generate(z.to(self.target.device)))
-        return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.target.image_shape)
-
-    @torch.no_grad()
-    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """Images [B,C,H,W] for latents [B,Z]."""
-        self.target.eval()
-        return torch.cat([self.target.generate(z) for z in z_BZ.split(CHUNK)])
-
-    @torch.no_grad()
-    def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """The target's white-box score [B] of images; noise and dropout are off."""
-        assert isinstance(self.target, Adversarial)
-        self.target.eval()
-        return torch.cat([self.target.discriminate(x) for x in x_BCHW.split(CHUNK)])
+A diffusion model's generator is its denoiser, so whoever has the one has the other.
+"""
 
 
-class NoView:
-    """Access NONE: nothing of the target."""
-
-    access = Access.NONE
-    __slots__ = ()
+def access_of(uses: Iterable[str]) -> Access:
+    """The least access that includes all these capabilities."""
+    return max((CAPABILITIES[capability][0] for capability in uses), default=Access.NONE)
 
 
-class SamplesView(NoView):
-    """Access SAMPLES."""
+class View:
+    """What an attack sees of a model: what the capabilities that it uses consist of, and nothing else.
 
-    access = Access.SAMPLES
-    __slots__ = ("samples",)
+    samples: `samples(k)`, the first k images [k,C,H,W] of the model's fixed stream. generate: images of latents [B,Z],
+    Z = latent_dimension. generator: the network that makes them, differentiable. encode: mean and log variance [B,Z] of
+    the posterior of images. discriminate: a score [B] of images. The others are a model's own.
+    """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        # A closure, not an attribute: the view keeps no reference through which the target could be reached by name.
-        self.samples = lambda count: snapshot.samples(count).clone()
-
-
-class LatentView(SamplesView):
-    """Access LATENT: also images of chosen latents."""
-
-    access = Access.LATENT
-    __slots__ = ("generate", "latent_dimension")
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(snapshot)
-        self.generate = lambda z_BZ: snapshot.generate(z_BZ)
-        self.latent_dimension = snapshot.target.latent_dimension
+    samples: Callable[[int], torch.Tensor]
+    generate: Callable[[torch.Tensor], torch.Tensor]
+    latent_dimension: int
+    variation: Callable[..., torch.Tensor]
+    generator: nn.Module
+    denoise: Callable[..., torch.Tensor]
+    encode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    discriminate: Callable[[torch.Tensor], torch.Tensor]
+    gradients: Callable[..., torch.Tensor]
 
 
-class GeneratorView(LatentView):
-    """Access GENERATOR: also the generator's weights, as a module that maps latents [B,Z] to images."""
-
-    access = Access.GENERATOR
-    __slots__ = ("generator",)
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(snapshot)
-        self.generator = _Generator(snapshot.target)
+def view(model: Model, uses: Iterable[str]) -> View:
+    """The view of a model that these capabilities allow; the model must offer them."""
+    allowed = View()
+    for capability in uses:
+        for name in CAPABILITIES[capability][1]:
+            setattr(allowed, name, _apart(model, name))
+    return allowed
 
 
-class WhiteBoxView(GeneratorView):
-    """Access WHITE_BOX: everything."""
-
-    access = Access.WHITE_BOX
-    __slots__ = ("discriminate", "target")
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(snapshot)
-        self.discriminate = lambda x_BCHW: snapshot.discriminate(x_BCHW)
-        self.target = snapshot.target
-
-
-class _Generator(nn.Module):
-    """The generator alone, differentiable in z."""
-
-    def __init__(self, target: Target) -> None:
-        super().__init__()
-        self.network = target.get_submodule("generator")
-        self._generate = lambda z_BZ: target.eval().generate(z_BZ)
-
-    def forward(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        return self._generate(z_BZ)
-
-
-_VIEWS = {view.access: view for view in (SamplesView, LatentView, GeneratorView, WhiteBoxView)}
-
-
-def view(snapshot: Snapshot, access: Access) -> NoView:
-    """The view of a snapshot that `access` allows."""
-    return NoView() if access == Access.NONE else _VIEWS[access](snapshot)
+def _apart(model: Model, name: str) -> object:
+    """An attribute of a model, without a reference by name to the model: a method becomes a function."""
+    found = getattr(model, name)
+    if isinstance(found, nn.Module) or not callable(found):
+        return found
+    return lambda *arguments, **settings: found(*arguments, **settings)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from mia_core.access import Snapshot
 from mia_core.batches import Rows
 from mia_core.data.pool import to_float, to_uint8
 from mia_core.defenses import TrainingFacts
+from mia_core.models import Snapshot
 from mia_core.persons import Persons
 from mia_core.settings import Choice
 from mia_core.streams import Streams

@@ -4,6 +4,8 @@
     scores = attack(model, queries, "white_box")
     judge(scores, members).auc
 
+Of a generator that was trained elsewhere, its samples are enough: `attack(SampleFolder(images), queries, "euclidean")`.
+
 A study (`study`) does the same for many trials, with controls, replicates and a store.
 """
 
@@ -15,13 +17,15 @@ import numpy as np
 import torch
 
 from mia_core import metrics
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.batches import steps_of
 from mia_core.data.pool import to_float, to_uint8
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.metrics import Leakage
+from mia_core.models import Images, Model, Snapshot, checked
+from mia_core.models import SampleFolder as SampleFolder
+from mia_core.models import Sampler as Sampler
 from mia_core.persons import PERSON, Persons
 from mia_core.settings import validate
 from mia_core.streams import Streams
@@ -30,11 +34,8 @@ from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
 
-Images = np.ndarray | torch.Tensor
-"""[N,C,H,W]: uint8, or float in [-1, 1]."""
 
-
-class Model(Snapshot):
+class Trained(Snapshot):
     """A trained target, with the samples drawn from it. epsilon: of (epsilon, delta), None without a guarantee."""
 
     def __init__(self, trainer: Trainer, streams: Streams) -> None:
@@ -54,7 +55,7 @@ def train(
     persons: np.ndarray | None = None,
     seed: int = 0,
     device: str = "cpu",
-) -> Model:
+) -> Trained:
     """Train a target on all images, for so many epochs or steps (discriminator updates).
 
     target, defense, training: names or settings as in a study file, e.g. `{"name": "dcgan", "norm": "batch"}`,
@@ -83,11 +84,11 @@ def train(
         horizon=length if arm.needs_horizon else None,
     )
     trainer.run_to(length)
-    return Model(trainer, streams.child("samples"))
+    return Trained(trainer, streams.child("samples"))
 
 
 def attack(
-    model: Snapshot,
+    model: Model,
     queries: Images,
     attack: str | Mapping[str, Any] = "white_box",
     *,
@@ -98,15 +99,20 @@ def attack(
 ) -> torch.Tensor:
     """Scores [Q] of queries, float32, higher = more likely a member; after the last of an attack's training steps.
 
+    model: what `train` returns; or, where only samples are there, a `SampleFolder` of them or a `Sampler` of more.
     attack: a name or settings as in a study file, e.g. `{"name": "local_gan", "steps": [500]}`. The records that an
     attacker knows are none of the queries. ValueError when the attack needs what the model or the attacker lacks.
     """
+    if not isinstance(model, Model):
+        raise Refused(
+            f"attack: model must be what train returns, a SampleFolder or a Sampler, got {type(model).__name__}"
+        )
     chosen = ATTACKS.choose(attack).build()
     known = {"known_members": known_members, "known_non_members": known_non_members, "reference": reference}
     for word, given in known.items():
         if given is not None and word not in chosen.needs:
             raise Refused(f"attack: {chosen.name} as it is set does not use {word}; leave it out, or set `known`")
-    device = model.target.device
+    device = model.device
     knowledge = Knowledge(
         **{word: _floats(x, f"attack: {word}").to(device) for word, x in known.items() if x is not None}
     )
@@ -129,14 +135,8 @@ def judge(
 
 def _records(images: Images, where: str) -> np.ndarray:
     """uint8."""
-    found = torch.as_tensor(images)
-    if found.ndim != 4 or not len(found):
-        raise Refused(f"{where} must be [N,C,H,W], got {list(found.shape)}")
-    if found.dtype == torch.uint8:
-        return found.cpu().numpy()
-    if not found.is_floating_point() or not bool(((found >= -1) & (found <= 1)).all()):
-        raise Refused(f"{where} must be uint8, or float in [-1, 1]")
-    return to_uint8(found)
+    found = checked(images, where)
+    return found.cpu().numpy() if found.dtype == torch.uint8 else to_uint8(found)
 
 
 def _floats(images: Images, where: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bookkeeping, clip, orchestration, private_step, scale, waiting, whole_study
+from benchmarks import bookkeeping, clip, gpu, orchestration, private_step, scale, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import PROJECT, Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
@@ -139,6 +139,32 @@ def test_cpu_time_of_a_command_counts_its_children_and_theirs(tmp_path):
 def test_a_command_that_fails_is_told_with_its_last_words(tmp_path):
     with pytest.raises(RuntimeError, match="no_such_module"):
         timed_module("no_such_module", folder=tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_gpu_says_that_there_is_none_and_how_to_try_it(capsys):
+    assert main(["gpu"]) == 2
+    assert capsys.readouterr().err == "refused: torch sees no GPU here; --rehearse tries the program on the CPU\n"
+
+
+@pytest.mark.slow
+def test_gpu_rehearsed_prints_equality_and_every_way_of_every_target(capsys):
+    assert main(["gpu", "--rehearse"]) == 0
+    out = capsys.readouterr().out
+    for target in ("dcgan", "wgan_gp", "began", "vae_gan"):
+        for way in ("eager", "1 at once", "64 at once", "dp_sgd"):
+            assert f"| {target} | {way} |" in out
+    assert "a rehearsal" in out and "within its bound" in out
+
+
+def test_gpu_fails_where_weights_differ(monkeypatch, capsys):
+    failures: list[str] = []
+    monkeypatch.setattr(gpu, "TARGETS_TIMED", ("dcgan",))
+    monkeypatch.setattr(gpu, "ARMS", {"none": "none"})
+    monkeypatch.setattr(gpu, "largest_difference", lambda a, b: float("nan"))
+    (row,) = gpu.equality_rows(gpu.Setting("cpu", size=8, width=4, batch=4), failures)
+    assert row[-1] == "beyond the bound"
+    assert failures == ["dcgan none: weights differ by nan of their size"]
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ import torch
 from scipy.stats import norm
 
 from analysis.stats.effects import t_interval
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data import SOURCES, load_pool
 from mia_core.data.pool import to_float
@@ -25,6 +24,7 @@ from mia_core.defenses.accounting import profile
 from mia_core.metrics import judge
 from mia_core.metrics.audit import CONFIDENCE, DELTA, DELTAS, Guesses, Profile, independent_guesses
 from mia_core.metrics.trial_interval import trial_intervals
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig

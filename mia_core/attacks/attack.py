@@ -5,12 +5,16 @@ Shapes: Q queries, L levels. Images are float in [-1, 1].
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Gt
+from pydantic import BeforeValidator
 
-from mia_core.access import Access, NoView, Snapshot, view
+from mia_core.access import CAPABILITIES, Access, View, access_of, view
+from mia_core.errors import Refused
+from mia_core.models import Model
 from mia_core.settings import Registry
 from mia_core.streams import Streams
 
@@ -28,9 +32,16 @@ class Knowledge:
         return frozenset(name for name, value in vars(self).items() if value is not None)
 
 
+KNOWLEDGE = frozenset(field.name for field in fields(Knowledge))
+"""Names of all that an attacker may know."""
+
+
 @dataclass(frozen=True)
 class Scores:
-    """levels [L]: attack-training steps, or (None,) for an attack without. values [L,Q] float32, higher = member."""
+    """values [L,Q] float32, higher = member, at levels [L].
+
+    levels: steps of attack training, or numbers of samples; (None,) for an attack with neither.
+    """
 
     levels: tuple[int | None, ...]
     values: torch.Tensor
@@ -44,64 +55,96 @@ class Result:
     seconds: float
 
 
-class Attack(ABC):
-    """An attack with its settings; subclasses have `name`, `access`, `needs` and a settings class `Config`.
+def _whole_numbers(value: Any) -> Any:
+    several = value if isinstance(value, (list, tuple)) else (value,)
+    if not several or any(isinstance(number, bool) or not isinstance(number, int) or number < 1 for number in several):
+        raise Refused("must be a whole number from 1, or several, ascending")
+    if list(several) != sorted(set(several)):
+        raise Refused("levels must ascend")
+    return tuple(value) if isinstance(value, list) else value
 
-    access: the least the attack works with. needs: what the target must offer ("discriminator", ...) and what must be
-    known ("known_members", "known_non_members", "reference"); either may be a property, where settings decide. version:
-    of its scores; a change that alters them raises it. nested: the setting that lists attack-training steps, ascending,
-    if one run reports several levels.
+
+SampleLevels = Annotated[Annotated[int, Gt(0)] | tuple[Annotated[int, Gt(0)], ...], BeforeValidator(_whole_numbers)]
+"""How many samples an attack draws; several: it draws the most once, and scores by the first of them at each level."""
+
+
+class Attack(ABC):
+    """An attack with its settings; subclasses have `name`, `uses` and a settings class `Config`.
+
+    version: of its scores; a change that alters them raises it. nested: the setting that lists the levels of one run,
+    ascending: `steps` of attack training, or `generated`, numbers of samples (`SampleLevels`). What else is a setting
+    of an attack is one of all: `generated`, the samples it draws; `known`, percent of the smallest training-set size
+    that it knows on either side; and `variant`, what tells it from others of its name in labels, e.g. `_known20`.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    access: Access
-    needs: frozenset[str] = frozenset()
-    nested: ClassVar[str | None] = None
+    nested: ClassVar[Literal["steps", "generated"] | None] = None
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        assert self.uses <= CAPABILITIES.keys() and self.needs <= KNOWLEDGE, (self.uses, self.needs)
+
+    @property
+    @abstractmethod
+    def uses(self) -> frozenset[str]:
+        """Capabilities of a model, of `CAPABILITIES`; the view has these. An attribute where no setting decides."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be known, of `KNOWLEDGE`. An attribute where no setting decides."""
+        return frozenset()
+
+    @property
+    def access(self) -> Access:
+        """The published name of what it uses."""
+        return access_of(self.uses)
 
     @property
     def levels(self) -> tuple[int | None, ...]:
         """The levels `run` will report, one row of scores each."""
-        return getattr(self.config, self.nested) if self.nested else (None,)
+        return self._listed(self.nested) if self.nested else (None,)
 
     @property
     def generated(self) -> int:
-        """How many samples of the target the attack draws."""
-        return 0
+        """How many samples of the model the attack draws."""
+        return max(self._listed("generated")) if "samples" in self.uses else 0
 
     @property
     def known(self) -> int:
         """How many records the attacker knows on either side, in percent of the smallest training-set size."""
-        return 0
+        return getattr(self.config, "known", 0)
 
     @property
     def variant(self) -> str:
-        """What tells this attack from others of its name in a study's labels, e.g. `_known20`."""
-        return ""
+        """What tells this attack from others of its name in a study's labels."""
+        return getattr(self.config, "variant", "")
 
     @abstractmethod
-    def run(self, view: Any, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """Score queries [Q,C,H,W]; `view` allows `access` and no more, all randomness comes from `rng`."""
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+        """Score queries [Q,C,H,W]; `view` has what the attack uses and no more, all randomness comes from `rng`."""
 
-    def __call__(self, snapshot: Snapshot, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Result:
+    def unfit(self, model: str, offers: frozenset[str]) -> str | None:
+        """Why a model that offers so much cannot be attacked, or None. model: its name."""
+        missing = self.uses - offers
+        return f"{model} does not offer {', '.join(sorted(missing))}" if missing else None
+
+    def __call__(self, model: Model, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Result:
         """Run with checked input and output; ValueError when something needed is missing or a score is not finite."""
-        offered = snapshot.target.offers | knowledge.has()
-        if missing := self.needs - offered:
-            raise ValueError(f"{self.name} needs {', '.join(sorted(missing))}")
-        if queries.shape[1:] != snapshot.target.image_shape or not len(queries) or queries.dtype != torch.float32:
-            raise ValueError(
-                f"{self.name}: queries must be float32 [Q,{','.join(map(str, snapshot.target.image_shape))}], "
+        if reason := self.unfit(model.name, model.offers):
+            raise Refused(f"{self.name}: {reason}")
+        if missing := self.needs - knowledge.has():
+            raise Refused(f"{self.name} needs {', '.join(sorted(missing))}")
+        if queries.shape[1:] != model.record_shape or not len(queries) or queries.dtype != torch.float32:
+            raise Refused(
+                f"{self.name}: queries must be float32 [Q,{','.join(map(str, model.record_shape))}], "
                 f"got {queries.dtype} {list(queries.shape)}"
             )
         lowest, highest = queries.aminmax()  # queries can be gigabytes: no copy of them
         if not (lowest >= -1 and highest <= 1):  # NaN is neither above nor below
-            raise ValueError(f"{self.name}: queries must be in [-1, 1]")
-        allowed: NoView = view(snapshot, self.access)
+            raise Refused(f"{self.name}: queries must be in [-1, 1]")
         started = time.perf_counter()
-        scores = self.run(allowed, queries.to(snapshot.target.device), knowledge, rng)
+        scores = self.run(view(model, self.uses), queries.to(model.device), knowledge, rng)
         seconds = time.perf_counter() - started
         values = scores.values.detach().to("cpu", torch.float32)
         if scores.levels != self.levels or values.shape != (len(self.levels), len(queries)):
@@ -112,6 +155,10 @@ class Attack(ABC):
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"{self.name}: {int((~torch.isfinite(values)).sum())} scores are not finite")
         return Result(Scores(scores.levels, values), seconds)
+
+    def _listed(self, setting: str) -> tuple[int, ...]:
+        value = getattr(self.config, setting)
+        return value if isinstance(value, tuple) else (value,)
 
 
 ATTACKS: Registry[Attack] = Registry("attack")

@@ -1,7 +1,7 @@
 """LOGAN's black-box attacks with limited knowledge, discriminative setting (section 4.4): a discriminator alone.
 
 It learns to tell real from known non-members, where `real` is either the target's samples, or known members; the latter
-attacker never touches the target (access NONE), so it can only find how members differ without any target.
+attacker uses nothing of the model, so it can only find how members differ without any target.
 """
 
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from pydantic import field_validator
 
-from mia_core.access import Access, NoView, SamplesView
+from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level
 from mia_core.data.pool import to_uint8
@@ -41,36 +41,26 @@ class Discriminative(Attack):
                 raise Refused(f"the discriminator of {choice.name} cannot learn without a generator")
             return surrogate
 
+        @property
+        def variant(self) -> str:
+            """`_samples20`, `_members20`, after another architecture's name."""
+            return f"{super().variant}_{self.real}{self.known}"
+
     config: Config
 
     @property
-    def access(self) -> Access:  # type: ignore[override]
-        """SAMPLES, or NONE where known members take their place."""
-        return Access.SAMPLES if self.config.real == "samples" else Access.NONE
+    def uses(self) -> frozenset[str]:
+        """Samples, unless known members take their place."""
+        return frozenset({"samples"} if self.config.real == "samples" else ())
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
-        """Known non-members, and known members unless samples take their place."""
+    def needs(self) -> frozenset[str]:
+        """Known non-members, and known members where they take the place of samples."""
         return frozenset({"known_non_members"} | ({"known_members"} if self.config.real == "members" else set()))
 
-    @property
-    def known(self) -> int:
-        """Percent."""
-        return self.config.known
-
-    @property
-    def generated(self) -> int:
-        """Samples drawn."""
-        return self.config.generated if self.config.real == "samples" else 0
-
-    @property
-    def variant(self) -> str:
-        """`_samples20`, `_members20`, after another architecture's name."""
-        return f"{self.config.variant}_{self.config.real}{self.config.known}"
-
-    def run(self, view: NoView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """The discriminator's scores after each level of steps."""
-        real = view.samples(self.generated) if isinstance(view, SamplesView) else knowledge.known_members
+        real = view.samples(self.generated) if "samples" in self.uses else knowledge.known_members
         assert real is not None
         contrast = knowledge.known_non_members
         return Scores(self.levels, scores_by_level(self.config, to_uint8(real), contrast, 1.0, queries, rng))

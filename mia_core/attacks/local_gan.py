@@ -10,7 +10,7 @@ import torch
 from annotated_types import Gt, Lt
 from pydantic import ValidationInfo, field_validator
 
-from mia_core.access import Access, SamplesView
+from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, with_share
 from mia_core.data.pool import to_uint8
@@ -24,7 +24,7 @@ class LocalGAN(Attack):
     """The attacker's own architecture, trained on generated samples in place of real records."""
 
     name = "local_gan"
-    access = Access.SAMPLES
+    uses = frozenset({"samples"})
     nested = "steps"
 
     @settings
@@ -46,31 +46,21 @@ class LocalGAN(Attack):
                 raise Refused("say how many percent are known; known is 0")
             return sides
 
+        @property
+        def variant(self) -> str:
+            """`_known20`, `_members20`, `_non_members20`, after another architecture's name."""
+            word = "known" if self.sides == "both" else self.sides
+            return super().variant + (f"_{word}{self.known}" if self.known else "")
+
     config: Config
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
+    def needs(self) -> frozenset[str]:
         """The sides that are known."""
         sides = ("members", "non_members") if self.config.sides == "both" else (self.config.sides,)
         return frozenset(f"known_{side}" for side in sides) if self.config.known else frozenset()
 
-    @property
-    def known(self) -> int:
-        """Percent."""
-        return self.config.known
-
-    @property
-    def generated(self) -> int:
-        """Samples drawn."""
-        return self.config.generated
-
-    @property
-    def variant(self) -> str:
-        """`_known20`, `_members20`, `_non_members20`, after another architecture's name."""
-        word = "known" if self.config.sides == "both" else self.config.sides
-        return self.config.variant + (f"_{word}{self.config.known}" if self.config.known else "")
-
-    def run(self, view: SamplesView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """The local discriminator's scores after each level of steps."""
         config = self.config
         real, contrast = to_uint8(view.samples(config.generated)), None

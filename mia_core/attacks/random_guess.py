@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from mia_core.access import Access, NoView
+from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -15,13 +15,13 @@ class Random(Attack):
     """Uniform in [0, 1), by the stream and the query's own content: whom else one asks about changes nothing."""
 
     name = "random"
-    access = Access.NONE
+    uses: frozenset[str] = frozenset()
 
     @settings
     class Config:
         """Nothing to set."""
 
-    def run(self, view: NoView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """One number a query."""
         salt = rng.seed("random").to_bytes(8, "big")
         digests = (hashlib.sha256(salt + query.numpy().tobytes()).digest() for query in queries.cpu())

@@ -8,10 +8,10 @@ import torch
 from annotated_types import Gt, MinLen
 from pydantic import Strict, field_validator
 
-from mia_core.access import Snapshot
 from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
+from mia_core.models import Snapshot
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
@@ -43,7 +43,7 @@ class SurrogateConfig:
     @classmethod
     def _known(cls, surrogate: dict[str, Any] | str) -> dict[str, Any]:
         choice = TARGETS.choose(surrogate, "surrogate")
-        if "discriminator" not in choice.cls.offers:
+        if "discriminate" not in choice.cls.offers:
             raise Refused(f"a surrogate needs a discriminator, and {choice.name} has none")
         return choice.to_dict()
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mia_core.access import Access, WhiteBoxView
+from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -13,13 +13,12 @@ class WhiteBox(Attack):
     """A discriminator that overfits is more confident on records it was trained on."""
 
     name = "white_box"
-    access = Access.WHITE_BOX
-    needs = frozenset({"discriminator"})
+    uses = frozenset({"discriminate"})
 
     @settings
     class Config:
         """Nothing to set."""
 
-    def run(self, view: WhiteBoxView, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """The discriminator's logits."""
         return Scores(self.levels, view.discriminate(queries)[None])

@@ -116,7 +116,7 @@ class Defense(ABC):
 
 def needs_discriminator(defense: str, target: Target) -> str | None:
     """The refusal of a defense that changes the discriminator, by a target without one."""
-    return None if "discriminator" in target.offers else f"{defense} needs a discriminator, and {target.name} has none"
+    return None if "discriminate" in target.offers else f"{defense} needs a discriminator, and {target.name} has none"
 
 
 def hidden_blocks(target: Target) -> list[nn.Sequential]:

@@ -2,7 +2,6 @@
 
 from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.began import BEGAN
-from mia_core.targets.copycat import Copycat
 from mia_core.targets.dcgan import DCGAN
 from mia_core.targets.gradients import (
     Losses,
@@ -26,7 +25,6 @@ __all__ = [
     "WGANGP",
     "Adversarial",
     "Batch",
-    "Copycat",
     "Learner",
     "Losses",
     "Networks",

@@ -27,6 +27,7 @@ class Adversarial(Target):
     judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
     """
 
+    offers: ClassVar[frozenset[str]] = frozenset({"samples", "latent", "generator", "discriminate"})
     networks: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     private: ClassVar[tuple[str, ...]] = ("discriminator",)
     together: ClassVar[bool] = False

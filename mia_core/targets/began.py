@@ -31,7 +31,6 @@ class BEGAN(Adversarial):
     """Generator and auto-encoding discriminator; the white-box score is minus the reconstruction error L(x)."""
 
     name = "began"
-    offers = frozenset({"generator", "discriminator"})
     beyond_gradients = "the balance k"
     judges_alone = False
     beta1 = 0.5

@@ -29,7 +29,6 @@ class DCGAN(Adversarial):
     """Generator and discriminator; the white-box score is the discriminator's logit."""
 
     name = "dcgan"
-    offers = frozenset({"generator", "discriminator"})
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}
     beta1: ClassVar[float | None] = 0.5
 

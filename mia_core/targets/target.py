@@ -101,7 +101,7 @@ class Learner(Protocol):
 class Target(nn.Module, ABC):
     """A generative model; subclasses have `name`, `offers`, `networks` and a settings class `Config`.
 
-    offers: networks an attacker with enough access finds, of "generator", "discriminator", "encoder", "denoiser".
+    offers: capabilities that a snapshot of it has, of `mia_core.access.CAPABILITIES`; each needs what it is made of.
     networks: that learn, by attribute. version: of what it trains to; a change that alters that raises it, and so
     renews ids. private: networks whose gradients see real records. They are what a private defense has to treat.
     beyond_gradients: what else of the target's state is a function of real records, if anything: no defense that works

@@ -35,7 +35,7 @@ class VAEGAN(Adversarial):
     """Encoder, generator and discriminator; the white-box score is the discriminator's logit."""
 
     name = "vae_gan"
-    offers = frozenset({"generator", "discriminator", "encoder"})
+    offers = Adversarial.offers | {"encode"}
     networks = private = ("discriminator", "generator", "encoder")
     together = True
     published: ClassVar[Mapping[str, Any]] = {"norm": "batch"}

@@ -7,8 +7,9 @@ from mia_core.attacks import ATTACKS
 from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.blind import SETTINGS
-from mia_core.settings import Choice
-from mia_core.targets import Copycat, Target
+from mia_core.models import Copycat
+from mia_core.settings import Choice, settings
+from mia_core.targets import Target
 from study.design import identity
 from study.design.making import TrialMaker
 from study.design.trials import Trial
@@ -17,11 +18,16 @@ from study.spec.factors import Cell
 from study.spec.study_file import AttackEntry, Spec
 from study.store.roles import BLIND, CANARY, COPYCAT, MEMBER_ONLY, NULL
 
-NO_TARGET: Choice[Target] = Choice("none", Copycat, Copycat.Config())
-"""What a blind trial has in place of a target; never built."""
 
-COPYCAT_TARGET: Choice[Target] = Choice(COPYCAT, Copycat, Copycat.Config())
-"""Built from its training set, by the runner."""
+@settings
+class _NothingToSet:
+    """Of what stands in place of a target where none is trained, and is never built."""
+
+
+NO_TARGET: Choice[Target] = Choice("none", Target, _NothingToSet())  # type: ignore[type-abstract]
+"""Of a blind trial, which sees no model."""
+COPYCAT_TARGET: Choice[Target] = Choice(COPYCAT, Target, _NothingToSet())  # type: ignore[type-abstract]
+"""Of a trial that attacks the records themselves, as `mia_core.models.Copycat`."""
 
 COPIES = 5
 """Samples per training record that a copycat is asked for: all but e^-5 of the records are among them."""
@@ -88,7 +94,7 @@ class Controls:
         for train_size in self._sizes:
             choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * train_size})
             entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
-            (wanted,) = self.maker.attacks.levels(entry, frozenset(), COPYCAT, self.split.queries_digest)
+            (wanted,) = self.maker.attacks.levels(entry, Copycat.offers, COPYCAT, self.split.queries_digest)
             replayed = {"train_size": train_size}
             trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, replayed))
         return trials

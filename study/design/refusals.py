@@ -13,7 +13,7 @@ from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.targets import Target
-from study.design.wanted import Attacks, unfit
+from study.design.wanted import Attacks
 from study.spec.study_file import Spec
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
@@ -120,7 +120,7 @@ def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks)
             raise Refused(f"attacks: {most.label}: {error}") from None
     for entry in spec.attacks:
         attack = entry.choice.build()
-        reasons = {unfit(attack, target.offers, target.name) for target in targets.values()}
+        reasons = {attack.unfit(target.name, target.offers) for target in targets.values()}
         if None not in reasons:
             raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
         for word, records in attacks.known(attack).items():

@@ -1,6 +1,8 @@
 """What a trial is wanted to hold: attacks at their levels, and quality measures, with their ids."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,14 @@ from study.design import identity
 from study.spec.factors import Cell
 from study.spec.study_file import AttackEntry, Spec
 
-KNOWABLE = frozenset({"reference", "known_members", "known_non_members"})
-"""What a study can let an attacker know, besides what the target offers."""
-
 
 @dataclass(frozen=True)
 class WantedAttack:
-    """An attack at one step level: one row of the store. skipped: why it does not fit, or None.
+    """An attack at one level: one row of the store. skipped: why it does not fit, or None.
 
-    run_id: the same for all levels of one run, names its random stream. choice: None for what is no attack of the
-    registry: the blind classifier, which learns from labels, and the search for canaries.
+    run_id: the same for all levels of one run, names its random stream. level: of the setting that is the attack's
+    `nested`. choice: None for what is no attack of the registry: the blind classifier, which learns from labels, and
+    the search for canaries.
     """
 
     label: str
@@ -38,6 +38,19 @@ class WantedAttack:
     knowledge: str
     generated: int
     skipped: str | None
+
+    @property
+    def steps(self) -> int | None:
+        """Of attack training, where levels count these."""
+        return self.level if self.choice and self.choice.cls.nested == "steps" else None
+
+
+def runs(wanted: Iterable[WantedAttack]) -> list[list[WantedAttack]]:
+    """Attacks by run, levels of a run ascending; those that are skipped apart."""
+    found: dict[tuple[str, str | None], list[WantedAttack]] = {}
+    for item in wanted:
+        found.setdefault((item.run_id, item.skipped), []).append(item)
+    return [sorted(levels, key=lambda item: item.level or 0) for levels in found.values()]
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,6 @@ FITTED = frozenset({"known_members", "known_non_members"})
 """What an attack needs that is fitted on members against non-members."""
 
 
-def unfit(attack: Attack, offers: frozenset[str], target: str) -> str | None:
-    """Why an attack does not fit a target that offers so much, or None."""
-    missing = attack.needs - offers - KNOWABLE
-    return f"{target} offers no {', '.join(sorted(missing))}" if missing else None
-
-
 class Attacks:
     """The attacks of a spec, on a split."""
 
@@ -69,10 +76,10 @@ class Attacks:
         self._made: dict[tuple[str, str, str], list[WantedAttack]] = {}
 
     def known(self, attack: Attack) -> dict[str, np.ndarray]:
-        """Indices of the records that an attacker knows, of the words in `KNOWABLE` it needs."""
+        """Indices of the records that an attacker knows, of the words it needs."""
         members, non_members = self.split.known(attack.known)
         every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
-        return {word: every[word] for word in sorted(attack.needs & KNOWABLE)}
+        return {word: every[word] for word in sorted(attack.needs)}
 
     def relabelled(self, attack: Attack) -> dict[str, np.ndarray]:
         """The same, of two halves of the known members, the second taken for non-members."""
@@ -94,35 +101,43 @@ class Attacks:
     def levels(
         self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str, relabelled: bool = False
     ) -> list[WantedAttack]:
-        """One attack on a target that offers so much, once for each of its step levels. relabelled: as of that."""
+        """One attack on a target that offers so much, once for each of its levels. relabelled: as of that.
+
+        A level of samples has the id of an attack that draws so many and knows no levels: its run serves any numbers.
+        """
         attack = entry.choice.build()
+        of_samples = attack.nested == "generated"
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
         known = self.relabelled(attack) if relabelled else self.known(attack)
-        recipe = {
+        recipe: dict[str, Any] = {
             "attack": entry.choice.name,
             "arguments": arguments,
             "knowledge": "+".join(known) or "none",
             "queries": queries,
-            "generated": attack.generated,
         }
         if known:
             recipe["known"] = array_digest(*known.values())
-        run = identity.attack_run(recipe, self.spec.seed, entry.choice.cls.version)
-        return [
-            WantedAttack(
-                label=entry.label if level is None else f"{entry.label}_steps{level}",
-                attack_id=identity.attack_id(run, level),
-                run_id=identity.run_id(run),
-                level=level,
-                choice=entry.choice,
-                arguments=arguments if attack.nested is None else {**arguments, attack.nested: level},
-                access=attack.access,
-                knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
-                generated=attack.generated,
-                skipped=unfit(attack, offers, target),
+        made = partial(identity.attack_run, seed=self.spec.seed, version=entry.choice.cls.version)
+        run = made(recipe if of_samples else {**recipe, "generated": attack.generated})
+        wanted = []
+        for level, label in zip(attack.levels, entry.labels, strict=True):
+            own = arguments if attack.nested is None else {**arguments, attack.nested: level}
+            alone = made({**recipe, "arguments": own, "generated": level})
+            wanted.append(
+                WantedAttack(
+                    label=label,
+                    attack_id=identity.attack_id(alone, None) if of_samples else identity.attack_id(run, level),
+                    run_id=identity.run_id(run),
+                    level=level,
+                    choice=entry.choice,
+                    arguments=own,
+                    access=attack.access,
+                    knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
+                    generated=level if of_samples and level else attack.generated,
+                    skipped=attack.unfit(target, offers),
+                )
             )
-            for level in attack.levels
-        ]
+        return wanted
 
     def _words(self, attack: Attack) -> str:
         """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""

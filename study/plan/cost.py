@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -25,7 +24,7 @@ from mia_core.training import TrainingConfig
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
 from study.design.trials import Trial
-from study.design.wanted import WantedAttack
+from study.design.wanted import WantedAttack, runs
 from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
@@ -112,7 +111,7 @@ class Timings:
         return Seconds(scaled=nearest.seconds * relative / nearest.relative)
 
     def attack(self, levels: Sequence[WantedAttack], target: str) -> Seconds:
-        """One run of an attack at some of its step levels."""
+        """One run of an attack at some of its levels."""
         last = levels[-1]
         if last.skipped:
             return Seconds()
@@ -125,7 +124,7 @@ class Timings:
         alike = {label: timed for label, timed in self.named.items() if label.startswith(name)}
         if alike:
             seconds, level = alike.get(last.label) or max(alike.values(), key=lambda timed: (timed[0], timed[1] or 0))
-            return Seconds(scaled=seconds * (last.level / level if last.level and level else 1))
+            return Seconds(scaled=seconds * (last.steps / level if last.steps and level else 1))
         if last.choice is None and self.named:  # what a control does in place of an attack is short
             return Seconds(scaled=_mean([seconds for seconds, _ in self.named.values()]))
         return Seconds(unknown=frozenset({last.label}))
@@ -290,8 +289,8 @@ def _trajectory(design: Design, works: Sequence[Work], timed: Timings) -> list[S
         if work.trains:
             seconds += _step(design, trial, timed) * (trial.steps - step)
             step = trial.steps
-        for _, group in groupby(work.attacks, key=lambda wanted: (wanted.run_id, wanted.skipped)):
-            seconds += timed.attack(list(group), target)
+        for levels in runs(work.attacks):
+            seconds += timed.attack(levels, target)
         for wanted in work.measures:
             seconds += timed.measure(wanted.name, wanted.measure_id)
         found.append(seconds)

@@ -4,21 +4,20 @@ import dataclasses
 import time
 import traceback
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import Attack, Knowledge
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
 from mia_core.metrics.blind import blind
+from mia_core.models import Model
 from mia_core.persons import RECORD
 from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
-from study.design.wanted import WantedAttack
+from study.design.wanted import WantedAttack, runs
 from study.machine import explaining_kernels
 from study.run.attack_row import Attacked, Queries, judged, skipped
 from study.store.roles import BLIND, MEMBER_ONLY, STUDY
@@ -31,21 +30,18 @@ class Adversary:
         self.design = design
         self.device = device
 
-    def attack(
-        self, trial: Trial, wanted: Sequence[WantedAttack], snapshot: Snapshot, membership: Membership
-    ) -> Attacked:
-        """Run attacks on a trained target. One that raises leaves no row, so that it stays missing."""
+    def attack(self, trial: Trial, wanted: Sequence[WantedAttack], model: Model, membership: Membership) -> Attacked:
+        """Run attacks on a model. One that raises leaves no row, so that it stays missing."""
         results = Attacked()
         images = to_float(torch.from_numpy(self.design.pool.images[membership.queries]))
         queries = self._queries(trial, membership)
-        for _, group in groupby(wanted, key=lambda item: (item.run_id, item.skipped)):
-            levels = list(group)
+        for levels in runs(wanted):
             if levels[0].skipped:
                 results = sum((skipped(trial, item) for item in levels), results)
                 continue
             try:
                 with explaining_kernels():
-                    results += self._run(trial, levels, snapshot, images, queries)
+                    results += self._run(trial, levels, model, images, queries)
             except Exception:
                 results += Attacked(failed={levels[0].label: traceback.format_exc()})
         return results
@@ -75,7 +71,7 @@ class Adversary:
         self,
         trial: Trial,
         levels: Sequence[WantedAttack],
-        snapshot: Snapshot,
+        model: Model,
         images: torch.Tensor,
         queries: Queries,
     ) -> Attacked:
@@ -87,7 +83,7 @@ class Adversary:
             config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
-        result = attack(snapshot, images, self._knowledge(attack, trial), rng)
+        result = attack(model, images, self._knowledge(attack, trial), rng)
         each = zip(levels, result.scores.values.numpy(), strict=True)
         return sum(
             (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),

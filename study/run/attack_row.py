@@ -95,7 +95,7 @@ def _row(trial: Trial, wanted: WantedAttack, metrics: dict[str, Any]) -> AttackR
         arguments=canonical_json(wanted.arguments),
         access=wanted.access.name,
         knowledge=wanted.knowledge,
-        steps=wanted.level,
+        steps=wanted.steps,
         generated=wanted.generated,
         skipped=wanted.skipped,
         **metrics,

@@ -6,10 +6,10 @@ from itertools import groupby
 
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.hashing import canonical_json
 from mia_core.metrics import Extractor, measure
 from mia_core.metrics.extractor import train as train_extractor
+from mia_core.models import Model
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedMeasure
@@ -40,13 +40,13 @@ class QualityMeasuring:
         self.store = store
         self._network: tuple[Extractor, str] | None = None
 
-    def rows(self, trial: Trial, wanted: Sequence[WantedMeasure], snapshot: Snapshot) -> list[QualityRow]:
+    def rows(self, trial: Trial, wanted: Sequence[WantedMeasure], model: Model) -> list[QualityRow]:
         """A row for each of the measures."""
         if not wanted:
             return []
         self._network = self._network or feature_network(self.design, self.store)
         extractor, sha256 = self._network
-        fake = extractor.features(snapshot.samples(self.design.spec.quality.samples).cpu())
+        fake = extractor.features(model.samples(self.design.spec.quality.samples).cpu())
         rows: list[QualityRow] = []
         for against, group in groupby(wanted, key=lambda item: item.against):
             items = list(group)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mia_core.access import Snapshot
+from mia_core.models import Model
 from mia_core.targets import Target
 from study.design.work import Work
 from study.plan.disk import GRID
@@ -42,9 +42,9 @@ class PassContent:
         stem = f"resume/{self.work.trial.trajectory_id}-{state['step']}"
         self._pass.add_file(stem, TENSORS, to_bytes(tensors, state))
 
-    def add_samples(self, snapshot: Snapshot) -> None:
+    def add_samples(self, model: Model) -> None:
         """A picture of the first samples."""
-        self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(snapshot))
+        self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(model))
 
     def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
         """Add what there is, and seal the pass unless that is nothing.
@@ -69,13 +69,13 @@ class PassContent:
             )
 
 
-def _grid(snapshot: Snapshot) -> bytes:
+def _grid(model: Model) -> bytes:
     """PNG of the first samples of the fixed stream."""
     from PIL import Image
 
     from mia_core.vision import torchvision
 
-    samples = (snapshot.samples(GRID).cpu() + 1) / 2
+    samples = (model.samples(GRID).cpu() + 1) / 2
     grid = torchvision.utils.make_grid(samples, nrow=8, padding=1, pad_value=0.5)
     pixels = (grid * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     with contextlib.closing(io.BytesIO()) as sink:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mia_core.access import Snapshot
 from mia_core.data import Membership
+from mia_core.models import Copycat, Snapshot
 from mia_core.streams import Streams
-from mia_core.targets import Copycat, Target
+from mia_core.targets import Target
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.work import Work
@@ -131,9 +131,8 @@ class Runner:
         if trial.role == BLIND:
             attacked = self.adversary.blind(trial, work.attacks, membership)
         else:
-            target = Copycat(trial.cell.target.config, self.design.pool.images[membership.train])
-            snapshot = self._snapshot(target.to(self.device), trial)
-            attacked = self.adversary.attack(trial, work.attacks, snapshot, membership)
+            copycat = Copycat(self.design.pool.images[membership.train], self._samples(trial), self.device)
+            attacked = self.adversary.attack(trial, work.attacks, copycat, membership)
         content.seal(attacked)
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
 
@@ -149,7 +148,10 @@ class Runner:
         return Sealed(trial, time.perf_counter() - started, {})
 
     def _snapshot(self, target: Target, trial: Trial) -> Snapshot:
-        return Snapshot(target, Streams("samples", self.design.spec.seed, trial.replicate))
+        return Snapshot(target, self._samples(trial))
+
+    def _samples(self, trial: Trial) -> Streams:
+        return Streams("samples", self.design.spec.seed, trial.replicate)
 
     def _trial_row(self, trial: Trial, members: int, trajectory: Trajectory | None = None) -> TrialRow:
         trained, seconds = (trajectory.trainer, trajectory.seconds) if trajectory else (None, 0.0)

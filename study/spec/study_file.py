@@ -146,6 +146,12 @@ class AttackEntry:
     at: tuple[int, ...] | Literal["last"] | None = None
     budget: Budget = "epochs"
 
+    @property
+    def labels(self) -> list[str]:
+        """Of its rows, one a level: of steps; numbers of samples are settings of entries of their own."""
+        attack = self.choice.build()
+        return [f"{self.label}_steps{level}" if attack.nested == "steps" else self.label for level in attack.levels]
+
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""
         at = {} if self.at is None else {"at": {self.budget: self.at if self.at == "last" else list(self.at)}}
@@ -365,8 +371,7 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
 
 def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:
     """Labels of attacks, with their levels of steps, and of measures, as a design has them."""
-    built = [(attack.label, attack.choice.build().levels) for attack in attacks]
-    labels = [label if level is None else f"{label}_steps{level}" for label, levels in built for level in levels]
+    labels = [label for attack in attacks for label in attack.labels]
     return labels, [f"{measure}_{against}" for measure in quality.measures for against in quality.against]
 
 
@@ -380,7 +385,7 @@ def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
     if not is_word(label):
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     cls = ATTACKS.find(values.get("name"))
-    whole = cls.nested if cls else None
+    whole = "steps" if cls and cls.nested == "steps" else None
     lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Access, Snapshot
+from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -63,9 +64,10 @@ REFUSALS = {  # of a defense by a target
 
 @dataclass(frozen=True)
 class Row:
-    """access, draws, levels, needs, known: what the attack should declare. random: whether scores depend on rng."""
+    """What the attack should declare. draws: samples. random: whether scores depend on rng."""
 
     spec: dict[str, Any]
+    uses: frozenset[str]
     access: Access
     draws: int
     levels: tuple[int | None, ...] = (None,)
@@ -86,6 +88,9 @@ SURROGATES = {
 }
 """The attacker's own, of other settings than any target above."""
 
+NOTHING: frozenset[str] = frozenset()
+SAMPLES = frozenset({"samples"}), Access.SAMPLES
+
 SIDES = {
     None: frozenset(),
     "members": frozenset({"known_members"}),
@@ -99,13 +104,14 @@ def _surrogate(attack: str, surrogate: str, **more: Any) -> dict[str, Any]:
 
 
 ATTACK_TABLE: dict[str, Row] = {
-    "white_box": Row({"name": "white_box"}, Access.WHITE_BOX, 0, needs=frozenset({"discriminator"})),
-    "random": Row({"name": "random"}, Access.NONE, 0, random=True),
-    "euclidean": Row({"name": "euclidean", "generated": 70}, Access.SAMPLES, 70),
+    "white_box": Row({"name": "white_box"}, frozenset({"discriminate"}), Access.WHITE_BOX, 0),
+    "random": Row({"name": "random"}, NOTHING, Access.NONE, 0, random=True),
+    "euclidean": Row({"name": "euclidean", "generated": 70}, *SAMPLES, 70, levels=(70,)),
+    "euclidean nested": Row({"name": "euclidean", "generated": [20, 70]}, *SAMPLES, 70, levels=(20, 70)),
     **{
         f"local_gan {side or 'nothing'} {surrogate}": Row(
             _surrogate("local_gan", surrogate, generated=30, **({"known": 20, "sides": side} if side else {})),
-            Access.SAMPLES,
+            *SAMPLES,
             30,
             levels=(2, 5),
             needs=needs,
@@ -118,16 +124,16 @@ ATTACK_TABLE: dict[str, Row] = {
     **{
         f"discriminative {real} {surrogate}": Row(
             _surrogate("discriminative", surrogate, real=real, known=10, **({"generated": 30} if draws else {})),
-            access,
+            *uses,
             draws,
             levels=(2, 5),
             needs=needs,
             known=10,
             random=True,
         )
-        for real, access, draws, needs in (
-            ("samples", Access.SAMPLES, 30, frozenset({"known_non_members"})),
-            ("members", Access.NONE, 0, SIDES["both"]),
+        for real, uses, draws, needs in (
+            ("samples", SAMPLES, 30, frozenset({"known_non_members"})),
+            ("members", (NOTHING, Access.NONE), 0, SIDES["both"]),
         )
         for surrogate in SURROGATES
         if TARGETS.choose(SURROGATES[surrogate]).cls.judges_alone
@@ -202,7 +208,7 @@ def same_states(a, b):
 
 
 class GeneratorOnly(DCGAN):
-    """Offers no discriminator."""
+    """Offers its discriminator to nobody."""
 
     name = "generator_only"
-    offers = frozenset({"generator"})
+    offers = frozenset({"samples", "latent", "generator"})

@@ -10,7 +10,7 @@ class Replay(Target):
     """A sampler that replays one of its records with probability p, and else makes a fresh one of the same law."""
 
     name = "replay"
-    offers = frozenset({"generator"})
+    offers = frozenset({"samples", "latent", "generator"})
     networks = private = ()
 
     def __init__(self, records, p):

@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from mia_core.access import Snapshot
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 
 

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.data.pool import to_float
+from mia_core.models import Snapshot
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Snapshot
+from mia_core.access import view
 from mia_core.attacks import ATTACKS
 from mia_core.defenses import DEFENSES, Arm
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from tests.mia_core.contract import (
@@ -68,7 +69,7 @@ def test_a_defense_of_the_discriminator_refuses_a_target_without_one(defense):
 def test_dp_sgd_refuses_batch_norm_in_any_private_network_and_in_no_other(target):
     for name in ("discriminator", "generator", "encoder"):
         built = build(target)
-        if name not in built.offers:
+        if not hasattr(built, name):
             continue
         built.get_submodule(name).add_module("mixes", torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
         reason = f"dp_sgd needs a {name} without batch norm; set target.norm to group or none"
@@ -140,3 +141,21 @@ def test_arms_start_from_the_same_function_and_draws_of_one_do_not_depend_on_ano
                     other.discriminate(queries_for(target)), plain.discriminate(queries_for(target)), rtol=0, atol=1e-5
                 )
             assert same_states(other.generator.state_dict(), plain.generator.state_dict())
+
+
+@every_target
+def test_a_snapshot_has_what_its_target_offers(target):
+    built = trained(target, "none")[0].target
+    offered = view(Snapshot(built, Streams(2)), built.offers)
+    queries, z = queries_for(target), torch.randn(3, built.latent_dimension, generator=Streams(0).torch("z"))
+    assert built.offers >= {"samples", "latent", "generator"}, "every target is a generator"
+    assert offered.samples(4).shape == queries[:4].shape
+    assert offered.generate(z).shape == queries[:3].shape
+    torch.testing.assert_close(offered.generator(z), offered.generate(z), atol=1e-6, rtol=0)
+    for score in [offered.discriminate(queries)] if "discriminate" in built.offers else []:
+        assert score.shape == (11,)
+        assert float(score.std()) > 0
+    for moment in offered.encode(queries) if "encode" in built.offers else []:
+        assert moment.shape == (11, built.latent_dimension)
+        assert float(moment.std(dim=0).min()) > 0
+    assert built.offers <= {"samples", "latent", "generator", "discriminate", "encode"}, "the rest is not tested here"

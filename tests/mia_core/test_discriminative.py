@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Access, Snapshot
+from mia_core.access import Access
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, Adversarial
 from tests.mia_core.replay import Replay

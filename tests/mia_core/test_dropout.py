@@ -92,7 +92,7 @@ def test_scores_in_evaluation_mode_are_those_without_dropout(make_dcgan):
 def test_a_target_without_discriminator_is_refused(make_dcgan):
     class Generator(type(make_dcgan())):
         name = "generator_only"
-        offers = frozenset({"generator"})
+        offers = frozenset({"samples", "latent", "generator"})
 
     assert DEFENSES.choose("dropout").build().refusal(make_dcgan()) is None
     only = Generator(make_dcgan().config, (1, 8, 8))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.metrics import judge
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from tests.mia_core.replay import Replay, images_of_the_law
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import mia_core
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
@@ -116,6 +116,27 @@ def test_an_attack_that_lacks_something_says_so(model, images):
         mia_core.attack(model, images, "local_gan", known_members=images[:4])
     with pytest.raises(ValueError, match=r"queries must be uint8, or float in \[-1, 1\]"):
         mia_core.attack(model, images.astype(np.int32))
+
+
+def test_whoever_has_only_samples_attacks_them(model, images):
+    samples = model.samples(60)
+    near = {"name": "euclidean", "generated": 60}
+    found = mia_core.attack(mia_core.SampleFolder(samples), images, near)
+    assert torch.equal(found, mia_core.attack(model, images, near))
+    noise = mia_core.Sampler(lambda count, generator: torch.rand(count, 1, 8, 8, generator=generator), seed=4)
+    expected = mia_core.attack(mia_core.SampleFolder(noise.samples(60)), images, near)
+    assert torch.equal(mia_core.attack(noise, images, near), expected)
+    with pytest.raises(ValueError, match=r"^white_box: a folder of samples does not offer discriminate$"):
+        mia_core.attack(mia_core.SampleFolder(samples), images)
+    with pytest.raises(ValueError, match=r"^a folder of samples: 2000 samples are asked for, and there are 60; lower"):
+        mia_core.attack(mia_core.SampleFolder(samples), images, "euclidean")
+    with pytest.raises(ValueError, match="model must be what train returns, a SampleFolder or a Sampler, got Tensor"):
+        mia_core.attack(samples, images)
+
+
+def test_of_several_numbers_of_samples_the_last_is_scored(model, images):
+    several = mia_core.attack(model, images, {"name": "euclidean", "generated": [10, 60]})
+    assert torch.equal(several, mia_core.attack(model, images, {"name": "euclidean", "generated": 60}))
 
 
 def test_the_example_runs_and_prints_an_interval_for_each_attack(capsys):

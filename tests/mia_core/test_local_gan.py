@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.attacks.surrogate import to_uint8, with_share
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import BEGAN, Adversarial
 from tests.mia_core.replay import Replay

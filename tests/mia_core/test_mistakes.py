@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data import SPLITS
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import tpr_at_fpr
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from tests.mia_core.replay import Replay

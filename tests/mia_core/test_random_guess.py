@@ -2,10 +2,10 @@ import numpy as np
 import torch
 from scipy.stats import binom, kstest
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
 from mia_core.metrics import judge
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mia_core import training
-from mia_core.access import Snapshot
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.together import refusal, run_together

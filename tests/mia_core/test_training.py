@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.stats import binom, chi2
 
-from mia_core.access import Snapshot
 from mia_core.defenses import Arm
 from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
+from mia_core.models import Snapshot
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import placed

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from mia_core.access import Snapshot
 from mia_core.data import SOURCES
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.metrics.quality import kernel_distance
+from mia_core.models import Snapshot
 from mia_core.step_draws import Draws, index, normal, uniform
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, WGANGP, mean_gradients

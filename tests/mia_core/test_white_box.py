@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mia_core.access import Snapshot
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data.pool import to_float
+from mia_core.models import Snapshot
 from mia_core.streams import Streams
 
 DP = {"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-3}

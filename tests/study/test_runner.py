@@ -514,6 +514,28 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
     assert attacks["generated"].to_dict()["discriminative_members20_steps2"] == 0
 
 
+def test_numbers_of_samples_are_scored_in_one_run_to_the_bits_of_each_alone(make_design, store, tmp_path, monkeypatch):
+    calls, plain = [], Attack.__call__
+    monkeypatch.setattr(Attack, "__call__", lambda self, *given: calls.append(self.levels) or plain(self, *given))
+    few = ("factors.epochs=[1]", "quality.measures=[]")
+    design = make_design("attacks=[{name: euclidean, generated: [16, 64, 300]}]", *few)
+    run(design, store)
+    assert calls == [(16, 64, 300)]
+    apart = Store(tmp_path / "apart", "small")
+    for number in (64, 16, 300):
+        run(
+            make_design(
+                f"attacks=[{{name: euclidean, generated: {number}, label: euclidean_generated{number}}}]", *few
+            ),
+            apart,
+        )
+    assert calls[1:] == [(64,), (16,), (300,)]
+    assert_same_results(design, store, apart)
+    scores = table(design, store, "scores").groupby("attack_id")["score"].mean()
+    assert len(scores) == 3
+    assert scores.nunique() == 3
+
+
 def test_who_is_a_member_changes_no_score(make_design, store, tmp_path, monkeypatch):
     # Mistake 6 of published code: the same target and queries under turned labels are scored to the same bits.
     small = "surrogate: {name: dcgan, width: 2, latent: 4}, steps: [2], known: 20"

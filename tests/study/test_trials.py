@@ -12,6 +12,7 @@ from mia_core.defenses import accounting
 from mia_core.training import VERSION
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
+from study.design.wanted import runs
 from study.plan import overview
 from study.terminal import Console
 from tests.small import small_spec
@@ -189,11 +190,40 @@ def test_a_null_target_that_nothing_would_attack_is_not_trained(make_design):
 
 
 def test_an_attack_that_fits_no_target_is_refused(monkeypatch):
-    needy = type("Needy", (WhiteBox,), {"name": "needy", "needs": frozenset({"encoder"})})
+    needy = type("Needy", (WhiteBox,), {"name": "needy", "uses": frozenset({"encode"})})
     monkeypatch.setitem(ATTACKS._classes, "needy", needy)
     spec = small_spec("attacks=[white_box, needy]")
-    with pytest.raises(ValueError, match="needy fits no target of this study: dcgan offers no encoder"):
+    with pytest.raises(ValueError, match="needy fits no target of this study: dcgan does not offer encode"):
         Design(spec, load_pool(spec.data))
+
+
+def test_an_attack_is_skipped_with_the_reason_where_a_target_lacks_what_it_uses(monkeypatch):
+    encoding = type("Encoding", (WhiteBox,), {"name": "encoding", "uses": frozenset({"encode"})})
+    monkeypatch.setitem(ATTACKS._classes, "encoding", encoding)
+    small = "{name: dcgan, width: 4, latent: 8}, {name: vae_gan, width: 4, latent: 8}"
+    spec = small_spec("attacks=[white_box, encoding]", "target=null", f"factors.target=[{small}]")
+    trials = Design(spec, load_pool(spec.data)).trials
+    found = {(trial.cell.target.name, item.label): item.skipped for trial in trials for item in trial.attacks}
+    assert found == {
+        ("dcgan", "white_box"): None,
+        ("vae_gan", "white_box"): None,
+        ("dcgan", "encoding"): "dcgan does not offer encode",
+        ("vae_gan", "encoding"): None,
+    }
+
+
+def test_numbers_of_samples_are_attacks_of_their_own_that_one_run_scores(make_design):
+    several = wanted(make_design("attacks=[{name: euclidean, generated: [20, 64]}, white_box]"))
+    assert list(several) == ["euclidean_generated20", "euclidean_generated64", "white_box"]
+    few, many = several["euclidean_generated20"], several["euclidean_generated64"]
+    assert few.run_id == many.run_id != several["white_box"].run_id
+    assert [(item.generated, item.steps, item.arguments) for item in (few, many)] == [
+        (20, None, {"generated": 20}),
+        (64, None, {"generated": 64}),
+    ]
+    alone = wanted(make_design("attacks=[{name: euclidean, generated: 64}]"))["euclidean"]
+    assert (alone.attack_id, alone.run_id) == (many.attack_id, many.run_id)
+    assert runs([many, several["white_box"], few]) == [[few, many], [several["white_box"]]]
 
 
 def test_quality_compares_as_many_records_in_every_trial(make_design):

@@ -1,0 +1,239 @@
+"""What can be attacked: a trained target, a folder of samples, a user's sampler, a copycat.
+
+Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from mia_core.data.pool import to_float
+from mia_core.errors import Refused
+from mia_core.streams import Streams
+from mia_core.targets import Adversarial, Target
+
+CHUNK = 256
+"""Samples and scores are computed in chunks of this size: the k-th sample is the same however many are asked for."""
+
+Images = np.ndarray | torch.Tensor
+"""[N,C,H,W]: uint8, or float in [-1, 1]."""
+
+
+class Model(ABC):
+    """What an attack is run on. Subclasses have `name`, for messages, and `offers`.
+
+    offers: its capabilities, of `mia_core.access.CAPABILITIES`, which says what attributes each stands for.
+    """
+
+    name: str
+    offers: frozenset[str]
+
+    @property
+    @abstractmethod
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it computes, and where queries have to be."""
+
+    @abstractmethod
+    def samples(self, count: int) -> torch.Tensor:
+        """The first `count` images [count,C,H,W] of a fixed sequence, in memory of the caller's own."""
+
+
+class Stream(Model):
+    """A model that draws its samples when they are first asked for, a chunk at a time, and remembers them."""
+
+    def __init__(self) -> None:
+        self._chunks: list[torch.Tensor] = []
+
+    @abstractmethod
+    def _draw(self, number: int) -> torch.Tensor:
+        """The samples [CHUNK,C,H,W] of a chunk."""
+
+    def samples(self, count: int) -> torch.Tensor:
+        """See `Model`."""
+        while len(self._chunks) * CHUNK < count:
+            self._chunks.append(self._draw(len(self._chunks)))
+        return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.record_shape)
+
+
+class Snapshot(Stream):
+    """A target as it is trained so far, in evaluation mode. streams: of its samples."""
+
+    def __init__(self, target: Target, streams: Streams) -> None:
+        super().__init__()
+        self.target = target
+        self.name = target.name
+        self.offers = target.offers
+        self._streams = streams
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return self.target.image_shape
+
+    @property
+    def device(self) -> torch.device:
+        """The target's."""
+        return self.target.device
+
+    @property
+    def latent_dimension(self) -> int:
+        """Z; latents are standard normal."""
+        return self.target.latent_dimension
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network that maps latents [B,Z] to images."""
+        return _Generator(self.target)
+
+    def _draw(self, number: int) -> torch.Tensor:
+        z = torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
+        return self.generate(z.to(self.device))
+
+    @torch.no_grad()
+    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
+        """Images [B,C,H,W] of latents."""
+        self.target.eval()
+        return torch.cat([self.target.generate(z) for z in z_BZ.split(CHUNK)])
+
+    @torch.no_grad()
+    def encode(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log variance [B,Z] of the posterior of images, which the network `encoder` gives side by side."""
+        encoder = self.target.eval().get_submodule("encoder")
+        mean, log_variance = torch.cat([encoder(x) for x in x_BCHW.split(CHUNK)]).chunk(2, dim=1)
+        return mean, log_variance
+
+    @torch.no_grad()
+    def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The target's white-box score [B] of images; noise and dropout are off."""
+        assert isinstance(self.target, Adversarial)
+        self.target.eval()
+        return torch.cat([self.target.discriminate(x) for x in x_BCHW.split(CHUNK)])
+
+
+class _Generator(nn.Module):
+    """The generator alone, differentiable in z."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.network = target.get_submodule("generator")
+        self._generate = lambda z_BZ: target.eval().generate(z_BZ)
+
+    def forward(self, z_BZ: torch.Tensor) -> torch.Tensor:
+        return self._generate(z_BZ)
+
+
+class SampleFolder(Model):
+    """Samples that somebody released, and nothing else. images: as many as there are, in the order they are used."""
+
+    name = "a folder of samples"
+    offers = frozenset({"samples"})
+
+    def __init__(self, images: Images, device: torch.device | str = "cpu") -> None:
+        self._images = checked(images, "a folder of samples: images").to(device)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self._images.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples are."""
+        return self._images.device
+
+    def samples(self, count: int) -> torch.Tensor:
+        """The first `count`; Refused where there are fewer."""
+        if count > len(self._images):
+            raise Refused(
+                f"{self.name}: {count} samples are asked for, and there are {len(self._images)}; lower the "
+                "attack's `generated`, or add samples"
+            )
+        return floats(self._images[:count]).clone()
+
+
+class Sampler(Stream):
+    """A generator that somebody has as a function, from which samples can be drawn, and nothing else.
+
+    draw: `draw(k, generator)`, k images, made with no random numbers but those of `generator`, which is on the CPU. It
+    is asked for 256 at a time. seed: of these numbers.
+    """
+
+    name = "a sampler"
+    offers = frozenset({"samples"})
+
+    def __init__(
+        self, draw: Callable[[int, torch.Generator], Images], seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__()
+        self._function = draw
+        self._streams = Streams("sampler", seed)
+        self._device = torch.device(device)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W), which only its samples tell."""
+        return tuple(self.samples(1).shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where its samples are put."""
+        return self._device
+
+    def _draw(self, number: int) -> torch.Tensor:
+        drawn = checked(self._function(CHUNK, self._streams.torch("samples", number)), "a sampler: what it draws")
+        if len(drawn) != CHUNK or (self._chunks and drawn.shape != self._chunks[0].shape):
+            raise Refused(f"a sampler: {CHUNK} images of one shape are asked for, and it draws {list(drawn.shape)}")
+        return floats(drawn.to(self._device))
+
+
+class Copycat(Stream):
+    """A control: each sample is a training record, all equally likely. What attacks on samples find here is known."""
+
+    name = "copycat"
+    offers = frozenset({"samples"})
+
+    def __init__(self, records: np.ndarray, streams: Streams, device: torch.device | str = "cpu") -> None:
+        """records: uint8 [n,C,H,W], the training set. streams: of its samples."""
+        super().__init__()
+        self._records = torch.from_numpy(np.ascontiguousarray(records)).to(device)
+        self._streams = streams
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self._records.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the records are."""
+        return self._records.device
+
+    def _draw(self, number: int) -> torch.Tensor:
+        """Records number floor(n Phi(z)), z standard normal."""
+        count = len(self._records)
+        z = torch.randn(CHUNK, 1, generator=self._streams.torch("samples", number))[:, 0]
+        index = (torch.special.ndtr(z.double()) * count).long().clamp(max=count - 1)
+        return to_float(self._records[index.to(self.device)])
+
+
+def checked(images: Images, where: str) -> torch.Tensor:
+    """Images as a tensor, as they are; Refused unless they are uint8 or float in [-1, 1], [N,C,H,W], and some."""
+    found = torch.as_tensor(images)
+    if found.ndim != 4 or not len(found):
+        raise Refused(f"{where} must be [N,C,H,W], got {list(found.shape)}")
+    if found.dtype != torch.uint8 and not (found.is_floating_point() and bool(((found >= -1) & (found <= 1)).all())):
+        raise Refused(f"{where} must be uint8, or float in [-1, 1]")
+    return found
+
+
+def floats(images: torch.Tensor) -> torch.Tensor:
+    """Float32 in [-1, 1], of images as of `checked`."""
+    return to_float(images) if images.dtype == torch.uint8 else images.float()
