@@ -1,6 +1,7 @@
 """All tests run on one thread, draw the same examples in every run, and know no Ray but their own."""
 
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """What was imported stays, and is not looked through again each time that garbage is collected."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish():
