@@ -78,6 +78,14 @@ def moments_once():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails():
+    """Processes end here, and no machine: what is written need not reach a disk, which tests would wait for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def shared_cache(monkeypatch):
     """What is known of noise and epsilon is computed once in a run of the tests, as on a user's machine."""
