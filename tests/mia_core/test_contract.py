@@ -529,7 +529,9 @@ def test_queries_of_another_shape_type_or_range_are_refused(attack, change, mess
 
 
 @pytest.mark.parametrize(
-    "uses", [set(), {"samples"}, {"latent"}, {"generator", "samples"}, {"discriminate"}], ids=lambda x: "+".join(sorted(x))
+    "uses",
+    [set(), {"samples"}, {"latent"}, {"generator", "samples"}, {"discriminate"}],
+    ids=lambda x: "+".join(sorted(x)),
 )
 def test_an_attack_gets_the_view_of_what_it_uses_and_nothing_else(uses, monkeypatch):
     monkeypatch.setattr(Probe, "uses", frozenset(uses))
