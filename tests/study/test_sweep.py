@@ -241,7 +241,7 @@ def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.yaml"], "absent.yaml: cannot be read"),
+        (["absent.yaml"], "absent.yaml: cannot be read: No such file or directory; name a file that can"),
         (["broken.yaml"], "broken.yaml:2:1"),
         (["twice.yaml"], "duplicate key 'study'"),
         (["small.yaml", "--set", "data.name=digts"], "did you mean 'digits'"),
