@@ -34,9 +34,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """What was imported stays, and is not looked through again each time that garbage is collected."""
+    """What was imported stays, and is not looked through for garbage; nor is what lives long, again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def pytest_sessionfinish():
