@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
+# Modules are compiled once, and not again by each of the processes that sweeps and tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: sweep test test-all test-browser test-cluster test-faults validate lint lock
 .DEFAULT_GOAL := sweep

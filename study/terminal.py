@@ -5,6 +5,7 @@ cursor, hide or forge lines, set the clipboard or be taken for rich's markup. So
 """
 
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,6 +59,14 @@ class Console(rich.console.Console):
         """Print each as one line, however long; above a live table, where there is one."""
         for line in lines or ("",):
             self.print(one_line(line), soft_wrap=True)
+
+    def tell(self, *lines: object) -> None:
+        """Print prose, of which nothing is copied: as `say`, on a terminal broken at blanks to its width."""
+        fill = textwrap.TextWrapper(
+            self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, tabsize=1
+        )
+        for line in map(one_line, lines):
+            self.say(*(fill.wrap(line) if self.is_terminal else [line]))
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Any text, also in a cell or a title, before it is measured."""

@@ -1,6 +1,7 @@
 """All tests run on one thread, draw the same examples in every run, and know no Ray but their own."""
 
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -30,6 +31,13 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """What was imported stays, and is not looked through for garbage; nor is what lives long, again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def pytest_sessionfinish():
@@ -68,6 +76,14 @@ def moments_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rdp, "_compute_rdp", functools.cache(rdp._compute_rdp))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails():
+    """Processes end here, and no machine: what is written need not reach a disk, which tests would wait for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

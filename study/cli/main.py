@@ -4,7 +4,7 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -45,6 +45,7 @@ def main(given: Sequence[str], process: bool = False) -> int:
     return outcome(partial(command.run, options))
 
 
+@cache
 def build() -> argparse.ArgumentParser:
     """The parser of all commands; each puts its `Command` into `command` of what is parsed."""
     found = sorted(_commands(), key=lambda command: GROUPS.index(command.group))

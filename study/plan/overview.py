@@ -40,45 +40,45 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     table.add_row("replicate", f"0 to {spec.replicates - 1}")
     console.print(table)
     if spec.design.draws:
-        console.say(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
+        console.tell(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
     if spec.search:
-        console.say(f"search: {spec.search.describe()}")
+        console.tell(f"search: {spec.search.describe()}")
         most = f"{spec.search.points} points x {spec.replicates} replicates"
-        console.say(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
+        console.tell(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
     for line in design.pool.notes[:NOTES]:
-        console.say(f"data: {line}")
+        console.tell(f"data: {line}")
     if len(design.pool.notes) > NOTES:
-        console.say(f"data: and {len(design.pool.notes) - NOTES} more")
+        console.tell(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
     studied = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
     training = sum(work.train for items in studied for work in items)
-    console.say(
+    console.tell(
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
     )
     roles = Counter(trial.role for trial in design.controls)
     left = sum(work.trial.role not in STUDIED for work in works)
-    console.say(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
+    console.tell(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
-        console.say(f"no control: {name} ({reason})")
-    console.say(
+        console.tell(f"no control: {name} ({reason})")
+    console.tell(
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
     for (arm, target), reason in design.refused.items():
-        console.say(f"skipped: {arm} with {target}: {reason}")
+        console.tell(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
-        console.say(f"skipped: {reason}")
+        console.tell(f"skipped: {reason}")
     for line in (*_guarantees(design), *_audit(design)):
-        console.say(line)
+        console.tell(line)
     for line in outlook.lines() if outlook else ():
-        console.say(line)
+        console.tell(line)
     for line in _unpublished(spec.cells):
-        console.say(line)
+        console.tell(line)
     if spec.replicates < 5:
-        console.say(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
+        console.tell(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
-        console.say("note: no arm `none`, so defenses have no control to be compared with")
+        console.tell("note: no arm `none`, so defenses have no control to be compared with")
 
 
 def _guarantees(design: Design) -> list[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import logging
 import re
 import shlex
 import subprocess
@@ -75,6 +76,7 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
     if hosts:
         return  # Ray's own preparation would end this process, or talk
     try:
+        logging.getLogger(prepare_config.__module__).setLevel(logging.WARNING)  # it tells what it fills in
         config = prepare_config(dict(written))
         validate_config(config)
     except Exception as error:

@@ -120,7 +120,8 @@ def load(path: str | Path, for_ray: bool = False) -> dict[str, Any]:
     try:
         text = (read_bytes(str(path), most) if "://" in str(path) else read_regular(path, most)).decode()
     except (OSError, Damaged, ValueError) as error:
-        raise Refused(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise Refused(f"{path}: cannot be read: {why}; name a file that can") from None
     document = _of_json(text, str(path)) if is_json else parse(text, str(path), for_ray)
     if not isinstance(document, dict):
         raise Refused(f"{path}: expected keys and values at the top level")

@@ -131,7 +131,9 @@ class Store:
     def pointer(self) -> dict[str, Any]:
         """study.json; ValueError when there is no such study."""
         if not self.place.exists("study.json"):
-            raise Refused(f"{self.uri}: no study here (study.json is missing)")
+            raise Refused(
+                f"{self.uri}: no study here (study.json is missing); name a study's folder, such as results/digits"
+            )
         data = self.place.read("study.json")
         try:
             return seals.parse_pointer(data)

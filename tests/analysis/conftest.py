@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from mia_core.data import load_pool
@@ -6,6 +8,8 @@ from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
 from study.store import Store
+from tests.commands import mia_study
+from tests.shared import once
 from tests.small import small_spec
 
 LEAN = (
@@ -16,6 +20,18 @@ LEAN = (
     "attacks=[white_box]",
     "controls={nulls: 0, copycat: false, permutations: 99}",
 )
+
+
+@pytest.fixture(scope="session")
+def page(swept):
+    """The report of the small study, made where it was swept."""
+
+    def make(folder):
+        study = swept[0] / "results" / "small"
+        with contextlib.chdir(swept[0]):
+            assert mia_study("report")([str(study), "--out", str(folder / "report.html")]) == 0
+
+    return (once("page", make)[0] / "report.html").read_text()
 
 
 @pytest.fixture(scope="session")

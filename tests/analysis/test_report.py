@@ -55,11 +55,6 @@ def report(folder, tmp_path, *arguments):
     return out.read_text()
 
 
-@pytest.fixture(scope="module")
-def page(swept, tmp_path_factory):
-    return report(swept[0] / "results" / "small", tmp_path_factory.mktemp("page"))
-
-
 def test_it_is_one_file_without_a_reference_to_anything_outside_it(page):
     assert len(page.encode()) < 10e6
     assert "http" not in re.sub(r"http-equiv", "", page.split("<main>")[0])

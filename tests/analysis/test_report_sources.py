@@ -15,9 +15,6 @@ from scipy.stats import t
 from analysis.report.sources import condition
 from analysis.study_data import ARM, StudyData
 from tests.analysis.synthetic import GRID, draw, study
-from tests.commands import mia_study
-
-main = mia_study("report")
 
 NAMED = {
     *("target", "arm", "n", "epochs", "contrast", "effect", "attack", "access", "control", "audit", "verdict", "class"),
@@ -83,15 +80,6 @@ class Traced(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(swept):
     return swept[0] / "results" / "small"
-
-
-@pytest.fixture(scope="module")
-def page(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("traced") / "report.html"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder.parent.parent)
-        assert main([str(folder), "--out", str(out)]) == 0
-    return out.read_text()
 
 
 @pytest.fixture(scope="module")

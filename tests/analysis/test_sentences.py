@@ -8,7 +8,6 @@ from functools import cache
 from itertools import product
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +20,7 @@ from analysis.stats import guarantees, redrawn
 from analysis.study_data import VARIANT
 from study.store import Store
 from tests.analysis.synthetic import config_of, panel_study
+from tests.undrawn import draw_nothing
 
 SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "auc": [0.5], "verdict": ["not above 0.5"],
                       "ok": pd.array([True], "boolean")})  # fmt: skip
@@ -260,6 +260,7 @@ def said(name):
     controls = tables.get(beside, SOUND)
     audits = AUDIT if beside == "false claim" else pd.DataFrame()
     with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
         patch.setattr(redrawn, "DRAWS", 399)
         patch.setattr(Store, "public", True)  # where a study has no scores
         patch.setattr(checks, "read", lambda *_: design_of(data, beside))
@@ -272,7 +273,6 @@ def said(name):
         found = verdict(data, controls, audits, missing=2 if beside == "missing" else 0)
         cautions = checks.cautions(data, controls, audits)
         sections = [findings.changes(data, found), records_at_risk.risk(data, found, False)]
-    plt.close("all")
     texts = [words(sentence) for sentence in found.sentences]
     texts += [words(block.words) for section in sections if section for block in section.blocks if block.kind == "text"]
     texts += [privacy.about_epsilon(data)] if data.private else []

@@ -1,20 +1,17 @@
 """Stores that hold texts of somebody else; and after each test, whether one was run."""
 
 import shutil
-from types import FunctionType
 
 import matplotlib.pyplot as plt
 import pytest
-from markupsafe import Markup
 
-from analysis import plots
-from analysis.report import sections
 from study.store import Store
 from study.tracking import pictures
 from tests.hostile.kinds import ALL, CANARY, HITS
 from tests.hostile.pages import Parsed
 from tests.hostile.places import made, some_texts
 from tests.hostile.readers import report
+from tests.undrawn import draw_nothing
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +53,7 @@ def forged(sound, tmp_path_factory):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pages without their pictures, which take most of the time and are tested by themselves."""
-    for name in [name for name, value in vars(plots).items() if isinstance(value, FunctionType)]:
-        monkeypatch.setattr(plots, name, lambda *arguments, **named: None)
-    monkeypatch.setattr(sections, "inline", lambda figure, name, words: Markup("<svg></svg>"))
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from study.machine import PROJECT
 from study.spec import documents
 from study.spec.study_file import override
-from tests.left_behind.planted import ENVIRONMENT, RESULTS, TRACKING
+from tests.left_behind.planted import ENVIRONMENT, TRACKING
 from tests.shared import FOLDER, once
 from tests.small import SMALL
 
@@ -24,16 +24,7 @@ SETTINGS = (
 )  # fmt: skip
 COMMANDS = {
     "sweep": ["tests.left_behind.watched", "study.yaml"],
-    "track": [
-        "tests.left_behind.mia_study",
-        "track",
-        "results/small",
-        "--tracking",
-        "sqlite:///mlflow.db",
-        "--include-records",
-    ],
     "readers": ["tests.left_behind.readers"],
-    "refused": ["study.sweep", "study.yaml", "--set", f"results={RESULTS}"],
 }
 UMASK = 0o022
 PLACES = ("work", "home", "watched")

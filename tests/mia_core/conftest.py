@@ -92,6 +92,18 @@ def make_pool() -> Callable[..., Pool]:
 
 
 @pytest.fixture(scope="session")
+def plain() -> Pool:
+    """600 records, each a group of its own."""
+    return pool(600)
+
+
+@pytest.fixture(scope="session")
+def grouped() -> Pool:
+    """600 records in groups of one or two; some repeat another one."""
+    return pool(600, largest_group=2, copies=0.02)
+
+
+@pytest.fixture(scope="session")
 def make_target() -> Callable[..., Target]:
     return target
 

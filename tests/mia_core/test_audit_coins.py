@@ -8,16 +8,6 @@ from mia_core.data import SPLITS
 from tests.mia_core.split_cases import PANEL, SIZES, build, same
 
 
-@pytest.fixture(scope="module")
-def plain(make_pool):
-    return make_pool(600)
-
-
-@pytest.fixture(scope="module")
-def grouped(make_pool):
-    return make_pool(600, largest_group=2, copies=0.02)
-
-
 def test_fair_coins_are_the_default_and_change_neither_ids_nor_draws(plain):
     without, named = (SPLITS.choose({"name": "panel", **PANEL, **more}) for more in ({}, {"probability": 0.5}))
     assert without.to_dict() == named.to_dict() == {

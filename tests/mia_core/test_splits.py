@@ -19,16 +19,6 @@ def parts(split):
     return {name: getattr(split, name) for name in named if hasattr(split, name)}
 
 
-@pytest.fixture(scope="module")
-def plain(make_pool):
-    return make_pool(600)
-
-
-@pytest.fixture(scope="module")
-def grouped(make_pool):
-    return make_pool(600, largest_group=2, copies=0.02)
-
-
 both = pytest.mark.parametrize("name", ["panel", "logan"])
 
 

@@ -48,8 +48,10 @@ def rows(kept):
     return ROWS[kept.name]
 
 
-@pytest.mark.parametrize("compacted", [True, False])
-@pytest.mark.parametrize("all", [True, False])
+@pytest.mark.parametrize(
+    ("all", "compacted"),
+    [(False, True), (True, False), *(pytest.param(both, both, marks=pytest.mark.slow) for both in (False, True))],
+)
 def test_every_table_has_its_rows_and_values(old, rows, compacted, all):
     if not compacted:
         shutil.rmtree(old.folder / "compacted")

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 from mia_core.data import load_pool
 from study.design.study_design import Design
@@ -15,3 +16,15 @@ def test_the_plan_shows_the_first_notes_on_the_data_and_how_many_there_are():
     overview.show(console, design, {})
     lines = [line for line in console.export_text().splitlines() if line.startswith("data: ")]
     assert lines == [*(f"data: {note}" for note in notes[: overview.NOTES]), "data: and 3 more"]
+
+
+def test_no_word_or_number_of_a_plan_is_broken_on_a_terminal_and_no_line_in_a_pipe():
+    spec = small_spec()
+    design = Design(spec, load_pool(spec.data))
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True)
+    pipe = Console(file=io.StringIO(), width=80)
+    for console in (terminal, pipe):
+        overview.show(console, design, {})
+    shown, whole = (console.file.getvalue().partition("trials: ")[2] for console in (terminal, pipe))
+    assert max(map(len, shown.splitlines())) <= 80 < max(map(len, whole.splitlines()))
+    assert shown.split() == whole.split()

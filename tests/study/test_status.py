@@ -59,6 +59,7 @@ def test_what_is_done_is_counted_by_kind_and_by_level(design, begun):
     assert found.levels["epochs"] == {"1": (1, 12), "2": (0, 12)}
     assert found.levels["defense"] == {"none": (1, 8), "dropout 0.5": (0, 8), "dp_sgd sigma=1": (0, 8)}
     assert "target" not in found.levels  # one level
+    assert [list(found.levels[factor]) for factor in ("train_size", "epochs")] == [["40", "80"], ["1", "2"]]
     assert not found.complete
     assert not found.running
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -278,11 +279,13 @@ def test_a_pickle_in_place_of_any_file_is_refused_and_not_executed(design, sound
     assert untouched(canary)
 
 
+@cache
 def odd_tables():
     scores = [{"trial_id": "t", "attack_id": "a", "query": n, "score": n / 7} for n in range(10)]
     good = to_table("scores", scores)
     many = 2_000_000
-    constant = pa.table({"trial_id": ["t"] * many, "attack_id": ["a"] * many, "query": pa.array([1] * many)})
+    same = {"trial_id": "t", "attack_id": "a", "query": 1}
+    constant = pa.table({column: pa.repeat(value, many) for column, value in same.items()})
     return {
         "another table": (to_table("quality", []), "odd or missing columns"),
         "a column too many": (good.append_column("path", pa.array(["x"] * 10)), "path"),

@@ -24,13 +24,11 @@ from study.run.runner import Runner
 from study.store import Store, read
 from study.store.reading import trial_tables
 from study.tracking import run_content, tracker
-from tests.commands import MIA_STUDY, mia_study
+from tests.commands import MIA_STUDY, mia_study, run_here
 from tests.small import SMALL, add_database, database, sweep
 
 main = mia_study("sweep")
 pytestmark = pytest.mark.usefixtures("plain_pictures")
-
-main = mia_study("sweep")
 
 TRIALS = 2 * 2 * 3 * 2
 NULLS, CONTROLS = 4, 4 + 2 + 2
@@ -130,7 +128,7 @@ def idle(monkeypatch):
 
 def test_a_second_sweep_runs_nothing_and_changes_no_result(copy, idle):
     before = tree(copy / "results")
-    done = sweep(copy)
+    done = run_here("sweep", copy, "small.yaml", "--set", f"tracking={database(copy)}")  # without a Ray
     assert done.returncode == COMPLETE, done.stderr
     after = tree(copy / "results")
     changed = {path for path in after if after[path] != before.get(path)}
@@ -243,7 +241,7 @@ def test_the_plan_says_what_would_run_and_does_nothing(fresh, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.yaml"], "absent.yaml: cannot be read"),
+        (["absent.yaml"], "absent.yaml: cannot be read: No such file or directory; name a file that can"),
         (["broken.yaml"], "broken.yaml:2:1"),
         (["twice.yaml"], "duplicate key 'study'"),
         (["small.yaml", "--set", "data.name=digts"], "did you mean 'digits'"),

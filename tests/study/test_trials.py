@@ -10,16 +10,12 @@ from mia_core.attacks.white_box import WhiteBox
 from mia_core.data import load_pool
 from mia_core.defenses import accounting
 from mia_core.training import VERSION
-from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.wanted import runs
 from study.plan import overview
 from study.terminal import Console
 from tests.small import small_spec
-
-
-def ids(design):
-    return [trial.trial_id for trial in design.trials]
+from tests.study.designs import THREE, ids, wanted_attacks
 
 
 def by_name(design):
@@ -213,7 +209,7 @@ def test_an_attack_is_skipped_with_the_reason_where_a_target_lacks_what_it_uses(
 
 
 def test_numbers_of_samples_are_attacks_of_their_own_that_one_run_scores(make_design):
-    several = wanted(make_design("attacks=[{name: euclidean, generated: [20, 64]}, white_box]"))
+    several = wanted_attacks(make_design("attacks=[{name: euclidean, generated: [20, 64]}, white_box]"))
     assert list(several) == ["euclidean_generated20", "euclidean_generated64", "white_box"]
     few, many = several["euclidean_generated20"], several["euclidean_generated64"]
     assert few.run_id == many.run_id != several["white_box"].run_id
@@ -221,7 +217,7 @@ def test_numbers_of_samples_are_attacks_of_their_own_that_one_run_scores(make_de
         (20, None, {"generated": 20}),
         (64, None, {"generated": 64}),
     ]
-    alone = wanted(make_design("attacks=[{name: euclidean, generated: 64}]"))["euclidean"]
+    alone = wanted_attacks(make_design("attacks=[{name: euclidean, generated: 64}]"))["euclidean"]
     assert (alone.attack_id, alone.run_id) == (many.attack_id, many.run_id)
     assert runs([many, several["white_box"], few]) == [[few, many], [several["white_box"]]]
 
@@ -306,9 +302,6 @@ def test_a_worker_repeats_nothing_of_what_the_plan_has_computed(make_design, mon
 
 # Several targets
 
-THREE = ("target=~", "factors.target=[{name: dcgan, width: 4, latent: 8}, {name: began, width: 2, latent: 8}, "
-    "{name: vae_gan, width: 4, latent: 8}]")  # fmt: skip
-
 
 def test_an_arm_is_skipped_for_the_target_that_refuses_it_and_the_plan_says_so(make_design):
     design = make_design(*THREE)
@@ -363,181 +356,3 @@ def test_attack_ids_do_not_depend_on_the_target(make_design):
         for wanted in trial.attacks:
             found.setdefault(wanted.label, set()).add(wanted.attack_id)
     assert all(len(values) == 1 for values in found.values())
-
-
-# Knowledge
-
-KNOWING = (
-    "attacks=[random, white_box, {name: local_gan, known: [0, 10, 20], steps: [2]}, "
-    "{name: discriminative, real: [samples, members], known: 10, steps: [2]}]"
-)
-
-
-def wanted(design):
-    return {item.label: item for item in design.trials[0].attacks}
-
-
-def test_the_knowledge_of_an_attack_is_told_in_words(make_design):
-    both = "known_members {0} % ({1}) + known_non_members {0} % ({1})"
-    assert {label: item.knowledge for label, item in wanted(make_design(KNOWING)).items()} == {
-        "random": "none",
-        "white_box": "none",
-        "local_gan_steps2": "none",
-        "local_gan_known10_steps2": both.format(10, 4),
-        "local_gan_known20_steps2": both.format(20, 8),
-        "discriminative_samples10_steps2": "known_non_members 10 % (4)",
-        "discriminative_members10_steps2": both.format(10, 4),
-    }
-
-
-def test_attack_ids_change_with_the_known_records_and_only_of_attacks_that_know_any(make_design):
-    # More known records are others, as non-members come after members in the pool's order; they change no query.
-    few, more = wanted(make_design(KNOWING)), wanted(make_design(KNOWING, "split.known=12"))
-    same = {label for label in few if few[label].attack_id == more[label].attack_id}
-    assert same == {"random", "white_box", "local_gan_steps2"}
-    assert few["local_gan_steps2"].run_id == more["local_gan_steps2"].run_id
-
-
-def test_attacks_that_know_different_records_have_different_ids_and_streams(make_design):
-    found = wanted(make_design(KNOWING))
-    assert len({item.attack_id for item in found.values()}) == len({item.run_id for item in found.values()}) == 7
-
-
-def test_known_shares_are_what_an_attack_is_given_and_nested(make_design):
-    design = make_design(KNOWING)
-    known = {label: design.attacks.known(item.choice.build()) for label, item in wanted(design).items()}
-    assert known["random"] == known["local_gan_steps2"] == {}
-    assert {word: len(records) for word, records in known["local_gan_known20_steps2"].items()} == {
-        "known_members": 8,
-        "known_non_members": 8,
-    }
-    assert known["discriminative_samples10_steps2"].keys() == {"known_non_members"}
-    for word in ("known_members", "known_non_members"):
-        fewer, more = (known[f"local_gan_known{share}_steps2"][word] for share in (10, 20))
-        assert list(more[: len(fewer)]) == list(fewer)
-
-
-def test_nobody_an_attack_knows_is_judged_in_any_trial(make_design):
-    # Mistake 6 of published code, at the level of the design.
-    design = make_design(KNOWING)
-    known = {
-        i
-        for item in wanted(design).values()
-        for part in design.attacks.known(item.choice.build()).values()
-        for i in part
-    }
-    assert len(known) == 16
-    aside = known | {*design.split.reference, *design.split.unseen}
-    for trial in design.trials:
-        membership = design.split.membership(trial.replicate, trial.cell.train_size)
-        assert not aside & set(membership.queries)
-
-
-@pytest.mark.parametrize("known", [0, 3, 11])
-@pytest.mark.parametrize("attack", ["local_gan_known", "discriminative_samples"])
-def test_a_split_with_too_few_known_records_is_refused_with_the_number_it_needs(make_design, attack, known):
-    attacks = f"attacks=[{{name: {attack.rpartition('_')[0]}, known: [10, 30]}}]"
-    reason = (
-        f"^attacks: {attack}30: 30 % of the smallest train_size 40 are 12 known records on a side, and split.known is "
-        f"{known}; raise it to 12$"
-    )
-    with pytest.raises(ValueError, match=reason):
-        make_design(attacks, f"split.known={known}")
-    assert make_design(attacks, "split.known=12").trials
-
-
-def test_a_percentage_that_is_no_record_is_refused(make_design):
-    sizes = "factors.train_size=[4]", "split.panel=4", "split.known=1", "training.batch_size=2", "quality.measures=[]"
-    with pytest.raises(
-        ValueError, match=r"local_gan_known10 needs known_members, and 10 % of .* train_size 4 is no record"
-    ):
-        make_design("attacks=[{name: local_gan, known: 10}]", *sizes, "factors.defense=[none]")
-
-
-def test_an_attack_without_knowledge_needs_nobody_known(make_design):
-    assert make_design("split.known=0").trials
-
-
-# Designs that draw
-
-RANGES = ("factors.training.learning_rate={low: 1e-4, high: 1e-2, scale: log}", "factors.epochs={low: 1, high: 3}",
-          "factors.train_size={low: 40, high: 90}", "factors.defense=[none]")  # fmt: skip
-
-
-def drawn_design(make_design, points, *overrides, name="random"):
-    return make_design(*RANGES, f"design={{name: {name}, points: {points}}}", *overrides)
-
-
-def test_every_replicate_has_a_trial_of_every_point_and_the_table_says_which(make_design):
-    design = drawn_design(make_design, 8, name="sobol")
-    rows = [row for row in design_rows(design) if row["kind"] == "point"]
-    assert [row["id"] for row in rows] == [str(number) for number in range(8 * 8)] * 2
-    trials = {trial.trial_id: trial for trial in design.trials}
-    assert {row["trial_id"] for row in rows} == set(trials)
-    for replicate in (0, 1):
-        for number in range(64):
-            trial = trials[rows[64 * replicate + number]["trial_id"]]
-            assert trial.replicate == replicate
-            assert trial.cell.train_size == design.spec.drawn["train_size"][number]
-            assert trial.epochs == design.spec.drawn["epochs"][number]
-            assert trial.cell.training.learning_rate == design.spec.drawn["training.learning_rate"][number]
-
-
-def test_more_points_and_replicates_keep_ids_and_queries(make_design):
-    few, more = drawn_design(make_design, 4), drawn_design(make_design, 9, "replicates=3")
-    assert set(ids(few)) < set(ids(more))
-    assert few.split.queries_digest == more.split.queries_digest
-    assert {w.measure_id for t in few.trials for w in t.measures} == {
-        w.measure_id for t in more.trials for w in t.measures
-    }
-    assert {t.trial_id for t in few.controls if t.role == "null"} < {t.trial_id for t in more.controls}
-
-
-def test_a_drawn_trial_is_the_one_that_a_factorial_of_its_levels_has(make_design):
-    trial = drawn_design(make_design, 4).trials[0]
-    same = make_design(
-        f"factors.train_size=[{trial.cell.train_size}]",
-        f"factors.epochs=[{trial.epochs}]",
-        f"training.learning_rate={trial.cell.training.learning_rate!r}",
-        "factors.defense=[none]",
-    )
-    assert trial.trial_id in ids(same)
-
-
-def test_points_that_differ_in_epochs_alone_share_a_trajectory(make_design):
-    design = drawn_design(make_design, 8, name="sobol")
-    assert len({trial.trajectory_id for trial in design.trials}) == 2 * len(design.cells) < len(design.trials)
-
-
-def test_a_drawn_design_has_controls_of_its_first_point(make_design):
-    design = drawn_design(make_design, 5, "controls.nulls=2")
-    first = design.cells[0]
-    assert {trial.cell.train_size for trial in design.controls} == {first.train_size}
-    assert [trial.replicate for trial in design.controls if trial.role == "null"] == [0, 1]
-
-
-def test_every_point_is_attacked_also_by_attacks_of_the_last_level(make_design):
-    design = drawn_design(make_design, 8, name="sobol")
-    assert {len(trial.attacks) for trial in design.trials} == {4}
-
-
-def test_points_of_an_arm_that_does_not_fit_its_target_are_left_out_and_a_sobol_design_refused(make_design):
-    both = (*THREE, "factors.epochs=[1]", "factors.train_size=[40]", SIGMA_OR_NONE)
-    design = make_design(*both, "design={name: random, points: 24}")
-    numbers = {number for number, _ in design.points}
-    assert numbers < set(range(24))
-    refused = {i for i in range(24) if design.spec.drawn["defense"][i] and design.spec.drawn["target"][i] == 1}
-    assert numbers == set(range(24)) - refused
-    with pytest.raises(ValueError, match="sobol needs every point, and dp_sgd sigma=1 does not fit began"):
-        make_design(*both, "design={name: sobol, points: 8}")
-
-
-SIGMA_OR_NONE = f"factors.defense=[none, {SIGMA}]"
-
-
-def test_the_plan_of_a_drawn_design_tells_ranges_and_points(make_design):
-    sink = io.StringIO()
-    overview.show(Console(file=sink, width=300), drawn_design(make_design, 4), {})
-    assert "0.0001 to 0.01, log" in sink.getvalue()
-    assert "40 to 90, whole" in sink.getvalue()
-    assert "design: random, 4 points in 4 cells; more points keep these\n" in sink.getvalue()
