@@ -1,12 +1,12 @@
 """What the work to do will take and show: time, money, disk, and the smallest effect that the replicates can settle."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from mia_core import hardware
 from mia_core.errors import Refused
 from mia_core.metrics.power import ALPHA, MOST, POWER, Spread, replicates_for, smallest_effect
 from mia_core.metrics.two_way import MIN_REPLICATES, alpha_of_look
@@ -48,7 +48,7 @@ class Outlook:
         cuda = torch.cuda.is_available() and design.spec.compute.gpus_per_trial != 0
         gpus = torch.cuda.device_count() if cuda else 0
         auto = packing.planned(design, store) if cuda else 1.0
-        at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus, auto)
+        at_once = cost.slots(design.spec.compute, hardware.cpus(), gpus, auto)
         timings = cost.timings(past, device_name("cuda" if cuda else "cpu"), design.pool.image_shape)
         found = cost.estimate(design, todo, timings, at_once)
         return cls(

@@ -16,7 +16,7 @@ import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-from mia_core import private_files
+from mia_core import hardware, private_files
 from mia_core.errors import Refused
 from study.signals import terminate_in_order
 
@@ -62,7 +62,7 @@ def _alone(data_bytes: int) -> Iterator[dict[str, Any]]:
         with _token_of(token), _on_loopback():
             yield {
                 "address": "local",
-                "num_cpus": len(os.sched_getaffinity(0)),
+                "num_cpus": hardware.cpus(),
                 "include_dashboard": False,
                 # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to
                 # the disk.
