@@ -16,8 +16,16 @@ from mia_core.errors import Refused
 from mia_core.metrics import MEASURES, ExtractorConfig
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
-from study.spec import documents
-from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, read_factors
+from study.spec import bounds, documents
+from study.spec.bounds import (
+    MOST_ATTACK_LEVELS,
+    MOST_POINTS,
+    MOST_ROWS,
+    MOST_STEPS,
+    require_at_most,
+    require_trials,
+)
+from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, Range, read_factors
 from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
@@ -72,7 +80,7 @@ class ControlsSpec:
     nulls: Annotated[int, Ge(0)] = 1
     copycat: bool = True
     member_only: bool = added_later(True)
-    permutations: Annotated[int, Ge(99)] = 999
+    permutations: Annotated[int, Ge(99), Le(100_000)] = 999
 
     @field_validator("nulls", mode="before")
     @classmethod
@@ -90,8 +98,8 @@ class AuditSpec:
 
     attack: Word | None = None
     canaries: Annotated[tuple[Kind, ...], Strict(False)] = ()
-    count: Annotated[int, Ge(10)] = 200
-    trainings: Annotated[int, Gt(0)] = 1
+    count: Annotated[int, Ge(10), Le(100_000)] = 200
+    trainings: Annotated[int, Gt(0), Le(1000)] = 1
 
 
 @settings
@@ -284,14 +292,17 @@ def parse(document: Mapping[str, Any]) -> Spec:
     search = _search(sections.search, design)
     ranged = design.draws or search is not None
     factors = read_factors(sections.factors, sections.target, sections.training, ranged)
+    _require_few(design, search, factors, sections.replicates)
     drawn = _drawn(design, search, factors, sections.seed)
     cells, points = cells_of(drawn, factors) if ranged else (factors.factorial(), ())
+    _require_steps(cells, factors.budget)
     attacks = tuple(
         attack
         for number, item in enumerate(sections.attacks)
         for attack in _attacks(item, f"attacks[{number}]", factors, ranged)
     )
     unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
+    _require_attacks(attacks, sum(len(cell.levels) for cell in cells) * sections.replicates)
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
@@ -344,6 +355,36 @@ def parse(document: Mapping[str, Any]) -> Spec:
     )
 
 
+def _require_few(design: DesignSpec, search: SearchSpec | None, factors: Factors, replicates: int) -> None:
+    """Refused for more trials or points than a study may have; counted, and nothing is built."""
+    if search:
+        require_at_most(search.points, MOST_POINTS, "search.points", "points", "give fewer points")
+        require_trials(search.points, 1, replicates)
+    elif design.draws:
+        require_trials(1, min(design.points or 1, MOST_POINTS), replicates)
+    else:
+        counts = {name: 1 if isinstance(levels, Range) else len(levels) for name, levels in factors.levels.items()}
+        levels = counts.pop(factors.budget)
+        require_trials(bounds.product(counts.values()), levels, replicates)
+
+
+def _require_steps(cells: Sequence[Cell], budget: Budget) -> None:
+    """Refused for a trajectory that no machine ends."""
+    for cell in cells:
+        level = max(cell.levels, default=0)
+        steps = level if budget == "steps" else cell.steps_of(level)
+        what = f"updates of one target (n={bounds.words(cell.train_size)}, batches of {cell.training.batch_size})"
+        require_at_most(steps, MOST_STEPS, f"factors.{budget}", what, "train for less")
+
+
+def _require_attacks(attacks: Sequence[AttackEntry], trials: int) -> None:
+    """Refused for more rows of attacks than a study may have. trials: in all replicates."""
+    levels = sum(len(attack.choice.build().levels) for attack in attacks)
+    require_at_most(levels, MOST_ATTACK_LEVELS, "attacks", "attacks and levels of theirs", "ask fewer")
+    what = f"results ({levels} attacks and levels of theirs in each of {trials} trials)"
+    require_at_most(bounds.product((levels, trials)), MOST_ROWS, "attacks", what, "ask fewer, or train fewer trials")
+
+
 def _contrasts(given: list[Any] | None, factors: Factors, ranged: bool) -> list[dict[str, Any]] | None:
     if given is not None and ranged:
         raise Refused("contrasts: levels that are drawn or chosen by a search have none; leave it out")
@@ -386,7 +427,12 @@ def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = "steps" if cls and cls.nested == "steps" else None
+    for key, value in values.items():
+        count = len(value) if isinstance(value, list) else 1
+        require_at_most(count, MOST_ATTACK_LEVELS, f"{where}.{key}", "values", "give fewer")
     lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
+    count = bounds.product(map(len, lists))
+    require_at_most(count, MOST_ATTACK_LEVELS, where, "attacks", "give fewer values of its settings")
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1
     labels = [label if named else label + choice.build().variant for choice in choices]
