@@ -1,4 +1,4 @@
-"""What this process may use of its machine: processors and memory, with the limits of a container (cgroup v1 and v2)."""
+"""What this process may use of its machine: processors and memory, within a container's limits (cgroup v1 and v2)."""
 
 import math
 import os

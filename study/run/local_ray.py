@@ -17,7 +17,8 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from mia_core import hardware, private_files
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
+from study.run import joining
 from study.signals import terminate_in_order
 
 SOCKET = "session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
@@ -37,12 +38,18 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with contextlib.nullcontext({"address": address}) if address else _alone(data_bytes) as settings:
+    cluster = None if address is None else joining.found(address)
+    with contextlib.nullcontext({"address": cluster}) if cluster else _alone(data_bytes) as settings:
         previous = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
         except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
             raise KeyboardInterrupt from None
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            if cluster is None:
+                raise
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {shorten(said)}") from None
         terminate_in_order()
         try:
             yield

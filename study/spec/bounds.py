@@ -33,7 +33,9 @@ def product(counts: Iterable[int]) -> int:
 def require_at_most(count: int, most: int, where: str, what: str, way_out: str) -> None:
     """Refused for more than `most`. what: the things counted. way_out: what to change."""
     if count > most:
-        raise Refused(f"{where}: {words(count)} {what} are more than the {words(most)} that a study may have; {way_out}")
+        raise Refused(
+            f"{where}: {words(count)} {what} are more than the {words(most)} that a study may have; {way_out}"
+        )
 
 
 def require_trials(cells: int, levels: int, replicates: int) -> None:

@@ -108,8 +108,8 @@ class ComputeSpec:
 
     gpus_per_trial: share of a GPU, used when the machine or cluster has any; auto for what measured trials leave room
     for. concurrent: trials at once, null for as many as fit. retries: attempts after a failure. checkpoint_seconds:
-    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use
-    besides; they add up.
+    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, each
+    node of a cluster, and each GPU in use besides; they add up.
     """
 
     gpus_per_trial: Annotated[float, Ge(0), Le(1)] | Literal["auto"] = "auto"
