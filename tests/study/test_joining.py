@@ -91,7 +91,7 @@ def test_who_listens_and_says_nothing_is_given_up(alone, silent, tmp_path, monke
 @pytest.mark.slow
 def test_a_server_of_another_kind_is_refused(alone, tmp_path, monkeypatch, capsys):
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "0.0.0.0"], stdout=subprocess.PIPE, text=True
     ) as server:
         port = server.stdout.readline().split(" port ")[1].split()[0]
         threading.Thread(target=server.stdout.read, daemon=True).start()
