@@ -9,20 +9,21 @@ from mia_core.errors import Refused, shorten
 VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
-def expanded(path: str | Path) -> Path:
-    """A path without `~` and `$NAME`. Refused where there is no such user or variable, or nobody's home is known."""
-    return Path(expanded_text(str(path)))
+def expanded(path: str | Path, variables: bool = True) -> Path:
+    """A path without `~` and `$NAME`. Refused where there is no such user or variable, or nobody's home is known.
+
+    variables: whether `$NAME` is one, or a part of a name.
+    """
+    return Path(expanded_text(str(path), variables))
 
 
-def expanded_text(text: str) -> str:
-    """The same of a text that begins with a path, or ends in one."""
-    found = os.path.expandvars(text)
-    if missing := VARIABLE.search(found):
+def expanded_text(text: str, variables: bool = True) -> str:
+    """The same of a text that is a path, or a URI."""
+    found = os.path.expandvars(text) if variables else text
+    if variables and (missing := VARIABLE.search(found)):
         name = missing[1].strip("{}")
         if not os.path.lexists(found):  # a name may have a dollar, where it is there
-            raise Refused(
-                f"{shorten(text)}: there is no variable {shorten(name)} in the environment; write the path out"
-            )
+            raise Refused(f"{shorten(text)}: there is no variable {shorten(name)}; set it, or write the path out")
     if not found.startswith("~"):
         return found
     whole = os.path.expanduser(found)  # noqa: PTH111  leaves what is nobody's, where pathlib raises
@@ -31,8 +32,3 @@ def expanded_text(text: str) -> str:
         why = "no home folder is known (HOME is not set)" if user == "~" else f"there is no user {shorten(user[1:])}"
         raise Refused(f"{shorten(text)}: {why}; write the path out")
     return whole
-
-
-def home() -> Path:
-    """The home folder; Refused where none is known, as for a user without a password entry and without HOME."""
-    return expanded("~")

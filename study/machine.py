@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from mia_core.errors import Refused
 
 PROJECT = Path(__file__).parents[1]
 
@@ -106,6 +109,41 @@ def code_versions() -> dict[str, str]:
         "git_commit": _git_commit(),
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown",
     }
+
+
+def require_home() -> None:
+    """Refused where no home folder is known: Ray and MLflow do not even start then."""
+    try:
+        Path.home()
+    except RuntimeError:
+        raise Refused(
+            f"HOME: no home folder is known for user {os.getuid()}, and Ray needs one; name a folder of this user, such "
+            'as HOME="$PWD"'
+        ) from None
+
+
+def scratch_base() -> Path:
+    """Where temporary files go. Refused, with the way out, where there is no such folder that can be written."""
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError:
+        named = os.environ.get("TMPDIR")
+        raise Refused(
+            f"TMPDIR: {'/tmp' if named is None else named}: no folder for temporary files can be written, nor any "
+            "other usual one; name one by TMPDIR, or make room there"
+        ) from None
+
+
+@contextmanager
+def scratch_folder(prefix: str = "mia-study-") -> Iterator[str]:
+    """A folder that is gone in the end; Refused where none can be made."""
+    base = scratch_base()
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=base)
+    except OSError as error:
+        raise Refused(f"TMPDIR: {base}: cannot be written: {error.strerror}; name another folder by TMPDIR") from None
+    with folder as name:
+        yield name
 
 
 def _git_commit() -> str:

@@ -15,6 +15,7 @@ import ray
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from mia_core.errors import Refused, shorten
+from mia_core.paths import expanded
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.spec import documents
 from study.terminal import say
@@ -168,7 +169,7 @@ def _files(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"file_mounts: needs {TOKEN}: {TOKEN}, or nodes cannot tell friend from foe"
     for where, local in needed.items():
-        path = Path(local).expanduser()
+        path = expanded(local, variables=False)
         if not path.exists():
             how = f"; make it: {MAKE_TOKEN}" if TOKEN in where else ""
             yield f"{where}: {local} does not exist{how}"
@@ -277,7 +278,7 @@ def _stop(host: str, auth: Mapping[str, str]) -> bool:
     """End the user's Ray and MLflow on a host by name and remove what they left; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
-    command = ["ssh", "-i", str(Path(auth["ssh_private_key"]).expanduser())]
+    command = ["ssh", "-i", str(expanded(auth["ssh_private_key"], variables=False))]
     command += [word for option in options for word in ("-o", option)]
     command += [f"{auth['ssh_user']}@{host}", f"bash --login -i -c '{STOP}' 2> /dev/null"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0

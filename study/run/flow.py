@@ -12,7 +12,7 @@ from mia_core.errors import Refused
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import Work, missing
-from study.machine import code_versions, pick_device, versions
+from study.machine import code_versions, pick_device, require_home, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
 from study.plan import cost, overview
 from study.plan.machines import Machines
@@ -57,6 +57,8 @@ def sweep(options: Options) -> int:
     if spec.search:
         _refuse_of_a_search(options)
     with contextlib.ExitStack() as cluster:
+        if options.address is not None:
+            require_home()
         machines = Machines.here(spec.compute) if options.address is None else _join(cluster, options.address, spec)
         return _planned(spec, store, options, machines, console)
 
@@ -85,6 +87,11 @@ def _planned(spec: Spec, store: Store, options: Options, machines: Machines, con
     _refuse_lost_targets(chosen, options.retrain)
     outlook.require(options.max_hours, options.max_cost, options.pilot)
     _ask(outlook, options.yes, console)
+    require_home()
+    if options.address is None and (chosen or spec.search):
+        from study.run.local_ray import require_room
+
+        require_room()
     store.probe()
     with store.lock():
         return _sweep(design, store, outlook, chosen, options, machines, console)

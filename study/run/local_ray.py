@@ -18,6 +18,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from mia_core import hardware, private_files
 from mia_core.errors import Refused, shorten
+from study.machine import scratch_base
 from study.run import joining
 from study.signals import terminate_in_order
 
@@ -80,9 +81,21 @@ def _alone(data_bytes: int) -> Iterator[dict[str, Any]]:
         _remove(folder)
 
 
+def require_room() -> None:
+    """Refused where Ray cannot have a folder of its own on this machine, before anything else is done for it."""
+    if not ray.is_initialized():
+        _remove(_folder())
+
+
+def _base() -> Path:
+    """Named by RAY_TMPDIR, else where temporary files go."""
+    named = os.environ.get("RAY_TMPDIR")
+    return Path(named).absolute() if named else scratch_base()
+
+
 def _folder() -> Path:
     """A new folder that only its owner enters, for the sockets and logs of Ray."""
-    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute()
+    base = _base()
     name = f"ray-{'x' * 8}/r/{SOCKET.format(process=os.getpid())}"
     spare = LONGEST - len(os.fsencode(base / name))
     if spare < 0:

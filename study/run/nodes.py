@@ -63,7 +63,10 @@ def _machine(node: Mapping[str, Any]) -> Machine:
 
 def _types() -> Mapping[str, Any]:
     """Of the cluster file, on the head of a cluster that `ray up` made; empty elsewhere."""
-    path = paths.expanded(BOOTSTRAP)
+    try:
+        path = paths.expanded(BOOTSTRAP)
+    except Refused:  # nobody's home is known, so no `ray up` left it there
+        return {}
     return (documents.load(path).get("available_node_types") if path.is_file() else None) or {}
 
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.design.work import Work, missing_of
-from study.machine import begin_memory, pick_device
+from study.machine import begin_memory, pick_device, scratch_folder
 from study.plan import packing
 from study.plan.packing import Gpu, Share
 from study.run.failures import failure
@@ -264,7 +263,7 @@ def _fit(
     """Run trajectories on a share of a GPU each; False when that was interrupted."""
     compute = callback.design.spec.compute
     trainable = tune.with_resources(tune.with_parameters(run, **parameters), {"cpu": 1, "gpu": share.gpus})
-    with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+    with scratch_folder("tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
             param_space={"trajectory": tune.grid_search(list(order)), "gpus": share.gpus, "memory": share.memory},

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import Strict, field_validator
@@ -12,8 +13,9 @@ from pydantic import Strict, field_validator
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.metrics import MEASURES, ExtractorConfig
+from mia_core.paths import expanded_text
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec import bounds, documents
@@ -33,7 +35,8 @@ from study.spec.target_levels import require_taken_beta1
 from study.spec.values import listed, unique, values_of
 from study.store.names import is_word, quoted
 
-TRACKING = "sqlite:///mlflow.db"
+SQLITE = "sqlite:///"
+TRACKING = f"{SQLITE}mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
 
 Word = Annotated[str, MinLen(1)]
@@ -348,11 +351,36 @@ def parse(document: Mapping[str, Any]) -> Spec:
         controls=controls,
         audit=audit,
         keep_targets=sections.keep_targets == "all",
-        results=sections.results,
-        tracking=sections.tracking,
+        results=_results(sections.results),
+        tracking=_tracking(sections.tracking),
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
+
+
+def _results(given: str) -> str:
+    try:
+        return expanded_text(given)
+    except Refused as error:
+        raise Refused(f"results: {error}") from None
+
+
+def _tracking(given: str | None) -> str | None:
+    """A URI that MLflow takes; `~` and variables are for the path of an SQLite file alone."""
+    if given is None:
+        return None
+    if given.startswith(SQLITE):
+        try:
+            return SQLITE + expanded_text(given.removeprefix(SQLITE))
+        except Refused as error:
+            raise Refused(f"tracking: {error}") from None
+    scheme = urlsplit(given).scheme if "://" in given else ""
+    if scheme in ("", "file") and given != "databricks":
+        raise Refused(
+            f"tracking: {shorten(given)}: MLflow keeps runs in a database or on a server, and not in a folder; "
+            "sqlite:///mlflow.db or http://host:5000 will do, and null for none (a shell makes ~ the home folder)"
+        )
+    return given
 
 
 def _require_few(design: DesignSpec, search: SearchSpec | None, factors: Factors, replicates: int) -> None:
