@@ -9,13 +9,14 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mia_core import hardware
 from mia_core.errors import Refused
 
 PROJECT = Path(__file__).parents[1]
@@ -25,6 +26,8 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 NOT_REPEATABLE = "does not have a deterministic implementation"
 """In torch's error."""
 
+OPEN_FILES, OPEN_FILES_OF_A_TRIAL = 100, 4
+"""Of Ray's processes, the one that opens most: 50 and 3 a trial were counted."""
 SETTLED = 2
 """So many trials of a process have imported, and made, all that lasts as long as it does."""
 _begun = itertools.count(1)
@@ -111,14 +114,31 @@ def code_versions() -> dict[str, str]:
     }
 
 
+def slots() -> int:
+    """Trials at once that this machine's processors run, and its limit of open files allows, which is raised if it can.
+
+    Refused where that allows none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # some systems take no number that high
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    allowed = hardware.cpus() if soft == resource.RLIM_INFINITY else (soft - OPEN_FILES) // OPEN_FILES_OF_A_TRIAL
+    if allowed < 1:
+        least = OPEN_FILES + OPEN_FILES_OF_A_TRIAL
+        raise Refused(f"ulimit -n {soft}: Ray opens at least {least} files at once; raise it, as by `ulimit -n 4096`")
+    return min(hardware.cpus(), allowed)
+
+
 def require_home() -> None:
     """Refused where no home folder is known: Ray and MLflow do not even start then."""
     try:
         Path.home()
     except RuntimeError:
         raise Refused(
-            f"HOME: no home folder is known for user {os.getuid()}, and Ray needs one; name a folder of this user, such "
-            'as HOME="$PWD"'
+            f"HOME: no home folder is known for user {os.getuid()}, and Ray needs one; name a folder of this user, "
+            'such as HOME="$PWD"'
         ) from None
 
 

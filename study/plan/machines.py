@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mia_core import hardware
-from study.machine import device_name
+from study.machine import device_name, slots
 from study.plan.memory import Memory, size
 from study.spec.study_file import ComputeSpec
 
@@ -40,9 +40,7 @@ class Machines:
         """This machine alone, with a container's limits."""
         cuda = torch.cuda.is_available() and compute.gpus_per_trial != 0
         gpus = torch.cuda.device_count() if cuda else 0
-        return cls(
-            (Machine(hardware.cpus(), gpus, hardware.memory_bytes()),), "here", device_name("cuda" if cuda else CPU)
-        )
+        return cls((Machine(slots(), gpus, hardware.memory_bytes()),), "here", device_name("cuda" if cuda else CPU))
 
     @property
     def cpus(self) -> int:

@@ -16,9 +16,9 @@ import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-from mia_core import hardware, private_files
+from mia_core import private_files
 from mia_core.errors import Refused, shorten
-from study.machine import scratch_base
+from study.machine import scratch_base, slots
 from study.run import joining
 from study.signals import terminate_in_order
 
@@ -70,7 +70,7 @@ def _alone(data_bytes: int) -> Iterator[dict[str, Any]]:
         with _token_of(token), _on_loopback():
             yield {
                 "address": "local",
-                "num_cpus": hardware.cpus(),
+                "num_cpus": slots(),
                 "include_dashboard": False,
                 # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to
                 # the disk.

@@ -114,6 +114,36 @@ def test_a_long_folder_for_temporary_files_is_refused_before_anything_is_written
     assert not Path("results").exists()
 
 
+LIMITED = """
+import resource, sys
+from study import machine
+from mia_core import hardware
+hardware.cpus = lambda: 1000
+soft, hard = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+try:
+    print(machine.slots(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ((1024, 1024), "231 1024"),
+        ((256, 1024), "231 1024"),
+        ((256, 256), "39 256"),
+        ((104, 104), "1 104"),
+        ((103, 103), "ulimit -n 103: Ray opens at least 104 files at once; raise it, as by `ulimit -n 4096`"),
+    ],
+)
+def test_trials_at_once_are_no_more_than_the_limit_of_open_files_allows(limits, said):
+    command = [sys.executable, "-c", LIMITED, *map(str, limits)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == said
+
+
 def test_a_scratch_folder_is_gone_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with machine.scratch_folder() as folder:
