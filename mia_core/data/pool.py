@@ -60,8 +60,18 @@ class Pool:
     @cached_property
     def copies(self) -> np.ndarray:
         """int64 [N]: exact duplicates share a number."""
-        contents = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images])
-        return np.unique(contents.view("V16"), return_inverse=True)[1].ravel()
+        return np.unique(self._contents, return_inverse=True)[1].ravel()
+
+    @property
+    def fingerprints(self) -> np.ndarray:
+        """uint64 [N]: of each record's pixels."""
+        return self._contents.view("<u8").reshape(-1, 2)[:, 0]
+
+    @cached_property
+    def _contents(self) -> np.ndarray:
+        """[N], of 16 bytes each."""
+        found = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images]
+        return np.frombuffer(b"".join(found), dtype="V16")
 
     @cached_property
     def units(self) -> np.ndarray:

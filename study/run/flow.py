@@ -14,7 +14,7 @@ from study.design.study_design import Design
 from study.design.work import Work, missing
 from study.machine import code_versions, pick_device, require_home, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
-from study.plan import cost, overview
+from study.plan import cost, data_changes, overview
 from study.plan.machines import Machines
 from study.plan.memory import Memory
 from study.plan.outlook import Outlook
@@ -179,6 +179,7 @@ def _sweep(
 
 
 def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
+    data_changes.keep(store, design.pool)
     store.publish(design.hash, design.spec.resolved, design_rows(design), {**code, "versions": versions()})
 
 
