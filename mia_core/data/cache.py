@@ -37,6 +37,16 @@ def cache_folder(setting: str | None) -> Path:
         raise Refused(f"data.cache: {error}; or set data.cache") from None
 
 
+def require_room(folder: Path, needed: int) -> None:
+    """Refused where the file system of a folder, which may be yet to be made, has fewer bytes left."""
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if needed > free:
+        raise Refused(
+            f"data.cache: decoded records take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {folder}; free "
+            "some, name another folder, or lower data.size or data.fraction"
+        )
+
+
 def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
     """A pool whose images are mapped, not read, and what was odd when it was made; None when absent or damaged.
 

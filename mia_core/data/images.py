@@ -120,6 +120,7 @@ class ImageSource(Source):
 
     def _decode(self, listing: Listing, folder: Path) -> None:
         config = self.config
+        cache.require_room(folder.parent, len(listing.files) * config.channels * config.size**2)
         kept, odd = [], []
         with cache.Writer(folder, (config.channels, config.size, config.size)) as writer:
             paths = [listing.root / name for name in listing.files]

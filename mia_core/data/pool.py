@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mia_core import hardware
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
@@ -126,9 +127,18 @@ def load_pool(choice: Choice[Source]) -> Pool:
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine)."""
+    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine).
+
+    Refused, before any is, where memory does not hold them.
+    """
     if images.shape[2:] == (size, size):
         return images
+    needed, there = 2 * len(images) * images.shape[1] * size * size, hardware.memory_bytes()
+    if needed > there:
+        raise Refused(
+            f"data.size={size}: {len(images)} records of {size} x {size} pixels take {needed / 1e9:.1f} GB of memory while "
+            f"they are resized, and there are {there / 1e9:.1f} GB here; lower data.size, or take fewer records"
+        )
     planes = images.reshape(-1, *images.shape[2:])
     resized = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
     return np.stack(resized).reshape(*images.shape[:2], size, size)
