@@ -31,4 +31,6 @@ def expanded_text(text: str, variables: bool = True) -> str:
         user = whole.partition("/")[0]
         why = "no home folder is known (HOME is not set)" if user == "~" else f"there is no user {shorten(user[1:])}"
         raise Refused(f"{shorten(text)}: {why}; write the path out")
+    if not whole.startswith("/"):
+        raise Refused(f"{shorten(text)}: HOME is {shorten(repr(whole))}, and no absolute path; write the path out")
     return whole

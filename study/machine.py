@@ -134,12 +134,14 @@ def slots() -> int:
 def require_home() -> None:
     """Refused where no home folder is known: Ray and MLflow do not even start then."""
     try:
-        Path.home()
+        found = Path.home()
     except RuntimeError:
+        found = Path()
+    if not found.is_absolute():
         raise Refused(
             f"HOME: no home folder is known for user {os.getuid()}, and Ray needs one; name a folder of this user, "
             'such as HOME="$PWD"'
-        ) from None
+        )
 
 
 def scratch_base() -> Path:

@@ -42,8 +42,8 @@ def require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     if needed > free:
         raise Refused(
-            f"data.cache: decoded records take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {folder}; free "
-            "some, name another folder, or lower data.size or data.fraction"
+            f"data.cache: decoded records take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {folder}; "
+            "free some, name another folder, or lower data.size or data.fraction"
         )
 
 

@@ -136,8 +136,8 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     needed, there = 2 * len(images) * images.shape[1] * size * size, hardware.memory_bytes()
     if needed > there:
         raise Refused(
-            f"data.size={size}: {len(images)} records of {size} x {size} pixels take {needed / 1e9:.1f} GB of memory while "
-            f"they are resized, and there are {there / 1e9:.1f} GB here; lower data.size, or take fewer records"
+            f"data.size={size}: {len(images)} records of {size} x {size} pixels take {needed / 1e9:.1f} GB of memory "
+            f"while they are resized, and there are {there / 1e9:.1f} GB here; lower data.size, or take fewer records"
         )
     planes = images.reshape(-1, *images.shape[2:])
     resized = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]

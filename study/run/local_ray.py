@@ -18,6 +18,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from mia_core import private_files
 from mia_core.errors import Refused, shorten
+from mia_core.paths import expanded
 from study.machine import scratch_base, slots
 from study.run import joining
 from study.signals import terminate_in_order
@@ -90,7 +91,7 @@ def require_room() -> None:
 def _base() -> Path:
     """Named by RAY_TMPDIR, else where temporary files go."""
     named = os.environ.get("RAY_TMPDIR")
-    return Path(named).absolute() if named else scratch_base()
+    return expanded(named).absolute() if named else scratch_base()
 
 
 def _folder() -> Path:

@@ -347,7 +347,7 @@ def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
     values = values_of(given[name], where)
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise Refused(f"{where}: levels must be whole numbers from 1, got {value!r}")
+            raise Refused(f"{where}: levels must be whole numbers from 1, got {quoted(value)}")
     return sorted(values)
 
 

@@ -9,6 +9,7 @@ from pydantic import Strict, model_validator
 
 from mia_core.errors import Refused
 from mia_core.settings import nearest, settings
+from study.store.names import quoted
 
 EXTRACTOR = "domain"
 LEAKAGE = (
@@ -100,4 +101,4 @@ def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Seque
     known += [f"{measure}_{EXTRACTOR}_{against}" for measure, against in (name.rsplit("_", 1) for name in measures)]
     for objective in search.goals:
         if objective.name not in known:
-            raise Refused(f"search.objectives: unknown column {objective.name!r}{nearest(objective.name, known)}")
+            raise Refused(f"search.objectives: unknown column {quoted(objective.name)}{nearest(objective.name, known)}")

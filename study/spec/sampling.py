@@ -20,6 +20,7 @@ from mia_core.streams import Streams
 from study.spec import bounds
 from study.spec.bounds import MOST_POINTS, require_at_most
 from study.spec.factors import Cell, Factors, Range
+from study.store.names import quoted
 
 Drawn = dict[str, list[Any]]
 """Points as columns, by factor: levels of a range, numbers (from 0) of the levels of a list."""
@@ -131,7 +132,7 @@ def check_drawn(drawn: Mapping[str, Sequence[Any]], factors: Factors, where: str
         levels = factors.levels[name]
         low, high = (levels.low, levels.high) if isinstance(levels, Range) else (0, len(levels) - 1)
         if odd := [value for value in column if not isinstance(value, (int, float)) or not low <= value <= high]:
-            raise Refused(f"{where}: {odd[0]!r} is not of {name}")
+            raise Refused(f"{where}: {quoted(odd[0])} is not of {name}")
 
 
 def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tuple[int, int], ...]]:
