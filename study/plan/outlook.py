@@ -10,8 +10,8 @@ from mia_core.metrics.two_way import MIN_REPLICATES, alpha_of_look
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan import cost, disk, packing
+from study.plan.capacity import Machines
 from study.plan.cost import Estimate
-from study.plan.machines import Machines
 from study.plan.memory import Memory
 from study.plan.outdated import outdated
 from study.plan.past import Past

@@ -280,7 +280,10 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
     if not isinstance(provider, Mapping) or not isinstance(provider.get("type"), str):
         raise Refused(f"{path}: provider.type: needs a word, such as local or aws")
     local = provider["type"] == "local"
-    if local and (found := list(_hosts(provider))):
+    found = [*_odd(written), *(_hosts(provider) if local else ())]
+    auth = written.get("auth") or {}
+    found += [f"auth.{key}: needs a text" for key in ("ssh_user", "ssh_private_key") if local and key not in auth]
+    if found:
         raise Refused(f"{path}: {found[0]}")
     ended = _ray("down", "-y", str(path)).returncode == 0
     if not local:

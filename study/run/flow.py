@@ -15,7 +15,7 @@ from study.design.work import Work, missing
 from study.machine import code_versions, pick_device, require_home, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
 from study.plan import cost, data_changes, overview
-from study.plan.machines import Machines
+from study.plan.capacity import Machines
 from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search

@@ -16,7 +16,7 @@ from mia_core import paths
 from mia_core.errors import Refused
 from mia_core.hashing import FORMAT
 from study.machine import PROJECT
-from study.plan.machines import CPU, Machine, Machines
+from study.plan.capacity import CPU, Machine, Machines
 from study.spec import documents
 from study.spec.study_file import ComputeSpec
 

@@ -14,7 +14,7 @@ from study.design.trials import Trial
 from study.design.work import missing_of
 from study.machine import code_versions, pick_device, scratch_folder
 from study.outcomes import COMPLETE, INCOMPLETE
-from study.plan.machines import Machines
+from study.plan.capacity import Machines
 from study.plan.memory import Memory
 from study.run.runner import Runner
 from study.run.search import begun

@@ -11,7 +11,7 @@ from mia_core import hardware
 from mia_core.errors import Refused
 from study.outcomes import REFUSED
 from study.plan import cost
-from study.plan.machines import CPU, Machine, Machines
+from study.plan.capacity import CPU, Machine, Machines
 from study.plan.memory import PROCESS, RAY, Memory, size
 from study.plan.outlook import Outlook
 from study.plan.shapes import activations, defended, parameters
