@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from mia_core.batches import epochs_of, steps_of
 from mia_core.defenses import DEFENSES, Arm, labels
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import Target
@@ -347,7 +347,7 @@ def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
     values = values_of(given[name], where)
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise Refused(f"{where}: levels must be whole numbers from 1, got {quoted(value)}")
+            raise Refused(f"{where}: levels must be whole numbers from 1, got {shorten(repr(value))}")
     return sorted(values)
 
 

@@ -13,14 +13,13 @@ import numpy as np
 from annotated_types import Gt
 from pydantic import model_validator
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.hashing import canonical_json
 from mia_core.settings import settings
 from mia_core.streams import Streams
 from study.spec import bounds
 from study.spec.bounds import MOST_POINTS, require_at_most
 from study.spec.factors import Cell, Factors, Range
-from study.store.names import quoted
 
 Drawn = dict[str, list[Any]]
 """Points as columns, by factor: levels of a range, numbers (from 0) of the levels of a list."""
@@ -132,7 +131,7 @@ def check_drawn(drawn: Mapping[str, Sequence[Any]], factors: Factors, where: str
         levels = factors.levels[name]
         low, high = (levels.low, levels.high) if isinstance(levels, Range) else (0, len(levels) - 1)
         if odd := [value for value in column if not isinstance(value, (int, float)) or not low <= value <= high]:
-            raise Refused(f"{where}: {quoted(odd[0])} is not of {name}")
+            raise Refused(f"{where}: {shorten(repr(odd[0]))} is not of {name}")
 
 
 def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tuple[int, int], ...]]:

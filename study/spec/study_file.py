@@ -65,7 +65,7 @@ class QualitySpec:
         known = MEASURES if info.field_name == "measures" else ("unseen", "members")
         for word in words:
             if word not in known:
-                raise Refused(f"unknown word {quoted(word)}{nearest(word, known)}")
+                raise Refused(f"unknown word {shorten(repr(word))}{nearest(word, known)}")
         return tuple(dict.fromkeys(words))
 
 
@@ -256,7 +256,7 @@ def _names_a_target(document: Mapping[str, Any], factor: str) -> bool:
     if word in _item_names(targets) or (word.isdigit() and int(word) < len(targets)):
         return True
     if factor.count(".") > 1:
-        raise Refused(f"factors.target: no target {quoted(word)}{nearest(word, map(str, _item_names(targets)))}")
+        raise Refused(f"factors.target: no target {shorten(repr(word))}{nearest(word, map(str, _item_names(targets)))}")
     return False
 
 
@@ -279,7 +279,7 @@ def _position(items: list[Any], part: str, where: str) -> int:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
-    raise Refused(f"{where}: no item {quoted(part)}{nearest(part, map(str, names))}")
+    raise Refused(f"{where}: no item {shorten(repr(part))}{nearest(part, map(str, names))}")
 
 
 def _item_names(items: list[Any]) -> list[Any]:
@@ -290,7 +290,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     """A study from plain values."""
     sections = validate(Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
-        raise Refused(f"study: {quoted(sections.study)} must be a name of letters, digits, - and _")
+        raise Refused(f"study: {shorten(repr(sections.study))} must be a name of letters, digits, - and _")
     design = validate(DesignSpec, sections.design, "design")
     search = _search(sections.search, design)
     ranged = design.draws or search is not None
@@ -495,12 +495,12 @@ def _at(at: Any, where: str, factors: Factors, ranged: bool) -> tuple[int, ...] 
         return None
     budget = factors.budget
     if not isinstance(at, Mapping) or set(at) != {budget}:
-        raise Refused(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {quoted(at)}")
+        raise Refused(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {shorten(repr(at))}")
     if at[budget] == "last":
         return None if ranged else "last"
     if ranged:
         raise Refused(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
     levels, known = values_of(at[budget], where), factors.bounds(budget)
     if missing := [level for level in levels if level not in known]:
-        raise Refused(f"{where}: {quoted(missing[0])} is not a level of factors.{budget} {list(known)}")
+        raise Refused(f"{where}: {shorten(repr(missing[0]))} is not a level of factors.{budget} {list(known)}")
     return tuple(sorted(levels))

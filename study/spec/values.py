@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from study.spec.bounds import MOST_LEVELS, require_at_most
-from study.store.names import quoted
 
 
 def unique(words: Sequence[str], where: str, way_out: str) -> None:
@@ -13,7 +12,7 @@ def unique(words: Sequence[str], where: str, way_out: str) -> None:
     seen: set[str] = set()
     for word in words:
         if word in seen:
-            raise Refused(f"{where}: {quoted(word)} is there twice; {way_out}")
+            raise Refused(f"{where}: {shorten(repr(word))} is there twice; {way_out}")
         seen.add(word)
 
 
