@@ -354,7 +354,12 @@ def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
 def _arms(given: Mapping[str, Any], dotted: Mapping[str, Any]) -> Iterator[Any]:
     """Arms as given, with one value for each of their settings; checked with a level of each dotted factor."""
     where = "factors.defense"
-    for number, level in enumerate(values_of(given.get("defense", ["none"]), where)):
+    levels = given.get("defense", ["none"])
+    for number, level in enumerate(levels if isinstance(levels, list) else [levels]):
+        if isinstance(level, Mapping):
+            lists = (len(value) for value in level.values() if isinstance(value, list))
+            _require_arms(lists, f"{where}[{number}]")
+    for number, level in enumerate(values_of(levels, where)):
         for arm in _expand(level, f"{where}[{number}]"):
             Arm.parse(_with(arm, dotted), f"{where}[{number}]")
             yield arm

@@ -66,11 +66,11 @@ LISTS = {
 def refusal(document):
     """What is said of it; and that it took no time and no memory."""
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         with pytest.raises(Refused) as refused:
             parse(document)
-        seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < BYTES, f"{peak / 2**20:.0f} MiB"
@@ -105,10 +105,10 @@ def test_so_are_too_many_levels_and_combinations(kind):
 def test_every_command_that_would_run_it_refuses_it(command, tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(SMALL)
     monkeypatch.chdir(tmp_path)
-    started = time.perf_counter()
+    started = time.process_time()
     words = [command[0], "small.yaml", *command[1:], "--set", "replicates=1000000000"]
     assert mia_study(words[0])(words[1:]) == REFUSED
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "replicates=1000000000" in said
     assert not (tmp_path / "results").exists()

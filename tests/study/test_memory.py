@@ -58,10 +58,10 @@ def test_what_no_machine_holds_is_refused_at_once_with_the_setting(kind, make_de
     make_design()  # data and imports
     overrides, words = HUGE[kind]
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Refused) as refused:
         Machines.here(ComputeSpec()).require(Memory.of(make_design(*overrides)))
-    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert words in str(refused.value) and "\n" not in str(refused.value)
     assert seconds < 3 and peak < 50 * 2**20
