@@ -240,7 +240,7 @@ MUTANTS = {
         "study/plan/data_changes.py", "if not np.array_equal(then, now):", "if False:", DATA_CHANGES
     ),
     "odd values of cluster files are a bug": Mutant(
-        "study/run/cluster.py", "if odd := list(_odd(written)):", "if odd := []:", "tests/hostile/test_generated.py"
+        "study/run/cluster.py", "if odd := list(_odd(written)):", "if odd := []:", "tests/study/test_cluster_check.py"
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(
