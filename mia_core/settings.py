@@ -12,6 +12,8 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from mia_core.errors import Refused, shorten
 
 T = TypeVar("T")
+SHOWN = 5
+"""Mistakes that one refusal names."""
 
 
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -55,7 +57,9 @@ def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
     try:
         return model(**values)
     except ValidationError as error:
-        raise Refused("; ".join(_line(item, model, where) for item in error.errors())) from None
+        found = [_line(item, model, where) for item in error.errors()]
+        more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+        raise Refused("; ".join([*found[:SHOWN], *more])) from None
 
 
 def _line(item: Any, model: type, where: str) -> str:

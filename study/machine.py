@@ -7,13 +7,17 @@ import os
 import platform
 import resource
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from mia_core import hardware
+from mia_core.errors import Refused
 
 PROJECT = Path(__file__).parents[1]
 
@@ -22,6 +26,8 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 NOT_REPEATABLE = "does not have a deterministic implementation"
 """In torch's error."""
 
+OPEN_FILES, OPEN_FILES_OF_A_TRIAL = 100, 4
+"""Of Ray's processes, the one that opens most: 50 and 3 a trial were counted."""
 SETTLED = 2
 """So many trials of a process have imported, and made, all that lasts as long as it does."""
 _begun = itertools.count(1)
@@ -106,6 +112,60 @@ def code_versions() -> dict[str, str]:
         "git_commit": _git_commit(),
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "unknown",
     }
+
+
+def slots() -> int:
+    """Trials at once that this machine's processors run, and its limit of open files allows, which is raised if it can.
+
+    Refused where that allows none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # some systems take no number that high
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    allowed = hardware.cpus() if soft == resource.RLIM_INFINITY else (soft - OPEN_FILES) // OPEN_FILES_OF_A_TRIAL
+    if allowed < 1:
+        least = OPEN_FILES + OPEN_FILES_OF_A_TRIAL
+        raise Refused(f"ulimit -n {soft}: Ray opens at least {least} files at once; raise it, as by `ulimit -n 4096`")
+    return min(hardware.cpus(), allowed)
+
+
+def require_home() -> None:
+    """Refused where no home folder is known: Ray and MLflow do not even start then."""
+    try:
+        found = Path.home()
+    except RuntimeError:
+        found = Path()
+    if not found.is_absolute():
+        raise Refused(
+            f"HOME: no home folder is known for user {os.getuid()}, and Ray needs one; name a folder of this user, "
+            'such as HOME="$PWD"'
+        )
+
+
+def scratch_base() -> Path:
+    """Where temporary files go. Refused, with the way out, where there is no such folder that can be written."""
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError:
+        named = os.environ.get("TMPDIR")
+        raise Refused(
+            f"TMPDIR: {'/tmp' if named is None else named}: no folder for temporary files can be written, nor any "
+            "other usual one; name one by TMPDIR, or make room there"
+        ) from None
+
+
+@contextmanager
+def scratch_folder(prefix: str = "mia-study-") -> Iterator[str]:
+    """A folder that is gone in the end; Refused where none can be made."""
+    base = scratch_base()
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=base)
+    except OSError as error:
+        raise Refused(f"TMPDIR: {base}: cannot be written: {error.strerror}; name another folder by TMPDIR") from None
+    with folder as name:
+        yield name
 
 
 def _git_commit() -> str:

@@ -6,8 +6,13 @@ from typing import Any
 
 
 def terminate_in_order() -> None:
-    """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only."""
+    """SIGTERM does what Ctrl-C does: Python and Tune end in order on SIGINT only.
+
+    So does SIGHUP, as when a terminal is closed, unless it is ignored, as under nohup.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
 
 
 def _interrupt(number: int, frame: Any) -> None:

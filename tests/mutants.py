@@ -1,4 +1,5 @@
-"""Mutants of the lines that keep what is read from being code and secrets from staying: each has to make a test fail.
+"""Mutants of the lines that keep what is read from being code, secrets from staying, numbers within bounds, and odd
+machines from being bugs: each has to make a test fail.
 
 `python -m tests.mutants` runs them all, in a copy of the checkout; with names, those alone. Exit code 1 where a mutant
 lives. `tests/test_house.py` looks that every line is still there to be changed.
@@ -42,6 +43,10 @@ OPENING, ODD, YAML = (
 COPIES, LEFT, RAY = "tests/analysis/test_private_copies.py", "tests/left_behind", "tests/study/test_local_ray.py"
 SCHEMA, DOCUMENTS, LOCAL_RAY = "study/store/schema.py", "study/spec/documents.py", "study/run/local_ray.py"
 PLACES, SHOWN = "study/store/places.py", "analysis/report/shown.py"
+BOUNDS, MEMORY = "tests/study/test_bounds.py", "tests/study/test_memory.py"
+HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_data_bounds.py"
+FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
+BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
 NO_NAME = "if not is_column(name):"
 
 MUTANTS = {
@@ -153,6 +158,89 @@ MUTANTS = {
     ),
     "notebooks always name records": Mutant(
         "analysis/notebooks/execution.py", '"yes" if include_records else ""', '"yes"', COPIES
+    ),
+    # Bounds
+    "any number of trials is built": Mutant("study/spec/bounds.py", "if count > MOST_TRIALS:", "if False:", BOUNDS),
+    "any number of levels is built": Mutant(
+        "study/spec/bounds.py", "    if count > most:\n", "    if False:\n", BOUNDS,
+    ),
+    "memory is not counted": Mutant("study/plan/memory.py", "if needed <= memory:", "if True:", MEMORY),
+    "parameters beyond numbers are a bug": Mutant(
+        "study/design/refusals.py", 'if "verflow" not in str(error):', "if True:", MEMORY
+    ),
+    "memory does not set how many run": Mutant(
+        "study/plan/capacity.py", "min(node.cpus, memory.at_once(node.memory))", "node.cpus", MEMORY
+    ),
+    "another machine times a cluster": Mutant(
+        "study/plan/cost.py", "if nodes is not None and len(past.trials):", "if False:", MEMORY
+    ),
+    "a cluster costs one machine": Mutant(
+        "study/plan/cost.py", "[compute.usd_per_hour * machines]", "[compute.usd_per_hour]", MEMORY
+    ),
+    "a container's quota is not seen": Mutant(
+        "mia_core/hardware.py", "*(math.ceil(quota) for quota in _quotas())", "", HARDWARE
+    ),
+    "a container's memory is not seen": Mutant("mia_core/hardware.py", ", *_memory_limits()]", "]", HARDWARE),
+    "groups above are not seen": Mutant("mia_core/hardware.py", "in (own, *own.parents) if", "in (own,) if", HARDWARE),
+    "distances are held whole": Mutant(
+        "mia_core/metrics/quality.py", "rows = max(1, BLOCK_BYTES //", "rows = max(len(x_MD), BLOCK_BYTES //",
+        "tests/mia_core/test_quality.py",
+    ),
+    "records beyond memory are resized": Mutant(
+        "mia_core/data/pool.py", "if needed > there:", "if False:", DATA_BOUNDS,
+    ),
+    "records beyond the disk are decoded": Mutant(
+        "mia_core/data/cache.py", "if needed > free:", "if False:", DATA_BOUNDS,
+    ),
+    # Machines
+    "hard links are needed": Mutant(
+        "study/store/files.py", "if error.errno not in NO_LINKS:", "if True:", FILE_SYSTEMS,
+    ),
+    "who was replaced says it was first": Mutant(
+        "study/store/files.py", "return path.read_bytes() == data", "return True", FILE_SYSTEMS
+    ),
+    "the probe creates nothing": Mutant(PLACES, "if not sound:", "if False:", FILE_SYSTEMS),
+    "a missing lock is another sweep": Mutant(
+        PLACES, "except BlockingIOError:", "except OSError:", FILE_SYSTEMS
+    ),
+    "folders have to be synced": Mutant(
+        "study/store/files.py", "if error.errno not in NO_SYNC:", "if True:", FILE_SYSTEMS,
+    ),
+    "a closed terminal ends a command anyhow": Mutant(
+        "study/signals.py", "signal.signal(signal.SIGHUP, _interrupt)", "pass", ENVIRONMENTS
+    ),
+    "a closed terminal ends what runs under nohup": Mutant(
+        "study/signals.py", "if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:", "if True:", ENVIRONMENTS
+    ),
+    "a tilde is a folder's name": Mutant(
+        "study/spec/study_file.py", "return expanded_text(given)", "return given", ENVIRONMENTS,
+    ),
+    "a tilde on the command line is one": Mutant(
+        "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
+    ),
+    "a folder is taken for tracking": Mutant(
+        "study/spec/study_file.py", 'if scheme in ("", "file") and', "if False and", ENVIRONMENTS
+    ),
+    "no home is a bug": Mutant("study/machine.py", "if not found.is_absolute():", "if False:", ENVIRONMENTS),
+    "any number of files is opened": Mutant(
+        "study/machine.py", "return min(hardware.cpus(), allowed)", "return hardware.cpus()", ENVIRONMENTS,
+    ),
+    "an address of nobody is waited for": Mutant(
+        "study/run/joining.py", "timeout=SECONDS)", "timeout=60)", "tests/study/test_joining.py"
+    ),
+    "an expired login is a denial": Mutant("study/store/buckets.py", "if code in EXPIRED:", "if False:", BUCKET_ERRORS),
+    "a skewed clock is a denial": Mutant(
+        "study/store/buckets.py", "if code in SKEWED or", "if False and", BUCKET_ERRORS,
+    ),
+    "a login by SSO is a network": Mutant(
+        "study/store/buckets.py", "if isinstance(error, logins):", "if False:", BUCKET_ERRORS,
+    ),
+    "changed data are not named": Mutant("study/plan/outdated.py", "!= design.pool.digest:", "== '':", DATA_CHANGES),
+    "another order is another record": Mutant(
+        "study/plan/data_changes.py", "if not np.array_equal(then, now):", "if False:", DATA_CHANGES
+    ),
+    "odd values of cluster files are a bug": Mutant(
+        "study/run/cluster.py", "if odd := list(_odd(written)):", "if odd := []:", "tests/study/test_cluster_check.py"
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(

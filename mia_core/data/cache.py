@@ -17,8 +17,10 @@ import numpy as np
 
 from mia_core import private_files
 from mia_core.data.pool import Pool
+from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.opening import MEBIBYTE, read_regular
+from mia_core.paths import expanded
 
 IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
 MANIFEST_BYTES = 256 * MEBIBYTE
@@ -28,8 +30,21 @@ MANIFEST_BYTES = 256 * MEBIBYTE
 def cache_folder(setting: str | None) -> Path:
     """Where pools are kept: the setting, `$MIA_STUDY_CACHE`, `$XDG_CACHE_HOME/mia-study`, or `~/.cache/mia-study`."""
     if setting or (setting := os.environ.get("MIA_STUDY_CACHE")):
-        return Path(setting).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mia-study"
+        return expanded(setting)
+    try:
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mia-study"
+    except Refused as error:
+        raise Refused(f"data.cache: {error}; or set data.cache") from None
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Refused where the file system of a folder, which may be yet to be made, has fewer bytes left."""
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if needed > free:
+        raise Refused(
+            f"data.cache: decoded records take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {folder}; "
+            "free some, name another folder, or lower data.size or data.fraction"
+        )
 
 
 def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
@@ -113,9 +128,9 @@ class Writer:
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.image_shape)}
         np.lib.format.write_array_header_1_0(self._images, header)
 
-    def _refused(self, error: OSError) -> ValueError:
+    def _refused(self, error: OSError) -> Refused:
         where = self.folder.parent
-        return ValueError(f"data.cache: {where} cannot be written: {error.strerror or error}; name another folder")
+        return Refused(f"data.cache: {where} cannot be written: {error.strerror or error}; name another folder")
 
 
 def _sync(path: Path) -> None:

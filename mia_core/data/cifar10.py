@@ -15,6 +15,7 @@ from annotated_types import Gt, Le
 from mia_core.data.pool import SOURCES, Pool, Size, Source, draw, resize
 from mia_core.errors import Refused
 from mia_core.opening import MEBIBYTE, read_regular
+from mia_core.paths import expanded
 from mia_core.settings import settings
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
@@ -58,7 +59,7 @@ class Cifar10(Source):
         return Pool(self.name, images, labels, np.arange(len(labels)))
 
     def _folder(self) -> tuple[Path, str]:
-        root = Path(self.config.root)
+        root = expanded(self.config.root)
         if (found := _find(root)) is None and self.config.download:
             from mia_core.data.download import fetch_archive
             from mia_core.vision import torchvision

@@ -12,6 +12,7 @@ from annotated_types import Ge
 from mia_core.data.pool import SOURCES, Pool, Size, Source, resize
 from mia_core.errors import Refused
 from mia_core.opening import MEBIBYTE, read_regular
+from mia_core.paths import expanded
 from mia_core.settings import settings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -55,7 +56,7 @@ class FashionMnist(Source):
         )
 
     def _folder(self) -> Path:
-        root = Path(self.config.root) if self.config.root else None
+        root = expanded(self.config.root) if self.config.root else None
         if self.config.download:
             from mia_core.vision import torchvision
 

@@ -8,6 +8,7 @@ import numpy as np
 from mia_core.data.images import SUFFIXES, ImageSettings, ImageSource, Listing, below, read_table
 from mia_core.data.pool import SOURCES
 from mia_core.errors import Refused
+from mia_core.paths import expanded
 from mia_core.settings import settings
 
 
@@ -37,7 +38,7 @@ class ImageFolder(ImageSource):
 
     def listing(self) -> Listing:
         """Every image of the folder."""
-        config, root = self.config, Path(self.config.root)
+        config, root = self.config, expanded(self.config.root)
         if config.group_column and (config.group_folders or not config.labels):
             raise Refused("data.group_column: needs data.labels, and data.group_folders=false")
         if not root.is_dir():

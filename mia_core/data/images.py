@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from annotated_types import Gt, Le
 from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
+from mia_core import hardware
 from mia_core.data import cache
 from mia_core.data.pool import Pool, Size, Source, draw
 from mia_core.errors import Refused
@@ -120,6 +120,7 @@ class ImageSource(Source):
 
     def _decode(self, listing: Listing, folder: Path) -> None:
         config = self.config
+        cache.require_room(folder.parent, len(listing.files) * config.channels * config.size**2)
         kept, odd = [], []
         with cache.Writer(folder, (config.channels, config.size, config.size)) as writer:
             paths = [listing.root / name for name in listing.files]
@@ -158,7 +159,7 @@ def decode_all(paths: Sequence[Path], size: int, channels: int) -> Iterator[np.n
         except ValueError as error:
             return str(error)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(hardware.cpus()) as pool:
         for start in range(0, len(paths), BATCH):
             yield from pool.map(one, paths[start : start + BATCH])
 

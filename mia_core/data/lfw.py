@@ -13,6 +13,7 @@ from annotated_types import Ge
 from mia_core.data.images import ImageSettings, ImageSource, Listing, below
 from mia_core.data.pool import SOURCES
 from mia_core.errors import Refused
+from mia_core.paths import expanded
 from mia_core.settings import settings
 
 FOLDERS = {"original": "lfw", "funneled": "lfw_funneled", "deepfunneled": "lfw-deepfunneled"}
@@ -78,7 +79,7 @@ class Lfw(ImageSource):
         return Listing(folder, [file for _, file in pairs], labels, labels.copy(), lines)
 
     def _folder(self) -> Path:
-        root, alignment = Path(self.config.root), self.config.alignment
+        root, alignment = expanded(self.config.root), self.config.alignment
         found = _places(root)
         if self.config.download and alignment not in found and "root" not in found:
             from mia_core.data.download import fetch_archive

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mia_core import hardware
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
@@ -60,8 +61,18 @@ class Pool:
     @cached_property
     def copies(self) -> np.ndarray:
         """int64 [N]: exact duplicates share a number."""
-        contents = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images])
-        return np.unique(contents.view("V16"), return_inverse=True)[1].ravel()
+        return np.unique(self._contents, return_inverse=True)[1].ravel()
+
+    @property
+    def fingerprints(self) -> np.ndarray:
+        """uint64 [N]: of each record's pixels."""
+        return self._contents.view("<u8").reshape(-1, 2)[:, 0]
+
+    @cached_property
+    def _contents(self) -> np.ndarray:
+        """[N], of 16 bytes each."""
+        found = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images]
+        return np.frombuffer(b"".join(found), dtype="V16")
 
     @cached_property
     def units(self) -> np.ndarray:
@@ -116,9 +127,18 @@ def load_pool(choice: Choice[Source]) -> Pool:
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine)."""
+    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine).
+
+    Refused, before any is, where memory does not hold them.
+    """
     if images.shape[2:] == (size, size):
         return images
+    needed, there = 2 * len(images) * images.shape[1] * size * size, hardware.memory_bytes()
+    if needed > there:
+        raise Refused(
+            f"data.size={size}: {len(images)} records of {size} x {size} pixels take {needed / 1e9:.1f} GB of memory "
+            f"while they are resized, and there are {there / 1e9:.1f} GB here; lower data.size, or take fewer records"
+        )
     planes = images.reshape(-1, *images.shape[2:])
     resized = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
     return np.stack(resized).reshape(*images.shape[:2], size, size)

@@ -16,6 +16,7 @@ from pydantic import Strict
 from mia_core.data.images import ImageSettings, ImageSource, Listing, read_table
 from mia_core.data.pool import SOURCES
 from mia_core.errors import Refused
+from mia_core.paths import expanded
 from mia_core.settings import settings
 
 PAGE = "https://www.kaggle.com/c/diabetic-retinopathy-detection/data"
@@ -45,7 +46,7 @@ class Retinopathy(ImageSource):
 
     def listing(self) -> Listing:
         """Every photograph with a wanted grade."""
-        root = Path(self.config.root)
+        root = expanded(self.config.root)
         if not any((root / name).is_file() for name in self.config.labels):
             raise Refused(
                 f"data: {root / self.config.labels[0]} is missing; get it and the images from {PAGE} (an account there "

@@ -4,7 +4,7 @@ Shapes: F fake features [M,d], R real features [N,d]. All are compared at equal 
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ VERSIONS = {"kid": 1, "fid": 1, "precision": 1, "recall": 1, "density": 1, "cove
 """Of each measure's values; a change that alters them raises it."""
 MEASURES = tuple(VERSIONS)
 NEIGHBORS = 5
+BLOCK_BYTES = 64 * 2**20
+"""Of distances that `prdc` holds at a time: all of 20,000 samples and records would be 3.2 GB."""
 
 
 class _Given(nn.Module):
@@ -84,26 +86,43 @@ def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBOR
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     The ball of a point reaches to its k-th nearest neighbor among its own kind, itself not counted. Raises ValueError
-    with at most k points of a kind.
+    with at most k points of a kind. Distances are held in blocks, never all of them.
     """
     if min(len(fake_MD), len(real_ND)) <= neighbors:
         raise ValueError(f"prdc: needs more than {neighbors} samples and records, got {len(fake_MD)}, {len(real_ND)}")
     fake, real = fake_MD.double(), real_ND.double()
-    radius_real = _distances(real, real).sort(1).values[:, neighbors]
-    radius_fake = _distances(fake, fake).sort(1).values[:, neighbors]
-    distance_MN = _distances(fake, real)
-    in_real_ball = distance_MN < radius_real
+    radius_real, radius_fake = _radii(real, neighbors), _radii(fake, neighbors)
+    precise = inside = 0
+    recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    nearest = torch.full((len(real),), torch.inf, dtype=real.dtype, device=real.device)
+    for start, distance_BN in _blocks(fake, real):
+        in_real_ball = distance_BN < radius_real
+        precise += int(in_real_ball.any(1).sum())
+        inside += int(in_real_ball.sum())
+        recalled |= (distance_BN < radius_fake[start : start + len(distance_BN), None]).any(0)
+        nearest = torch.minimum(nearest, distance_BN.min(0).values)
     return Prdc(
-        precision=float(in_real_ball.any(1).double().mean()),
-        recall=float((distance_MN < radius_fake[:, None]).any(0).double().mean()),
-        density=float(in_real_ball.sum(1).double().mean() / neighbors),
-        coverage=float((distance_MN.min(0).values < radius_real).double().mean()),
+        precision=precise / len(fake),
+        recall=float(recalled.double().mean()),
+        density=inside / len(fake) / neighbors,
+        coverage=float((nearest < radius_real).double().mean()),
     )
 
 
-def _distances(x_MD: torch.Tensor, y_ND: torch.Tensor) -> torch.Tensor:
-    """[M,N], the same bits for the same two points, so that a copy of the record on a ball's edge is not inside it."""
-    return torch.cdist(x_MD, y_ND, compute_mode="donot_use_mm_for_euclid_dist")
+def _radii(x_ND: torch.Tensor, neighbors: int) -> torch.Tensor:
+    """[N]: of each point's ball."""
+    return torch.cat([distance_BN.kthvalue(neighbors + 1, dim=1).values for _, distance_BN in _blocks(x_ND, x_ND)])
+
+
+def _blocks(x_MD: torch.Tensor, y_ND: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Distances [B,N] of some rows of x to all of y, with the number of the first: BLOCK_BYTES at a time.
+
+    The same bits for the same two points, so that a copy of the record on a ball's edge is not inside it.
+    """
+    rows = max(1, BLOCK_BYTES // (y_ND.element_size() * len(y_ND)))
+    for start in range(0, len(x_MD), rows):
+        part = x_MD[start : start + rows]
+        yield start, torch.cdist(part, y_ND, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def measure(names: tuple[str, ...], fake_MD: torch.Tensor, real_ND: torch.Tensor) -> dict[str, float | None]:

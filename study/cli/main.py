@@ -6,8 +6,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
+from mia_core.paths import expanded_text
 from study.cli import completion, deploying, judging, keeping, launching, watching
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
@@ -42,7 +44,20 @@ def main(given: Sequence[str], process: bool = False) -> int:
         terminate_in_order()
         if command.prints:
             leave_with_the_reader()
-    return outcome(partial(command.run, options))
+    return outcome(partial(_run, command, options))
+
+
+PATHS = ("config", "file", "folder", "out", "output", "results", "study")
+"""Arguments that are paths, or URIs."""
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    """With `~` and variables of paths replaced, which no shell does in `--out=~/x` or between quotes."""
+    for name in PATHS:
+        given = getattr(options, name, None)
+        if isinstance(given, str | Path):
+            setattr(options, name, type(given)(expanded_text(str(given))))
+    return command.run(options)
 
 
 @cache

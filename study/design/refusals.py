@@ -8,10 +8,11 @@ import torch
 from mia_core import precision
 from mia_core.data import Pool, Split
 from mia_core.data.splits import FAIR
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
+from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design.wanted import Attacks
 from study.spec.study_file import Spec
@@ -78,8 +79,7 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
     for cell in spec.cells:
         settings = canonical_json(cell.target.to_dict())
         if settings not in built:
-            with torch.device("meta"):
-                built[settings] = cell.target.build(pool.image_shape)
+            built[settings] = shaped(cell.target, pool.image_shape)
         target = targets[cell.target.name] = built[settings]
         pair = cell.arm.label, cell.label
         size, batch = cell.train_size, cell.training.batch_size
@@ -97,6 +97,21 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple
             fitting.add(pair)
     _require_fitting(spec, reasons, fitting)
     return targets, reasons
+
+
+def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:
+    """A target without memory for its parameters; Refused where not even their number can be counted."""
+    try:
+        with torch.device("meta"):
+            return target.build(image_shape)
+    except (RuntimeError, TypeError) as error:
+        if "verflow" not in str(error):  # torch's word for more elements than 64 bits count
+            raise
+    settings = ", ".join(f"{key}={value}" for key, value in target.arguments().items() if isinstance(value, int))
+    raise Refused(
+        f"target: {target.name} with {shorten(settings)} has more parameters than can be counted; lower its width or "
+        "its latent size"
+    )
 
 
 def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting: set[tuple[str, str]]) -> None:

@@ -6,9 +6,10 @@ step, and an estimate says how much of it is scaled.
 """
 
 import heapq
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -144,13 +145,14 @@ class Timings:
 class Estimate:
     """What the work to do will take. works: seconds by trajectory, one entry a pass, in order.
 
-    slots: trajectories at once. gpus: hired for the whole time. device: on which the past work was timed.
+    slots: trajectories at once. gpus, machines: hired for the whole time. device: on which the past work was timed.
     """
 
     works: Mapping[str, Sequence[Seconds]]
     slots: int
     gpus: int
     device: str
+    machines: int = 1
 
     @property
     def seconds(self) -> Seconds:
@@ -166,7 +168,7 @@ class Estimate:
 
     def usd(self, compute: ComputeSpec) -> float | None:
         """Money, by wall time; None without a price or an estimate."""
-        price = usd_per_hour(compute, self.gpus)
+        price = usd_per_hour(compute, self.gpus, self.machines)
         return None if price is None or self.wall is None else price * self.wall / 3600
 
 
@@ -196,9 +198,9 @@ def _updates(works: Sequence[Work]) -> list[float]:
     return [1.0 + (now - before) * work.trains for work, before, now in zip(works, levels, levels[1:], strict=False)]
 
 
-def usd_per_hour(compute: ComputeSpec, gpus: int) -> float | None:
-    """Of the machine and its GPUs together; None where nothing that is used has a price."""
-    prices = [compute.usd_per_hour] if compute.usd_per_hour is not None else []
+def usd_per_hour(compute: ComputeSpec, gpus: int, machines: int = 1) -> float | None:
+    """Of all machines and GPUs together; None where nothing that is used has a price."""
+    prices = [compute.usd_per_hour * machines] if compute.usd_per_hour is not None else []
     if gpus and compute.usd_per_gpu_hour is not None:
         prices.append(compute.usd_per_gpu_hour * gpus)
     return sum(prices) if prices else None
@@ -233,8 +235,17 @@ def estimate(
     return Estimate(works, *at_once, timings.device)
 
 
-def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timings:
-    """What past rows say; those of another device where this one has none. image_shape: of the study's data now."""
+def timings(
+    past: Past, device: str | None, image_shape: tuple[int, int, int], nodes: frozenset[str] | None = None
+) -> Timings:
+    """What past rows say; those of another device where this one has none. image_shape: of the study's data now.
+
+    nodes: names of the machines of a cluster, where only what ran on them, or on a GPU where they have some, counts.
+    device: None for their GPUs, which a driver elsewhere does not see.
+    """
+    if nodes is not None and len(past.trials):
+        past = replace(past, trials=past.trials[_of_cluster(past.trials, device, nodes)])
+    device = device or "a GPU of the cluster"
     if not len(past.trials):
         return Timings(device)
     if device not in set(past.trials["device"]):
@@ -251,6 +262,13 @@ def timings(past: Past, device: str, image_shape: tuple[int, int, int]) -> Timin
         _timed_measures(quality),
         _rest(trials, attacks, quality, past),
     )
+
+
+def _of_cluster(trials: pd.DataFrame, device: str | None, nodes: frozenset[str]) -> pd.Series:
+    """bool [rows]: what was timed on the machines of a cluster, as far as rows tell."""
+    ran_on = trials["versions"].map(lambda text: json.loads(text).get("node") if isinstance(text, str) else None)
+    gpu = trials["device"] != "cpu"
+    return gpu if device is None else ran_on.isin(nodes) & ~gpu
 
 
 def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, shape: Any) -> float:

@@ -1,20 +1,18 @@
 """What the work to do will take and show: time, money, disk, and the smallest effect that the replicates can settle."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from mia_core.errors import Refused
 from mia_core.metrics.power import ALPHA, MOST, POWER, Spread, replicates_for, smallest_effect
 from mia_core.metrics.two_way import MIN_REPLICATES, alpha_of_look
 from study.design.study_design import Design
 from study.design.work import Work
-from study.machine import device_name
 from study.plan import cost, disk, packing
+from study.plan.capacity import Machines
 from study.plan.cost import Estimate
+from study.plan.memory import Memory
 from study.plan.outdated import outdated
 from study.plan.past import Past
 from study.plan.spread import SEEN, WORTHWHILE, family, own_spread
@@ -24,7 +22,7 @@ from study.terminal import duration
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of some work of a study, on this machine. bytes: to be written, by folder; free: None where that has no bounds.
+    """Of some work of a study, on some machines. bytes: to be written, by folder; free: None where that has no bounds.
 
     spread: of differences of AUC between cells, by this study's own scores. damaged: why past rows could not be read.
     outdated: lines on sealed trials that count no more. contrasts: how many are declared.
@@ -38,28 +36,35 @@ class Outlook:
     damaged: str | None
     outdated: Sequence[str] = ()
     contrasts: int = 1
+    memory: str = ""
 
     @classmethod
     def of(
-        cls, design: Design, store: Store, todo: Mapping[str, Sequence[Work]], past: Past | None = None
+        cls,
+        design: Design,
+        store: Store,
+        todo: Mapping[str, Sequence[Work]],
+        past: Past | None = None,
+        machines: Machines | None = None,
     ) -> "Outlook":
-        """By past rows of the store, which are read unless given."""
-        past = past or Past.of(store)
-        cuda = torch.cuda.is_available() and design.spec.compute.gpus_per_trial != 0
-        gpus = torch.cuda.device_count() if cuda else 0
-        auto = packing.planned(design, store) if cuda else 1.0
-        at_once = cost.slots(design.spec.compute, len(os.sched_getaffinity(0)), gpus, auto)
-        timings = cost.timings(past, device_name("cuda" if cuda else "cpu"), design.pool.image_shape)
-        found = cost.estimate(design, todo, timings, at_once)
+        """By past rows of the store, which are read unless given. machines: this one alone, unless given."""
+        past, compute, memory = past or Past.of(store), design.spec.compute, Memory.of(design)
+        machines = machines or Machines.here(compute)
+        auto = packing.planned(design, store) if machines.gpus and not machines.cluster else 1.0
+        at_once, gpus = cost.slots(compute, max(1, machines.by_memory(memory)), machines.gpus, auto)
+        shape, nodes = design.pool.image_shape, machines.names if machines.cluster else None
+        timings = cost.timings(past, machines.device, shape, nodes)
+        found = replace(cost.estimate(design, todo, timings, (at_once, gpus)), machines=len(machines.nodes))
         return cls(
             design,
             found,
-            disk.needed(design, todo, past, at_once[0]),
+            disk.needed(design, todo, past, at_once),
             disk.free(store.place),
             own_spread(design, store) if len(past.trials) else None,
             past.damaged,
             outdated(design, store),
             family(design, store),
+            machines.line(memory, at_once),
         )
 
     def require(self, max_hours: float | None = None, max_usd: float | None = None, pilot: bool = False) -> None:
@@ -88,7 +93,8 @@ class Outlook:
 
     def lines(self) -> list[str]:
         """For a plan."""
-        return [*self.outdated, *self._time(), *self._money(), *self._disk(), *self._power()]
+        memory = [self.memory] if self.memory and self.estimate.works else []
+        return [*self.outdated, *self._time(), *self._money(), *memory, *self._disk(), *self._power()]
 
     def _time(self) -> list[str]:
         damaged = [f"note: past rows cannot be read: {self.damaged}"] if self.damaged else []
@@ -118,8 +124,9 @@ class Outlook:
         usd = self.estimate.usd(self.design.spec.compute)
         if usd is None:
             return []
-        price = cost.usd_per_hour(self.design.spec.compute, self.estimate.gpus)
-        hired = f", {self.estimate.gpus} GPUs" if self.estimate.gpus else ""
+        price = cost.usd_per_hour(self.design.spec.compute, self.estimate.gpus, self.estimate.machines)
+        hired = f", {self.estimate.machines} machines" if self.estimate.machines > 1 else ""
+        hired += f", {self.estimate.gpus} GPUs" if self.estimate.gpus else ""
         return [f"cost: about {usd:.2g} USD ({price:g} an hour{hired})"]
 
     def _disk(self) -> list[str]:

@@ -16,6 +16,7 @@ import ray
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from mia_core.errors import Refused, shorten
+from mia_core.paths import expanded
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
 from study.spec import documents
 from study.terminal import say
@@ -43,6 +44,9 @@ DOCUMENTATION = [ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24"
 TOKEN = "~/.ray/auth_token"
 MAKE_TOKEN = "(umask 077; ray get-auth-token --generate > /dev/null)"
 """Ray itself would make it for all to read."""
+LISTS = ("rsync_exclude", "rsync_filter", "initialization_commands", "setup_commands", "head_setup_commands",
+         "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")  # fmt: skip
+MAPPINGS = ("file_mounts", "auth")
 STARTS = {"head": "head_start_ray_commands", "worker": "worker_start_ray_commands"}
 
 
@@ -70,6 +74,9 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
         known = ", ".join(PROVIDER_KEYS)
         yield f"provider.type: {shorten(repr(kind))} is not one of {known}, which this check knows"
         return
+    if odd := list(_odd(written)):
+        yield from odd
+        return
     yield from _unknown(provider, PROVIDER_KEYS[kind])
     hosts = list(_hosts(provider)) or list(_counts(written)) if kind == "local" else []
     yield from hosts
@@ -87,6 +94,32 @@ def mistakes(written: Mapping[str, Any]) -> Iterator[str]:
     yield from _files(config)
     yield from _starts(config)
     yield from _local(config) if kind == "local" else _cloud(config)
+
+
+def _odd(written: Mapping[str, Any]) -> Iterator[str]:
+    """What is of another kind than Ray, rsync or a shell takes; Ray's own schema looks at less."""
+    for key in LISTS:
+        found = written.get(key, [])
+        if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+            yield f"{key}: needs a list of texts, got {shorten(repr(found))}"
+    for key in MAPPINGS:
+        found = written.get(key, {})
+        if not isinstance(found, Mapping) or not all(isinstance(item, str) for item in found.values()):
+            yield f"{key}: needs names with a text each, got {shorten(repr(found))}"
+    types = written.get("available_node_types", {})
+    if not isinstance(types, Mapping) or not all(isinstance(node, Mapping) for node in types.values()):
+        yield f"available_node_types: needs names with settings each, got {shorten(repr(types))}"
+        return
+    for name, node in types.items():
+        for key in ("resources", "node_config"):
+            if not isinstance(node.get(key, {}), Mapping):
+                yield f"available_node_types.{name}.{key}: needs keys and values, got {shorten(repr(node[key]))}"
+    head = written.get("head_node_type")
+    if types and (not isinstance(head, str) or head not in types):
+        yield f"head_node_type: {shorten(repr(head))} is none of available_node_types, {', '.join(types)}"
+    docker = written.get("docker", {})
+    if not isinstance(docker, Mapping) or not isinstance(docker.get("image", ""), str):
+        yield f"docker: needs keys and values, its image a text, got {shorten(repr(docker))}"
 
 
 def _unknown(provider: Mapping[str, Any], known: set[str]) -> Iterator[str]:
@@ -170,7 +203,7 @@ def _files(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"file_mounts: needs {TOKEN}: {TOKEN}, or nodes cannot tell friend from foe"
     for where, local in needed.items():
-        path = Path(local).expanduser()
+        path = expanded(local, variables=False)
         if not path.exists():
             how = f"; make it: {MAKE_TOKEN}" if TOKEN in where else ""
             yield f"{where}: {local} does not exist{how}"
@@ -249,7 +282,10 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
     if not isinstance(provider, Mapping) or not isinstance(provider.get("type"), str):
         raise Refused(f"{path}: provider.type: needs a word, such as local or aws")
     local = provider["type"] == "local"
-    if local and (found := list(_hosts(provider))):
+    found = [*_odd(written), *(_hosts(provider) if local else ())]
+    auth = written.get("auth") or {}
+    found += [f"auth.{key}: needs a text" for key in ("ssh_user", "ssh_private_key") if local and key not in auth]
+    if found:
         raise Refused(f"{path}: {found[0]}")
     ended = _ray("down", "-y", str(path)).returncode == 0
     if not local:
@@ -279,7 +315,7 @@ def _stop(host: str, auth: Mapping[str, str]) -> bool:
     """End the user's Ray and MLflow on a host by name and remove what they left; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
-    command = ["ssh", "-i", str(Path(auth["ssh_private_key"]).expanduser())]
+    command = ["ssh", "-i", str(expanded(auth["ssh_private_key"], variables=False))]
     command += [word for option in options for word in ("-o", option)]
     command += [f"{auth['ssh_user']}@{host}", f"bash --login -i -c '{STOP}' 2> /dev/null"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0

@@ -12,13 +12,15 @@ from mia_core.errors import Refused
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import Work, missing
-from study.machine import code_versions, pick_device, versions
+from study.machine import code_versions, pick_device, require_home, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
-from study.plan import cost, overview
+from study.plan import cost, data_changes, overview
+from study.plan.capacity import Machines
+from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
 from study.run.measuring import feature_network
-from study.spec.study_file import read
+from study.spec.study_file import Spec, read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
 from study.terminal import Console, duration
@@ -54,22 +56,45 @@ def sweep(options: Options) -> int:
     store.reach()
     if spec.search:
         _refuse_of_a_search(options)
+    with contextlib.ExitStack() as cluster:
+        if options.address is not None:
+            require_home()
+        machines = Machines.here(spec.compute) if options.address is None else _join(cluster, options.address, spec)
+        return _planned(spec, store, options, machines, console)
+
+
+def _join(stack: contextlib.ExitStack, address: str, spec: Spec) -> Machines:
+    """The nodes of a running cluster, which this process belongs to until the stack ends."""
+    from study.run.local_ray import local_ray
+    from study.run.nodes import machines
+
+    stack.enter_context(local_ray(address, 0))
+    return machines(spec.compute)
+
+
+def _planned(spec: Spec, store: Store, options: Options, machines: Machines, console: Console) -> int:
     design = Design(search.begun(spec, store), load_pool(spec.data))
+    machines.require(Memory.of(design))
     todo = missing(design, store)
     chosen = failures.failed(store, todo) if options.retry_failed else todo
-    outlook = Outlook.of(design, store, chosen)
+    outlook = Outlook.of(design, store, chosen, machines=machines)
     if options.plan:
         overview.show(console, design, chosen, outlook)
         return COMPLETE
     if options.pilot and todo:
         chosen = cost.pilot(design, todo, outlook.estimate)
-        outlook = Outlook.of(design, store, chosen)
+        outlook = Outlook.of(design, store, chosen, machines=machines)
     _refuse_lost_targets(chosen, options.retrain)
     outlook.require(options.max_hours, options.max_cost, options.pilot)
     _ask(outlook, options.yes, console)
+    require_home()
+    if options.address is None and (chosen or spec.search):
+        from study.run.local_ray import require_room
+
+        require_room()
     store.probe()
     with store.lock():
-        return _sweep(design, store, outlook, chosen, options, console)
+        return _sweep(design, store, outlook, chosen, options, machines, console)
 
 
 def _refuse_of_a_search(options: Options) -> None:
@@ -107,6 +132,7 @@ def _sweep(
     outlook: Outlook,
     todo: Mapping[str, Sequence[Work]],
     options: Options,
+    machines: Machines,
     console: Console,
 ) -> int:
     from study.tracking.tracker import Tracker
@@ -133,9 +159,9 @@ def _sweep(
 
         try:
             if design.spec.search:
-                design = _search(design, store, code, log, options.address, console)
+                design = _search(design, store, code, log, options.address, machines, console)
             else:
-                _run(design, store, todo, code, log, options.address, console)
+                _run(design, store, todo, code, log, options.address, machines, console)
         except (Refused, Damaged) as error:
             tracker.close(complete=False)
             if sealed:
@@ -147,12 +173,13 @@ def _sweep(
     drop_spent_checkpoints(store)
     tracker.close(complete=not left)
     if options.pilot and left:
-        return _after_pilot(design, store, todo, left, console)
+        return _after_pilot(design, store, todo, left, machines, console)
     _summary(design, store, left, tracker.behind, console)
     return INCOMPLETE if left else COMPLETE
 
 
 def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
+    data_changes.keep(store, design.pool)
     store.publish(design.hash, design.spec.resolved, design_rows(design), {**code, "versions": versions()})
 
 
@@ -162,6 +189,7 @@ def _search(
     code: Mapping[str, str],
     log: Callable[[str], None],
     address: str | None,
+    machines: Machines,
     console: Console,
 ) -> Design:
     """Batch after batch, on one Ray that starts with the first; the design of all points."""
@@ -171,7 +199,7 @@ def _search(
 
         def run(design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
             ray.enter_context(local_ray(address, design.pool.images.nbytes))
-            _run(design, store, todo, code, log, address, console)
+            _run(design, store, todo, code, log, address, machines, console)
 
         return search.go_on(design, store, lambda design: _publish(design, store, code), run)
 
@@ -186,6 +214,7 @@ def _after_pilot(
     store: Store,
     todo: Mapping[str, Sequence[Work]],
     left: Mapping[str, Sequence[Work]],
+    machines: Machines,
     console: Console,
 ) -> int:
     """Plan again, or name what failed."""
@@ -193,7 +222,7 @@ def _after_pilot(
         failures.show(console, store, {name: left[name] for name in todo if name in left})
         return INCOMPLETE
     console.say("", f"{_name(todo)} is done. What is left:", "")
-    overview.show(console, design, left, Outlook.of(design, store, left))
+    overview.show(console, design, left, Outlook.of(design, store, left, machines=machines))
     return COMPLETE
 
 
@@ -208,6 +237,7 @@ def _run(
     code: Mapping[str, str],
     log: Callable[[str], None],
     address: str | None,
+    machines: Machines,
     console: Console,
 ) -> None:
     from study.run.progress import Progress
@@ -215,10 +245,12 @@ def _run(
 
     if any(work.measures for works in todo.values() for work in works):
         feature_network(design, store)
-    expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)
+    outlook = Outlook.of(design, store, todo, machines=machines)
+    expected = cost.expected(outlook.estimate, todo)
+    at_once = machines.by_memory(Memory.of(design))
     try:
         with Progress(console, todo, expected, partial(heartbeat.beat, store)) as progress:
-            schedule(design, store.root, todo, code, progress, log, address)
+            schedule(design, store.root, todo, code, progress, log, address, at_once)
     finally:
         heartbeat.drop(store)
 

@@ -17,7 +17,10 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from mia_core import private_files
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
+from mia_core.paths import expanded
+from study.machine import scratch_base, slots
+from study.run import joining
 from study.signals import terminate_in_order
 
 SOCKET = "session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
@@ -37,12 +40,18 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with contextlib.nullcontext({"address": address}) if address else _alone(data_bytes) as settings:
+    cluster = None if address is None else joining.found(address)
+    with contextlib.nullcontext({"address": cluster}) if cluster else _alone(data_bytes) as settings:
         previous = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
         except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
             raise KeyboardInterrupt from None
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            if cluster is None:
+                raise
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {shorten(said)}") from None
         terminate_in_order()
         try:
             yield
@@ -62,7 +71,7 @@ def _alone(data_bytes: int) -> Iterator[dict[str, Any]]:
         with _token_of(token), _on_loopback():
             yield {
                 "address": "local",
-                "num_cpus": len(os.sched_getaffinity(0)),
+                "num_cpus": slots(),
                 "include_dashboard": False,
                 # One copy of the pool and some room. More would not fit into a small /dev/shm, and Ray would go to
                 # the disk.
@@ -73,9 +82,21 @@ def _alone(data_bytes: int) -> Iterator[dict[str, Any]]:
         _remove(folder)
 
 
+def require_room() -> None:
+    """Refused where Ray cannot have a folder of its own on this machine, before anything else is done for it."""
+    if not ray.is_initialized():
+        _remove(_folder())
+
+
+def _base() -> Path:
+    """Named by RAY_TMPDIR, else where temporary files go."""
+    named = os.environ.get("RAY_TMPDIR")
+    return expanded(named).absolute() if named else scratch_base()
+
+
 def _folder() -> Path:
     """A new folder that only its owner enters, for the sockets and logs of Ray."""
-    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute()
+    base = _base()
     name = f"ray-{'x' * 8}/r/{SOCKET.format(process=os.getpid())}"
     spare = LONGEST - len(os.fsencode(base / name))
     if spare < 0:

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,62 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mia_core import paths
 from mia_core.errors import Refused
 from mia_core.hashing import FORMAT
 from study.machine import PROJECT
+from study.plan.capacity import CPU, Machine, Machines
 from study.spec import documents
+from study.spec.study_file import ComputeSpec
 
 SECONDS = 120.0
 """So long a node has for its answer; the first imports of a cold disk take a while."""
 
-BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+MOST_NODES = 10_000
+"""Of one type; a cluster file may say any number."""
+
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves the cluster file on the head, with Ray's defaults filled in."""
 
 
 def may_start_gpus() -> bool:
     """Whether this process is on the head of a cluster that `ray up` made, whose autoscaler may start GPUs."""
-    path = BOOTSTRAP.expanduser()
-    types = documents.load(path).get("available_node_types") if path.is_file() else None
-    return any(node.get("max_workers") != 0 and node.get("resources", {}).get("GPU") for node in (types or {}).values())
+    return any(node.get("max_workers") != 0 and node.get("resources", {}).get("GPU") for node in _types().values())
+
+
+def machines(compute: ComputeSpec) -> Machines:
+    """The nodes of the running cluster, and those that its autoscaler may start; `plan` counts by these."""
+    live = [_machine(node) for node in ray.nodes() if node["Alive"]]
+    types = _types()
+    allowed = [
+        Machine(int(own.get("CPU", 0)), int(own.get("GPU", 0)), int(own["memory"]) if own.get("memory") else None)
+        for node in types.values()
+        for own in [node.get("resources", {})]
+        for _ in range(min(MOST_NODES, int(node.get("max_workers") or 0)))
+    ]
+    workers = [node for node in live if node.cpus]
+    nodes = [*live, *allowed[len(workers) :]]
+    where = f"on the largest of {len(nodes)} nodes of the cluster"
+    gpus = any(node.gpus for node in nodes) and compute.gpus_per_trial != 0
+    if not gpus:
+        nodes = [replace(node, gpus=0) for node in nodes]
+    return Machines(nodes, where, None if gpus else CPU, cluster=True)
+
+
+def _machine(node: Mapping[str, Any]) -> Machine:
+    """Ray leaves a part of a node's memory for the system, and another for its objects, which trials share."""
+    has = node["Resources"]
+    memory = int(has.get("memory", 0) + has.get("object_store_memory", 0))
+    return Machine(int(has.get("CPU", 0)), int(has.get("GPU", 0)), memory or None, node["NodeManagerHostname"])
+
+
+def _types() -> Mapping[str, Any]:
+    """Of the cluster file, on the head of a cluster that `ray up` made; empty elsewhere."""
+    try:
+        path = paths.expanded(BOOTSTRAP)
+    except Refused:  # nobody's home is known, so no `ray up` left it there
+        return {}
+    return (documents.load(path).get("available_node_types") if path.is_file() else None) or {}
 
 
 def software() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """One trial in the foreground, without Ray."""
 
-import tempfile
 import traceback
 from collections.abc import Sequence
 
@@ -13,8 +12,10 @@ from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.work import missing_of
-from study.machine import code_versions, pick_device
+from study.machine import code_versions, pick_device, scratch_folder
 from study.outcomes import COMPLETE, INCOMPLETE
+from study.plan.capacity import Machines
+from study.plan.memory import Memory
 from study.run.runner import Runner
 from study.run.search import begun
 from study.spec.study_file import read
@@ -33,8 +34,9 @@ def run(config: str, overrides: Sequence[str], preset: str | None, name: str | N
     spec = read(config, overrides, preset)
     spec = begun(spec, Store(spec.results, spec.study))
     design = Design(spec, load_pool(spec.data))
+    Machines.here(spec.compute).require(Memory.of(design))
     trial = _choose(design, name)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         store = Store(results or scratch, spec.study)
         store.probe()
         console.say(f"{trial.name}   (trial {trial.trial_id})")

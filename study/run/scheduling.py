@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.design.work import Work, missing_of
-from study.machine import begin_memory, pick_device
+from study.machine import begin_memory, pick_device, scratch_folder
 from study.plan import packing
 from study.plan.packing import Gpu, Share
 from study.run.failures import failure
@@ -131,7 +130,10 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         progress: Progress,
         todo: Mapping[str, Sequence[Work]],
         log: Callable[[str], object],
+        at_once: int | None = None,
     ) -> None:
+        limits = [limit for limit in (design.spec.compute.concurrent, at_once) if limit is not None]
+        self.at_once = max(1, min(limits)) if limits else None
         self.design, self.store = design, store
         self.progress = progress
         self.log = log
@@ -202,8 +204,11 @@ def schedule(
     progress: Progress,
     log: Callable[[str], None],
     address: str | None = None,
+    at_once: int | None = None,
 ) -> None:
     """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
+
+    at_once: trajectories that the memory of all nodes holds, None for as many as there are processors.
 
     log: called for each sealed trial, in order, on a thread of its own; what is left in the end is not waited for.
     ValueError when a worker cannot work in the results, or a share of a GPU that the study names is too small.
@@ -218,7 +223,7 @@ def schedule(
             require_alike(own)
             run = checked(run_trajectory, own)
         require_workers_storage(store)
-        callback = _Callback(design, store, progress, todo, aside)
+        callback = _Callback(design, store, progress, todo, aside, at_once)
         parameters = {"shared": [ray.put(design)], "results": results, "code": code}
         if address and not ray.cluster_resources().get("GPU") and may_start_gpus():
             progress.say("GPUs: waiting for the cluster to start the first")
@@ -258,13 +263,13 @@ def _fit(
     """Run trajectories on a share of a GPU each; False when that was interrupted."""
     compute = callback.design.spec.compute
     trainable = tune.with_resources(tune.with_parameters(run, **parameters), {"cpu": 1, "gpu": share.gpus})
-    with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
+    with scratch_folder("tune-") as scratch:
         tuner = tune.Tuner(
             trainable,
             param_space={"trajectory": tune.grid_search(list(order)), "gpus": share.gpus, "memory": share.memory},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
-                max_concurrent_trials=compute.concurrent,
+                max_concurrent_trials=callback.at_once,
                 trial_name_creator=lambda trial: trial.config["trajectory"],
                 trial_dirname_creator=lambda trial: trial.config["trajectory"],
             ),

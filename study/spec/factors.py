@@ -1,6 +1,6 @@
 """The factors of a study: what each may be, levels or a range, and the cell that a combination of them makes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal, Self
@@ -9,11 +9,13 @@ from pydantic import model_validator
 
 from mia_core.batches import epochs_of, steps_of
 from mia_core.defenses import DEFENSES, Arm, labels
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice, nearest, settings, validate
 from mia_core.targets import Target
 from mia_core.training import TrainingConfig
+from study.spec import bounds
+from study.spec.bounds import MOST_LEVELS, MOST_POINTS, require_at_most
 from study.spec.target_levels import label_of, read_targets, settings_of
 from study.spec.values import listed, unique, values_of
 from study.store.names import is_column, quoted
@@ -213,6 +215,13 @@ class Factors:
                 f"factors.{name}: a range needs `design: {{name: random, points: 50}}` (or latin_hypercube, sobol), or "
                 "a search; or give it levels as a list"
             )
+        require_at_most(
+            bounds.product(len(self._listed(name)) for name in self.levels if name != self.budget),
+            MOST_POINTS,
+            "factors",
+            "combinations of levels",
+            "give fewer levels, or draw some by `design: {name: random, points: 50}`",
+        )
         outer = ["target", *self.dotted]
         taken = {label_of(target): self._arms_of(target) for target in self.targets}
         return tuple(
@@ -338,14 +347,19 @@ def _whole(given: Mapping[str, Any], name: str) -> list[int] | Range:
     values = values_of(given[name], where)
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise Refused(f"{where}: levels must be whole numbers from 1, got {value!r}")
+            raise Refused(f"{where}: levels must be whole numbers from 1, got {shorten(repr(value))}")
     return sorted(values)
 
 
 def _arms(given: Mapping[str, Any], dotted: Mapping[str, Any]) -> Iterator[Any]:
     """Arms as given, with one value for each of their settings; checked with a level of each dotted factor."""
     where = "factors.defense"
-    for number, level in enumerate(values_of(given.get("defense", ["none"]), where)):
+    levels = given.get("defense", ["none"])
+    for number, level in enumerate(levels if isinstance(levels, list) else [levels]):
+        if isinstance(level, Mapping):
+            lists = (len(value) for value in level.values() if isinstance(value, list))
+            _require_arms(lists, f"{where}[{number}]")
+    for number, level in enumerate(values_of(levels, where)):
         for arm in _expand(level, f"{where}[{number}]"):
             Arm.parse(_with(arm, dotted), f"{where}[{number}]")
             yield arm
@@ -355,10 +369,18 @@ def _expand(level: Any, where: str) -> list[Any]:
     """An arm's settings may be lists, e.g. `sigma: [1, 2]`: one arm for each combination."""
     if isinstance(level, Mapping):
         lists = [listed(value, f"{where}.{key}") for key, value in level.items()]
+        _require_arms(map(len, lists), where)
         return [dict(zip(level, values, strict=True)) for values in product(*lists)]
     if isinstance(level, list):
-        return [list(parts) for parts in product(*(_expand(part, where) for part in level))]
+        expanded = [_expand(part, where) for part in level]
+        _require_arms(map(len, expanded), where)
+        return [list(parts) for parts in product(*expanded)]
     return [level]
+
+
+def _require_arms(counts: Iterable[int], where: str) -> None:
+    """Refused where settings in lists make too many arms. counts: of the lists."""
+    require_at_most(bounds.product(counts), MOST_LEVELS, where, "arms", "give fewer values of its settings")
 
 
 def _multiplied(
@@ -367,6 +389,7 @@ def _multiplied(
     """Arms with one value for each setting that a dotted factor lists, and the other dotted factors."""
     own = {name: levels for name, levels in _of_defenses(dotted).items() if isinstance(levels, list)}
     keys = [name.partition(".")[2] for name in own]
+    _require_arms([len(arms), *map(len, own.values())], "factors.defense")
     several = [_with(arm, dict(zip(keys, values, strict=True))) for arm in arms for values in product(*own.values())]
     distinct = [arm for number, arm in enumerate(several) if arm not in several[:number]]
     return distinct, {name: levels for name, levels in dotted.items() if name not in own}

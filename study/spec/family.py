@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from mia_core.defenses import Arm, labels
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.settings import nearest, settings, validate
 from study.spec.factors import Factors, read_factors
 from study.spec.values import listed
@@ -123,12 +123,12 @@ def _levels(factors: Factors) -> Levels:
 
 def _contrasts(spec: ContrastSpec, levels: Levels, kin: Kin, where: str) -> Iterator[Contrast]:
     if spec.factor not in levels:
-        raise Refused(f"{where}.factor: unknown factor {spec.factor!r}{nearest(spec.factor, levels)}")
+        raise Refused(f"{where}.factor: unknown factor {shorten(repr(spec.factor))}{nearest(spec.factor, levels)}")
     pairs = _pairs(spec, levels[spec.factor], kin, where)
     rest = {name: known for name, known in levels.items() if name not in (spec.factor, TARGET)}
     for name in spec.at:
         if name not in rest:
-            raise Refused(f"{where}.at: unknown factor {name!r}{nearest(name, rest)}")
+            raise Refused(f"{where}.at: unknown factor {shorten(repr(name))}{nearest(name, rest)}")
     chosen = {name: _at(spec, name, known, where) for name, known in rest.items()}
     for combination in product(*chosen.values()):
         for level, baseline in pairs:
@@ -155,5 +155,5 @@ def _at(spec: ContrastSpec, name: str, known: Sequence[str | int], where: str) -
 
 def _known(level: Any, known: Sequence[str | int], where: str) -> str | int:
     if level not in known or isinstance(level, bool):
-        raise Refused(f"{where}: unknown level {level!r}{nearest(str(level), map(str, known))}")
+        raise Refused(f"{where}: unknown level {shorten(repr(level))}{nearest(str(level), map(str, known))}")
     return level

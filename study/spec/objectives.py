@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, MinLen
 from pydantic import Strict, model_validator
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.settings import nearest, settings
 
 EXTRACTOR = "domain"
@@ -100,4 +100,6 @@ def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Seque
     known += [f"{measure}_{EXTRACTOR}_{against}" for measure, against in (name.rsplit("_", 1) for name in measures)]
     for objective in search.goals:
         if objective.name not in known:
-            raise Refused(f"search.objectives: unknown column {objective.name!r}{nearest(objective.name, known)}")
+            raise Refused(
+                f"search.objectives: unknown column {shorten(repr(objective.name))}{nearest(objective.name, known)}"
+            )

@@ -13,10 +13,12 @@ import numpy as np
 from annotated_types import Gt
 from pydantic import model_validator
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.hashing import canonical_json
 from mia_core.settings import settings
 from mia_core.streams import Streams
+from study.spec import bounds
+from study.spec.bounds import MOST_POINTS, require_at_most
 from study.spec.factors import Cell, Factors, Range
 
 Drawn = dict[str, list[Any]]
@@ -77,8 +79,18 @@ def draw(design: DesignSpec, factors: Factors, seed: int) -> Drawn:
         raise Refused(f"design: {design.name} needs a factor with a range or several levels")
     if design.name == "sobol":
         _require_cube(factors)
+    _require_few(design, len(names))
     units = _units(design, names, Streams("design", seed))
     return {name: [_drawn(factors.levels[name], unit) for unit in units[:, i]] for i, name in enumerate(names)}
+
+
+def _require_few(design: DesignSpec, factors: int) -> None:
+    """Refused for more points than a study may have."""
+    assert design.points is not None
+    each = {"sobol": factors + 2 if design.second_order is False else 2 * factors + 2}.get(design.name, 1)
+    count = bounds.product((design.points, each))
+    what = "points" if each == 1 else f"points ({each} of each base point)"
+    require_at_most(count, MOST_POINTS, f"design.points={bounds.words(design.points)}", what, "give fewer points")
 
 
 def _require_cube(factors: Factors) -> None:
@@ -113,11 +125,13 @@ def check_drawn(drawn: Mapping[str, Sequence[Any]], factors: Factors, where: str
     """ValueError unless points are of these factors, whole, and of their levels."""
     if sorted(drawn) != factors.varied or len({len(column) for column in drawn.values()}) > 1:
         raise Refused(f"{where}: expected as many levels each of {', '.join(factors.varied)}, and no others")
+    count = max(map(len, drawn.values()), default=0)
+    require_at_most(count, MOST_POINTS, where, "points", "give fewer points")
     for name, column in drawn.items():
         levels = factors.levels[name]
         low, high = (levels.low, levels.high) if isinstance(levels, Range) else (0, len(levels) - 1)
         if odd := [value for value in column if not isinstance(value, (int, float)) or not low <= value <= high]:
-            raise Refused(f"{where}: {odd[0]!r} is not of {name}")
+            raise Refused(f"{where}: {shorten(repr(odd[0]))} is not of {name}")
 
 
 def cells_of(drawn: Drawn, factors: Factors) -> tuple[tuple[Cell, ...], tuple[tuple[int, int], ...]]:

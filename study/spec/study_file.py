@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import Strict, field_validator
@@ -12,12 +13,21 @@ from pydantic import Strict, field_validator
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.metrics import MEASURES, ExtractorConfig
+from mia_core.paths import expanded_text
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
-from study.spec import documents
-from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, read_factors
+from study.spec import bounds, documents
+from study.spec.bounds import (
+    MOST_ATTACK_LEVELS,
+    MOST_POINTS,
+    MOST_ROWS,
+    MOST_STEPS,
+    require_at_most,
+    require_trials,
+)
+from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, Range, read_factors
 from study.spec.family import check_contrasts
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
@@ -25,7 +35,8 @@ from study.spec.target_levels import require_taken_beta1
 from study.spec.values import listed, unique, values_of
 from study.store.names import is_word, quoted
 
-TRACKING = "sqlite:///mlflow.db"
+SQLITE = "sqlite:///"
+TRACKING = f"{SQLITE}mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
 
 Word = Annotated[str, MinLen(1)]
@@ -54,7 +65,7 @@ class QualitySpec:
         known = MEASURES if info.field_name == "measures" else ("unseen", "members")
         for word in words:
             if word not in known:
-                raise Refused(f"unknown word {word!r}{nearest(word, known)}")
+                raise Refused(f"unknown word {shorten(repr(word))}{nearest(word, known)}")
         return tuple(dict.fromkeys(words))
 
 
@@ -72,7 +83,7 @@ class ControlsSpec:
     nulls: Annotated[int, Ge(0)] = 1
     copycat: bool = True
     member_only: bool = added_later(True)
-    permutations: Annotated[int, Ge(99)] = 999
+    permutations: Annotated[int, Ge(99), Le(100_000)] = 999
 
     @field_validator("nulls", mode="before")
     @classmethod
@@ -90,8 +101,8 @@ class AuditSpec:
 
     attack: Word | None = None
     canaries: Annotated[tuple[Kind, ...], Strict(False)] = ()
-    count: Annotated[int, Ge(10)] = 200
-    trainings: Annotated[int, Gt(0)] = 1
+    count: Annotated[int, Ge(10), Le(100_000)] = 200
+    trainings: Annotated[int, Gt(0), Le(1000)] = 1
 
 
 @settings
@@ -100,8 +111,8 @@ class ComputeSpec:
 
     gpus_per_trial: share of a GPU, used when the machine or cluster has any; auto for what measured trials leave room
     for. concurrent: trials at once, null for as many as fit. retries: attempts after a failure. checkpoint_seconds:
-    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, and each GPU in use
-    besides; they add up.
+    between checkpoints inside a trajectory. usd_per_hour, usd_per_gpu_hour: what the machine costs, each
+    node of a cluster, and each GPU in use besides; they add up.
     """
 
     gpus_per_trial: Annotated[float, Ge(0), Le(1)] | Literal["auto"] = "auto"
@@ -245,7 +256,7 @@ def _names_a_target(document: Mapping[str, Any], factor: str) -> bool:
     if word in _item_names(targets) or (word.isdigit() and int(word) < len(targets)):
         return True
     if factor.count(".") > 1:
-        raise Refused(f"factors.target: no target {word!r}{nearest(word, map(str, _item_names(targets)))}")
+        raise Refused(f"factors.target: no target {shorten(repr(word))}{nearest(word, map(str, _item_names(targets)))}")
     return False
 
 
@@ -268,7 +279,7 @@ def _position(items: list[Any], part: str, where: str) -> int:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
         return int(part)
-    raise Refused(f"{where}: no item {part!r}{nearest(part, map(str, names))}")
+    raise Refused(f"{where}: no item {shorten(repr(part))}{nearest(part, map(str, names))}")
 
 
 def _item_names(items: list[Any]) -> list[Any]:
@@ -279,19 +290,22 @@ def parse(document: Mapping[str, Any]) -> Spec:
     """A study from plain values."""
     sections = validate(Sections, document, "")
     if not sections.study.replace("-", "").replace("_", "").isalnum():
-        raise Refused(f"study: {sections.study!r} must be a name of letters, digits, - and _")
+        raise Refused(f"study: {shorten(repr(sections.study))} must be a name of letters, digits, - and _")
     design = validate(DesignSpec, sections.design, "design")
     search = _search(sections.search, design)
     ranged = design.draws or search is not None
     factors = read_factors(sections.factors, sections.target, sections.training, ranged)
+    _require_few(design, search, factors, sections.replicates)
     drawn = _drawn(design, search, factors, sections.seed)
     cells, points = cells_of(drawn, factors) if ranged else (factors.factorial(), ())
+    _require_steps(cells, factors.budget)
     attacks = tuple(
         attack
         for number, item in enumerate(sections.attacks)
         for attack in _attacks(item, f"attacks[{number}]", factors, ranged)
     )
     unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
+    _require_attacks(attacks, sum(len(cell.levels) for cell in cells) * sections.replicates)
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
@@ -337,11 +351,66 @@ def parse(document: Mapping[str, Any]) -> Spec:
         controls=controls,
         audit=audit,
         keep_targets=sections.keep_targets == "all",
-        results=sections.results,
-        tracking=sections.tracking,
+        results=_results(sections.results),
+        tracking=_tracking(sections.tracking),
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
+
+
+def _results(given: str) -> str:
+    try:
+        return expanded_text(given)
+    except Refused as error:
+        raise Refused(f"results: {error}") from None
+
+
+def _tracking(given: str | None) -> str | None:
+    """A URI that MLflow takes; `~` and variables are for the path of an SQLite file alone."""
+    if given is None:
+        return None
+    if given.startswith(SQLITE):
+        try:
+            return SQLITE + expanded_text(given.removeprefix(SQLITE))
+        except Refused as error:
+            raise Refused(f"tracking: {error}") from None
+    scheme = urlsplit(given).scheme if "://" in given else ""
+    if scheme in ("", "file") and given != "databricks":
+        raise Refused(
+            f"tracking: {shorten(given)}: MLflow keeps runs in a database or on a server, and not in a folder; "
+            "sqlite:///mlflow.db or http://host:5000 will do, and null for none (a shell makes ~ the home folder)"
+        )
+    return given
+
+
+def _require_few(design: DesignSpec, search: SearchSpec | None, factors: Factors, replicates: int) -> None:
+    """Refused for more trials or points than a study may have; counted, and nothing is built."""
+    if search:
+        require_at_most(search.points, MOST_POINTS, "search.points", "points", "give fewer points")
+        require_trials(search.points, 1, replicates)
+    elif design.draws:
+        require_trials(1, min(design.points or 1, MOST_POINTS), replicates)
+    else:
+        counts = {name: 1 if isinstance(levels, Range) else len(levels) for name, levels in factors.levels.items()}
+        levels = counts.pop(factors.budget)
+        require_trials(bounds.product(counts.values()), levels, replicates)
+
+
+def _require_steps(cells: Sequence[Cell], budget: Budget) -> None:
+    """Refused for a trajectory that no machine ends."""
+    for cell in cells:
+        level = max(cell.levels, default=0)
+        steps = level if budget == "steps" else cell.steps_of(level)
+        what = f"updates of one target (n={bounds.words(cell.train_size)}, batches of {cell.training.batch_size})"
+        require_at_most(steps, MOST_STEPS, f"factors.{budget}", what, "train for less")
+
+
+def _require_attacks(attacks: Sequence[AttackEntry], trials: int) -> None:
+    """Refused for more rows of attacks than a study may have. trials: in all replicates."""
+    levels = sum(len(attack.choice.build().levels) for attack in attacks)
+    require_at_most(levels, MOST_ATTACK_LEVELS, "attacks", "attacks and levels of theirs", "ask fewer")
+    what = f"results ({levels} attacks and levels of theirs in each of {trials} trials)"
+    require_at_most(bounds.product((levels, trials)), MOST_ROWS, "attacks", what, "ask fewer, or train fewer trials")
 
 
 def _contrasts(given: list[Any] | None, factors: Factors, ranged: bool) -> list[dict[str, Any]] | None:
@@ -386,7 +455,12 @@ def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     cls = ATTACKS.find(values.get("name"))
     whole = "steps" if cls and cls.nested == "steps" else None
+    for key, value in values.items():
+        count = len(value) if isinstance(value, list) else 1
+        require_at_most(count, MOST_ATTACK_LEVELS, f"{where}.{key}", "values", "give fewer")
     lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
+    count = bounds.product(map(len, lists))
+    require_at_most(count, MOST_ATTACK_LEVELS, where, "attacks", "give fewer values of its settings")
     choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
     named = "label" in item and len(choices) == 1
     labels = [label if named else label + choice.build().variant for choice in choices]
@@ -421,12 +495,12 @@ def _at(at: Any, where: str, factors: Factors, ranged: bool) -> tuple[int, ...] 
         return None
     budget = factors.budget
     if not isinstance(at, Mapping) or set(at) != {budget}:
-        raise Refused(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {at!r}")
+        raise Refused(f"{where}: expected `{budget}: last` or `{budget}: [levels]`, got {shorten(repr(at))}")
     if at[budget] == "last":
         return None if ranged else "last"
     if ranged:
         raise Refused(f"{where}: a point that is drawn has one level of {budget}; leave `at` out, or say `last`")
     levels, known = values_of(at[budget], where), factors.bounds(budget)
     if missing := [level for level in levels if level not in known]:
-        raise Refused(f"{where}: {missing[0]!r} is not a level of factors.{budget} {list(known)}")
+        raise Refused(f"{where}: {shorten(repr(missing[0]))} is not a level of factors.{budget} {list(known)}")
     return tuple(sorted(levels))

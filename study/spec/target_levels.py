@@ -32,7 +32,11 @@ def read_targets(target: Any, given: Mapping[str, Any]) -> list[dict[str, Any]]:
                 f"{where}: label {quoted(label)} must be a word of letters, digits, - and _, and no other target's "
                 "name, no setting's, no control's, and no number"
             )
-    unique(list(map(label_of, targets)), where, "give each its own `label:`, or vary its settings by factors.target.*")
+    unique(
+        [str(label_of(target)) for target in targets],
+        where,
+        "give each its own `label:`, or vary its settings by factors.target.*",
+    )
     return targets
 
 

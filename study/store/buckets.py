@@ -19,6 +19,7 @@ from mia_core.errors import Refused
 from study.store.files import Away, Damaged
 from study.store.leases import Found, Lease
 from study.store.places import Entry, Place, most_bytes
+from study.terminal import duration
 
 URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/?#@\x00-\x1f]+)*)/?")
 CONNECTIONS = 32
@@ -31,6 +32,13 @@ SECONDS = {"connect_timeout": 3, "read_timeout": 20}
 
 MISSING, CONFLICT, REFUSED = 404, 409, 412
 DENIED = {401, 403}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired", "ExpiredTokenFault"}
+SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+UNKNOWN = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "UnrecognizedClientException", "AuthFailure"}
+"""Codes of three mistakes that servers deny with, whose ways out differ."""
+SKEW_SECONDS = 300.0
+"""A clock that is farther off makes a signature another one than it should be; servers take up to 15 minutes."""
+LOG_IN = "log in again, e.g. `aws sso login`, or set new credentials; then the same command goes on"
 Answer = dict[str, Any]
 
 
@@ -249,13 +257,25 @@ class Bucket(Place):
                 return {}
             if status == CONFLICT:
                 raise _Conflict from None
-            raise Away(f"{self.uri}: {self._words(status, code)}") from None
+            skew = _skew(error.response)
+            raise Away(f"{self.uri}: {self._words(status, code, skew)}") from None
         except botocore.exceptions.BotoCoreError as error:
             raise Away(f"{self.uri}: {self._reason(error)}") from None
 
-    def _words(self, status: int, code: str) -> str:
+    def _words(self, status: int, code: str, skew: float) -> str:
+        """skew: seconds by which this machine's clock is ahead of the server's."""
         if code == "NoSuchBucket":
             return f"there is no bucket {self._bucket!r}; make it first"
+        if code in EXPIRED:
+            return f"the login has expired ({code}); {LOG_IN}"
+        if code in SKEWED or (code in UNKNOWN and abs(skew) > SKEW_SECONDS):
+            by = f" by about {duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}" if abs(skew) > 1 else ""
+            return f"this machine's clock is not {self._host}'s{by} ({code}); set it, best by NTP"
+        if code in UNKNOWN:
+            return (
+                f"{self._host} does not know these credentials ({code}); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, "
+                "for temporary ones, AWS_SESSION_TOKEN have to be of one account there"
+            )
         if status in DENIED:
             return (
                 f"access denied ({code}); the credentials must allow to list the bucket, and get, put, delete objects"
@@ -267,7 +287,10 @@ class Bucket(Place):
 
         if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError)):
             return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as for any S3 program"
-        return f"{self._host} cannot be reached ({type(error).__name__})"
+        logins = known.SSOError, known.SSOTokenLoadError, known.TokenRetrievalError, known.CredentialRetrievalError
+        if isinstance(error, logins):
+            return f"the login has expired, or there is none ({type(error).__name__}); {LOG_IN}"
+        return f"{self._host} cannot be reached ({type(error).__name__}); check AWS_ENDPOINT_URL, and the network"
 
     @property
     def _host(self) -> str:
@@ -309,6 +332,14 @@ def _client(environment: tuple[tuple[str, str], ...]) -> Any:
 
 def _entry(name: str, size: int, modified: Any, etag: str) -> Entry:
     return Entry(name, size, _nanoseconds(modified), f"{size}-{etag}")
+
+
+def _skew(answer: Answer) -> float:
+    """Seconds by which this machine's clock is ahead of a server's; 0 where that does not tell the time."""
+    try:
+        return time.time() - float(_date(answer).timestamp())
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _date(answer: Answer) -> Any:

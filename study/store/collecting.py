@@ -13,7 +13,7 @@ from study.store.places import Entry
 from study.store.schema import PASS_TABLES, from_parquet
 
 SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "resume")
-FOLDERS = (".", "specs", "design", "done", "features", "failures", "compacted", *SEALED_BY_PASSES)
+FOLDERS = (".", "specs", "data", "design", "done", "features", "failures", "compacted", *SEALED_BY_PASSES)
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}|\.probe-[0-9a-f]{8}")
 
 

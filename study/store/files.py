@@ -1,6 +1,7 @@
 """Files that are whole or absent: temporary name, fsync, rename, fsync of the folder; and for their owner alone."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,9 @@ class Modes(NamedTuple):
 
 
 PRIVATE = Modes(private_files.FOLDER, private_files.FILE)
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EMLINK, errno.EXDEV}
+"""What file systems without hard links say: exFAT, CIFS, FUSE such as gcsfuse."""
+NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 SHARED = Modes(0o777, 0o666)
 """As other programs make theirs."""
 
@@ -54,16 +58,40 @@ def write(path: Path, data: bytes, modes: Modes = PRIVATE) -> None:
 
 
 def create(path: Path, data: bytes, modes: Modes = PRIVATE) -> bool:
-    """Create unless it exists; False when somebody else was first. The file appears whole."""
+    """Create unless it exists; False when somebody else was first. The file appears whole.
+
+    On a file system without hard links it appears empty and is then written: a reader in between takes it for damaged,
+    and who replaces it meanwhile was first.
+    """
     temporary = _temporary(path, data, modes)
     try:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _create_in_place(path, data, modes)
     finally:
         temporary.unlink()
     _sync_folder(path.parent)
     return True
+
+
+def _create_in_place(path: Path, data: bytes, modes: Modes) -> bool:
+    try:
+        with private_files.open_file(path, "xb", modes.file) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:  # as when it is full: nobody shall find a part of it
+                path.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        return False
+    _sync_folder(path.parent)
+    return path.read_bytes() == data
 
 
 def _temporary(path: Path, data: bytes, modes: Modes) -> Path:
@@ -82,8 +110,17 @@ def _temporary(path: Path, data: bytes, modes: Modes) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Where the file system can: some, of other systems or over a network, sync no folders."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in (*NO_SYNC, errno.EISDIR):
+            return
+        raise
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -245,13 +245,24 @@ class Folder(Place):
         """Nothing: a folder that is absent is made by the first write."""
 
     def probe(self) -> None:
-        """ValueError unless the folder takes a mebibyte."""
-        name = f".probe-{secrets.token_hex(4)}"
+        """ValueError unless the folder takes a mebibyte, replaces a file, and creates one once and no second time."""
+        name, once = (f".probe-{secrets.token_hex(4)}" for _ in range(2))
         try:
             self.write(name, bytes(2**20))
-            self.remove(name)
+            self.write(name, b"again")
+            created = self.create(once, b"one"), self.create(once, b"two")
+            sound = created == (True, False) and self.read(name) == b"again" and self.read(once) == b"one"
         except OSError as error:
             raise Refused(f"results: cannot write to {self.folder}: {error.strerror}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                self.remove(name)
+                self.remove(once)
+        if not sound:
+            raise Refused(
+                f"results: {self.folder}: its file system gives back other files than were written, so a result could "
+                "be sealed twice; name a folder on another one"
+            )
 
     def is_open_to_others(self) -> bool:
         """Whether the folder's mode lets in its group, or all users of this machine."""
@@ -268,9 +279,15 @@ class Folder(Place):
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise Refused(
                     f"results: another sweep or mia-study track is working on {self.folder}; wait for it or stop it"
+                ) from None
+            except OSError as error:
+                raise Refused(
+                    f"results: {self.folder}: its file system has no locks ({error.strerror}), so two sweeps could "
+                    "work on it at once; mount it with locks (Lustre: -o flock; NFS: with its lock daemon), or name a "
+                    "folder on another one"
                 ) from None
             yield
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mia_core.metrics import MEASURES, frechet_distance, kernel_distance, measure, prdc
+from mia_core.metrics import MEASURES, frechet_distance, kernel_distance, measure, prdc, quality
 from mia_core.streams import Streams
 
 
@@ -70,6 +70,45 @@ def slow_fid(fake, real):
 def test_prdc_equals_its_definition_pair_by_pair(counts, dimension, k, shift, seed):
     fake, real = normal(counts[0], dimension, seed, shift), normal(counts[1], dimension, seed + 1)
     assert vars(prdc(fake, real, k)) == pytest.approx(slow_prdc(fake, real, k), abs=1e-12)
+
+
+def plain_prdc(fake, real, k):
+    """With whole matrices of distances, as this was written first: 3.2 GB each for 20,000 samples and records."""
+
+    def distances(x, y):
+        return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
+
+    radius_real, radius_fake = (distances(x, x).sort(1).values[:, k] for x in (real, fake))
+    between = distances(fake, real)
+    return {
+        "precision": float((between < radius_real).any(1).double().mean()),
+        "recall": float((between < radius_fake[:, None]).any(0).double().mean()),
+        "density": float((between < radius_real).sum(1).double().mean() / k),
+        "coverage": float((between.min(0).values < radius_real).double().mean()),
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 7, 150, 1000])
+@pytest.mark.parametrize("counts", [(150, 150), (150, 61), (61, 150)])
+def test_prdc_in_blocks_of_any_size_has_the_bits_of_the_plain_version(monkeypatch, rows, counts):
+    fake, real = normal(counts[0], 4, 1, shift=0.3), normal(counts[1], 4, 2)
+    fake[:10] = real[:10]
+    monkeypatch.setattr(quality, "BLOCK_BYTES", 8 * counts[1] * rows)
+    assert vars(prdc(fake, real, 5)) == plain_prdc(fake, real, 5)
+
+
+def test_prdc_holds_a_block_of_distances_and_no_more(monkeypatch):
+    held = []
+    plain = torch.cdist
+
+    def watched(x, y, **mode):
+        held.append(8 * len(x) * len(y))
+        return plain(x, y, **mode)
+
+    monkeypatch.setattr(torch, "cdist", watched)
+    monkeypatch.setattr(quality, "BLOCK_BYTES", 2**20)
+    prdc(normal(2000, 2, 1), normal(1500, 2, 2))
+    assert max(held) <= 2**20 < sum(held)
 
 
 def test_prdc_of_a_copy_of_the_records_is_perfect_with_density_one():

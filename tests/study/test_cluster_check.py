@@ -350,3 +350,30 @@ def test_down_of_a_file_without_addresses_is_refused_and_runs_nothing(tmp_path, 
     path.write_text("provider: {type: local}\n")
     assert mia_study("cluster")(["down", str(path)]) == REFUSED
     assert not commands
+
+
+ODD_KINDS = {
+    "rsync_exclude": ("rsync_exclude: [7]", "rsync_exclude: needs a list of texts, got [7]"),
+    "setup_commands": ("setup_commands: x", "setup_commands: needs a list of texts, got 'x'"),
+    "auth": ("auth: [x]", "auth: needs names with a text each"),
+    "file_mounts": ("file_mounts: {a: 1}", "file_mounts: needs names with a text each"),
+    "available_node_types": ("available_node_types: {a: 1}", "available_node_types: needs names with settings each"),
+    "head_node_type": ("available_node_types: {a: {}}\nhead_node_type: b", "head_node_type: 'b' is none of"),
+    "docker": ("docker: []", "docker: needs keys and values"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_a_value_of_an_odd_kind_is_refused_by_check_and_by_down(tmp_path, capsys, kind):
+    written, words = ODD_KINDS[kind]
+    text = f"provider: {{type: aws, region: us-east-1}}\n{written}\n"
+    code, lines = check(tmp_path, capsys, text)
+    assert code == REFUSED and len(lines) == 1 and lines[0].startswith(words)
+    assert mia_study("cluster")(["down", str(tmp_path / "some.yaml")]) == REFUSED
+    assert words in capsys.readouterr().err
+
+
+def test_down_needs_to_know_who_enters_hosts(tmp_path, capsys):
+    check(tmp_path, capsys, filled("configs/clusters/onprem.yaml").replace("  ssh_private_key:", "  other:"))
+    assert mia_study("cluster")(["down", str(tmp_path / "some.yaml")]) == REFUSED
+    assert "auth.ssh_private_key: needs a text" in capsys.readouterr().err
