@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
-from mia_core.targets import Adversarial, Target
+from mia_core.targets import Target
 from mia_core.training import TrainingConfig
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
@@ -336,7 +336,6 @@ def _totals(works: Mapping[str, Sequence[Seconds]]) -> list[float]:
 def _flops(target: Choice[Target], arm: Arm, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Operations of generating one record, and of judging one; counted on shapes, without computing anything."""
     network = defended(target, arm, shape)
-    assert isinstance(network, Adversarial)
     counts = []
     with torch.device("meta"):
         for run, size in ((network.generate, (1, network.latent_dimension)), (network.discriminate, (1, *shape))):

@@ -7,16 +7,17 @@ from torch import nn
 
 from mia_core.defenses import Arm
 from mia_core.settings import Choice
-from mia_core.targets import Target
+from mia_core.targets import Adversarial, Target
 from study.design.refusals import shaped
 
 
 @cache
-def defended(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> Target:
+def defended(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> Adversarial:
     """A target with an arm's defenses, on the device `meta`, in evaluation mode."""
     network = shaped(target, image_shape)
     with torch.device("meta"):
         arm.modify(network)
+    assert isinstance(network, Adversarial)
     return network.eval()
 
 
