@@ -120,10 +120,9 @@ class Trajectory:
         """A trainer at the latest state not beyond the trial, and its seconds: a checkpoint, a sealed state, step 0."""
         trainer = new_trainer(self.design, trial, self.membership, self.device, self.key)
         self._saved = time.perf_counter()
-        checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
         ended_with = partial(trial_id, trial.trajectory_id)
         sealed = [step for step in self.store.resume_steps(trial.trajectory_id, ended_with) if step <= trial.steps]
-        if checkpoint:
+        for checkpoint in self.store.checkpoints(trial.trajectory_id, trial.steps):
             with contextlib.suppress(ValueError):  # whole, but no state of this training: an earlier one is taken
                 seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
                 trainer.restore(*checkpoint)

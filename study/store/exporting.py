@@ -15,7 +15,7 @@ from study.store import files, seals
 from study.store.compacting import compact
 from study.store.manifests import sealed_table
 from study.store.noise import GUESSABLE, noise_from_seed
-from study.store.passes import EARLIER, Store
+from study.store.passes import Store
 from study.store.schema import from_parquet, to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
@@ -60,14 +60,14 @@ def export_public(store: Store, out: Path) -> int:
     out = out.absolute()
     copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}", files.SHARED)
     try:
-        passes = store.passes({row["trial_id"] for row in design if row["trial_id"]})
-        for name in passes:
-            _copy_pass(store, copy, name)
+        passes = store.whole_markers({row["trial_id"] for row in design if row["trial_id"]})
+        for name, marker in passes.items():
+            _copy_pass(store, copy, name, marker)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
         about |= {"study": pointer["study"], "public": True, "versions": some_versions(pointer.get("versions", {}))}
         specs = {name: {**spec, "data": without_words(spec["data"])} for name, spec in store.sealed_specs().items()}
         earlier = {f"specs/{name}.json": spec for name, spec in specs.items() if name != pointer["spec"]}
-        about |= {EARLIER: earlier} if earlier else {}
+        about |= {seals.EARLIER: earlier} if earlier else {}
         copy.publish(pointer["spec"], specs[pointer["spec"]], design, about)
         notice = WORDS.format(study=pointer["study"]) + (f"\n{GUESSABLE}\n" if noise_from_seed(copy) else "")
         copy.place.write(NOTICE, notice.encode())
@@ -78,8 +78,7 @@ def export_public(store: Store, out: Path) -> int:
     return len(passes)
 
 
-def _copy_pass(store: Store, copy: Store, name: str) -> None:
-    marker = store.marker(name)
+def _copy_pass(store: Store, copy: Store, name: str, marker: Mapping[str, Any]) -> None:
     sealed = {}
     for relative, seal in marker["files"].items():
         table = relative.split("/")[0]

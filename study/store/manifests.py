@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from study.store import files, seals
+from study.store import files, own_names, seals
 from study.store.files import Damaged
+from study.store.marked import Marked
 from study.store.places import Entry, Place
 from study.store.schema import from_parquet
 
@@ -36,7 +37,7 @@ def sealed_table(place: Place, relative: str, seal: Mapping[str, Any], encoded: 
 def manifests(place: Place) -> list[dict[str, Any]]:
     """Sound manifests, the one of the most passes first."""
     found = []
-    for file in place.names("compacted"):
+    for file in own_names.own("compacted", place.names("compacted")):
         if file.endswith(".json"):
             with contextlib.suppress(Damaged, ValueError):
                 data = place.read(f"compacted/{file}")
@@ -44,15 +45,9 @@ def manifests(place: Place) -> list[dict[str, Any]]:
     return sorted(found, key=lambda manifest: -len(manifest["passes"]))
 
 
-def valid(place: Place, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Sound manifests, the one of the most passes first, but for those of a pass that was done again since.
-
-    markers: the sound ones, by pass.
-    """
-    nonces = {name: marker["nonce"] for name, marker in markers.items()}
-    for manifest in manifests(place):
-        if all(nonce in (None, nonces.get(name, nonce)) for name, nonce in manifest["passes"].items()):
-            yield manifest
+def valid(place: Place, marked: Marked) -> Iterator[dict[str, Any]]:
+    """Sound manifests, the one of the most passes first, of passes that count as they were sealed. marked: all."""
+    return (manifest for manifest in manifests(place) if marked.takes(manifest))
 
 
 def unchanged(place: Place, listed: Mapping[str, Entry]) -> dict[str, bytes]:

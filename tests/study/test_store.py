@@ -338,10 +338,10 @@ def test_a_torn_checkpoint_is_passed_over_and_two_are_kept(store):
         store.save_checkpoint("j1", {"x": torch.full((3,), float(step))}, {"step": step})
     found = sorted((store.folder / "checkpoints" / "j1").iterdir())
     assert len(found) == 2
-    assert store.checkpoint("j1", up_to_step=9)[1]["step"] == 3
-    assert store.checkpoint("j1", up_to_step=2)[1]["step"] == 2
+    assert next(store.checkpoints("j1", up_to_step=9), None)[1]["step"] == 3
+    assert next(store.checkpoints("j1", up_to_step=2), None)[1]["step"] == 2
     found[-1].write_bytes(found[-1].read_bytes()[:-5])
-    tensors, state = store.checkpoint("j1", up_to_step=9)
+    tensors, state = next(store.checkpoints("j1", up_to_step=9), None)
     assert state["step"] == 2
     assert tensors["x"].tolist() == [2.0] * 3
 
