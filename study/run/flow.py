@@ -17,7 +17,7 @@ from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
 from study.plan import cost, overview
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
-from study.run.measuring import feature_network
+from study.run.measuring import feature_network, require_same_network
 from study.spec.study_file import read
 from study.store import Compactor, Damaged, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -214,7 +214,7 @@ def _run(
     from study.run.scheduling import schedule
 
     if any(work.measures for works in todo.values() for work in works):
-        feature_network(design, store)
+        require_same_network(design, store, feature_network(design, store)[1])
     expected = cost.expected(Outlook.of(design, store, todo).estimate, todo)
     try:
         with Progress(console, todo, expected, partial(heartbeat.beat, store)) as progress:

@@ -15,6 +15,7 @@ from study.design.trials import Trial
 from study.design.work import missing_of
 from study.machine import code_versions, pick_device
 from study.outcomes import COMPLETE, INCOMPLETE
+from study.run.measuring import feature_network, require_same_network
 from study.run.runner import Runner
 from study.run.search import begun
 from study.spec.study_file import read
@@ -59,6 +60,8 @@ def _choose(design: Design, name: str | None) -> Trial:
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
     """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
     works = missing_of([trial], store)
+    if any(work.measures for work in works):
+        require_same_network(design, store, feature_network(design, store)[1])
     runner = Runner(design, store, pick_device(), code_versions())
     try:
         return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}

@@ -27,7 +27,7 @@ class Garbage:
 
 
 def garbage(store: Store) -> list[Garbage]:
-    """Temporary files, files of passes without a marker, damaged markers whose work other passes have sealed, checkpoints
+    """Temporary files, files of passes without a marker, damaged markers whose work other passes sealed, checkpoints
     of trajectories whose trials are trained in every design, and compactions that a larger one supersedes. Damaged when
     another marker is, for what it sealed is not known.
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from mia_core.hashing import content_id
 from study.store import files, own_names, seals
 from study.store.files import Damaged
-from study.store.marked import Marked
 from study.store.manifests import manifests, sealed_bytes, unchanged, valid
+from study.store.marked import Marked
 from study.store.passes import Store
 from study.store.places import Entry
 from study.store.reading import pairs, rows_of_pass, sealed, unseen

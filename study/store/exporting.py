@@ -13,7 +13,7 @@ from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from study.store import files, seals
 from study.store.compacting import compact
-from study.store.manifests import sealed_table
+from study.store.manifests import pass_table
 from study.store.noise import GUESSABLE, noise_from_seed
 from study.store.passes import Store
 from study.store.schema import from_parquet, to_parquet
@@ -80,10 +80,10 @@ def export_public(store: Store, out: Path) -> int:
 
 def _copy_pass(store: Store, copy: Store, name: str, marker: Mapping[str, Any]) -> None:
     sealed = {}
-    for relative, seal in marker["files"].items():
+    for relative in marker["files"]:
         table = relative.split("/")[0]
         if table in TABLES:
-            rows = sealed_table(store.place, relative, seal)
+            rows = pass_table(store.place, marker, relative)
             data = to_parquet(_without_machines(rows) if table == "trials" else rows)
             copy.place.write(relative, data)
             sealed[relative] = files.seal(data)

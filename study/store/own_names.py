@@ -13,7 +13,7 @@ from study.store.schema import PASS_TABLES
 TRAINING = "training"
 """In place of the hash of its work in the name of a pass that trained: a trial has one such marker."""
 
-ID = r"[0-9a-f]{16}"
+ID = "[0-9a-f]+"
 TABLES = "|".join(PASS_TABLES)
 OWN = {
     folder: re.compile(pattern, re.ASCII)

@@ -18,8 +18,8 @@ from mia_core.errors import Refused
 from mia_core.hashing import FORMAT, content_id
 from study.store import files, own_names, roots, seals
 from study.store.files import PRIVATE, Damaged, Modes
-from study.store.marked import Marked, trial_of
 from study.store.manifests import sealed_bytes, unchanged
+from study.store.marked import Marked, trial_of
 from study.store.places import Entry, Folder, most_bytes
 from study.store.schema import Rows, from_parquet, to_parquet, to_table
 

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from mia_core.errors import Refused
 from study.store import old_rows
 from study.store.files import Damaged
-from study.store.manifests import sealed_table, valid
+from study.store.manifests import pass_table, sealed_table, valid
 from study.store.marked import Marked, trial_of
+from study.store.networks import MEASURE_AGAIN, two_networks
 from study.store.passes import Store
-from study.store.schema import KEYS, PASS_TABLES, complete, to_table
+from study.store.schema import KEYS, PASS_TABLES, complete, joined, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
 ENCODED = {"scores": ("trial_id", "attack_id")}
@@ -30,9 +31,10 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
     Scores and rows of attacks of earlier versions are judged anew, see `old_rows`, unless they are wanted `as_written`;
-    in a public copy rows stay as they are, and say so. An epsilon of theirs is of one record.
+    in a public copy rows stay as they are, and say so. An epsilon of theirs is of one record. Rows of every design tell
+    their feature networks apart by `extractor_sha256` alone; those of the current one are of one network.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
-    bytes changed.
+    bytes changed, and for quality that two networks measured.
     """
     if table not in TABLES:
         raise Refused(f"table {table!r} is not one of {', '.join(TABLES)}")
@@ -45,6 +47,8 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
     names = further.get(table, (table,))
     passes = store.passes(None if all else design["trial_id"].dropna())
     tables = dict(_sealed(store, names, passes, store.marked(), every_design=all))
+    if "quality" in tables and not all:
+        _require_one_network(store, tables["quality"], design)
     frames = {
         name: _decoded(found).to_pandas().sort_values(KEYS[name], ignore_index=True)
         if all
@@ -57,6 +61,13 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
     if not as_written and "trials" in frames:
         frames["trials"] = old_rows.with_units(frames["trials"])
     return _wide(frames["trials"], frames["quality"], frames["attacks"]) if table == "wide" else frames[table]
+
+
+def _require_one_network(store: Store, quality: pa.Table, design: pd.DataFrame) -> None:
+    """Damaged where two networks measured what the current design wants."""
+    wanted = pa.array(design.loc[design["kind"] == "measure", "id"].unique(), pa.string())
+    if what := two_networks(quality.filter(pc.is_in(quality["measure_id"], wanted))):
+        raise Damaged(f"{store.uri}/quality: {what}; {MEASURE_AGAIN}")
 
 
 def _judged(
@@ -139,7 +150,7 @@ def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
         seen = pairs(first.filter(again))
         rows = [_encoded(part, table) for part in (first, *(unseen(part, seen) for part in later))]
         return pa.concat_tables(rows, promote_options="permissive")
-    whole = pa.concat_tables(parts, promote_options="permissive")
+    whole = joined(parts)
     duplicated = whole.select(KEYS[table]).to_pandas().duplicated().to_numpy()
     return whole.filter(pa.array(~duplicated))
 
@@ -214,9 +225,10 @@ def tables_by_trial(
 
 
 def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa.Table]:
-    """What one pass has of a table."""
-    files = marker["files"].items()
-    return [sealed_table(store.place, item, seal) for item, seal in files if item.startswith(f"{table}/")]
+    """What one pass has of a table; Damaged when that is not of its trial and its work."""
+    return [
+        pass_table(store.place, marker, relative) for relative in marker["files"] if relative.startswith(f"{table}/")
+    ]
 
 
 def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
