@@ -19,12 +19,13 @@ from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
 from study.run.measuring import feature_network, require_same_network
 from study.spec.study_file import read
-from study.store import Compactor, Damaged, Store, compact
+from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
 from study.terminal import Console, duration
 from study.verdicts import claims, controls
 
 ASK_SECONDS = 3600.0
+NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,9 +225,13 @@ def _run(
 
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
-    total = len(design.every)
+    total, store_done = len(design.every), store.done()
     if design.spec.search:
         search.show(console, store)
+    diverged = [trial for trial in design.every if store_done.get(trial.trial_id, Done()).diverged]
+    if diverged:
+        names = ", ".join(trial.name for trial in diverged[:NAMED]) + (", ..." if len(diverged) > NAMED else "")
+        console.say("", f"diverged: {len(diverged)} of {total} trainings, which have no samples to attack: {names}")
     if left:
         missing_trials = sum(map(len, left.values()))
         console.say("", f"incomplete: {missing_trials} of {total} trials lack results; {AGAIN}.")

@@ -1,5 +1,6 @@
 """The quality of a trial's samples, measured in the features of the study's feature network."""
 
+import math
 import time
 from collections.abc import Sequence
 from itertools import groupby
@@ -86,10 +87,34 @@ class QualityMeasuring:
                     extractor=EXTRACTOR,
                     extractor_sha256=sha256,
                     against=against,
-                    value=values[item.name],
+                    value=_finite(values[item.name]),
                     samples=len(fake),
                     seconds=seconds,
                 )
                 for item in items
             ]
         return rows
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what no comparison could use."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def unmeasured(trial: Trial, wanted: Sequence[WantedMeasure]) -> list[QualityRow]:
+    """A row for each of the measures of a trial whose training diverged: there are no samples."""
+    return [
+        QualityRow(
+            trial_id=trial.trial_id,
+            measure=item.name,
+            measure_id=item.measure_id,
+            arguments=canonical_json(item.arguments),
+            extractor=EXTRACTOR,
+            extractor_sha256=None,
+            against=item.against,
+            value=None,
+            samples=0,
+            seconds=0.0,
+        )
+        for item in wanted
+    ]

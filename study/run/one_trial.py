@@ -21,6 +21,7 @@ from study.run.search import begun
 from study.spec.study_file import read
 from study.store import Store
 from study.store.reading import trial_tables
+from study.store.rows import DIVERGED
 from study.terminal import Console, say
 
 
@@ -72,6 +73,9 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
     console.say(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    if row["flags"] == DIVERGED:
+        console.say("the training diverged: a weight, a loss or a sample is not finite, and nothing was attacked")
+        return
     console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'], row['epsilon_unit'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):

@@ -53,6 +53,8 @@ def require_own(name: str, table: pa.Table, marker: Mapping[str, Any]) -> None:
         raise Refused(f"has rows of the trial {quoted(min(map(str, trials - {marker['trial_id']})))}")
     if name == "trials" and not (marker["work"]["train"] and len(table) == 1):
         raise Refused("has other trials than the one that the pass trained")
+    if name == "trials" and "flags" in marker and table["flags"].to_pylist() != [marker["flags"]]:
+        raise Refused("has other flags than the pass was sealed with")
     if name == "history" and len(set(table["trajectory_id"].to_pylist())) > 1:
         raise Refused("has epochs of several trainings")
     for column, ids in (("attack_id", "attacks"), ("measure_id", "measures")):

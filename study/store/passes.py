@@ -21,6 +21,7 @@ from study.store.files import PRIVATE, Damaged, Modes
 from study.store.manifests import sealed_bytes, unchanged
 from study.store.marked import Marked, trial_of
 from study.store.places import Entry, Folder, most_bytes
+from study.store.rows import DIVERGED
 from study.store.schema import Rows, from_parquet, to_parquet, to_table
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ FEW = 8
 
 @dataclass
 class Done:
-    """What sealed passes hold of one trial. kept: the trained target was kept; ids of attacks and measures."""
+    """What sealed passes hold of one trial. kept: the trained target was. diverged: its training did. Ids of attacks and
+    measures.
+    """
 
     train: bool = False
     kept: bool = False
+    diverged: bool = False
     attacks: set[str] = field(default_factory=set)
     measures: set[str] = field(default_factory=set)
 
@@ -297,6 +301,7 @@ class Store:
         for marker in self.markers(trial_ids).values():
             done = trials.setdefault(marker["trial_id"], Done())
             done.train |= marker["work"]["train"]
+            done.diverged |= marker.get("flags") == DIVERGED
             done.kept |= seals.own_file(marker, f"targets/{marker['trial_id']}") is not None
             done.attacks |= set(marker["work"]["attacks"])
             done.measures |= set(marker["work"]["measures"])
@@ -453,11 +458,13 @@ class Pass:
         self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
 
-    def seal(self, trial_id: str, train: bool, attacks: list[str], measures: list[str]) -> bool:
+    def seal(
+        self, trial_id: str, train: bool, attacks: list[str], measures: list[str], flags: str | None = None
+    ) -> bool:
         """Write tables, then the marker; False when the trial was trained, or the same work done, by somebody else
         meanwhile.
 
-        A damaged marker is replaced.
+        A damaged marker is replaced. flags: of the trial's row.
         """
         work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
         name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
@@ -472,6 +479,7 @@ class Pass:
             "files": self._seals,
             "sealed_at": datetime.now(UTC).isoformat(),
             "format": FORMAT,
+            "flags": flags,
         }
         relative, data = f"done/{name}.json", seals.to_json(marker)
         if self.store.place.create(relative, data):

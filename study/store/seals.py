@@ -10,6 +10,7 @@ from mia_core.hashing import FORMAT, canonical_json, content_id
 from study.store import files
 from study.store.names import LONGEST, is_column, is_word, quoted
 from study.store.own_names import TRAINING
+from study.store.rows import DIVERGED
 from study.store.schema import PASS_TABLES
 
 WORD = re.compile(r"\w+", re.ASCII)
@@ -19,8 +20,8 @@ RESUME = re.compile(r"resume/\w+-\d+(?:-(\w+))?\.safetensors", re.ASCII)
 PUBLISHED = re.compile(r"specs/\w+\.json|design/\w+\.parquet", re.ASCII)
 
 MARKER = {"trial_id", "work", "nonce", "files", "sealed_at"}
-FORMATTED = MARKER | {"format"}
-"""Of a marker since format 4; earlier ones did not say their format, and the first had no sha256."""
+FORMATTED = MARKER | {"format", "flags"}
+"""Of a marker since format 4; earlier ones said neither, and the first had no sha256."""
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**53
@@ -63,6 +64,7 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
         _require(sealed, "has no sha256")
         _require(_is_whole(marker["format"]) and marker["format"] > 3, "has an odd format")
         _require(marker["format"] <= FORMAT, f"is of format {marker['format']}, which a later version wrote")
+        _require(marker["flags"] in (None, DIVERGED), "has odd flags")
     trial_id, nonce, work = marker["trial_id"], marker["nonce"], marker["work"]
     _require(_is_word(trial_id) and _is_word(nonce), "has an odd trial id or nonce")
     _require(isinstance(work, dict) and work.keys() == {"train", "attacks", "measures"}, "has odd work")

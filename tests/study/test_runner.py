@@ -8,6 +8,7 @@ from analysis.stats.guarantees import guarantees
 from analysis.study_data import load
 from mia_core.attacks import Attack, Euclidean
 from mia_core.data.pool import to_float
+from mia_core.targets.dcgan import DCGAN
 from mia_core.training import Trainer
 from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
@@ -16,6 +17,7 @@ from study.store import Damaged, Store, compact, read
 from study.store.reading import trial_tables
 from study.tracking.run_content import run_content
 from study.verdicts.claims import verdicts
+from tests.commands import mia_study
 
 KEY = bytes(range(32))
 
@@ -302,12 +304,55 @@ def test_a_damaged_target_is_refused_and_never_attacked(make_design, store):
         run(design, store)
 
 
+WILD = ("training.learning_rate=1e30", "factors.defense=[none]", "factors.train_size=[40]")
+
+
 @pytest.mark.parametrize("period", [60, 0.000001])
-def test_divergence_is_an_error_and_not_a_result(make_design, store, period):
-    design = make_design("training.learning_rate=1e30", "factors.epochs=[2]", f"compute.checkpoint_seconds={period:f}")
-    with pytest.raises(FloatingPointError, match="diverged"):
-        run(design, store)
-    assert store.done() == {}
+def test_a_training_that_diverges_is_a_result_whose_attacks_are_skipped_and_that_is_never_run_again(
+    make_design, store, period
+):
+    design = make_design(*WILD, "replicates=1", f"compute.checkpoint_seconds={period:f}")
+    for trajectory in range(len(design.trajectories)):
+        run(design, store, trajectory)
+    assert not missing(design, store)
+    trials, attacks, quality = (table(design, store, name) for name in ("trials", "attacks", "quality"))
+    own = trials[trials["role"].isin(["study", "null"])]
+    assert set(own["flags"]) == {"diverged"} and set(own["epochs"]) == {1, 2}
+    theirs = attacks[attacks["trial_id"].isin(own["trial_id"])]
+    assert len(theirs) and theirs["auc"].isna().all()
+    assert theirs["skipped"].str.startswith("the training diverged").all()
+    assert len(quality) == 12 * 2 and quality["value"].isna().all()
+    assert table(design, store, "scores")["trial_id"].isin(own["trial_id"]).sum() == 0
+    assert mia_study("store check")([str(store.folder)]) == 0
+
+
+def test_what_is_added_to_a_training_that_diverged_trains_nothing_even_if_no_target_is_kept(
+    make_design, store, monkeypatch
+):
+    few = (*WILD, "replicates=1", "keep_targets=none", "controls={blind: false, nulls: 0, copycat: false}")
+    run(make_design(*few, "attacks=[white_box]", "factors.epochs=[1]"), store)
+    monkeypatch.setattr(Trainer, "run_to", lambda trainer, step: pytest.fail("it is trained again"))
+    design = make_design(*few)  # one more attack, one more level
+    assert not any(work.retrain for works in missing(design, store).values() for work in works)
+    run(design, store)
+    assert not missing(design, store)
+    rows = table(design, store, "trials").set_index("epochs")
+    assert list(rows["flags"]) == ["diverged"] * 2
+    assert rows.loc[2, "steps"] > rows.loc[1, "steps"]
+
+
+def test_a_training_of_finite_weights_whose_loss_is_not_finite_diverged_too(make_design, store, monkeypatch):
+    plain = DCGAN.update
+
+    def odd(target, records, step):
+        values = plain(target, records, step)
+        return {**values, "loss_generator": values["d_real"] * float("nan")}
+
+    monkeypatch.setattr(DCGAN, "update", odd)
+    design = make_design("factors.epochs=[1]", "attacks=[white_box]", "quality.measures=[]")
+    run(design, store)
+    assert set(table(design, store, "trials")["flags"]) == {"diverged"}
+    assert "loss_generator" not in table(design, store, "history").dropna(axis=1)
 
 
 def test_rows_say_what_ran(make_design, store):
