@@ -35,9 +35,7 @@ FEW = 8
 
 @dataclass
 class Done:
-    """What sealed passes hold of one trial. kept: the trained target was. diverged: its training did. Ids of attacks and
-    measures.
-    """
+    """What sealed passes hold of one trial. kept: its target was kept. diverged: its training was of no use."""
 
     train: bool = False
     kept: bool = False
