@@ -16,7 +16,7 @@ from study.store.compacting import compact
 from study.store.manifests import pass_table
 from study.store.noise import GUESSABLE, noise_from_seed
 from study.store.passes import Store
-from study.store.schema import from_parquet, to_parquet
+from study.store.schema import to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
 VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
@@ -56,7 +56,7 @@ def export_public(store: Store, out: Path) -> int:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise Refused(f"{out}: holds something; give a folder that is absent or empty")
     pointer = store.pointer()
-    design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
+    design = store.design().to_pylist()
     out = out.absolute()
     copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}", files.SHARED)
     try:

@@ -12,7 +12,7 @@ from study.store.files import Damaged
 from study.store.marked import Marked
 from study.store.names import quoted
 from study.store.places import Entry, Place
-from study.store.schema import KEYS, from_parquet
+from study.store.schema import KEYS, complete, from_parquet
 
 
 def sealed_bytes(place: Place, relative: str, seal: Mapping[str, Any]) -> bytes:
@@ -53,7 +53,7 @@ def require_own(name: str, table: pa.Table, marker: Mapping[str, Any]) -> None:
         raise Refused(f"has rows of the trial {quoted(min(map(str, trials - {marker['trial_id']})))}")
     if name == "trials" and not (marker["work"]["train"] and len(table) == 1):
         raise Refused("has other trials than the one that the pass trained")
-    if name == "trials" and "flags" in marker and table["flags"].to_pylist() != [marker["flags"]]:
+    if name == "trials" and "flags" in marker and complete(table, name)["flags"].to_pylist() != [marker["flags"]]:
         raise Refused("has other flags than the pass was sealed with")
     if name == "history" and len(set(table["trajectory_id"].to_pylist())) > 1:
         raise Refused("has epochs of several trainings")

@@ -213,10 +213,8 @@ def tables_by_trial(
         tables = {}
         for table in read_too:
             parts = [part for marker in own.values() for part in rows_of_pass(store, marker, table)]
-            whole = _decoded(_each_once(parts, table)) if parts else None
-            if whole is not None and table in ("attacks", "scores"):
-                whole = complete(whole, table)
-            tables[table] = pd.DataFrame() if whole is None else whole.to_pandas()
+            rows = complete(_decoded(_each_once(parts, table)), table).to_pandas() if parts else pd.DataFrame()
+            tables[table] = rows
         held = {name: frame for name, frame in tables.items() if not frame.empty}
         if "trials" in held:
             tables |= _judged(held, store, pd.DataFrame)

@@ -23,6 +23,13 @@ MARKER = {"trial_id", "work", "nonce", "files", "sealed_at"}
 FORMATTED = MARKER | {"format", "flags"}
 """Of a marker since format 4; earlier ones said neither, and the first had no sha256."""
 
+SECTIONS: dict[str, type] = {
+    **dict.fromkeys(("data", "split", "training", "factors", "quality", "controls"), dict),
+    **{"study": str, "seed": int, "replicates": int, "attacks": list},
+}
+LATER: dict[str, type] = {"audit": dict, "design": dict, "search": dict, "contrasts": list, "keep_targets": str}
+"""Of a resolved spec, and those that only some have."""
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**53
 MANIFEST = {"name", "passes", "files"}
@@ -128,10 +135,16 @@ def parse_pointer(data: bytes) -> dict[str, Any]:
 
 
 def parse_spec(data: bytes) -> dict[str, Any]:
-    """A resolved spec; ValueError unless its factors and attacks have names that are no more than names."""
+    """A resolved spec; ValueError unless it has the sections of one, and its factors and attacks have names that are no
+    more than names.
+    """
     spec = parse(data)
-    factors, attacks = spec.get("factors", {}), spec.get("attacks", [])
-    _require(isinstance(factors, dict) and isinstance(attacks, list), "has odd factors or attacks")
+    for section, kind in (SECTIONS | LATER).items():
+        _require(section in spec or section in LATER, f"lacks the section {section}")
+        value = spec.get(section)
+        odd = section in spec and (not isinstance(value, kind) or isinstance(value, bool))
+        _require(not odd or (section in LATER and value is None), f"has an odd section {section}")
+    factors, attacks = spec["factors"], spec["attacks"]
     for name in factors:
         _require(is_column(name), f"has a factor {quoted(name)}, which is no name")
     labels = [attack.get("label", attack.get("name")) if isinstance(attack, dict) else attack for attack in attacks]

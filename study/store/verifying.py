@@ -17,7 +17,7 @@ from study.store.manifests import pass_table, sealed_table, valid
 from study.store.marked import trial_of
 from study.store.networks import MEASURE_AGAIN, two_networks
 from study.store.passes import Store
-from study.store.schema import from_parquet
+from study.store.schema import complete, from_parquet
 
 SWEEP = "the study's own sweep command"
 SAME = "to the same bits on the same kind of machine"
@@ -198,6 +198,7 @@ class _Check:
     def _sealed(self, relative: str, seal: Mapping[str, Any], marker: Mapping[str, Any] | None = None) -> None:
         entry = self.store.place.stat(relative)
         if entry is None:
+            self.store.place.read(relative)  # says whether it is missing, or something odd
             raise Refused("is missing")
         if entry.bytes != seal["bytes"]:
             raise Refused(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
@@ -210,8 +211,9 @@ class _Check:
             place = self.store.place
             table = pass_table(place, marker, relative) if marker else sealed_table(place, relative, seal)
             if relative.startswith("quality/"):
-                self._networks |= set(table["extractor_sha256"].to_pylist()) - {None}
-                self._quality.append(table.select(["measure_id", "extractor_sha256"]))
+                rows = complete(table, "quality").select(["measure_id", "extractor_sha256"])
+                self._networks |= set(rows["extractor_sha256"].to_pylist()) - {None}
+                self._quality.append(rows)
             return
         data = self.store.sealed_bytes(relative, seal)
         if relative.endswith(".safetensors"):
@@ -224,4 +226,5 @@ class _Check:
             yield
         except (Damaged, ValueError, OSError, pa.ArrowException, safetensors.SafetensorError) as error:
             what = (str(error).splitlines() or ["is damaged"])[0].removeprefix(f"{self.store.uri}/{relative}: ")
-            self.damages.append(Damage(relative, what, way_out))
+            odd = f"move it away; then {way_out}" if "is a folder" in what else way_out
+            self.damages.append(Damage(relative, what, odd))

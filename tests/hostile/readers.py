@@ -1,7 +1,11 @@
 """All that reads a store, and how it says no."""
 
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
+from markupsafe import Markup
+
+from analysis import plots
+from analysis.report import sections
 from study.store import Damaged
 from study.tracking.tracker import Tracker
 from tests.commands import mia_study
@@ -42,6 +46,13 @@ def plan(store):
     """Of the spec that a store has."""
     (spec,) = (store.folder / "specs").iterdir()
     return mia_study("sweep")([str(spec), "--plan", "--set", f"results={store.root}"])
+
+
+def without_pictures(patch):
+    """Pages without their pictures, which take most of the time and are tested by themselves. patch: a MonkeyPatch."""
+    for name in [name for name, value in vars(plots).items() if isinstance(value, FunctionType)]:
+        patch.setattr(plots, name, lambda *arguments, **named: None)
+    patch.setattr(sections, "inline", lambda figure, name, words: Markup("<svg></svg>"))
 
 
 READERS = {

@@ -33,8 +33,7 @@ DESIGN = [
     {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "trial", "id": "t1", "label": "trial"},
     {"trial_id": "t1", "trajectory_id": "j1", "role": "study", "kind": "attack", "id": "a1", "label": "label"},
 ]
-SPEC = {"study": "small", "data": {"name": "digits"}, "split": {"name": "panel"}, "factors": {"epochs": [1]},
-        "attacks": ["white_box"]}  # fmt: skip
+SPEC = small_spec().resolved
 OLD = "0123456789abcdef"
 WEIGHTS = to_bytes({"x": torch.ones(2)}, {})
 
