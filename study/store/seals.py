@@ -25,7 +25,10 @@ FORMATTED = MARKER | {"format", "flags"}
 
 SECTIONS: dict[str, type] = {
     **dict.fromkeys(("data", "split", "training", "factors", "quality", "controls"), dict),
-    **{"study": str, "seed": int, "replicates": int, "attacks": list},
+    "study": str,
+    "seed": int,
+    "replicates": int,
+    "attacks": list,
 }
 LATER: dict[str, type] = {"audit": dict, "design": dict, "search": dict, "contrasts": list, "keep_targets": str}
 """Of a resolved spec, and those that only some have."""

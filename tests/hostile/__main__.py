@@ -1,5 +1,6 @@
-"""`python -m tests.hostile`: all hostile cases, counted by kind; with names of groups, those alone, and with --most N so
-many cases of each group, spread over all.
+"""`python -m tests.hostile`: all hostile cases, counted by kind; with names of groups, those alone.
+
+With --most N, so many cases of each group, spread over all.
 
 Exit code 1 where any case ended in a traceback, a wrong number, a followed link, or advice that does not help.
 """
