@@ -191,6 +191,17 @@ def test_a_manifest_of_odd_passes_is_damage(copy, passes):
             seals.parse_manifest(name, data)
 
 
+@pytest.mark.parametrize("section", ["data", "split", "training", "factors", "replicates", "attacks", "audit"])
+@pytest.mark.parametrize("value", [None, 3.5, True, "x", [[]]], ids=str)
+def test_a_spec_whose_sections_are_of_other_types_is_damage(sound, section, value):
+    odd = {**sound.resolved(), section: "x" if (section, value) == ("audit", None) else value}
+    with pytest.raises(ValueError):
+        seals.parse_spec(json.dumps(odd).encode())
+    if section != "audit":
+        with pytest.raises(ValueError, match=f"lacks the section {section}"):
+            seals.parse_spec(json.dumps({key: odd[key] for key in odd if key != section}).encode())
+
+
 # Rows
 
 

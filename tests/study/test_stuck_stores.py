@@ -306,6 +306,13 @@ def test_two_attempts_that_seal_different_work_of_a_training_count_once(publishe
     assert published.done()["t1"].attacks == {"a1"}
 
 
+def test_of_two_attempts_that_seal_a_training_at_once_one_is_first(published, monkeypatch):
+    seal(published, ("a1",))
+    monkeypatch.setattr(Store, "done", lambda store, ids=None: {})  # it looked before the other had sealed
+    assert not seal(published, ("a1", "a2"), sigma=2.0)[1]
+    assert published.passes() == ["t1-training"]
+
+
 def test_a_training_that_an_earlier_version_sealed_is_not_sealed_again(published):
     seal(published)
     renamed_to_old(published, "t1-training")
