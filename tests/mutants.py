@@ -49,7 +49,7 @@ STUCK, MIXED, RUNNER = (
 )
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
 READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
-RUNS = "study/run/runner.py"
+RUNS, COMPACTING = "study/run/runner.py", "study/store/compacting.py"
 NO_NAME = "if not is_column(name):"
 
 MUTANTS = {
