@@ -17,6 +17,7 @@ from study.store import Damaged, Store, compact, read
 from study.store.reading import trial_tables
 from study.tracking.run_content import run_content
 from study.verdicts.claims import verdicts
+from study.verdicts.controls import verdicts as controls_of
 from tests.commands import mia_study
 
 KEY = bytes(range(32))
@@ -324,6 +325,10 @@ def test_a_training_that_diverges_is_a_result_whose_attacks_are_skipped_and_that
     assert len(quality) == 12 * 2 and quality["value"].isna().all()
     assert table(design, store, "scores")["trial_id"].isin(own["trial_id"]).sum() == 0
     assert mia_study("store check")([str(store.folder)]) == 0
+    controls = controls_of(store.root, "small").set_index("control")["verdict"]
+    assert controls["null"] == "not judged: its training diverged"
+    content = run_content(store, own["trial_id"].iloc[0], include_records=True)
+    assert content.tags["flags"] == "diverged" and not content.metrics
 
 
 def test_what_is_added_to_a_training_that_diverged_trains_nothing_even_if_no_target_is_kept(
