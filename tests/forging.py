@@ -29,6 +29,13 @@ def rewrite(store: Store, table: str, change: Callable[[pa.Table], pa.Table]) ->
         (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(marker))
 
 
+def of_format_3(store: Store) -> None:
+    """With markers as they were before they told their format and flags, so that a row's flags are any text."""
+    for name, marker in store.markers().items():
+        earlier = {key: value for key, value in marker.items() if key not in ("format", "flags")}
+        (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(earlier))
+
+
 def diverge(store: Store, trial_id: str) -> None:
     """As if the training of a trial had diverged: nothing was attacked."""
     (name,) = store.passes([trial_id])

@@ -173,11 +173,6 @@ MUTANTS = {
     "copies count as markers": Mutant(
         PASSES, 'for file in own_names.own("done", files)]', 'for file in files if file.endswith(".json")]', STUCK
     ),
-    "copies count as manifests": Mutant(
-        MANIFESTS, 'for file in own_names.own("compacted", place.names("compacted")):',
-        'for file in place.names("compacted"):',
-        STUCK,
-    ),
     "compactions outlive the training that they have": Mutant(
         MARKED, "elif trained.get(trial_of(name), name) not in passes:", "elif False:", STUCK
     ),

@@ -160,6 +160,30 @@ def test_rows_of_a_lost_marker_stay_in_compactions_until_it_is_done_again_and_ar
     assert len(list((published.folder / "compacted").glob("*.json"))) == 1
 
 
+@pytest.mark.parametrize("lost", ["damaged", "gone"])
+def test_a_compaction_of_a_training_that_was_done_again_under_another_name_is_believed_no_more(published, lost):
+    seal(published)
+    path = published.folder / "done" / f"{renamed_to_old(published, 't1-training')}.json"
+    compact(published)
+    path.write_text("{") if lost == "damaged" else path.unlink()
+    assert read(published.root, "small", "trials")["sigma"].tolist() == [1.0]
+    seal(published, sigma=2.0)
+    for _ in range(2):
+        for table, column, values in (("trials", "sigma", [2.0]), ("attacks", "attack_id", ["a1"])):
+            assert read(published.root, "small", table)[column].tolist() == values
+        assert compact(published) == 1
+
+
+def test_a_damaged_compaction_beside_a_sound_one_goes_with_the_next_compact(published, capsys):
+    seal(published)
+    compact(published)
+    (published.folder / "compacted" / f"{OLD}.json").write_text("{")
+    assert mia_study("store check")([str(published.folder)]) == 1
+    assert "mia-study store compact" in capsys.readouterr().out
+    assert mia_study("store compact")([str(published.folder)]) == 0
+    assert mia_study("store check")([str(published.folder)]) == 0
+
+
 def test_a_study_whose_marker_was_damaged_goes_on_and_is_complete(tmp_path, capsys):
     spec = small_spec(*FEW)
     design, store = Design(spec, load_pool(spec.data)), Store(tmp_path / "results", "small")
