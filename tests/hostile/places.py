@@ -4,7 +4,16 @@ import json
 
 from study.store import Store, read
 from tests.analysis.synthetic import write_store
-from tests.forging import of_format_3, rewrite, rewrite_design, rewrite_pointer, rewrite_spec, with_column, with_json, with_text
+from tests.forging import (
+    of_format_3,
+    rewrite,
+    rewrite_design,
+    rewrite_pointer,
+    rewrite_spec,
+    with_column,
+    with_json,
+    with_text,
+)
 
 FEW = ("replicates=3", "factors.target.norm=[group, none]", "factors.train_size=[40]", "factors.epochs=[1]",
        "factors.defense=[none]", "split.panel=40")  # fmt: skip

@@ -360,6 +360,35 @@ def test_a_training_of_finite_weights_whose_loss_is_not_finite_diverged_too(make
     assert "loss_generator" not in table(design, store, "history").dropna(axis=1)
 
 
+def test_a_training_whose_weights_are_not_finite_diverged_though_its_losses_are(make_design, store, monkeypatch):
+    plain = DCGAN.update
+
+    def odd(target, records, step):
+        values = plain(target, records, step)
+        if step.number == 2:  # the last
+            next(target.generator.parameters()).data.fill_(float("inf"))
+        return values
+
+    monkeypatch.setattr(DCGAN, "update", odd)
+    few = ("factors.epochs=[1]", "factors.train_size=[40]", "factors.defense=[none]", "quality.measures=[]")
+    monkeypatch.setattr("study.run.runner.GRID", 0)  # no sample tells
+    design = make_design(*few, "attacks=[white_box]")
+    run(design, store)
+    assert set(table(design, store, "trials")["flags"]) == {"diverged"}
+    assert "loss_generator" in table(design, store, "history").dropna(axis=1)
+
+
+def test_a_training_whose_first_samples_are_not_finite_diverged(make_design, store, monkeypatch):
+    plain = DCGAN.generate
+    monkeypatch.setattr(
+        DCGAN, "generate", lambda target, z: plain(target, z) * (1 if target.training else float("nan"))
+    )
+    design = make_design("factors.epochs=[1]", "attacks=[white_box]", "quality.measures=[]")
+    run(design, store)
+    assert set(table(design, store, "trials")["flags"]) == {"diverged"}
+    assert store.done()[table(design, store, "trials")["trial_id"].iloc[0]].kept
+
+
 def test_rows_say_what_ran(make_design, store):
     design = make_design()
     for trajectory in range(6):
