@@ -6,7 +6,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 TRACEBACK, WRONG, FOLLOWED, USELESS = "traceback", "wrong number", "followed link", "useless advice"
 FAULTS = (TRACEBACK, WRONG, FOLLOWED, USELESS)
@@ -23,8 +22,9 @@ class Outcome:
     words: str = ""
 
 
-Group = Callable[[Path, int | None], Iterator[Outcome]]
-"""Makes cases of some kinds in an empty folder, and tries them: all, or so many spread over them."""
+Group = Callable[..., Iterator[Outcome]]
+"""Makes cases of some kinds in an empty folder, and tries them. most: so many of them, spread over all, where a group
+takes it."""
 
 
 def asked(command: Callable[[], int]) -> tuple[int, str]:
