@@ -5,7 +5,7 @@ import pytest
 from tests.hostile.__main__ import GROUPS, main
 from tests.hostile.counting import FAULTS, Outcome, asked, is_bug, table
 
-FEW = {"damaged stores": 4, "JSON of stores": 16, "rows of stores": 8}
+FEW = {"damaged stores": 2, "JSON of stores": 8, "rows of stores": 6}
 """Cases of each group that the ordinary tests try."""
 
 
