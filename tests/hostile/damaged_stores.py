@@ -26,8 +26,9 @@ from study.store import Damaged, Store, compact, read
 from tests.commands import mia_study
 from tests.hostile import FILES
 from tests.hostile.counting import FOLLOWED, TRACEBACK, USELESS, WRONG, Outcome, asked, is_bug
-from tests.hostile.readers import READERS, track, without_pictures
+from tests.hostile.readers import READERS, track
 from tests.small import small_spec
+from tests.undrawn import draw_nothing
 
 FEW = ("factors.train_size=[40]", "factors.defense=[none]", "replicates=1", "controls.nulls=0", "controls.blind=false",
        "attacks=[white_box, {name: euclidean, generated: 64}]", "quality.measures=[kid]")  # fmt: skip
@@ -141,7 +142,7 @@ def stores(root: Path, most: int | None = None) -> Iterator[Outcome]:
     every = list(cases(sound))
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
-        without_pictures(patch)
+        draw_nothing(patch)
         for number, (kind, position) in enumerate(every):
             if most is None or number * most // len(every) != (number - 1) * most // len(every):
                 folder = root / f"case{number}"

@@ -1,11 +1,7 @@
 """All that reads a store, and how it says no."""
 
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 
-from markupsafe import Markup
-
-from analysis import plots
-from analysis.report import sections
 from study.store import Damaged
 from study.tracking.tracker import Tracker
 from tests.commands import mia_study
@@ -47,13 +43,6 @@ def plan(store):
     specs = [path for path in store.folder.glob("specs/*.json") if path.stem.isalnum()]
     spec = specs[0] if specs else store.folder / "specs" / "none.json"
     return mia_study("sweep")([str(spec), "--plan", "--set", f"results={store.root}"])
-
-
-def without_pictures(patch):
-    """Pages without their pictures, which take most of the time and are tested by themselves. patch: a MonkeyPatch."""
-    for name in [name for name, value in vars(plots).items() if isinstance(value, FunctionType)]:
-        patch.setattr(plots, name, lambda *arguments, **named: None)
-    patch.setattr(sections, "inline", lambda figure, name, words: Markup("<svg></svg>"))
 
 
 READERS = {

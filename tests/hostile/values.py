@@ -22,7 +22,8 @@ from tests.forging import read_parquet, rewrite, rewrite_design, rewrite_pointer
 from tests.hostile.counting import TRACEBACK, Outcome, asked, is_bug
 from tests.hostile.damaged_stores import CHEAP
 from tests.hostile.places import made
-from tests.hostile.readers import READERS, track, without_pictures
+from tests.hostile.readers import READERS, track
+from tests.undrawn import draw_nothing
 
 ODD: dict[str, Any] = {
     "null": None, "a word": "x", "no word": "", "a number": -1, "a huge number": 10**18, "a fraction": 0.5,
@@ -179,7 +180,7 @@ def _spread(cases: list[Any], most: int | None) -> list[Any]:
 def _tried(sound: Store, root: Path, cases: list[Any]) -> Iterator[Outcome]:
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
-        without_pictures(patch)
+        draw_nothing(patch)
         for number, (kind, save, load, path, words, value) in enumerate(cases):
             store = Store.at(shutil.copytree(sound.folder, root / f"case{number}" / "small"))
             document = load(store)
@@ -227,7 +228,7 @@ def row_values(root: Path, most: int | None = None) -> Iterator[Outcome]:
             cases.append((table, column, ABSENT, ABSENT))
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
-        without_pictures(patch)
+        draw_nothing(patch)
         for number, (table, column, words, value) in enumerate(_spread(cases, most)):
             store = Store.at(shutil.copytree(sound.folder, root / f"case{number}" / "small"))
             try:
