@@ -347,13 +347,12 @@ def test_what_is_added_to_a_training_that_diverged_trains_nothing_even_if_no_tar
 
 
 def test_a_training_of_finite_weights_whose_loss_is_not_finite_diverged_too(make_design, store, monkeypatch):
-    plain = DCGAN.update
+    count = Trainer.count
 
-    def odd(target, records, step):
-        values = plain(target, records, step)
-        return {**values, "loss_generator": values["d_real"] * float("nan")}
+    def odd(trainer, values, started):
+        return count(trainer, {**values, "loss_generator": torch.tensor(float("nan"))}, started)
 
-    monkeypatch.setattr(DCGAN, "update", odd)
+    monkeypatch.setattr(Trainer, "count", odd)
     design = make_design("factors.epochs=[1]", "attacks=[white_box]", "quality.measures=[]")
     run(design, store)
     assert set(table(design, store, "trials")["flags"]) == {"diverged"}
@@ -361,15 +360,14 @@ def test_a_training_of_finite_weights_whose_loss_is_not_finite_diverged_too(make
 
 
 def test_a_training_whose_weights_are_not_finite_diverged_though_its_losses_are(make_design, store, monkeypatch):
-    plain = DCGAN.update
+    count = Trainer.count
 
-    def odd(target, records, step):
-        values = plain(target, records, step)
-        if step.number == 2:  # the last
-            next(target.generator.parameters()).data.fill_(float("inf"))
-        return values
+    def odd(trainer, values, started):
+        if trainer.step == 2:  # the last
+            next(trainer.target.generator.parameters()).data.fill_(float("inf"))
+        return count(trainer, values, started)
 
-    monkeypatch.setattr(DCGAN, "update", odd)
+    monkeypatch.setattr(Trainer, "count", odd)
     few = ("factors.epochs=[1]", "factors.train_size=[40]", "factors.defense=[none]", "quality.measures=[]")
     monkeypatch.setattr("study.run.runner.GRID", 0)  # no sample tells
     design = make_design(*few, "attacks=[white_box]")
