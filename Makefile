@@ -33,7 +33,8 @@ test-browser: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(ARGS)
 
 test-faults: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults tests/study/test_buckets.py tests/hostile/test_generated.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or not soak' tests/faults tests/hostile/test_counted.py \
+		tests/hostile/test_generated.py tests/study/test_buckets.py $(ARGS)
 
 test-cluster: $(STAMP)
 	@$(BIN)/python -m tests.cluster.hosts

@@ -73,7 +73,12 @@ def _searched(data: StudyData) -> Iterator[str]:
 def _incomplete(data: StudyData) -> Iterator[str]:
     design = read(data.store.root, data.name, "design")
     own = design[design["role"].isin(STUDIED)]
-    planned = set(own.loc[own["kind"] == "trial", "trial_id"])
+    trials = own[own["kind"] == "trial"]
+    diverged = trials[trials["trial_id"].isin(data.diverged)]
+    if len(diverged):
+        names = _some(list(map(str, diverged["label"])))
+        yield line("diverged", count=len(diverged), trials=len(trials), names=names)
+    planned = set(trials["trial_id"]) - data.diverged
     there = planned & set(data.wide["trial_id"])
     if len(there) < len(planned):
         yield line("sweep not complete", there=len(there), planned=len(planned))

@@ -111,6 +111,10 @@ SENTENCES = {
         "the best of them looks better than it is; {command} makes a study of one."
     ),
     "sweep not complete": "The sweep is not complete: {there} of {planned} trials are there.",
+    "diverged": (
+        "{count} of {trials} trainings diverged: a weight, a loss or a sample was not finite, so nothing was attacked "
+        "there, and averages leave them out: {names}."
+    ),
     "attack not complete": "{attack} has results in {there} of {planned} trials only.",
     "not published": (
         "{targets} is not the published network ({settings}), which may leak more: what is said here is of this one."

@@ -19,6 +19,7 @@ from study.spec.factors import Budget, budget_of
 from study.store import Store, read
 from study.store.reading import last_levels
 from study.store.roles import STUDIED
+from study.store.rows import DIVERGED
 
 Kept = TypeVar("Kept")
 
@@ -32,8 +33,9 @@ SETTINGS = ("target.", "training.")
 class StudyData:
     """folder: where the study is. wide: the table of that name for trials of the study or search; no skipped rows.
 
-    resolved: the spec that wants them. scores: rows of the table of that name, by default the store's. Two columns are
-    added for display: `arm`, and `variant`, the target with the levels of further factors.
+    resolved: the spec that wants them. scores: rows of the table of that name, by default the store's. diverged: ids of
+    trials whose training diverged, which have no rows. Two columns are added for display: `arm`, and `variant`, the
+    target with the levels of further factors.
     """
 
     name: str
@@ -41,6 +43,7 @@ class StudyData:
     wide: pd.DataFrame
     resolved: Mapping[str, Any] = field(default_factory=dict)
     scores: pd.DataFrame | None = field(default=None, repr=False, compare=False)
+    diverged: frozenset[str] = frozenset()
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What was read and computed of it, by `once`."""
 
@@ -226,9 +229,11 @@ def load(folder: str | Path) -> StudyData:
     store = Store.at(folder)
     resolved = store.resolved()
     wide = read(store.root, store.study, "wide")
+    diverged = frozenset(wide.loc[wide["role"].isin(STUDIED) & (wide["flags"] == DIVERGED), "trial_id"])
     wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
-        raise Refused(f"{store.uri}: no sealed trial with an attack yet")
+        every = f"{len(diverged)} trainings diverged, and nothing was attacked; lower training.learning_rate"
+        raise Refused(f"{store.uri}: {every if diverged else 'no sealed trial with an attack yet'}")
     if wide[budget_of(resolved["factors"])].isna().any():
         raise Refused(f"{store.uri}: trials lack their {budget_of(resolved['factors'])}, which the study varies")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
@@ -236,7 +241,7 @@ def load(folder: str | Path) -> StudyData:
     words = dict(zip(distinct, labels(distinct), strict=True))
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = variants_of(wide, resolved["factors"])
-    return StudyData(store.study, store.uri, wide, resolved)
+    return StudyData(store.study, store.uri, wide, resolved, diverged=diverged)
 
 
 def short(store: Store) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 3
+FORMAT = 4
 """Version of a store's layout. What results mean has versions of its own, in ids: see `study.design.identity`."""
 
 

@@ -29,6 +29,32 @@ def rewrite(store: Store, table: str, change: Callable[[pa.Table], pa.Table]) ->
         (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(marker))
 
 
+def of_format_3(store: Store) -> None:
+    """With markers as they were before they told their format and flags, so that a row's flags are any text."""
+    for name, marker in store.markers().items():
+        earlier = {key: value for key, value in marker.items() if key not in ("format", "flags")}
+        (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(earlier))
+
+
+def diverge(store: Store, trial_id: str) -> None:
+    """As if the training of a trial had diverged: nothing was attacked."""
+    (name,) = store.passes([trial_id])
+    marker = {**store.marker(name), "flags": "diverged"}
+    marker["files"] = {file: seal for file, seal in marker["files"].items() if not file.startswith("scores/")}
+    for relative in marker["files"]:
+        rows = read_parquet(store, relative)
+        if relative.startswith("trials/"):
+            rows = with_text(rows, "flags", "diverged")
+        if relative.startswith("attacks/"):
+            rows = with_text(rows, "skipped", "the training diverged")
+            for column in [name for name in rows.column_names if pa.types.is_floating(rows.schema.field(name).type)]:
+                rows = rows.set_column(rows.column_names.index(column), column, pa.nulls(len(rows), pa.float64()))
+        data = to_parquet(rows)
+        (store.folder / relative).write_bytes(data)
+        marker["files"][relative] = files.seal(data)
+    (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(marker))
+
+
 def rewrite_design(store: Store, change: Callable[[pa.Table], pa.Table]) -> None:
     """Replace the current design."""
     relative = f"design/{store.pointer()['spec']}.parquet"

@@ -47,6 +47,14 @@ BOUNDS, MEMORY = "tests/study/test_bounds.py", "tests/study/test_memory.py"
 HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_data_bounds.py"
 FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
 BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
+STUCK, MIXED, RUNNER = (
+    "tests/study/test_stuck_stores.py",
+    "tests/study/test_mixed_results.py",
+    "tests/study/test_runner.py",
+)
+MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
+READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
+RUNS, COMPACTING = "study/run/runner.py", "study/store/compacting.py"
 NO_NAME = "if not is_column(name):"
 
 MUTANTS = {
@@ -241,6 +249,122 @@ MUTANTS = {
     ),
     "odd values of cluster files are a bug": Mutant(
         "study/run/cluster.py", "if odd := list(_odd(written)):", "if odd := []:", "tests/study/test_cluster_check.py"
+    ),
+    # Stores that nothing can free any more
+    "damaged markers are never set aside": Mutant(
+        MARKED, "in trained and trial in wanted and held[trial] >= set(wanted[trial])", "in ()", STUCK
+    ),
+    "any damaged marker is set aside": Mutant(MARKED, "and held[trial] >= set(wanted[trial])", "", STUCK),
+    "gc keeps damaged markers": Mutant(
+        "study/store/collecting.py", 'if own_names.own("done", [entry.name]):', "if False:", STUCK
+    ),
+    "copies count as markers": Mutant(
+        PASSES, 'for file in own_names.own("done", files)]', 'for file in files if file.endswith(".json")]', STUCK
+    ),
+    "compactions outlive the training that they have": Mutant(
+        MARKED, "elif trained.get(trial_of(name), name) not in passes:", "elif False:", STUCK
+    ),
+    "a compaction forgets passes that it has alone": Mutant(
+        COMPACTING, "passes = _alone(store, marked) | _nonces(markers)", "passes = _nonces(markers)", STUCK
+    ),
+    "damaged compactions stay": Mutant(
+        COMPACTING, "        _drop_others(store, name)\n        return len(passes)\n", "        return len(passes)\n",
+        STUCK,
+    ),
+    "what is gone since it was listed raises": Mutant(
+        PLACES, "found = item.stat(follow_symlinks=False)\n    except FileNotFoundError:",
+        "found = item.stat(follow_symlinks=False)\n    except ZeroDivisionError:", STUCK,
+    ),
+    "checkpoints of the highest steps are kept": Mutant(
+        PASSES, "key=lambda entry: (entry.modified, entry.name)", "key=lambda entry: entry.name", STUCK
+    ),
+    "a reader keeps a driver from the lock": Mutant(PLACES, "if time.monotonic() > until:", "if True:", STUCK),
+    "truth values are no column": Mutant(
+        SCHEMA, "columns = {**columns, **{column: _plain(columns[column]) for column in extra}}", "pass", STUCK
+    ),
+    "numbers beside texts are no column": Mutant(
+        SCHEMA, "if field.name in texts and pa.types.is_floating(field.type):", "if False:", STUCK
+    ),
+    "a diverged training is attacked": Mutant(
+        RUNS, "if before is not None or trajectory.diverged:", "if False:", RUNNER
+    ),
+    "a diverged training is gone on with": Mutant(
+        RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", RUNNER
+    ),
+    "odd losses are no divergence": Mutant(
+        TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", RUNNER
+    ),
+    "odd weights are no divergence": Mutant(
+        TRAJECTORY, "torch.isfinite(tensor).all()) for tensor", "True) for tensor", RUNNER
+    ),
+    "a diverged target is not kept": Mutant(
+        RUNS, "            content.add_target(trajectory.trainer.target.state_dict())\n", "", RUNNER
+    ),
+    # Results that are mixed
+    "a training is sealed under its work": Mutant(
+        PASSES, "own_names.TRAINING if train else content_id(work)", "content_id(work)", STUCK
+    ),
+    "a training is sealed beside an earlier version's": Mutant(
+        PASSES, "if train and self.store.done([trial_id]).get(trial_id, Done()).train:", "if False:", STUCK
+    ),
+    "two trainings count": Mutant(
+        MARKED, 'if marker["work"]["train"] and first[marker["trial_id"]] != name', "if False", STUCK
+    ),
+    "compactions of two trainings are read": Mutant(
+        MARKED, "if self.aside.keys() & passes.keys():", "if False:", STUCK
+    ),
+    "rows of two attempts are read twice": Mutant(
+        READING, "complete(_decoded(_each_once(parts, table)), table)", "complete(_decoded(joined(parts)), table)",
+        STUCK
+    ),
+    "a second attempt goes on": Mutant(
+        "study/run/pass_content.py", "if self.work.train and not sealed:", "if False:", STUCK
+    ),
+    "two networks in a column are read": Mutant(
+        READING, 'if "quality" in tables and not all:', "if False:", MIXED
+    ),
+    "another network measures": Mutant("study/run/measuring.py", "    if others:\n", "    if False:\n", MIXED),
+    "check sees no network": Mutant(
+        "study/store/verifying.py", "if self._quality and (what :=", "if False and (what :=", MIXED
+    ),
+    "labels read as levels": Mutant(
+        "study/spec/study_file.py", "if stem != label and stem in labels:", "if False:", MIXED
+    ),
+    "rows of other trials are read": Mutant(
+        MANIFESTS, 'if trials - {marker["trial_id"]}:', "if False:", MIXED
+    ),
+    "rows of other work are read": Mutant(
+        MANIFESTS, "if column in KEYS[name] and set(", "if False and set(", MIXED
+    ),
+    "check does not look whose rows are": Mutant(
+        "study/store/verifying.py",
+        "pass_table(place, marker, relative) if marker else sealed_table(place, relative, seal)",
+        "sealed_table(place, relative, seal)", MIXED,
+    ),
+    "rows count twice": Mutant(SCHEMA, 'raise pa.ArrowInvalid("has a row twice")', "return", MIXED),
+    "queries count twice": Mutant(SCHEMA, "(query[1:] > query[:-1])", "(query[1:] >= query[:-1])", MIXED),
+    "numbers may be out of range": Mutant(
+        SCHEMA, 'raise pa.ArrowInvalid(f"has a {column} out of range")', "pass", MIXED
+    ),
+    "numbers may be infinite": Mutant(
+        SCHEMA, 'raise pa.ArrowInvalid(f"has a {column} that is no finite number")', "pass", MIXED
+    ),
+    "markers need no sha256": Mutant(
+        SEALS, '    if "format" in marker:\n        _require(sealed, "has no sha256")', '    if "format" in marker:',
+        STUCK
+    ),
+    "markers may be sealed at any text": Mutant(
+        SEALS, '    _require(_is_moment(marker["sealed_at"]), "was sealed at no time")\n', "", MIXED
+    ),
+    "states of other attempts are a marker's": Mutant(
+        SEALS, "state is not None and state[1] in (None, nonce)", "state is not None", MIXED
+    ),
+    "manifests may have any passes": Mutant(
+        SEALS, '_require(isinstance(passes, (dict, list)) and all(map(is_word, passes)), "has odd passes")', "pass",
+        MIXED
+    ),
+    "specs may lack sections": Mutant(
+        SEALS, '_require(section in spec or section in LATER, f"lacks the section {section}")', "pass", MIXED
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(

@@ -1,13 +1,18 @@
 """Commands that keep a store: check it, free its garbage, compact it, copy what may be public."""
 
 import argparse
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mia_core.errors import Refused
 from study.cli.arguments import add_folder, number
 from study.cli.command import KEEP, Command
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.terminal import say
+
+if TYPE_CHECKING:
+    from study.store.passes import Store
 
 HOURS = 24.0
 
@@ -35,12 +40,20 @@ def _check(options: argparse.Namespace) -> int:
         say(f"warning: {line}")
     for damage in found.damages:
         say(f"DAMAGED {damage.file}: {damage.what}", f"        {damage.way_out}")
+    for file in found.aside:
+        say(f"set aside: {file} is damaged, and other passes have sealed its work; `{_gc_command(store)}` removes it")
+    for file in found.strays:
+        say(f"stray: {file} is no file of a study, and no reader looks at it; another program's copy? remove it")
     say(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")
     if found.garbage is None:
         say("unsealed files are not counted while markers are damaged")
     else:
         say(f"{found.garbage} unsealed files, {found.garbage_bytes} bytes")
     return INCOMPLETE if found.damages else COMPLETE
+
+
+def _gc_command(store: "Store") -> str:
+    return shlex.join(["mia-study", "store", "gc", store.uri])
 
 
 def _gc(options: argparse.Namespace) -> int:

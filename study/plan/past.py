@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from study.store import Damaged, Store
+from study.store.marked import trial_of
 from study.store.reading import sealed
 
 TABLES = ("trials", "attacks", "quality")
@@ -44,7 +45,8 @@ class Past:
             return cls.none()
         try:
             trials, attacks, quality = (sealed(store, table, names).to_pandas() for table in TABLES)
-            trained = [marker for marker in map(store.marker, names) if marker["work"]["train"]]
+            markers = store.markers({trial_of(name) for name in names})
+            trained = [marker for name, marker in markers.items() if name in names and marker["work"]["train"]]
         except Damaged as error:
             return cls.none(str(error))
         return cls(trials, attacks, quality, *_of_markers(trained))

@@ -1,6 +1,7 @@
 """What an attack's scores come to: its row, with leakage metrics and bounds on epsilon, and the scores themselves."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,13 @@ class Attacked:
 def skipped(trial: Trial, wanted: WantedAttack) -> Attacked:
     """An attack that does not fit the target."""
     return Attacked([_row(trial, wanted, {})])
+
+
+def without_target(trial: Trial, wanted: Sequence[WantedAttack]) -> Attacked:
+    """Attacks on a trial whose training diverged: there is nothing to attack."""
+    reasons = (item.skipped or "the training diverged: a weight, a loss or a sample is not finite" for item in wanted)
+    each = zip(wanted, reasons, strict=True)
+    return sum((skipped(trial, dataclasses.replace(item, skipped=reason)) for item, reason in each), Attacked())
 
 
 def judged(

@@ -19,14 +19,15 @@ from study.plan.capacity import Machines
 from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
-from study.run.measuring import feature_network
+from study.run.measuring import feature_network, require_same_network
 from study.spec.study_file import Spec, read
-from study.store import Compactor, Damaged, Store, compact
+from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
 from study.terminal import Console, duration
 from study.verdicts import claims, controls
 
 ASK_SECONDS = 3600.0
+NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +245,7 @@ def _run(
     from study.run.scheduling import schedule
 
     if any(work.measures for works in todo.values() for work in works):
-        feature_network(design, store)
+        require_same_network(design, store, feature_network(design, store)[1])
     outlook = Outlook.of(design, store, todo, machines=machines)
     expected = cost.expected(outlook.estimate, todo)
     at_once = machines.by_memory(Memory.of(design))
@@ -256,9 +257,13 @@ def _run(
 
 
 def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], behind: bool, console: Console) -> None:
-    total = len(design.every)
+    total, store_done = len(design.every), store.done()
     if design.spec.search:
         search.show(console, store)
+    diverged = [trial for trial in design.every if store_done.get(trial.trial_id, Done()).diverged]
+    if diverged:
+        names = ", ".join(trial.name for trial in diverged[:NAMED]) + (", ..." if len(diverged) > NAMED else "")
+        console.say("", f"diverged: {len(diverged)} of {total} trainings, which have no samples to attack: {names}")
     if left:
         missing_trials = sum(map(len, left.values()))
         console.say("", f"incomplete: {missing_trials} of {total} trials lack results; {AGAIN}.")

@@ -16,11 +16,13 @@ from study.machine import code_versions, pick_device, scratch_folder
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.plan.capacity import Machines
 from study.plan.memory import Memory
+from study.run.measuring import feature_network, require_same_network
 from study.run.runner import Runner
 from study.run.search import begun
 from study.spec.study_file import read
 from study.store import Store
 from study.store.reading import trial_tables
+from study.store.rows import DIVERGED
 from study.terminal import Console, say
 
 
@@ -61,6 +63,8 @@ def _choose(design: Design, name: str | None) -> Trial:
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
     """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
     works = missing_of([trial], store)
+    if any(work.measures for work in works):
+        require_same_network(design, store, feature_network(design, store)[1])
     runner = Runner(design, store, pick_device(), code_versions())
     try:
         return {label: trace for sealed in runner.run(works) for label, trace in sealed.failed.items()}
@@ -71,6 +75,9 @@ def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
 def _show(console: Console, trials: pd.DataFrame, quality: pd.DataFrame, attacks: pd.DataFrame) -> None:
     row = trials.iloc[0]
     console.say(f"{row['members']} members, {row['steps']} steps in {row['seconds_train']:.1f} s")
+    if row["flags"] == DIVERGED:
+        console.say("the training diverged: a weight, a loss or a sample is not finite, and nothing was attacked")
+        return
     console.say(f"guarantee: {guarantee(row['epsilon'], row['delta'], row['epsilon_unit'])}")
     leakage = Table(Column("attack", overflow="fold"), "AUC", "95 % interval", "advantage", "top-n accuracy (chance)")
     for item in attacks.to_dict("records"):

@@ -2,14 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mia_core.models import Model
-from mia_core.targets import Target
 from study.design.work import Work
 from study.plan.disk import GRID
 from study.run.attack_row import Attacked
@@ -17,6 +16,10 @@ from study.store import Store, to_bytes
 from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
 
 TENSORS = ".safetensors"
+
+
+class Superseded(Exception):
+    """Another attempt was first with a training; what is missing is to be done on the target that it sealed."""
 
 
 class PassContent:
@@ -33,9 +36,9 @@ class PassContent:
         if history is not None:
             self._pass.add("history", [item.to_dict() for item in history])
 
-    def add_target(self, target: Target) -> None:
-        """The trained target, for attacks that are added later."""
-        self._pass.add_file(f"targets/{self.work.trial.trial_id}", TENSORS, to_bytes(target.state_dict(), {}))
+    def add_target(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """The trained target's state, for attacks that are added later."""
+        self._pass.add_file(f"targets/{self.work.trial.trial_id}", TENSORS, to_bytes(tensors, {}))
 
     def add_resume_state(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         """The trainer's state, from which a higher level goes on."""
@@ -47,7 +50,7 @@ class PassContent:
         self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(model))
 
     def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
-        """Add what there is, and seal the pass unless that is nothing.
+        """Add what there is, and seal the pass unless that is nothing; Superseded if the trial is trained by now.
 
         peak_bytes: memory that the pass took, attacks included; None to leave what the training took.
         """
@@ -61,12 +64,15 @@ class PassContent:
         if attacked.scores:
             self._pass.add("scores", joined(attacked.scores))
         if self._trial or quality or attacked.rows:
-            self._pass.seal(
+            sealed = self._pass.seal(
                 self.work.trial.trial_id,
                 train=self.work.train,
                 attacks=[row.attack_id for row in attacked.rows],
                 measures=[row.measure_id for row in quality],
+                flags=self._trial.flags if self._trial else None,
             )
+            if self.work.train and not sealed:
+                raise Superseded(f"{self.work.trial.name}: another attempt has sealed this training first")
 
 
 def _grid(model: Model) -> bytes:

@@ -3,6 +3,9 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from mia_core.data import Membership
 from mia_core.models import Copycat, Snapshot
@@ -12,15 +15,18 @@ from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.work import Work
 from study.machine import explaining_kernels, peak_bytes
+from study.plan.disk import GRID
 from study.run.adversary import Adversary
+from study.run.attack_row import without_target
 from study.run.canary_audit import audit
-from study.run.measuring import QualityMeasuring
+from study.run.measuring import QualityMeasuring, unmeasured
 from study.run.pass_content import PassContent
 from study.run.trajectory import TrainingProgress, Trajectory
-from study.run.trial_row import history_rows, trial_row
+from study.run.trial_row import history_rows, row_of_a_later_level, trial_row
 from study.store import Damaged, Store
+from study.store.reading import trial_tables
 from study.store.roles import BLIND, CANARY
-from study.store.rows import TrialRow
+from study.store.rows import DIVERGED, TrialRow
 
 
 @dataclass(frozen=True)
@@ -85,15 +91,22 @@ class Runner:
         started = time.perf_counter()
         trial, membership = work.trial, trajectory.membership
         content = PassContent(self.store, work)
-        if work.train or work.retrain:
+        begun = trajectory.begun and (work.train or work.retrain)
+        before = None if begun else self._diverged_before(trial)
+        if before is None and (work.train or work.retrain):
             trajectory.train(trial)
+        if before is not None or trajectory.diverged:
+            return self._seal_diverged(work, content, trajectory, before, started)
         target = trajectory.target(trial)
         snapshot = self._snapshot(target, trial)
+        if work.train and not bool(torch.isfinite(snapshot.samples(GRID)).all()):
+            trajectory.diverged = True
+            return self._seal_diverged(work, content, trajectory, None, started)
         if work.train:
             row = self._trial_row(trial, len(membership.train), trajectory)
             content.add_training(row, history_rows(trial, trajectory.trainer, self._last_step_below(trial)))
             if self.design.spec.keep_targets:
-                content.add_target(target)
+                content.add_target(target.state_dict())
             if resumable:
                 content.add_resume_state(*trajectory.trainer.state())
             content.add_samples(snapshot)
@@ -101,6 +114,40 @@ class Runner:
         attacked = self.adversary.attack(trial, work.attacks, snapshot, membership)
         content.seal(attacked, quality, peak_bytes(self.device))
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
+
+    def _diverged_before(self, trial: Trial) -> Mapping[str, Any] | None:
+        """The sealed row of a trial's training where it diverged, at the trial's level or at one below; else None."""
+        levels = self.design.trajectories[trial.trajectory_id]
+        steps = {other.trial_id: other.steps for other in levels if other.steps <= trial.steps and other.of is None}
+        sealed = {name: done for name, done in self.store.done(steps).items() if done.train}
+        last = max(sealed, key=lambda name: steps[name], default=None)
+        if last is None or not sealed[last].diverged:
+            return None
+        _, tables = trial_tables(self.store, last, ("trials",))
+        (row,) = tables["trials"].astype(object).where(tables["trials"].notna(), None).to_dict("records")
+        return {str(name): value for name, value in row.items()}
+
+    def _seal_diverged(
+        self,
+        work: Work,
+        content: PassContent,
+        trajectory: Trajectory,
+        before: Mapping[str, Any] | None,
+        started: float,
+    ) -> Sealed:
+        """A level whose training diverged, at it or `before`. Its target is kept in any case, so that what is added
+        later finds the training done.
+        """
+        trial = work.trial
+        if work.train and before is None:
+            row = self._trial_row(trial, len(trajectory.membership.train), trajectory, DIVERGED)
+            content.add_training(row, history_rows(trial, trajectory.trainer, self._last_step_below(trial)))
+            content.add_target(trajectory.trainer.target.state_dict())
+        elif work.train and before is not None:
+            content.add_training(row_of_a_later_level(self.design, trial, before))
+            content.add_target(self.store.sealed_tensors(f"targets/{before['trial_id']}", before["trial_id"])[0])
+        content.seal(without_target(trial, work.attacks), unmeasured(trial, work.measures), peak_bytes(self.device))
+        return Sealed(trial, time.perf_counter() - started, {})
 
     def _run_again(self, work: Work, of: Trial, trajectory: Trajectory) -> Sealed:
         """The one pass of a control that attacks the target of a trial again, as it was trained just now or is kept.
@@ -110,13 +157,18 @@ class Runner:
         started = time.perf_counter()
         trial, membership = work.trial, self.design.membership(work.trial)
         content = PassContent(self.store, work)
+        diverged = self._diverged_before(of) is not None
+        if work.train:
+            flags = DIVERGED if diverged else None
+            content.add_training(self._trial_row(trial, len(membership.train), flags=flags))
+        if diverged:
+            content.seal(without_target(trial, work.attacks))
+            return Sealed(trial, time.perf_counter() - started, {})
         try:
             target = trajectory.target(of)
         except Damaged:
             trajectory.train(of)
             target = trajectory.target(of)
-        if work.train:
-            content.add_training(self._trial_row(trial, len(membership.train)))
         attacked = self.adversary.attack(trial, work.attacks, self._snapshot(target, trial), membership)
         content.seal(attacked)
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
@@ -142,9 +194,11 @@ class Runner:
         trial = work.trial
         content = PassContent(self.store, work)
         trajectory.train(trial)
+        diverged = trajectory.diverged
         if work.train:
-            content.add_training(self._trial_row(trial, len(trajectory.trainer.images), trajectory))
-        content.seal(audit(self.design, trial, trajectory.trainer))
+            flags = DIVERGED if diverged else None
+            content.add_training(self._trial_row(trial, len(trajectory.trainer.images), trajectory, flags))
+        content.seal(without_target(trial, work.attacks) if diverged else audit(self.design, trial, trajectory.trainer))
         return Sealed(trial, time.perf_counter() - started, {})
 
     def _snapshot(self, target: Target, trial: Trial) -> Snapshot:
@@ -153,9 +207,11 @@ class Runner:
     def _samples(self, trial: Trial) -> Streams:
         return Streams("samples", self.design.spec.seed, trial.replicate)
 
-    def _trial_row(self, trial: Trial, members: int, trajectory: Trajectory | None = None) -> TrialRow:
+    def _trial_row(
+        self, trial: Trial, members: int, trajectory: Trajectory | None = None, flags: str | None = None
+    ) -> TrialRow:
         trained, seconds = (trajectory.trainer, trajectory.seconds) if trajectory else (None, 0.0)
-        return trial_row(self.design, trial, members, self.device, self.code, trained, seconds)
+        return trial_row(self.design, trial, members, self.device, self.code, trained, seconds, flags)
 
     def _last_step_below(self, trial: Trial) -> int:
         """Of the sealed levels below: a restart may be before it, and the history until there is sealed already."""

@@ -22,6 +22,7 @@ from study.outcomes import COMPLETE, INCOMPLETE
 from study.run import failures, heartbeat
 from study.store import Store
 from study.store.roles import STUDIED
+from study.store.rows import DIVERGED
 from study.terminal import Console, duration, one_line, say
 
 RECENT = 20
@@ -44,7 +45,7 @@ class Status:
     done by factor and level. running: whether a driver has the lock, or told of itself within STALE_SECONDS. driver:
     what it told last, with its age in seconds. sealed_at: when the last pass was sealed. seconds_left: the driver's
     estimate, else by the pace of the last RECENT seals while it runs. failed: what is kept of trajectories whose last
-    attempt failed.
+    attempt failed. diverged: names of trials whose training diverged, which are done.
     """
 
     study: str
@@ -57,6 +58,7 @@ class Status:
     sealed_at: datetime | None
     seconds_left: float | None
     failed: Sequence[Mapping[str, Any]]
+    diverged: Sequence[str]
     bytes: int
     files: int
     next: str
@@ -84,6 +86,7 @@ def status(store: Store, config: str | None = None) -> Status:
     left = sum(wanted - have for have, wanted in (counts["trials"], counts["controls"]))
     bytes_, files = _size(store)
     names = {row["trajectory_id"] for row in trials.values()}
+    odd = {marker["trial_id"] for marker in markers.values() if marker.get("flags") == DIVERGED}
     return Status(
         study=store.study,
         where=store.uri,
@@ -95,6 +98,7 @@ def status(store: Store, config: str | None = None) -> Status:
         sealed_at=sealed[-1] if sealed else None,
         seconds_left=_seconds_left(driver, sealed, left) if alive else None,
         failed=[failures.kept(store, name) for name in sorted(store.failed() & names)],
+        diverged=[row["label"] for name, row in trials.items() if name in odd],
         bytes=bytes_,
         files=files,
         next=_next(store, alive, left, config),
@@ -243,6 +247,9 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     failed = [line for item in found.failed[:SHOWN] for line in failures.words(item)]
     more = [f"and {len(found.failed) - SHOWN} more"] if len(found.failed) > SHOWN else []
     facts.append(("failed", [*failed, *more] or ["0 trajectories"]))
+    if found.diverged:
+        more = [f"and {len(found.diverged) - SHOWN} more"] if len(found.diverged) > SHOWN else []
+        facts.append(("diverged", [*map(shorten, found.diverged[:SHOWN]), *more]))
     facts.append(("disk", [f"{found.bytes / 1e6:.1f} MB in {found.files} files"]))
     facts.append(("next", [found.next]))
     return facts

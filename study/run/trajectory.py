@@ -56,7 +56,8 @@ def new_trainer(design: Design, trial: Trial, membership: Membership, device: st
 class Trajectory:
     """The training run that the trials of one trajectory share. Nothing is built before a level has to be trained.
 
-    seconds: spent training so far, also by earlier attempts. progress: called at ends of epochs. key: of private draws,
+    seconds: spent training so far, also by earlier attempts. diverged: whether a weight or a loss was not finite, after
+    which nothing more is trained. progress: called at ends of epochs. key: of private draws,
     for tests; a checkpoint keeps it while the trajectory runs, and nothing that is sealed does. An extension of what is
     sealed, and a training that is done again, draw a new one, so their bits are others.
     """
@@ -77,9 +78,15 @@ class Trajectory:
         self.progress = progress
         self.key = key
         self.seconds = 0.0
+        self.diverged = False
         self._trainer: Trainer | None = None
         self._saved = self._reported = 0.0
         self._means: Mapping[str, float] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether any level was trained here."""
+        return self._trainer is not None
 
     @property
     def trainer(self) -> Trainer:
@@ -88,22 +95,25 @@ class Trajectory:
         return self._trainer
 
     def train(self, trial: Trial) -> None:
-        """Train to a trial's level, from the latest state that there is; FloatingPointError if training diverges."""
+        """Train to a trial's level, from the latest state that there is, unless training diverges."""
         if self._trainer is None:
             self._trainer, self.seconds = self._begin(trial)
         trainer, before = self._trainer, self.seconds
         started = time.perf_counter()
-        while trainer.step < trial.steps:
+        while trainer.step < trial.steps and not self.diverged:
             trainer.run_to(min(trainer.next_epoch_step, trial.steps))
             now = time.perf_counter()
+            due = now - self._saved > self.design.spec.compute.checkpoint_seconds
+            self.diverged = _has_odd_loss(trainer) or (due and not _has_finite_weights(trainer))
+            if self.diverged:
+                break
             self._report(now, trial)
-            if now - self._saved > self.design.spec.compute.checkpoint_seconds:
-                _require_finite(trainer, trial)
+            if due:
                 tensors, state = trainer.state(unsealed=True)
                 seconds = before + now - started
                 self.store.save_checkpoint(trial.trajectory_id, tensors, {**state, "seconds": seconds})
                 self._saved = now
-        _require_finite(trainer, trial)
+        self.diverged = self.diverged or not _has_finite_weights(trainer) or _has_odd_begun_loss(trainer)
         self.seconds = before + time.perf_counter() - started
 
     def target(self, trial: Trial) -> Target:
@@ -120,10 +130,9 @@ class Trajectory:
         """A trainer at the latest state not beyond the trial, and its seconds: a checkpoint, a sealed state, step 0."""
         trainer = new_trainer(self.design, trial, self.membership, self.device, self.key)
         self._saved = time.perf_counter()
-        checkpoint = self.store.checkpoint(trial.trajectory_id, trial.steps)
         ended_with = partial(trial_id, trial.trajectory_id)
         sealed = [step for step in self.store.resume_steps(trial.trajectory_id, ended_with) if step <= trial.steps]
-        if checkpoint:
+        for checkpoint in self.store.checkpoints(trial.trajectory_id, trial.steps):
             with contextlib.suppress(ValueError):  # whole, but no state of this training: an earlier one is taken
                 seconds = _seconds(checkpoint[1], max(sealed, default=0), trial.steps)
                 trainer.restore(*checkpoint)
@@ -161,7 +170,18 @@ def _seconds(state: Any, least: int, most: int) -> float:
     return float(seconds)
 
 
-def _require_finite(trainer: Trainer, trial: Trial) -> None:
-    for name, tensor in trainer.target.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise FloatingPointError(f"{trial.name}: training diverged, {name} is not finite")
+def _has_finite_weights(trainer: Trainer) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in trainer.target.state_dict().values())
+
+
+def _has_odd_loss(trainer: Trainer) -> bool:
+    """Whether a mean over an epoch is not finite."""
+    return not all(math.isfinite(value) for epoch in trainer.history for value in epoch.means.values())
+
+
+def _has_odd_begun_loss(trainer: Trainer) -> bool:
+    """The same of the steps of an epoch in whose midst a level ends."""
+    if trainer.history and trainer.history[-1].step == trainer.step:
+        return False
+    _, state = trainer.state(unsealed=True)
+    return not all(math.isfinite(value) for values in state["begun_epoch"].values() for value in values)

@@ -1,8 +1,10 @@
 """What a trial's training comes to: its row of the table of trials, and its rows of history."""
 
+import math
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from mia_core.hashing import canonical_json
 from mia_core.training import Trainer
@@ -22,6 +24,7 @@ def trial_row(
     code: Mapping[str, str],
     trained: Trainer | None,
     seconds: float,
+    flags: str | None = None,
 ) -> TrialRow:
     """The row of a trial that ends now.
 
@@ -55,6 +58,7 @@ def trial_row(
         "seconds_train": seconds,
         "peak_bytes": peak_bytes(device),
         "device": device_name(device),
+        "flags": flags,
         "config": TrialConfig.of(design, trial).to_json(),
         "versions": canonical_json(
             {**versions(), "tf32": cell.training.precision == "tf32", "node": platform.node(), **code}
@@ -64,6 +68,18 @@ def trial_row(
     return TrialRow.of(values)
 
 
+def row_of_a_later_level(design: Design, trial: Trial, before: Mapping[str, Any]) -> TrialRow:
+    """Of a trial whose training diverged at a lower level, `before`, whose row this is: nothing more was trained."""
+    own = {
+        "trial_id": trial.trial_id,
+        "epochs": trial.epochs,
+        "steps": trial.steps,
+        "config": TrialConfig.of(design, trial).to_json(),
+        "finished_at": datetime.now(UTC),
+    }
+    return TrialRow.of({**before, **own})
+
+
 def history_rows(trial: Trial, trainer: Trainer, after: int) -> list[HistoryRow]:
     """Rows of the epochs that ended after a step, taken from the trainer; epsilon at the level itself."""
     epochs = [epoch for epoch in trainer.history if epoch.step > after]
@@ -71,7 +87,7 @@ def history_rows(trial: Trial, trainer: Trainer, after: int) -> list[HistoryRow]
     return [
         HistoryRow.of(
             {
-                **epoch.means,
+                **{name: value for name, value in epoch.means.items() if math.isfinite(value)},
                 "trajectory_id": trial.trajectory_id,
                 "epoch": epoch.epoch,
                 "step": epoch.step,

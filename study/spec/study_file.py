@@ -1,5 +1,6 @@
 """A study as one YAML file: read, checked, with every default filled in."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, product
@@ -35,6 +36,7 @@ from study.spec.target_levels import require_taken_beta1
 from study.spec.values import listed, unique, values_of
 from study.store.names import is_word, quoted
 
+LEVEL = re.compile(r"_steps\d+$", re.ASCII)
 SQLITE = "sqlite:///"
 TRACKING = f"{SQLITE}mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
@@ -306,6 +308,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
     )
     unique([attack.label for attack in attacks], "attacks: label", "give each its own `label:`")
     _require_attacks(attacks, sum(len(cell.levels) for cell in cells) * sections.replicates)
+    _require_told_apart(attacks)
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
@@ -436,6 +439,15 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
     if search and not factors.varied:
         raise Refused("search: needs a factor with a range or several levels")
     return draw(design, factors, seed) if design.draws else {}
+
+
+def _require_told_apart(attacks: Sequence[AttackEntry]) -> None:
+    """Refused for a label that reads as one of the levels of another attack, which are named `<label>_steps<level>`."""
+    labels = {attack.label for attack in attacks}
+    for label in sorted(labels):
+        stem = LEVEL.sub("", label)
+        if stem != label and stem in labels:
+            raise Refused(f"attacks: the label {label!r} reads as a level of {stem!r}; give it another `label:`")
 
 
 def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:

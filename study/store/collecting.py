@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
-
+from study.store import own_names
 from study.store.files import Damaged
 from study.store.manifests import manifests
 from study.store.passes import Store
 from study.store.places import Entry
-from study.store.schema import PASS_TABLES, from_parquet
+from study.store.schema import PASS_TABLES
 
 SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "resume")
 FOLDERS = (".", "specs", "data", "design", "done", "features", "failures", "compacted", *SEALED_BY_PASSES)
@@ -28,15 +27,22 @@ class Garbage:
 
 
 def garbage(store: Store) -> list[Garbage]:
-    """Temporary files, files of passes without a marker, checkpoints of trajectories whose trials are trained in every
-    design, and compactions that a larger one supersedes. Damaged when a marker is, for what it sealed is not known.
+    """Temporary files, files of passes without a marker, damaged markers whose work other passes sealed, checkpoints
+    of trajectories whose trials are trained in every design, and compactions that a larger one supersedes. Damaged when
+    another marker is, for what it sealed is not known.
 
     Links are none, nor is anything that no version of this project writes. Files are listed before markers are read,
     so that what is sealed meanwhile counts as sealed.
     """
     listed = [*_temporary(store), *_unsealed(store), *_superseded(store)]
-    sealed = {file for marker in store.every_marker().values() for file in marker["files"]}
-    return [*(item for item in listed if item.file not in sealed), *_checkpoints(store)]
+    done = list(_markers(store))
+    markers = store.whole_markers(every_design=True, others=True)
+    sealed = {file for marker in markers.values() for file in marker["files"]}
+    return [
+        *(item for item in listed if item.file not in sealed),
+        *(item for item in done if item.file.removeprefix("done/").removesuffix(".json") not in markers),
+        *_checkpoints(store),
+    ]
 
 
 def collect(store: Store, older_than: int) -> tuple[list[Garbage], int]:
@@ -64,6 +70,13 @@ def _item(folder: str, entry: Entry, why: str) -> Garbage:
     return Garbage(file, why, entry.bytes, entry.modified)
 
 
+def _markers(store: Store) -> Iterator[Garbage]:
+    """All done-markers; those that cannot be read, and of which nothing is missing, are garbage."""
+    for entry in store.place.files("done"):
+        if own_names.own("done", [entry.name]):
+            yield _item("done", entry, "a damaged marker, whose work other passes have sealed")
+
+
 def _temporary(store: Store) -> Iterator[Garbage]:
     for folder in (*FOLDERS, *_trajectories(store)):
         for entry in store.place.files(folder):
@@ -81,7 +94,8 @@ def _unsealed(store: Store) -> Iterator[Garbage]:
 def _superseded(store: Store) -> Iterator[Garbage]:
     """None while a manifest is damaged: the next compaction removes that one with its files."""
     sound = manifests(store.place)
-    entries = [entry for entry in store.place.files("compacted") if not entry.name.startswith(".")]
+    names = own_names.own("compacted", store.place.names("compacted"))
+    entries = [entry for entry in store.place.files("compacted") if entry.name in names]
     if len(sound) == sum(entry.name.endswith(".json") for entry in entries):
         for entry in entries:
             if not sound or sound[0]["name"] not in entry.name:
@@ -116,14 +130,12 @@ def _checkpoints(store: Store) -> Iterator[Garbage]:
 def _trials_of_trajectories(store: Store) -> dict[str, set[str]]:
     """Trials by trajectory, of all designs; none when a design cannot be read, for it may want more."""
     trials: dict[str, set[str]] = {}
-    for entry in store.place.files("design"):
-        if entry.name.endswith(".parquet") and not entry.name.startswith("."):
-            try:
-                frame = from_parquet(store.place.read(f"design/{entry.name}"), "design")
-            except (OSError, pa.ArrowException, Damaged):
-                return {}
-            pairs = zip(frame["trajectory_id"].to_pylist(), frame["trial_id"].to_pylist(), strict=True)
+    try:
+        for design in store.designs():
+            pairs = zip(design["trajectory_id"].to_pylist(), design["trial_id"].to_pylist(), strict=True)
             for trajectory_id, trial_id in pairs:
                 if trajectory_id and trial_id:
                     trials.setdefault(trajectory_id, set()).add(trial_id)
+    except Damaged:
+        return {}
     return trials

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mia_core.hashing import content_id
-from study.store import files, seals
+from study.store import files, own_names, seals
 from study.store.files import Damaged
 from study.store.manifests import manifests, sealed_bytes, unchanged, valid
+from study.store.marked import Marked
 from study.store.passes import Store
 from study.store.places import Entry
 from study.store.reading import pairs, rows_of_pass, sealed, unseen
@@ -50,20 +51,40 @@ class Compactor:
 def compact(store: Store) -> int:
     """Put all sealed passes into one file a table, and their markers into one; returns how many passes that covers.
 
-    Nothing is done where a sound compaction covers them already. Damaged when a sealed file is.
+    Nothing is done where a sound compaction covers them already. A pass whose marker is gone or damaged stays in it, if
+    its rows are there alone. Damaged when a sealed file is.
     """
     listed = store.listed()  # before markers are read: one that is replaced meanwhile is not taken for what it was
-    markers = {name: marker for name, marker in store.markers().items() if name in listed}
-    passes = {name: marker["nonce"] for name, marker in markers.items()}
+    marked = store.marked()
+    markers = {name: marker for name, marker in marked.counted.items() if name in listed}
+    passes = _alone(store, marked) | _nonces(markers)
     name = content_id(passes)
-    if not passes or _is_compacted(store, name, {key: listed[key] for key in passes}):
+    if not passes:
+        return 0
+    if _is_compacted(store, name, {key: listed[key] for key in markers}):
+        _drop_others(store, name)
         return len(passes)
     tables = (
-        (table, _scores(store, markers) if table == SCORES else to_parquet(sealed(store, table, passes)))
+        (table, _scores(store, marked, markers) if table == SCORES else to_parquet(sealed(store, table, markers)))
         for table in PASS_TABLES
     )
-    write(store, listed, markers, tables)
+    write(store, listed, markers, tables, passes)
     return len(passes)
+
+
+def _nonces(markers: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    return {name: marker["nonce"] for name, marker in markers.items()}
+
+
+def _alone(store: Store, marked: Marked) -> dict[str, str | None]:
+    """Nonces of passes without a sound marker, whose rows a whole compaction has."""
+    for manifest in valid(store.place, marked):
+        alone = {name: nonce for name, nonce in manifest["passes"].items() if name not in marked.sound}
+        with contextlib.suppress(Damaged):
+            for relative, seal in manifest["files"].items() if alone else ():
+                sealed_bytes(store.place, relative, seal)
+            return alone
+    return {}
 
 
 def write(
@@ -71,9 +92,13 @@ def write(
     listed: Mapping[str, Entry],
     markers: Mapping[str, Mapping[str, Any]],
     tables: Iterable[tuple[str, bytes]],
+    passes: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write the Parquet files of a compaction, one after the other, then its manifest, and remove earlier ones."""
-    passes = {key: marker["nonce"] for key, marker in markers.items()}
+    """Write the Parquet files of a compaction, one after the other, then its manifest, and remove earlier ones.
+
+    passes: nonces of all that is in the tables, by default those of the markers.
+    """
+    passes = _nonces(markers) if passes is None else passes
     name = content_id(passes)
     rows = [
         {"pass": key, "version": listed[key].version, "marker": seals.to_json(marker).decode()}
@@ -85,8 +110,13 @@ def write(
         store.place.write(relative, data)
         found[relative] = files.seal(data)
     store.place.write(f"compacted/{name}.json", seals.to_json({"name": name, "passes": passes, "files": found}))
+    _drop_others(store, name)
+
+
+def _drop_others(store: Store, name: str) -> None:
+    """Remove other compactions, damaged ones too, and what was not finished."""
     for entry in store.place.files("compacted"):
-        if name not in entry.name:
+        if name not in entry.name and (entry.name.startswith(".") or own_names.own("compacted", [entry.name])):
             store.place.remove(f"compacted/{entry.name}")
 
 
@@ -102,13 +132,13 @@ def _is_compacted(store: Store, name: str, listed: Mapping[str, Entry]) -> bool:
     return False
 
 
-def _scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> bytes:
+def _scores(store: Store, marked: Marked, markers: Mapping[str, Mapping[str, Any]]) -> bytes:
     """All scores, each once, a group of rows in memory at a time."""
     schema = to_table(SCORES, []).schema
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         parts: list[pa.Table] = []
-        for part in _parts(store, markers):
+        for part in _parts(store, marked, markers):
             parts.append(complete(part, SCORES))
             if sum(map(len, parts)) >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(parts))
@@ -117,9 +147,9 @@ def _scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
-def _parts(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[pa.Table]:
+def _parts(store: Store, marked: Marked, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[pa.Table]:
     """Compacted rows, then those of other passes, less what an earlier one of the same trial and attack has."""
-    covered, compacted = _compacted_scores(store, markers)
+    covered, compacted = _compacted_scores(store, marked)
     trials = {marker["trial_id"] for name, marker in markers.items() if name not in covered}
     seen: set[tuple[str, str]] = set()
     if compacted is not None:
@@ -132,8 +162,8 @@ def _parts(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[p
             yield unseen(part, seen)
 
 
-def _compacted_scores(store: Store, markers: Mapping[str, Mapping[str, Any]]) -> tuple[set[str], pq.ParquetFile | None]:
-    for manifest in valid(store.place, markers):
+def _compacted_scores(store: Store, marked: Marked) -> tuple[set[str], pq.ParquetFile | None]:
+    for manifest in valid(store.place, marked):
         relative = f"compacted/{SCORES}-{manifest['name']}.parquet"
         with contextlib.suppress(Damaged, pa.ArrowException):
             data = sealed_bytes(store.place, relative, manifest["files"][relative])

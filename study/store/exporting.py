@@ -13,10 +13,10 @@ from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from study.store import files, seals
 from study.store.compacting import compact
-from study.store.manifests import sealed_table
+from study.store.manifests import pass_table
 from study.store.noise import GUESSABLE, noise_from_seed
-from study.store.passes import EARLIER, Store
-from study.store.schema import from_parquet, to_parquet
+from study.store.passes import Store
+from study.store.schema import to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
 VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
@@ -56,18 +56,18 @@ def export_public(store: Store, out: Path) -> int:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise Refused(f"{out}: holds something; give a folder that is absent or empty")
     pointer = store.pointer()
-    design = from_parquet(store.published(f"design/{pointer['spec']}.parquet"), "design").to_pylist()
+    design = store.design().to_pylist()
     out = out.absolute()
     copy = Store(out.parent, f".{out.name}.{secrets.token_hex(4)}", files.SHARED)
     try:
-        passes = store.passes({row["trial_id"] for row in design if row["trial_id"]})
-        for name in passes:
-            _copy_pass(store, copy, name)
+        passes = store.whole_markers({row["trial_id"] for row in design if row["trial_id"]})
+        for name, marker in passes.items():
+            _copy_pass(store, copy, name, marker)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
         about |= {"study": pointer["study"], "public": True, "versions": some_versions(pointer.get("versions", {}))}
-        specs = {name: {**spec, "data": without_words(spec["data"])} for name, spec in store.sealed_specs().items()}
+        specs = {name: told(spec) for name, spec in store.sealed_specs().items()}
         earlier = {f"specs/{name}.json": spec for name, spec in specs.items() if name != pointer["spec"]}
-        about |= {EARLIER: earlier} if earlier else {}
+        about |= {seals.EARLIER: earlier} if earlier else {}
         copy.publish(pointer["spec"], specs[pointer["spec"]], design, about)
         notice = WORDS.format(study=pointer["study"]) + (f"\n{GUESSABLE}\n" if noise_from_seed(copy) else "")
         copy.place.write(NOTICE, notice.encode())
@@ -78,13 +78,12 @@ def export_public(store: Store, out: Path) -> int:
     return len(passes)
 
 
-def _copy_pass(store: Store, copy: Store, name: str) -> None:
-    marker = store.marker(name)
+def _copy_pass(store: Store, copy: Store, name: str, marker: Mapping[str, Any]) -> None:
     sealed = {}
-    for relative, seal in marker["files"].items():
+    for relative in marker["files"]:
         table = relative.split("/")[0]
         if table in TABLES:
-            rows = sealed_table(store.place, relative, seal)
+            rows = pass_table(store.place, marker, relative)
             data = to_parquet(_without_machines(rows) if table == "trials" else rows)
             copy.place.write(relative, data)
             sealed[relative] = files.seal(data)
@@ -95,12 +94,18 @@ def _without_machines(trials: pa.Table) -> pa.Table:
     configs = [json.loads(text) for text in trials["config"].to_pylist()]
     versions = [json.loads(text) for text in trials["versions"].to_pylist()]
     columns = {
-        "config": [canonical_json({**config, "data": without_words(config["data"])}) for config in configs],
+        "config": [canonical_json(told(config)) for config in configs],
         "versions": [canonical_json(some_versions(version)) for version in versions],
     }
     for name, values in columns.items():
         trials = trials.set_column(trials.schema.get_field_index(name), name, pa.array(values, pa.string()))
     return trials
+
+
+def told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a study or of a trial, as everybody may read them."""
+    data = settings.get("data")
+    return {**settings, "data": without_words(data) if isinstance(data, Mapping) else None}
 
 
 def without_words(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from study.store import files, seals
+from mia_core.errors import Refused
+from study.store import files, own_names, seals
 from study.store.files import Damaged
+from study.store.marked import Marked
+from study.store.names import quoted
 from study.store.places import Entry, Place
-from study.store.schema import from_parquet
+from study.store.schema import KEYS, complete, from_parquet
 
 
 def sealed_bytes(place: Place, relative: str, seal: Mapping[str, Any]) -> bytes:
@@ -33,10 +36,36 @@ def sealed_table(place: Place, relative: str, seal: Mapping[str, Any], encoded: 
         raise Damaged(f"{place.uri}/{relative}: {str(error).splitlines()[0]}") from None
 
 
+def pass_table(place: Place, marker: Mapping[str, Any], relative: str) -> pa.Table:
+    """A Parquet file of a pass, as of `sealed_table`; Damaged, too, for rows of other trials or other work."""
+    table = sealed_table(place, relative, marker["files"][relative])
+    try:
+        require_own(relative.partition("/")[0], table, marker)
+    except ValueError as error:
+        raise Damaged(f"{place.uri}/{relative}: {error}") from None
+    return table
+
+
+def require_own(name: str, table: pa.Table, marker: Mapping[str, Any]) -> None:
+    """ValueError unless rows of a table are of the trial of a marker, and of work that it names."""
+    trials = set(table["trial_id"].unique().to_pylist()) if "trial_id" in KEYS[name] else {marker["trial_id"]}
+    if trials - {marker["trial_id"]}:
+        raise Refused(f"has rows of the trial {quoted(min(map(str, trials - {marker['trial_id']})))}")
+    if name == "trials" and not (marker["work"]["train"] and len(table) == 1):
+        raise Refused("has other trials than the one that the pass trained")
+    if name == "trials" and "flags" in marker and complete(table, name)["flags"].to_pylist() != [marker["flags"]]:
+        raise Refused("has other flags than the pass was sealed with")
+    if name == "history" and len(set(table["trajectory_id"].to_pylist())) > 1:
+        raise Refused("has epochs of several trainings")
+    for column, ids in (("attack_id", "attacks"), ("measure_id", "measures")):
+        if column in KEYS[name] and set(table[column].unique().to_pylist()) - set(marker["work"][ids]):
+            raise Refused(f"has rows of {ids} that the pass does not name")
+
+
 def manifests(place: Place) -> list[dict[str, Any]]:
     """Sound manifests, the one of the most passes first."""
     found = []
-    for file in place.names("compacted"):
+    for file in own_names.own("compacted", place.names("compacted")):
         if file.endswith(".json"):
             with contextlib.suppress(Damaged, ValueError):
                 data = place.read(f"compacted/{file}")
@@ -44,15 +73,9 @@ def manifests(place: Place) -> list[dict[str, Any]]:
     return sorted(found, key=lambda manifest: -len(manifest["passes"]))
 
 
-def valid(place: Place, markers: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Sound manifests, the one of the most passes first, but for those of a pass that was done again since.
-
-    markers: the sound ones, by pass.
-    """
-    nonces = {name: marker["nonce"] for name, marker in markers.items()}
-    for manifest in manifests(place):
-        if all(nonce in (None, nonces.get(name, nonce)) for name, nonce in manifest["passes"].items()):
-            yield manifest
+def valid(place: Place, marked: Marked) -> Iterator[dict[str, Any]]:
+    """Sound manifests, the one of the most passes first, of passes that count as they were sealed. marked: all."""
+    return (manifest for manifest in manifests(place) if marked.takes(manifest))
 
 
 def unchanged(place: Place, listed: Mapping[str, Entry]) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import secrets
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +16,12 @@ import pyarrow as pa
 from mia_core import private_files
 from mia_core.errors import Refused
 from mia_core.hashing import FORMAT, content_id
-from study.store import files, roots, seals
+from study.store import files, own_names, roots, seals
 from study.store.files import PRIVATE, Damaged, Modes
 from study.store.manifests import sealed_bytes, unchanged
+from study.store.marked import Marked, trial_of
 from study.store.places import Entry, Folder, most_bytes
+from study.store.rows import DIVERGED
 from study.store.schema import Rows, from_parquet, to_parquet, to_table
 
 if TYPE_CHECKING:
@@ -27,19 +29,17 @@ if TYPE_CHECKING:
 
 UNREADABLE = "is missing or damaged; the study's own sweep command writes it again, and trains nothing for it"
 
-EARLIER = "earlier_specs"
-"""In the pointer of a public copy: specs before the current one, by the names that their files had."""
-
 FEW = 8
 """Trials whose markers are listed by themselves, and markers that are read without a compaction."""
 
 
 @dataclass
 class Done:
-    """What sealed passes hold of one trial. kept: the trained target was kept; ids of attacks and measures."""
+    """What sealed passes hold of one trial. kept: its target was kept. diverged: its training was of no use."""
 
     train: bool = False
     kept: bool = False
+    diverged: bool = False
     attacks: set[str] = field(default_factory=set)
     measures: set[str] = field(default_factory=set)
 
@@ -129,16 +129,22 @@ class Store:
         self.place.write("study.json", seals.to_json(pointer, indent=2))
 
     def pointer(self) -> dict[str, Any]:
-        """study.json; ValueError when there is no such study."""
+        """study.json; ValueError when there is no such study, or a later version wrote it."""
         if not self.place.exists("study.json"):
             raise Refused(
                 f"{self.uri}: no study here (study.json is missing); name a study's folder, such as results/digits"
             )
         data = self.place.read("study.json")
         try:
-            return seals.parse_pointer(data)
+            pointer = seals.parse_pointer(data)
         except ValueError:
             raise Damaged(f"{self.uri}/study.json {UNREADABLE}") from None
+        if pointer["format"] > FORMAT:
+            raise Refused(
+                f"{self.uri}: was written by a later version of mia-study, in format {pointer['format']}; this one "
+                f"reads formats up to {FORMAT}"
+            )
+        return pointer
 
     def published(self, relative: str) -> bytes:
         """A spec's or design's content; Damaged, with the way out, unless it is what the pointer seals."""
@@ -164,7 +170,7 @@ class Store:
         pointer = self.pointer()
         current = f"specs/{pointer['spec']}.json"
         listed = [name for name in pointer.get("files", {}) if name.startswith("specs/")]
-        contents = {name: json.dumps(spec).encode() for name, spec in pointer.get(EARLIER, {}).items()}
+        contents = {name: json.dumps(spec).encode() for name, spec in pointer.get(seals.EARLIER, {}).items()}
         contents |= {name: self.published(name) for name in listed or [current]}
         found = {}
         for relative, data in contents.items():
@@ -222,28 +228,70 @@ class Store:
             return seals.parse_marker(name, data)
         except ValueError as error:
             raise Damaged(
-                f"{self.uri}/done/{name}.json: {error}; the study's own sweep command does this pass again"
+                f"{self.uri}/done/{name}.json: {error}; the study's own sweep command does this pass again, and where "
+                f"it has nothing to do, `{shlex.join(['mia-study', 'store', 'check', self.uri])}` says what to do"
             ) from None
 
-    def markers(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Sound done-markers by name. What a damaged one sealed is not done, and the next sweep does it again."""
-        listed = self.listed(trial_ids)
+    def marked(self, trial_ids: Iterable[str] | None = None) -> Marked:
+        """All done-markers, or those of some trials."""
+        wanted = None if trial_ids is None else set(trial_ids)
+        listed = self.listed(wanted)
         known = unchanged(self.place, listed) if len(listed) > FEW else {}
         left = [name for name in listed if name not in known]
         contents = dict(zip(left, self.place.read_each([f"done/{name}.json" for name in left]), strict=True))
         found = {}
-        for name, data in sorted({**known, **contents}.items()):
+        for name, data in {**known, **contents}.items():
             with contextlib.suppress(ValueError):
                 if data is not None:
                     found[name] = seals.parse_marker(name, data)
-        return found
+        return Marked.of(found, {*self.passes(wanted), *listed} - found.keys())
 
-    def every_marker(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Done-markers by name; Damaged, with the way out, unless all are sound."""
-        wanted = None if trial_ids is None else set(trial_ids)
-        names = self.passes(wanted)
-        found = self.markers(wanted)
-        return {name: found.get(name) or self.marker(name) for name in names}
+    def markers(self, trial_ids: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Sound done-markers that count, by name. What a damaged one sealed is not done, and the next sweep does it
+        again.
+        """
+        return self.marked(trial_ids).counted
+
+    def whole_markers(
+        self, trial_ids: Iterable[str] | None = None, every_design: bool = False, others: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        """As `markers`; Damaged, with the way out, for a damaged one whose work no sound ones have sealed since.
+
+        every_design: look at what every design wants of its trial, and not at the current one alone. others: with those
+        that do not count.
+        """
+        found = self.marked(trial_ids)
+        further = self.not_redone(found, every_design)
+        return (found.sound if others else found.counted) | {name: self.marker(name) for name in further}
+
+    def not_redone(self, found: Marked, every_design: bool = False) -> list[str]:
+        """Damaged markers whose work nobody has done again, as far as the current design, or any, wants it."""
+        redone = found.redone(self.wanted(every_design)) if found.damaged else set()
+        return [name for name in found.damaged if name not in redone]
+
+    def wanted(self, every_design: bool = False) -> dict[str, set[str]]:
+        """Ids of attacks and measures that trials are wanted to hold, by trial id: in the current design, or in all.
+
+        Nothing when a design cannot be read, for it may want more.
+        """
+        trials: dict[str, set[str]] = {}
+        try:
+            for design in self.designs() if every_design else [self.design()]:
+                columns = (design[name].to_pylist() for name in ("trial_id", "kind", "id"))
+                for trial_id, kind, name in zip(*columns, strict=True):
+                    if trial_id:
+                        trials.setdefault(trial_id, set()).update([name] if kind in ("attack", "measure") else [])
+        except (Damaged, Refused):
+            return {}
+        return trials
+
+    def designs(self) -> Iterator[pa.Table]:
+        """Every design that was published; Damaged when one cannot be read."""
+        for name in own_names.own("design", self.place.names("design")):
+            try:
+                yield from_parquet(self.place.read(f"design/{name}"), "design")
+            except (OSError, pa.ArrowException):
+                raise Damaged(f"{self.uri}/design/{name} {UNREADABLE}") from None
 
     def done(self, trial_ids: Iterable[str] | None = None) -> dict[str, Done]:
         """What is sealed, by trial id."""
@@ -251,6 +299,7 @@ class Store:
         for marker in self.markers(trial_ids).values():
             done = trials.setdefault(marker["trial_id"], Done())
             done.train |= marker["work"]["train"]
+            done.diverged |= marker.get("flags") == DIVERGED
             done.kept |= seals.own_file(marker, f"targets/{marker['trial_id']}") is not None
             done.attacks |= set(marker["work"]["attacks"])
             done.measures |= set(marker["work"]["measures"])
@@ -318,7 +367,7 @@ class Store:
             raise Damaged(f"{error}; without {self.uri}/{beside} the next sweep trains it again") from None
 
     def save_checkpoint(self, trajectory_id: str, tensors: "Tensors", state: dict[str, Any]) -> None:
-        """checkpoints/<trajectory>/<step>-<sha256>.safetensors; the two newest are kept.
+        """checkpoints/<trajectory>/<step>-<sha256>.safetensors; this one is kept, and the newest before it.
 
         A checkpoint of a private training has the key of its noise, so what is not kept any more is erased.
         """
@@ -326,21 +375,27 @@ class Store:
 
         data = to_bytes(tensors, state)
         folder = f"checkpoints/{trajectory_id}"
-        self.place.write(f"{folder}/{state['step']:010d}-{files.sha256(data)[:16]}.safetensors", data)
-        for old in [name for name in self.place.names(folder) if name.endswith(".safetensors")][:-2]:
+        saved = f"{state['step']:010d}-{files.sha256(data)[:16]}.safetensors"
+        self.place.write(f"{folder}/{saved}", data)
+        before = [name for name in self._checkpoints(folder) if name != saved]
+        for old in before[1:]:
             self.place.erase(f"{folder}/{old}")
 
-    def checkpoint(self, trajectory_id: str, up_to_step: int) -> "Loaded | None":
-        """The newest whole checkpoint not beyond a step; torn ones are passed over."""
+    def checkpoints(self, trajectory_id: str, up_to_step: int) -> "Iterator[Loaded]":
+        """Whole checkpoints not beyond a step, the newest first; torn ones are passed over."""
         folder = f"checkpoints/{trajectory_id}"
-        for name in reversed(self.place.names(folder)):
+        for name in self._checkpoints(folder):
             step, _, digest = name.removesuffix(".safetensors").partition("-")
-            if step.isdecimal() and int(step) <= up_to_step:
+            if int(step) <= up_to_step:
                 with contextlib.suppress(Damaged):
                     data = self.place.read(f"{folder}/{name}")
                     if files.sha256(data)[:16] == digest:
-                        return self._tensors(f"{folder}/{name}", data)
-        return None
+                        yield self._tensors(f"{folder}/{name}", data)
+
+    def _checkpoints(self, folder: str) -> list[str]:
+        """Names, the newest first; of those that were written at once, the one of the highest step."""
+        entries = sorted(self.place.files(folder), key=lambda entry: (entry.modified, entry.name), reverse=True)
+        return own_names.own(folder, [entry.name for entry in entries])
 
     def drop_checkpoints(self, trajectory_id: str) -> None:
         """Erase them when a trajectory's trials are done, with what attempts that died have left."""
@@ -355,7 +410,7 @@ class Store:
 
     def failed(self) -> set[str]:
         """The trajectories whose last attempt failed."""
-        return {name.removesuffix(".json") for name in self.place.names("failures") if name.endswith(".json")}
+        return {name.removesuffix(".json") for name in own_names.own("failures", self.place.names("failures"))}
 
     def failure(self, trajectory_id: str) -> dict[str, Any]:
         """What is kept of the last error of a trajectory; Damaged when that is nothing."""
@@ -401,21 +456,28 @@ class Pass:
         self.store.place.write(relative, data)
         self._seals[relative] = files.seal(data)
 
-    def seal(self, trial_id: str, train: bool, attacks: list[str], measures: list[str]) -> bool:
-        """Write tables, then the marker; False when the same work was sealed by somebody else meanwhile.
+    def seal(
+        self, trial_id: str, train: bool, attacks: list[str], measures: list[str], flags: str | None = None
+    ) -> bool:
+        """Write tables, then the marker; False when the trial was trained, or the same work done, by somebody else
+        meanwhile.
 
-        A damaged marker is replaced.
+        A damaged marker is replaced. flags: of the trial's row.
         """
         work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
-        name = f"{trial_id}-{content_id(work)}"
+        name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
         for table, rows in self._tables.items():
             self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
+        if train and self.store.done([trial_id]).get(trial_id, Done()).train:
+            return False  # under a name of earlier versions, or this one
         marker = {
             "trial_id": trial_id,
             "work": work,
             "nonce": self.nonce,
             "files": self._seals,
             "sealed_at": datetime.now(UTC).isoformat(),
+            "format": FORMAT,
+            "flags": flags,
         }
         relative, data = f"done/{name}.json", seals.to_json(marker)
         if self.store.place.create(relative, data):
@@ -440,10 +502,5 @@ def _prefixes(trial_ids: set[str] | None) -> list[str]:
 
 def _names(files: Iterable[str], trial_ids: set[str] | None) -> list[str]:
     """Of files in done/, the passes that have one; of all trials or of some."""
-    names = [file.removesuffix(".json") for file in files if file.endswith(".json") and not file.startswith(".")]
+    names = [file.removesuffix(".json") for file in own_names.own("done", files)]
     return [name for name in names if trial_ids is None or trial_of(name) in trial_ids]
-
-
-def trial_of(name: str) -> str:
-    """The trial that a pass, by its name, is of."""
-    return name.rpartition("-")[0]

@@ -6,11 +6,13 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mia_core import private_files
 from mia_core.errors import Refused
@@ -20,6 +22,9 @@ from study.store.files import PRIVATE, Damaged, Modes
 
 MOST_BYTES = {"progress.json": 4 * MEBIBYTE, "failures": 4 * MEBIBYTE, "reports": 256 * MEBIBYTE}
 """Of a file, by the first part of its name; a marker, manifest or spec is JSON, and all else tables and tensors."""
+LOOKED_AT_SECONDS = 1.0
+"""So long a lock may be held by those who only look whether it is free."""
+
 JSON_BYTES = 64 * MEBIBYTE
 DATA_BYTES = 16 * 2**30
 
@@ -182,7 +187,11 @@ class Folder(Place):
     def stat(self, relative: str) -> Entry | None:
         """A file as a listing has it; None where there is none."""
         path = self.path(relative)
-        return _entry(path.name, path.stat()) if path.is_file() else None
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _entry(path.name, found) if stat.S_ISREG(found.st_mode) else None
 
     def write(self, relative: str, data: bytes) -> None:
         """Create or replace."""
@@ -222,20 +231,19 @@ class Folder(Place):
 
     def files(self, folder: str, prefix: str = "") -> list[Entry]:
         """All regular files in a folder itself that start so, hidden ones too, by name; links are none."""
-        own = (item for item in self._scan(folder) if item.name.startswith(prefix))
-        found = [item for item in own if item.is_file(follow_symlinks=False)]
-        return sorted((_entry(item.name, item.stat()) for item in found), key=lambda entry: entry.name)
+        own = [item for item in self._scan(folder) if item.name.startswith(prefix)]
+        return sorted(filter(None, map(_file, own)), key=lambda entry: entry.name)
 
     def folders(self, folder: str) -> list[str]:
         """Sorted names of the folders in a folder; links are none."""
         return sorted(item.name for item in self._scan(folder) if item.is_dir(follow_symlinks=False))
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
-        path = self.path(folder)
-        if not path.is_dir():
+        try:
+            with os.scandir(self.path(folder)) as found:
+                return list(found)
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        with os.scandir(path) as found:
-            return list(found)
 
     def now(self) -> int:
         """Nanoseconds since the epoch."""
@@ -278,19 +286,42 @@ class Folder(Place):
             raise Refused(f"results: cannot lock {self.folder}: .lock {error.strerror}") from None
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Refused(
-                    f"results: another sweep or mia-study track is working on {self.folder}; wait for it or stop it"
-                ) from None
+                locked = _locked(file)
             except OSError as error:
                 raise Refused(
                     f"results: {self.folder}: its file system has no locks ({error.strerror}), so two sweeps could "
                     "work on it at once; mount it with locks (Lustre: -o flock; NFS: with its lock daemon), or name a "
                     "folder on another one"
                 ) from None
+            if not locked:
+                raise Refused(
+                    f"results: another sweep or mia-study track is working on {self.folder}; wait for it or stop it"
+                )
             yield
 
 
-def _entry(name: str, stat: os.stat_result) -> Entry:
-    return Entry(name, stat.st_size, stat.st_mtime_ns, f"{stat.st_size}-{stat.st_mtime_ns}")
+def _locked(file: BinaryIO) -> bool:
+    """Whether the lock is this process's now. `mia-study status` holds it for an instant to see whether it is free."""
+    until = time.monotonic() + LOOKED_AT_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _file(item: os.DirEntry[str]) -> Entry | None:
+    """None for what is no regular file, or is gone since it was listed, as temporary files are."""
+    try:
+        found = item.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return _entry(item.name, found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _entry(name: str, found: os.stat_result) -> Entry:
+    return Entry(name, found.st_size, found.st_mtime_ns, f"{found.st_size}-{found.st_mtime_ns}")

@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 from mia_core.errors import Refused
 from study.store import old_rows
 from study.store.files import Damaged
-from study.store.manifests import sealed_table, valid
-from study.store.passes import Store, trial_of
-from study.store.schema import KEYS, PASS_TABLES, complete, to_table
+from study.store.manifests import pass_table, sealed_table, valid
+from study.store.marked import Marked, trial_of
+from study.store.networks import MEASURE_AGAIN, two_networks
+from study.store.passes import Store
+from study.store.schema import KEYS, PASS_TABLES, complete, joined, to_table
 
 TABLES = (*PASS_TABLES, "design", "wide")
 ENCODED = {"scores": ("trial_id", "attack_id")}
@@ -29,9 +31,10 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
 
     `wide` is one row a trial x attack: trials, quality as `<measure>_<extractor>_<against>`, and the attack's columns.
     Scores and rows of attacks of earlier versions are judged anew, see `old_rows`, unless they are wanted `as_written`;
-    in a public copy rows stay as they are, and say so. An epsilon of theirs is of one record.
+    in a public copy rows stay as they are, and say so. An epsilon of theirs is of one record. Rows of every design tell
+    their feature networks apart by `extractor_sha256` alone; those of the current one are of one network.
     Raises ValueError for an unknown table or study and for scores of a public copy, Damaged for a sealed file whose
-    bytes changed.
+    bytes changed, and for quality that two networks measured.
     """
     if table not in TABLES:
         raise Refused(f"table {table!r} is not one of {', '.join(TABLES)}")
@@ -43,7 +46,9 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
     further = {"wide": ("trials", "quality", "attacks"), "attacks": ("trials", table), "scores": ("trials", table)}
     names = further.get(table, (table,))
     passes = store.passes(None if all else design["trial_id"].dropna())
-    tables = dict(_sealed(store, names, passes, store.markers()))
+    tables = dict(_sealed(store, names, passes, store.marked(), every_design=all))
+    if "quality" in tables and not all:
+        _require_one_network(store, tables["quality"], design)
     frames = {
         name: _decoded(found).to_pandas().sort_values(KEYS[name], ignore_index=True)
         if all
@@ -51,11 +56,18 @@ def read(root: str | Path, study: str, table: str, all: bool = False, as_written
         for name, found in tables.items()
     }
     if not as_written and ("attacks" in frames or "scores" in frames):
-        scores = partial(_scores_of, store, passes)
+        scores = partial(_scores_of, store, passes, all)
         frames |= _judged(frames, store, scores)
     if not as_written and "trials" in frames:
         frames["trials"] = old_rows.with_units(frames["trials"])
     return _wide(frames["trials"], frames["quality"], frames["attacks"]) if table == "wide" else frames[table]
+
+
+def _require_one_network(store: Store, quality: pa.Table, design: pd.DataFrame) -> None:
+    """Damaged where two networks measured what the current design wants."""
+    wanted = pa.array(design.loc[design["kind"] == "measure", "id"].unique(), pa.string())
+    if what := two_networks(quality.filter(pc.is_in(quality["measure_id"], wanted))):
+        raise Damaged(f"{store.uri}/quality: {what}; {MEASURE_AGAIN}")
 
 
 def _judged(
@@ -74,7 +86,7 @@ def _judged(
     units: Mapping[str, np.ndarray] = {}
     if own is not None:
         if splits and old_rows.untold(own, splits).any():
-            units = _drawn_units(str(store.root), store.study, tuple(store.passes()))
+            units = _drawn_units(str(store.root), store.study, tuple(store.markers()))
         own = own.assign(judged=old_rows.judged_records(own, splits, units))
         if "scores" in frames:
             found["scores"] = own
@@ -96,29 +108,34 @@ def _drawn_units(root: str, study: str, passes: tuple[str, ...]) -> dict[str, np
     return old_rows.drawn_units(sealed(store, "scores", passes).to_pandas(), splits)
 
 
-def _scores_of(store: Store, passes: Sequence[str]) -> pd.DataFrame:
-    return sealed(store, "scores", passes).to_pandas()
+def _scores_of(store: Store, passes: Sequence[str], every_design: bool) -> pd.DataFrame:
+    return sealed(store, "scores", passes, every_design).to_pandas()
 
 
-def sealed(store: Store, table: str, passes: Iterable[str]) -> pa.Table:
+def sealed(store: Store, table: str, passes: Iterable[str], every_design: bool = True) -> pa.Table:
     """Rows of a table, of those passes at least: compacted passes first, each row once."""
-    ((_, found),) = _sealed(store, (table,), passes, store.markers())
+    ((_, found),) = _sealed(store, (table,), passes, store.marked(), every_design)
     return _decoded(found)
 
 
 def _sealed(
-    store: Store, tables: Iterable[str], passes: Iterable[str], markers: Mapping[str, Mapping[str, Any]]
+    store: Store, tables: Iterable[str], passes: Iterable[str], marked: Marked, every_design: bool = False
 ) -> Iterator[tuple[str, pa.Table]]:
     """Tables one after the other; ids of scores, which are many, as dictionaries.
 
-    markers: all sound ones. Damaged when one of the passes has none.
+    marked: all. Damaged when one of the passes has a damaged marker, and neither a compaction nor other passes have
+    its work; every_design: as of `Store.not_redone`.
     """
-    wanted = list(passes)
+    wanted = set(passes)
+    markers = {name: marker for name, marker in marked.counted.items() if name in wanted}
+    lost = wanted - marked.sound.keys()
+    lost &= {*store.not_redone(marked, every_design), *(lost - {*marked.damaged})} if lost else set()
     for table in tables:
-        covered, parts = _compacted(store, table, markers)
-        for name in wanted:
+        covered, parts = _compacted(store, table, marked)
+        own = markers | {name: store.marker(name) for name in sorted(lost - covered)}
+        for name, marker in own.items():
             if name not in covered:
-                parts += rows_of_pass(store, markers.get(name) or store.marker(name), table)
+                parts += rows_of_pass(store, marker, table)
         yield table, _encoded(complete(_each_once(parts, table), table), table)
 
 
@@ -133,7 +150,7 @@ def _each_once(parts: Sequence[pa.Table], table: str) -> pa.Table:
         seen = pairs(first.filter(again))
         rows = [_encoded(part, table) for part in (first, *(unseen(part, seen) for part in later))]
         return pa.concat_tables(rows, promote_options="permissive")
-    whole = pa.concat_tables(parts, promote_options="permissive")
+    whole = joined(parts)
     duplicated = whole.select(KEYS[table]).to_pandas().duplicated().to_numpy()
     return whole.filter(pa.array(~duplicated))
 
@@ -190,16 +207,14 @@ def tables_by_trial(
     read_too = [*names, *(name for name in further if name not in names)]
     wanted = list(trial_ids)
     markers: dict[str, dict[str, Mapping[str, Any]]] = {trial_id: {} for trial_id in wanted}
-    for name, marker in store.every_marker(wanted).items():
+    for name, marker in store.whole_markers(wanted).items():
         markers[trial_of(name)][name] = marker
     for trial_id, own in markers.items():
         tables = {}
         for table in read_too:
             parts = [part for marker in own.values() for part in rows_of_pass(store, marker, table)]
-            whole = pa.concat_tables(parts, promote_options="permissive") if parts else None
-            if whole is not None and table in ("attacks", "scores"):
-                whole = complete(whole, table)
-            tables[table] = pd.DataFrame() if whole is None else whole.to_pandas()
+            rows = complete(_decoded(_each_once(parts, table)), table).to_pandas() if parts else pd.DataFrame()
+            tables[table] = rows
         held = {name: frame for name, frame in tables.items() if not frame.empty}
         if "trials" in held:
             tables |= _judged(held, store, pd.DataFrame)
@@ -208,9 +223,10 @@ def tables_by_trial(
 
 
 def rows_of_pass(store: Store, marker: Mapping[str, Any], table: str) -> list[pa.Table]:
-    """What one pass has of a table."""
-    files = marker["files"].items()
-    return [sealed_table(store.place, item, seal) for item, seal in files if item.startswith(f"{table}/")]
+    """What one pass has of a table; Damaged when that is not of its trial and its work."""
+    return [
+        pass_table(store.place, marker, relative) for relative in marker["files"] if relative.startswith(f"{table}/")
+    ]
 
 
 def _refuse_scores_of_a_public_copy(store: Store, table: str) -> None:
@@ -227,9 +243,9 @@ def last_levels(rows: pd.DataFrame, steps: str = "attack_steps") -> list[str]:
     return [label for _, label in last.values()]
 
 
-def _compacted(store: Store, table: str, markers: Mapping[str, Mapping[str, Any]]) -> tuple[set[str], list[pa.Table]]:
+def _compacted(store: Store, table: str, marked: Marked) -> tuple[set[str], list[pa.Table]]:
     """Names of the passes that the largest sound compaction covers, and its file of one table."""
-    for manifest in valid(store.place, markers):
+    for manifest in valid(store.place, marked):
         relative = f"compacted/{table}-{manifest['name']}.parquet"
         with contextlib.suppress(Damaged):
             seal = manifest["files"][relative]

@@ -8,6 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+DIVERGED = "diverged"
+"""In `flags` of a trial: a weight, a loss or a sample was not finite. It is a result; its target is not attacked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -47,7 +50,8 @@ class TrialRow(OpenRow):
 
     delta, epsilon, target_epsilon, epsilon_unit, noise_key: None without a guarantee. epsilon_unit: `record` or
     `person`, what is added or removed; earlier versions knew records alone, and lack it. noise_key: `secret` where
-    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. config:
+    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. flags:
+    DIVERGED, or None; steps are then those of the level, which were not all done, and epsilon is of those done. config:
     JSON, see `TrialConfig`. versions: JSON.
     """
 
@@ -83,9 +87,10 @@ class TrialRow(OpenRow):
 
 @dataclass(frozen=True, kw_only=True)
 class QualityRow(Row):
-    """One measure of a trial's samples. value: None where samples are too few for it.
+    """One measure of a trial's samples. value: None where samples are too few for it, or the training diverged.
 
-    arguments: JSON. samples: how many were generated. seconds: the measure's share of what was computed at once.
+    arguments: JSON. extractor_sha256: None where no network looked at samples. samples: how many were generated.
+    seconds: the measure's share of what was computed at once.
     """
 
     trial_id: str
@@ -93,7 +98,7 @@ class QualityRow(Row):
     measure_id: str
     arguments: str
     extractor: str
-    extractor_sha256: str
+    extractor_sha256: str | None
     against: str
     value: float | None
     samples: int

@@ -3,8 +3,10 @@
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -177,6 +179,31 @@ KNOWN = {
 }
 """Columns without nulls, on which readers rely."""
 
+SHARE, COUNT, SIGNED = (0, 1), (0, 2**62), (-1, 1)
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "trials": {
+        **dict.fromkeys(("train_size", "members", "epochs", "steps", "generator_steps", "replicate"), COUNT),
+        **dict.fromkeys(("epsilon", "target_epsilon", "seconds_train", "peak_bytes"), COUNT),
+        "delta": SHARE,
+    },
+    "quality": dict.fromkeys(("samples", "seconds"), COUNT),
+    "attacks": {
+        **dict.fromkeys(("auc", "auc_low", "auc_high", "auc_all", "balanced_accuracy", "p_value"), SHARE),
+        **dict.fromkeys(("accuracy_top_n", "baseline_top_n", "accuracy_top_10pct"), SHARE),
+        **dict.fromkeys(("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "epsilon_confidence"), SHARE),
+        **dict.fromkeys(("steps", "generated", "queries", "judged", "seconds"), COUNT),
+        **dict.fromkeys(("epsilon_low", "epsilon_ceiling"), COUNT),
+        **dict.fromkeys(("epsilon_low_gaussian", "epsilon_ceiling_gaussian"), COUNT),
+        "advantage": SIGNED,
+    },
+    "scores": dict.fromkeys(("query", "unit"), COUNT),
+    "history": dict.fromkeys(("epoch", "step", "epsilon", "seconds"), COUNT),
+}
+"""Smallest and largest value that a column can have. All numbers are finite."""
+
+MOMENTS = tuple(int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (2000, 2200))
+"""Of times: microseconds since the epoch."""
+
 LABELLED = ("attack", "measure")
 """Kinds of rows of a design whose `label` is a name; a trial's is a sentence."""
 
@@ -201,6 +228,7 @@ def to_table(name: str, rows: Rows) -> pa.Table:
     assert not extra or name in OPEN, f"{name} has no columns {extra}"
     fields = [pa.field(column, kind) for column, kind in known.items()]
     fields += [pa.field(column, _kind(columns[column])) for column in extra]
+    columns = {**columns, **{column: _plain(columns[column]) for column in extra}}
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
     _require_names(name, table)
     for field in fields:
@@ -229,6 +257,38 @@ def _kind(values: Sequence[Any]) -> pa.DataType:
         value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values
     )
     return REAL if numbers else TEXT
+
+
+def _plain(values: Sequence[Any]) -> Sequence[Any]:
+    """Values of a further column: numbers, or texts where any is one or a truth value."""
+    return values if _kind(values) == REAL else [None if value is None else as_text(value) for value in values]
+
+
+def as_text(value: Any) -> str:
+    """A level of a factor as a column of texts has it: a word as it is, else as JSON writes it, without `.0`."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Rows of several files of a table. A further column of numbers, or of nulls, in some and of texts in others is of
+    texts.
+    """
+    texts = {
+        field.name
+        for part in parts
+        for field in part.schema
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    }
+    alike = []
+    for part in parts:
+        for field in part.schema:
+            if field.name in texts and pa.types.is_floating(field.type):
+                values = [None if value is None else as_text(value) for value in part[field.name].to_pylist()]
+                part = part.set_column(part.column_names.index(field.name), field.name, pa.array(values, TEXT))
+        alike.append(part)
+    return pa.concat_tables(alike, promote_options="permissive")
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -277,6 +337,8 @@ def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
     if name:
         _require_names(name, table)
         _require_known(name, table)
+        _require_ranges(name, table)
+        _require_once(name, table)
     if name == "scores" and len(table):  # a public copy has none
         _require_scores(table)
     return pa.table(table.columns, names=table.column_names)
@@ -325,6 +387,44 @@ def _require_known(name: str, table: pa.Table) -> None:
     for column in KNOWN.get(name, ()):
         if column not in table.column_names or table[column].null_count:
             raise pa.ArrowInvalid(f"lacks the {column} of some rows")
+
+
+def _require_ranges(name: str, table: pa.Table) -> None:
+    """ArrowInvalid for a number that is not finite, or that its column cannot have."""
+    for column, kind in zip(table.column_names, table.schema.types, strict=True):
+        values = table[column]
+        if pa.types.is_floating(kind) and not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
+            raise pa.ArrowInvalid(f"has a {column} that is no finite number")
+        ends = MOMENTS if pa.types.is_timestamp(kind) else RANGES.get(name, {}).get(column)
+        if ends:
+            numbers = values.cast(WHOLE) if pa.types.is_timestamp(kind) else values
+            found = pc.min_max(numbers)
+            low, high = found["min"].as_py(), found["max"].as_py()
+            if low is not None and not (ends[0] <= low and high <= ends[1]):
+                raise pa.ArrowInvalid(f"has a {column} out of range")
+
+
+def _require_once(name: str, table: pa.Table) -> None:
+    """ArrowInvalid for two rows of one key, which would count twice."""
+    keys = KEYS[name]
+    if name == "design" or not len(table) or (name == "scores" and _ascends(table)):
+        return
+    if len(table.select(keys).group_by(keys).aggregate([])) < len(table):
+        raise pa.ArrowInvalid("has a row twice")
+
+
+def _ascends(scores: pa.Table) -> bool:
+    """Whether the queries of each attack on a trial ascend, in one run of rows each; so none is there twice."""
+    query = scores["query"].to_numpy()
+    changes = np.zeros(len(scores) - 1, dtype=bool)
+    for column in ("trial_id", "attack_id"):
+        texts = scores[column].combine_chunks()
+        texts = texts.chunk(0) if isinstance(texts, pa.ChunkedArray) else texts
+        encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+        code = encoded.indices.to_numpy(zero_copy_only=False)
+        changes |= code[1:] != code[:-1]
+    runs = scores.select(["trial_id", "attack_id"]).group_by(["trial_id", "attack_id"]).aggregate([])
+    return len(runs) == 1 + int(changes.sum()) and bool((changes | (query[1:] > query[:-1])).all())
 
 
 def _require_scores(table: pa.Table) -> None:

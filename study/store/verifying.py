@@ -10,12 +10,14 @@ import pyarrow as pa
 import safetensors
 
 from mia_core.errors import Refused
-from study.store import seals
-from study.store.collecting import garbage
+from study.store import own_names, seals
+from study.store.collecting import Garbage, garbage
 from study.store.files import Damaged
-from study.store.manifests import manifests, sealed_table
-from study.store.passes import Store, trial_of
-from study.store.schema import from_parquet
+from study.store.manifests import pass_table, sealed_table, valid
+from study.store.marked import trial_of
+from study.store.networks import MEASURE_AGAIN, two_networks
+from study.store.passes import Store
+from study.store.schema import complete, from_parquet
 
 SWEEP = "the study's own sweep command"
 SAME = "to the same bits on the same kind of machine"
@@ -38,11 +40,15 @@ class Damage:
 
 @dataclass(frozen=True)
 class Findings:
-    """files, bytes: verified. garbage, garbage_bytes: unsealed; None while a marker is damaged."""
+    """files, bytes: verified. aside: damaged markers whose work other passes have sealed. strays: files among those of
+    the study that are none of it. garbage, garbage_bytes: unsealed; None while another marker is damaged.
+    """
 
     files: int
     bytes: int
     damages: list[Damage]
+    aside: list[str]
+    strays: list[str]
     garbage: int | None
     garbage_bytes: int | None
 
@@ -61,10 +67,18 @@ def check(store: Store) -> Findings:
     found.compactions()
     found.feature_networks()
     try:
-        unsealed = garbage(store)
+        unsealed: list[Garbage] | None = garbage(store)
     except Damaged:
-        return Findings(found.files, found.bytes, found.damages, None, None)
-    return Findings(found.files, found.bytes, found.damages, len(unsealed), sum(item.bytes for item in unsealed))
+        unsealed = None
+    return Findings(
+        files=found.files,
+        bytes=found.bytes,
+        damages=found.damages,
+        aside=found.aside,
+        strays=list(own_names.strays(store.place)),
+        garbage=None if unsealed is None else len(unsealed),
+        garbage_bytes=None if unsealed is None else sum(item.bytes for item in unsealed),
+    )
 
 
 class _Check:
@@ -74,9 +88,11 @@ class _Check:
         self.store = store
         self.files = self.bytes = 0
         self.damages: list[Damage] = []
+        self.aside: list[str] = []
         self._pointer: dict[str, Any] = {}
         self._designs: dict[str, set[str]] = {}
         self._networks: set[str] = set()
+        self._quality: list[pa.Table] = []
 
     def published(self) -> None:
         """The pointer, specs and designs, of which the pointer seals all that this version wrote."""
@@ -85,7 +101,11 @@ class _Check:
             self._pointer = seals.parse_pointer(self._read("study.json"))
         sealed = self._pointer.get("files", {})
         current = self._pointer.get("spec")
-        listed = [f"{folder}/{file}" for folder in ("specs", "design") for file in self.store.place.names(folder)]
+        listed = [
+            f"{folder}/{file}"
+            for folder in ("specs", "design")
+            for file in own_names.own(folder, self.store.place.names(folder))
+        ]
         wanted = [f"specs/{current}.json", f"design/{current}.parquet"] if current else []
         for relative in sorted({*listed, *sealed, *wanted}):
             name = relative.split("/")[1].split(".")[0]
@@ -100,36 +120,46 @@ class _Check:
                     self._designs[name] = set(table["trial_id"].to_pylist())
 
     def passes(self) -> None:
-        """Every done-marker, and every file that one seals."""
+        """Every done-marker, every file that one seals, and whether rows are of its trial and its work."""
+        marked = self.store.marked()
+        left = {*self.store.not_redone(marked), *self.store.not_redone(marked, every_design=True)}
+        self.aside = [f"done/{name}.json" for name in marked.damaged if name not in left]
         for name in self.store.passes():
+            if name in marked.damaged and name not in left:
+                continue
             relative = f"done/{name}.json"
             again = self._again(trial_of(name))
-            with self._noting(relative, f"{again}; until then only a compaction has its rows"):
+            meanwhile = (
+                f"remove it, and readers do without it ({again})"
+                if again == LOST
+                else f"{again}; until then only a compaction has its rows"
+            )
+            with self._noting(relative, meanwhile):
                 marker = seals.parse_marker(name, self._read(relative))
                 for file, seal in marker["files"].items():
-                    meanwhile = MEANWHILE.get(file.split("/")[0], "until then only a compaction may have its rows")
-                    with self._noting(file, LOST if again == LOST else f"remove {relative}: {again}; {meanwhile}"):
-                        self._sealed(file, seal)
+                    until = MEANWHILE.get(file.split("/")[0], "until then only a compaction may have its rows")
+                    with self._noting(file, f"remove {relative}: {again}; {until}"):
+                        self._sealed(file, seal, marker)
 
     def compactions(self) -> None:
         """Manifests with their tables, and the passes that the largest sound one covers."""
         again = f"`{shlex.join(['mia-study', 'store', 'compact', self.store.uri])}` makes it again; nothing is lost"
-        for name in self.store.place.names("compacted"):
+        for name in own_names.own("compacted", self.store.place.names("compacted")):
             if name.endswith(".json"):
                 with self._noting(f"compacted/{name}", again):
-                    found = seals.parse_manifest(name.removesuffix(".json"), self._read(f"compacted/{name}"))
-                    for file, seal in found["files"].items():
+                    manifest = seals.parse_manifest(name.removesuffix(".json"), self._read(f"compacted/{name}"))
+                    for file, seal in manifest["files"].items():
                         with self._noting(file, again):
                             self._sealed(file, seal)
-        present = set(self.store.passes())
-        for name in (name for manifest in manifests(self.store.place)[:1] for name in manifest["passes"]):
+        present, found = set(self.store.passes()), next(valid(self.store.place, self.store.marked()), None)
+        for name in found["passes"] if found else ():
             if name not in present:
                 way_out = f"{self._again(trial_of(name))}; its rows are still compacted"
                 self.damages.append(Damage(f"done/{name}.json", "is missing, though its pass was compacted", way_out))
 
     def feature_networks(self) -> None:
         """Weights by the seals beside them, and whether the ones are here that quality was measured on."""
-        for name in self.store.place.names("features"):
+        for name in own_names.own("features", self.store.place.names("features")):
             if name.endswith(".json"):
                 beside, relative = f"features/{name}", f"features/{name.removesuffix('.json')}.safetensors"
                 again = f"remove {beside}: {SWEEP} trains it again, {SAME}, when a measure is missing"
@@ -138,6 +168,9 @@ class _Check:
                     with self._noting(relative, again):
                         self._sealed(relative, seal)
                     self._networks.discard(seal["sha256"])
+        if self._quality and (what := two_networks(pa.concat_tables(self._quality))):
+            self.damages.append(Damage("quality", what, MEASURE_AGAIN))
+            return
         damaged = any(damage.file.startswith("features/") for damage in self.damages)
         for sha in sorted(self._networks) if not damaged and not self._pointer.get("public") else ():
             what = f"the network of sha256 {sha[:16]}..., which measured quality, is missing or has no seal"
@@ -162,9 +195,10 @@ class _Check:
         self.bytes += len(data)
         return data
 
-    def _sealed(self, relative: str, seal: Mapping[str, Any]) -> None:
+    def _sealed(self, relative: str, seal: Mapping[str, Any], marker: Mapping[str, Any] | None = None) -> None:
         entry = self.store.place.stat(relative)
         if entry is None:
+            self.store.place.read(relative)  # says whether it is missing, or something odd
             raise Refused("is missing")
         if entry.bytes != seal["bytes"]:
             raise Refused(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
@@ -174,9 +208,12 @@ class _Check:
         self.files += 1
         self.bytes += seal["bytes"]
         if relative.endswith(".parquet"):
-            table = sealed_table(self.store.place, relative, seal)
+            place = self.store.place
+            table = pass_table(place, marker, relative) if marker else sealed_table(place, relative, seal)
             if relative.startswith("quality/"):
-                self._networks |= set(table["extractor_sha256"].to_pylist()) - {None}
+                rows = complete(table, "quality").select(["measure_id", "extractor_sha256"])
+                self._networks |= set(rows["extractor_sha256"].to_pylist()) - {None}
+                self._quality.append(rows)
             return
         data = self.store.sealed_bytes(relative, seal)
         if relative.endswith(".safetensors"):
@@ -189,4 +226,5 @@ class _Check:
             yield
         except (Damaged, ValueError, OSError, pa.ArrowException, safetensors.SafetensorError) as error:
             what = (str(error).splitlines() or ["is damaged"])[0].removeprefix(f"{self.store.uri}/{relative}: ")
-            self.damages.append(Damage(relative, what, way_out))
+            odd = f"move it away; then {way_out}" if "is a folder" in what else way_out
+            self.damages.append(Damage(relative, what, odd))

@@ -88,6 +88,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
         tags={
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
+            **({"flags": row["flags"]} if pd.notna(row.get("flags")) else {}),
             "guarantee": guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"]),
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },

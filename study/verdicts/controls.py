@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from mia_core.streams import Streams
-from study.store import Store, read
+from study.store import Done, Store, read
 from study.store.reading import tables_by_trial
 from study.store.roles import BLIND, COPYCAT, MEMBER_ONLY, NULL
 from study.terminal import say
@@ -60,7 +60,8 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     table["standing"] = [_standing(row) for row in table.to_dict("records")]
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
     table["ok"] = table["standing"] != FAILED
-    return pd.concat([table, _absent(design, set(table["control"]))], ignore_index=True).astype(
+    absent = _absent(design, set(table["control"]), store.done())
+    return pd.concat([table, absent], ignore_index=True).astype(
         {"train_size": "Int64", "trials": "Int64", "replicates": "Int64", "ok": "boolean"}
     )
 
@@ -284,15 +285,18 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     }[row["control"]][standing]
 
 
-def _absent(design: pd.DataFrame, present: set[str]) -> pd.DataFrame:
-    """Rows for what the design leaves out, and for what it has and nobody ran yet."""
+def _absent(design: pd.DataFrame, present: set[str], done: Mapping[str, Done]) -> pd.DataFrame:
+    """Rows for what the design leaves out, for what it has and nobody ran yet, and for what diverged."""
     left_out = design[design["kind"] == "control"]
     rows = [
         {"control": row["role"], "verdict": f"left out{row['label'].removeprefix(row['role'])}: {row['skipped']}"}
         for row in left_out.to_dict("records")
     ]
     planned = set(design["role"]) - set(left_out["role"]) - present
-    rows += [{"control": name, "verdict": "not run yet"} for name in CONTROLS if name in planned]
+    for name in (name for name in CONTROLS if name in planned):
+        trials = design.loc[design["role"] == name, "trial_id"].dropna()
+        diverged = all(done.get(trial, Done()).diverged for trial in trials)
+        rows.append({"control": name, "verdict": "not judged: its training diverged" if diverged else "not run yet"})
     return pd.DataFrame(rows, columns=[*COLUMNS, "verdict"])
 
 

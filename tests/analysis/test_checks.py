@@ -2,7 +2,10 @@ import pytest
 
 from analysis.checks import cautions
 from analysis.study_data import load
+from study.store import Store, read
 from tests.analysis.synthetic import write_store
+from tests.commands import mia_study
+from tests.forging import diverge
 
 FEW = ("factors.defense=[none]", "factors.epochs=[1, 2]", "replicates=5")
 
@@ -21,6 +24,26 @@ def test_a_sweep_that_is_not_complete_and_unequal_replicates_are_said(tmp_path):
     assert "dcgan, none, n = 40, 2 epochs (4 of 5)" in unequal
     assert any(word.startswith("The control null says nothing: not run yet") for word in words)
     assert any(word.startswith("TPR at 1 % FPR cannot be told") for word in words)
+
+
+def test_trainings_that_diverged_are_named_and_are_not_missing(tmp_path, capsys):
+    store = Store.at(write_store(tmp_path, lambda trial: 0.0, overrides=FEW))
+    trials = read(store.root, "small", "trials")
+    for trial_id in trials.loc[(trials["replicate"] == 2) & (trials["epochs"] == 2), "trial_id"]:
+        diverge(store, trial_id)
+    words = said(store.folder)
+    (line,) = [word for word in words if "diverged" in word]
+    assert line.startswith("2 of 20 trainings diverged: a weight, a loss or a sample was not finite")
+    assert "dcgan n=40 epochs=2 none replicate=2" in line
+    assert not any("not complete" in word for word in words)
+    assert any("unequal replicates" in word and "dcgan, none, n = 40, 2 epochs (4 of 5)" in word for word in words)
+    assert mia_study("status")([str(store.folder)]) == 1  # its controls were not run
+    assert "diverged:" in capsys.readouterr().out
+    for trial_id in trials["trial_id"]:
+        if not store.done([trial_id])[trial_id].diverged:
+            diverge(store, trial_id)
+    assert mia_study("tables")([str(store.folder)]) == 2
+    assert "20 trainings diverged, and nothing was attacked" in capsys.readouterr().err
 
 
 def test_missing_cells_and_too_few_replicates_are_said(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.store import Store, read
-from tests.faults.faulty import EPOCHS, PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
+from tests.faults.faulty import PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
 
 TEXT = "no samples today"
 DIVERGING = ("--set", "factors.training.learning_rate=[0.0002, 1e30]", "--set", "factors.defense=[none]",
@@ -37,22 +37,17 @@ def failures(folder):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_training_that_raises_is_named_with_its_traceback_and_its_own_command_and_ends_nothing_else(tmp_path):
+def test_a_training_that_diverges_is_a_result_that_is_told_and_never_run_again(tmp_path):
     with Sweep(tmp_path, *DIVERGING) as sweep:
-        output, _ = sweep.end(INCOMPLETE)
-    ((path, failure),) = failures(tmp_path).items()
-    assert "diverged" in failure["error"]
-    assert "FloatingPointError" in failure["traceback"]
-    assert f"failed: {failure['trial']}: FloatingPointError" in output
-    assert f"traceback: {path}" in output
-    assert f"alone: {failure['command']}" in output
+        output, _ = sweep.end(COMPLETE)
+    assert "diverged: 2 of" in output
+    assert not (tmp_path / "results" / "small" / "failures").exists()
     trials = read(tmp_path / "results", "small", "trials")
-    assert set(trials["training.learning_rate"]) == {0.0002}
-    assert sorted(trials["epochs"]) == [1, EPOCHS]
-    repeated = alone(tmp_path, failure)
-    assert repeated.returncode == INCOMPLETE
-    assert failure["trial_id"] in repeated.stdout
-    assert "FloatingPointError" in repeated.stderr
+    assert set(trials.loc[trials["training.learning_rate"] == 1e30, "flags"]) == {"diverged"}
+    assert trials.loc[trials["training.learning_rate"] == 0.0002, "flags"].isna().all()
+    with Sweep(tmp_path, *DIVERGING) as sweep:
+        output, _ = sweep.end(COMPLETE)
+    assert "diverged:" in output
 
 
 @pytest.mark.soak

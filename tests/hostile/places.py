@@ -4,7 +4,16 @@ import json
 
 from study.store import Store, read
 from tests.analysis.synthetic import write_store
-from tests.forging import rewrite, rewrite_design, rewrite_pointer, rewrite_spec, with_column, with_json, with_text
+from tests.forging import (
+    of_format_3,
+    rewrite,
+    rewrite_design,
+    rewrite_pointer,
+    rewrite_spec,
+    with_column,
+    with_json,
+    with_text,
+)
 
 FEW = ("replicates=3", "factors.target.norm=[group, none]", "factors.train_size=[40]", "factors.epochs=[1]",
        "factors.defense=[none]", "split.panel=40")  # fmt: skip
@@ -105,11 +114,12 @@ def some_texts(store, text):
         table = with_text(table, "skipped", text, lambda row: row["kind"] == "control")
         return with_json(table, "levels", level)
 
+    of_format_3(store)
     rewrite(store, "trials", trials)
     rewrite(store, "attacks", attacks)
     rewrite_design(store, design)
     rewrite_spec(store, lambda spec: spec["data"].update({"root": text, text: text}))
-    rewrite_spec(store, lambda spec: spec.update(seed=text, about=text))
+    rewrite_spec(store, lambda spec: spec.update(about=text))
     rewrite_pointer(store, study=text, versions={text: text, "torch": text}, git_commit=text, lock=text)
     trial = read(store.root, store.study, "trials").iloc[0]
     told = dict.fromkeys(("trajectory_id", "trial_id", "trial", "error", "traceback", "command", text), text)

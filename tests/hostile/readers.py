@@ -40,7 +40,8 @@ def track(store):
 
 def plan(store):
     """Of the spec that a store has."""
-    (spec,) = (store.folder / "specs").iterdir()
+    specs = [path for path in store.folder.glob("specs/*.json") if path.stem.isalnum()]
+    spec = specs[0] if specs else store.folder / "specs" / "none.json"
     return mia_study("sweep")([str(spec), "--plan", "--set", f"results={store.root}"])
 
 

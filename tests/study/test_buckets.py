@@ -343,9 +343,9 @@ def test_checkpoints_and_failures_are_kept_and_dropped(bucket):
     for step in (1, 2, 3):
         store.save_checkpoint("j1", {"x": torch.full((3,), float(step))}, {"step": step})
     assert len(store.place.names("checkpoints/j1")) == 2
-    assert store.checkpoint("j1", up_to_step=2)[1]["step"] == 2
+    assert next(store.checkpoints("j1", up_to_step=2), None)[1]["step"] == 2
     store.drop_checkpoints("j1")
-    assert store.checkpoint("j1", up_to_step=9) is None
+    assert next(store.checkpoints("j1", up_to_step=9), None) is None
     store.save_failure("j1", {"error": "x"})
     assert store.failed() == {"j1"}
     assert store.failure("j1") == {"error": "x"}

@@ -135,7 +135,7 @@ def test_an_interrupted_training_with_canaries_goes_on_to_the_same_bits(make_des
 
     with patch.object(Store, "save_checkpoint", once), pytest.raises(Stop):
         list(Runner(design, store, key=key).run(missing_of([trial], store)))
-    assert store.checkpoint(trial.trajectory_id, trial.steps) is not None
+    assert next(store.checkpoints(trial.trajectory_id, trial.steps), None) is not None
     list(Runner(design, store, key=key).run(missing_of([trial], store)))
     found = []
     for one in (whole, store):

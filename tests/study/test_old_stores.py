@@ -10,12 +10,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.study_data import load
+from mia_core.data import load_pool
 from mia_core.metrics import judge
-from study.store import Store, compact, read
+from mia_core.training import Trainer
+from study.design.study_design import Design
+from study.design.work import missing
+from study.run.runner import Runner
+from study.spec import documents
+from study.spec.study_file import override, parse
+from study.store import Store, compact, read, seals
 from study.store.old_rows import JUDGED
+from study.store.roles import STUDY
 from study.store.schema import PASS_TABLES
 from tests.commands import mia_study
-from tests.full_store import digests
+from tests.full_store import digests, write_people
 
 main = mia_study("store")
 
@@ -112,3 +120,43 @@ def test_compacting_it_again_changes_no_row(old, rows):
     assert compact(old) == rows["trials"]
     for table, frame in before.items():
         pd.testing.assert_frame_equal(read(old.folder.parent, "small", table), frame)
+
+
+@pytest.mark.parametrize("nonces", [True, False])
+def test_a_study_that_an_earlier_version_sealed_goes_on_from_its_states_whatever_their_names(
+    tmp_path, monkeypatch, nonces
+):
+    monkeypatch.chdir(tmp_path)
+    write_people(Path("people"))
+    shutil.copytree(Path(__file__).parent / "stores" / "format_3_full", "results")
+    store = Store("results", "small")
+    document = documents.load(Path("results", "small.yaml"))
+    assert not missing(Design(parse(document), load_pool(parse(document).data)), store)
+    if not nonces:
+        without_nonces(store)
+    override(document, f"factors.epochs={[*document['factors']['epochs'], 3]}")
+    spec = parse(document)
+    design = Design(spec, load_pool(spec.data))
+    works = next(works for works in missing(design, store).values() if works[0].trial.role == STUDY)
+    begun, run_to = [], Trainer.run_to
+    monkeypatch.setattr(Trainer, "run_to", lambda trainer, step: (begun.append(trainer.step), run_to(trainer, step)))
+    assert not [sealed.failed for sealed in Runner(design, store).run(works) if sealed.failed]
+    last = max(trial.steps for trial in design.trajectories[works[0].trial.trajectory_id] if trial.epochs == 2)
+    assert begun[0] == last
+    assert works[0].trial.trial_id not in {
+        work.trial.trial_id for own in missing(design, store).values() for work in own
+    }
+    assert main(["check", str(store.folder)]) == 0
+
+
+def without_nonces(store):
+    """Targets, samples and states under the names that they had before attempts had nonces."""
+    shutil.rmtree(store.folder / "compacted")
+    for name, marker in store.markers().items():
+        moved = {}
+        for relative, seal in marker["files"].items():
+            own = relative.startswith(("targets/", "samples/", "resume/"))
+            plain = relative.replace(f"-{marker['nonce']}.", ".") if own else relative
+            (store.folder / relative).rename(store.folder / plain)
+            moved[plain] = seal
+        (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json({**marker, "files": moved}))

@@ -13,10 +13,10 @@ from mia_core.data import load_pool
 from study.design.design_rows import design_rows
 from study.design.points import points
 from study.design.study_design import Design
+from study.design.work import missing
 from study.outcomes import COMPLETE, REFUSED
 from study.run import search
 from study.run.asking import ask
-from study.run.failures import failure
 from study.run.runner import Runner
 from study.spec.factors import Range
 from study.spec.objectives import Objective, SearchSpec
@@ -133,10 +133,7 @@ def go_on(design, store, stop=None, trained=None):
             if len(trained) == stop:
                 raise InterruptedError
             trained.append(name)
-            try:
-                list(Runner(design, store).run(works))
-            except FloatingPointError as error:
-                store.save_failure(name, failure(design, store, works[0].trial, str(error), ""))
+            list(Runner(design, store).run(works))
 
     return search.go_on(design, store, publisher(store), run)
 
@@ -201,14 +198,15 @@ def test_more_points_go_on_from_those_that_are_there(make_design, store, undistu
 
 
 @pytest.mark.slow
-def test_a_point_that_diverges_is_told_as_failed_and_ends_nothing(make_design, store):
+def test_a_point_that_diverges_is_told_as_failed_and_is_done(make_design, store):
     wild = "factors.training.learning_rate={low: 1e-3, high: 1e30, scale: log}"
     design = go_on(searching(make_design, store, wild, "replicates=1"), store)
     told = search.outcomes(store, design.spec, read(store.folder.parent, "small", "design"))
     assert len(told) == 6
     assert None in told
-    failed = {trial.trajectory_id for number, trial in design.points if told[number] is None}
-    assert set(failed) <= store.failed()
+    done = store.done()
+    assert all(done[trial.trial_id].diverged for number, trial in design.points if told[number] is None)
+    assert not missing(design, store)
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from study.store import Compactor, Damaged, Store, compact, compacting, read, se
 from study.store.manifests import manifests
 from study.store.schema import SCHEMAS, open_parquet, to_parquet, to_table
 from tests.forging import WHOLE_TRIAL
+from tests.small import small_spec
 
+SPEC = small_spec().resolved
 TRIAL = {**WHOLE_TRIAL, "trial_id": "t1", "trajectory_id": "j1", "study": "small", "sigma": 1, "role": "study"}
 ATTACK = {"trial_id": "t1", "attack": "old_label", "attack_id": "a1", "auc": 0.75, "steps": None}
 DESIGN = [
@@ -39,7 +41,7 @@ def seal(store, trial_id="t1", attacks=("a1",), files=()):
 
 
 def test_nothing_of_a_pass_is_seen_before_its_marker(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     current = store.begin()
     current.add("trials", [TRIAL])
     current.add_file("targets/t1", ".safetensors", b"weights")
@@ -56,7 +58,7 @@ def test_all_of_a_study_is_for_its_owner_alone_whatever_the_umask(store):
     try:
         with store.lock():
             store.probe()
-            store.publish("d1", {"study": "small"}, DESIGN, {})
+            store.publish("d1", SPEC, DESIGN, {})
             seal(store, files=[("targets/t1", ".safetensors", b"weights"), ("samples/t1", ".png", b"a picture")])
             store.save_feature_network("recipe", {})
             store.save_checkpoint("j1", {}, {"step": 1})
@@ -72,14 +74,14 @@ def test_all_of_a_study_is_for_its_owner_alone_whatever_the_umask(store):
 
 
 def test_a_result_cannot_be_sealed_twice(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     assert seal(store)
     assert not seal(store)
     assert len(read(store.folder.parent, "small", "trials")) == 1
 
 
 def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store, files=[("targets/t1", ".safetensors", b"weights")])
     seals = next(iter(store.markers().values()))["files"]
     assert {name.split("/")[0] for name in seals} == {"trials", "attacks", "targets"}
@@ -98,7 +100,7 @@ def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):
 
 
 def test_reading_a_damaged_table_raises_and_never_returns_wrong_rows(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store)
     path = next((store.folder / "attacks").iterdir())
     data = bytearray(path.read_bytes())
@@ -109,7 +111,7 @@ def test_reading_a_damaged_table_raises_and_never_returns_wrong_rows(store):
 
 
 def test_compacting_changes_no_row_and_later_passes_still_count(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store, "t1")
     seal(store, "t2")
     before = {table: read(store.folder.parent, "small", table, all=True) for table in ("trials", "attacks", "history")}
@@ -126,7 +128,7 @@ def test_compacting_changes_no_row_and_later_passes_still_count(store):
 
 
 def test_rows_of_a_pass_that_was_done_again_are_the_new_ones_though_a_compaction_has_the_old(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store, "t1")
     compact(store)
     next((store.folder / "done").iterdir()).unlink()
@@ -143,7 +145,7 @@ def test_rows_of_a_pass_that_was_done_again_are_the_new_ones_though_a_compaction
 @pytest.fixture
 def many(store):
     """A compacted store of more passes than are read one by one, and what it was asked to read since."""
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     for number in range(12):
         seal(store, f"t{number}")
     compact(store)
@@ -230,7 +232,7 @@ def test_a_copy_with_other_file_times_reads_the_same_and_is_compacted_anew(many,
 
 
 def test_scores_of_a_racing_attempt_count_once_in_few_files_and_in_many(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     for attacks in (["a1"], ["a1", "a2"], ["a2", "a3"]):
         current = store.begin()
         rows = [
@@ -260,7 +262,7 @@ def test_a_running_sweep_compacts_at_every_doubling(store, monkeypatch):
 
 
 def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store, "t1", attacks=("a1", "not_wanted_any_more"))
     seal(store, "t_of_another_design")
     frame = read(store.folder.parent, "small", "attacks")
@@ -270,9 +272,7 @@ def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(st
 
 
 def test_wide_is_one_row_a_trial_and_attack_with_quality_by_name(store):
-    store.publish(
-        "d1", {"study": "small"}, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {}
-    )
+    store.publish("d1", SPEC, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {})
     current = store.begin()
     current.add("trials", [TRIAL])
     current.add("attacks", [ATTACK])
@@ -338,10 +338,10 @@ def test_a_torn_checkpoint_is_passed_over_and_two_are_kept(store):
         store.save_checkpoint("j1", {"x": torch.full((3,), float(step))}, {"step": step})
     found = sorted((store.folder / "checkpoints" / "j1").iterdir())
     assert len(found) == 2
-    assert store.checkpoint("j1", up_to_step=9)[1]["step"] == 3
-    assert store.checkpoint("j1", up_to_step=2)[1]["step"] == 2
+    assert next(store.checkpoints("j1", up_to_step=9), None)[1]["step"] == 3
+    assert next(store.checkpoints("j1", up_to_step=2), None)[1]["step"] == 2
     found[-1].write_bytes(found[-1].read_bytes()[:-5])
-    tensors, state = store.checkpoint("j1", up_to_step=9)
+    tensors, state = next(store.checkpoints("j1", up_to_step=9), None)
     assert state["step"] == 2
     assert tensors["x"].tolist() == [2.0] * 3
 
@@ -365,7 +365,7 @@ def test_what_is_not_a_study_or_a_table_is_said(tmp_path, store):
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
 @pytest.mark.parametrize("file", ["study.json", "specs/d1.json", "design/d1.parquet"])
 def test_a_lost_or_torn_file_for_readers_is_named_and_the_next_sweep_writes_it_again(store, file, harm):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store)
     harm(store.folder / file)
 
@@ -374,19 +374,19 @@ def test_a_lost_or_torn_file_for_readers_is_named_and_the_next_sweep_writes_it_a
 
     with pytest.raises((Damaged, ValueError), match=Path(file).name):
         look()
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     assert len(look()[1]) == 1
 
 
 def test_the_ids_that_a_newer_version_gives_to_the_same_spec_are_the_ones_read(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {})
+    store.publish("d1", SPEC, DESIGN, {})
     seal(store, attacks=("a1", "a2"))
-    store.publish("d1", {"study": "small"}, [DESIGN[0], DESIGN[1] | {"id": "a2"}], {})
+    store.publish("d1", SPEC, [DESIGN[0], DESIGN[1] | {"id": "a2"}], {})
     assert read(store.folder.parent, "small", "attacks")["attack_id"].tolist() == ["a2"]
 
 
 def test_the_pointer_and_marker_are_plain_json(store):
-    store.publish("d1", {"study": "small"}, DESIGN, {"git_commit": "abc"})
+    store.publish("d1", SPEC, DESIGN, {"git_commit": "abc"})
     seal(store)
     assert store.pointer()["git_commit"] == "abc"
     marker = json.loads(next((store.folder / "done").iterdir()).read_text())

@@ -246,7 +246,7 @@ def use(design, store):
     actions += [lambda: store.resolved(), lambda: missing(design, store), lambda: feature_network(design, store)]
     for trial in design.trials:
         actions.append(lambda trial=trial: store.sealed_tensors(f"targets/{trial.trial_id}", trial.trial_id))
-        actions.append(lambda trial=trial: store.checkpoint(trial.trajectory_id, 10**6))
+        actions.append(lambda trial=trial: next(store.checkpoints(trial.trajectory_id, 10**6), None))
     refused = []
     for action in actions:
         try:
@@ -275,7 +275,7 @@ def test_a_pickle_in_place_of_any_file_is_refused_and_not_executed(design, sound
     torn.mkdir(parents=True)
     (torn / f"{1:010d}-{files.sha256(bomb)[:16]}.safetensors").write_bytes(bomb)
     (torn / f"word-{files.sha256(bomb)[:16]}.safetensors").write_bytes(bomb)
-    assert copy.checkpoint(design.trials[0].trajectory_id, 9) is None
+    assert next(copy.checkpoints(design.trials[0].trajectory_id, 9), None) is None
     assert untouched(canary)
 
 

@@ -1,0 +1,81 @@
+"""Which done-markers count, where several attempts sealed work of one trial, or some are damaged."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Marker = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Done-markers by the name of their pass, in the order in which they were sealed.
+
+    counted: those that readers believe. aside: sound ones of a training beside the one that counts: a trial is trained
+    once, and of two attempts the first counts. damaged: names of markers that cannot be read.
+    """
+
+    counted: dict[str, dict[str, Any]]
+    aside: dict[str, dict[str, Any]]
+    damaged: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sound: Mapping[str, dict[str, Any]], damaged: Iterable[str] = ()) -> "Marked":
+        """Of all sound markers of some trials, and the names of damaged ones."""
+        ordered = dict(sorted(sound.items(), key=lambda item: (item[1]["sealed_at"], item[0])))
+        first: dict[str, str] = {}
+        for name, marker in ordered.items():
+            if marker["work"]["train"]:
+                first.setdefault(marker["trial_id"], name)
+        aside = {
+            name: marker
+            for name, marker in ordered.items()
+            if marker["work"]["train"] and first[marker["trial_id"]] != name
+        }
+        counted = {name: marker for name, marker in ordered.items() if name not in aside}
+        return cls(counted, aside, tuple(sorted(damaged)))
+
+    @property
+    def sound(self) -> dict[str, dict[str, Any]]:
+        """All that can be read, also those that do not count."""
+        return self.counted | self.aside
+
+    def takes(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether a compaction has rows of passes that count alone, as they were sealed.
+
+        Not if one of its passes was done again since, or its trial was trained again.
+        """
+        passes = manifest["passes"]
+        if self.aside.keys() & passes.keys():
+            return False
+        trained = {marker["trial_id"]: name for name, marker in self.counted.items() if marker["work"]["train"]}
+        for name, nonce in passes.items():
+            if name in self.counted:
+                if nonce not in (None, self.counted[name]["nonce"]):
+                    return False
+            elif trained.get(trial_of(name), name) not in passes:
+                return False
+        return True
+
+    def redone(self, wanted: Mapping[str, Collection[str]]) -> set[str]:
+        """Names of damaged markers of trials that have all they are wanted to hold in sound ones.
+
+        wanted: by trial id, the ids of attacks and measures; a trial that no design has is not there.
+        """
+        held: dict[str, set[str]] = defaultdict(set)
+        trained = set()
+        for marker in self.counted.values():
+            held[marker["trial_id"]] |= {*marker["work"]["attacks"], *marker["work"]["measures"]}
+            if marker["work"]["train"]:
+                trained.add(marker["trial_id"])
+        return {
+            name
+            for name in self.damaged
+            if (trial := trial_of(name)) in trained and trial in wanted and held[trial] >= set(wanted[trial])
+        }
+
+
+def trial_of(name: str) -> str:
+    """The trial that a pass, by its name, is of."""
+    return name.rpartition("-")[0]
