@@ -24,7 +24,7 @@ class Access(IntEnum):
 
 CAPABILITIES = {
     "samples": (Access.SAMPLES, ("samples",)),
-    "latent": (Access.LATENT, ("generate", "latent_dimension")),
+    "latent": (Access.LATENT, ("generate", "latent_dimension", "latents")),
     "variation": (Access.LATENT, ("variation",)),
     "generator": (Access.GENERATOR, ("generator",)),
     "denoise": (Access.GENERATOR, ("denoise",)),
@@ -47,13 +47,15 @@ class View:
     """What an attack sees of a model: what the capabilities that it uses consist of, and nothing else.
 
     samples: `samples(k)`, the first k images [k,C,H,W] of the model's fixed stream. generate: images of latents [B,Z],
-    Z = latent_dimension. generator: the network that makes them, differentiable. encode: mean and log variance [B,Z] of
-    the posterior of images. discriminate: a score [B] of images. The others are a model's own.
+    Z = latent_dimension. latents: `latents(k)`, those [k,Z] whose images the first k samples are.
+    generator: the network that makes images, differentiable. encode: mean and log variance [B,Z] of the posterior of
+    images. discriminate: a score [B] of images. The others are a model's own.
     """
 
     samples: Callable[[int], torch.Tensor]
     generate: Callable[[torch.Tensor], torch.Tensor]
     latent_dimension: int
+    latents: Callable[[int], torch.Tensor]
     variation: Callable[..., torch.Tensor]
     generator: nn.Module
     denoise: Callable[..., torch.Tensor]

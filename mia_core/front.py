@@ -9,7 +9,7 @@ Of a generator that was trained elsewhere, its samples are enough: `attack(Sampl
 A study (`study`) does the same for many trials, with controls, replicates and a store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -95,13 +95,15 @@ def attack(
     known_members: Images | None = None,
     known_non_members: Images | None = None,
     reference: Images | None = None,
+    extractor: Callable[[torch.Tensor], torch.Tensor] | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
     """Scores [Q] of queries, float32, higher = more likely a member; after the last of an attack's training steps.
 
     model: what `train` returns; or, where only samples are there, a `SampleFolder` of them or a `Sampler` of more.
     attack: a name or settings as in a study file, e.g. `{"name": "local_gan", "steps": [500]}`. The records that an
-    attacker knows are none of the queries. ValueError when the attack needs what the model or the attacker lacks.
+    attacker knows are none of the queries. extractor: a function from images, float [B,C,H,W] in [-1, 1], to features
+    [B,d], differentiable, on the model's device, and fitted on none of the queries. ValueError when the attack needs what the model or the attacker lacks.
     """
     if not isinstance(model, Model):
         raise Refused(
@@ -109,13 +111,14 @@ def attack(
         )
     chosen = ATTACKS.choose(attack).build()
     known = {"known_members": known_members, "known_non_members": known_non_members, "reference": reference}
-    for word, given in known.items():
+    for word, given in (known | {"extractor": extractor}).items():
         if given is not None and word not in chosen.needs:
-            raise Refused(f"attack: {chosen.name} as it is set does not use {word}; leave it out, or set `known`")
+            raise Refused(
+                f"attack: {chosen.name} as it is set does not use {word}; leave it out, or change its settings"
+            )
     device = model.device
-    knowledge = Knowledge(
-        **{word: _floats(x, f"attack: {word}").to(device) for word, x in known.items() if x is not None}
-    )
+    records = {word: _floats(x, f"attack: {word}").to(device) for word, x in known.items() if x is not None}
+    knowledge = Knowledge(**records, extractor=extractor)
     streams = Streams("front attack", seed, chosen.name)
     with tf32(False):
         return chosen(model, _floats(queries, "attack: queries"), knowledge, streams).scores.values[-1]

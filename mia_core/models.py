@@ -93,9 +93,17 @@ class Snapshot(Stream):
         """The network that maps latents [B,Z] to images."""
         return _Generator(self.target)
 
-    def _draw(self, number: int) -> torch.Tensor:
+    def latents(self, count: int) -> torch.Tensor:
+        """What the first `count` samples are made of: [count,Z]."""
+        chunks = [self._latents(number) for number in range(-(-count // CHUNK))]
+        return torch.cat([torch.empty(0, self.latent_dimension, device=self.device), *chunks])[:count]
+
+    def _latents(self, number: int) -> torch.Tensor:
         z = torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
-        return self.generate(z.to(self.device))
+        return z.to(self.device)
+
+    def _draw(self, number: int) -> torch.Tensor:
+        return self.generate(self._latents(number))
 
     @torch.no_grad()
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:

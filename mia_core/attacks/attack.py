@@ -5,7 +5,8 @@ Shapes: Q queries, L levels. Images are float in [-1, 1].
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from annotated_types import Gt
 from pydantic import BeforeValidator
 
 from mia_core.access import CAPABILITIES, Access, View, access_of, view
+from mia_core.attacks.shared import Shared
 from mia_core.errors import Refused
 from mia_core.models import Model
 from mia_core.settings import Registry
@@ -21,19 +23,27 @@ from mia_core.streams import Streams
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What an attacker knows besides the view: images float [., C, H, W], None where nothing is known."""
+    """What an attacker knows besides the view: images float [., C, H, W], None where nothing is known.
+
+    extractor: a function from images [B,C,H,W] to features [B,d], differentiable, fitted on reference records.
+    prepared: what `Attack.prepare` made of the rest; no knowledge of its own.
+    """
 
     known_members: torch.Tensor | None = None
     known_non_members: torch.Tensor | None = None
     reference: torch.Tensor | None = None
+    extractor: Callable[[torch.Tensor], torch.Tensor] | None = None
+    prepared: Any = field(default=None, metadata={"derived": True})
 
     def has(self) -> frozenset[str]:
         """Names of what is known."""
-        return frozenset(name for name, value in vars(self).items() if value is not None)
+        return frozenset(name for name in KNOWLEDGE if getattr(self, name) is not None)
 
 
-KNOWLEDGE = frozenset(field.name for field in fields(Knowledge))
+KNOWLEDGE = frozenset(item.name for item in fields(Knowledge) if not item.metadata.get("derived"))
 """Names of all that an attacker may know."""
+RECORDS = KNOWLEDGE - {"extractor"}
+"""Those of them that are records."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Attack(ABC):
     ascending: `steps` of attack training, or `generated`, numbers of samples (`SampleLevels`). What else is a setting
     of an attack is one of all: `generated`, the samples it draws; `known`, percent of the smallest training-set size
     that it knows on either side; and `variant`, what tells it from others of its name in labels, e.g. `_known20`.
+    shared: distances that attacks of one trial look up together, `Shared`.
     """
 
     name: ClassVar[str]
@@ -83,6 +94,7 @@ class Attack(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.shared = Shared()
         assert self.uses <= CAPABILITIES.keys() and self.needs <= KNOWLEDGE, (self.uses, self.needs)
 
     @property
@@ -108,7 +120,12 @@ class Attack(ABC):
     @property
     def generated(self) -> int:
         """How many samples of the model the attack draws."""
-        return max(self._listed("generated")) if "samples" in self.uses else 0
+        return max(self.numbers) if "samples" in self.uses else 0
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of samples that the attack scores by, ascending."""
+        return self._listed("generated")
 
     @property
     def known(self) -> int:
@@ -120,6 +137,13 @@ class Attack(ABC):
         """What tells this attack from others of its name in a study's labels."""
         return getattr(self.config, "variant", "")
 
+    def prepare(self, knowledge: Knowledge) -> Any:
+        """What depends on settings other than `nested` and on knowledge only; `run` finds it in `knowledge.prepared`.
+
+        A study computes it once for all of its models.
+        """
+        return None
+
     @abstractmethod
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """Score queries [Q,C,H,W]; `view` has what the attack uses and no more, all randomness comes from `rng`."""
@@ -129,8 +153,18 @@ class Attack(ABC):
         missing = self.uses - offers
         return f"{model} does not offer {', '.join(sorted(missing))}" if missing else None
 
-    def __call__(self, model: Model, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Result:
-        """Run with checked input and output; ValueError when something needed is missing or a score is not finite."""
+    def __call__(
+        self,
+        model: Model,
+        queries: torch.Tensor,
+        knowledge: Knowledge,
+        rng: Streams,
+        shared: Shared | None = None,
+    ) -> Result:
+        """Run with checked input and output; ValueError when something needed is missing or a score is not finite.
+
+        shared: of other attacks on the same model by the same queries.
+        """
         if reason := self.unfit(model.name, model.offers):
             raise Refused(f"{self.name}: {reason}")
         if missing := self.needs - knowledge.has():
@@ -144,6 +178,9 @@ class Attack(ABC):
         if not (lowest >= -1 and highest <= 1):  # NaN is neither above nor below
             raise Refused(f"{self.name}: queries must be in [-1, 1]")
         started = time.perf_counter()
+        if knowledge.prepared is None and (prepared := self.prepare(knowledge)) is not None:
+            knowledge = replace(knowledge, prepared=prepared)
+        self.shared = shared or Shared()
         scores = self.run(view(model, self.uses), queries.to(model.device), knowledge, rng)
         seconds = time.perf_counter() - started
         values = scores.values.detach().to("cpu", torch.float32)

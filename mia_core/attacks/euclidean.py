@@ -4,8 +4,8 @@ import torch
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, SampleLevels, Scores
-from mia_core.distances import nearest
 from mia_core.settings import settings
+from mia_core.spaces import Pixels
 from mia_core.streams import Streams
 
 
@@ -27,6 +27,5 @@ class Euclidean(Attack):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """-min_i ‖x - G(z_i)‖."""
-        samples = view.samples(self.generated).flatten(1)
-        distances = [nearest(queries.flatten(1), samples[:level])[0] for level in self.levels]
-        return Scores(self.levels, -torch.cat(distances, dim=1).T)
+        search = self.shared.search(Pixels(), queries, view.samples(self.generated))
+        return Scores(self.levels, -search.nearest(self.numbers)[0][:, :, 0])

@@ -48,6 +48,13 @@ class Recipe:
         """Names the extractor in measure_ids and in the store."""
         return content_id(["extractor", 3, self])
 
+    def refusal(self, records: int) -> str | None:
+        """Why so many reference records train no extractor, or None."""
+        needed = 2 * self.config.features
+        if self.classes >= 2 and records >= needed:
+            return None
+        return f"needs {needed} labelled records of at least 2 classes, got {records} of {self.classes}"
+
 
 class Extractor(nn.Module):
     """uint8 or float [-1, 1] images [B,C,H,W] to features [B,d]: two strided convolutions, a linear layer, softplus.
@@ -94,11 +101,8 @@ def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
 
     Raises ValueError without at least two classes, or fewer reference records than features.
     """
-    if recipe.classes < 2 or len(images) < 2 * recipe.config.features:
-        raise ValueError(
-            f"the domain extractor needs at least 2 classes and {2 * recipe.config.features} records, "
-            f"got {recipe.classes} and {len(images)}"
-        )
+    if reason := recipe.refusal(len(images)):
+        raise ValueError(f"the domain extractor {reason}")
     streams = Streams("extractor", recipe.seed)
     network = Extractor(recipe)
     random = streams.torch("weights")

@@ -59,12 +59,8 @@ def require_quality(spec: Spec, split: Split, recipe: Recipe, members: int) -> N
         raise Refused("quality.samples: precision, recall, density and coverage need at least 6 samples")
     if members < 2:
         raise Refused("quality.samples: needs at least 2 samples")
-    config = quality.extractor
-    if recipe.classes < 2 or len(split.reference) < 2 * config.features:
-        raise Refused(
-            f"split.reference: the extractor needs {2 * config.features} labelled records of at least 2 classes, "
-            f"got {len(split.reference)} of {recipe.classes}; or lower quality.extractor.features"
-        )
+    if reason := recipe.refusal(len(split.reference)):
+        raise Refused(f"split.reference: the extractor {reason}; or lower quality.extractor.features")
 
 
 def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple[str, str], str]]:

@@ -41,7 +41,7 @@ class Design:
             classes=int(pool.labels.max()) + 1,
             seed=spec.seed,
         )
-        self.attacks = Attacks(spec, self.split)
+        self.attacks = Attacks(spec, self.split, self.recipe)
         self.measures = Measures(spec, self.split, self.recipe)
         require_quality(spec, self.split, self.recipe, self.measures.members)
         targets, self.refused = refused_pairs(spec, pool)

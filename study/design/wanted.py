@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mia_core.access import Access
-from mia_core.attacks import Attack
+from mia_core.attacks import RECORDS, Attack
 from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.extractor import Recipe
@@ -63,6 +63,8 @@ class WantedMeasure:
     arguments: dict[str, Any]
 
 
+EXTRACTOR = "extractor"
+"""What an attacker knows where the study's feature network is used."""
 FITTED = frozenset({"known_members", "known_non_members"})
 """What an attack needs that is fitted on members against non-members."""
 
@@ -70,16 +72,17 @@ FITTED = frozenset({"known_members", "known_non_members"})
 class Attacks:
     """The attacks of a spec, on a split."""
 
-    def __init__(self, spec: Spec, split: Split) -> None:
+    def __init__(self, spec: Spec, split: Split, recipe: Recipe) -> None:
         self.spec = spec
         self.split = split
+        self.recipe = recipe
         self._made: dict[tuple[str, str, str], list[WantedAttack]] = {}
 
     def known(self, attack: Attack) -> dict[str, np.ndarray]:
         """Indices of the records that an attacker knows, of the words it needs."""
         members, non_members = self.split.known(attack.known)
         every = {"reference": self.split.reference, "known_members": members, "known_non_members": non_members}
-        return {word: every[word] for word in sorted(attack.needs)}
+        return {word: every[word] for word in sorted(attack.needs & RECORDS)}
 
     def relabelled(self, attack: Attack) -> dict[str, np.ndarray]:
         """The same, of two halves of the known members, the second taken for non-members."""
@@ -112,11 +115,13 @@ class Attacks:
         recipe: dict[str, Any] = {
             "attack": entry.choice.name,
             "arguments": arguments,
-            "knowledge": "+".join(known) or "none",
+            "knowledge": "+".join(sorted(attack.needs)) or "none",
             "queries": queries,
         }
         if known:
             recipe["known"] = array_digest(*known.values())
+        if EXTRACTOR in attack.needs:
+            recipe["extractor"] = self.recipe.id
         made = partial(identity.attack_run, seed=self.spec.seed, version=entry.choice.cls.version)
         run = made(recipe if of_samples else {**recipe, "generated": attack.generated})
         wanted = []
@@ -134,16 +139,24 @@ class Attacks:
                     access=attack.access,
                     knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
                     generated=level if of_samples and level else attack.generated,
-                    skipped=attack.unfit(target, offers),
+                    skipped=attack.unfit(target, offers) or self._unknowable(attack),
                 )
             )
         return wanted
 
+    def _unknowable(self, attack: Attack) -> str | None:
+        """Why nobody can know what the attack needs, or None."""
+        if EXTRACTOR not in attack.needs:
+            return None
+        reason = self.recipe.refusal(len(self.split.reference))
+        return reason and f"the extractor of reference records {reason}"
+
     def _words(self, attack: Attack) -> str:
         """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""
+        records = self.known(attack)
         words = [
-            word if word == "reference" else f"{word} {attack.known} % ({len(records)})"
-            for word, records in self.known(attack).items()
+            f"{word} {attack.known} % ({len(records[word])})" if word in FITTED else word
+            for word in sorted(attack.needs)
         ]
         return " + ".join(words) or "none"
 

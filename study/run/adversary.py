@@ -1,47 +1,59 @@
 """The attacks of a pass: each at its levels, with the records that it knows; and the control that sees no target."""
 
-import dataclasses
+import copy
 import time
 import traceback
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
-from mia_core.attacks import Attack, Knowledge
+from mia_core.attacks import Attack, Knowledge, Shared
 from mia_core.data import Membership
 from mia_core.data.pool import to_float
+from mia_core.hashing import array_digest, content_id
+from mia_core.metrics import Extractor
 from mia_core.metrics.blind import blind
 from mia_core.models import Model
 from mia_core.persons import RECORD
+from mia_core.settings import plain
 from mia_core.streams import Streams
 from study.design.study_design import Design
 from study.design.trials import Trial
-from study.design.wanted import WantedAttack, runs
+from study.design.wanted import EXTRACTOR, WantedAttack, runs
 from study.machine import explaining_kernels
 from study.run.attack_row import Attacked, Queries, judged, skipped
 from study.store.roles import BLIND, MEMBER_ONLY, STUDY
 
+PREPARED = 16
+"""What attacks prepared from their knowledge, kept for the next trial."""
+
 
 class Adversary:
-    """Attacks trials of one study on a device."""
+    """Attacks trials of one study on a device. network: the study's feature network."""
 
-    def __init__(self, design: Design, device: str) -> None:
+    def __init__(self, design: Design, device: str, network: Callable[[], Extractor]) -> None:
         self.design = design
         self.device = device
+        self._network = network
+        self._prepared: OrderedDict[str, Any] = OrderedDict()
 
     def attack(self, trial: Trial, wanted: Sequence[WantedAttack], model: Model, membership: Membership) -> Attacked:
         """Run attacks on a model. One that raises leaves no row, so that it stays missing."""
         results = Attacked()
         images = to_float(torch.from_numpy(self.design.pool.images[membership.queries]))
-        queries = self._queries(trial, membership)
+        queries, shared = self._queries(trial, membership), Shared()
         for levels in runs(wanted):
             if levels[0].skipped:
                 results = sum((skipped(trial, item) for item in levels), results)
                 continue
             try:
                 with explaining_kernels():
-                    results += self._run(trial, levels, model, images, queries)
+                    results += self._run(trial, levels, model, images, queries, shared)
             except Exception:
                 results += Attacked(failed={levels[0].label: traceback.format_exc()})
         return results
@@ -74,16 +86,17 @@ class Adversary:
         model: Model,
         images: torch.Tensor,
         queries: Queries,
+        shared: Shared,
     ) -> Attacked:
         """One run of one attack, at those of its levels that are missing."""
         choice = levels[0].choice
         assert choice is not None
         config = choice.config
         if choice.cls.nested:
-            config = dataclasses.replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
+            config = replace(config, **{choice.cls.nested: tuple(item.level for item in levels)})
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
-        result = attack(model, images, self._knowledge(attack, trial), rng)
+        result = attack(model, images, self._knowledge(attack, trial), rng, shared)
         each = zip(levels, result.scores.values.numpy(), strict=True)
         return sum(
             (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),
@@ -97,5 +110,28 @@ class Adversary:
 
     def _knowledge(self, attack: Attack, trial: Trial) -> Knowledge:
         of = self.design.attacks.relabelled if trial.role == MEMBER_ONLY else self.design.attacks.known
-        images = {word: self.design.pool.images[records] for word, records in of(attack).items()}
-        return Knowledge(**{word: to_float(torch.from_numpy(x)).to(self.device) for word, x in images.items()})
+        indices = of(attack)
+        images = {
+            word: to_float(torch.from_numpy(self.design.pool.images[records])).to(self.device)
+            for word, records in indices.items()
+        }
+        extractor = self._extractor if EXTRACTOR in attack.needs else None
+        knowledge = Knowledge(**images, extractor=extractor)
+        return replace(knowledge, prepared=self._once(attack, knowledge, indices))
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        """Apart from the one that measures quality, which stays where it is."""
+        return copy.deepcopy(self._network()).to(self.device)
+
+    def _once(self, attack: Attack, knowledge: Knowledge, indices: dict[str, np.ndarray]) -> Any:
+        """What an attack prepares from these records, and from the one extractor, for all trials of this process."""
+        arguments = {key: value for key, value in plain(attack.config).items() if key != attack.nested}
+        key = content_id([attack.name, arguments, {word: array_digest(each) for word, each in indices.items()}])
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+        else:
+            self._prepared[key] = attack.prepare(knowledge)
+            while len(self._prepared) > PREPARED:
+                self._prepared.popitem(last=False)
+        return self._prepared[key]

@@ -244,7 +244,7 @@ def _run(
     from study.run.progress import Progress
     from study.run.scheduling import schedule
 
-    if any(work.measures for works in todo.values() for work in works):
+    if any(work.takes_extractor for works in todo.values() for work in works):
         require_same_network(design, store, feature_network(design, store)[1])
     outlook = Outlook.of(design, store, todo, machines=machines)
     expected = cost.expected(outlook.estimate, todo)

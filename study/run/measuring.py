@@ -63,12 +63,17 @@ class QualityMeasuring:
         self.store = store
         self._network: tuple[Extractor, str] | None = None
 
+    @property
+    def network(self) -> tuple[Extractor, str]:
+        """See `feature_network`."""
+        self._network = self._network or feature_network(self.design, self.store)
+        return self._network
+
     def rows(self, trial: Trial, wanted: Sequence[WantedMeasure], model: Model) -> list[QualityRow]:
         """A row for each of the measures."""
         if not wanted:
             return []
-        self._network = self._network or feature_network(self.design, self.store)
-        extractor, sha256 = self._network
+        extractor, sha256 = self.network
         fake = extractor.features(model.samples(self.design.spec.quality.samples).cpu())
         rows: list[QualityRow] = []
         for against, group in groupby(wanted, key=lambda item: item.against):
