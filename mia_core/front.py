@@ -103,7 +103,8 @@ def attack(
     model: what `train` returns; or, where only samples are there, a `SampleFolder` of them or a `Sampler` of more.
     attack: a name or settings as in a study file, e.g. `{"name": "local_gan", "steps": [500]}`. The records that an
     attacker knows are none of the queries. extractor: a function from images, float [B,C,H,W] in [-1, 1], to features
-    [B,d], differentiable, on the model's device, and fitted on none of the queries. ValueError when the attack needs what the model or the attacker lacks.
+    [B,d], differentiable, on the model's device, and fitted on none of the queries. ValueError when the attack needs
+    what the model or the attacker lacks.
     """
     if not isinstance(model, Model):
         raise Refused(

@@ -40,6 +40,11 @@ class WantedAttack:
     skipped: str | None
 
     @property
+    def takes_extractor(self) -> bool:
+        """Whether its run takes the study's feature network."""
+        return self.choice is not None and self.skipped is None and EXTRACTOR in self.choice.build().needs
+
+    @property
     def steps(self) -> int | None:
         """Of attack training, where levels count these."""
         return self.level if self.choice and self.choice.cls.nested == "steps" else None

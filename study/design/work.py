@@ -28,6 +28,11 @@ class Work:
         """Whether a target is trained for it, to its level."""
         return (self.train or self.retrain) and self.trial.steps > 0 and self.trial.of is None
 
+    @property
+    def takes_extractor(self) -> bool:
+        """Whether samples are measured, or records attacked, in the features of the study's network."""
+        return bool(self.measures) or any(attack.takes_extractor for attack in self.attacks)
+
 
 def missing(design: Design, store: Store) -> dict[str, list[Work]]:
     """Work still to do, by trajectory, epochs ascending; empty when the study is complete."""

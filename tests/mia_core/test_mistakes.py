@@ -223,4 +223,4 @@ def test_mistake_6_whoever_an_attack_is_fitted_on_is_never_judged(make_pool, spl
 def test_mistake_6_no_attack_is_told_who_is_a_member(name):
     parameters = inspect.signature(ATTACKS.find(name).run).parameters
     assert list(parameters) == ["self", "view", "queries", "knowledge", "rng"]
-    assert set(vars(Knowledge())) == {"known_members", "known_non_members", "reference"}
+    assert set(vars(Knowledge())) == {"known_members", "known_non_members", "reference", "extractor", "prepared"}
