@@ -166,24 +166,27 @@ class Search:
     def _exactly_within(self, queries_U: torch.Tensor, marked_UN: torch.Tensor, radius: float) -> torch.Tensor:
         """Of the marked pairs, how many of each query [U] are within the radius."""
         row, column = marked_UN.nonzero(as_tuple=True)
-        step = max(1, EXACT_ELEMENTS // self.x.shape[1])
-        close = [
-            (self.x[queries_U[i]].double() - self.y[j].double()).norm(dim=1) <= radius
-            for i, j in zip(row.split(step), column.split(step), strict=True)
-        ]
         within = torch.zeros_like(marked_UN)
-        within[row, column] = torch.cat(close)
+        within[row, column] = self._between(queries_U[row], column) <= radius
         return within.sum(1)
 
-    def smallest(self, count: int, level: int) -> torch.Tensor:
-        """The `count` smallest distances of all queries to the first points of a level, ascending; float64 [count].
-
-        As exact as float32 products are, which is enough for a radius.
-        """
+    def smallest(self, count: int, level: int) -> float:
+        """The `count`-th smallest distance of all queries to the first points of a level."""
         found = self._norms_Q.new_empty(0)
         for start, block_BN in self._blocks():
-            squares = block_BN[:, :level] + self._norms_Q[start : start + len(block_BN), None]
-            part = squares.flatten()
+            part = (block_BN[:, :level] + self._norms_Q[start : start + len(block_BN), None]).flatten()
             found = torch.cat([found, part.topk(min(count, len(part)), largest=False).values])
             found = found.topk(min(count, len(found)), largest=False).values
-        return found.double().clamp_min(0).sqrt()
+        edge = found[-1].double() + 2 * self._error_Q.max()
+        exact = found.new_empty(0, dtype=torch.float64)
+        for start, block_BN in self._blocks():
+            near = block_BN[:, :level] <= (edge - self._norms_Q[start : start + len(block_BN)]).float()[:, None]
+            row, column = near.nonzero(as_tuple=True)
+            exact = torch.cat([exact, self._between(start + row, column)])
+        return float(exact.kthvalue(count).values)
+
+    def _between(self, queries_P: torch.Tensor, points_P: torch.Tensor) -> torch.Tensor:
+        """The distance of each pair [P], float64."""
+        step = max(1, EXACT_ELEMENTS // self.x.shape[1])
+        pairs = zip(queries_P.split(step), points_P.split(step), strict=True)
+        return torch.cat([(self.x[i].double() - self.y[j].double()).norm(dim=1) for i, j in pairs])

@@ -74,7 +74,7 @@ class MonteCarlo(Attack):
         """The share of samples within epsilon, which is another one at each level."""
         prepared: _Prepared = knowledge.prepared
         search = self.shared.search(prepared.space, queries, view.samples(self.generated))
-        counts = search.counts(self._radii(Search(prepared.reference, search.y)), self.numbers)
+        counts = search.counts(self._radii(Search(prepared.reference.double(), search.y)), self.numbers)
         return Scores(self.levels, counts / torch.tensor(self.numbers, device=counts.device)[:, None])
 
     def _radii(self, search: Search) -> list[float]:
@@ -82,4 +82,4 @@ class MonteCarlo(Attack):
         if self.config.radius == "median":
             return [float(distances.median()) for distances in search.nearest(self.numbers)[0][:, :, 0]]
         share = self.config.percentile / 100 * len(search.x)
-        return [float(search.smallest(max(1, math.ceil(share * level)), level)[-1]) for level in self.numbers]
+        return [search.smallest(max(1, math.ceil(share * level)), level) for level in self.numbers]
