@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mia_core.distances import nearest
+from mia_core import distances as distances_module
+from mia_core.distances import Search, nearest
 from mia_core.streams import Streams
 
 
@@ -75,3 +76,74 @@ def test_inputs_are_left_alone():
 def test_more_neighbors_than_points_are_refused():
     with pytest.raises(ValueError, match="5 neighbors asked of 4 points"):
         nearest(torch.zeros(2, 3), torch.zeros(4, 3), 5)
+
+
+# Many levels, k and radii of one search
+
+
+@given(
+    queries=st.integers(1, 30),
+    count=st.integers(40, 400),
+    dimension=st.integers(1, 70),
+    k=st.integers(1, 20),
+    scale=st.sampled_from([1.0, 1e-5]),
+    offset=st.sampled_from([0.0, 1.0, -100.0]),
+    seed=st.integers(0, 1000),
+)
+def test_a_search_answers_for_each_level_what_brute_force_does(queries, count, dimension, k, scale, offset, seed):
+    x, y = (points(n, dimension, seed, name) * scale + offset for n, name in ((queries, "x"), (count, "y")))
+    x[::3] = y[: len(x[::3])]  # copies, which are at distance exactly 0
+    search, levels = Search(x, y), [20, 33, count]
+    distances, indices = search.nearest(levels, k)
+    every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
+    for number, level in enumerate(levels):
+        torch.testing.assert_close(
+            distances[number].double(), every[:, :level].sort(1).values[:, :k], rtol=1e-6, atol=1e-7 * scale
+        )
+        torch.testing.assert_close(every.gather(1, indices[number]), distances[number].double(), rtol=1e-6, atol=0)
+        assert torch.equal(distances[number], nearest(x, y[:level], k)[0])
+        rank = min(50, queries * level)
+        radius = search.smallest(rank, level)
+        assert radius == float(every[:, :level].flatten().sort().values[rank - 1])
+        assert torch.equal(search.counts([radius], [level])[0], (every[:, :level] <= radius).sum(1))
+
+
+def test_a_search_in_a_tight_cluster_is_exact():
+    # Products of large numbers in float32 tell none of these apart.
+    y = torch.cat([1.0 + 1e-4 * points(400, 256, 0, "cluster"), -torch.ones(400, 256)])
+    search = Search(y[:50], y)
+    distances, indices = search.nearest([400, 800])
+    assert torch.equal(distances, torch.zeros(2, 50, 1))
+    assert torch.equal(indices, torch.arange(50)[None, :, None].expand(2, -1, -1))
+    assert torch.equal(search.counts([0.0, 0.0], [400, 800]), torch.ones(2, 50, dtype=torch.long))
+
+
+def test_a_search_that_keeps_no_distances_and_one_of_small_blocks_answer_the_same(monkeypatch):
+    x, y = points(90, 20, 0, "x"), points(700, 20, 0, "y")
+    whole = Search(x, y)
+    answers = whole.nearest([100, 700], 3), whole.counts([3.0, 2.0], [100, 700]), whole.smallest(9, 700)
+    assert whole.elements == 90 * 700
+    monkeypatch.setattr(distances_module, "BLOCK_ELEMENTS", 5000)
+    monkeypatch.setattr(distances_module, "KEPT_ELEMENTS", 0)
+    blocks = Search(x, y)
+    for one, other in zip(answers[0], blocks.nearest([100, 700], 3), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(blocks.counts([3.0, 2.0], [100, 700]), answers[1])
+    assert blocks.smallest(9, 700) == answers[2]
+    assert blocks.elements == 0
+
+
+def test_products_are_computed_once_for_all_questions(monkeypatch):
+    x, y = points(90, 20, 0, "x"), points(700, 20, 0, "y")
+    search, calls = Search(x, y), []
+    plain = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *given, **named: calls.append(1) or plain(*given, **named))
+    search.nearest([100, 700], 3)
+    search.counts([3.0, 2.0], [100, 700])
+    search.nearest([700], 1)
+    assert len(calls) == 1
+
+
+def test_a_level_with_fewer_points_than_neighbors_is_refused():
+    with pytest.raises(ValueError, match="5 neighbors asked of 4 points"):
+        Search(torch.zeros(2, 3), torch.zeros(9, 3)).nearest([4, 9], 5)
