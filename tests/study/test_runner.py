@@ -552,9 +552,9 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
     given = {}
 
     def spied(plain):
-        def call(self, snapshot, queries, knowledge, rng):
+        def call(self, snapshot, queries, knowledge, rng, shared):
             given[self.name + self.variant] = queries, knowledge
-            return plain(self, snapshot, queries, knowledge, rng)
+            return plain(self, snapshot, queries, knowledge, rng, shared)
 
         return call
 
