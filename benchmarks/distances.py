@@ -1,0 +1,140 @@
+"""`python -m benchmarks distances`: all distance attacks of a trial at all numbers of samples, beside scikit-learn.
+
+The attacks of configs/attacks_digits.yaml and attacks_fashion_mnist.yaml that look for near samples, at 100, 1,000 and
+10,000 of them: nearest neighbor in pixels, PCA and features; Monte Carlo in PCA, HOG and color histograms, with its
+radius by reference records; the ten neighbors of Gen-LRA. Ours share a search a space (`mia_core.distances.Search`).
+The other way is one brute-force search of scikit-learn in float32 for each attack and number of samples, and for Monte
+Carlo, with `--radius`, one of the reference records besides. Both get the same points, and as many threads.
+
+The command checks that both find the same distances and counts, and prints how many times as long scikit-learn takes.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from benchmarks.measuring import interleaved, spread, table
+from mia_core.distances import Search
+from mia_core.spaces import ColorHistogram, Hog, Pca, Pixels, Space, embedded
+from mia_core.streams import Streams
+
+LEVELS = (100, 1000, 10000)
+NEIGHBORS = {
+    "euclidean": ("pixels", 1),
+    "nearest pca": ("pca", 1),
+    "nearest features": ("features", 1),
+    "gen_lra": ("pca 16", 10),
+}
+COUNTS = {"monte_carlo pca": "pca", "monte_carlo hog": "hog", "monte_carlo color": "color"}
+SIZES = {"digits, 16 x 16": (16, 440, 400), "Fashion-MNIST, 28 x 28": (28, 1280, 1000)}
+"""Side, judged records, reference records."""
+
+ROUNDING = 5e-3
+"""Of a radius: scikit-learn's in float32."""
+
+Points = dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+"""By space: queries [Q,D], samples [N,D], reference records [R,D]."""
+
+
+def points(side: int, queries: int, reference: int) -> Points:
+    """Smooth random images of one law, in each space; features are a random projection."""
+    counts = (queries, LEVELS[-1], reference)
+    noise = torch.randn(sum(counts), 1, side // 2, side // 2, generator=Streams("benchmark").torch("images"))
+    images = torch.nn.functional.interpolate(noise, size=(side, side), mode="bilinear").tanh()
+    records = images[-reference:]
+    weights = torch.randn(side**2, 32, generator=Streams("benchmark").torch("features"))
+    spaces: dict[str, Space] = {
+        "pixels": Pixels(),
+        "pca": Pca(records, 40),
+        "pca 16": Pca(records, 16),
+        "features": lambda x: torch.relu(x.flatten(1) @ weights),
+        "hog": Hog(),
+        "color": ColorHistogram(),
+    }
+    found = {}
+    for name, space in spaces.items():
+        x, y, r = embedded(space, images).split(counts)
+        found[name] = (x, y, r)
+    return found
+
+
+def ours(given: Points, slack: float = 0.0) -> dict[str, torch.Tensor]:
+    """Distances [L,Q,k], or counts [L,Q], by attack. slack: added to Monte Carlo's radii, as a share of them."""
+    searches = {name: Search(x, y) for name, (x, y, _) in given.items()}
+    found = {attack: searches[space].nearest(LEVELS, k)[0] for attack, (space, k) in NEIGHBORS.items()}
+    for attack, space in COUNTS.items():
+        found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii_of(given, space)], LEVELS)
+    return found
+
+
+def radii_of(given: Points, space: str) -> list[float]:
+    """Medians over reference records of the distance to the nearest sample, by level."""
+    _, y, reference = given[space]
+    return Search(reference.double(), y).nearest(LEVELS)[0][:, :, 0].median(1).values.tolist()
+
+
+def theirs(given: Points, radii: dict[str, list[float]] | None) -> dict[str, np.ndarray]:
+    """The same. radii: of Monte Carlo, where they are known; None searches among reference records first."""
+    found = {}
+    for attack, (space, k) in NEIGHBORS.items():
+        x, y, _ = (part.numpy() for part in given[space])
+        found[attack] = np.stack([_fitted(y[:level], k).kneighbors(x)[0] for level in LEVELS])
+    for attack, space in COUNTS.items():
+        x, y, reference = (part.numpy() for part in given[space])
+        columns = []
+        for number, level in enumerate(LEVELS):
+            fitted = _fitted(y[:level], 1)
+            radius = radii[space][number] if radii else float(np.median(fitted.kneighbors(reference)[0]))
+            near = fitted.radius_neighbors(x, radius, return_distance=False)
+            columns.append([len(indices) for indices in near])
+        found[attack] = np.array(columns)
+    return found
+
+
+def _fitted(y: np.ndarray, k: int) -> NearestNeighbors:
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(y)
+
+
+def check(given: Points) -> None:
+    """AssertionError unless both find the same; counts, but for what is at the radius up to rounding."""
+    mine, other = ours(given), theirs(given, None)
+    for attack in NEIGHBORS:
+        np.testing.assert_allclose(mine[attack], other[attack], rtol=1e-3, atol=1e-3, err_msg=attack)
+    fewer, more = ours(given, -ROUNDING), ours(given, ROUNDING)
+    for attack in COUNTS:
+        assert (fewer[attack].numpy() <= other[attack]).all(), attack
+        assert (other[attack] <= more[attack].numpy()).all(), attack
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0; an AssertionError where results differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks distances", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each size, at most")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    rows = []
+    with threadpool_limits(options.threads), torch.inference_mode():
+        for name, size in SIZES.items():
+            given = points(*size)
+            check(given)
+            radii = {space: radii_of(given, space) for space in COUNTS.values()}
+            seconds = interleaved(
+                {
+                    "ours": lambda given=given: ours(given),
+                    "theirs": lambda given=given: theirs(given, None),
+                    "without": lambda given=given, radii=radii: theirs(given, radii),
+                },
+                options.rounds,
+                options.seconds,
+                "cpu",
+            )
+            rows.append([name, *(spread(seconds[way] / seconds["ours"]) for way in ("theirs", "without"))])
+    columns = ("records", "scikit-learn / ours", "scikit-learn without Monte Carlo's radius / ours")
+    table(f"All distance attacks of a trial at {LEVELS} samples, {options.threads} threads", columns, rows)
+    return 0
