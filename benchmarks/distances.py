@@ -2,14 +2,16 @@
 
 The attacks of configs/attacks_digits.yaml and attacks_fashion_mnist.yaml that look for near samples, at 100, 1,000 and
 10,000 of them: nearest neighbor in pixels, PCA and features; Monte Carlo in PCA, HOG and color histograms, with its
-radius by reference records; the ten neighbors of Gen-LRA. Ours share a search a space (`mia_core.distances.Search`).
-The other way is one brute-force search of scikit-learn in float32 for each attack and number of samples, and for Monte
-Carlo, with `--radius`, one of the reference records besides. Both get the same points, and as many threads.
+radius by reference records; the ten neighbors of Gen-LRA; the three starts of latent searches. Ours share a search a
+space (`mia_core.distances.Search`). The other way is one brute-force search of scikit-learn in float32 for each attack
+and number of samples, and for Monte Carlo one of the reference records besides. Both get the same points, and as many
+threads.
 
-The command checks that both find the same distances and counts, and prints how many times as long scikit-learn takes.
+The command checks that both find the same distances and counts, and prints how much more CPU time scikit-learn takes.
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,11 +26,14 @@ from mia_core.streams import Streams
 
 LEVELS = (100, 1000, 10000)
 NEIGHBORS = {
-    "euclidean": ("pixels", 1),
-    "nearest pca": ("pca", 1),
-    "nearest features": ("features", 1),
-    "gen_lra": ("pca 16", 10),
+    "euclidean": ("pixels", 1, LEVELS),
+    "nearest pca": ("pca", 1, LEVELS),
+    "nearest features": ("features", 1, LEVELS),
+    "gen_lra": ("pca 16", 10, LEVELS),
+    "latent": ("pixels", 3, LEVELS[-1:]),
+    "generator": ("pixels", 3, LEVELS[-1:]),
 }
+"""Space, neighbors and numbers of samples, by attack."""
 COUNTS = {"monte_carlo pca": "pca", "monte_carlo hog": "hog", "monte_carlo color": "color"}
 SIZES = {"digits, 16 x 16": (16, 440, 400), "Fashion-MNIST, 28 x 28": (28, 1280, 1000)}
 """Side, judged records, reference records."""
@@ -65,7 +70,7 @@ def points(side: int, queries: int, reference: int) -> Points:
 def ours(given: Points, slack: float = 0.0) -> dict[str, torch.Tensor]:
     """Distances [L,Q,k], or counts [L,Q], by attack. slack: added to Monte Carlo's radii, as a share of them."""
     searches = {name: Search(x, y) for name, (x, y, _) in given.items()}
-    found = {attack: searches[space].nearest(LEVELS, k)[0] for attack, (space, k) in NEIGHBORS.items()}
+    found = {attack: searches[space].nearest(levels, k)[0] for attack, (space, k, levels) in NEIGHBORS.items()}
     for attack, space in COUNTS.items():
         found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii_of(given, space)], LEVELS)
     return found
@@ -80,9 +85,9 @@ def radii_of(given: Points, space: str) -> list[float]:
 def theirs(given: Points, radii: dict[str, list[float]] | None) -> dict[str, np.ndarray]:
     """The same. radii: of Monte Carlo, where they are known; None searches among reference records first."""
     found = {}
-    for attack, (space, k) in NEIGHBORS.items():
+    for attack, (space, k, levels) in NEIGHBORS.items():
         x, y, _ = (part.numpy() for part in given[space])
-        found[attack] = np.stack([_fitted(y[:level], k).kneighbors(x)[0] for level in LEVELS])
+        found[attack] = np.stack([_fitted(y[:level], k).kneighbors(x)[0] for level in levels])
     for attack, space in COUNTS.items():
         x, y, reference = (part.numpy() for part in given[space])
         columns = []
@@ -133,6 +138,7 @@ def main(arguments: Sequence[str]) -> int:
                 options.rounds,
                 options.seconds,
                 "cpu",
+                time.process_time,
             )
             rows.append([name, *(spread(seconds[way] / seconds["ours"]) for way in ("theirs", "without"))])
     columns = ("records", "scikit-learn / ours", "scikit-learn without Monte Carlo's radius / ours")

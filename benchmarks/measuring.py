@@ -34,9 +34,13 @@ PROJECT = Path(__file__).parents[1]
 
 
 def interleaved(
-    steps: Mapping[str, Callable[[], object]], rounds: int, seconds: float, device: str
+    steps: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seconds: float,
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Seconds [rounds] that each step took, one after the other in each round, in random order.
+    """Seconds [rounds], by a clock, that each step took, one after the other in each round, in random order.
 
     Stops after `rounds`, or before when `seconds` are spent, but not before the third.
     """
@@ -47,10 +51,10 @@ def interleaved(
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > seconds:
             break
         for name in order.sample(list(steps), len(steps)):
-            begun = time.perf_counter()
+            begun = clock()
             steps[name]()
             synchronize(device)
-            found[name].append(time.perf_counter() - begun)
+            found[name].append(clock() - begun)
     return {name: np.array(values) for name, values in found.items()}
 
 

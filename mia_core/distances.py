@@ -63,10 +63,11 @@ class Search:
         self.x, self.y = x_QD, y_ND
         center = y_ND.float().mean(0)
         self._x, self._y = x_QD.float() - center, y_ND.float() - center
-        self._norms_Q, self._norms_N = self._x.square().sum(1), self._y.square().sum(1)
+        self._norms_Q, self._norms_N = (torch.linalg.vector_norm(p, dim=1).square() for p in (self._x, self._y))
         reach = self._norms_Q.sqrt() + self._norms_N.max().sqrt()
         # A product of D terms is off by at most about D eps |x||y|, norms and the shift by a few eps of theirs.
         self._error_Q = ((x_QD.shape[1] + 8) * torch.finfo(torch.float32).eps * reach.square()).double()
+        self._nearest: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
         self._kept: list[_Block] | None = [] if len(x_QD) * len(y_ND) <= KEPT_ELEMENTS else None
 
     @property
@@ -93,6 +94,13 @@ class Search:
         """
         for level in levels:
             _require(k, min(level, len(self.y)))
+        if missing := [level for level in levels if (level, k) not in self._nearest]:
+            self._nearest |= zip([(level, k) for level in missing], self._search(missing, k), strict=True)
+        found = [self._nearest[level, k] for level in levels]
+        return torch.stack([distances for distances, _ in found]), torch.stack([indices for _, indices in found])
+
+    def _search(self, levels: Sequence[int], k: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Distances [Q,k] and indices [Q,k] at each level."""
         found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in levels]
         for block in self._blocks():
             ranks, near = block.ranks[:, :0], block.ranks[:, :0].long()
@@ -103,15 +111,17 @@ class Search:
                 ranks, order = ranks.topk(min(k + SPARE + 1, ranks.shape[1]), dim=1, largest=False)
                 near, before = near.gather(1, order), level
                 found[number].append(self._measured(block, level, k, ranks, near))
-        distances = torch.stack([torch.cat([part[0] for part in parts]) for parts in found])
-        return distances, torch.stack([torch.cat([part[1] for part in parts]) for parts in found])
+        return [(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])) for parts in found]
 
     def _measured(
         self, block: "_Block", level: int, k: int, ranks_Bc: torch.Tensor, near_Bc: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Exact distances [B,k] and indices of the best candidates; where others might be nearer, of these too."""
         near_Bc, rows = near_Bc[:, : k + SPARE], torch.arange(block.rows.start, block.rows.stop, device=near_Bc.device)
-        exact = self._between(rows[:, None].expand_as(near_Bc).flatten(), near_Bc.flatten()).reshape(near_Bc.shape)
+        reach = ranks_Bc[:, k - 1 : k] + 2 * self._error_Q[block.rows, None].float()
+        row, place = (ranks_Bc[:, : k + SPARE] <= reach).nonzero(as_tuple=True)
+        exact = torch.full(near_Bc.shape, torch.inf, dtype=torch.float64, device=near_Bc.device)
+        exact[row, place] = self._between(rows[row], near_Bc[row, place])
         best, order = exact.sort(dim=1, stable=True)
         distances, indices = best[:, :k].to(self.x.dtype), near_Bc.gather(1, order[:, :k])
         if level > near_Bc.shape[1]:
@@ -160,7 +170,7 @@ class Search:
         """The distance of each pair [P], float64: differences of float32 numbers are exact there."""
         step = max(1, EXACT_ELEMENTS // self.x.shape[1])
         pairs = zip(queries_P.split(step), points_P.split(step), strict=True)
-        return torch.cat([(self.x[i].double() - self.y[j].double()).norm(dim=1) for i, j in pairs])
+        return torch.cat([self.x[i].double().sub_(self.y[j]).norm(dim=1) for i, j in pairs])
 
 
 class _Block:

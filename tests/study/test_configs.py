@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mia_core.attacks import ATTACKS
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
 from study.design.study_design import Design
@@ -18,10 +19,12 @@ ARMS = {
     "privacy_digits": {"none", "real_weight", "dp_sgd"},
     "sensitivity_digits": {"none"},
     "search_digits": {"none", "dropout"},
+    "attacks_digits": {"none"},
+    "attacks_fashion_mnist": {"none"},
 }
 LONGEST = {
     "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
-    "sensitivity_digits": 80, "search_digits": 120,
+    "sensitivity_digits": 80, "search_digits": 120, "attacks_digits": 150, "attacks_fashion_mnist": 80,
 }  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -93,10 +96,28 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
     assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control
     published = {cell.label for cell in design.cells if cell.target.cls.is_published(cell.target.config)}
-    assert {"dcgan"} <= published <= {"dcgan", "vae_gan", "began"}, "the network that people train is always a row"
+    assert {"dcgan"} <= published <= {"dcgan", "vae_gan", "began", "wgan_gp"}, (
+        "the network that people train is always a row"
+    )
     assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
     fair = path.stem == "privacy_digits"
     assert len(design.split.coins) == (160 if fair else 0), "only that study is audited by its queries"
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("attacks_")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("preset", [None, "quick"])
+def test_the_studies_of_attacks_have_them_all_and_skip_none(path, preset):
+    if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
+        pytest.skip("needs Debian's dataset-fashion-mnist")
+    spec = read(path, preset=preset)
+    design = Design(spec, load_pool(spec.data))
+    assert {entry.choice.name for entry in spec.attacks} == set(ATTACKS.names()) - {"discriminative"}
+    assert {cell.target.name for cell in design.cells} == {"dcgan", "vae_gan", "wgan_gp"}
+    last = [trial for trial in design.trials if trial.level == max(spec.levels)]
+    assert all(item.skipped is None for trial in last for item in trial.attacks)
+    for attack in ("euclidean", "nearest_pca", "monte_carlo_hog", "domias", "gen_lra"):
+        labels = {f"{attack}_generated{number}" for number in (100, 1000, 10000)}
+        assert labels <= {item.label for item in last[0].attacks}
 
 
 def test_the_audit_of_every_commit_is_of_a_quick_study_with_fair_coins():
