@@ -13,6 +13,7 @@ The command checks that both find the same distances and counts, and prints how 
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -131,9 +132,9 @@ def main(arguments: Sequence[str]) -> int:
             radii = {space: radii_of(given, space) for space in COUNTS.values()}
             seconds = interleaved(
                 {
-                    "ours": lambda given=given: ours(given),
-                    "theirs": lambda given=given: theirs(given, None),
-                    "without": lambda given=given, radii=radii: theirs(given, radii),
+                    "ours": partial(ours, given),
+                    "theirs": partial(theirs, given, None),
+                    "without": partial(theirs, given, radii),
                 },
                 options.rounds,
                 options.seconds,
