@@ -94,7 +94,11 @@ def theirs(given: Points, radii: dict[str, list[float]] | None) -> dict[str, np.
         columns = []
         for number, level in enumerate(LEVELS):
             fitted = _fitted(y[:level], 1)
-            radius = radii[space][number] if radii else float(np.median(fitted.kneighbors(reference)[0]))
+            radius = (
+                radii[space][number]
+                if radii
+                else float(np.quantile(fitted.kneighbors(reference)[0], 0.5, method="lower"))
+            )
             near = fitted.radius_neighbors(x, radius, return_distance=False)
             columns.append([len(indices) for indices in near])
         found[attack] = np.array(columns)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bookkeeping, clip, gpu, orchestration, private_step, scale, waiting, whole_study
+from benchmarks import bookkeeping, clip, distances, gpu, orchestration, private_step, scale, waiting, whole_study
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import PROJECT, Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
@@ -351,3 +351,7 @@ def test_a_simulated_study_takes_as_long_as_a_plain_simulation_of_it(driver):
 def test_scale_prints_a_row_for_each_length_of_a_trial(capsys):
     assert main(["scale", "--gpus", "2", "--trials", "50", "--seconds", "1", "2"]) == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]] == ["1", "2"]
+
+
+def test_distances_of_all_attacks_are_those_of_scikit_learn():
+    distances.check(distances.points(8, 30, 20))

@@ -64,7 +64,7 @@ REFUSALS = {  # of a defense by a target
 
 @dataclass(frozen=True)
 class Row:
-    """What the attack should declare. draws: samples. random: whether scores depend on rng."""
+    """What the attack should declare. draws: samples. random: whether scores depend on rng. ties: among queries."""
 
     spec: dict[str, Any]
     uses: frozenset[str]
@@ -74,6 +74,7 @@ class Row:
     needs: frozenset[str] = frozenset()
     known: int = 0
     random: bool = False
+    ties: bool = False
 
     @property
     def name(self) -> str:
@@ -90,6 +91,7 @@ SURROGATES = {
 
 NOTHING: frozenset[str] = frozenset()
 SAMPLES = frozenset({"samples"}), Access.SAMPLES
+REFERENCE = frozenset({"reference"})
 
 SIDES = {
     None: frozenset(),
@@ -108,6 +110,44 @@ ATTACK_TABLE: dict[str, Row] = {
     "random": Row({"name": "random"}, NOTHING, Access.NONE, 0, random=True),
     "euclidean": Row({"name": "euclidean", "generated": 70}, *SAMPLES, 70, levels=(70,)),
     "euclidean nested": Row({"name": "euclidean", "generated": [20, 70]}, *SAMPLES, 70, levels=(20, 70)),
+    **{
+        f"nearest {space}": Row(
+            {"name": "nearest", "space": space, "generated": [20, 70]}, *SAMPLES, 70, (20, 70), frozenset({needs})
+        )
+        for space, needs in (("pca", "reference"), ("features", "extractor"))
+    },
+    **{
+        f"monte_carlo {space} {radius}": Row(
+            {"name": "monte_carlo", "space": space, "radius": radius, "percentile": 20.0, "generated": [20, 70]},
+            *SAMPLES,
+            70,
+            (20, 70),
+            REFERENCE,
+            ties=True,
+        )
+        for space in ("pca", "hog", "color")
+        for radius in ("median", "percentile")
+    },
+    **{
+        name: Row({"name": name, "generated": [20, 70], "components": 3}, *SAMPLES, 70, (20, 70), REFERENCE)
+        for name in ("domias", "gen_lra")
+    },
+    **{
+        f"{name} {perceptual}": Row(
+            {"name": name, "generated": [20, 70], "steps": 3, "starts": 2, "perceptual": perceptual},
+            uses,
+            access,
+            70,
+            (20, 70),
+            frozenset({"extractor"}) if perceptual else NOTHING,
+            random=name == "latent",
+        )
+        for name, uses, access in (
+            ("latent", frozenset({"samples", "latent"}), Access.LATENT),
+            ("generator", frozenset({"samples", "latent", "generator"}), Access.GENERATOR),
+        )
+        for perceptual in (0.0, 0.2)
+    },
     **{
         f"local_gan {side or 'nothing'} {surrogate}": Row(
             _surrogate("local_gan", surrogate, generated=30, **({"known": 20, "sides": side} if side else {})),
@@ -192,8 +232,13 @@ def queries_for(target):
 
 @functools.cache
 def knowledge_for(target):
-    members, others = (to_float(torch.from_numpy(images_for(target, 7, seed))) for seed in (21, 22))
-    return Knowledge(known_members=members, known_non_members=others)
+    members, others, reference = (to_float(torch.from_numpy(images_for(target, 7, seed))) for seed in (21, 22, 23))
+    return Knowledge(members, others, reference, extractor=pooled)
+
+
+def pooled(images):
+    """An extractor."""
+    return torch.nn.functional.avg_pool2d(images, 2).flatten(1).sin()
 
 
 def run(attack, target, queries=None, arm="none", rng=1, snapshot=None, knowledge=None):

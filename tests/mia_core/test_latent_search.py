@@ -20,7 +20,7 @@ class Linear(Target):
 
     name = "linear"
     offers = frozenset({"samples", "latent", "generator"})
-    private = ()
+    networks = private = ()
     latent_dimension = Z
 
     def __init__(self, axes_DZ, center_D):
@@ -39,11 +39,10 @@ class Linear(Target):
     def discriminate(self, x_BCHW):
         raise AssertionError("has no discriminator")
 
-    def optimizers(self, learning_rate, beta1):
-        return {}
-
-    def update(self, x_BCHW, step):
+    def draws(self, records, fakes, contrast):
         raise AssertionError("is not trained")
+
+    step = draws
 
 
 def normal(*shape, seed):
