@@ -111,7 +111,7 @@ def test_too_few_unseen_records_leave_copies_out_and_the_plan_says_so(make_desig
 
 def test_a_search_can_aim_at_copies_by_their_wide_name(make_design):
     def aims(name, *more):
-        search = f"search={{objectives: [{{minimize: {name}}}], points: 2, drawn: {{epochs: [1, 2]}}}}"
+        search = f"search={{objectives: [{{minimize: {name}}}], points: 2, drawn: {{epochs: [1, 1]}}}}"
         return make_design(*LEAN[:4], "factors.epochs=[1, 2]", search, *more)
 
     assert aims("copies_pixels_members", "split.unseen=150").spec.search.goals[0].measure == "copies_pixels_members"
