@@ -78,7 +78,7 @@ def threats(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
     where so many of the records are members; each with _low and _high, at 1 - 0.05 / attacks. Null where there are too
     few non-members for a TPR. cell: levels of `data.cell`. A public copy has no rows.
     """
-    if data.public:
+    if data.public or not {"access", "knowledge"} <= set(data.wide):  # data made without a store may lack them
         return pd.DataFrame(columns=list(COLUMNS))
     attacks, _, draws = coins_of(data, cell)
     rows = data.wide

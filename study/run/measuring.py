@@ -118,8 +118,8 @@ class QualityMeasuring:
         pool, settings = self.design.pool, self.design.spec.quality.copies
         members = self.design.membership(trial).train
         of_members, of_unseen = (torch.from_numpy(pool.images[part]) for part in (members, self.design.split.unseen))
-        spaces = [self._space(wanted[0].extractor, x) for x in (samples, of_members, of_unseen)]
-        found = find_copies(*spaces, pool.units[members], settings.alpha, settings.neighbors)
+        fake, real, fresh = (self._space(wanted[0].extractor, x) for x in (samples, of_members, of_unseen))
+        found = find_copies(fake, real, fresh, pool.units[members], settings.alpha, settings.neighbors)
         seconds = (time.perf_counter() - started) / len(wanted)
         rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
         pairs = (
