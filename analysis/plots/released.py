@@ -8,12 +8,13 @@ from analysis.study_data import ARM, VARIANT, StudyData
 from study.tracking.pictures import COLORS
 
 
-def release_budget(data: StudyData) -> Figure:
+def release_budget(data: StudyData, size: int | None = None) -> Figure:
     """AUC over the number of samples, after the last level of training: a panel per arm, a line per attack and n.
 
-    Of more than seven lines the first; needs attacks that were tried at several numbers.
+    size: the only n that is shown. Of more than seven lines the first. Attacks have several numbers.
     """
     table = budget(data)
+    table = table if size is None else table[table["train_size"] == size]
     several = table["train_size"].nunique() > 1
     lines = list(table[["attack", "train_size"]].drop_duplicates().itertuples(index=False, name=None))[: len(COLORS)]
     numbers = sorted(set(table["released"]))

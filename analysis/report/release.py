@@ -14,14 +14,14 @@ from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Row, Section, Table, Text
 from analysis.report.provenance import in_cell
-from analysis.report.sections import NAMES, drawable, picture, plain, words_of
+from analysis.report.sections import drawable, picture, plain, words_of
 from analysis.report.shown import DATA, call
 from analysis.report.sources import SCORES, Cited, Source, of_picture, source, stored
-from analysis.stats.budget import allowed, budget
+from analysis.stats.budget import allowed, budget, words_of_statement
 from analysis.stats.copied import copies, pairs
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.threats import PRIORS, RIGHT, threats
-from analysis.study_data import StudyData
+from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.copies import COPIES
 from study.store.roles import STUDY
 
@@ -34,6 +34,7 @@ WHO = (
     "training records, if it names 1 % of all others, and 1, 10 or 50 % of the records it asks about are training "
     "records; it must know the threshold. Guessing is right 1, 10 and 50 times."
 )
+CAPTION = "Threats; the last columns: right of 100 records named, at a prior of 1, 10 and 50 % training records"
 HOW_MANY = (
     "up to which of the numbers of samples that were tried the mean AUC of every attack of an access is shown to be "
     "below a limit. The upper bounds are one-sided and hold for all numbers together, so all statements of an access "
@@ -65,11 +66,10 @@ def who(data: StudyData, verdict: Verdict) -> Section | None:
                 *(_named(row, name, origin) for name in RIGHT),
             ])
         )  # fmt: skip
-    right = [f"right of 100 named, {percent(prior)} members" for prior in PRIORS]
-    attack = ["strongest attack", "attacks", f"{AUC_WORDS} [95 %]", "p (all attacks)", f"{TPR_WORDS} [95 %]"]
-    columns = ["attacker", *attack, *right]
+    right = [f"right at {percent(prior)}" for prior in PRIORS]
+    columns = ["attacker", "strongest attack", "attacks", f"{AUC_WORDS} [95 %]", "p", f"{TPR_WORDS} [95 %]", *right]
     return Section("threats", "Who could attack", [
-        Text((f"On {where}: {WHO}",)), Table("threats-table", "Threats: what each attacker finds", columns, rows)
+        Text((f"On {where}: {WHO}",)), Table("threats-table", CAPTION, columns, rows)
     ])  # fmt: skip
 
 
@@ -94,30 +94,36 @@ def how_many(data: StudyData, verdict: Verdict) -> Section | None:
     where = words_of(data, verdict.cell)
     blocks: list[Block] = [Text((f"On {where}: {HOW_MANY}",))]
     if drawable(data):
-        figure = plots.release_budget(data)
+        figure = plots.release_budget(data, verdict.cell["train_size"])
         origin = of_picture(data, "AUC over the number of samples", list(dict.fromkeys(table["label"])), last=True)
-        words = "AUC over the number of samples released, a panel an arm and a line an attack"
-        blocks.append(picture(figure, "budget-curve", words, "Every attack saw the first of the same samples.", origin))
+        title = "AUC over the number of samples released, a panel an arm and a line an attack"
+        blocks.append(picture(figure, "budget-curve", title, "Every attack saw the first of the same samples.", origin))
     said = in_cell(allowed(data), verdict.cell)
     own = in_cell(table, verdict.cell)
-    rows = []
-    for row in said.to_dict("records"):
-        labels = own.loc[own["access"] == row["access"], "label"]
+    rows: list[Row] = []
+    words: list[str | Cited] = []
+    for access, statements in said.groupby("access", sort=False):
+        labels = list(own.loc[own["access"] == access, "label"])
         trials = in_cell(data.wide[data.wide["attack"].isin(labels)], verdict.cell)["trial_id"]
-        every = Condition.of({"role": [STUDY], "attack": list(labels), "trial_id": sorted(set(trials))})
-        what = f"upper bounds of attacks with {row['access']}: {where}"
+        every = Condition.of({"role": [STUDY], "attack": labels, "trial_id": sorted(set(trials))})
+        what = f"upper bounds of attacks with {access}: {where}"
         origin = stored(data.wide, every, what, call("allowed", DATA), SCORES)
-        rows.append(
+        told = statements.to_dict("records")
+        first = next((row for row in told if pd.notna(row["released"]) and row["released"]), told[-1])
+        words += [f"{access}: ", Cited(words_of_statement(first), origin), ". "]
+        rows += [
             Row([
-                Cell(row["access"]), plain(row["attacks"], origin=origin), Cell(number(row["limit"], ".2f")),
+                Cell(str(access)), plain(row["attacks"], origin=origin), Cell(number(row["limit"], ".2f")),
                 _allowed(row, origin), plain(row["tried"], origin=origin),
             ])
-        )  # fmt: skip
+            for row in told
+        ]  # fmt: skip
+    blocks.append(Text(tuple(words)))
     columns = ["access", "attacks", "limit", "samples at most", "numbers tried"]
     blocks.append(Table("budget-table", "How many samples are shown to keep the mean AUC under a limit", columns, rows))
-    curve = [_level(data, row) for row in table.to_dict("records")]
-    heads = [*(NAMES.get(name, name) for name in data.cell), "attack", "samples", f"{AUC_WORDS} [95 %]", "upper bound"]
-    caption = "Every number: the upper bounds hold for all numbers of an attack together"
+    curve = [_level(data, row, where) for row in own.to_dict("records")]
+    heads = ["attack", "samples", f"{AUC_WORDS} [95 %]", "upper bound"]
+    caption = f"Every number on {where}: the upper bounds hold for all numbers of an attack together"
     blocks.append(Table("budget-levels", caption, heads, curve, folded=True))
     return Section("budget", "How many samples", blocks)
 
@@ -129,14 +135,12 @@ def _allowed(row: Mapping[Any, Any], origin: Source) -> Cell:
     return Cell(number=Cited(text, origin), value=float(row["released"]))
 
 
-def _level(data: StudyData, row: Mapping[Any, Any]) -> Row:
-    cell = {name: row[name] for name in data.cell}
-    used = in_cell(data.attack(str(row["label"])), cell)
-    what = f"{row['label']}: {words_of(data, cell)}"
+def _level(data: StudyData, row: Mapping[Any, Any], where: str) -> Row:
+    used = in_cell(data.attack(str(row["label"])), {name: row[name] for name in data.cell})
+    what = f"{row['label']}: {where}"
     origin = source(data, str(row["label"]), used, what, call("budget", DATA), SCORES)
     found = Cited(interval(row["mean"], row["low"], row["high"]), origin)
     return Row([
-        *(Cell(str(level), value=level if isinstance(level, int) else None) for level in cell.values()),
         Cell(str(row["attack"])), plain(row["released"], origin=origin), Cell(number=found, value=row["mean"]),
         plain(row["upper"], ".3f", origin),
     ])  # fmt: skip
@@ -147,25 +151,23 @@ def copied(data: StudyData, verdict: Verdict, include_records: bool) -> Section 
     table = copies(data)
     if table.empty:
         return None
-    rows = []
-    for row in table.to_dict("records"):
-        cell = {name: row[name] for name in data.cell}
-        used = in_cell(data.attack(verdict.attack), cell)
-        origin = source(data, verdict.attack, used, f"copies: {words_of(data, cell)}", call("copies", DATA))
-        rows.append(
-            Row([
-                *(Cell(str(level), value=level if isinstance(level, int) else None) for level in cell.values()),
-                Cell(row["extractor"]), *(_share(row, name, origin) for name in COPIES),
-                plain(percent(row["most_by_chance"]), origin=origin), Cell("yes" if row["beyond"] else "not shown"),
-            ])
-        )  # fmt: skip
+    own = in_cell(table, {VARIANT: verdict.cell[VARIANT], "train_size": verdict.cell["train_size"]})
+    used = in_cell(data.last[data.last["attack"] == verdict.attack], {VARIANT: verdict.cell[VARIANT]})
+    used = in_cell(used, {"train_size": verdict.cell["train_size"]})
+    where = f"n = {verdict.cell['train_size']}, {data.last[data.budget].max()} {data.budget}"
+    origin = source(data, verdict.attack, used, f"copies: {where}", call("copies", DATA))
+    rows = [
+        Row([
+            Cell(str(row[ARM])), Cell(row["extractor"]), *(_share(row, name, origin) for name in COPIES),
+            plain(percent(row["most_by_chance"]), origin=origin), Cell("yes" if row["beyond"] else "not shown"),
+        ])
+        for row in own.to_dict("records")
+    ]  # fmt: skip
     first = table.iloc[0]
-    used = data.attack(verdict.attack)
-    about = source(data, verdict.attack, used, "copies: settings and unseen records", call("copies", DATA))
-    numbers = {name: Cited(str(first[name]), about) for name in ("neighbors", "unseen", "samples")}
-    rate = Cited(percent(first["alpha"]), about)
-    columns = [*(NAMES.get(name, name) for name in data.cell), "in", *(f"{words} [95 %]" for words in SHARES.values()),
-               "samples by chance, at most", "more than chance"]  # fmt: skip
+    numbers = {name: Cited(str(first[name]), origin) for name in ("neighbors", "unseen", "samples")}
+    rate = Cited(percent(first["alpha"]), origin)
+    shares = [f"{words} [95 %]" for words in SHARES.values()]
+    columns = ["arm", "in", *shares, "samples by chance, at most", "more than chance"]
     blocks: list[Block] = [
         Text(
             (
@@ -180,7 +182,7 @@ def copied(data: StudyData, verdict: Verdict, include_records: bool) -> Section 
                 f" samples a trial. {WHAT}",
             )
         ),
-        Table("copies-table", "Shares of samples, members and persons, over replicates", columns, rows),
+        Table("copies-table", f"Shares of samples, members and persons, over replicates: {where}", columns, rows),
     ]
     if include_records:
         blocks += _pairs(data, verdict)

@@ -27,7 +27,8 @@ def copies(data: StudyData) -> pd.DataFrame:
     Columns of `data.cell`, extractor, copies, members_copied, persons_copied (shares of samples, members and persons,
     null where not measured; each with _low and _high, a t interval over replicates, cut at 0 and 1), alpha, neighbors,
     unseen, samples, most_by_chance (the 95 % quantile above), beyond: whether copies_low is above that, replicates.
-    Empty where copies were not looked for.
+    Where no replicate differed, the interval of copies is Clopper & Pearson's of one replicate's samples, and the
+    others have none. Empty where copies were not looked for.
     """
     columns = [*data.cell, "extractor", *COPIED, "alpha", "neighbors", "unseen", "samples", "most_by_chance"]
     rows = []
@@ -38,7 +39,7 @@ def copies(data: StudyData) -> pd.DataFrame:
             column = f"{name}_{extractor}_members"
             for row in means(data, last, column, data.cell).to_dict("records") if column in last else ():
                 cell = found.setdefault(tuple(row[key] for key in data.cell), {"replicates": row["replicates"]})
-                low, high = max(0.0, row["low"]), min(1.0, row["high"])
+                low, high = _interval(name, row, arguments["samples"])
                 cell |= {name: row["mean"], f"{name}_low": low, f"{name}_high": high}
         rank = rank_of(arguments["alpha"], arguments["unseen"])
         most = float(beta.ppf(0.95, rank, arguments["unseen"] + 1 - rank))
@@ -46,6 +47,16 @@ def copies(data: StudyData) -> pd.DataFrame:
         rows += [{**dict(zip(data.cell, key, strict=True)), **about, **values} for key, values in found.items()]
     table = pd.DataFrame(rows, columns=[*columns, "replicates"])
     return table.assign(beyond=table["copies_low"].astype(float) > table["most_by_chance"].astype(float))
+
+
+def _interval(name: str, row: Mapping[Any, Any], samples: int) -> tuple[float, float]:
+    if row["low"] < row["high"]:
+        return max(0.0, row["low"]), min(1.0, row["high"])
+    if name != COPIES[0] or pd.isna(row["low"]):
+        return float("nan"), float("nan")
+    hits = row["mean"] * samples
+    low = beta.ppf(0.025, hits, samples - hits + 1) if hits > 0 else 0.0
+    return float(low), float(beta.ppf(0.975, hits + 1, samples - hits) if hits < samples else 1.0)
 
 
 def pairs(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
