@@ -7,8 +7,8 @@ import pandas as pd
 
 from analysis.format import NONE, TPR_WORDS, estimate, form_of, named, number, of_100, p_value, percent
 from analysis.stats.budget import allowed, budget, words_of_statement
-from analysis.stats.copied import copies, pairs
 from analysis.stats.inference import AUC, TPR
+from analysis.stats.memorization import copies, pairs
 from analysis.stats.redrawn import words_of
 from analysis.stats.threats import PRIORS, RIGHT, threats
 from analysis.study_data import ARM, StudyData

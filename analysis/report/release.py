@@ -18,8 +18,8 @@ from analysis.report.sections import drawable, picture, plain, words_of
 from analysis.report.shown import DATA, call
 from analysis.report.sources import SCORES, Cited, Source, of_picture, source, stored
 from analysis.stats.budget import allowed, budget, words_of_statement
-from analysis.stats.copied import copies, pairs
 from analysis.stats.inference import AUC, TPR
+from analysis.stats.memorization import copies, pairs
 from analysis.stats.threats import PRIORS, RIGHT, threats
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.copies import COPIES

@@ -56,9 +56,11 @@ class Attacker:
         return " + ".join([HAS[self.access], *self.knows])
 
 
-def attacker_of(access: str, knowledge: str) -> Attacker:
-    """Who could run an attack, by those columns of its row."""
-    words = [part.split()[0] for part in knowledge.split(" + ")] if knowledge else []
+def attacker_of(access: Any, knowledge: Any) -> Attacker | None:
+    """Who could run an attack, by those columns of its row; None where they do not say."""
+    if access not in Access.__members__ or not isinstance(knowledge, str):
+        return None
+    words = [part.partition(" ")[0] for part in knowledge.split(" + ")]
     return Attacker(Access[access], tuple(sorted({KNOWS[word] for word in words if word in KNOWS})))
 
 
@@ -85,8 +87,9 @@ def threats(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
     for name in data.cell:
         rows = rows[rows[name] == cell[name]]
     about = rows.drop_duplicates("attack").set_index("attack")
-    who = {label: attacker_of(str(about.at[label, "access"]), str(about.at[label, "knowledge"])) for label in attacks}
-    who = {label: one for label, one in who.items() if one != Attacker(Access.NONE)}  # who guesses is no attacker
+    told = {label: attacker_of(about.at[label, "access"], about.at[label, "knowledge"]) for label in attacks}
+    # who guesses is no attacker
+    who = {label: one for label, one in told.items() if one is not None and one != Attacker(Access.NONE)}
     distinct = {one for one in who.values() if one.access > Access.NONE}
     if distinct:
         knows = {word for one in who.values() for word in one.knows}

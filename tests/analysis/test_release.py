@@ -11,14 +11,14 @@ from analysis.report import shown
 from analysis.report.building import build
 from analysis.report.release import copied
 from analysis.stats.budget import allowed, budget
-from analysis.stats.copied import copies, pairs
+from analysis.stats.memorization import copies, pairs
 from analysis.stats.threats import threats
 from analysis.study_data import load
 from mia_core.data.pool import to_float
 from study.run.runner import Runner
 from study.store import read
-from study.store.copied import pairs_of
 from study.store.files import Damaged, seal
+from study.store.pairs import pairs_of
 from study.store.seals import own_file
 from tests.analysis.test_report_sources import Traced
 from tests.commands import mia_study

@@ -49,6 +49,8 @@ def test_attackers_have_what_they_need_and_can_run_what_takes_less():
     known = attacker_of("SAMPLES", WHO["attack4"][1])
     assert str(known) == "samples + known records"
     assert str(attacker_of("GENERATOR", "extractor + reference")) == "generator + reference records"
+    assert attacker_of(float("nan"), "none") is None and attacker_of("SAMPLES", None) is None
+    assert attacker_of("<b>", "none") is None
     plain, whole = Attacker(Access.SAMPLES), Attacker(Access.WHITE_BOX)
     assert whole.can(plain) and known.can(plain)
     assert not plain.can(known) and not whole.can(known) and not plain.can(whole)

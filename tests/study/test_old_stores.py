@@ -23,7 +23,7 @@ from study.store.old_rows import JUDGED
 from study.store.roles import STUDY
 from study.store.schema import PASS_TABLES, RENAMED
 from tests.commands import mia_study
-from tests.full_store import digests, write_people
+from tests.full_store import digests, named_now, write_people
 
 main = mia_study("store")
 
@@ -81,9 +81,7 @@ def test_what_this_version_wrote_is_read_with_its_values(kept, old):
     golden, found = json.loads((kept / "golden.json").read_text()), digests(old.folder.parent, "small")
     for table, then in golden.items():
         assert found[table]["rows"] == then["rows"]
-        renamed = RENAMED.get("attacks" if table == "wide" else table, {})
-        columns = {renamed.get(name, name): digest for name, digest in then["columns"].items()}
-        assert found[table]["columns"].items() >= columns.items(), table
+        assert found[table]["columns"].items() >= named_now(table, then["columns"]).items(), table
     trials = read(old.folder.parent, "small", "trials")
     assert set(trials.loc[trials["epsilon"].notna(), "epsilon_unit"]) == {"person"}
     assert {"dcgan", "grouped"} <= set(trials["target"])

@@ -16,7 +16,7 @@ from analysis.stats.effects import means
 from analysis.study_data import StudyData
 from mia_core.metrics.copies import COPIES, rank_of
 from study.store import read
-from study.store.copied import pairs_of
+from study.store.pairs import pairs_of
 
 COPIED = tuple(f"{name}{end}" for name in COPIES for end in ("", "_low", "_high"))
 
