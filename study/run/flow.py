@@ -20,6 +20,7 @@ from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
 from study.run.measuring import feature_network, require_same_network
+from study.spec.objectives import EXTRACTOR
 from study.spec.study_file import Spec, read
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -244,7 +245,7 @@ def _run(
     from study.run.progress import Progress
     from study.run.scheduling import schedule
 
-    if any(work.measures for works in todo.values() for work in works):
+    if any(item.extractor == EXTRACTOR for works in todo.values() for work in works for item in work.measures):
         require_same_network(design, store, feature_network(design, store)[1])
     outlook = Outlook.of(design, store, todo, machines=machines)
     expected = cost.expected(outlook.estimate, todo)

@@ -19,6 +19,7 @@ from study.plan.memory import Memory
 from study.run.measuring import feature_network, require_same_network
 from study.run.runner import Runner
 from study.run.search import begun
+from study.spec.objectives import EXTRACTOR
 from study.spec.study_file import read
 from study.store import Store
 from study.store.reading import trial_tables
@@ -63,7 +64,7 @@ def _choose(design: Design, name: str | None) -> Trial:
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
     """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
     works = missing_of([trial], store)
-    if any(work.measures for work in works):
+    if any(item.extractor == EXTRACTOR for work in works for item in work.measures):
         require_same_network(design, store, feature_network(design, store)[1])
     runner = Runner(design, store, pick_device(), code_versions())
     try:

@@ -194,7 +194,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         **dict.fromkeys(("auc", "auc_low", "auc_high", "auc_all", "balanced_accuracy", "p_value"), SHARE),
         **dict.fromkeys(("accuracy_top_n", "baseline_top_n", "accuracy_top_10pct"), SHARE),
         **dict.fromkeys(("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "epsilon_confidence"), SHARE),
-        **dict.fromkeys(("steps", "generated", "queries", "judged", "seconds"), COUNT),
+        **dict.fromkeys(("steps", "released", "queries", "judged", "seconds"), COUNT),
         **dict.fromkeys(("epsilon_low", "epsilon_ceiling"), COUNT),
         **dict.fromkeys(("epsilon_low_gaussian", "epsilon_ceiling_gaussian"), COUNT),
         "advantage": SIGNED,

@@ -4,6 +4,7 @@ import json
 import stat
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -11,14 +12,16 @@ from PIL import Image
 from mia_core.data import SOURCES, load_pool
 from mia_core.data.pool import to_float
 from mia_core.metrics import COPIES, MEASURES
+from mia_core.metrics.copies import BLOCK_ELEMENTS
 from mia_core.models import Snapshot
 from study.design.design_rows import design_rows
 from study.design.work import missing, missing_of
-from study.plan import overview
+from study.plan import memory, overview
 from study.run.runner import Runner
 from study.spec.objectives import wide_name
 from study.store import read
 from study.store.exporting import export_public
+from study.store.schema import from_parquet, to_parquet, to_table
 from study.store.seals import own_file
 from study.store.verifying import check
 from study.terminal import Console
@@ -148,3 +151,28 @@ def test_settings_are_refused_in_a_line_that_names_them(override, message):
     with pytest.raises(ValueError, match=message) as told:
         small_spec(override)
     assert "\n" not in str(told.value)
+
+
+def test_the_plan_counts_the_points_that_are_compared(make_design):
+    design = make_design(*LEAN, "quality.measures=[copies]")
+    parts = {part.what: part for part in memory._copied(design)}
+    assert set(parts) == {"copies in pixels among 40 members", "copies in domain among 40 members"}
+    pixels = parts["copies in pixels among 40 members"]
+    assert pixels.bytes == 2 * 8 * (40 + 150 + 40) * 64 + 3 * 8 * BLOCK_ELEMENTS
+    assert pixels.way_out == "leave pixels out of quality.copies.extractors"
+    assert not list(memory._copied(make_design(*LEAN[:-1])))
+
+
+@pytest.mark.parametrize("name", ["released", "generated"])
+def test_a_number_of_samples_below_zero_is_no_table_by_either_name(name):
+    row = {"trial_id": "a", "attack": "near", "attack_id": "b", "released": -1}
+    table = to_table("attacks", [row])
+    renamed = [name if column == "released" else column for column in table.column_names]
+    with pytest.raises(pa.ArrowInvalid, match="released"):
+        from_parquet(to_parquet(table.rename_columns(renamed)), "attacks")
+
+
+def test_a_table_that_has_both_names_is_none():
+    table = to_table("attacks", [{"trial_id": "a", "attack": "near", "attack_id": "b", "released": 1}])
+    with pytest.raises(pa.ArrowInvalid, match="odd or missing columns"):
+        from_parquet(to_parquet(table.append_column("generated", table["released"])), "attacks")
