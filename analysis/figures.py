@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.stats.budget import families
 from analysis.stats.declared import declared
 from analysis.stats.drawn_points import influences
 from analysis.stats.scaling import epsilons, size_curve
@@ -35,6 +36,8 @@ def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
         "leakage_against_size": plots.leakage_against_size(data, attack, size_curve(data, attack)),
         "parallel_coordinates": plots.parallel_coordinates(data, attack),
     }
+    if families(data):
+        figures["release_budget"] = plots.release_budget(data)
     if not data.public:
         figures["roc"] = plots.roc_of_arms(data, attack)
     if data.quality:

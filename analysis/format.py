@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.study_data import lower_is_better
+from analysis.study_data import ARM, VARIANT, lower_is_better
 
 NONE = "-"
 """Where there is no number."""
 EFFECT, P, P_HOLM = "difference [95 %]", "p (not corrected)", "p (Holm)"
 """Heads of the columns of effects."""
+WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
+"""Heads of columns that name a cell."""
 AUC_WORDS, TPR_WORDS = "AUC", "TPR at 1 % FPR"
 
 
@@ -101,3 +103,14 @@ def told(row: Mapping[Any, Any], value: str, end: str = "") -> str:
     """A mean of `means`, its interval and its replicates, as a point of a picture says it. end: of its columns."""
     found = interval(row[f"mean{end}"], row[f"low{end}"], row[f"high{end}"], form_of(value))
     return f"{found}, {replicates(row[f'replicates{end}'])}"
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of texts with `WORDS` for heads."""
+    return table.rename(columns=WORDS)
+
+
+def of_100(row: Mapping[Any, Any], name: str) -> str:
+    """How many of 100, of a share of a row with columns NAME, NAME_low, NAME_high: `12 [5, 27]`."""
+    share, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return interval(share, low, high, ".0f")

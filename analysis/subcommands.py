@@ -29,12 +29,13 @@ def _report(options: argparse.Namespace) -> int:
 def _tables_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     _add_attack(parser)
+    add_include_records(parser, "with the numbers and files of records that samples copy")
 
 
 def _tables(options: argparse.Namespace) -> int:
     from analysis.tables import run
 
-    run(options.folder, options.attack)
+    run(options.folder, options.attack, options.include_records)
     return COMPLETE
 
 

@@ -23,6 +23,7 @@ from analysis.format import (
     form_of,
     interval,
     more_replicates,
+    named,
     number,
     p_value,
     percent,
@@ -30,6 +31,7 @@ from analysis.format import (
     texts_of_effect,
 )
 from analysis.format import effect as effect_text
+from analysis.release_tables import copy_table, pairs_of_cells, released, released_at_most, threat_table
 from analysis.stats.baselines import audits
 from analysis.stats.declared import declared, family_of, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
@@ -45,13 +47,15 @@ from analysis.study_data import ARM, VARIANT, StudyData, load, lower_is_better
 from study.store.reading import last_levels
 from study.terminal import one_line, say
 
-WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
 MOST_ROWS = 40
 """Rows of a table of comparisons with early stopping: the ones settled best come first."""
 
 
-def run(folder: str, attack: str | None) -> None:
-    """Print the tables of a study. attack: whose effects are shown, or the study's declared one."""
+def run(folder: str, attack: str | None, include_records: bool = False) -> None:
+    """Print the tables of a study. attack: whose effects are shown, or the study's declared one.
+
+    include_records: with the records that samples copy.
+    """
     data = load(folder)
     data.attack(shown := attack or data.primary)  # refused before anything is printed
     left_out = [LEFT_OUT] if data.drawn else []
@@ -61,6 +65,9 @@ def run(folder: str, attack: str | None) -> None:
     for title, table in tables(data, shown):
         if len(table):
             say(f"### {_markdown(title)}", "", *markdown(table).split("\n"), "")
+    found = pairs_of_cells(data) if include_records and data.crossed else pd.DataFrame()
+    if len(found):
+        say("### Samples that are copies, the closest first", "", *markdown(found).split("\n"), "")
 
 
 def tables(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -117,6 +124,13 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
         "The same: top-n accuracy in a pool with a tenth of members (chance 0.1)",
         attacks(data, control, "accuracy_top_10pct"),
     )
+    yield (
+        f"Threats after {after}: the strongest attack of each attacker, 95 % for all of its attacks",
+        threat_table(data),
+    )
+    yield f"Release budget after {after}: AUC by number of samples, 95 %, and upper bounds together", released(data)
+    yield "The same: how many samples keep the mean AUC of every attack tried under a limit", released_at_most(data)
+    yield f"Copies after {after}: shares of samples, members and persons", copy_table(data)
     yield f"Declared contrasts: AUC of {data.primary}, Holm over all rows", declared_contrasts(data)
     yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)
     if data.quality:
@@ -240,7 +254,7 @@ def arms(data: StudyData, rows: pd.DataFrame, value: str) -> pd.DataFrame:
     table = means(data, rows, value, [VARIANT, ARM, "attack"])
     table["text"] = [estimate(row, value) for row in _records(table)]
     table = table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)]
-    return _named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
+    return named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
 
 
 def over_training(data: StudyData, attack: str, value: str) -> pd.DataFrame:
@@ -257,7 +271,7 @@ def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:
     for name, value in {AUC: AUC, "quality": data.quality}.items():
         if value:
             texts[name] = [estimate(row, value, name) for row in _records(table)]
-    return _named(table[list(data.cell)].assign(**texts))
+    return named(table[list(data.cell)].assign(**texts))
 
 
 def audited(data: StudyData) -> pd.DataFrame:
@@ -310,7 +324,7 @@ def at_equal_quality(data: StudyData, attack: str) -> pd.DataFrame:
     }
     stopped = table[f"at_{data.budget}"].map(lambda at: number(at, ".0f"))
     quality = [interval(value, None, None, ".3g") for value in table["quality"]]
-    return _named(table[list(data.cell)].assign(quality=quality, stopped=stopped, **texts))
+    return named(table[list(data.cell)].assign(quality=quality, stopped=stopped, **texts))
 
 
 def answers(data: StudyData, attack: str) -> pd.DataFrame:
@@ -368,8 +382,4 @@ def _effects(data: StudyData, table: pd.DataFrame, value: str) -> pd.DataFrame:
     """The columns of a cell and of its effect, in words."""
     columns = [c for c in [*data.cell, "attack"] if c in table]
     texts = pd.DataFrame([texts_of_effect(row, value) for row in _records(table)], index=table.index)
-    return _named(table[columns].join(texts))
-
-
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns=WORDS)
+    return named(table[columns].join(texts))

@@ -16,6 +16,7 @@ from analysis.plots.pareto import front as front
 from analysis.plots.pareto import leakage_against_quality as leakage_against_quality
 from analysis.plots.private import against_epsilon as against_epsilon
 from analysis.plots.private import audited as audited
+from analysis.plots.samples_seen import release_budget as release_budget
 from analysis.plots.search_front import front_of_search as front_of_search
 from analysis.plots.search_front import goals_by_factor as goals_by_factor
 from analysis.plots.search_front import running_best as running_best

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.checks import cautions
-from analysis.report import findings, of_points, of_search, privacy, records_at_risk, sections
+from analysis.report import findings, of_points, of_search, privacy, records_at_risk, release, sections
 from analysis.report.headline import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
 from analysis.report.page import Page, Section, Tile
 from analysis.report.sources import Cited
@@ -45,6 +45,9 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     found = verdict(data, judged, audited, _missing(data))
     parts = [
         sections.leakage(data, found),
+        release.who(data, found),
+        release.how_many(data, found),
+        release.copied(data, found, include_records),
         findings.changes(data, found),
         findings.tradeoff(data, found),
         findings.samples(data, found) if include_records else None,

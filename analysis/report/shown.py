@@ -13,9 +13,14 @@ from study.store.names import is_column, quoted
 
 MODULES = {
     "again": "analysis.report.provenance",
+    "allowed": "analysis.stats.budget",
     "audits": "analysis.stats.baselines",
     "best_quality": "analysis.stats.tradeoff",
+    "budget": "analysis.stats.budget",
     "by_class": "analysis.stats.records",
+    "copies": "analysis.stats.memorization",
+    "pairs": "analysis.stats.memorization",
+    "threats": "analysis.stats.threats",
     "declared": "analysis.stats.declared",
     "equal_quality": "analysis.stats.tradeoff",
     "indices": "analysis.stats.indices",

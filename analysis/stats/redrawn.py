@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.stats.effects import mean_columns
 from analysis.stats.inference import AUC, TPR, JudgedScores, judged_scores, over_looks
 from analysis.study_data import ARM, VARIANT, StudyData
-from mia_core.metrics.redraw import Law, Shown, independent_coins, permuted_coins, shown
+from mia_core.metrics.redraw import Law, Redrawn, independent_coins, permuted_coins, redrawn
 from mia_core.streams import Streams
 from study.verdicts.controls import ALPHA, holm
 
@@ -59,10 +59,9 @@ def _strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | Non
         rows = rows[rows[name] == cell[name]]
     if rows.empty:
         return None
-    attacks, trials = _complete(rows)
-    found = [judged_scores(data, str(attack)) for attack in attacks]
-    test = _test(data, found, trials)
-    attack = str(attacks[test.strongest])
+    attacks, trials, draws = coins_of(data, cell)
+    test = draws.of()
+    attack = attacks[test.strongest]
     own = rows[rows["attack"] == attack].sort_values("replicate")
     columns: dict[str, Any] = {
         "attack": attack,
@@ -74,6 +73,22 @@ def _strongest(data: StudyData, cell: Mapping[str, Any]) -> dict[str, Any] | Non
         estimate = mean_columns(data, own, name) or dict.fromkeys(("mean", "low", "high"), np.nan)
         columns |= {name: estimate["mean"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
     return columns
+
+
+def coins_of(data: StudyData, cell: Mapping[str, Any]) -> tuple[list[str], list[str], Redrawn]:
+    """Attacks of a cell, its trials that have all of them, and what they come to under its coins and under redraws.
+
+    cell: levels of `data.cell`, of which there are trials.
+    """
+
+    def drawn() -> tuple[list[str], list[str], Redrawn]:
+        rows = data.wide
+        for name in data.cell:
+            rows = rows[rows[name] == cell[name]]
+        attacks, trials = _complete(rows)
+        return attacks, trials, _redrawn(data, [judged_scores(data, attack) for attack in attacks], trials)
+
+    return data.once(("coins", *(cell[name] for name in data.cell)), drawn)
 
 
 def _complete(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -91,12 +106,12 @@ def _complete(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     return [str(most)], list(rows.loc[rows["attack"] == most, "trial_id"])
 
 
-def _test(data: StudyData, found: list[JudgedScores], trials: list[str]) -> Shown:
+def _redrawn(data: StudyData, found: list[JudgedScores], trials: list[str]) -> Redrawn:
     """Of several attacks on the same trials, whose coins are the same."""
     scores = [one.of(trials)[0] for one in found]
     member = found[0].of(trials)[1]
     law = law_of(data, member, found[0].persons)
-    return shown(scores, member, law, Streams("redrawn").numpy("coins", *member.shape), DRAWS)
+    return redrawn(scores, member, law, Streams("redrawn").numpy("coins", *member.shape), DRAWS)
 
 
 def law_of(data: StudyData, member: np.ndarray, persons: np.ndarray | None) -> Law:

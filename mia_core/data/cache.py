@@ -62,7 +62,8 @@ def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | No
         images = np.asarray(np.load(folder / IMAGES, mmap_mode="r"))
         labels, groups = np.load(folder / RECORDS)
         odd: list[str] = manifest["odd"]
-        pool = Pool(manifest["name"], images, labels, groups, (*notes, *(f"left out: {line}" for line in odd)))
+        told = (*notes, *(f"left out: {line}" for line in odd))
+        pool = Pool(manifest["name"], images, labels, groups, told, tuple(manifest["files"]))
         return (pool, odd) if pool.digest == manifest["digest"] else None
     except Exception:  # damaged files make numpy raise anything
         return None

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -29,6 +29,7 @@ class Pool:
 
     images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], records of one person share a number (by default
     every record is its own group). notes: what a reader of the plan should know, e.g. records that were left out.
+    files: paths below the data's root, one a record; empty where records are no files. They are as private as records.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Pool:
     labels: np.ndarray
     groups: np.ndarray
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -55,7 +57,7 @@ class Pool:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of everything in the pool but its name."""
+        """sha256 of everything in the pool but names."""
         return array_digest(self.images, self.labels.astype(np.int64), self.groups.astype(np.int64))
 
     @cached_property

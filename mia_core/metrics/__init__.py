@@ -1,4 +1,4 @@
-"""How an attack is judged (leakage), what it shows of epsilon (audit) and how good samples are (quality)."""
+"""How an attack is judged (leakage), what it shows of epsilon (audit) and how good samples are (quality, copies)."""
 
 from mia_core.metrics.audit import (
     Bound,
@@ -12,13 +12,16 @@ from mia_core.metrics.audit import (
     independent_trainings,
     one_run,
 )
+from mia_core.metrics.copies import COPIES, Copies, find_copies
 from mia_core.metrics.extractor import Extractor, ExtractorConfig
 from mia_core.metrics.leakage import Leakage, judge, roc
 from mia_core.metrics.quality import MEASURES, Prdc, frechet_distance, kernel_distance, measure, prdc
 
 __all__ = [
+    "COPIES",
     "MEASURES",
     "Bound",
+    "Copies",
     "Extractor",
     "ExtractorConfig",
     "Gaussian",
@@ -26,6 +29,7 @@ __all__ = [
     "Prdc",
     "Profile",
     "claim_p_value",
+    "find_copies",
     "frechet_distance",
     "gaussian_epsilon_low",
     "guess",

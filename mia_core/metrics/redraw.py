@@ -53,6 +53,26 @@ class Shown:
         return float(self.p_adjusted[self.strongest])
 
 
+@dataclass(frozen=True)
+class Redrawn:
+    """values [K, 1 + D]: statistics of K attacks, first under the study's own coins, then under D redraws, which are
+    the same for all attacks.
+    """
+
+    values: np.ndarray
+
+    def of(self, attacks: Sequence[int] | None = None) -> Shown:
+        """The test of some of the attacks, by their places, or of all; in `strongest` they are counted anew."""
+        values = self.values if attacks is None else self.values[list(attacks)]
+        # Standardized over the study's own coins and all redraws alike, so that they stay exchangeable.
+        spread = values.std(-1, keepdims=True)
+        centered = values - values.mean(-1, keepdims=True)
+        standardized = np.divide(centered, spread, out=np.zeros_like(values), where=spread > ROUNDING)
+        alone = (values >= values[:, :1] - ROUNDING).mean(-1)
+        together = (standardized.max(0) >= standardized[:, :1] - ROUNDING).mean(-1)
+        return Shown(values[:, 0].copy(), alone, together, int(standardized[:, 0].argmax()))
+
+
 def independent_coins(probability: float, replicates: int, records: int, persons: np.ndarray | None = None) -> Law:
     """The law of a panel: every unit IN with the same probability, and both kinds present in every replicate."""
     if not 0 < probability < 1:
@@ -110,6 +130,18 @@ def shown(
 
     ValueError without attacks or draws, or where shapes disagree.
     """
+    return redrawn(attacks, member, law, random, draws, statistic).of()
+
+
+def redrawn(
+    attacks: Sequence[np.ndarray | Derived],
+    member: np.ndarray,
+    law: Law,
+    random: np.random.Generator,
+    draws: int = DRAWS,
+    statistic: Statistic = mean_aucs,
+) -> Redrawn:
+    """The same, of which any part of the attacks can be tested by the same draws."""
     if not attacks or draws < 1:
         raise ValueError(f"shown: needs attacks and draws, got {len(attacks)} and {draws}")
     values = np.empty((len(attacks), 1 + draws))
@@ -117,14 +149,7 @@ def shown(
     for start in range(1, 1 + draws, DRAWS_AT_ONCE):
         count = min(DRAWS_AT_ONCE, 1 + draws - start)
         values[:, start : start + count] = _statistics(attacks, law(random, count), statistic)
-    # Standardized over the study's own coins and all redraws alike, so that they stay exchangeable.
-    spread = values.std(-1, keepdims=True)
-    centered = values - values.mean(-1, keepdims=True)
-    standardized = np.divide(centered, spread, out=np.zeros_like(values), where=spread > ROUNDING)
-    alone = (values >= values[:, :1] - ROUNDING).sum(-1) / (1 + draws)
-    largest = standardized.max(0)
-    together = (largest >= standardized[:, :1] - ROUNDING).sum(-1) / (1 + draws)
-    return Shown(values[:, 0].copy(), alone, together, int(standardized[:, 0].argmax()))
+    return Redrawn(values)
 
 
 def _statistics(attacks: Sequence[np.ndarray | Derived], members: np.ndarray, statistic: Statistic) -> np.ndarray:

@@ -23,8 +23,7 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
             for wanted in trial.attacks
         ]
         rows += [
-            base | {"kind": "measure", "id": wanted.measure_id, "label": f"{wanted.name}_{wanted.against}"}
-            for wanted in trial.measures
+            base | {"kind": "measure", "id": wanted.measure_id, "label": wanted.label} for wanted in trial.measures
         ]
     rows += [
         {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}

@@ -11,12 +11,15 @@ from typing import Any
 from mia_core import training
 from mia_core.data import Pool
 from mia_core.hashing import content_id
-from mia_core.metrics import quality
+from mia_core.metrics import copies, quality
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
 
 LOOP = "training"
 """The training loop, among versions."""
+
+MEASURES = {**quality.VERSIONS, **copies.VERSIONS}
+"""Versions of measures."""
 
 
 def versions(spec: Spec, cell: Cell) -> dict[str, int]:
@@ -34,7 +37,7 @@ def design_id(spec: Spec, pool: Pool) -> str:
     """A spec on its data."""
     raised = [versions(spec, cell) for cell in spec.cells]
     attacks = _raised({entry.choice.name: entry.choice.cls.version for entry in spec.attacks})
-    measures = _raised({name: quality.VERSIONS[name] for name in spec.quality.measures})
+    measures = _raised({name: MEASURES[name] for name in spec.quality.measures})
     return content_id([spec.resolved, pool.digest, raised, attacks, measures])
 
 
@@ -86,5 +89,5 @@ def control_id(name: str, arguments: Mapping[str, Any], *depends_on: Any) -> str
 
 
 def measure_id(name: str, against: str, arguments: Mapping[str, Any], *depends_on: Any) -> str:
-    """A quality measure. depends_on: the extractor's recipe, the queries and the seed."""
-    return content_id([name, against, arguments, *depends_on, *_raised({name: quality.VERSIONS[name]}).values()])
+    """A quality measure. depends_on: the extractor (its recipe, or `pixels`), the queries and the seed."""
+    return content_id([name, against, arguments, *depends_on, *_raised({name: MEASURES[name]}).values()])

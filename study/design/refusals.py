@@ -14,7 +14,8 @@ from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.settings import Choice
 from mia_core.targets import Target
-from study.design.wanted import Attacks
+from study.design.wanted import Attacks, Measures
+from study.spec.objectives import EXTRACTOR
 from study.spec.study_file import Spec
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
@@ -46,19 +47,25 @@ def no_coins(split: Mapping[str, Any], unit: Unit = RECORD) -> str:
     )
 
 
-def require_quality(spec: Spec, split: Split, recipe: Recipe, members: int) -> None:
-    """Refused unless there are records enough for the measures. members: that samples are compared with."""
+def require_quality(spec: Spec, split: Split, recipe: Recipe, measures: Measures) -> None:
+    """Refused unless there are records enough for the measures."""
     quality = spec.quality
-    if not quality.measures:
+    labels = {wanted.label for wanted in measures.wanted}
+    for goal in spec.search.goals if spec.search else ():
+        if goal.attack is None and goal.measure not in labels:
+            raise Refused(f"search.objectives: {goal.name} is not measured: {measures.no_copies}")
+    if quality.of_samples:
+        if "unseen" in quality.against and len(split.unseen) < quality.samples:
+            raise Refused(
+                f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "
+                f"{len(split.unseen)}"
+            )
+        if set(quality.measures) & OF_NEIGHBORS and measures.members < FEWEST_NEIGHBORS:
+            raise Refused("quality.samples: precision, recall, density and coverage need at least 6 samples")
+        if measures.members < 2:
+            raise Refused("quality.samples: needs at least 2 samples")
+    if not any(wanted.extractor == EXTRACTOR for wanted in measures.wanted):
         return
-    if "unseen" in quality.against and len(split.unseen) < quality.samples:
-        raise Refused(
-            f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has {len(split.unseen)}"
-        )
-    if set(quality.measures) & OF_NEIGHBORS and members < FEWEST_NEIGHBORS:
-        raise Refused("quality.samples: precision, recall, density and coverage need at least 6 samples")
-    if members < 2:
-        raise Refused("quality.samples: needs at least 2 samples")
     if reason := recipe.refusal(len(split.reference)):
         raise Refused(f"split.reference: the extractor {reason}; or lower quality.extractor.features")
 

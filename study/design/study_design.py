@@ -43,7 +43,7 @@ class Design:
         )
         self.attacks = Attacks(spec, self.split, self.recipe)
         self.measures = Measures(spec, self.split, self.recipe)
-        require_quality(spec, self.split, self.recipe, self.measures.members)
+        require_quality(spec, self.split, self.recipe, self.measures)
         targets, self.refused = refused_pairs(spec, pool)
         require_attacks(spec, targets, self.attacks)
         maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)

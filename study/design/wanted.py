@@ -11,11 +11,14 @@ from mia_core.access import Access
 from mia_core.attacks import RECORDS, Attack
 from mia_core.data import Split
 from mia_core.hashing import array_digest
+from mia_core.metrics.copies import fewest_unseen, rank_of
 from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
 from study.spec.factors import Cell
+from study.spec.objectives import EXTRACTOR as DOMAIN
+from study.spec.objectives import PIXELS
 from study.spec.study_file import AttackEntry, Spec
 
 
@@ -60,12 +63,18 @@ def runs(wanted: Iterable[WantedAttack]) -> list[list[WantedAttack]]:
 
 @dataclass(frozen=True)
 class WantedMeasure:
-    """A quality measure against one set of real records."""
+    """A quality measure against one set of real records. extractor: of its features, or `pixels`."""
 
     name: str
     against: str
     measure_id: str
     arguments: dict[str, Any]
+    extractor: str = DOMAIN
+
+    @property
+    def label(self) -> str:
+        """As a design names it: `kid_unseen`, `copies_pixels_members`."""
+        return f"{self.name}_{self.against}" if self.extractor == DOMAIN else f"{self.name}_{PIXELS}_{self.against}"
 
 
 EXTRACTOR = "extractor"
@@ -186,7 +195,48 @@ class Measures:
             for arguments in [
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
-            for name in quality.measures
+            for name in quality.of_samples
+        ) + self._copies(recipe)
+
+    @property
+    def no_copies(self) -> str | None:
+        """Why copies are not looked for, or None."""
+        copies, unseen = self.spec.quality.copies, len(self.split.unseen)
+        if not self.spec.quality.of_copies:
+            return "not in quality.measures"
+        if not rank_of(copies.alpha, unseen):
+            return (
+                f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen records, and "
+                f"split.unseen has {unseen}"
+            )
+        smallest = min(self.spec.train_sizes)
+        if smallest <= copies.neighbors:
+            return f"quality.copies.neighbors of {copies.neighbors} take more than {smallest} members"
+        return None
+
+    def _copies(self, recipe: Recipe) -> tuple[WantedMeasure, ...]:
+        if self.no_copies:
+            return ()
+        quality, split = self.spec.quality, self.split
+        copies = quality.copies
+        arguments = {
+            "samples": quality.samples,
+            "alpha": copies.alpha,
+            "neighbors": copies.neighbors,
+            "unseen": len(split.unseen),
+        }
+        depends_on = split.queries_digest, self.spec.seed
+        ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
+        return tuple(
+            WantedMeasure(
+                name,
+                "members",
+                identity.measure_id(name, "members", arguments, ids[extractor], *depends_on),
+                arguments,
+                extractor,
+            )
+            for extractor in copies.extractors
+            for name in quality.of_copies
         )
 
     def records(self, against: str, replicate: int, train_size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack, WantedMeasure
+from study.spec.objectives import EXTRACTOR
 from study.store import Done, Store
 
 
@@ -31,7 +32,8 @@ class Work:
     @property
     def takes_extractor(self) -> bool:
         """Whether samples are measured, or records attacked, in the features of the study's network."""
-        return bool(self.measures) or any(attack.takes_extractor for attack in self.attacks)
+        measured = any(item.extractor == EXTRACTOR for item in self.measures)
+        return measured or any(attack.takes_extractor for attack in self.attacks)
 
 
 def missing(design: Design, store: Store) -> dict[str, list[Work]]:

@@ -11,7 +11,7 @@ from math import prod
 from mia_core.attacks.surrogate import SurrogateConfig
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
-from mia_core.metrics import blind
+from mia_core.metrics import blind, copies
 from mia_core.metrics.quality import BLOCK_BYTES
 from mia_core.settings import Choice
 from mia_core.targets import TARGETS, Target
@@ -19,6 +19,7 @@ from study.design.control_trials import COPIES
 from study.design.study_design import Design
 from study.plan.shapes import activations, parameters
 from study.spec.bounds import words
+from study.spec.objectives import PIXELS
 
 FLOAT, DOUBLE = 4, 8
 PROCESS = 400 * 2**20
@@ -58,7 +59,7 @@ class Memory:
     @classmethod
     def of(cls, design: Design) -> "Memory":
         """What trials of a design take: the largest of each kind of part."""
-        kinds = (_training(design), _attacks(design), _quality(design), _blind(design))
+        kinds = (_training(design), _attacks(design), _quality(design), _copied(design), _blind(design))
         # One after the other in a process, so the largest alone; queries stay while attacks run.
         largest = max((part for kind in kinds for part in kind), key=lambda part: part.bytes, default=None)
         return cls((*_queries(design), *([largest] if largest else [])), tuple(_shared(design)))
@@ -160,6 +161,18 @@ def _quality(design: Design) -> Iterator[Part]:
     yield Part(COPIES_OF_STATE * FLOAT * weights, what, "lower quality.extractor.width or features")
     batch = COPIES_OF_ACTIVATIONS * FLOAT * extractor.batch_size * _pixels(design) * extractor.width // 4
     yield Part(batch, f"quality.extractor.batch_size {words(extractor.batch_size)}", "lower it")
+
+
+def _copied(design: Design) -> Iterator[Part]:
+    """Members, unseen records and samples as points, some of them twice, and a block of distances and their ranks."""
+    spec = design.spec
+    for extractor in {item.extractor for item in design.measures.wanted if item.name in copies.COPIES}:
+        members = max(spec.train_sizes)
+        points = members + len(design.split.unseen) + spec.quality.samples
+        width = _pixels(design) if extractor == PIXELS else spec.quality.extractor.features
+        what = f"copies in {extractor} among {words(members)} members"
+        needed = 2 * DOUBLE * points * width + 3 * DOUBLE * copies.BLOCK_ELEMENTS
+        yield Part(needed, what, f"leave {extractor} out of quality.copies.extractors")
 
 
 def _blind(design: Design) -> Iterator[Part]:

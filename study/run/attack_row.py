@@ -104,7 +104,7 @@ def _row(trial: Trial, wanted: WantedAttack, metrics: dict[str, Any]) -> AttackR
         access=wanted.access.name,
         knowledge=wanted.knowledge,
         steps=wanted.steps,
-        generated=wanted.generated,
+        released=wanted.generated,
         skipped=wanted.skipped,
         **metrics,
     )

@@ -1,15 +1,18 @@
-"""The quality of a trial's samples, measured in the features of the study's feature network."""
+"""The quality of a trial's samples, and which of them copy members, in features of the study's network or in pixels."""
 
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import torch
 
+from mia_core.data.pool import to_float
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from mia_core.metrics import Extractor, measure
+from mia_core.metrics import COPIES, Extractor, find_copies, measure
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.models import Model
 from study.design.study_design import Design
@@ -55,6 +58,14 @@ def require_same_network(design: Design, store: Store, sha256: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """rows: one a measure. pairs: of samples that are copies, by extractor: sample, record of the pool, file, ratio."""
+
+    rows: list[QualityRow] = field(default_factory=list)
+    pairs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
 class QualityMeasuring:
     """Measures samples of one study's trials; the feature network is loaded once, when it is first needed."""
 
@@ -69,12 +80,25 @@ class QualityMeasuring:
         self._network = self._network or feature_network(self.design, self.store)
         return self._network
 
-    def rows(self, trial: Trial, wanted: Sequence[WantedMeasure], model: Model) -> list[QualityRow]:
-        """A row for each of the measures."""
+    def measure(self, trial: Trial, wanted: Sequence[WantedMeasure], model: Model) -> Measured:
+        """A row for each of the measures, and what copies were found."""
+        if not wanted:
+            return Measured()
+        samples = model.samples(self.design.spec.quality.samples).cpu()
+        of_copies = [item for item in wanted if item.name in COPIES]
+        rows = self._of_samples(trial, [item for item in wanted if item.name not in COPIES], samples)
+        pairs = {}
+        for extractor, group in groupby(of_copies, key=lambda item: item.extractor):
+            more, pairs[extractor] = self._of_copies(trial, list(group), samples)
+            rows += more
+        return Measured(rows, pairs)
+
+    def _of_samples(self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor) -> list[QualityRow]:
+        """Measures of samples as a whole, against members or unseen records."""
         if not wanted:
             return []
-        extractor, sha256 = self.network
-        fake = extractor.features(model.samples(self.design.spec.quality.samples).cpu())
+        extractor, _ = self.network
+        fake = extractor.features(samples)
         rows: list[QualityRow] = []
         for against, group in groupby(wanted, key=lambda item: item.against):
             items = list(group)
@@ -83,22 +107,57 @@ class QualityMeasuring:
             real = extractor.features(torch.from_numpy(self.design.pool.images[indices]))
             values = measure(tuple(item.name for item in items), fake, real)
             seconds = (time.perf_counter() - started) / len(items)
-            rows += [
-                QualityRow(
-                    trial_id=trial.trial_id,
-                    measure=item.name,
-                    measure_id=item.measure_id,
-                    arguments=canonical_json(item.arguments),
-                    extractor=EXTRACTOR,
-                    extractor_sha256=sha256,
-                    against=against,
-                    value=_finite(values[item.name]),
-                    samples=len(fake),
-                    seconds=seconds,
-                )
-                for item in items
-            ]
+            rows += [self._row(trial, item, values[item.name], len(samples), seconds) for item in items]
         return rows
+
+    def _of_copies(
+        self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor
+    ) -> tuple[list[QualityRow], list[dict[str, Any]]]:
+        """Measures of copies by the features of one extractor, and the pairs; against all members of the trial."""
+        started = time.perf_counter()
+        pool, settings = self.design.pool, self.design.spec.quality.copies
+        members = self.design.membership(trial).train
+        of_members, of_unseen = (torch.from_numpy(pool.images[part]) for part in (members, self.design.split.unseen))
+        fake, real, fresh = (self._space(wanted[0].extractor, x) for x in (samples, of_members, of_unseen))
+        found = find_copies(fake, real, fresh, pool.units[members], settings.alpha, settings.neighbors)
+        seconds = (time.perf_counter() - started) / len(wanted)
+        rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
+        pairs = (
+            [
+                {
+                    "sample": int(sample),
+                    "record": int(members[place]),
+                    "file": pool.files[members[place]] if pool.files else None,
+                    "ratio": float(ratio),
+                }
+                for (sample, place), ratio in zip(found.pairs, found.ratios, strict=True)
+            ]
+            if found
+            else []
+        )
+        return rows, pairs
+
+    def _space(self, extractor: str, images: torch.Tensor) -> torch.Tensor:
+        """Images, uint8 or float [-1, 1] [B,C,H,W], as points [B,D]: pixels, or features of the extractor."""
+        if extractor == EXTRACTOR:
+            return self.network[0].features(images)
+        return (to_float(images) if images.dtype == torch.uint8 else images).flatten(1)
+
+    def _row(
+        self, trial: Trial, wanted: WantedMeasure, value: float | None, samples: int, seconds: float
+    ) -> QualityRow:
+        return QualityRow(
+            trial_id=trial.trial_id,
+            measure=wanted.name,
+            measure_id=wanted.measure_id,
+            arguments=canonical_json(wanted.arguments),
+            extractor=wanted.extractor,
+            extractor_sha256=self.network[1] if wanted.extractor == EXTRACTOR else None,
+            against=wanted.against,
+            value=_finite(value),
+            samples=samples,
+            seconds=seconds,
+        )
 
 
 def _finite(value: float | None) -> float | None:
@@ -114,7 +173,7 @@ def unmeasured(trial: Trial, wanted: Sequence[WantedMeasure]) -> list[QualityRow
             measure=item.name,
             measure_id=item.measure_id,
             arguments=canonical_json(item.arguments),
-            extractor=EXTRACTOR,
+            extractor=item.extractor,
             extractor_sha256=None,
             against=item.against,
             value=None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mia_core.hashing import canonical_json
 from mia_core.models import Model
 from study.design.work import Work
 from study.plan.disk import GRID
@@ -48,6 +49,11 @@ class PassContent:
     def add_samples(self, model: Model) -> None:
         """A picture of the first samples."""
         self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(model))
+
+    def add_copies(self, pairs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Which samples copy which members, by extractor: names of records, for the study's owner alone."""
+        if pairs:
+            self._pass.add_file(f"copies/{self.work.trial.trial_id}", ".json", canonical_json(pairs).encode())
 
     def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
         """Add what there is, and seal the pass unless that is nothing; Superseded if the trial is trained by now.

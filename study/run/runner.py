@@ -110,9 +110,10 @@ class Runner:
             if resumable:
                 content.add_resume_state(*trajectory.trainer.state())
             content.add_samples(snapshot)
-        quality = self.measuring.rows(trial, work.measures, snapshot)
+        measured = self.measuring.measure(trial, work.measures, snapshot)
+        content.add_copies(measured.pairs)
         attacked = self.adversary.attack(trial, work.attacks, snapshot, membership)
-        content.seal(attacked, quality, peak_bytes(self.device))
+        content.seal(attacked, measured.rows, peak_bytes(self.device))
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
 
     def _diverged_before(self, trial: Trial) -> Mapping[str, Any] | None:

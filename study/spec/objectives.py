@@ -11,6 +11,8 @@ from mia_core.errors import Refused, shorten
 from mia_core.settings import nearest, settings
 
 EXTRACTOR = "domain"
+PIXELS = "pixels"
+"""In place of an extractor, of measures that take records as they are."""
 LEAKAGE = (
     "auc",
     "accuracy_top_n",
@@ -94,10 +96,16 @@ class Objective:
         return self.name.replace(f"_{EXTRACTOR}_", "_")
 
 
+def wide_name(label: str) -> str:
+    """The wide name of a measure, as a design names it: `kid_domain_unseen` of `kid_unseen`."""
+    measure, against = label.rsplit("_", 1)
+    return label if measure.endswith(f"_{PIXELS}") else f"{measure}_{EXTRACTOR}_{against}"
+
+
 def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Sequence[str]) -> None:
     """ValueError unless every objective is a column that the study's attacks (by label) or measures will have."""
     known = [f"{label}.{column}" for label in attacks for column in LEAKAGE]
-    known += [f"{measure}_{EXTRACTOR}_{against}" for measure, against in (name.rsplit("_", 1) for name in measures)]
+    known += map(wide_name, measures)
     for objective in search.goals:
         if objective.name not in known:
             raise Refused(

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import Strict, field_validator
 
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.canaries import Kind
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused, shorten
-from mia_core.metrics import MEASURES, ExtractorConfig
+from mia_core.metrics import COPIES, MEASURES, ExtractorConfig
+from mia_core.metrics.copies import ALPHA, NEIGHBORS
 from mia_core.paths import expanded_text
 from mia_core.settings import Choice, added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
@@ -30,7 +31,7 @@ from study.spec.bounds import (
 )
 from study.spec.factors import OWN_FACTORS, Budget, Cell, Factors, Range, read_factors
 from study.spec.family import check_contrasts
-from study.spec.objectives import SearchSpec, check_objectives
+from study.spec.objectives import EXTRACTOR, PIXELS, SearchSpec, check_objectives
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.target_levels import require_taken_beta1
 from study.spec.values import listed, unique, values_of
@@ -44,31 +45,77 @@ TRACKING = f"{SQLITE}mlflow.db"
 Word = Annotated[str, MinLen(1)]
 
 
+def _distinct(words: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
+    for word in words:
+        if word not in known:
+            raise Refused(f"unknown word {shorten(repr(word))}{nearest(word, known)}")
+    return tuple(dict.fromkeys(words))
+
+
+@settings
+class CopiesSpec:
+    """How samples that copy a member are told. alpha: the false-copy rate, the chance of an unseen record to be called
+    a copy, at most. neighbors: members that the nearest one is compared with. extractors: `pixels`, `domain`.
+    """
+
+    alpha: Annotated[float, Gt(0), Lt(1)] = ALPHA
+    neighbors: Annotated[int, Gt(0)] = NEIGHBORS
+    extractors: Annotated[tuple[str, ...], Strict(False)] = (PIXELS, EXTRACTOR)
+
+    @field_validator("extractors")
+    @classmethod
+    def _known(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(words, (PIXELS, EXTRACTOR))
+
+
 @settings
 class QualitySpec:
-    """measures: of `kid fid precision recall density coverage`. against: `members`, `unseen`.
+    """measures: of `kid fid precision recall density coverage`, and `copies members_copied persons_copied`, which need
+    enough unseen records. against: `members`, `unseen`; copies are of members always.
 
     samples: generated samples, and at most so many reference records, the same in every trial.
     """
 
-    measures: Annotated[tuple[str, ...], Strict(False)] = MEASURES
+    measures: Annotated[tuple[str, ...], Strict(False)] = (*MEASURES, *COPIES)
     against: Annotated[tuple[str, ...], Strict(False)] = ("unseen", "members")
     samples: Annotated[int, Gt(0)] = 300
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    copies: CopiesSpec = field(default_factory=CopiesSpec)
 
-    @field_validator("extractor", mode="before")
+    @field_validator("extractor", "copies", mode="before")
     @classmethod
-    def _build(cls, values: Any) -> Any:
-        return validate(ExtractorConfig, values, "") if isinstance(values, Mapping) else values
+    def _build(cls, values: Any, info: Any) -> Any:
+        model = ExtractorConfig if info.field_name == "extractor" else CopiesSpec
+        return validate(model, values, "") if isinstance(values, Mapping) else values
 
     @field_validator("measures", "against")
     @classmethod
     def _known(cls, words: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        known = MEASURES if info.field_name == "measures" else ("unseen", "members")
-        for word in words:
-            if word not in known:
-                raise Refused(f"unknown word {shorten(repr(word))}{nearest(word, known)}")
-        return tuple(dict.fromkeys(words))
+        return _distinct(words, (*MEASURES, *COPIES) if info.field_name == "measures" else ("unseen", "members"))
+
+    @property
+    def of_samples(self) -> tuple[str, ...]:
+        """The measures that compare samples with records as a whole."""
+        return tuple(name for name in self.measures if name in MEASURES)
+
+    @property
+    def of_copies(self) -> tuple[str, ...]:
+        """The measures of copies."""
+        return tuple(name for name in self.measures if name in COPIES)
+
+    @property
+    def labels(self) -> list[str]:
+        """Of all measures, as a design names them."""
+        told = [f"{name}_{against}" for name in self.of_samples for against in self.against]
+        words = {PIXELS: f"{PIXELS}_", EXTRACTOR: ""}
+        return told + [f"{name}_{words[of]}members" for of in self.copies.extractors for name in self.of_copies]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form a resolved spec has; without copies what it had before there were any."""
+        values = asdict(self)
+        if not self.of_copies:
+            del values["copies"]
+        return values
 
 
 @settings
@@ -328,7 +375,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         **({"search": search.to_dict(drawn)} if search else {}),
         "replicates": sections.replicates,
         "attacks": [attack.to_dict() for attack in attacks],
-        "quality": asdict(quality),
+        "quality": quality.to_dict(),
         "controls": plain(controls),
         "audit": asdict(audit),
         **({"contrasts": declared} if declared is not None else {}),
@@ -453,7 +500,7 @@ def _require_told_apart(attacks: Sequence[AttackEntry]) -> None:
 def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:
     """Labels of attacks, with their levels of steps, and of measures, as a design has them."""
     labels = [label for attack in attacks for label in attack.labels]
-    return labels, [f"{measure}_{against}" for measure in quality.measures for against in quality.against]
+    return labels, quality.labels
 
 
 def _attacks(item: Any, where: str, factors: Factors, ranged: bool) -> list[AttackEntry]:

@@ -109,7 +109,8 @@ class QualityRow(Row):
 class AttackRow(Row):
     """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
 
-    Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`.
+    Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
+    many samples the attacker saw.
     """
 
     trial_id: str
@@ -119,7 +120,7 @@ class AttackRow(Row):
     access: str
     knowledge: str
     steps: int | None
-    generated: int
+    released: int
     queries: int | None = None
     judged: int | None = None
     judging: str | None = None

@@ -80,7 +80,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "access": TEXT,
         "knowledge": TEXT,
         "steps": WHOLE,
-        "generated": WHOLE,
+        "released": WHOLE,
         "queries": WHOLE,
         "judged": WHOLE,
         "judging": TEXT,
@@ -141,6 +141,9 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 }
 """Columns every file of a table has; the two tables below add more."""
 
+RENAMED = {"attacks": {"generated": "released"}}
+"""Columns by the names that earlier versions gave them; whatever is read has the names of today."""
+
 OPEN = ("trials", "history")
 """`trials` has also the arm's own settings and further factors, `history` whatever else a target's training tells."""
 
@@ -191,7 +194,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         **dict.fromkeys(("auc", "auc_low", "auc_high", "auc_all", "balanced_accuracy", "p_value"), SHARE),
         **dict.fromkeys(("accuracy_top_n", "baseline_top_n", "accuracy_top_10pct"), SHARE),
         **dict.fromkeys(("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "epsilon_confidence"), SHARE),
-        **dict.fromkeys(("steps", "generated", "queries", "judged", "seconds"), COUNT),
+        **dict.fromkeys(("steps", "released", "queries", "judged", "seconds"), COUNT),
         **dict.fromkeys(("epsilon_low", "epsilon_ceiling"), COUNT),
         **dict.fromkeys(("epsilon_low_gaussian", "epsilon_ceiling_gaussian"), COUNT),
         "advantage": SIGNED,
@@ -333,6 +336,8 @@ def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
     scores can be judged.
     """
     table = open_parquet(data, name, encoded).read().unify_dictionaries()
+    renamed = RENAMED.get(name or "", {})
+    table = table.rename_columns([renamed.get(column, column) for column in table.column_names])
     table.validate(full=True)
     if name:
         _require_names(name, table)
@@ -346,17 +351,14 @@ def from_parquet(data: bytes, name: str | None = None, encoded: Sequence[str] = 
 
 def _require_schema(name: str, schema: pa.Schema) -> None:
     """Older versions lack some columns, but none that names rows."""
-    known = SCHEMAS[name]
-    lacking = [key for key in KEYS[name] if key not in schema.names]
+    known, renamed = SCHEMAS[name], RENAMED.get(name, {})
+    names = [renamed.get(column, column) for column in schema.names]
+    lacking = [key for key in KEYS[name] if key not in names]
     odd = [
         field.name
-        for field in schema
-        if schema.names.count(field.name) > 1
-        or (
-            field.type != known[field.name]
-            if field.name in known
-            else name not in OPEN or field.type not in (REAL, TEXT)
-        )
+        for column, field in zip(names, schema, strict=True)
+        if names.count(column) > 1
+        or (field.type != known[column] if column in known else name not in OPEN or field.type not in (REAL, TEXT))
     ]
     if lacking or odd:
         words = ", ".join(map(quoted, [*lacking, *odd][:FEW]))

@@ -86,7 +86,7 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     _require(_is_moment(marker["sealed_at"]), "was sealed at no time")
     own = {f"{table}/{name}-{nonce}.parquet" for table in PASS_TABLES}
     for stem in (trial_id, f"{trial_id}-{nonce}"):
-        own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png"}
+        own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png", f"copies/{stem}.json"}
 
     def is_own(file: str) -> bool:
         state = RESUME.fullmatch(file)

@@ -26,6 +26,7 @@ MEANWHILE = {
     "targets": "until then added attacks and measures cannot run on it; rows are whole",
     "resume": "until then a higher level of epochs cannot go on from it; rows are whole",
     "samples": "until then the picture is not to be trusted; rows are whole",
+    "copies": "until then nobody can say which samples copy which members; rows are whole",
 }
 
 

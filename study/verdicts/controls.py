@@ -213,14 +213,14 @@ def _copycat_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         queries = row["queries"] if pd.isna(row["judged"]) else row["judged"]
         members = round(queries * row["baseline_top_n"])
         random = Streams("controls").numpy(COPYCAT, row["train_size"])
-        draws = replayed_aucs(row["members"], row["generated"], members, random)
+        draws = replayed_aucs(row["members"], row["released"], members, random)
         tails = (draws <= row["auc"] + 1e-9).sum(), (draws >= row["auc"] - 1e-9).sum()
         yield {
             **_common(COPYCAT, row["attack"], pd.DataFrame([row])),
             "train_size": row["train_size"],
             "auc": row["auc"],
             "error": draws.std(),
-            "expected": replayed_auc(row["members"], row["generated"]),
+            "expected": replayed_auc(row["members"], row["released"]),
             "p": min(1.0, 2 * (1 + min(tails)) / (1 + len(draws))),
         }
 

@@ -125,6 +125,49 @@ def panel_study(random, truth, replicates=5, cells=GRID, quality=None, resolved=
     return StudyData("made", "made", wide, resolved or {}, table)
 
 
+def gaussian_release(random, numbers, replicates=5, dimensions=64, members=100, records=200):
+    """Scores [L, R, J] and members [R, J]: <x, mean of the first N released samples> of a fitted Gaussian mean.
+
+    Records are N(0, I), and `members` of them are drawn in each replicate; released samples are N(their mean, I). At
+    number N the AUC of records like these is `gaussian_auc(N)`.
+    """
+    x = random.normal(size=(records, dimensions))
+    member = np.argsort(random.random((replicates, records)), axis=1) < members
+    fitted = np.stack([x[inside].mean(0) for inside in member])
+    total, seen, scores = np.zeros_like(fitted), 0, []
+    for number in numbers:
+        total = total + (number - seen) * fitted + (number - seen) ** 0.5 * random.normal(size=fitted.shape)
+        seen = number
+        scores.append(total / seen @ x.T)
+    return np.stack(scores), member
+
+
+def gaussian_auc(number, dimensions=64, members=100):
+    """Phi(sqrt(d / 2n) / sqrt(1 + n / N)): the release budget of a fitted Gaussian mean in closed form."""
+    return float(ndtr((dimensions / (2 * members)) ** 0.5 / (1 + members / number) ** 0.5))
+
+
+def release_study(random, numbers, replicates=5, attacks=("near",), **settings):
+    """A study of one cell whose attacks saw those numbers of samples of `gaussian_release`."""
+    cells = pd.MultiIndex.from_product([["none"], [100], [10]], names=(ARM, "train_size", "epochs"))
+    parts, scores, member = [], [], None
+    for attack in attacks:
+        found, own = gaussian_release(random, numbers, replicates, **settings)
+        member = own if member is None else member
+        for number, values in zip(numbers, found, strict=True):
+            label = f"{attack}_generated{number}"
+            wide = _wide(np.zeros((replicates, 1)), None, cells)
+            judged = aucs(values, member)
+            parts.append(
+                wide.assign(attack=label, attack_id=label, released=number, access="SAMPLES", knowledge="none")
+            )
+            parts[-1] = parts[-1].assign(auc=judged.auc, baseline_top_n=member.mean(-1), queries=member.shape[-1])
+            scores.append(values)
+    wide = pd.concat(parts, ignore_index=True)
+    table = _table(wide, np.concatenate(scores), np.tile(member, (len(scores), 1)))
+    return StudyData("made", "made", wide, {"split": {"name": "logan"}}, table)
+
+
 def study(leakage, quality=None, cells=GRID, folder="made", resolved=None):
     """A study whose AUC has these log odds [replicates, cells]; NaN for trials that are not there. quality: of KID."""
     wide = _wide(leakage, quality, cells)

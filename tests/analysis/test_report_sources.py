@@ -17,7 +17,21 @@ from analysis.study_data import ARM, StudyData
 from tests.analysis.synthetic import GRID, draw, study
 
 NAMED = {
-    *("target", "arm", "n", "epochs", "contrast", "effect", "attack", "access", "control", "audit", "verdict", "class"),
+    *(
+        "target",
+        "arm",
+        "n",
+        "epochs",
+        "contrast",
+        "effect",
+        "attack",
+        "strongest attack",
+        "access",
+        "control",
+        "audit",
+        "verdict",
+        "class",
+    ),
     *("cell", "arm and epochs", "limit", "choose", "of", "factor", "index", "record of the pool", "leakage"),
 }
 """Columns that say what a row is of; all others have numbers of the store."""

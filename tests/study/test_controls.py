@@ -75,7 +75,7 @@ def test_rows_in_the_store_say_what_a_control_is(make_design, store):
     assert (blind["access"], blind["target"], blind["epochs"], blind["steps"]) == ("NONE", "none", 0, 0)
     assert 0 < blind["p_value"] <= 1
     assert wide.loc["study", "p_value"].isna().all()
-    assert (copycat["target"], copycat["generated"], copycat["steps"]) == ("copycat", 200, 0)
+    assert (copycat["target"], copycat["released"], copycat["steps"]) == ("copycat", 200, 0)
     assert set(wide.loc["null", "target"]) == {"dcgan"}
     for row in wide.drop(index="study").to_dict("records"):
         scores = read(store.folder.parent, "small", "scores")

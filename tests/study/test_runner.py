@@ -588,7 +588,7 @@ def test_attacks_get_the_known_records_they_declare_and_no_query(make_design, st
         "known_members 20 % (8) + known_non_members 20 % (8)"
     )
     assert attacks.loc["local_gan_members20_steps2", "knowledge"] == "known_members 20 % (8)"
-    assert attacks["generated"].to_dict()["discriminative_members20_steps2"] == 0
+    assert attacks["released"].to_dict()["discriminative_members20_steps2"] == 0
 
 
 def test_numbers_of_samples_are_scored_in_one_run_to_the_bits_of_each_alone(make_design, store, tmp_path, monkeypatch):

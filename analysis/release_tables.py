@@ -1,0 +1,96 @@
+"""Tables of what is released, as text in cells: threats, the release budget, copies."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from analysis.format import NONE, TPR_WORDS, estimate, form_of, named, number, of_100, p_value, percent
+from analysis.stats.budget import allowed, budget, words_of_statement
+from analysis.stats.inference import AUC, TPR
+from analysis.stats.memorization import copies, pairs
+from analysis.stats.redrawn import words_of
+from analysis.stats.threats import PRIORS, RIGHT, threats
+from analysis.study_data import ARM, StudyData
+from mia_core.metrics.copies import COPIES
+
+MOST_ROWS = 40
+"""Pairs of a sample and a member that are shown of a cell."""
+
+
+def threat_table(data: StudyData) -> pd.DataFrame:
+    """One row an attacker of each cell after the last level of training, of the first arm; none for a public copy.
+
+    right of 100 named: at 1 % FPR, where so many of the records asked about are members.
+    """
+    last = data.last
+    rows = []
+    for cell in _cells(data, last[last[ARM] == data.arms[0]]):
+        for row in _records(threats(data, cell)):
+            right = {
+                f"right of 100 named, {percent(prior)} members": of_100(row, name)
+                for name, prior in zip(RIGHT, PRIORS, strict=True)
+            }
+            rows.append(
+                {
+                    "cell": words_of(data, cell),
+                    "attacker": row["attacker"],
+                    "strongest attack": f"{row['attack']} (of {row['attacks']})",
+                    "AUC": estimate(row, AUC, AUC),
+                    "p": p_value(row["p"]),
+                    TPR_WORDS: estimate(row, TPR, TPR),
+                    **right,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def released(data: StudyData) -> pd.DataFrame:
+    """One row a cell, an attack and a number of samples."""
+    table = budget(data)
+    texts: dict[str, Any] = {
+        "samples": table["released"],
+        "AUC": [estimate(row, AUC) for row in _records(table)],
+        "upper bound": [number(row["upper"], form_of(AUC)) for row in _records(table)],
+    }
+    return named(table[[*data.cell, "attack"]].assign(**texts))
+
+
+def released_at_most(data: StudyData) -> pd.DataFrame:
+    """One row a cell, an access and a limit."""
+    table = allowed(data)
+    said = [words_of_statement(row) for row in _records(table)]
+    return named(table[[*data.cell, "access", "attacks"]].assign(statement=said))
+
+
+def copy_table(data: StudyData) -> pd.DataFrame:
+    """One row a cell and an extractor; by chance: what is called a copy at most (95 %) where nothing is copied."""
+    table = copies(data)
+    texts: dict[str, Any] = {
+        "in": table["extractor"],
+        **{name: [estimate(row, name, name) for row in _records(table)] for name in COPIES},
+        "by chance": [
+            f"{percent(row['alpha'])} (at most {percent(row['most_by_chance'])}, {row['unseen']} unseen)"
+            for row in _records(table)
+        ],
+        "more": ["yes" if beyond else "not shown" for beyond in table["beyond"]],
+    }
+    return named(table[list(data.cell)].assign(**texts))
+
+
+def pairs_of_cells(data: StudyData) -> pd.DataFrame:
+    """Samples and the members that they copy, of every cell after the last level of training, `MOST_ROWS` of each."""
+    parts = [pairs(data, cell).head(MOST_ROWS).assign(cell=words_of(data, cell)) for cell in _cells(data, data.last)]
+    table = pd.concat(parts, ignore_index=True)
+    texts: dict[str, Any] = {"file": table["file"].fillna(NONE), "ratio": [number(ratio) for ratio in table["ratio"]]}
+    return table[["cell", "extractor", "replicate", "sample", "record"]].assign(**texts)
+
+
+def _cells(data: StudyData, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The distinct cells of rows, as levels of `data.cell`."""
+    for levels in rows[list(data.cell)].drop_duplicates().itertuples(index=False, name=None):
+        yield dict(zip(data.cell, levels, strict=True))
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
