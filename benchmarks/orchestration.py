@@ -165,7 +165,7 @@ def filled(folder: Path, passes: int) -> Store:
         work: dict[str, Any] = {"train": True, "attacks": [content_id([name, "attack"])], "measures": []}
         pass_name = f"{name}-{content_id(work)}"
         tables = [f"{table}/{pass_name}-0.parquet" for table in ("trials", "attacks", "scores", "history")]
-        sealed = {relative: {"bytes": 0, "sha256": "0"} for relative in (*tables, *kept)}
+        sealed = {relative: {"bytes": 0, "sha256": "0" * 64} for relative in (*tables, *kept)}
         marker = {
             "trial_id": name,
             "work": work,

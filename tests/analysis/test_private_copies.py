@@ -308,14 +308,14 @@ def test_nothing_in_a_public_copy_tells_of_places_hosts_people_or_records(tellin
 def test_metadata_of_columns_does_not_pass_into_a_public_copy(telling, tmp_path, monkeypatch):
     plain = pq.read_table
 
-    def told(place, relative, seal):
+    def told(place, marker, relative):
         table = plain(io.BytesIO(place.read(relative)))
         fields = [field.with_metadata({"made_in": "/secretplace"}) for field in table.schema]
         sink = io.BytesIO()
         pq.write_table(table.cast(pa.schema(fields, metadata={"pandas": "/secretplace"})), sink)
         return exporting.from_parquet(sink.getvalue())
 
-    monkeypatch.setattr(exporting, "sealed_table", told)
+    monkeypatch.setattr(exporting, "pass_table", told)
     exporting.export_public(Store.at(telling / "results/small"), tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.parquet"):
         assert "secretplace" not in content_of(path)

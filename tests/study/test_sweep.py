@@ -70,7 +70,7 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     assert "mia-study report" in done.stdout
     left = {path.name for path in (folder / "results" / "small").iterdir()}
-    assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design",
+    assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design", "data",
                     "compacted", "study.json", ".lock"}  # fmt: skip
 
 
