@@ -1,4 +1,4 @@
-"""How an attack is judged (leakage), what it shows of epsilon (audit) and how good samples are (quality)."""
+"""Metrics: leakage of attacks, lower bounds on epsilon (audits), and sample quality."""
 
 from mia_core.metrics.audit import (
     Bound,
