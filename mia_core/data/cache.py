@@ -102,7 +102,7 @@ class Writer:
         self.count += 1
 
     def seal(self, name: str, labels: np.ndarray, groups: np.ndarray, files: Sequence[str], odd: Sequence[str]) -> None:
-        """Write labels and groups, int64 [N], the records' files, and why others were left out; then rename the folder."""
+        """Write labels and groups, int64 [N], the records' files, and why others were left out; rename the folder."""
         try:
             self._images.seek(0)
             self._header()  # as long as the first header: numpy reserves space for the number of records

@@ -177,7 +177,7 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
         with Image.open(path, formats=FORMATS) as image:
             if reason := _odd(image):
                 raise Refused(reason)
-            image.draft(image.mode, (2 * size, 2 * size))  # decode JPEGs at a half, a quarter or an eighth of their size
+            image.draft(image.mode, (2 * size, 2 * size))  # decodes JPEGs at 1/2, 1/4 or 1/8 of their size
             upright = ImageOps.exif_transpose(image.convert("L" if channels == 1 else "RGB"))
     except ValueError:
         raise

@@ -45,7 +45,7 @@ class Retinopathy(ImageSource):
     config: Config
 
     def listing(self) -> Listing:
-        """Every photograph with a selected grade. Refused without a label file, or for invalid or conflicting grades."""
+        """Every photograph with a selected grade. Refused without a label file, or for invalid or conflicting rows."""
         root = expanded(self.config.root)
         if not any((root / name).is_file() for name in self.config.labels):
             raise Refused(

@@ -195,9 +195,7 @@ class Split(ABC):
         return 0.0 if self.coin_swaps else self._chance
 
     def member_only(self, replicate: int, train_size: int) -> Membership:
-        """A control: the same training set, its judged members as queries, half of whose units are labelled
-        non-members.
-        """
+        """A control: the same training set, its judged members as queries, half of their units called non-members."""
         whole = self.membership(replicate, train_size)
         members = whole.queries[whole.member & self.judges(whole.queries)]
         units = np.unique(self.units[members])
@@ -266,7 +264,7 @@ class Split(ABC):
     judged: np.ndarray
 
     coins: np.ndarray = np.empty(0, dtype=np.int64)
-    """int64 [.], queries whose membership is an independent fair coin each: an audit of a privacy claim may use them."""
+    """int64 [.], queries whose membership is an independent fair coin each: audits of privacy claims may use them."""
 
     person_coins: np.ndarray = np.empty(0, dtype=np.int64)
     """The part of `coins` that may audit a claim per person: each is the only record of its person."""
