@@ -25,12 +25,12 @@ A sample is larger at most once in 10^7 steps for batches of 32, and once in 10^
 
 
 def steps_of(epochs: int, train_size: int, batch_size: int) -> int:
-    """Steps in so many epochs, rounded up: each record is seen once per epoch, up to one batch."""
+    """Number of steps in `epochs` epochs, rounded up: each record is seen once per epoch, up to one batch."""
     return -(-epochs * train_size // batch_size)
 
 
 def epochs_of(steps: int, train_size: int, batch_size: int) -> int:
-    """Completed epochs after so many steps."""
+    """Number of completed epochs after `steps` steps."""
     return steps * batch_size // train_size
 
 

@@ -65,7 +65,7 @@ Around = Callable[[RecordGradients, Target, TrainingFacts], RecordGradients]
 
 
 class Trainer:
-    """Trains one target on fixed records, up to any step that the caller asks for.
+    """Trains one target on fixed records, up to any requested step.
 
     Ordinary training takes B records per step from consecutive shuffled orders of the records; an arm may sample
     otherwise. An epoch is n records, n being the nominal size, so that a cell has the same budget in every replicate.

@@ -117,7 +117,7 @@ class ImageSource(Source):
     def _key(self, listing: Listing) -> str:
         files = [(name, *_state(listing.root / name)) for name in listing.files]
         made = [self.config.size, self.config.channels, PIL.__version__, array_digest(listing.labels, listing.groups)]
-        # Two data sets may have files of the same names, sizes and times; they do not have the same root.
+        # Two data sets may have files with the same names, sizes and times, but not the same root.
         return content_id([str(listing.root.resolve()), made, files])
 
     def _decode(self, listing: Listing, folder: Path) -> None:

@@ -53,7 +53,7 @@ class Defense(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    # In words
+    # Labels
 
     @classmethod
     def shown(cls, config: Any) -> tuple[str, float] | None:

@@ -1,4 +1,4 @@
-"""The blind control (access NONE): can members be told from non-members without any target?
+"""The blind control (access NONE): can members be distinguished from non-members without any target?
 
 A kernel ridge classifier on the queries' pixels, cross-validated with whole units held out. Its predictions are linear
 in the labels, so one matrix product refits the classifier exactly to every permutation of them.

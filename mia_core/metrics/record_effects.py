@@ -198,7 +198,7 @@ def coin_p_values(
     patterns = patterns / np.sqrt(inside * (replicates - inside))[:, None]
     centered = scores - scores.mean(1, keepdims=True)
     length = np.sqrt((centered**2).sum(1, keepdims=True))
-    centered = np.divide(centered, length, out=np.zeros_like(centered), where=length > 0)  # so that ROUNDING fits
+    centered = np.divide(centered, length, out=np.zeros_like(centered), where=length > 0)  # ROUNDING is for length 1
     p, higher = np.full((2, len(scores)), np.nan)
     count = member.sum(1)
     for record in np.flatnonzero((count > 0) & (count < replicates)):

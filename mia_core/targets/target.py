@@ -39,7 +39,7 @@ def placed(target: "Target", device: torch.device | str) -> "Target":
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of a step, apart from the weights.
+    """The input of a step, except the weights.
 
     real: [B,C,H,W], the records of `rows`; B may be 0, and any row may be padding. draws: random tensors by name, as
     the target's `draws` requests them. fakes: number of generated records; 0 trains the discriminator alone, against
