@@ -30,8 +30,8 @@ TENTH = 10
 class Membership:
     """One replicate at one training-set size.
 
-    train: int64 [members], the training set. queries: int64 [Q], ascending. member: bool [Q]. Both are indices into the
-    pool.
+    train: int64 [members], the training set. queries: int64 [Q], ascending. member: bool [Q]. train and queries are
+    indices into the pool.
     """
 
     train: np.ndarray
@@ -308,12 +308,12 @@ class Panel(Split):
         coins, the default. extra_non_members: further queries that are never members and so are not judged: they share
         an error that intervals over replicates and records do not include. Earlier studies had them; a larger panel
         with a lower probability avoids that error. known: number of known members, and of known non-members; at least
-        what the attack with most knowledge needs, in percent of the smallest train_size. reference and unseen: for
+        as many as any attack needs, whose `known` is in percent of the smallest train_size. reference and unseen: for
         feature networks, and for measuring quality. All sizes are explicit, so that another train_size changes no
         query. filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever
         the coins are, so that a coin decides about its record alone and the number of members varies a little (standard
         deviation: root of panel x probability x (1 - probability)). Audits of private arms are then twice as sharp, and
-        possible if filler has whole groups or duplicates.
+        possible even if filler has whole groups or duplicates.
         """
 
         reference: Count
