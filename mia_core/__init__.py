@@ -1,7 +1,7 @@
-"""One trial's science: data, targets, defenses, training, attacks, metrics. Usable alone, as a library.
+"""The science of one trial: data, targets, defenses, training, attacks and metrics. Works alone, as a library.
 
-`mia_core.train`, `mia_core.attack` and `mia_core.judge` are its front door (`mia_core.front`), `SampleFolder` and
-`Sampler` what can be attacked besides trained targets.
+The public entry points are `mia_core.train`, `mia_core.attack` and `mia_core.judge` (see `mia_core.front`).
+`SampleFolder` and `Sampler` wrap models that were trained elsewhere, so that they can be attacked.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ __all__ = ["SampleFolder", "Sampler", "attack", "judge", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """The front door, when it is first used: a command's help must not wait for torch."""
+    """Import the entry points on first use, so that a command's `--help` does not wait for torch."""
     if name in __all__:
         from mia_core import front
 

@@ -1,4 +1,4 @@
-"""What an attacker may do with a model: capabilities, published names for sets of them, and views that have just some.
+"""What an attacker may do with a model: capabilities, named access levels, and views restricted to some capabilities.
 
 Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
@@ -13,7 +13,7 @@ from mia_core.models import Model
 
 
 class Access(IntEnum):
-    """Published names of what attackers have, in tables; ordered: whoever has more can do what takes less."""
+    """Named access levels, as tables print them. They are ordered: a higher level includes every lower one."""
 
     NONE = 0
     SAMPLES = 1
@@ -32,24 +32,25 @@ CAPABILITIES = {
     "discriminate": (Access.WHITE_BOX, ("discriminate",)),
     "gradients": (Access.WHITE_BOX, ("gradients",)),
 }
-"""What a model may offer and an attack may use: the least access that includes it, and what models that offer it have.
+"""Capability -> (lowest access level that includes it, attributes of a model that offers it).
 
-A diffusion model's generator is its denoiser, so whoever has the one has the other.
+A diffusion model's generator is its denoiser, so both belong to the same access level.
 """
 
 
 def access_of(uses: Iterable[str]) -> Access:
-    """The least access that includes all these capabilities."""
+    """The lowest access level that includes all of these capabilities; NONE for no capability."""
     return max((CAPABILITIES[capability][0] for capability in uses), default=Access.NONE)
 
 
 class View:
-    """What an attack sees of a model: what the capabilities that it uses consist of, and nothing else.
+    """What an attack sees of a model: the attributes of the capabilities that it uses, and nothing else.
 
-    samples: `samples(k)`, the first k images [k,C,H,W] of the model's fixed stream. generate: images of latents [B,Z],
-    Z = latent_dimension. latents: `latents(k)`, those [k,Z] whose images the first k samples are.
-    generator: the network that makes images, differentiable. encode: mean and log variance [B,Z] of the posterior of
-    images. discriminate: a score [B] of images. The others are a model's own.
+    samples: `samples(k)` returns the first k images [k,C,H,W] of the model's fixed sequence. generate: maps latents
+    [B,Z] to images, with Z = latent_dimension. latents: `latents(k)` returns the latents [k,Z] of the first k
+    samples. generator: the same as a differentiable network. encode: mean and log variance [B,Z] of the posterior
+    of each image. discriminate: one score [B] per image. The signatures of variation, denoise and gradients depend
+    on the model.
     """
 
     samples: Callable[[int], torch.Tensor]
@@ -65,7 +66,7 @@ class View:
 
 
 def view(model: Model, uses: Iterable[str]) -> View:
-    """The view of a model that these capabilities allow; the model must offer them."""
+    """A view of a model with exactly these capabilities, which the model must offer."""
     allowed = View()
     for capability in uses:
         for name in CAPABILITIES[capability][1]:
@@ -74,7 +75,7 @@ def view(model: Model, uses: Iterable[str]) -> View:
 
 
 def _apart(model: Model, name: str) -> object:
-    """An attribute of a model, without a reference by name to the model: a method becomes a function."""
+    """An attribute of a model; methods are wrapped in functions, so that the view does not expose the model by name."""
     found = getattr(model, name)
     if isinstance(found, nn.Module) or not callable(found):
         return found

@@ -1,6 +1,6 @@
-"""Which records a step sees: so many in an order without end, or a Poisson sample of them, padded to a fixed size.
+"""Which records each step sees: batches along shuffled orders, or Poisson samples padded to a fixed size.
 
-A budget of epochs is one of steps: e epochs of n records in batches of B end after ceil(e n / B) steps.
+A budget of e epochs of n records in batches of B is ceil(e n / B) steps.
 """
 
 import math
@@ -15,29 +15,31 @@ from mia_core.step_draws import BLOCK
 from mia_core.streams import Streams
 
 PADDING = -1
-"""The unit of a row that is no record."""
+"""The unit of a padding row, which stands for no record."""
 
 DEVIATIONS = 6
-"""A sample has more records than its mean and so many standard deviations once in 10^7 steps or less often, for a batch
-of 32; for one of 2, once in 10^6."""
+"""Standard deviations above the mean up to which a Poisson sample fits one padded batch.
+
+A sample is larger at most once in 10^7 steps for batches of 32, and once in 10^6 steps for batches of 2.
+"""
 
 
 def steps_of(epochs: int, train_size: int, batch_size: int) -> int:
-    """Steps after which so many epochs are over: each record was seen so often, give or take a batch."""
+    """Number of steps in `epochs` epochs, rounded up: each record is seen once per epoch, up to one batch."""
     return -(-epochs * train_size // batch_size)
 
 
 def epochs_of(steps: int, train_size: int, batch_size: int) -> int:
-    """Whole epochs after so many steps."""
+    """Number of completed epochs after `steps` steps."""
     return steps * batch_size // train_size
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The records of a step. index: int64 [B], of records.
+    """The records of one step. index: int64 [B], the index of each row's record.
 
-    units: int64 [B], whose privacy a row is about, `PADDING` for a row that is no record and must count nothing; None
-    where no unit's influence is bounded and every row is a record.
+    units: int64 [B], the privacy unit of each row; `PADDING` marks a row that must not contribute to any gradient or
+    loss. None if the arm bounds no unit's influence; then every row is a record.
     """
 
     index: torch.Tensor
@@ -45,7 +47,7 @@ class Rows:
 
     @property
     def records(self) -> torch.Tensor:
-        """int64: indices without padding."""
+        """int64: the record indices without padding."""
         return self.index if self.units is None else self.index[self.units != PADDING]
 
 
@@ -53,12 +55,12 @@ class Batches(Protocol):
     """Which records a training sees, step by step."""
 
     def rows(self, step: int) -> Rows:
-        """Of a step, whatever steps were asked for before."""
+        """The rows of one step. They do not depend on which steps were requested before."""
         ...
 
 
 class Ordered:
-    """Batches of `batch_size` along one shuffled order of all records after another; the tail wraps into the next."""
+    """Batches of `batch_size` taken from consecutive shuffled orders of all records; a batch may span two orders."""
 
     def __init__(self, streams: Streams, count: int, batch_size: int) -> None:
         self.streams = streams
@@ -67,7 +69,7 @@ class Ordered:
         self._orders: dict[int, np.ndarray] = {}
 
     def rows(self, step: int) -> Rows:
-        """Of a step."""
+        """The rows of one step."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         numbers, places = np.divmod(places, self.count)
         needed = np.unique(numbers).tolist()
@@ -81,14 +83,14 @@ class Ordered:
 
 
 Uniform = Callable[[int, int], np.ndarray]
-"""`uniform(step, count)`: a number in [0, 1) for each record or person, float64 [count]."""
+"""`uniform(step, count)`: float64 [count], one number in [0, 1) per record or person."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Poisson samples: each of `count` records is in a step with probability `rate`, by a draw of its own.
+    """Poisson samples: each of `count` records is in a step with probability `rate`, independently.
 
-    size: rows of a batch, as of `padded_size`; a larger sample gets the next multiple of it.
+    size: rows per batch, see `padded_size`; a larger sample is padded to the next multiple of it.
     """
 
     uniform: Uniform
@@ -97,21 +99,21 @@ class Sampled:
     size: int
 
     def rows(self, step: int) -> Rows:
-        """Of a step."""
+        """The rows of one step."""
         return padded(np.flatnonzero(self.uniform(step, self.count) < self.rate), self.size)
 
 
 class SampledPersons:
-    """Poisson samples of persons: each is in a step with probability `rate`, and then one record of theirs is.
+    """Poisson samples of persons: a person is in a step with probability `rate` and contributes one of their records.
 
-    Of a sampled person, each record is as likely as another. Persons have places in the order of their first records,
-    and what a person draws depends on the step and on their place alone.
+    The record is drawn uniformly from the person's records. Persons are numbered by their first record, and a person's
+    draws depend only on the step and on that number.
     """
 
     def __init__(self, coins: Uniform, picks: Uniform, persons: np.ndarray, rate: float, size: int) -> None:
-        """coins: which persons; picks: which of their records. persons: int64 [records], the number of each one's.
+        """coins, picks: draws of the persons, and of their records. persons: int64 [records], each record's person.
 
-        size: rows of a batch, as of `padded_size`; a larger sample gets the next multiple of it.
+        size: rows per batch, see `padded_size`; a larger sample is padded to the next multiple of it.
         """
         self.coins = coins
         self.picks = picks
@@ -125,7 +127,7 @@ class SampledPersons:
         self._starts = np.cumsum(self._counts) - self._counts
 
     def rows(self, step: int) -> Rows:
-        """Of a step; units are places of persons."""
+        """The rows of one step; their units are the numbers of persons."""
         count = len(self._counts)
         sampled = np.flatnonzero(self.coins(step, count) < self.rate)
         picked = (self.picks(step, count)[sampled] * self._counts[sampled]).astype(np.int64)
@@ -133,14 +135,14 @@ class SampledPersons:
 
 
 def padded_size(units: int, rate: float) -> int:
-    """Rows that nearly every sample fits into. units: nominal number of records, or of persons."""
+    """Rows of a batch that nearly every Poisson sample fits into. units: nominal number of records, or of persons."""
     return math.ceil(units * rate + DEVIATIONS * math.sqrt(units * rate * (1 - rate)))
 
 
 def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Rows:
-    """A batch of these records, and of rows of padding, which repeat the first record.
+    """A batch of these records, padded by copies of record 0 to a multiple of `size` rows, and at least `size`.
 
-    units: int64, of each record; by default each is a unit of its own.
+    units: int64, the privacy unit of each record; by default each record is its own unit.
     """
     rows = max(1, math.ceil(len(index) / size)) * size
     rest = np.zeros(rows - len(index), dtype=np.int64)
@@ -149,7 +151,7 @@ def padded(index: np.ndarray, size: int, units: np.ndarray | None = None) -> Row
 
 
 class SeededCoins:
-    """Draws of Poisson sampling for an arm without a guarantee, in blocks of steps: functions of `streams`."""
+    """Uniform draws for the Poisson sampling of an arm without a guarantee, drawn from `streams` in blocks of steps."""
 
     def __init__(self, streams: Streams, purpose: str = "poisson") -> None:
         self.streams = streams

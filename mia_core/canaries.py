@@ -1,14 +1,14 @@
-"""Canaries: records that stand out, put into a training by fair coins, to see whether the coins can be told from it.
+"""Canaries: conspicuous records, each included in training by a fair coin, whose coins an audit tries to guess.
 
-An audit of a private training guesses the coins of records that an attack tells apart well; canaries are made for that
-(Nasr et al. 2021, arXiv 2101.04535; Steinke et al. 2023, arXiv 2305.08846). Kinds, from weak to strong:
+An audit of a private training guesses the coins of records that an attack distinguishes well; canaries are made for
+that (Nasr et al. 2021, arXiv 2101.04535; Steinke et al. 2023, arXiv 2305.08846). Kinds, from weak to strong:
 
     noise         images of uniform random pixels, unlike any record
-    mislabelled   images of an untrained generator, standing among the real ones: a discriminator has no other labels
-    gradient      records whose gradient is a coordinate of their own, as long as clipping lets through (Dirac canaries)
+    mislabelled   images from an untrained generator among the real records: "real" is the only label of an image
+    gradient      records with a gradient coordinate each to themselves, as large as clipping allows (Dirac canaries)
 
-Canaries are further training records, each of a person of its own: they are sampled, clipped and noised with all
-others, and a coin decides about one record and one person.
+Canaries are additional training records, each of a separate person. They are sampled, clipped and noised like all
+others, and each coin decides about one record and one person.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ from mia_core.training import Trainer
 Kind = Literal["noise", "mislabelled", "gradient"]
 
 LENGTH = 1e6
-"""Norm of a gradient canary before clipping, far above any clip."""
+"""Gradient norm of a gradient canary before clipping, far above any clipping bound."""
 
 
 class Canaries:
-    """`coins` bool [K]: which canaries are trained on. images: uint8 [K,C,H,W], of gradient canaries a plain gray."""
+    """K canaries. coins: bool [K], which are trained on. images: uint8 [K,C,H,W]; plain gray for kind `gradient`."""
 
     def __init__(
         self, kind: Kind, count: int, target: Choice[Target], image_shape: tuple[int, int, int], streams: Streams
@@ -49,19 +49,19 @@ class Canaries:
             self.images = _untrained(target, image_shape, count, streams)
 
     def join(self, records: np.ndarray) -> np.ndarray:
-        """uint8 [.,C,H,W]: training records, then the canaries that are trained on."""
+        """uint8 [.,C,H,W]: the training records, followed by the canaries that are trained on."""
         return np.concatenate([records, self.images[self.coins]])
 
     def join_persons(self, persons: Persons) -> Persons:
-        """Whose the joined records are."""
+        """The persons of the joined records."""
         return persons.with_others(int(self.coins.sum()))
 
     def around(self, rule: RecordGradients, target: Target, facts: TrainingFacts) -> RecordGradients:
-        """A training's rule of gradients that gives gradient canaries theirs; the training is on joined records."""
+        """The gradient rule of a training on joined records: extended for gradient canaries, else `rule` itself."""
         return _Attached(rule, target, facts.records, self.coins) if self.kind == "gradient" else rule
 
     def scores(self, trainer: Trainer) -> np.ndarray:
-        """float32 [K], higher = more likely trained on: the noisy gradients' sum in a canary's coordinate, or D(x)."""
+        """float32 [K], higher = more likely trained on: the summed noisy gradient of a canary's coordinate, or D(x)."""
         if self.kind == "gradient":
             return -trainer.target.get_parameter(f"{NETWORK}.weight").detach()[0].cpu().numpy()
         images = to_float(torch.from_numpy(self.images)).to(trainer.images.device)
@@ -72,14 +72,14 @@ NETWORK = "canaries"
 
 
 class _Attached:
-    """RecordGradients around a training's own, with a network more: one weight a canary, which only that record moves.
+    """A `RecordGradients` that adds a network to a training's rule: one weight per canary, moved by that canary only.
 
-    A canary's other losses count nothing, and its own moves its weight by `LENGTH`. The weights follow what the rule
-    makes of it, noise included, by plain gradient descent of rate 1; nothing else depends on them.
+    A gradient canary has no other loss than the one on its weight, whose gradient is `LENGTH`. The weights follow what
+    the rule returns, noise included, by gradient descent with rate 1; nothing else depends on them.
     """
 
     def __init__(self, rule: RecordGradients, target: Target, records: int, coins: np.ndarray) -> None:
-        """records: of the training, whose last are the canaries that are trained on."""
+        """records: number of training records; the last of them are the canaries that are trained on."""
         self.rule = rule
         self.network = nn.Linear(len(coins), 1, bias=False, device=target.device)
         nn.init.zeros_(self.network.weight)
@@ -91,7 +91,7 @@ class _Attached:
     def __call__(
         self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
-        """Losses [B] by network."""
+        """Losses [B] by network, without those of the canaries' network."""
         canary = self.of_record[rows.index.to(self.of_record.device)]
         one_hot = torch.zeros(len(canary), self.network.in_features, device=canary.device)
         one_hot[canary >= 0] = nn.functional.one_hot(canary[canary >= 0], self.network.in_features).to(one_hot.dtype)

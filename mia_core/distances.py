@@ -24,11 +24,11 @@ EXACT_ELEMENTS = 2**20
 
 
 def nearest(x_QD: torch.Tensor, y_ND: torch.Tensor, k: int = 1, chunk: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k smallest distances [Q,k], ascending, from rows of x to rows of y, and the indices [Q,k] of those rows.
+    """The k smallest distances [Q,k] from rows of x to rows of y, ascending, and the indices [Q,k] of those rows of y.
 
-    ‖x - y‖^2 = ‖x‖^2 - 2 x.y + ‖y‖^2 loses small distances to rounding, so the best k + 16 are measured again by
-    subtraction: a copied record is at distance 0, not at 1e-8. All in float64, so that the samples of a collapsed
-    generator, which lie close together, are still told apart. Raises ValueError when y has fewer than k rows.
+    ‖x - y‖^2 = ‖x‖^2 - 2 x.y + ‖y‖^2 loses small distances to rounding, so the best k + 16 candidates are measured
+    again by subtraction: a copied record has distance 0, not 1e-8. Everything is computed in float64, so that the
+    samples of a collapsed generator, which lie close together, remain distinct. ValueError if y has fewer than k rows.
     """
     _require(k, len(y_ND))
     center = y_ND.double().mean(0)

@@ -1,10 +1,10 @@
-"""The front door: train a target on images, attack it, judge the scores; arrays and tensors in and out.
+"""The entry points: train a target on images, attack it, judge the scores. Arrays and tensors in and out.
 
     model = train({"name": "dcgan", "norm": "batch"}, images, epochs=150)
     scores = attack(model, queries, "white_box")
     judge(scores, members).auc
 
-Of a generator that was trained elsewhere, its samples are enough: `attack(SampleFolder(images), queries, "euclidean")`.
+For a generator that was trained elsewhere, samples are enough: `attack(SampleFolder(images), queries, "euclidean")`.
 
 A study (`study`) does the same for many trials, with controls, replicates and a store.
 """
@@ -36,7 +36,7 @@ from mia_core.training_records import Records
 
 
 class Trained(Snapshot):
-    """A trained target, with the samples drawn from it. epsilon: of (epsilon, delta), None without a guarantee."""
+    """A trained target and its samples. epsilon: of its (epsilon, delta) guarantee, None without one."""
 
     def __init__(self, trainer: Trainer, streams: Streams) -> None:
         super().__init__(trainer.target, streams)
@@ -56,12 +56,13 @@ def train(
     seed: int = 0,
     device: str = "cpu",
 ) -> Trained:
-    """Train a target on all images, for so many epochs or steps (discriminator updates).
+    """Train a target on all images, for `epochs` or for `steps` (discriminator updates), exactly one of them.
 
     target, defense, training: names or settings as in a study file, e.g. `{"name": "dcgan", "norm": "batch"}`,
-    `{"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}`, `{"batch_size": 64}`. persons: int64 [N], whose each
-    image is, for `dp_sgd` with `unit: person`; their number is taken to be public. On a CPU everything but what a
-    private arm draws is a function of the seed. ValueError in one line for what does not go together.
+    `{"name": "dp_sgd", "sigma": 1.0, "clip": 1.0, "delta": 1e-5}`, `{"batch_size": 64}`. images: [N,C,H,W], uint8 or
+    float in [-1, 1]. persons: int64 [N], the person of each image, for `dp_sgd` with `unit: person`; their number is
+    assumed to be public. On a CPU the result is a function of the seed, except for a private arm's draws. ValueError,
+    in one line, for arguments that do not fit together.
     """
     records = _records(images, "train: images")
     config = validate(TrainingConfig, training or {}, "training")
@@ -98,13 +99,13 @@ def attack(
     extractor: Callable[[torch.Tensor], torch.Tensor] | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Scores [Q] of queries, float32, higher = more likely a member; after the last of an attack's training steps.
+    """Membership scores float32 [Q] of the queries, higher = more likely a member; of the attack's last training step.
 
-    model: what `train` returns; or, where only samples are there, a `SampleFolder` of them or a `Sampler` of more.
-    attack: a name or settings as in a study file, e.g. `{"name": "local_gan", "steps": [500]}`. The records that an
-    attacker knows are none of the queries. extractor: a function from images, float [B,C,H,W] in [-1, 1], to features
-    [B,d], differentiable, on the model's device, and fitted on none of the queries. ValueError when the attack needs
-    what the model or the attacker lacks.
+    model: the result of `train`, or a `SampleFolder` or `Sampler` where only samples are available. attack: a name
+    or settings as in a study file, e.g. `{"name": "local_gan", "steps": [500]}`. known_members, known_non_members,
+    reference: records that the attacker knows, [.,C,H,W]; none of them may be a query. extractor: a differentiable
+    function from images, float [B,C,H,W] in [-1, 1], to features [B,d], on the model's device, fitted without the
+    queries. ValueError if the attack needs what the model or the attacker lacks.
     """
     if not isinstance(model, Model):
         raise Refused(
@@ -128,23 +129,23 @@ def attack(
 def judge(
     scores: torch.Tensor | np.ndarray, members: torch.Tensor | np.ndarray, units: np.ndarray | None = None
 ) -> Leakage:
-    """What scores [Q] tell about membership bool [Q]: AUC with its 95 % interval, TPR at low FPR, and more.
+    """What scores [Q] reveal about membership, bool [Q]: AUC with its 95 % interval, TPR at low FPR, and more.
 
-    units: int64 [Q], whose each record is, where several are one person's. The interval speaks of this model and of
-    records like these; what a training like this one leaks takes several trainings, as a study makes them.
+    units: int64 [Q], the person of each record, if persons have several records. The interval holds for this model and
+    for records like these; how much such a training leaks in general takes several trainings, as in a study.
     """
     persons = None if units is None else np.asarray(units)
     return metrics.judge(np.asarray(scores), np.asarray(members), persons=persons)
 
 
 def _records(images: Images, where: str) -> np.ndarray:
-    """uint8."""
+    """Images as uint8 [N,C,H,W]."""
     found = checked(images, where)
     return found.cpu().numpy() if found.dtype == torch.uint8 else to_uint8(found)
 
 
 def _floats(images: Images, where: str) -> torch.Tensor:
-    """Of the same bytes as records are trained on."""
+    """Images as float [N,C,H,W], rounded to the same 8-bit values as training records."""
     return to_float(torch.from_numpy(_records(images, where)))
 
 

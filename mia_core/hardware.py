@@ -1,4 +1,4 @@
-"""What this process may use of its machine: processors and memory, within a container's limits (cgroup v1 and v2)."""
+"""Processors and memory that this process may use, within a container's limits (cgroup v1 and v2)."""
 
 import math
 import os
@@ -8,23 +8,23 @@ from pathlib import Path
 PROC = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
 UNLIMITED = 2**60
-"""From so many bytes on a limit is none: cgroup v1 writes the largest whole number of pages."""
+"""A memory limit of at least so many bytes means no limit: cgroup v1 writes the largest whole number of pages."""
 
 
 def cpus() -> int:
-    """Processors that this process may use: by affinity, where the system has it, and by a container's quota.
+    """Processors that this process may use, by its affinity (where the system has one) and by its container's quota.
 
-    A quota of 1.5 processors counts as two, which it slows down, rather than one, which would leave some unused.
+    A quota of 1.5 processors counts as two, which the quota throttles, rather than one, which would leave some unused.
     """
     try:
         count = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):  # on Linux alone
+    except (AttributeError, OSError):  # affinity exists on Linux only
         count = os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota) for quota in _quotas())]))
 
 
 def memory_bytes() -> int:
-    """Of the machine, or of the container where that is less."""
+    """Memory in bytes of the machine, or of the container if that is less."""
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_memory_limits()])
 
 
@@ -48,9 +48,9 @@ def _memory_limits() -> Iterator[int]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control group and of those above it, each of which limits it.
+    """Folders of this process's control group and of its ancestors, each of which limits the process.
 
-    In a container the group's own name is often that of the host, and its files lie at the mount's root: also listed.
+    In a container the group's name is often the host's, while its files lie at the mount's root, which is also listed.
     """
     for line in _text(PROC).splitlines():
         _, _, rest = line.partition(":")
@@ -67,7 +67,7 @@ def _groups(controller: str) -> Iterator[Path]:
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except (OSError, ValueError):  # no such limit, or no such system
+    except (OSError, ValueError):  # no such limit, or no cgroups
         return ""
 
 

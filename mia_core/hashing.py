@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 FORMAT = 4
-"""Version of a store's layout. What results mean has versions of its own, in ids: see `study.design.identity`."""
+"""Version of a store's layout. Results have versions of their own, as part of ids: see `study.design.identity`."""
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, no NaN; dataclasses as their fields."""
+    """The one JSON text of a value: sorted keys, no spaces, no NaN; dataclasses are written as their fields."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
@@ -23,12 +23,12 @@ def _plain(value: Any) -> Any:
 
 
 def content_id(value: Any) -> str:
-    """16 hexadecimal digits that name a JSON-like value."""
+    """16 hexadecimal digits that identify a JSON-like value: the start of the SHA-256 of its canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
 def array_digest(*arrays: np.ndarray) -> str:
-    """sha256 over types, shapes and bytes of arrays, in their order."""
+    """SHA-256 (64 hexadecimal digits) of the types, shapes and bytes of arrays, in order."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype.str}{array.shape}".encode())

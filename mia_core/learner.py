@@ -1,4 +1,4 @@
-"""What a target's step works on in one training: its networks, their gradients and their optimizers."""
+"""The networks, gradients and optimizers that a target's step works on, for one training."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -10,9 +10,9 @@ from mia_core.targets import Batch, Losses, RecordGradients, RecordLosses, Targe
 
 
 class Reports:
-    """The scalars of one step's history, of one training or [K] of several. networks: names of those that learn.
+    """The scalars of one step for the history, of one training or [K] of several. networks: names of those that learn.
 
-    Of a network, the sum of its mean losses; of every other term, its mean.
+    A network's value is the sum of its mean losses; the value of every other term is its mean.
     """
 
     def __init__(self, networks: Collection[str]) -> None:
@@ -20,11 +20,11 @@ class Reports:
         self.values: dict[str, torch.Tensor] = {}
 
     def kept(self, name: str, only: Collection[str] | None) -> bool:
-        """Whether a term counts where only some networks learn."""
+        """Whether a term counts if only the networks `only` learn (None: all of them)."""
         return only is None or name in only or name not in self.networks
 
     def add(self, terms: Mapping[str, torch.Tensor], only: Collection[str] | None) -> None:
-        """Detached terms [...,N]; none where there is no row."""
+        """Add detached terms [...,N]; terms without rows are skipped."""
         for name, values in terms.items():
             if not values.shape[-1] or not self.kept(name, only):
                 continue
@@ -37,7 +37,7 @@ class Reports:
 
 
 class OneTraining:
-    """A `Learner` of one target. networks: by name, as a step is to call them. rule: for real records' gradients."""
+    """A `Learner` of one target. networks: modules that a step calls, by name. rule: of real records' gradients."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class OneTraining:
         self._reports = Reports(self.networks)
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step of the target; the scalars of its history, not yet on the host."""
+        """Do one step of the target. Returns the scalars for its history, still on the device."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         self._rows, self._reports = batch.rows, Reports(self.networks)

@@ -1,4 +1,4 @@
-"""What can be attacked: a trained target, a folder of samples, a user's sampler, a copycat.
+"""The models that can be attacked: a trained target, a folder of samples, a user's sampler, a copycat.
 
 Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
@@ -16,16 +16,16 @@ from mia_core.streams import Streams
 from mia_core.targets import Adversarial, Target
 
 CHUNK = 256
-"""Samples and scores are computed in chunks of this size: the k-th sample is the same however many are asked for."""
+"""Samples and scores per chunk. With fixed chunks, the k-th sample does not depend on how many are requested."""
 
 Images = np.ndarray | torch.Tensor
 """[N,C,H,W]: uint8, or float in [-1, 1]."""
 
 
 class Model(ABC):
-    """What an attack is run on. Subclasses have `name`, for messages, and `offers`.
+    """A model that an attack runs on. Subclasses set `name`, for messages, and `offers`.
 
-    offers: its capabilities, of `mia_core.access.CAPABILITIES`, which says what attributes each stands for.
+    offers: its capabilities, keys of `mia_core.access.CAPABILITIES`, which lists the attributes each of them requires.
     """
 
     name: str
@@ -39,32 +39,32 @@ class Model(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where it computes, and where queries have to be."""
+        """The device it computes on; queries must be on the same one."""
 
     @abstractmethod
     def samples(self, count: int) -> torch.Tensor:
-        """The first `count` images [count,C,H,W] of a fixed sequence, in memory of the caller's own."""
+        """The first `count` images [count,C,H,W] of a fixed sequence, as a new tensor."""
 
 
 class Stream(Model):
-    """A model that draws its samples when they are first asked for, a chunk at a time, and remembers them."""
+    """A model that draws its samples on first request, one chunk at a time, and keeps them."""
 
     def __init__(self) -> None:
         self._chunks: list[torch.Tensor] = []
 
     @abstractmethod
     def _draw(self, number: int) -> torch.Tensor:
-        """The samples [CHUNK,C,H,W] of a chunk."""
+        """The samples [CHUNK,C,H,W] of one chunk."""
 
     def samples(self, count: int) -> torch.Tensor:
         """See `Model`."""
         while len(self._chunks) * CHUNK < count:
             self._chunks.append(self._draw(len(self._chunks)))
-        return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.record_shape)
+        return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.record_shape, device=self.device)
 
 
 class Snapshot(Stream):
-    """A target as it is trained so far, in evaluation mode. streams: of its samples."""
+    """A target at its current state of training, in evaluation mode. streams: random numbers of its samples."""
 
     def __init__(self, target: Target, streams: Streams) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Snapshot(Stream):
 
     @property
     def generator(self) -> nn.Module:
-        """The network that maps latents [B,Z] to images."""
+        """The network that maps latents [B,Z] to images, differentiable."""
         return _Generator(self.target)
 
     def latents(self, count: int) -> torch.Tensor:
@@ -107,20 +107,20 @@ class Snapshot(Stream):
 
     @torch.no_grad()
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """Images [B,C,H,W] of latents."""
+        """Images [B,C,H,W] from latents [B,Z]."""
         self.target.eval()
         return torch.cat([self.target.generate(z) for z in z_BZ.split(CHUNK)])
 
     @torch.no_grad()
     def encode(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log variance [B,Z] of the posterior of images, which the network `encoder` gives side by side."""
+        """Mean and log variance [B,Z] of each image's posterior; the network `encoder` returns them concatenated."""
         encoder = self.target.eval().get_submodule("encoder")
         mean, log_variance = torch.cat([encoder(x) for x in x_BCHW.split(CHUNK)]).chunk(2, dim=1)
         return mean, log_variance
 
     @torch.no_grad()
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """The target's white-box score [B] of images; noise and dropout are off."""
+        """The target's white-box score [B] of each image, with noise and dropout off."""
         assert isinstance(self.target, Adversarial)
         self.target.eval()
         return torch.cat([self.target.discriminate(x) for x in x_BCHW.split(CHUNK)])
@@ -139,7 +139,7 @@ class _Generator(nn.Module):
 
 
 class SampleFolder(Model):
-    """Samples that somebody released, and nothing else. images: as many as there are, in the order they are used."""
+    """Released samples of a model that is not available itself. images: [N,C,H,W], used in this order."""
 
     name = "a folder of samples"
     offers = frozenset({"samples"})
@@ -154,11 +154,11 @@ class SampleFolder(Model):
 
     @property
     def device(self) -> torch.device:
-        """Where the samples are."""
+        """The device of the samples."""
         return self._images.device
 
     def samples(self, count: int) -> torch.Tensor:
-        """The first `count`; Refused where there are fewer."""
+        """The first `count` images; Refused if there are fewer."""
         if count > len(self._images):
             raise Refused(
                 f"{self.name}: {count} samples are asked for, and there are {len(self._images)}; lower the "
@@ -168,10 +168,10 @@ class SampleFolder(Model):
 
 
 class Sampler(Stream):
-    """A generator that somebody has as a function, from which samples can be drawn, and nothing else.
+    """A generator given as a function that draws samples.
 
-    draw: `draw(k, generator)`, k images, made with no random numbers but those of `generator`, which is on the CPU. It
-    is asked for 256 at a time. seed: of these numbers.
+    draw: `draw(k, generator)` returns k images, and takes all its random numbers from `generator`, which is on the CPU.
+    It is called with k = 256. seed: of that generator.
     """
 
     name = "a sampler"
@@ -187,12 +187,12 @@ class Sampler(Stream):
 
     @property
     def record_shape(self) -> tuple[int, ...]:
-        """(C, H, W), which only its samples tell."""
+        """(C, H, W), read off a first sample."""
         return tuple(self.samples(1).shape[1:])
 
     @property
     def device(self) -> torch.device:
-        """Where its samples are put."""
+        """The device that samples are moved to."""
         return self._device
 
     def _draw(self, number: int) -> torch.Tensor:
@@ -203,13 +203,13 @@ class Sampler(Stream):
 
 
 class Copycat(Stream):
-    """A control: each sample is a training record, all equally likely. What attacks on samples find here is known."""
+    """A positive control that samples training records uniformly: the right result of sample-based attacks is known."""
 
     name = "copycat"
     offers = frozenset({"samples"})
 
     def __init__(self, records: np.ndarray, streams: Streams, device: torch.device | str = "cpu") -> None:
-        """records: uint8 [n,C,H,W], the training set. streams: of its samples."""
+        """records: uint8 [n,C,H,W], the training set. streams: random numbers of its samples."""
         super().__init__()
         self._records = torch.from_numpy(np.ascontiguousarray(records)).to(device)
         self._streams = streams
@@ -221,7 +221,7 @@ class Copycat(Stream):
 
     @property
     def device(self) -> torch.device:
-        """Where the records are."""
+        """The device of the records."""
         return self._records.device
 
     def _draw(self, number: int) -> torch.Tensor:
@@ -233,7 +233,7 @@ class Copycat(Stream):
 
 
 def checked(images: Images, where: str) -> torch.Tensor:
-    """Images as a tensor, as they are; Refused unless they are uint8 or float in [-1, 1], [N,C,H,W], and some."""
+    """Images as a tensor of unchanged type; Refused unless they are [N,C,H,W], N > 0, and uint8 or float in [-1, 1]."""
     found = torch.as_tensor(images)
     if found.ndim != 4 or not len(found):
         raise Refused(f"{where} must be [N,C,H,W], got {list(found.shape)}")
@@ -243,5 +243,5 @@ def checked(images: Images, where: str) -> torch.Tensor:
 
 
 def floats(images: torch.Tensor) -> torch.Tensor:
-    """Float32 in [-1, 1], of images as of `checked`."""
+    """Float32 in [-1, 1], from images that `checked` accepts."""
     return to_float(images) if images.dtype == torch.uint8 else images.float()

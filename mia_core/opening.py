@@ -1,4 +1,4 @@
-"""Files that others may have made: only regular ones are read, whole, and no larger than their kind may be."""
+"""Read files that others may have written: regular files only, whole, and up to a maximal size."""
 
 import errno
 import os
@@ -17,9 +17,10 @@ KINDS = {
 
 
 def read_regular(path: str | Path, most: int, follow: bool = True) -> bytes:
-    """A file's content. OSError, at once, unless it is a regular file of at most `most` bytes.
+    """The content of a file. OSError unless it is a regular file of at most `most` bytes.
 
-    A pipe or a device, from which reading might never end, is refused instead. follow: a link at the path itself.
+    Pipes and devices are refused at once, since reading them might never end. follow: whether `path` may be a symbolic
+    link.
     """
     with open_regular(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW)) as file:
         size = os.fstat(file.fileno()).st_size
@@ -32,12 +33,12 @@ def read_regular(path: str | Path, most: int, follow: bool = True) -> bytes:
 
 
 def open_lock(path: str | Path) -> BinaryIO:
-    """A file to lock, made where there is none and never changed; OSError unless it is a regular file, and no link."""
+    """Open a file for locking; create it if missing, never write it. OSError unless it is regular and no link."""
     return open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
 
 
 def open_regular(path: str | Path, flags: int) -> BinaryIO:
-    """Open without waiting for anybody; OSError, whose `strerror` says what it is, unless it is a regular file."""
+    """Open without blocking. OSError, with the kind of file as its `strerror`, unless it is a regular file."""
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""What networks compute in while they train. What a trained target is measured and attacked by is float32 throughout.
+"""Number formats of the networks during training. Evaluation and attacks always compute in float32.
 
-    float32     every product in full
-    tf32        a GPU may take products in TF32, with 10 of 23 bits; on a CPU the same as float32
-    bfloat16    networks compute in bfloat16: half of the bytes, and on machines that have it faster products
+    float32     every product in full precision
+    tf32        a GPU may round factors to TF32 (10 of 23 mantissa bits); the same as float32 on a CPU
+    bfloat16    networks compute in bfloat16: half the memory, and faster products where the hardware has them
 
-Weights, their gradients, losses and optimizers stay in float32 (torch's automatic mixed precision).
+Weights, gradients, losses and optimizers stay in float32 (torch's automatic mixed precision).
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from mia_core.defenses import Arm
 
 
 def refusal(precision: str, arm: Arm) -> str | None:
-    """Why an arm does not go with a precision, or None."""
+    """Why an arm cannot be trained in this precision, or None."""
     if precision != "float32" and arm.poisson:
         return (
             f"dp_sgd needs training.precision float32: its bound on a record's influence is not shown for {precision}"
@@ -25,12 +25,12 @@ def refusal(precision: str, arm: Arm) -> str | None:
 
 
 def computing(network: nn.Module, precision: str) -> nn.Module:
-    """A network as a step calls it: itself, or in bfloat16."""
+    """The network that a step calls: `network` itself, or a wrapper that computes in bfloat16."""
     return _Lowered(network) if precision == "bfloat16" else network
 
 
 class _Lowered(nn.Module):
-    """A network in bfloat16, with float32 results: losses are small differences of large numbers."""
+    """A network that computes in bfloat16 and returns float32: losses are small differences of large numbers."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

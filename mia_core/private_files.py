@@ -1,6 +1,6 @@
-"""Folders and files for their owner alone, whatever the umask: what is kept shows records, or who was a member.
+"""Folders and files that only their owner can read, whatever the umask: their content reveals records and membership.
 
-What exists already keeps its mode.
+Existing folders and files keep their mode.
 """
 
 import os
@@ -11,7 +11,7 @@ FOLDER, FILE = 0o700, 0o600
 
 
 def make_folder(folder: Path, mode: int = FOLDER) -> None:
-    """Make a folder, and those above it, where they are missing."""
+    """Make a folder, and its parents, where they are missing."""
     try:
         folder.mkdir(mode, exist_ok=True)
     except FileNotFoundError:
@@ -22,6 +22,6 @@ def make_folder(folder: Path, mode: int = FOLDER) -> None:
 
 
 def open_file(path: Path, how: str, mode: int = FILE) -> IO[Any]:
-    """What `open(path, how)` gives, UTF-8 where it is text; a file that this makes has the mode."""
+    """`open(path, how)`, in UTF-8 for text; a file that this creates gets `mode`."""
     encoding = None if "b" in how else "utf-8"
     return open(path, how, encoding=encoding, opener=lambda name, flags: os.open(name, flags, mode))

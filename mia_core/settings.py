@@ -13,7 +13,7 @@ from mia_core.errors import Refused, shorten
 
 T = TypeVar("T")
 SHOWN = 5
-"""Mistakes that one refusal names."""
+"""Mistakes that one error message lists at most."""
 
 
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -21,18 +21,18 @@ _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass that refuses unknown keys, wrong types and infinity, also from Python."""
+    """Make a class a frozen dataclass that rejects unknown keys, wrong types and non-finite numbers, also in Python."""
     decorate: Any = validated_dataclass(frozen=True, kw_only=True, config=_CONFIG)
     return decorate(cls)
 
 
 def added_later(default: Any) -> Any:
-    """A setting that stored specs lack: at its default, `plain` leaves it out, and so it changes no id of theirs."""
+    """A setting that older stored specs lack. `plain` omits it at its default, so that their ids do not change."""
     return dataclasses.field(default=default, metadata={"added_later": True})
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Settings as plain values, defaults included, but for those that were added later and are at their default."""
+    """Settings as plain values, with defaults, except for settings that were added later and are at their default."""
     values: dict[str, Any] = dataclasses.asdict(config)
     later = [field for field in dataclasses.fields(config) if field.metadata.get("added_later")]
     for field in later:
@@ -42,7 +42,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' when a known word is close, else the list of known words."""
+    """'; did you mean X?' if a known word is close to `word`, else a list of the known words."""
     known = sorted(known)
     if not known:
         return "; there is nothing to set here"
@@ -51,7 +51,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
-    """`model(**values)`; a wrong or unknown key raises ValueError in one line, with `where` and the nearest name."""
+    """`model(**values)`. Refused, in one line with `where` and the nearest name, for wrong values and unknown keys."""
     if not isinstance(values, Mapping):
         raise Refused(f"{where}: expected keys and values, got {shorten(repr(values))}")
     try:
@@ -65,7 +65,7 @@ def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
 def _line(item: Any, model: type, where: str) -> str:
     message = item["msg"].removeprefix("Value error, ")
     message = f"{message[0].lower()}{message[1:]}"
-    if not item["loc"]:  # of settings that do not go together
+    if not item["loc"]:  # settings that contradict each other have no place
         return f"{where}: {message}"
     *parents, key = [str(part) for part in item["loc"]]
     place = shorten(".".join([where, *parents, key] if where else [*parents, key]))
@@ -82,22 +82,22 @@ def _fields(model: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """A registered class with its settings: what a spec names, and all that is needed to build the object again."""
+    """A registered class with its settings: what a spec names, and everything needed to build the object."""
 
     name: str
     cls: type[T]
     config: Any
 
     def build(self, *args: Any, **kwargs: Any) -> T:
-        """The object: `cls(config, ...)`."""
+        """Build the object: `cls(config, ...)`."""
         return self.cls(self.config, *args, **kwargs)  # type: ignore[call-arg]
 
     def arguments(self) -> dict[str, Any]:
-        """The settings as plain values, as of `plain`."""
+        """The settings as plain values, see `plain`."""
         return plain(self.config)
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"name": ..., **arguments}`, the form a spec has."""
+        """`{"name": ..., **arguments}`, as a spec has it."""
         return {"name": self.name, **self.arguments()}
 
 
@@ -109,7 +109,7 @@ class Registry(Generic[T]):
         self._classes: dict[str, type[T]] = {}
 
     def register(self, cls: type[T]) -> type[T]:
-        """Decorator that adds a class; a name taken twice is an error of ours."""
+        """Decorator that adds a class; the name must not be registered yet."""
         name: str = cls.name  # type: ignore[attr-defined]
         assert name not in self._classes, f"{self.kind} {name!r} is registered twice"
         self._classes[name] = cls
@@ -120,11 +120,11 @@ class Registry(Generic[T]):
         return sorted(self._classes)
 
     def find(self, name: object) -> type[T] | None:
-        """The class of a name, if there is one."""
+        """The class with this name, or None."""
         return self._classes.get(name) if isinstance(name, str) else None
 
     def choose(self, spec: str | Mapping[str, Any], where: str = "") -> Choice[T]:
-        """Resolve `"name"` or `{"name": ..., settings}`; ValueError names the place and the nearest known name."""
+        """Resolve `"name"` or `{"name": ..., settings}`; Refused with place and nearest name if the name is unknown."""
         where = where or self.kind
         values = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
         name = values.pop("name", None)

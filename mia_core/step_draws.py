@@ -1,9 +1,9 @@
-"""The random numbers of training steps, drawn for many steps at once: every one is an argument of its step.
+"""The random numbers of training steps, which each step receives as arguments, drawn for many steps at once.
 
-They are drawn on the CPU and moved, so that a training has the same ones on any device; and in blocks of steps, so that
-many steps can be given theirs at once. What a step gets follows from its number alone, wherever a training resumes.
-Layers that draw as many numbers as a network has activations get theirs step by step: 64 steps of these would take
-gigabytes (6 for DCGAN of width 64 on 64 pixels in batches of 64), and a Poisson sample has another size in every step.
+They are drawn on the CPU and moved, so that a training has the same numbers on any device, and in blocks of steps, so
+that many steps can receive theirs at once. The numbers of a step depend on its number only, wherever training resumes.
+Layers that draw one number per activation draw step by step: a block of 64 steps would take gigabytes (6 for a DCGAN of
+width 64 on 64 x 64 pixels in batches of 64), and Poisson samples have a different size in each step.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ import torch
 from mia_core.streams import Streams
 
 BLOCK = 64
-"""Steps whose numbers are drawn together; another length changes every draw, and so the training loop's version."""
+"""Steps whose numbers are drawn together. Another value changes every draw, and so the training loop's version."""
 STEP = 1
-"""The block of draws that are as large as activations."""
+"""The block length for draws that are as large as activations."""
 
 Shape = tuple[int, ...]
 
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 class Draw:
     """A random tensor that a step needs.
 
-    law: standard normal, uniform in [0, 1), or int64 uniform from 0 to `below` - 1, with replacement.
+    law: standard normal, uniform in [0, 1), or int64 uniform on 0 ... `below` - 1, with replacement.
     """
 
     law: Literal["normal", "uniform", "index"]
@@ -45,14 +45,14 @@ def uniform(*shape: int) -> Draw:
 
 
 def index(*shape: int, below: int) -> Draw:
-    """int64 below a number, with replacement."""
+    """int64 uniform on 0 ... `below` - 1, with replacement."""
     return Draw("index", shape, below)
 
 
 class Draws:
-    """A trainer's numbers by purpose and step; `streams` names them.
+    """A trainer's random numbers by purpose and step; `streams` is their source.
 
-    block: steps that are drawn together. Of more than one, a block of each purpose is kept.
+    block: steps that are drawn together. If more than one, the current block of each purpose is kept.
     """
 
     def __init__(self, streams: Streams, device: torch.device | str = "cpu", block: int = BLOCK) -> None:
@@ -62,8 +62,8 @@ class Draws:
         self._blocks: dict[str, tuple[tuple[int | str, ...], torch.Tensor]] = {}
 
     def __call__(self, purpose: str, step: int, draw: Draw) -> torch.Tensor:
-        """The numbers of a purpose in a step."""
-        # Law and shape are in the stream's name: steps of other shapes must not share some of a block's numbers.
+        """The numbers of a purpose in a step, in the shape of `draw`."""
+        # The stream's name includes law and shape: steps of different shapes must not share numbers of one block.
         number, position = divmod(step, self.block)
         law = f"below {draw.below}" if draw.law == "index" else draw.law
         name: tuple[int | str, ...] = (law, number, *draw.shape)

@@ -1,7 +1,7 @@
-"""Random streams by name: every random number is a function of (seed, purpose, counter) and of nothing else.
+"""Named random streams: every random number is a function of (seed, purpose, counter) only.
 
-A stream is never advanced by another one: evaluating a target, adding an attack, resuming at a step change no draw.
-Generators take all of their state from a hash of the name. `manual_seed` of torch would keep 32 bits of it.
+No stream advances another one: evaluating a target, adding an attack or resuming at a step changes no draw. A
+generator's whole state comes from a hash of its name; torch's `manual_seed` would use only 32 bits of it.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ import torch
 from mia_core.hashing import canonical_json
 
 WORDS = 624
-"""Of the state of a Mersenne twister, 32 bits each."""
+"""32-bit words in the state of a Mersenne twister."""
 
 SEED, STATE = slice(0, 8), slice(24, 24 + 8 * WORDS)
-"""Bytes of torch's CPU generator state: the seed that `initial_seed` reports, and the twister, 64 bits a word."""
+"""Bytes of torch's CPU generator state: the seed that `initial_seed` reports, and the twister with 64 bits per word."""
 
 _SEEDED = torch.Generator().manual_seed(0).get_state()
-"""A state whose first draw makes the twister's next words, as after any seeding."""
+"""The state after seeding, in which the first draw generates the twister's next words."""
 
 
 class Streams:
@@ -36,7 +36,7 @@ class Streams:
         return int.from_bytes(hashlib.sha256(self._name(purpose, counter)).digest()[:8], "big") >> 1
 
     def torch(self, purpose: str, *counter: int | str) -> torch.Generator:
-        """A fresh torch generator of the CPU: what is drawn for another device is drawn here, and moved there."""
+        """A fresh torch generator on the CPU. Numbers for other devices are drawn here and moved."""
         return torch_generator(hashlib.shake_256(self._name(purpose, counter)).digest(4 * WORDS))
 
     def numpy(self, purpose: str, *counter: int | str) -> np.random.Generator:
@@ -48,7 +48,7 @@ class Streams:
 
 
 def torch_generator(state: bytes) -> torch.Generator:
-    """A CPU generator whose twister holds these 4 * `WORDS` bytes."""
+    """A CPU generator whose twister state is `state`, 4 * `WORDS` bytes."""
     words = np.frombuffer(state, dtype="<u4").astype(np.uint64)
     full = _SEEDED.clone()
     full[SEED] = torch.from_numpy(np.frombuffer(state[:8], dtype=np.uint8).copy())
@@ -59,5 +59,5 @@ def torch_generator(state: bytes) -> torch.Generator:
 
 
 def numpy_generator(seed: bytes) -> np.random.Generator:
-    """A generator from 32 bytes, all of which reach its state."""
+    """A generator whose state depends on all 32 bytes of `seed`."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(seed, "big"), pool_size=8)))

@@ -1,4 +1,4 @@
-"""Whether a GPU may take products of float32 numbers in TF32, which keeps 10 of their 23 bits and is faster."""
+"""Whether a GPU may multiply float32 numbers in TF32, which is faster and keeps 10 of their 23 mantissa bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Allow it, or not, for matrix products and convolutions inside; nothing changes on a CPU."""
+    """Allow or forbid TF32 in matrix products and convolutions within the context; no effect on a CPU."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     try:

@@ -1,10 +1,10 @@
 """Several trainings of one architecture at once: one forward pass over stacked weights, one backward pass, one update.
 
-A step of a small target is bound by the launches of its operations, of which K trainings at once need as many as one.
-Weights are stacked along a first dimension K, losses are mapped over it (torch.func.vmap), and the sum of the K mean
-losses has each training's own gradient, since no training's loss depends on another's weights. Adam and RMSprop work
-element by element. What is computed is what each training computes alone, up to the order of sums: a K-th of a batched
-product is rounded otherwise than a product by itself.
+The time of a small target's step is bound by kernel launches, and K trainings at once need as many as one. Weights are
+stacked along a first dimension K, losses are mapped over it (torch.func.vmap), and the gradient of the sum of the K
+mean losses is each training's gradient, since no training's loss depends on another's weights. Adam and RMSprop work
+element by element. The result equals that of each training alone, up to rounding: batched products sum in another
+order.
 """
 
 import time
@@ -26,11 +26,11 @@ from mia_core.training import Trainer
 
 
 def refusal(trainers: Sequence[Trainer]) -> str | None:
-    """Why trainings cannot be done at once, or None.
+    """Why these trainings cannot run at once, or None.
 
-    A private arm clips each record's gradient by book-keeping that knows no stacked weights; layers with random numbers
-    get them from their step, one training at a time; bfloat16's casts are not mapped. Steps, batches and settings have
-    to be equal, since there is one update for all.
+    A private arm clips each record's gradient by book-keeping, which does not support stacked weights. Layers with
+    random numbers receive them for one training at a time. The casts of bfloat16 are not mapped. Step, batch size and
+    settings must be equal, since all trainings share one update.
     """
     first = trainers[0]
     alike: dict[str, set[Any]] = {
@@ -58,9 +58,9 @@ def refusal(trainers: Sequence[Trainer]) -> str | None:
 
 
 def run_together(trainers: Sequence[Trainer], step: int) -> None:
-    """`run_to(step)` of every trainer, at once; ValueError with the reason where that is not possible.
+    """`run_to(step)` of every trainer, at once. Refused, with the reason, where that is not possible.
 
-    Time is counted once, in the history of each.
+    The history of each training counts the full time of the joint steps.
     """
     if reason := refusal(trainers):
         raise Refused(reason)
@@ -80,7 +80,7 @@ def run_together(trainers: Sequence[Trainer], step: int) -> None:
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:
-    """One of all, whose tensors have a dimension more; rows are those of the first, and mean nothing."""
+    """One batch of all, whose tensors have a leading dimension K; its rows are the first batch's and are not used."""
     first = batches[0]
     known = [batch.contrast for batch in batches if batch.contrast is not None]
     return Batch(
@@ -94,7 +94,7 @@ def stacked(batches: Sequence[Batch]) -> Batch:
 
 
 class Together:
-    """A `Learner` of K trainings. Its weights are its own until `hand_back`."""
+    """A `Learner` of K trainings. It holds copies of their weights until `hand_back`."""
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.trainers = trainers
@@ -104,7 +104,7 @@ class Together:
         self.buffers: dict[str, dict[str, Any]] = {}
         for name in self.bases:
             weights, buffers = stack_module_state([trainer.learner.networks[name] for trainer in trainers])
-            # In the ordinary order in memory: inside of vmap, nothing may ask for another.
+            # Contiguous: vmap does not support requests for another memory format.
             self.parameters[name] = {key: nn.Parameter(value.detach().contiguous()) for key, value in weights.items()}
             self.buffers[name] = buffers
         own = {name for name, _ in self.target.named_buffers(recurse=False)}
@@ -113,7 +113,7 @@ class Together:
         self._reports = Reports(self.bases)
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
-        """A network's, for stacked weights, with the stacked state of the trainings' own."""
+        """The optimizer of a network's stacked weights, with the stacked optimizer states of the trainings."""
         config, weights = self.trainers[0].config, list(self.parameters[name].values())
         optimizer = self.target.optimizer(weights, config.learning_rate, config.beta1)
         states = [trainer.optimizers[name].state_dict()["state"] for trainer in self.trainers]
@@ -126,7 +126,7 @@ class Together:
         return optimizer
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step of the target in all trainings; the values [K] of its history."""
+        """Do one step of the target in all trainings. Returns the values [K] for its history."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         self._reports = Reports(self.bases)
@@ -187,7 +187,7 @@ class Together:
 
     @torch.no_grad()
     def hand_back(self) -> None:
-        """Give each training its weights, and its optimizers their state."""
+        """Copy weights, buffers and optimizer states back to each training."""
         for number, trainer in enumerate(self.trainers):
             for name, network in trainer.learner.networks.items():
                 own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
@@ -209,7 +209,7 @@ class Together:
 
 
 def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of an optimizer's state: what is of a weight, stacked; a number of steps is the same for all."""
+    """Stack one field of the optimizers' states; the step counter, a scalar, is the same for all."""
     return torch.stack(list(values)).contiguous() if values[0].ndim else values[0].clone()
 
 
@@ -218,5 +218,5 @@ def _call(base: nn.Module, parameters: Mapping[str, Any], buffers: Mapping[str, 
 
 
 def _times(weight: float | torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """A gradient [K,...] times a weight, or each training's by its own."""
+    """A gradient [K,...] times one weight, or times each training's weight [K]."""
     return gradient * (weight.view(-1, *(1,) * (gradient.ndim - 1)) if isinstance(weight, torch.Tensor) else weight)

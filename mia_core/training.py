@@ -1,7 +1,7 @@
 """The one training loop: budget in steps, nested levels, exact resume.
 
-Every draw is a function of (stream, step), so the state to resume from is networks, optimizers, the step number, and of
-a private arm what its accountant has counted and the key of its draws.
+Every draw is a function of (stream, step). The state to resume from is therefore the networks, the optimizers, the step
+number and, for a private arm, the accountant's history and the key of its draws.
 """
 
 import math
@@ -32,15 +32,15 @@ from mia_core.training_records import Records
 from mia_core.training_state import Epoch, State
 
 VERSION = 3
-"""Of this loop, of random streams, blocks of draws and batches; what changes a trained target raises it. In ids."""
+"""Version of this loop, random streams, blocks of draws and batches, in ids. Raise it if trained targets change."""
 
 
 @settings
 class TrainingConfig:
-    """batch_size: real and generated records a step. generator_every: discriminator steps per generator step.
+    """batch_size: real records per step, and generated ones. generator_every: discriminator steps per generator step.
 
-    beta1: Adam's; None for the target's own, and for a target that trains without Adam. precision: what networks
-    compute in while they train; see `mia_core.precision`.
+    beta1: of Adam; None for the target's default, or if the target does not train with Adam. precision: the number
+    format of networks during training, see `mia_core.precision`.
     """
 
     batch_size: Annotated[int, Gt(1)] = 32
@@ -50,25 +50,25 @@ class TrainingConfig:
     precision: Literal["float32", "tf32", "bfloat16"] = added_later("float32")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for ids and specs, as of `plain`."""
+        """Plain values for ids and specs, see `plain`."""
         return plain(self)
 
     def of(self, target: type[Target]) -> "TrainingConfig":
-        """With the target's own beta1 where there is none; ValueError where there is one and the target has none."""
+        """These settings with the target's beta1 if none is set; Refused if one is set and the target has no Adam."""
         if self.beta1 is not None and target.beta1 is None:
             raise Refused(f"training.beta1: {target.name} does not train with Adam and has no beta1; leave it out")
         return replace(self, beta1=target.beta1) if self.beta1 is None else self
 
 
 Around = Callable[[RecordGradients, Target, TrainingFacts], RecordGradients]
-"""A rule of gradients made of another one, for a target that it may add a network to."""
+"""Wraps a gradient rule in another one, which may add a network to the target."""
 
 
 class Trainer:
-    """Trains one target on fixed records, epoch after epoch, stopping wherever the caller wants.
+    """Trains one target on fixed records, up to any requested step.
 
-    Ordinary training goes through shuffled orders of the records, one after another, B in every step; an arm may choose
-    otherwise. An epoch is n records, by the nominal n, so that a cell has the same budget in every replicate.
+    Ordinary training takes B records per step from consecutive shuffled orders of the records; an arm may sample
+    otherwise. An epoch is n records, n being the nominal size, so that a cell has the same budget in every replicate.
     """
 
     def __init__(
@@ -83,12 +83,11 @@ class Trainer:
         horizon: int | None = None,
         around: Around | None = None,
     ) -> None:
-        """key: of all draws of an arm with a guarantee but its initialization; None, which all but tests should give,
-        draws a new one.
+        """key: of all draws but the initialization, for an arm with a guarantee; None for a new one, except in tests.
 
-        horizon: steps that are trained at most; needed by an arm with a target epsilon, whose noise depends on it.
+        horizon: the maximal number of steps; required by an arm with a target epsilon, whose noise depends on it.
 
-        around: puts the arm's rule of gradients into another one. ValueError for what does not go together.
+        around: wraps the arm's gradient rule. Refused if target, arm, sizes and precision do not fit together.
         """
         self.config = config = config.of(type(target))
         self.arm = arm
@@ -100,7 +99,7 @@ class Trainer:
             or arm.training_refusal(records.train_size, config.batch_size, records.nominal_persons)
             or precision.refusal(config.precision, arm)
         ):
-            raise ValueError(reason)
+            raise Refused(reason)
         target.initialize(streams.child("initialization"))
         arm.modify(target)
         self.target = placed(target, device)
@@ -136,28 +135,28 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Whole epochs done."""
+        """Completed epochs."""
         return epochs_of(self.step, self.train_size, self.config.batch_size)
 
     @property
     def next_epoch_step(self) -> int:
-        """The step that ends the epoch that is begun."""
+        """The step at which the current epoch ends."""
         return steps_of(self.epoch + 1, self.train_size, self.config.batch_size)
 
     @property
     def generator_steps(self) -> int:
-        """Generator updates done."""
+        """Generator updates so far."""
         return math.ceil(self.step / self.config.generator_every)
 
     @property
     def epsilon(self) -> float | None:
-        """epsilon(delta) of the private steps that the accountant has counted, None without a guarantee."""
+        """epsilon(delta) of the private steps that the accountant has counted; None without a guarantee."""
         return self.arm.epsilon_of(self.accountant.history) if self.accountant else None
 
     def run_to(self, step: int) -> None:
-        """Train until `step` discriminator updates are done; whole epochs append to `history`.
+        """Train until `step` discriminator updates are done; completed epochs are appended to `history`.
 
-        ValueError beyond the horizon.
+        ValueError if `step` is beyond the horizon.
         """
         if self.horizon is not None and step > self.horizon:
             raise ValueError(f"step {step} is beyond the horizon of {self.horizon} steps")
@@ -181,11 +180,11 @@ class Trainer:
 
     @property
     def random_layers(self) -> list[RandomLayer]:
-        """Layers that need numbers in each step."""
+        """The layers that need random numbers in each step."""
         return [module for module in self.target.modules() if isinstance(module, RandomLayer)]
 
     def batch(self) -> Batch:
-        """What the next step is given."""
+        """The input of the next step."""
         rows = self.batches.rows(self.step)
         known = self.contrast.per_step(self.config.batch_size) if self.contrast else 0
         fakes = self.config.batch_size - known
@@ -201,9 +200,9 @@ class Trainer:
         )
 
     def count(self, values: Mapping[str, torch.Tensor], started: float) -> float:
-        """Note a step that was done, and its scalars; from when on the seconds of the epoch count that now goes on.
+        """Count a finished step and its scalars. Returns the time from which the current epoch's seconds count.
 
-        started: from when on they counted, by `time.perf_counter`.
+        started: that time before the step, by `time.perf_counter`.
         """
         end_of_epoch = self.next_epoch_step
         self.step += 1
@@ -219,7 +218,7 @@ class Trainer:
         return now
 
     def pause(self, started: float) -> None:
-        """Keep the seconds of the epoch that is begun."""
+        """Keep the seconds spent in the unfinished epoch."""
         self._epoch_seconds += time.perf_counter() - started
 
     def _draw(self, purpose: str, draw: Draw) -> torch.Tensor:
@@ -229,18 +228,18 @@ class Trainer:
         return to_float(self._contrast[self._draw("contrast", index_draw(count, below=len(self._contrast)))])
 
     def _draws(self, device: torch.device | str) -> tuple[Draws, Draws]:
-        """Of steps, and of layers: functions of the seed, or of the key where there is a guarantee."""
+        """Draws of steps and of layers: functions of the seed, or of the key if there is a guarantee."""
         streams = self.secret.streams if self.arm.guaranteed else self.streams
         return Draws(streams, device), Draws(streams, device, STEP)
 
     def state(self, unsealed: bool = False) -> State:
-        """What `restore` takes up bit for bit.
+        """A state from which `restore` resumes bit for bit.
 
-        unsealed: with what only a training that still runs may keep: the seconds of the epoch that is begun, and of an
-        arm with a guarantee its values, and the key, which opens the noise to whoever reads it. Without these, equal
-        trainings have equal states, and a private one goes on under a key of its own.
+        unsealed: include what may be kept only while training goes on: the seconds of the unfinished epoch and, for an
+        arm with a guarantee, its values and the key, which reveals the noise. Without these, equal trainings have equal
+        states, and a private training resumes with a new key.
         """
-        # Values of a step are of its sample: of a private one, they stay where its key does.
+        # A step's values depend on its sample: those of a private step are kept only together with its key.
         kept = self._epoch_values if unsealed or not self.arm.guaranteed else {}
         return State.of(
             self.target,
@@ -255,7 +254,7 @@ class Trainer:
         )
 
     def restore(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
-        """Go on from a state; ValueError when it is none of this training's, or of another arm's noise or sampling."""
+        """Resume from a state; ValueError if it is not one of this training, or has another arm's noise or sampling."""
         state = State(tensors, rest)
         state.check(self.target, self.optimizers, VERSION, self.horizon, private=self.accountant is not None)
         if self.accountant:

@@ -1,6 +1,6 @@
-"""The state of a training: made of it, checked when it comes from a file, taken up.
+"""The state of a training: collected, checked when it comes from a file, and loaded.
 
-A state that was read is checked before any of it is used.
+A state that was read from a file is checked before any part of it is used.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of history. means: over the epoch's steps, of what the target's step reports; absent if never there."""
+    """A row of the history. means: each value that the target reported, averaged over the steps that reported it."""
 
     epoch: int
     step: int
@@ -30,7 +30,7 @@ class Epoch:
 
 
 class State(NamedTuple):
-    """Tensors of target and optimizers by name, and a JSON-like rest."""
+    """The tensors of target and optimizers by name, and the rest as JSON-like values."""
 
     tensors: dict[str, torch.Tensor]
     rest: dict[str, Any]
@@ -49,7 +49,7 @@ class State(NamedTuple):
         spent: Sequence[Sequence[float]],
         key: bytes | None,
     ) -> "State":
-        """Copies, on the CPU. version: of the training loop. spent: of an accountant. key: of private draws."""
+        """Copies on the CPU. version: of the training loop. spent: the accountant's history. key: of private draws."""
         tensors = {f"target.{name}": _copy(value) for name, value in target.state_dict().items()}
         for name, optimizer in optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
@@ -71,11 +71,11 @@ class State(NamedTuple):
     def check(
         self, target: nn.Module, optimizers: Optimizers, version: int, horizon: int | None, private: bool
     ) -> None:
-        """ValueError for a state that no training of this target gives: other tensors, shapes, types, odd counters.
+        """ValueError if no training of this target has such a state: wrong tensors, shapes, types or counters.
 
-        version: of the training loop, whose draws the state goes on with. horizon: the steps that are trained at most,
-        if there is a limit. private: whether private steps are counted. Finite values of the right shape are accepted;
-        whether they are the sealed ones is for the store to check.
+        version: of the training loop that would resume from the state. horizon: the maximal number of steps, if
+        limited. private: whether private steps are counted. Finite values of the right shape are accepted; the store
+        checks whether they are the ones that were saved.
         """
         tensors, rest = self
         _require(isinstance(rest, dict), "it has no counters")
@@ -98,7 +98,7 @@ class State(NamedTuple):
             _require(rest["spent"][0][2] >= step, f"spent {rest['spent']} is less than its {step} steps")
 
     def load(self, target: nn.Module, optimizers: Optimizers) -> None:
-        """Into a target and its optimizers; of a state that was checked."""
+        """Load a checked state into a target and its optimizers."""
         target.load_state_dict(
             {name.removeprefix("target."): t for name, t in self.tensors.items() if name.startswith("target.")}
         )
@@ -113,12 +113,12 @@ class State(NamedTuple):
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU, in the order in memory that files have."""
+    """A copy on the CPU, in contiguous memory format, as files have it."""
     return tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
 
 
 def _in_order_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of what an optimizer keeps of a parameter, in the parameter's order in memory: see `add_gradient`."""
+    """A copy of an optimizer's tensor for a parameter, in the parameter's memory format: see `add_gradient`."""
     if tensor.shape != parameter.shape:
         return tensor.clone()
     return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
@@ -127,7 +127,7 @@ def _in_order_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 def _require_optimizer(
     name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], begun: bool
 ) -> set[str]:
-    """Names of its tensors: the same fields for each parameter, none before the first step."""
+    """Names of an optimizer's tensors, once checked: the same fields for each parameter, none before the first step."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     held = {key for key in tensors if key.startswith(f"{name}.")}
     fields = {key.rpartition(".")[2] for key in held}

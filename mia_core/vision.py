@@ -1,7 +1,7 @@
-"""torchvision, also beside a CPU-only torch whose build cannot load torchvision's compiled operators.
+"""torchvision, also with a CPU-only torch whose build cannot load torchvision's compiled operators.
 
-There `import torchvision` fails while it registers shape functions for `nms` and `qnms`, operators this project never
-calls; declaring their schemas first lets the rest of the package (datasets, transforms, utils) load.
+There `import torchvision` fails while it registers shape functions for `nms` and `qnms`, operators that this project
+never calls. Declaring their schemas first lets the rest of the package (datasets, transforms, utils) load.
 """
 
 import sys

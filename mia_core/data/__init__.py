@@ -1,4 +1,4 @@
-"""Data sources, each giving one in-memory uint8 pool, and the splits that say who trains on what."""
+"""Data sources, each of which loads one uint8 pool into memory, and splits, which choose training sets and queries."""
 
 from mia_core.data import cifar10, digits, fashion_mnist, image_folder, lfw, retinopathy
 from mia_core.data.pool import SOURCES, Pool, Source, load_pool

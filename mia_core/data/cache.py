@@ -1,7 +1,7 @@
-"""Decoded pools on disk: one folder each with `images.npy` (to be mapped), `records.npy` and `manifest.json`.
+"""Decoded pools on disk: one folder each with `images.npy` (memory-mapped), `records.npy` and `manifest.json`.
 
-A folder is written under another name, synced, and renamed, so it is whole or absent; it is checked against its digest
-whenever it is read, and a damaged one counts as absent. It holds the records themselves: only its owner may read it.
+A folder is written under a temporary name, synced, and renamed, so it is complete or absent. Its digest is checked on
+every read, and a damaged folder counts as absent. It contains the records, so only its owner may read it.
 """
 
 import json
@@ -24,11 +24,11 @@ from mia_core.paths import expanded
 
 IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
 MANIFEST_BYTES = 256 * MEBIBYTE
-"""Millions of file names."""
+"""Enough for millions of file names."""
 
 
 def cache_folder(setting: str | None) -> Path:
-    """Where pools are kept: the setting, `$MIA_STUDY_CACHE`, `$XDG_CACHE_HOME/mia-study`, or `~/.cache/mia-study`."""
+    """The folder of pools: the setting, `$MIA_STUDY_CACHE`, `$XDG_CACHE_HOME/mia-study`, or `~/.cache/mia-study`."""
     if setting or (setting := os.environ.get("MIA_STUDY_CACHE")):
         return expanded(setting)
     try:
@@ -38,7 +38,7 @@ def cache_folder(setting: str | None) -> Path:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Refused where the file system of a folder, which may be yet to be made, has fewer bytes left."""
+    """Refused if the file system of a folder, which need not exist yet, has less than `needed` bytes free."""
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     if needed > free:
         raise Refused(
@@ -48,9 +48,9 @@ def require_room(folder: Path, needed: int) -> None:
 
 
 def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
-    """A pool whose images are mapped, not read, and what was odd when it was made; None when absent or damaged.
+    """A pool with memory-mapped images, and the records left out when it was decoded; None if it is absent or damaged.
 
-    notes: those the pool is to have, before the odd ones.
+    notes: put before the pool's notes about records that were left out.
     """
     try:
         manifest = json.loads(read_regular(folder / MANIFEST, MANIFEST_BYTES))
@@ -65,12 +65,12 @@ def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | No
         told = (*notes, *(f"left out: {line}" for line in odd))
         pool = Pool(manifest["name"], images, labels, groups, told, tuple(manifest["files"]))
         return (pool, odd) if pool.digest == manifest["digest"] else None
-    except Exception:  # damaged files make numpy raise anything
+    except Exception:  # numpy raises various exceptions for damaged files
         return None
 
 
 class Writer:
-    """Writes a pool record by record, in constant memory; nothing is left of it unless it is sealed."""
+    """Writes a pool record by record, in constant memory. Nothing remains on disk unless `seal` is called."""
 
     def __init__(self, folder: Path, image_shape: tuple[int, int, int]) -> None:
         self.folder = folder
@@ -94,7 +94,7 @@ class Writer:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def append(self, image: np.ndarray) -> None:
-        """The next record, uint8 [C,H,W]."""
+        """Write the next record, uint8 [C,H,W]."""
         assert image.shape == self.image_shape and image.dtype == np.uint8
         try:
             self._images.write(image.tobytes())
@@ -103,10 +103,10 @@ class Writer:
         self.count += 1
 
     def seal(self, name: str, labels: np.ndarray, groups: np.ndarray, files: Sequence[str], odd: Sequence[str]) -> None:
-        """Give the pool its labels, groups, the files its records came from, and what was odd; then its own name."""
+        """Write labels and groups, int64 [N], the records' files, and why others were left out; rename the folder."""
         try:
             self._images.seek(0)
-            self._header()  # as long as the first one: numpy leaves room for the number of records
+            self._header()  # as long as the first header: numpy reserves space for the number of records
             self._images.close()
             with private_files.open_file(self._scratch / RECORDS, "xb") as file:
                 np.save(file, np.stack([labels, groups]).astype(np.int64))
@@ -118,7 +118,7 @@ class Writer:
                 file.write(text)
             for path in self._scratch.iterdir():
                 _sync(path)
-            if self.folder.exists():  # damaged, else it would have been loaded
+            if self.folder.exists():  # it is damaged, otherwise it would have been loaded
                 shutil.rmtree(self.folder)
             self._scratch.rename(self.folder)
             _sync(self.folder.parent)

@@ -1,7 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009): 60,000 records of 3 x 32 x 32 in 10 classes, from the python or the binary version.
 
-The python version is pickles. Nothing in them is executed: they may name numpy's array and dtype only, and get inert
-stand-ins for these, which do no more than hold bytes and shape.
+The python version consists of pickles. Nothing in them is executed: they may refer to numpy's array and dtype only, and
+these are replaced by inert stand-ins that hold bytes and shape.
 """
 
 import io
@@ -23,18 +23,18 @@ PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 PIXELS = 3 * 32 * 32
 BATCH_BYTES = 64 * MEBIBYTE
-"""Twice what a published one has."""
+"""Twice the size of a published batch."""
 
 
 @SOURCES.register
 class Cifar10(Source):
-    """Both published halves, training batches first; no photographer is known, so every record is its own group."""
+    """Both published halves, training batches first. Photographers are unknown, so every record is its own group."""
 
     name = "cifar10"
 
     @settings
     class Config:
-        """root: the folder of the batches, or the one it is in. download: the python version, into root.
+        """root: the folder of the batches, or its parent. download: download the python version into root.
 
         fraction: random share of the records (LOGAN: 0.1), drawn by `seed`. size: pixels after resizing.
         """
@@ -76,7 +76,7 @@ class Cifar10(Source):
 
 
 def _find(root: Path) -> tuple[Path, str] | None:
-    """The folder of the batches, and how their names end."""
+    """The folder of the batches and the suffix of their names, or None."""
     places = [(root / name, suffix) for suffix, name in (("", PYTHON), (".bin", BINARY))]
     places += [(root, suffix) for suffix in ("", ".bin")]
     for folder, suffix in places:
@@ -93,7 +93,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [N, 3072] and [N]: a label byte before each record."""
+    """Images uint8 [N, 3072] and labels uint8 [N]; the file has a label byte before each record."""
     data = _bytes(path)
     if not data or len(data) % (1 + PIXELS):
         raise Refused(f"data: {path} has {len(data)} bytes, no multiple of {1 + PIXELS}; get it again from {PAGE}")
@@ -108,7 +108,7 @@ def _labels(labels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _read_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [N, 3072] and [N]: of a dictionary with `data` and `labels`."""
+    """Images uint8 [N, 3072] and labels uint8 [N], from a dictionary with `data` and `labels`."""
     data = _bytes(path)
     try:
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
@@ -116,13 +116,13 @@ def _read_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if any(type(label) is not int for label in labels) or images.shape != (len(labels), PIXELS):
             raise Refused(f"images {list(images.shape)} and {len(labels)} labels do not fit")
         numbers = np.array(labels, dtype=np.uint8)
-    except Exception as error:  # damaged pickles make it raise anything
+    except Exception as error:  # damaged pickles raise various exceptions
         raise Refused(f"data: {path} is no batch of CIFAR-10: {error}; get it again from {PAGE}") from None
     return images, _labels(numbers, path)
 
 
 class _Array:
-    """Stands in for a numpy array while it is unpickled."""
+    """Replaces a numpy array during unpickling."""
 
     def __init__(self, *arguments: Any) -> None:
         self.state: tuple[Any, ...] = ()
@@ -131,7 +131,7 @@ class _Array:
         self.state = state
 
     def uint8(self) -> np.ndarray:
-        """The array, of unsigned bytes in C order; ValueError for any other."""
+        """The array, if it is uint8 in C order; Refused otherwise."""
         _, shape, dtype, fortran, data = self.state
         if not isinstance(dtype, _Dtype) or dtype.code not in (b"u1", "u1") or fortran:
             raise Refused("its array is not of unsigned bytes")
@@ -139,7 +139,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands in for a numpy dtype."""
+    """Replaces a numpy dtype during unpickling."""
 
     def __init__(self, code: Any, *arguments: Any) -> None:
         self.code = code
@@ -149,7 +149,7 @@ class _Dtype:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives stand-ins for the three names a batch needs, and refuses all others."""
+    """Replaces the three names that a batch needs by stand-ins, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module not in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray") or name not in STAND_INS:

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 records of 8x8 pixels that come with the package."""
+"""scikit-learn's handwritten digits: 1,797 records of 8 x 8 pixels, which are part of the package."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from mia_core.settings import settings
 
 @SOURCES.register
 class Digits(Source):
-    """The embedded default."""
+    """The default data set, which needs no download."""
 
     name = "digits"
 
@@ -21,8 +21,8 @@ class Digits(Source):
     config: Config
 
     def load(self) -> Pool:
-        """1,797 records [1, size, size]; no writer is known, so every record is its own group."""
-        from sklearn.datasets import load_digits  # a second of imports, which only the driver needs
+        """uint8 [1797, 1, size, size]; writers are unknown, so every record is its own group."""
+        from sklearn.datasets import load_digits  # takes a second to import, and only the driver needs it
 
         bunch = load_digits()
         gray = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]

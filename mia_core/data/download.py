@@ -1,4 +1,4 @@
-"""Archives from the network: fetched by torchvision, believed by their hash only, unpacked whole or not at all."""
+"""Archives from the network: downloaded by torchvision, verified by hash, unpacked completely or not at all."""
 
 import hashlib
 import tarfile
@@ -9,11 +9,11 @@ from mia_core.errors import Refused
 
 
 def fetch_archive(url: str, folder: Path, digest: str) -> None:
-    """Download a .tar.gz and move what it holds into `folder`; what is there already is not fetched again.
+    """Download a .tar.gz and move its content into `folder`.
 
-    digest: `md5:...` or `sha256:...` of the archive. ValueError when it cannot be had, or is another one.
+    digest: `md5:...` or `sha256:...` of the archive. Refused if the download fails or has another digest.
     """
-    from mia_core.vision import torchvision  # seconds of imports, which only a download needs
+    from mia_core.vision import torchvision  # takes seconds to import, and only a download needs it
 
     algorithm, _, expected = digest.partition(":")
     try:
@@ -28,6 +28,8 @@ def fetch_archive(url: str, folder: Path, digest: str) -> None:
             with tarfile.open(archive) as tar:
                 tar.extractall(unpacked, filter="data")
             for item in unpacked.iterdir():
+                if (folder / item.name).exists():
+                    raise Refused(f"data.download: {folder / item.name} is there already; remove it to fetch it anew")
                 item.rename(folder / item.name)
     except (OSError, RuntimeError, tarfile.TarError) as error:
         raise Refused(f"data.download: {url}: {error}") from None

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017): 70,000 records of 28x28 pixels, from Debian's files or torchvision's."""
+"""Fashion-MNIST (Xiao et al. 2017): 70,000 records of 28 x 28 pixels, from Debian's files or torchvision's."""
 
 import gzip
 import io
@@ -17,12 +17,12 @@ from mia_core.settings import settings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 MOST_BYTES = 256 * MEBIBYTE
-"""Of a file, unpacked too; the largest published one has 45 MiB."""
+"""Maximal size of a file, also unpacked; the largest published file has 45 MiB."""
 
 
 @SOURCES.register
 class FashionMnist(Source):
-    """All 70,000 records (60,000 'train', then 10,000 'test': the published halves mean nothing to a split of ours)."""
+    """All 70,000 records: 60,000 of 'train', then 10,000 of 'test'. Splits ignore the published halves."""
 
     name = "fashion_mnist"
 
@@ -30,7 +30,7 @@ class FashionMnist(Source):
     class Config:
         """root: folder of the four IDX files, plain or gzipped; by default Debian's, else torchvision's under `data/`.
 
-        download: let torchvision download into root. records: the first so many, null for all. size: pixels.
+        download: let torchvision download into root. records: use the first so many, null for all. size: pixels.
         """
 
         root: str | None = None
@@ -81,7 +81,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
-    """An unsigned-byte IDX file (LeCun's format: 0, 0, type 8, number of dimensions, big-endian sizes, the bytes)."""
+    """uint8 array of an IDX file (LeCun's format: 0, 0, type 8, number of dimensions, big-endian sizes, the bytes)."""
     path = _find(folder, name)
     if path is None:
         raise Refused(f"data: {folder / name} (or .gz) is missing")

@@ -14,17 +14,17 @@ from mia_core.settings import settings
 
 @SOURCES.register
 class ImageFolder(ImageSource):
-    """Labels and groups are numbered from 0 in the order of their names (numbers in numerical order)."""
+    """Labels and groups are numbered from 0 in the sorted order of their names (numerical if all are numbers)."""
 
     name = "image_folder"
 
     @settings
     class Config(ImageSettings):
-        """root: searched through all its sub-folders.
+        """root: searched with all its sub-folders.
 
-        labels: a CSV file in root, with a row a file; null to label by first-level sub-folder. file_column: paths below
-        root. label_column: any words or numbers. group_column: a person, a patient, ...; null without groups.
-        group_folders: first-level sub-folders are the groups.
+        labels: a CSV file in root, with one row per file; null to take the first-level sub-folder as the label.
+        file_column: paths relative to root. label_column: any words or numbers. group_column: a person, a patient, ...;
+        null without groups. group_folders: first-level sub-folders are the groups.
         """
 
         root: str
@@ -37,7 +37,7 @@ class ImageFolder(ImageSource):
     config: Config
 
     def listing(self) -> Listing:
-        """Every image of the folder."""
+        """Every image of the folder. Refused if root is no folder, and for settings that contradict each other."""
         config, root = self.config, expanded(self.config.root)
         if config.group_column and (config.group_folders or not config.labels):
             raise Refused("data.group_column: needs data.labels, and data.group_folders=false")
@@ -57,7 +57,7 @@ class ImageFolder(ImageSource):
         return Listing(root, files, labels, groups, odd, notes)
 
     def _rows(self, root: Path, images: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-        """Label and group by file, and what is odd."""
+        """(label, group) by file, and one line for each file that cannot be used."""
         config = self.config
         if config.labels is None:
             folders = {file: file.rpartition("/")[0].partition("/")[0] for file in images}
@@ -78,15 +78,15 @@ class ImageFolder(ImageSource):
 
 
 def _within(rows: dict[str, tuple[str, str]], odd: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Only files that lie in a sub-folder."""
+    """Only files in a sub-folder; the others are added to `odd`."""
     lost = [f"{file}: in no sub-folder" for file, (_, group) in rows.items() if not group]
     return {file: row for file, row in rows.items() if row[1]}, odd + lost
 
 
 def _numbers(words: Iterable[str]) -> np.ndarray:
-    """int64 [N]: words numbered in their order."""
+    """int64 [N]: the position of each word among the sorted distinct words."""
     words = list(words)
     numbers = all(word.isdecimal() for word in words)
-    order = sorted(set(words), key=lambda word: (int(word) if numbers else 0, word))  # 1 and 01 are two words
+    order = sorted(set(words), key=lambda word: (int(word) if numbers else 0, word))  # 1 and 01 are different words
     number = {word: place for place, word in enumerate(order)}
     return np.array([number[word] for word in words], dtype=np.int64)

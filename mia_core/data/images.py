@@ -1,4 +1,4 @@
-"""Data sets of image files: decoded and resized once, odd ones listed, the pool kept in a cache."""
+"""Data sets of image files: decoded and resized once, cached as a pool; unusable files are listed."""
 
 import csv
 import io
@@ -28,10 +28,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 MODES = ("1", "L", "P", "RGB")
 MEGAPIXELS = 80
-"""Larger images are refused before they are decoded: a file of a few kilobytes can claim gigabytes of pixels."""
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is refused here
+"""Larger images are refused before decoding: a file of a few kilobytes can claim gigabytes of pixels."""
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow warns at half of the size that is refused here
 TABLE_BYTES = 256 * MEBIBYTE
-"""A larger table of labels is refused: millions of rows."""
+"""Larger label tables are refused; this is enough for millions of rows."""
 SHOWN = 3
 BATCH = 256
 
@@ -40,8 +40,9 @@ BATCH = 256
 class ImageSettings:
     """root: the folder. size: pixels, of the central square after resizing. channels: 3 for color, 1 for gray.
 
-    fraction: random share of the records, drawn by `seed`. on_unreadable: `refuse` the data set when an image cannot be
-    used, or `skip` it and say so in the plan. cache: folder of decoded pools, by default `~/.cache/mia-study`.
+    fraction: random share of the records, drawn by `seed`. on_unreadable: `refuse` the data set if an image cannot be
+    used, or `skip` that image and report it in the plan. cache: folder of decoded pools, by default
+    `~/.cache/mia-study`.
     """
 
     root: str = "data"
@@ -55,9 +56,10 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set consists of before an image is opened.
+    """The content of a data set before any image is opened.
 
-    files: paths below root, one a record. labels, groups: int64 [N]. odd: one line each on what cannot be used.
+    files: paths relative to root, one per record. labels, groups: int64 [N]. odd: one line per file that cannot be
+    used.
     """
 
     root: Path
@@ -68,26 +70,26 @@ class Listing:
     notes: tuple[str, ...] = ()
 
     def pick(self, which: Iterable[int]) -> "Listing":
-        """The records `which`, by index."""
+        """The records with these indices."""
         index = np.array(list(which), dtype=np.int64)
         files = [self.files[i] for i in index]
         return replace(self, files=files, labels=self.labels[index], groups=self.groups[index])
 
 
 class ImageSource(Source):
-    """A source that says which files, labels and groups it has; reading them is the same for all."""
+    """A source that lists its files, labels and groups; all such sources are read in the same way."""
 
     Config: ClassVar[type[ImageSettings]]
     config: ImageSettings
 
     @abstractmethod
     def listing(self) -> Listing:
-        """All records; ValueError says how to get the data when it is missing."""
+        """All records; Refused, with the way to get the data, if it is missing."""
 
     def load(self) -> Pool:
-        """uint8 [N, channels, size, size], mapped from the cache; decoded first when it is not there.
+        """uint8 [N, channels, size, size], memory-mapped from the cache; decoded first if it is not cached.
 
-        ValueError lists the first images that cannot be used, unless they are to be skipped.
+        Refused, with the first images that cannot be used, unless they are to be skipped.
         """
         listing = self.listing()
         if self.config.fraction < 1:
@@ -115,7 +117,7 @@ class ImageSource(Source):
     def _key(self, listing: Listing) -> str:
         files = [(name, *_state(listing.root / name)) for name in listing.files]
         made = [self.config.size, self.config.channels, PIL.__version__, array_digest(listing.labels, listing.groups)]
-        # Two data sets may have files of the same names, sizes and times; they do not have the same root.
+        # Two data sets may have files with the same names, sizes and times, but not the same root.
         return content_id([str(listing.root.resolve()), made, files])
 
     def _decode(self, listing: Listing, folder: Path) -> None:
@@ -137,7 +139,7 @@ class ImageSource(Source):
 
 
 def _state(path: Path) -> tuple[int, int, int]:
-    """Size and times of a file, the last of which no copying keeps; -1 for a link to nowhere, found odd later."""
+    """Size and times of a file; no copy keeps its last time. -1 for a broken link, which decoding reports later."""
     try:
         stat = path.stat()
     except OSError:
@@ -151,7 +153,7 @@ def _first(odd: Sequence[str]) -> str:
 
 
 def decode_all(paths: Sequence[Path], size: int, channels: int) -> Iterator[np.ndarray | str]:
-    """For each path its image, uint8 [channels, size, size], or what is odd about it; all cores, a batch at a time."""
+    """For each path, its image uint8 [channels, size, size] or why it cannot be used; in parallel, by batches."""
 
     def one(path: Path) -> np.ndarray | str:
         try:
@@ -167,7 +169,7 @@ def decode_all(paths: Sequence[Path], size: int, channels: int) -> Iterator[np.n
 def decode(path: Path, size: int, channels: int) -> np.ndarray:
     """uint8 [channels, size, size]: upright by its EXIF tag, the central square, resized (bilinear, antialiased).
 
-    ValueError when it cannot be read, or would lose something: transparency, frames, more than 8 bits, CMYK.
+    Refused if it cannot be read, or would lose something: transparency, frames, more than 8 bits, CMYK.
     """
     try:
         if path.exists() and not path.is_file():
@@ -175,13 +177,13 @@ def decode(path: Path, size: int, channels: int) -> np.ndarray:
         with Image.open(path, formats=FORMATS) as image:
             if reason := _odd(image):
                 raise Refused(reason)
-            image.draft(image.mode, (2 * size, 2 * size))  # JPEG is decoded at a half, a quarter, an eighth
+            image.draft(image.mode, (2 * size, 2 * size))  # decodes JPEGs at 1/2, 1/4 or 1/8 of their size
             upright = ImageOps.exif_transpose(image.convert("L" if channels == 1 else "RGB"))
     except ValueError:
         raise
     except PIL.UnidentifiedImageError:
         raise Refused("empty file" if path.stat().st_size == 0 else "no image of a known format") from None
-    except Exception as error:  # damaged files make decoders raise anything
+    except Exception as error:  # decoders raise various exceptions for damaged files
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
         raise Refused(f"cannot be decoded: {reason}") from None
     side = min(upright.size)
@@ -207,16 +209,16 @@ def _odd(image: ImageFile) -> str | None:
 
 
 def _deep(image: ImageFile) -> bool:
-    """Whether the file has more bits than the mode, from which Pillow would take the upper 8 without a word."""
+    """Whether the file has more bits than the mode: Pillow would keep the upper 8 without a warning."""
     arguments = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
     modes = any(isinstance(part, str) and ";16" in part for part in arguments)
     return modes or (image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in arguments))
 
 
 def below(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it, sorted; hidden ones left out, links followed.
+    """Relative paths of all files below a folder, sorted; hidden files are left out, links are followed.
 
-    ValueError for a link to a folder that it is in, OSError for a folder that cannot be read.
+    Refused for a link to a folder that contains it, OSError for a folder that cannot be read.
     """
     return sorted(path.relative_to(folder).as_posix() for path in _files(folder, ()))
 
@@ -234,7 +236,7 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; ValueError when it, or a column, is missing, or a row is short."""
+    """Rows of a CSV file with a header; Refused if the file, a column, or a value in one of `columns` is missing."""
     try:
         text = read_regular(path, TABLE_BYTES).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))

@@ -1,6 +1,6 @@
 """Labeled Faces in the Wild (Huang et al. 2007): 13,233 photographs of 5,749 people, 250 x 250 pixels.
 
-Read as it is unpacked, and as torchvision and scikit-learn lay it out: `lfw/<Person>/<Person>_0001.jpg`.
+Read in the layout of the archives, of torchvision and of scikit-learn: `lfw/<Person>/<Person>_0001.jpg`.
 """
 
 import re
@@ -18,7 +18,7 @@ from mia_core.settings import settings
 
 FOLDERS = {"original": "lfw", "funneled": "lfw_funneled", "deepfunneled": "lfw-deepfunneled"}
 PARENTS = ("", "lfw-py", "lfw_home")
-"""Folders of torchvision and scikit-learn around these."""
+"""Parent folders that torchvision and scikit-learn use."""
 
 ARCHIVES = {
     "original": (
@@ -30,22 +30,22 @@ ARCHIVES = {
         "sha256:b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
     ),
 }
-"""scikit-learn's copies: the data set's own server is gone, and torchvision downloads it no more."""
+"""scikit-learn's copies: the data set's server is gone, and torchvision no longer downloads it."""
 PAGE = "https://www.kaggle.com/datasets/jessicali9530/lfw-dataset"
 
 
 @SOURCES.register
 class Lfw(ImageSource):
-    """Groups are identities, labels too: the chosen identities, numbered in alphabetical order."""
+    """Groups and labels are identities: the selected ones, numbered in alphabetical order."""
 
     name = "lfw"
 
     @settings
     class Config(ImageSettings):
-        """identities: the so many with most photographs (LOGAN: 10), equal ones in alphabetical order; null for all.
+        """identities: those with most photographs (LOGAN: 10), ties in alphabetical order; null for all.
 
-        alignment: `original`, `funneled` or `deepfunneled` photographs. root: a folder of people, or one that has the
-        folder of the alignment. download: the first two can be downloaded into root.
+        alignment: `original`, `funneled` or `deepfunneled` photographs. root: a folder of people, or the parent of the
+        alignment's folder. download: download into root (`original` and `funneled` only).
         """
 
         identities: Annotated[int, Ge(1)] | None = None
@@ -55,7 +55,7 @@ class Lfw(ImageSource):
     config: Config
 
     def listing(self) -> Listing:
-        """Every photograph of the chosen identities."""
+        """Every photograph of the selected identities. Refused if there are fewer identities."""
         folder = self._folder()
         people: dict[str, list[str]] = {}
         odd: dict[str, list[str]] = {}
@@ -100,7 +100,7 @@ class Lfw(ImageSource):
 
 
 def _places(root: Path) -> dict[str, Path]:
-    """Folders of people at or below root, by alignment; `root` is root itself."""
+    """Folders of people at or below root, by alignment; key `root` is root itself."""
     candidates = {"root": [root]}
     for alignment, name in FOLDERS.items():
         candidates[alignment] = [root / parent / place for parent in PARENTS for place in (name, f"{name}/{name}")]

@@ -1,7 +1,7 @@
-"""Near-duplicates: records that look alike without being equal, found by a perceptual hash.
+"""Near-duplicates: records that look alike without being equal, detected by a perceptual hash.
 
 The hash is the difference hash (Krawetz 2013, 'Kind of like that') of the gray image shrunk to 9 x 9: which of two
-neighbors is brighter, 64 pairs along rows and 64 along columns. Distance is the number of differing bits, 0 to 128.
+neighbors is brighter, for 64 pairs along rows and 64 along columns. Distance is the number of differing bits, 0 to 128.
 """
 
 from collections.abc import Iterator
@@ -15,41 +15,41 @@ CHUNK_BYTES = 2**24
 """Memory of one block of distances, or of one block of images as float64."""
 
 PAIRS = 2**19
-"""Close pairs held before they are joined, so that a pool of look-alikes costs no more memory than others."""
+"""Close pairs that are collected before they are merged. It bounds the memory for a pool of many near-duplicates."""
 
 
 def thumbnails(images: np.ndarray, size: int) -> np.ndarray:
-    """float64 [N, size, size] of uint8 [N,C,H,W]: mean over channels and over areas, block by block."""
+    """float64 [N, size, size] from uint8 [N,C,H,W]: mean over channels and areas, block by block."""
     small = np.empty((len(images), size, size))
     for rows in blocks(len(images), int(np.prod(images.shape[1:]))):
-        # The sums are whole numbers, exact in float64, so that ties stay ties on every machine.
+        # The sums are integers, exact in float64, so that ties are ties on every machine.
         gray = torch.from_numpy(images[rows].sum(1, dtype=np.float64))
         small[rows] = torch.nn.functional.adaptive_avg_pool2d(gray[:, None], size)[:, 0]
     return small / images.shape[1]
 
 
 def difference_hash(images: np.ndarray) -> np.ndarray:
-    """uint64 [N, 2] of uint8 [N,C,H,W]: 64 bits along rows and 64 along columns."""
+    """uint64 [N, 2] from uint8 [N,C,H,W]: 64 bits along rows and 64 along columns."""
     small = thumbnails(images, 9)
     bits = np.stack([small[:, :8, 1:] > small[:, :8, :-1], small[:, 1:, :8] > small[:, :-1, :8]], axis=1)
     return np.packbits(bits.reshape(len(images), 2, 64), axis=2).view(np.uint64)[..., 0]
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """uint8 [A, B]: differing bits between hashes uint64 [A, 2] and [B, 2]."""
+    """uint8 [A, B]: number of differing bits between hashes uint64 [A, 2] and [B, 2]."""
     different = np.bitwise_count(a[:, None, 0] ^ b[None, :, 0])
     different += np.bitwise_count(a[:, None, 1] ^ b[None, :, 1])
     return different
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:
-    """Slices of `count` rows of a matrix, `width` numbers of 8 bytes wide, that fit into memory one at a time."""
+    """Slices of `count` rows, each `width` 8-byte numbers wide, of at most `CHUNK_BYTES` (or one row) each."""
     rows = max(1, CHUNK_BYTES // (8 * max(1, width)))
     return (slice(start, min(start + rows, count)) for start in range(0, count, rows))
 
 
 def closest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each hash uint64 [X, 2] the differing bits [X] to the nearest of hashes [Y, 2], and its index [X], int64."""
+    """For each hash uint64 [X, 2], the distance [X] to the nearest of hashes [Y, 2] and its index [X], both int64."""
     bits, places = np.empty(len(x), dtype=np.int64), np.empty(len(x), dtype=np.int64)
     for rows in blocks(len(x), len(y)):
         different = distances(x[rows], y)
@@ -59,9 +59,9 @@ def closest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
-    """int64 [N]: records at most `distance` bits apart share a number, through chains too.
+    """int64 [N]: records at most `distance` bits apart share a number, also through chains.
 
-    Exact, over all pairs: about half a minute of one core for 88,702 records.
+    Exact, over all pairs: about half a minute on one core for 88,702 records.
     """
     hashes, copy_of = np.unique(difference_hash(images), axis=0, return_inverse=True)
     groups = np.arange(len(hashes))
@@ -75,7 +75,7 @@ def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
 
 
 def _merge(groups: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
-    """Groups int64 [N] after joining those of each pair [2, .]."""
+    """Groups int64 [N] after merging the two groups of each pair [2, .]."""
     row, column = groups[np.concatenate([np.zeros((2, 0), dtype=np.int64), *pairs], axis=1)]
     edges = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(groups),) * 2)
     return connected_components(edges, directed=False)[1].astype(np.int64)[groups]

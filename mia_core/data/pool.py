@@ -1,4 +1,4 @@
-"""The pool: all records of a data set as one uint8 array, with labels, groups and the units a split may not cut."""
+"""The pool: all records of a data set as one uint8 array, with labels, groups and the units that splits keep whole."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -20,16 +20,16 @@ from mia_core.settings import Choice, Registry
 from mia_core.streams import Streams
 
 Size = Annotated[int, Ge(8), Le(1024)]
-"""Height and width in pixels of the records of a pool, which is in memory as a whole."""
+"""Height and width in pixels of a pool's records."""
 
 
 @dataclass(frozen=True)
 class Pool:
     """Records of one data set.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], records of one person share a number (by default
-    every record is its own group). notes: what a reader of the plan should know, e.g. records that were left out.
-    files: paths below the data's root, one a record; empty where records are no files. They are as private as records.
+    images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], equal for records of one person (sources without
+    persons give every record its own group). notes: for readers of the plan, e.g. records that were left out.
+    files: paths below the data's root, one per record; empty if records are no files. They are as private as records.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Pool:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of everything in the pool but names."""
+        """SHA-256 of everything in the pool except its name, notes and files."""
         return array_digest(self.images, self.labels.astype(np.int64), self.groups.astype(np.int64))
 
     @cached_property
@@ -67,25 +67,26 @@ class Pool:
 
     @property
     def fingerprints(self) -> np.ndarray:
-        """uint64 [N]: of each record's pixels."""
+        """uint64 [N]: hash of each record's pixels."""
         return self._contents.view("<u8").reshape(-1, 2)[:, 0]
 
     @cached_property
     def _contents(self) -> np.ndarray:
-        """[N], of 16 bytes each."""
+        """[N], 16-byte hashes."""
         found = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images]
         return np.frombuffer(b"".join(found), dtype="V16")
 
     @cached_property
     def units(self) -> np.ndarray:
-        """int64 [N]: records with one number stay on one side of a split (same group, or exact duplicates)."""
+        """int64 [N]: records of one group, and exact duplicates, share a number; a split keeps them on one side."""
         return join(self.copies, self.groups)
 
 
 def join(*partitions: np.ndarray) -> np.ndarray:
-    """int64 [N]: records that share a number in any of the partitions [N] share one here, through chains too.
+    """int64 [N]: records that share a number in any of the partitions [N] share one here, also through chains.
 
-    Numbered by first record, so that records which are all their own units have the same numbers by any partition.
+    Units are numbered by their first record; so if every record is its own unit, the numbers do not depend on
+    partitions.
     """
     count = len(partitions[0])
     nodes, ends = count, []
@@ -99,13 +100,13 @@ def join(*partitions: np.ndarray) -> np.ndarray:
 
 
 def draw(count: int, fraction: float, seed: int) -> np.ndarray:
-    """int64 [round(fraction x count)], ascending: a random share of so many records, the same for the same seed."""
+    """int64 [round(fraction x count)], ascending: a random share of `count` records, a function of the seed."""
     order = Streams("fraction", seed).numpy("order").permutation(count)
     return np.sort(order[: round(fraction * count)])
 
 
 class Source(ABC):
-    """A data set that can be loaded; subclasses have `name` and a settings class `Config`."""
+    """A data set that can be loaded; subclasses set `name` and a settings class `Config`."""
 
     name: ClassVar[str]
 
@@ -114,14 +115,14 @@ class Source(ABC):
 
     @abstractmethod
     def load(self) -> Pool:
-        """Read all records; ValueError says how to get the data when it is missing."""
+        """Read all records; Refused, with the way to get the data, if it is missing."""
 
 
 SOURCES: Registry[Source] = Registry("data set")
 
 
 def load_pool(choice: Choice[Source]) -> Pool:
-    """Load the data set a spec names; ValueError also when a file or folder of it cannot be read."""
+    """Load the data set that a spec names; Refused also if one of its files or folders cannot be read."""
     try:
         return choice.build().load()
     except OSError as error:
@@ -129,9 +130,9 @@ def load_pool(choice: Choice[Source]) -> Pool:
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (the same bits on every machine).
+    """uint8 [N,C,H,W] to uint8 [N,C,size,size], bilinear, in integer arithmetic (identical on every machine).
 
-    Refused, before any is, where memory does not hold them.
+    Refused, before resizing, if the result does not fit into memory.
     """
     if images.shape[2:] == (size, size):
         return images
@@ -152,5 +153,5 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Float [-1, 1] to uint8 [0, 255]; what is beyond becomes the nearer end."""
+    """Float [-1, 1] to uint8 [0, 255], rounded; values outside are clamped."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -27,15 +27,15 @@ Grade = Annotated[int, Ge(0), Le(4)]
 
 @SOURCES.register
 class Retinopathy(ImageSource):
-    """Groups are patients: both eyes stay on one side. Labels are grades."""
+    """Groups are patients, so a split keeps both eyes together. Labels are grades."""
 
     name = "retinopathy"
 
     @settings
     class Config(ImageSettings):
-        """labels: CSV files in root. grades: those to be used (LOGAN: 2, 3, 4).
+        """labels: CSV files in root. grades: the grades to use (LOGAN: 2, 3, 4).
 
-        Images are looked for in root, root/train and root/test.
+        Images are searched in root, root/train and root/test.
         """
 
         root: str = "data/retinopathy"
@@ -45,7 +45,7 @@ class Retinopathy(ImageSource):
     config: Config
 
     def listing(self) -> Listing:
-        """Every photograph with a wanted grade."""
+        """Every photograph with a selected grade. Refused without a label file, or for invalid or conflicting rows."""
         root = expanded(self.config.root)
         if not any((root / name).is_file() for name in self.config.labels):
             raise Refused(
@@ -80,7 +80,7 @@ class Retinopathy(ImageSource):
 
 
 def _images(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Files by `<patient>_<eye>`, and what is odd."""
+    """Files by `<patient>_<eye>`, and one line for each file that cannot be used."""
     images: dict[str, str] = {}
     odd = []
     for folder in FOLDERS:

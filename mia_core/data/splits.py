@@ -1,4 +1,4 @@
-"""Splits: who is trained on, who is asked about, who is kept aside, from one seeded order of the pool's units."""
+"""Splits: the training sets, the queries and the records kept aside, from one seeded order of the pool's units."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,16 +21,17 @@ from mia_core.streams import Streams
 
 Count = Annotated[int, Ge(0)]
 FAIR = 0.5
-"""The probability of a coin by which a claim of privacy can be audited."""
+"""The probability of a fair coin, which an audit of a privacy claim requires."""
 TENTH = 10
-"""One unit is at most this part of the queries drawn with it; sizes more than this part short are refused."""
+"""A unit is at most 1/10 of the queries drawn with it, and a part may miss its size by at most 1/10."""
 
 
 @dataclass(frozen=True)
 class Membership:
     """One replicate at one training-set size.
 
-    train: int64 [members], the training set. queries: int64 [Q], ascending. member: bool [Q]. All index the pool.
+    train: int64 [members], the training set. queries: int64 [Q], ascending. member: bool [Q]. train and queries are
+    indices into the pool.
     """
 
     train: np.ndarray
@@ -40,9 +41,9 @@ class Membership:
 
 @dataclass(frozen=True)
 class Units:
-    """Units in an order, as two flat arrays (which all processes of a machine can share).
+    """Ordered units as two flat arrays (which all processes of a machine can share).
 
-    records: int64 [.], those of a unit next to each other. sizes: int64 [U].
+    records: int64 [.], the records of each unit next to each other. sizes: int64 [U].
     """
 
     records: np.ndarray
@@ -55,21 +56,21 @@ class Units:
         return Units(self.records[np.repeat(starts, sizes) + within], sizes)
 
     def fill(self, room: int) -> np.ndarray:
-        """Records of the longest run of first units that fits, so that a larger room holds a smaller one's."""
+        """Records of the first units that fit into `room`; a larger room contains the records of a smaller one."""
         return self.records[: self.sizes[: self._fitting(room)].sum()]
 
     def beyond(self, room: int) -> "Units":
-        """The units that `fill` leaves."""
+        """The units that `fill` leaves out."""
         return self.pick(np.arange(self._fitting(room), len(self.sizes)))
 
     def _fitting(self, room: int) -> int:
         return int(np.searchsorted(np.cumsum(self.sizes), room, side="right"))
 
     def small_first(self, start: int) -> "Units":
-        """The same units, in an order whose every step adds at most a tenth to a set of `start` records.
+        """The same units, in an order in which each adds at most a tenth to `start` records and the units before it.
 
-        The order is kept, but for a unit that is larger than that, which waits until enough others are in. So `fill`
-        comes within a tenth of any room, unless only larger units are left: they come last, the smallest first.
+        The order is kept, except that a larger unit waits until enough others precede it. So `fill` comes within a
+        tenth of any room, unless only larger units are left: they come last, smallest first.
         """
         order: list[int] = []
         waiting: list[tuple[int, int]] = []
@@ -85,24 +86,24 @@ class Units:
 
 @settings
 class SplitSettings:
-    """What all splits have.
+    """Settings of all splits.
 
     groups: `keep` puts all records of a person on one side; `ignore` splits by record, as LOGAN does with its ten
     identities (exact duplicates still stay together). near_duplicates: images whose 128-bit difference hashes differ in
-    at most so many bits are one unit too; null for exact duplicates only.
+    at most this many bits also form one unit; null for exact duplicates only.
     """
 
     groups: Literal["keep", "ignore"] = "keep"
     near_duplicates: Annotated[int, Ge(0), Le(32)] | None = None
 
     def units(self, pool: Pool) -> np.ndarray:
-        """int64 [N]: records with one number stay on one side."""
+        """int64 [N]: records with the same number stay on one side."""
         units = pool.units if self.groups == "keep" else join(pool.copies)
         return units if self.near_duplicates is None else join(units, near_groups(pool.images, self.near_duplicates))
 
     @property
     def way_out(self) -> str:
-        """What makes smaller units of these."""
+        """Settings that would make units smaller, for error messages."""
         found = [
             *(["split.groups=ignore"] if self.groups == "keep" else []),
             *(["split.near_duplicates=null"] if self.near_duplicates is not None else []),
@@ -111,12 +112,12 @@ class SplitSettings:
 
 
 class Split(ABC):
-    """A division of the pool; its parts depend on the pool, the split's settings and the study seed only.
+    """A division of the pool, which depends only on the pool, the split's settings and the study seed.
 
     reference [.], unseen [.], known_members [k], known_non_members [k]: int64 indices into the pool, disjoint from each
-    other and from every query. units: int64 [N], records of one number are in one part: a group, or exact duplicates.
-    judged: int64 [.], the queries whose membership every replicate draws anew, each with the same probability.
-    version: of which records are where; a change that alters it raises it.
+    other and from all queries. units: int64 [N], records with the same number are in one part: a group, or duplicates.
+    judged: int64 [.], the queries whose membership every replicate draws anew, each with the same probability. version:
+    raised by every change of the division.
     """
 
     name: ClassVar[str]
@@ -140,11 +141,11 @@ class Split(ABC):
 
     @abstractmethod
     def _check(self, smallest: int, largest: int) -> None:
-        """Raise ValueError when the sizes do not fit the pool or each other."""
+        """Refused if the sizes do not fit the pool or each other."""
 
     @abstractmethod
     def _divide(self, smallest: int) -> None:
-        """Take the further parts; ValueError when units are too large for the smallest training-set size."""
+        """Take the other parts; Refused if units are too large for the smallest training-set size."""
 
     @abstractmethod
     def membership(self, replicate: int, train_size: int) -> Membership:
@@ -152,15 +153,17 @@ class Split(ABC):
 
     @abstractmethod
     def null_refusal(self, train_size: int) -> str | None:
-        """Why the pool is too small for a null target of a training-set size, or None."""
+        """Why the pool is too small for a null target with a training set of this size, or None."""
 
     @abstractmethod
     def null(self, replicate: int, train_size: int) -> Membership:
-        """The same labels, and a training set that has nothing to do with them: known members and unqueried records."""
+        """The same membership labels with an unrelated training set: known members and records that are no queries."""
 
     def check_sizes(self, replicates: int, train_sizes: Sequence[int]) -> None:
-        """ValueError when a training set misses its nominal size by more than a tenth (and chance) for its units, or
-        when only members, or only non-members, are judged.
+        """Refused if a training set or the judged queries are unusable.
+
+        A training set must not miss its nominal size by more than a tenth (plus chance), and judged queries must
+        include members and non-members.
         """
         for replicate, train_size in product(range(replicates), train_sizes):
             membership = self.membership(replicate, train_size)
@@ -180,11 +183,11 @@ class Split(ABC):
                 )
 
     def judges(self, queries: np.ndarray) -> np.ndarray:
-        """bool [Q]: which of these queries are judged records."""
+        """bool [.]: which of these queries are judged records."""
         return np.isin(queries, self.judged)
 
     _chance = 0.0
-    """Records by which coins alone may overshoot a size."""
+    """Records by which coins alone may exceed a training-set size."""
 
     @property
     def _shortfall(self) -> float:
@@ -192,7 +195,7 @@ class Split(ABC):
         return 0.0 if self.coin_swaps else self._chance
 
     def member_only(self, replicate: int, train_size: int) -> Membership:
-        """The same training set, judged by its judged members alone, half of whose units are taken for non-members."""
+        """A control: the same training set, its judged members as queries, half of their units called non-members."""
         whole = self.membership(replicate, train_size)
         members = whole.queries[whole.member & self.judges(whole.queries)]
         units = np.unique(self.units[members])
@@ -201,9 +204,9 @@ class Split(ABC):
         return Membership(train=whole.train, queries=members, member=np.isin(self.units[members], kept))
 
     def _take(self, part: str, largest: int | None = None) -> Units:
-        """The next units of the order for a part, as many as its setting says; what does not fit waits for the next.
+        """The next units of the order, up to the part's configured size; units that do not fit are left for others.
 
-        largest: records of a unit at most. ValueError when the part is more than a tenth short.
+        largest: maximal number of records per unit. Refused if the part is more than a tenth too small.
         """
         count: int = getattr(self.config, "known" if part.startswith("known") else part)
         room = count
@@ -224,13 +227,13 @@ class Split(ABC):
         return units.pick(self.streams.numpy(purpose, replicate).permutation(len(units.sizes)))
 
     def known_count(self, percent: int) -> int:
-        """So many records are `percent` of the smallest training-set size, halves rounded up."""
+        """`percent` of the smallest training-set size in records, halves rounded up."""
         return (self.smallest * percent + 50) // 100
 
     def known(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
-        """Known members and known non-members, each as many as `percent` of the smallest training-set size; nested.
+        """Known members and known non-members, `percent` of the smallest training-set size each; nested.
 
-        ValueError where the split has fewer.
+        Refused if the split has fewer.
         """
         count, have = self.known_count(percent), min(len(self.known_members), len(self.known_non_members))
         if have < count:
@@ -243,7 +246,7 @@ class Split(ABC):
         return self.known_members[:count], self.known_non_members[:count]
 
     def known_halves(self, percent: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two halves at random of the known members at `percent`, the second of which is taken for non-members."""
+        """Two random halves of the known members at `percent`; the second one is labelled as non-members."""
         members, _ = self.known(percent)
         shuffled = self.streams.numpy("known_halves").permutation(members)
         return shuffled[: (len(members) + 1) // 2], shuffled[(len(members) + 1) // 2 :]
@@ -253,7 +256,7 @@ class Split(ABC):
 
     @property
     def queries_digest(self) -> str:
-        """Hash of the queries, the same in every cell and replicate."""
+        """Hash of the queries, which are the same in every cell and replicate."""
         return array_digest(self._queries)[:16]
 
     _queries: np.ndarray
@@ -261,20 +264,20 @@ class Split(ABC):
     judged: np.ndarray
 
     coins: np.ndarray = np.empty(0, dtype=np.int64)
-    """Queries [.], each a member by a fair coin of its own: what an audit may judge a claim of privacy by."""
+    """int64 [.], queries whose membership is an independent fair coin each: audits of privacy claims may use them."""
 
     person_coins: np.ndarray = np.empty(0, dtype=np.int64)
-    """Those of `coins` that may judge a claim per person: each decides about all records of a person, who has one."""
+    """The part of `coins` that may audit a claim per person: each is the only record of its person."""
 
     def coins_of(self, unit: Unit) -> np.ndarray:
-        """int64 [.]: queries whose coins may judge a claim per record or per person; each changes one such unit.
+        """int64 [.]: queries whose coins may audit a claim per record or per person; each coin changes one such unit.
 
-        Where `coin_swaps`, it exchanges two of them.
+        If `coin_swaps`, it exchanges two of them.
         """
         return self.person_coins if unit == PERSON else self.coins
 
     coin_swaps = False
-    """Whether a coin that brings its record in also takes another one, and no more, out."""
+    """Whether a coin that adds its record to the training set also removes exactly one other record."""
 
 
 SPLITS: Registry[Split] = Registry("split")
@@ -289,28 +292,28 @@ def _refuse_too_small(pool: Pool, parts: dict[str, int]) -> None:
 
 @SPLITS.register
 class Panel(Split):
-    """The default: a panel of records, each a member by its own coin in each replicate, the same in every cell.
+    """The default: a panel of judged records, each a member by an independent coin per replicate, equal in all cells.
 
-    The panel is judged, the same for every training-set size, so cells pair up. Filler, nested and never queried,
-    brings the training set to its nominal size.
+    The panel is the same for every training-set size, so cells are paired. Filler records, nested and never queried,
+    bring the training set to its nominal size.
     """
 
     name = "panel"
 
     @settings
     class Config(SplitSettings):
-        """Sizes in records. panel: judged records, each a member with `probability`, all together (known members too)
-        no more than the smallest train_size in expectation. Audits need fair coins, the default.
+        """Sizes in records. panel: judged records, each a member with `probability`.
 
-        extra_non_members: further queries, never members and therefore not judged: they share an error that no interval
-        over replicates and records sees. Of earlier studies; a larger panel of a lower probability has none.
-        known: known members and known non-members each, at least as many as the attack that knows most is to know, in
-        percent of the smallest train_size. reference and unseen: for feature networks, and for judging quality. All are
-        explicit, so that a further train_size changes no query.
-        filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever the
-        coins say, so that a coin decides about its record alone and members vary by a few (the root of panel x
-        probability x (1 - probability)): audits of private arms are then twice as sharp, and possible where filler has
-        whole groups or duplicates.
+        The expected number of members, with the known members, is at most the smallest train_size. Audits need fair
+        coins, the default. extra_non_members: further queries that are never members and so are not judged: they share
+        an error that intervals over replicates and records do not include. Earlier studies had them; a larger panel
+        with a lower probability avoids that error. known: number of known members, and of known non-members; at least
+        as many as any attack needs, whose `known` is in percent of the smallest train_size. reference and unseen: for
+        feature networks, and for measuring quality. All sizes are explicit, so that another train_size changes no
+        query. filler: `fill` brings every training set to train_size; `fixed` adds the same number of records whatever
+        the coins are, so that a coin decides about its record alone and the number of members varies a little (standard
+        deviation: root of panel x probability x (1 - probability)). Audits of private arms are then twice as sharp, and
+        possible even if filler has whole groups or duplicates.
         """
 
         reference: Count
@@ -332,7 +335,7 @@ class Panel(Split):
                 f"more than the smallest train_size {smallest}; at most {max(0, int(most))}, "
                 "or a lower split.probability"
             )
-        # Binomial(panel, probability) members leave the rest of n to filler; six standard deviations never run out.
+        # Filler makes up n minus Binomial(panel, probability) members; six standard deviations always suffice.
         coins = max(0, int(config.probability * config.panel - 6 * self._deviation))
         _refuse_too_small(
             self.pool,
@@ -348,12 +351,12 @@ class Panel(Split):
 
     @property
     def _deviation(self) -> float:
-        """Of the number of members among as many single coins as the panel has records."""
+        """Standard deviation of the number of members among independent coins, one per panel record."""
         probability = self.config.probability
         return (self.config.panel * probability * (1 - probability)) ** 0.5
 
     def _expected(self, records: int) -> int:
-        """Members among so many panel records: their expectation, to the nearest whole number, halves down."""
+        """Expected number of members among `records` panel records, to the nearest integer, halves down."""
         return math.ceil(self.config.probability * records - 0.5)
 
     def _divide(self, smallest: int) -> None:
@@ -368,17 +371,19 @@ class Panel(Split):
         self._chance = 4 * self._deviation
         single = np.repeat(self._panel.sizes == 1, self._panel.sizes)
         self.coin_swaps = self.config.filler == "fill"
-        alone = not self.coin_swaps or (self._filler.sizes == 1).all()  # else a coin exchanges any number of records
+        alone = not self.coin_swaps or (self._filler.sizes == 1).all()  # otherwise a coin may exchange several records
         if alone and self.config.probability == FAIR:
             self.coins = np.sort(self._panel.records[single])
-            # Where groups are ignored, a unit of the split may be one record of a person who has others elsewhere.
+            # If groups are ignored, a unit of the split may be one of several records of a person.
             sole = np.bincount(self.pool.units)[self.pool.units] == 1
             if not self.coin_swaps or sole[self._filler.records].all():
                 self.person_coins = self.coins[sole[self.coins]]
 
     def membership(self, replicate: int, train_size: int) -> Membership:
-        """Panel coins, known members, then filler: up to train_size (coins may overshoot it by a few), or as much as
-        makes up train_size with the members that the panel is expected to have.
+        """Members by coin, known members, then filler.
+
+        `fill`: up to train_size, which coins may exceed by a few records. `fixed`: train_size minus known members and
+        the expected number of members in the panel.
         """
         coins = self._coins(replicate)
         always = np.concatenate([self.known_members, self._panel.pick(coins).records])
@@ -391,14 +396,14 @@ class Panel(Split):
         )
 
     def _coins(self, replicate: int) -> np.ndarray:
-        """bool [U]: which units of the panel are members of a replicate. Fair coins are drawn as they always were."""
+        """bool [U]: which units of the panel are members in a replicate. Fair coins keep earlier versions' draws."""
         random, count = self.streams.numpy("coins", replicate), len(self._panel.sizes)
         if self.config.probability == FAIR:
             return random.integers(0, 2, count).astype(bool)
         return random.random(count) < self.config.probability
 
     def null_refusal(self, train_size: int) -> str | None:
-        """Known members and filler have to make up the whole training set."""
+        """Why known members and filler do not make up the whole training set, or None."""
         have = len(self.known_members) + len(self._filler.records)
         if have >= train_size:
             return None
@@ -408,7 +413,7 @@ class Panel(Split):
         )
 
     def null(self, replicate: int, train_size: int) -> Membership:
-        """Filler in place of the panel's members."""
+        """Filler replaces the panel's members."""
         filler = self._shuffled(self._filler, "null", replicate).small_first(len(self.known_members))
         train = np.concatenate([self.known_members, filler.fill(train_size - len(self.known_members))])
         return replace(self.membership(replicate, train_size), train=np.sort(train))
@@ -416,13 +421,13 @@ class Panel(Split):
 
 @SPLITS.register
 class Logan(Split):
-    """The paper's design: n members of the pool against all its other records, all judged (known ones excepted)."""
+    """LOGAN's design: n members of the pool against all its other records, all judged (except known ones)."""
 
     name = "logan"
 
     @settings
     class Config(SplitSettings):
-        """Sizes in records, as in the panel; whatever is left is the paper's pool."""
+        """Sizes in records, as in the panel; the remaining records are LOGAN's pool."""
 
         reference: Count = 0
         unseen: Count = 0
@@ -439,7 +444,7 @@ class Logan(Split):
         self.known_non_members = self._take("known_non_members").records
         self._units = self._remaining
         self._queries = self.judged = np.sort(self._units.records)
-        # A larger unit could hardly ever be members: which group a query is of would then give its membership away.
+        # Larger units would rarely fit into a training set, so a query's group would reveal its membership.
         if TENTH * (largest := int(self._units.sizes.max())) > max(smallest, TENTH):
             raise Refused(
                 f"split: {largest} records of one group or set of duplicates are more than a tenth of train_size "
@@ -447,20 +452,20 @@ class Logan(Split):
             )
 
     def membership(self, replicate: int, train_size: int) -> Membership:
-        """The first units of the replicate's order, as many as fit into train_size."""
+        """The first units of the replicate's order that fit into train_size."""
         members = self._shuffled(self._units, "members", replicate).fill(train_size - len(self.known_members))
         train = np.sort(np.concatenate([self.known_members, members]))
         return Membership(train=train, queries=self._queries, member=np.isin(self._queries, train))
 
     def null_refusal(self, train_size: int) -> str | None:
-        """As many records as members have to be left to train on, and again as many to be judged as non-members."""
+        """Why the pool has no room for members, as many other training records, and as many non-members; or None."""
         need, have = 3 * (train_size - len(self.known_members)), len(self._queries)
         if have >= need:
             return None
         return f"{need} records for members, a null training set and non-members, and {self.pool.name} leaves {have}"
 
     def null(self, replicate: int, train_size: int) -> Membership:
-        """The next units of the replicate's order after the members; they are no queries."""
+        """The units that follow the members in the replicate's order, up to train_size; they are not queries."""
         order, room = self._shuffled(self._units, "members", replicate), train_size - len(self.known_members)
         train = np.concatenate([self.known_members, order.beyond(room).fill(room)])
         judged = self.membership(replicate, train_size)

@@ -1,4 +1,4 @@
-"""Defenses, one a file, and arms: combinations of them that a study compares."""
+"""Defenses, one per file, and arms: combinations of defenses that a study compares."""
 
 from mia_core.defenses.arm import Arm, labels
 from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, TrainingFacts

@@ -1,11 +1,11 @@
-"""What private steps cost: epsilon of a history of Poisson-sampled Gaussian steps, and the noise for a target epsilon.
+"""Privacy accounting: epsilon of a history of Poisson-sampled Gaussian steps, and the noise for a target epsilon.
 
 epsilon(delta) is an upper bound under add-or-remove-one neighbors: the smaller of opacus's PRV accountant (Gopi et al.
 2021, arXiv 2106.02848) and its RDP accountant (Mironov et al. 2019, arXiv 1908.10530), both of which are valid. PRV was
-nowhere below a bound found by rounding losses down on a grid (sigma 0.3 to 100, rates 1/1000 to 1, 1 to 2,000 steps,
-delta 1e-2 to 1e-7; in either direction), but for an epsilon of 0, which it puts at -0.00004. It gives infinity once
-losses pass some 700, an error where delta is near the machine's precision, and at large epsilon fills the memory; RDP
-does neither, and is mostly 5 to 20 % looser.
+compared with a bound from rounding losses down on a grid (sigma 0.3 to 100, rates 1/1000 to 1, 1 to 2,000 steps, delta
+1e-2 to 1e-7; in either direction), and was never below it, except for an epsilon of 0, which it puts at -0.00004. PRV
+returns infinity once losses exceed about 700, fails for delta near machine precision, and needs too much memory at
+large epsilon. RDP has none of these problems, and is mostly 5 to 20 % looser.
 """
 
 import contextlib
@@ -30,37 +30,39 @@ from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.persons import RECORD, Unit
 
 ACCOUNTING = 1
-"""Version of this file's answers; a change that alters one raises it."""
+"""Version of this file's results; raise it if a change alters one."""
 
 Entry = tuple[float, float, int]
-"""(sigma, sampling rate, steps): noise multiplier from 0, probability of a unit in a step above 0 to 1, from 0."""
+"""(sigma, sampling rate, steps): noise multiplier >= 0, probability of a unit in a step in (0, 1], steps >= 0."""
 
 History = tuple[Entry, ...]
 
 EPSILON_ERROR = 0.01
-"""Of PRV, added to what it reports, so that this stays an upper bound; more where `POINTS` would not do."""
+"""PRV's error, which is added to its epsilon so that it remains an upper bound; larger if `POINTS` is exceeded."""
 
 POINTS = 2**21
-"""Of PRV's grid at most, a second or two and 400 MB; a larger loss gets a coarser grid."""
+"""Maximal size of PRV's grid: a second or two and 400 MB; a larger loss gets a coarser grid."""
 
 LARGEST_ERROR, LARGEST_LOSS, SMALLEST_DELTA = 0.5, 500.0, 1e-10
-"""RDP alone is asked beyond these."""
+"""Beyond these limits only RDP is used."""
 
 SIGMAS = (0.1, 1e4)
-"""Noise multipliers that a target epsilon may lead to."""
+"""Range of noise multipliers for a target epsilon."""
 
 DIGITS = 4
-"""Of a noise multiplier found for a target epsilon: few, so that it is the same on every machine."""
+"""Significant digits of the noise multiplier for a target epsilon: few, so that it is the same on every machine."""
 
 RENYI_SIGMA = 100.0
-"""Noise multipliers up to here are searched by RDP; it is slow above, and no epsilon below some 0.1 is in its reach."""
+"""Noise multipliers up to here are searched by RDP. It is slow above, and cannot reach an epsilon below about 0.1."""
 
 BRACKET = 0.3
-"""Of log sigma: PRV's answer is nearly always so close below RDP's."""
+"""Step of log sigma in the search: PRV's result is nearly always within one step below RDP's."""
 
 ANSWERS: dict[str, Any] = {}
-"""What this process knows, by function and arguments: PRV takes up to seconds, so workers are given these, and what was
-once computed is kept beside the decoded pools (`MIA_STUDY_CACHE`)."""
+"""Known results by function and arguments. PRV takes up to seconds, so workers receive these results.
+
+Every result is also stored beside the decoded pools (`MIA_STUDY_CACHE`).
+"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,7 +85,7 @@ def _remembered(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _read(path: Path) -> list[Any] | None:
-    """An answer, in a list; None where there is none, or it is damaged."""
+    """A stored result, in a list; None if it is absent or damaged."""
     try:
         kept = json.loads(read_regular(path, MEBIBYTE))
         return [_tuple(kept["answer"])] if kept["check"] == content_id(kept["answer"]) else None
@@ -92,7 +94,7 @@ def _read(path: Path) -> list[Any] | None:
 
 
 def _write(path: Path, answer: Any) -> None:
-    """Keep an answer, if the folder can be written to."""
+    """Store a result if the folder is writable."""
     text = canonical_json({"answer": answer, "check": content_id(answer)})
     with contextlib.suppress(OSError):
         private_files.make_folder(path.parent)
@@ -106,7 +108,7 @@ def _tuple(answer: Any) -> Any:
 
 
 class Accountant:
-    """Counts private steps of one trajectory, where their noise is added."""
+    """Counts the private steps of one trajectory as their noise is added."""
 
     def __init__(self, sigma: float, sampling_rate: float) -> None:
         self.sigma = sigma
@@ -119,7 +121,7 @@ class Accountant:
         return ((self.sigma, self.sampling_rate, self.steps),)
 
     def restore(self, history: Sequence[Sequence[float]]) -> None:
-        """Go on from another accountant's history; ValueError when its noise or sampling rate is not this one's."""
+        """Continue another accountant's history; Refused if its noise or sampling rate differ."""
         if [tuple(entry[:2]) for entry in history] != [(self.sigma, self.sampling_rate)]:
             raise Refused(
                 f"a state that has spent {list(history)} does not belong to an arm of sigma {self.sigma:g} and "
@@ -130,15 +132,15 @@ class Accountant:
 
 
 def epsilon(history: History, delta: float) -> float | None:
-    """epsilon(delta) of private steps, delta in (0, 1); 0 before the first step, None if any is without noise."""
+    """epsilon(delta) of private steps, delta in (0, 1); 0 before the first step, None if any step has no noise."""
     return profile(history, (delta,))[0]
 
 
 @_remembered
 def profile(history: History, deltas: tuple[float, ...]) -> tuple[float | None, ...]:
-    """epsilon at each delta, from one grid whose error is that of the smallest; otherwise as `epsilon`.
+    """epsilon at each delta, from one grid with the error of the smallest delta; otherwise as `epsilon`.
 
-    Differs from `epsilon` at one of the deltas by less than PRV's error.
+    The values differ from those of `epsilon` by less than PRV's error.
     """
     if any(sigma == 0 for sigma, _, _ in history):
         return (None,) * len(deltas)
@@ -150,7 +152,7 @@ def profile(history: History, deltas: tuple[float, ...]) -> tuple[float | None, 
 
 
 def _renyi(history: History, deltas: Sequence[float]) -> list[float]:
-    """RDP's epsilons; always finite."""
+    """Epsilons by RDP; always finite."""
     from mia_core import vision  # noqa: F401  opacus reaches torchvision, which may need help
 
     # isort: split
@@ -159,13 +161,13 @@ def _renyi(history: History, deltas: Sequence[float]) -> list[float]:
     orders, _ = _renyi_step(*history[0][:2])
     rdp = sum(steps * _renyi_step(sigma, sampling_rate)[1] for sigma, sampling_rate, steps in history)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on an optimum at the first or last order: loose, and still a bound
+        warnings.simplefilter("ignore")  # for an optimum at the first or last order: loose, but still a bound
         return [float(get_privacy_spent(orders=orders, rdp=rdp, delta=delta)[0]) for delta in deltas]
 
 
 @lru_cache(maxsize=64)
 def _renyi_step(sigma: float, sampling_rate: float) -> tuple[list[float], np.ndarray]:
-    """Orders, and the RDP of one step at each."""
+    """The orders, and the RDP of one step at each of them."""
     from mia_core import vision  # noqa: F401
 
     # isort: split
@@ -177,7 +179,7 @@ def _renyi_step(sigma: float, sampling_rate: float) -> tuple[list[float], np.nda
 
 
 def _prv(history: History, deltas: Sequence[float]) -> list[float]:
-    """PRV's epsilons; infinite where it cannot be asked, or fails."""
+    """Epsilons by PRV; infinite if it is out of its limits, or fails."""
     from mia_core import vision  # noqa: F401
 
     # isort: split
@@ -198,16 +200,16 @@ def _prv(history: History, deltas: Sequence[float]) -> list[float]:
             warnings.simplefilter("ignore")
             losses = accountant._get_dprv(eps_error=error, delta_error=delta_error)
             return [float(losses.compute_epsilon(delta, delta_error, error)[2]) for delta in deltas]
-    except (RuntimeError, ValueError):  # opacus raises these where it does not trust its grid
+    except (RuntimeError, ValueError):  # opacus raises these if its grid is not accurate
         return unknown
 
 
 @_remembered
 def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
-    """The smallest sigma, of `DIGITS` digits, whose epsilon(delta) after `steps` steps does not exceed the target.
+    """The smallest sigma with `DIGITS` digits whose epsilon(delta) after `steps` steps does not exceed the target.
 
-    epsilon is then within 0.5 % below the target, wherever it changes by less than five times the change of sigma.
-    ValueError when the sigma would be outside `SIGMAS`.
+    epsilon is at most 0.5 % below the target, if its relative change is less than five times that of sigma. Refused if
+    sigma is outside `SIGMAS`.
     """
     lowest, highest = (math.log(sigma) for sigma in SIGMAS)
     place = f"at delta {delta:g} after {steps} steps at sampling rate {sampling_rate:g}"
@@ -223,7 +225,7 @@ def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, 
     def excess(log_sigma: float) -> float:
         return reached(math.exp(log_sigma)) - target_epsilon
 
-    # RDP is fast and never below, so PRV is asked from its answer downwards; upwards only where RDP reaches no target.
+    # RDP is fast and its sigma is never too small: search downwards from it, and upwards only if RDP fails.
     high = math.log(RENYI_SIGMA)
     if renyi_excess(high) < 0:
         high = lowest if renyi_excess(lowest) < 0 else brentq(renyi_excess, lowest, high, xtol=0.01) + 0.01
@@ -245,7 +247,7 @@ def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, 
 
 
 def guarantee(epsilon: float | None, delta: float | None, unit: Unit = RECORD) -> str:
-    """In words: `epsilon 57.2 per record at delta 1e-05, add-or-remove-one`; `none` for None, or NaN as in a table."""
+    """Text such as `epsilon 57.2 per record at delta 1e-05, add-or-remove-one`; `none` if epsilon is None or NaN."""
     if epsilon is None or math.isnan(epsilon):
         return "none"
     return f"epsilon {epsilon:.3g} per {unit} at delta {delta:g}, add-or-remove-one"

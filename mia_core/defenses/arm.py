@@ -1,4 +1,4 @@
-"""An arm: one level of the factor `defense`, none or one or several defenses together."""
+"""An arm: one level of the factor `defense`, i.e. no defense, one, or several together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ NONE = "none"
 
 
 def labels(arms: Sequence["Arm"]) -> list[str]:
-    """The label of each arm, with the settings that tell apart arms of the same label: `dp_sgd sigma=1 clip=2`."""
+    """The label of each arm. Arms with equal labels get the settings in which they differ: `dp_sgd sigma=1 clip=2`."""
     words = []
     for arm in arms:
         alike = [other.columns() for other in arms if other.label == arm.label]
@@ -36,13 +36,13 @@ def labels(arms: Sequence["Arm"]) -> list[str]:
 
 @dataclass(frozen=True)
 class Arm:
-    """Defenses applied in their order; empty is the arm `none`, the control of all others."""
+    """Defenses in the order in which they are applied. Empty for arm `none`, the control of all others."""
 
     choices: tuple[Choice[Defense], ...] = ()
 
     @classmethod
     def parse(cls, spec: Any, where: str = "defense") -> "Arm":
-        """`none`, a defense (name, or mapping with a name), or a list of defenses."""
+        """Parse `none`, a defense (name, or mapping with a name), or a list. Refused for conflicts and repetitions."""
         if spec == NONE or (isinstance(spec, Mapping) and spec.get("name") == NONE and len(spec) == 1):
             return cls()
         parts = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
@@ -53,14 +53,14 @@ class Arm:
         if len(set(names)) < len(names):
             raise Refused(f"{where}: {'+'.join(names)} has a defense twice")
         built = [choice.build() for choice in choices]
-        for defense in sorted(built, key=lambda one: isinstance(one, PrivateDefense)):  # who knows better says why
+        for defense in sorted(built, key=lambda one: isinstance(one, PrivateDefense)):  # specific reasons first
             if reason := defense.conflict([other for other in built if other is not defense]):
                 raise Refused(f"{where}: {'+'.join(names)}: {reason}")
         return cls(choices)
 
     @cached_property
     def defenses(self) -> tuple[Defense, ...]:
-        """Built, in their order."""
+        """The defense objects, in order."""
         return tuple(choice.build() for choice in self.choices)
 
     @property
@@ -70,7 +70,7 @@ class Arm:
 
     @property
     def strength(self) -> float:
-        """The main setting of the first defense, for display; 1 for one without, 0 for none."""
+        """The main setting of the first defense, for display; 1 if it has none, 0 for arm `none`."""
         if not self.choices:
             return 0.0
         shown = self.choices[0].cls.shown(self.choices[0].config)
@@ -91,11 +91,11 @@ class Arm:
         return " + ".join(words) or NONE
 
     def columns(self, sigma: float | None = None) -> dict[str, float | None]:
-        """The arm's own numbers under their own names; one that an earlier defense has too under `defense.name`.
+        """The arm's settings by name; a name that an earlier defense also has becomes `defense.name`.
 
-        The unit of a guarantee is none of them, and has a column of its own.
+        The unit of a guarantee is not included; it has its own column.
 
-        sigma: the noise multiplier of a private arm, in place of None where a target epsilon is given.
+        sigma: the noise multiplier of a private arm, which replaces None if a target epsilon is given.
         """
         columns: dict[str, float | None] = {}
         for choice in self.choices:
@@ -107,7 +107,7 @@ class Arm:
         return columns
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Plain values, for ids and specs; without settings that are None, so that new ones change no id."""
+        """Plain values for ids and specs, without settings that are None, so that new settings change no id."""
         return [{k: value for k, value in choice.to_dict().items() if value is not None} for choice in self.choices]
 
     @property
@@ -121,12 +121,12 @@ class Arm:
 
     @property
     def control(self) -> bool:
-        """Whether this is a control arm, which protects nobody."""
+        """Whether this is a control arm, which does not protect anybody."""
         return any(defense.control for defense in self.defenses)
 
     @property
     def unit(self) -> Unit | None:
-        """What is sampled and clipped: records, or persons; None where batches are no Poisson samples."""
+        """The privacy unit, which is sampled and clipped; None if batches are not Poisson samples."""
         private = self._private
         return private.unit if private else None
 
@@ -138,63 +138,63 @@ class Arm:
 
     @property
     def guaranteed(self) -> bool:
-        """Whether there is a guarantee, and so draws that nobody may draw again."""
+        """Whether there is a guarantee. Its draws then must not be reproducible."""
         return self.delta is not None
 
     @property
     def needs_horizon(self) -> bool:
-        """Whether the noise depends on the steps to be trained: a target epsilon."""
+        """Whether the noise depends on the number of steps, i.e. a target epsilon is set."""
         private = self._private
         return private is not None and private.needs_horizon
 
     def sampling_rate(self, train_size: int, batch_size: int, persons: int | None = None) -> float:
-        """q: the probability of a unit in a step of private training, B / n, or B / P of nominally P `persons`."""
+        """q, the probability of a unit in a step of private training: B / n, or B / P for nominally P `persons`."""
         private = self._private
         return private.sampling_rate(train_size, batch_size, persons) if private else batch_size / train_size
 
     def sigma(self, sampling_rate: float, horizon: int | None = None) -> float | None:
-        """The noise multiplier; None without private steps. ValueError when a target epsilon lacks its horizon."""
+        """The noise multiplier; None without private steps. Refused if a target epsilon has no horizon."""
         private = self._private
         return private.noise_multiplier(sampling_rate, horizon) if private else None
 
     def epsilon(self, sampling_rate: float, steps: int, horizon: int | None = None) -> float | None:
-        """epsilon(delta) after so many steps; None for arms without a guarantee."""
+        """epsilon(delta) after so many steps; None without a guarantee."""
         sigma = self.sigma(sampling_rate, horizon) if self.delta is not None else None
         return self.epsilon_of(((sigma, sampling_rate, steps),)) if sigma else None
 
     def epsilon_of(self, history: History) -> float | None:
-        """epsilon(delta) of steps that were done; None for arms without a guarantee."""
+        """epsilon(delta) of the steps in a history; None without a guarantee."""
         return epsilon(history, self.delta) if self.delta is not None else None
 
     # Refusals
 
     def refusal(self, target: Target) -> str | None:
-        """Why the arm does not fit a target, or None."""
+        """Why the arm cannot be used with a target, or None."""
         return _first(defense.refusal(target) for defense in self.defenses)
 
     def training_refusal(self, train_size: int, batch_size: int, persons: int | None = None) -> str | None:
-        """Why the arm does not fit a training-set size, of nominally P `persons`, and a batch size, or None."""
+        """Why the arm cannot be used with a training-set size, nominally P `persons` and a batch size, or None."""
         return self.empty_guarantee(train_size, persons) or self.sampling_refusal(train_size, batch_size, persons)
 
     def empty_guarantee(self, train_size: int, persons: int | None = None) -> str | None:
-        """Why the arm's guarantee means nothing at a training-set size, or None."""
+        """Why the arm's guarantee is empty at this training-set size, or None."""
         private = self._private
         return private.empty_guarantee(private.nominal_units(train_size, persons)) if private else None
 
     def sampling_refusal(self, train_size: int, batch_size: int, persons: int | None = None) -> str | None:
-        """Why units cannot be sampled so that a batch has B of them on average, or None."""
+        """Why units cannot be sampled such that B are expected per batch, or None."""
         private = self._private
         return private.sampling_refusal(train_size, batch_size, persons) if private else None
 
     # Hooks
 
     def modify(self, target: Target) -> None:
-        """Let every defense change the target's networks."""
+        """Apply every defense's change to the target's networks."""
         for defense in self.defenses:
             defense.modify(target)
 
     def parts(self, images: np.ndarray, streams: Streams) -> np.ndarray:
-        """int64: which records uint8 [n,C,H,W] are trained on."""
+        """int64 [.]: indices of the records, uint8 [n,C,H,W], that are trained on."""
         kept = np.arange(len(images))
         for defense in self.defenses:
             part = defense.parts(images[kept], streams)
@@ -202,19 +202,19 @@ class Arm:
         return kept
 
     def batches(self, facts: TrainingFacts) -> Batches | None:
-        """How a step's records are chosen; None for shuffled orders."""
+        """The choice of each step's records; None for shuffled orders."""
         found = [batches for defense in self.defenses if (batches := defense.batches(facts)) is not None]
         assert len(found) <= 1, f"{self.label} chooses records in {len(found)} ways"
         return found[0] if found else None
 
     def inputs(self, x_BCHW: torch.Tensor, draw: Callable[[str, Draw], torch.Tensor]) -> torch.Tensor:
-        """What a step sees of its real records."""
+        """The real records [B,C,H,W] as a step sees them."""
         for defense in self.defenses:
             x_BCHW = defense.inputs(x_BCHW, draw)
         return x_BCHW
 
     def gradients(self, facts: TrainingFacts) -> tuple[RecordGradients, Accountant | None]:
-        """How real records reach a gradient, and what counts its cost; ValueError for a horizon that is missing."""
+        """The gradient rule for real records, and its accountant, if any. Refused if a required horizon is missing."""
         rule: RecordGradients = mean_gradients
         accountant = None
         for defense in self.defenses:
@@ -238,7 +238,7 @@ class Arm:
         return changed
 
     def weights(self, target: Target) -> None:
-        """Let every defense change the weights after a step."""
+        """Apply every defense's change to the weights after a step."""
         for defense in self.defenses:
             defense.weights(target)
 

@@ -1,11 +1,11 @@
 """Sums of clipped gradients of privacy units by book-keeping (Bu et al. 2022, 2023; arXiv 2206.07136, 2210.00038).
 
-A tape keeps what each layer was given and the gradient of what it gave. From these come bounds of the norms of the
-units' gradients, and then, in one call a layer, the sum of all rows' gradients weighted by their clip factors. No row's
-gradient is kept, and of a large layer none is ever formed.
+A tape records each layer's input and the gradient of its output. From these come bounds of the norms of the units'
+gradients, and then, in one call per layer, the sum of all rows' gradients weighted by their clip factors. No row's
+gradient is kept, and for large layers none is ever formed.
 
-What is bounded is what is added, as it is computed: a unit's part of the sum is at most `clip` long, the rounding of
-its norm, of its factor and of its part included (see `norms`). Beyond that, a sum of n parts is rounded as any sum is.
+The bound holds for the sum as computed: a unit's part of it has norm at most `clip`, including the rounding of its
+norm, its factor and its part (see `norms`). In addition, a sum of n parts is rounded as any sum is.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from mia_core.targets import RecordLosses
 from mia_core.tf32 import tf32
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.GroupNorm)
-"""Modules whose parameters are known here, as they are or under weight norm."""
+"""Modules whose parameters are supported, with or without weight norm."""
 
 
 def clipped_sums(
@@ -30,14 +30,14 @@ def clipped_sums(
     clip: float,
     units: torch.Tensor | None = None,
 ) -> tuple[dict[str, list[torch.Tensor]], dict[str, torch.Tensor]]:
-    """Sums over units of their gradients, each scaled to norm at most `clip`, and the losses [B] of rows, by network.
+    """Sums over units of their gradients, each clipped to norm `clip`, and the losses [B] of rows; both by network.
 
-    units: the number of each row's privacy unit, int64 [B], best on the CPU (it is read there); -1 is a row of padding,
-    which counts for nothing; without it, each row is a unit. A unit's gradient is the mean of its rows', clipped as a
+    units: int64 [B], the privacy unit of each row, best on the CPU (it is read there); -1 marks a padding row, which
+    contributes nothing; None makes each row a unit. A unit's gradient is the mean of its rows' gradients, clipped as a
     whole. A sum has one tensor per trainable parameter, in order. A unit's norm is over all parameters of all networks
-    that learn from it together, so that removing one unit moves all sums together by at most `clip`. A unit whose
-    gradient is not finite, or whose squared norm overflows, adds nothing. B may be 0. Raises ValueError where a
-    parameter is used in a way not known here, a layer is not given one row a record, or one computes in less than
+    that learn from it, so that removing one unit changes all sums together by at most `clip`. A unit contributes
+    nothing if its gradient is not finite or its squared norm overflows. B may be 0. ValueError for an unsupported use
+    of a parameter, for a layer whose input does not have one row per record, and for a layer that computes in less than
     float32.
     """
     owned = {name: [p for p in network.parameters() if p.requires_grad] for name, network in networks.items()}
@@ -65,7 +65,7 @@ def clipped_sums(
 def record(
     networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...]
 ) -> tuple[Tape, dict[str, torch.Tensor]]:
-    """A tape of each network's own loss, of all rows, and the losses [B] by network."""
+    """A tape of each network's own loss over all rows, and the losses [B] by network."""
     owned = {name: [p for p in network.parameters() if p.requires_grad] for name, network in networks.items()}
     tape = Tape([p for parameters in owned.values() for p in parameters], len(records[0]))
     with tape:

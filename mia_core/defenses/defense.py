@@ -1,4 +1,4 @@
-"""What a defense may do to a training: one hook for each part of it, and none of them has to be used."""
+"""Base class of defenses: one optional hook for each part of training."""
 
 from abc import ABC
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from mia_core.targets import Adversarial, RecordGradients, RecordLosses, Target
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What hooks know of a training.
+    """What hooks know about a training.
 
-    records: how many there are. train_size: their nominal number n. batch_size: B. streams: of its seed. secret: draws
-    that nobody can draw again. horizon: steps that are trained at most, if there is a limit. persons: whose the records
-    are, if that is known.
+    records: their number. train_size: the nominal number n. batch_size: B. streams: from the training's seed. secret:
+    draws that cannot be reproduced. horizon: the maximal number of steps, if limited. persons: of the records, if
+    known.
     """
 
     records: int
@@ -37,12 +37,12 @@ class TrainingFacts:
 
 
 class Defense(ABC):
-    """A defense with its settings; subclasses have `name`, a settings class `Config` and `strength`.
+    """A defense with its settings; subclasses set `name`, a settings class `Config` and `strength`.
 
-    strength: the setting by which users order this defense from weak to strong (units differ between defenses); None
-    for one that is on or off. version: of what it does; a change that alters trained targets raises it.
+    strength: the setting that orders this defense from weak to strong (units differ between defenses); None for a
+    defense that is either on or off. version: part of ids; raise it if a change alters trained targets.
 
-    Hooks, in the order in which a training meets them: `modify` (networks), `parts` (of the records), `batches`,
+    Hooks, in the order in which training calls them: `modify` (networks), `parts` (of the records), `batches`,
     `inputs`, `losses`, `gradients`, `weights`.
     """
 
@@ -53,31 +53,31 @@ class Defense(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    # In words
+    # Labels
 
     @classmethod
     def shown(cls, config: Any) -> tuple[str, float] | None:
-        """Word and value of the setting that `strength` names; None without one."""
+        """Name and value of the setting `strength`, for labels; None without one."""
         return None if cls.strength is None else (cls.strength, float(getattr(config, cls.strength)))
 
     @classmethod
     def qualifier(cls, config: Any) -> str:
-        """What a label says besides, e.g. `unit=person`."""
+        """Additional text of a label, e.g. `unit=person`."""
         return ""
 
     @property
     def control(self) -> bool:
-        """Whether this takes a defense apart to see what does it, and is none that anybody would use."""
+        """Whether this is a control, which isolates one effect of a defense and is not meant to protect."""
         return False
 
     # Refusals, before anything runs
 
     def refusal(self, target: Target) -> str | None:
-        """Why this defense does not fit a target, or None."""
+        """Why this defense cannot be used with a target, or None."""
         return None
 
     def conflict(self, others: Sequence["Defense"]) -> str | None:
-        """Why it does not go with other defenses, or None."""
+        """Why this defense cannot be combined with others, or None."""
         return None
 
     # Hooks
@@ -87,26 +87,26 @@ class Defense(ABC):
         return
 
     def parts(self, images: np.ndarray, streams: Streams) -> np.ndarray | None:
-        """int64: which of the training records uint8 [n,C,H,W] are trained on; None for all."""
+        """int64 [.]: indices of the training records, uint8 [n,C,H,W], to train on; None for all."""
         return None
 
     def batches(self, facts: TrainingFacts) -> Batches | None:
-        """How a step's records are chosen, or None for shuffled orders."""
+        """The choice of each step's records, or None for shuffled orders."""
         return None
 
     def inputs(self, x_BCHW: torch.Tensor, draw: Callable[[str, Draw], torch.Tensor]) -> torch.Tensor:
-        """What a step sees of its real records, each row a function of its record; `draw(purpose, draw)` has numbers.
+        """The real records as a step sees them, each row a function of its record; `draw(purpose, draw)` gives numbers.
 
-        Purposes are of this defense alone: begin them with its name.
+        Purposes must be specific to this defense: begin them with its name.
         """
         return x_BCHW
 
     def losses(self, losses: RecordLosses) -> RecordLosses:
-        """What networks lose on real records."""
+        """The losses of real records, possibly changed."""
         return losses
 
     def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> RecordGradients:
-        """How real records reach a gradient."""
+        """The gradient rule for real records, possibly replaced."""
         return rule
 
     def weights(self, target: Target) -> None:
@@ -115,21 +115,21 @@ class Defense(ABC):
 
 
 def needs_discriminator(defense: str, target: Target) -> str | None:
-    """The refusal of a defense that changes the discriminator, by a target without one."""
+    """Why a defense that changes the discriminator cannot be used with a target without one, or None."""
     return None if "discriminate" in target.offers else f"{defense} needs a discriminator, and {target.name} has none"
 
 
 def hidden_blocks(target: Target) -> list[nn.Sequential]:
-    """The hidden blocks of a target's discriminator; an assertion where there is none."""
+    """The hidden blocks of a target's discriminator, which it must have."""
     assert isinstance(target, Adversarial), needs_discriminator("this", target)
     return target.hidden_blocks()
 
 
 class RandomLayer(nn.Module):
-    """A layer that has random numbers in training mode; `index` tells layers of a kind apart.
+    """A layer with random numbers in training mode; `index` distinguishes layers of one kind.
 
-    A step gives them to it: each of the step's passes (of real records, of generated ones, of the generator's loss) has
-    numbers of its own, which follow from layer, step, pass and shape, and are the same on any device.
+    Training supplies the numbers. Each pass of a step (real records, generated ones, the generator's loss) has
+    different numbers, which depend only on layer, step, pass and shape, and are the same on any device.
     """
 
     def __init__(self, index: int) -> None:
@@ -139,16 +139,16 @@ class RandomLayer(nn.Module):
         self.step = self.passes = 0
 
     def end(self) -> None:
-        """Forget numbers, and where they came from: that may name a private training's key, and targets are sent."""
+        """Delete numbers and their source, which may contain a private training's key, since targets may be shared."""
         self.draws = Draws(Streams(), block=STEP)
         self._asked: dict[int, Draw] = {}
         self._asked_before: dict[int, Draw] = {}
         self._ready: dict[int, tuple[Draw, torch.Tensor]] = {}
 
     def begin(self, draws: Draws, step: int) -> None:
-        """Take the numbers of a step. draws: of single steps.
+        """Start a step. draws: the source of its numbers, with blocks of one step.
 
-        What the two steps before asked for alike is drawn now, so that the step itself draws nothing.
+        Numbers that both of the last two steps requested are drawn now, so that the step itself draws nothing.
         """
         self.draws, self.step, self.passes = draws, step, 0
         expected = {number: draw for number, draw in self._asked.items() if self._asked_before.get(number) == draw}
@@ -156,7 +156,7 @@ class RandomLayer(nn.Module):
         self._ready = {number: (draw, self._numbers(number, draw)) for number, draw in expected.items()}
 
     def drawn(self, law: Literal["normal", "uniform"], x: torch.Tensor) -> torch.Tensor:
-        """Numbers like x for the next pass of this step, in channels-last order in memory."""
+        """Numbers in the shape of x for the next pass of this step, in channels-last memory format."""
         self.passes += 1
         draw = Draw(law, tuple(x.shape if x.ndim < 3 else x.movedim(1, -1).shape))
         self._asked[self.passes] = draw

@@ -1,11 +1,11 @@
 """DP-SGD (Abadi et al. 2016; arXiv 1607.00133): clip each real record's gradient, add noise, sample by Poisson.
 
-Only real records are private; gradients of generated records are added untouched (they are a function of weights that
-are private already). epsilon(delta), see `accounting`, is for adding or removing one unit: a record, or with
-`unit: person` a person with all records of theirs, of whom a step takes one at random. It covers the trained networks,
-neither released training curves nor a choice of the epoch made by looking at them, and nothing else that is computed
-from the records, such as quality against members.
-Noise and samples are drawn under a secret key (`mia_core.secret_draws`): a training that is done again has others.
+Only real records are private. Gradients of generated records are added without noise, since they are functions of
+weights that are already private. epsilon(delta), see `accounting`, is for adding or removing one unit: a record or,
+with `unit: person`, a person with all their records, of which a step takes one at random. It covers the trained
+networks, but neither released training curves, nor a choice of the epoch based on them, nor anything else that is
+computed from the records, such as quality measured against members. Noise and samples are drawn under a secret key
+(`mia_core.secret_draws`), so repeated trainings differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from mia_core.targets import RecordGradients, RecordLosses, Target, add_gradient
 
 @DEFENSES.register
 class DPSGD(PrivateDefense):
-    """Private training of every network that sees real records."""
+    """Private training of every network that learns from real records."""
 
     name = "dp_sgd"
     strength = "sigma"
@@ -40,10 +40,10 @@ class DPSGD(PrivateDefense):
     class Config:
         """sigma: noise multiplier (0 = clip only, no guarantee). clip: bound on a record's gradient norm.
 
-        target_epsilon: in place of sigma, the epsilon to end with; the noise then depends on the steps to be trained.
-        delta: of (epsilon, delta); must be below 1 / train_size, of persons below 1 / P.
-        unit: what is sampled, clipped and accounted: each record, or each person, by one random record of theirs a
-        step, with probability batch_size / P (P: the nominal number of persons, see `mia_core.persons`).
+        target_epsilon: the final epsilon, instead of sigma; the noise then depends on the number of steps. delta: of
+        (epsilon, delta); must be below 1 / train_size, or 1 / P for persons. unit: what is sampled, clipped and
+        accounted for: each record, or each person, who is in a step with probability batch_size / P by one random
+        record (P: the nominal number of persons, see `mia_core.persons`).
         """
 
         sigma: Annotated[float, Ge(0)] | None = None
@@ -67,12 +67,12 @@ class DPSGD(PrivateDefense):
 
     @classmethod
     def qualifier(cls, config: Any) -> str:
-        """The unit, where it is no record."""
+        """The unit, unless it is a record."""
         return "" if config.unit == RECORD else f"unit={config.unit}"
 
     @property
     def control(self) -> bool:
-        """Without noise: samples and clipping alone."""
+        """True without noise: only sampling and clipping remain."""
         return self.config.sigma == 0
 
     @property
@@ -82,16 +82,16 @@ class DPSGD(PrivateDefense):
 
     @property
     def delta(self) -> float | None:
-        """None where clipping is all."""
+        """delta of the guarantee; None without noise."""
         return None if self.config.sigma == 0 else self.config.delta
 
     @property
     def needs_horizon(self) -> bool:
-        """With a target epsilon."""
+        """True for a target epsilon."""
         return self.config.sigma is None
 
     def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
-        """sigma; of a target epsilon, the one that reaches it after `horizon` steps, ValueError without a horizon."""
+        """sigma, or the smallest that reaches the target epsilon after `horizon` steps; Refused without a horizon."""
         if self.config.sigma is not None:
             return self.config.sigma
         assert self.config.target_epsilon is not None
@@ -100,10 +100,10 @@ class DPSGD(PrivateDefense):
         return noise_multiplier(self.config.target_epsilon, self.config.delta, sampling_rate, horizon)
 
     def refusal(self, target: Target) -> str | None:
-        """Batch norm mixes records, so that clipping a record's gradient no longer bounds its influence.
+        """Refuses batch norm, running statistics, and layers without known per-record gradients.
 
-        Running statistics, of any norm, take up records past every gradient. Gradients of a single record are known for
-        some layers only.
+        Batch norm mixes records, so that clipping a record's gradient does not bound its influence. Running statistics
+        of any norm depend on records in a way that no gradient covers.
         """
         if target.beyond_gradients:
             return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
@@ -118,14 +118,14 @@ class DPSGD(PrivateDefense):
         return None
 
     def empty_guarantee(self, units: int) -> str | None:
-        """delta of 1 / units lets one unit be published."""
+        """Requires delta < 1 / units: a mechanism with delta = 1 / units may publish one unit."""
         if self.config.delta < 1 / units:
             return None
         per = f", for {units} persons," if self.unit == PERSON else ","
         return f"dp_sgd.delta {self.config.delta:g} must be below 1/{units}{per} or it guarantees nothing"
 
     def batches(self, facts: TrainingFacts) -> Sampled | SampledPersons:
-        """Poisson samples, of persons by one random record of theirs."""
+        """Poisson samples of records, or of persons by one random record each."""
         nominal = facts.persons.nominal if facts.persons else None
         rate = self.rate(facts)
         size = padded_size(self.nominal_units(facts.train_size, nominal), rate)
@@ -141,7 +141,7 @@ class DPSGD(PrivateDefense):
         return Sampled(uniform("poisson"), facts.records, rate, size)
 
     def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> "PrivateGradients":
-        """In place of the ordinary rule."""
+        """Replaces the ordinary rule."""
         rate = self.rate(facts)
         sigma = self.noise_multiplier(rate, facts.horizon)
         return PrivateGradients(sigma, self.config.clip, facts.secret, facts.batch_size, rate)
@@ -150,9 +150,9 @@ class DPSGD(PrivateDefense):
 class PrivateGradients:
     """(sum of clipped gradients + sigma * clip * N(0, 1)) / expected batch, added to `.grad` (RecordGradients).
 
-    sampling_rate: only for the accountant, which counts every call; the default claims nothing from sampling. Each call
-    has noise of its own, at the place of the accountant's count in `draws`: it is drawn on the CPU, a step at a time,
-    since that of many steps would be as many times the networks.
+    sampling_rate: used only by the accountant, which counts every call; the default claims no amplification by
+    sampling. The accountant's count is the counter of each call's noise in `draws`. Noise is drawn on the CPU, one step
+    at a time, since each step needs as many numbers as the networks have parameters.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class PrivateGradients:
         return values
 
     def _noise(self, sums: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Standard normal numbers like each of the sums; zeros without noise."""
+        """Standard normal numbers in the shapes of the sums; zeros if sigma is 0."""
         if self.sigma == 0:
             return [torch.zeros_like(total) for total in sums]
         sizes = [total.numel() for total in sums]
@@ -190,10 +190,10 @@ class PrivateGradients:
 
 
 def without_padding(records: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """Rows that are records. units: [B] as of `Rows`.
+    """The rows that are records. units: int64 [B], see `Rows`.
 
-    Fewer rows are faster on a CPU. A GPU would rather have one shape in every step: there `clipped_sums` can give
-    padding no weight instead.
+    Fewer rows are faster on a CPU. A GPU prefers one shape in every step: there `clipped_sums` can give padding no
+    weight instead.
     """
     if units is None:
         return records

@@ -1,4 +1,4 @@
-"""Dropout in the discriminator (Srivastava et al. 2014), after every hidden activation, as LOGAN tries it."""
+"""Dropout in the discriminator (Srivastava et al. 2014), after every hidden activation, as in LOGAN."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ from mia_core.targets import Target
 
 
 class DropoutLayer(RandomLayer):
-    """Inverted dropout; torch's own cannot be given its numbers."""
+    """Inverted dropout; torch's own layer does not accept given random numbers."""
 
     def __init__(self, rate: float, index: int) -> None:
         super().__init__(index)
         self.rate = rate
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape; each element is kept with probability 1 - rate and scaled by its inverse."""
+        """x of any shape; each element is kept with probability 1 - rate and then divided by it."""
         if not self.training:
             return x
         keep = self.drawn("uniform", x) >= self.rate
@@ -27,7 +27,7 @@ class DropoutLayer(RandomLayer):
 
 @DEFENSES.register
 class Dropout(Defense):
-    """No privacy guarantee."""
+    """Dropout; no privacy guarantee."""
 
     name = "dropout"
     strength = "rate"
@@ -41,7 +41,7 @@ class Dropout(Defense):
     config: Config
 
     def refusal(self, target: Target) -> str | None:
-        """Needs a discriminator."""
+        """Requires a discriminator."""
         return needs_discriminator(self.name, target)
 
     def modify(self, target: Target) -> None:

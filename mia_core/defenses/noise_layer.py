@@ -1,7 +1,7 @@
-"""The Gaussian noise layer of DP-GAN (Triastcyn & Faltings 2018; arXiv 1803.03148), as LOGAN tries it.
+"""The Gaussian noise layer of DP-GAN (Triastcyn & Faltings 2018; arXiv 1803.03148), as in LOGAN.
 
-Noise on what the discriminator's last hidden block passes on, in training only. Despite its name it bounds no record's
-influence on the weights and has no guarantee: its sigma is no noise multiplier.
+It adds noise to the output of the discriminator's last hidden block, in training only. Despite DP-GAN's name it does
+not bound a record's influence on the weights and gives no guarantee: its sigma is not a noise multiplier.
 """
 
 from typing import Annotated
@@ -22,7 +22,7 @@ class GaussianNoise(RandomLayer):
         self.sigma = sigma
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape."""
+        """x of any shape."""
         if not self.training:
             return x
         return x + self.sigma * self.drawn("normal", x)
@@ -30,21 +30,21 @@ class GaussianNoise(RandomLayer):
 
 @DEFENSES.register
 class NoiseLayer(Defense):
-    """No privacy guarantee."""
+    """A noise layer; no privacy guarantee."""
 
     name = "noise_layer"
     strength = "sigma"
 
     @settings
     class Config:
-        """sigma: deviation of the noise, in units of the activations (about 1 after group norm)."""
+        """sigma: standard deviation of the noise, in units of the activations (about 1 after group norm)."""
 
         sigma: Annotated[float, Gt(0)]
 
     config: Config
 
     def refusal(self, target: Target) -> str | None:
-        """Needs a discriminator."""
+        """Requires a discriminator."""
         return needs_discriminator(self.name, target)
 
     def modify(self, target: Target) -> None:

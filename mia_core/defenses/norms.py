@@ -1,22 +1,22 @@
-"""Upper bounds of the norms of privacy units' gradients, computed from a tape in the precision that trains.
+"""Upper bounds of the norms of privacy units' gradients, from a tape, in the precision of training.
 
-A unit's gradient of a weight is g = sum_t b_t a_t^T over T places (of all of its rows, and of all uses of the weight).
-Its squared norm is computed by Gram products, sum_st (a_s . a_t)(b_s . b_t), or from g, whatever is less work; and the
-sum that is released is computed in a third way. Where terms cancel, each is off by far more than a rounding of |g|: the
-Gram products of a gradient a thousand times smaller than its terms are noise, or negative. By how much is known: a sum
-of n products, in any order, is off by at most gamma_n = n u / (1 - n u) times the sum of the terms' magnitudes, u the
-unit round-off (Higham 2002, section 3.1). With S = sum_t |a_t| |b_t|, a in R^P, b in R^D, G groups:
+A unit's gradient of a weight is g = sum_t b_t a_t^T over T places (of all its rows and all uses of the weight). Its
+squared norm is computed by Gram products, sum_st (a_s . a_t)(b_s . b_t), or from g, whichever is less work; the
+released sum is computed in a third way. If terms cancel, rounding errors may far exceed a rounding of |g|: the Gram
+products of a gradient a thousand times smaller than its terms are noise, or negative. But errors are bounded: a sum of
+n products, in any order, has an error of at most gamma_n = n u / (1 - n u) times the sum of the terms' magnitudes, u
+the unit round-off (Higham 2002, section 3.1). With S = sum_t |a_t| |b_t|, a in R^P, b in R^D, G groups:
 
-- the square G by Gram products is off by at most gamma_(2T+P+D+G+1) S^2, so |g|^2 <= |G| + gamma S^2: the error is in
-  the square, and a bound of it that was added to the norm would be far too small;
-- g, where it is formed, is off by at most gamma_T S, and its square by gamma_(P+D+G+1) of itself;
-- what a unit adds to the released sum is off by at most f gamma_(2T+1) S, f its factor.
+- the square G by Gram products has an error of at most gamma_(2T+P+D+G+1) S^2, so |g|^2 <= |G| + gamma S^2: this error
+  is in the square, and a bound of it that was added to the norm would be far too small;
+- g, if it is formed, has an error of at most gamma_T S, and its square a relative error of gamma_(P+D+G+1);
+- a unit's part of the released sum has an error of at most f gamma_(2T+1) S, f its factor.
 
-So what it adds is at most C long if f = C / N, where N is the root of the first or second square plus gamma_(3T+4) S.
-Under weight norm the gradient of the weight is formed and pulled to v and g, which makes it at most max(1, g / |v|)
-times as long; what the sums in between are off by, over one dimension of the weight at a time, is added to both.
-Squares and rooms are added up over layers before their roots are (triangle inequality). Products of the smallest
-numbers become 0, and what that can hide is added too. An overflow makes N infinite or NaN.
+So this part has norm at most C if f = C / N, where N is the root of the first or second square plus gamma_(3T+4) S.
+Under weight norm the gradient of the weight is formed and mapped to v and g, which makes its norm at most max(1, g /
+|v|) times as large; the errors of the sums in between, over one dimension of the weight at a time, are added to both.
+Squares, and the squared error terms ("rooms"), are summed over layers before taking roots (triangle inequality).
+Products may underflow to 0; a bound of what this hides is added, too. An overflow makes N infinite or NaN.
 """
 
 from collections.abc import Sequence
@@ -29,24 +29,26 @@ from mia_core.defenses.tape import Tape, Use, WeightNormed
 from mia_core.defenses.units import Units
 
 CHUNK = 2**18
-"""Norms are taken of so many units at a time that what is unfolded for it has about so many numbers: as many as a CPU's
-cache holds. On a GPU 64 times as many, for fewer launches."""
+"""Numbers that are unfolded at once to compute norms: as many as a CPU's cache holds.
+
+On a GPU, 64 times as many, for fewer launches.
+"""
 
 SMALLEST = 2.0**30
-"""Products that become 0 hide at most so many times the smallest normal number from a square."""
+"""Products that underflow to 0 reduce a square by at most this many times the smallest normal number."""
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:
-    """What a computed sum of so many products is off by, relative to the sum of their magnitudes."""
+    """Error bound of a computed sum of so many products, relative to the sum of their magnitudes."""
     error = terms * torch.finfo(dtype).eps / 2
     assert error < 1, f"a sum of {terms} products in {dtype}"
     return error / (1 - error)
 
 
 def norm_bounds(tape: Tape, units: Units, chunk: int = CHUNK) -> torch.Tensor:
-    """N [U] of each unit's gradient over all that was recorded, in the order of `units`; NaN or infinite if that is.
+    """N [U], of each unit's gradient over everything recorded, in the order of `units`; NaN or infinite on overflow.
 
-    No unit's bound depends on another unit.
+    A unit's bound does not depend on other units.
     """
     tape.check_roles()
     parts = [_of_rows(list(tape.rows.values()), units)] if tape.rows else []
@@ -57,7 +59,7 @@ def norm_bounds(tape: Tape, units: Units, chunk: int = CHUNK) -> torch.Tensor:
 
 
 def _of_rows(rows: Sequence[torch.Tensor], units: Units) -> torch.Tensor:
-    """Squares and squared rooms [2,U] of biases: their gradients by row are computed before, and these are summed."""
+    """Squares and squared rooms [2,U] of biases and scales, whose gradients by row are on the tape."""
     rows_BC = torch.cat(list(rows), 1)
     found = []
     for size, own in units.together:
@@ -71,7 +73,8 @@ def _of_rows(rows: Sequence[torch.Tensor], units: Units) -> torch.Tensor:
 def _of_uses(tape: Tape, key: int, units: Units, chunk: int) -> torch.Tensor:
     """Squares and squared rooms [2,U] of a weight.
 
-    Several uses are one with all their places, and so are several rows: b_1 a_1^T + b_2 a_2^T = [b_1 b_2] [a_1 a_2]^T.
+    Several uses are treated as one with all their places, and so are several rows: b_1 a_1^T + b_2 a_2^T = [b_1 b_2]
+    [a_1 a_2]^T.
     """
     weight, uses, derived = tape.weights[key], tape.uses[key], tape.derived.get(key)
     places = sum(use.places for use in uses)
@@ -88,7 +91,7 @@ def _of_uses(tape: Tape, key: int, units: Units, chunk: int) -> torch.Tensor:
 def _factors(
     uses: Sequence[Use], weight: torch.Tensor, rows: torch.Tensor | slice, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """a [n,G,P,T] and b [n,G,D,T] of n units of `size` rows."""
+    """a [n,G,P,T] and b [n,G,D,T] of n units of `size` rows each."""
     pairs = [use.factors(weight, rows) for use in uses]
     joined = []
     for parts in zip(*pairs, strict=True):
@@ -99,13 +102,13 @@ def _factors(
 
 
 class _Way(Protocol):
-    """A way from a [n,G,P,T] and b [n,G,D,T] to the square of sum_t b_t a_t^T, and what that is off by."""
+    """A way to compute the square of sum_t b_t a_t^T from a [n,G,P,T] and b [n,G,D,T], and its error bound."""
 
     def measure(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """|a_t|^2 and |b_t|^2 [n,G,T], and squares."""
 
     def bound(self, *measured: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The square and the squared room, each [n]."""
+        """The square and the squared room, [n] each."""
 
 
 def _way(weight: torch.Tensor, derived: WeightNormed | None, groups: int, places: int) -> _Way:
@@ -125,7 +128,7 @@ def _way(weight: torch.Tensor, derived: WeightNormed | None, groups: int, places
 class _Gram:
     """By Gram products.
 
-    A square counts without its sign: a negative one is within its margin, and -infinity is not finite.
+    The absolute value of a square is used: a negative one is within the margin, and -infinity becomes infinity.
     """
 
     margin: float
@@ -146,7 +149,7 @@ class _Gram:
 
 @dataclass(frozen=True)
 class _Formed:
-    """By the gradient itself."""
+    """By forming the gradient."""
 
     margin: float
     room: float
@@ -164,7 +167,7 @@ class _Formed:
 
 @dataclass(frozen=True)
 class _Normed:
-    """By the gradients of v and g under weight norm, from that of the weight."""
+    """By the gradients of v and g under weight norm, computed from the weight's gradient."""
 
     derived: WeightNormed
     margin: float
@@ -189,8 +192,8 @@ def _sizes(
 ) -> torch.Tensor:
     """S [n,G] from |a_t|^2 and |b_t|^2 [n,G,T].
 
-    A vector whose squares are all 0 may still be so long, and meet one that is far longer. So it is taken to be, and
-    longer where S only counts by a margin, and a Gram product of such vectors is 0.
+    A vector whose squares all underflow may still have this length, and be multiplied by a much longer one, so it is
+    assumed to have it. The length is larger if S only counts times `margin`, since a Gram product of such vectors is 0.
     """
     hidden = torch.finfo(squares_a.dtype).tiny / margin
     return ((squares_a + inside * hidden).sqrt() * (squares_b + outside * hidden).sqrt()).sum(2)

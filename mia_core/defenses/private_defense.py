@@ -1,4 +1,4 @@
-"""Defenses that bound what one privacy unit can change: what an arm, a plan and a training ask of any of them."""
+"""Base class of defenses that bound the influence of one privacy unit, as arms, plans and trainings use them."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from mia_core.targets import RecordGradients
 
 
 class CountedGradients(RecordGradients, Protocol):
-    """A rule of gradients that counts what its steps cost."""
+    """A gradient rule with an accountant for its steps."""
 
     accountant: Accountant
 
 
 class PrivateDefense(Defense):
-    """Units are sampled by coins, their gradients are clipped, noise is added; with noise there is a guarantee."""
+    """Samples units by coins, clips their gradients and adds noise; with noise there is a guarantee."""
 
     def conflict(self, others: Sequence[Defense]) -> str | None:
-        """What chooses records or takes gradients in another way is in no proof of the guarantee."""
+        """Refuses other defenses that choose records or take gradients, which no proof of the guarantee covers."""
         for other in others:
             kind = type(other)
             if (kind.parts, kind.batches, kind.gradients) != (Defense.parts, Defense.batches, Defense.gradients):
@@ -31,7 +31,7 @@ class PrivateDefense(Defense):
     @property
     @abstractmethod
     def unit(self) -> Unit:
-        """What is sampled, clipped and accounted."""
+        """The unit that is sampled, clipped and accounted for."""
 
     @property
     @abstractmethod
@@ -41,22 +41,22 @@ class PrivateDefense(Defense):
     @property
     @abstractmethod
     def needs_horizon(self) -> bool:
-        """Whether the noise depends on the steps to be trained."""
+        """Whether the noise depends on the number of steps."""
 
     @abstractmethod
     def noise_multiplier(self, sampling_rate: float, horizon: int | None) -> float:
-        """sigma; ValueError where it depends on a horizon that is not given."""
+        """sigma; Refused if it depends on a horizon that is not given."""
 
     @abstractmethod
     def empty_guarantee(self, units: int) -> str | None:
-        """Why the guarantee means nothing for so many units, or None."""
+        """Why the guarantee is empty for this number of units, or None."""
 
     @abstractmethod
     def gradients(self, rule: RecordGradients, facts: TrainingFacts) -> CountedGradients:
-        """Clipped, noised, counted."""
+        """A rule that clips, adds noise and counts."""
 
     def nominal_units(self, train_size: int, persons: int | None) -> int:
-        """How many units a training set nominally has: n records, or P persons; ValueError if P is not given."""
+        """Nominal number of units of a training set: n records, or P persons; Refused if P is needed and missing."""
         if self.unit != PERSON:
             return train_size
         if persons is None:
@@ -64,7 +64,7 @@ class PrivateDefense(Defense):
         return persons
 
     def sampling_rate(self, train_size: int, batch_size: int, persons: int | None) -> float:
-        """q, the probability of a unit in a step: B / n of records, B / P of persons."""
+        """q, the probability of a unit in a step: B / n for records, B / P for persons."""
         return batch_size / self.nominal_units(train_size, persons)
 
     def rate(self, facts: TrainingFacts) -> float:
@@ -73,7 +73,7 @@ class PrivateDefense(Defense):
         return self.sampling_rate(facts.train_size, facts.batch_size, nominal)
 
     def sampling_refusal(self, train_size: int, batch_size: int, persons: int | None) -> str | None:
-        """Why units cannot be sampled so that a batch has B of them on average, or None."""
+        """Why units cannot be sampled such that B are expected per batch, or None."""
         units = self.nominal_units(train_size, persons)
         if batch_size <= units:
             return None

@@ -1,7 +1,7 @@
-"""A tape of a backward pass: what each layer with weights was given, and the gradient of what it gave.
+"""A tape of a backward pass: the input of each layer with weights, and the gradient of its output.
 
-A forward and a backward pass as without privacy, less the weight gradients: the tape stands in their place (Bu et al.
-2022, 2023; arXiv 2206.07136, 2210.00038).
+Forward and backward pass are as in ordinary training, but the tape replaces the gradients of weights (Bu et al. 2022,
+2023; arXiv 2206.07136, 2210.00038).
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 from mia_core.defenses.products import Convolution, Linear, Product, Scale
 
 PRECISIONS = (torch.float32, torch.float64)
-"""In which the bound on a record's influence is shown."""
+"""Types for which the bound on a record's influence is proven."""
 
 
 class _Taped(torch.autograd.Function):
-    """A product whose backward pass tells the tape instead of computing gradients of weights."""
+    """A product whose backward pass records on the tape instead of computing gradients of weights."""
 
     @staticmethod
     def forward(
@@ -49,7 +49,7 @@ class _Taped(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a large weight in a backward pass; `wide` and `narrow` [B,...] as in the product."""
+    """One use of a large weight in a backward pass; `wide` and `narrow` [B,...] as in `Convolution`."""
 
     product: Convolution | Linear
     wide: torch.Tensor
@@ -57,18 +57,18 @@ class Use:
 
     @property
     def places(self) -> int:
-        """How many outer products a row's gradient is the sum of, in each group."""
+        """Number of outer products in a row's gradient, per group."""
         channels = -1 if isinstance(self.product, Linear) else 1
         return self.narrow[0].numel() // self.narrow.shape[channels]
 
     def factors(self, weight: torch.Tensor, rows: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """a and b of these rows, as the product has them."""
+        """a and b of these rows, see `Convolution.factors`."""
         return self.product.factors(self.wide[rows], self.narrow[rows], weight)
 
     def weighted_sum(
         self, weight: torch.Tensor, factors_B: torch.Tensor, left_out_B: torch.Tensor | None
     ) -> torch.Tensor:
-        """The sum of the rows' gradients times their factors, without what is in rows that are left out."""
+        """The sum of the rows' gradients times their factors; rows that are left out are not read."""
         wide, narrow = _without(self.wide, left_out_B), _without(self.narrow, left_out_B)
         if wide[0].numel() < narrow[0].numel():
             wide = wide * _by_row(factors_B, wide)
@@ -82,7 +82,7 @@ def _by_row(values_B: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _without(values: torch.Tensor, left_out_B: torch.Tensor | None) -> torch.Tensor:
-    """Zeros in place of rows that are left out, where 0 times a number would still be NaN."""
+    """The values with zeros in rows that are left out, where NaN times 0 would still be NaN."""
     return values if left_out_B is None else values.masked_fill(_by_row(left_out_B, values), 0)
 
 
@@ -90,7 +90,7 @@ def _without(values: torch.Tensor, left_out_B: torch.Tensor | None) -> torch.Ten
 class WeightNormed:
     """A weight w = g v / |v| under weight norm (Salimans & Kingma 2016; arXiv 1602.07868).
 
-    |v| is over all dimensions but `dim`, and over all if that is -1. parameters: the ids of v and g as parameters.
+    |v| is over all dimensions but `dim`, or over all if `dim` is -1. parameters: the ids of v and g as parameters.
     """
 
     weight: torch.Tensor
@@ -100,7 +100,7 @@ class WeightNormed:
     parameters: tuple[int, int]
 
     def stretch(self) -> torch.Tensor:
-        """At most so many times as long as the weight's gradient is that of v and g together."""
+        """Maximal ratio between the norm of the gradient of v and g together and that of the weight's gradient."""
         return (self.g / self._lengths()).abs().amax().clamp_min(1)
 
     def pulled(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +111,7 @@ class WeightNormed:
         return self.g / lengths * (gradient - along * direction), along.view_as(self.g)
 
     def squares(self, gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The squared norms [n] of n gradients [n,*] of the weight, and of v's and g's together."""
+        """Squared norms [n] of n gradients [n,*] of the weight, and of the gradients of v and g together."""
         lengths = self._lengths()
         along = self._sum(gradients * (self.v / lengths)).square()
         whole = self._sum(gradients.square())
@@ -122,7 +122,7 @@ class WeightNormed:
         return self._sum(self.v.square()).sqrt()
 
     def _sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Over the last dimensions, one by one: the shorter each sum, the less it is off by."""
+        """Sums over the last dimensions, one by one: shorter sums have smaller errors."""
         first = values.ndim - self.v.ndim
         for dim in range(self.v.ndim):
             if dim != self.dim:
@@ -131,10 +131,10 @@ class WeightNormed:
 
 
 class Tape(TorchFunctionMode):
-    """While it is entered, products with the weights it is given go through `_Taped`.
+    """While it is active, products with the given weights go through `_Taped`.
 
-    weights: all that it knows, by id. rows: gradients [B,C] of biases and scales, by id. uses: of other weights, by id.
-    derived: what weights under weight norm come from, by the id of the weight.
+    weights: all known ones, by id. rows: gradients [B,C] of biases and scales, by id. uses: of other weights, by id.
+    derived: the origin of weights under weight norm, by the weight's id.
     """
 
     def __init__(self, weights: Sequence[torch.Tensor], rows: int) -> None:
@@ -149,7 +149,7 @@ class Tape(TorchFunctionMode):
         self._wanted: frozenset[int] = frozenset()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Products by their own rule, anything else as it is, unless it uses a weight."""
+        """Run products by their rule and other functions unchanged; ValueError if these use a weight."""
         kwargs = kwargs or {}
         if func in _RULES:
             return _RULES[func](self, *args, **kwargs)
@@ -162,13 +162,13 @@ class Tape(TorchFunctionMode):
     def product(
         self, product: Product, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """y."""
+        """The product's output, recorded if it uses a known weight or bias."""
         if id(weight) in self.weights or id(bias) in self.weights:
             return _Taped.apply(self, product, (id(weight), id(bias)), x, weight, bias)
         return product.apply(x, weight, bias)
 
     def weight_norm(self, v: torch.Tensor, g: torch.Tensor, dim: int) -> torch.Tensor:
-        """The weight that v and g give, once."""
+        """The weight from v and g, computed once."""
         if id(v) not in self.weights and id(g) not in self.weights:
             return torch._weight_norm(v, g, dim)
         for derived in self.derived.values():
@@ -181,7 +181,7 @@ class Tape(TorchFunctionMode):
 
     @contextmanager
     def recording(self, parameters: Sequence[torch.Tensor]) -> Iterator[None]:
-        """What backward passes tell of these parameters, and of weights derived from them, is kept."""
+        """Keep what backward passes record about these parameters, and about weights derived from them."""
         own = {id(p) for p in parameters}
         own |= {key for key, derived in self.derived.items() if own & set(derived.parameters)}
         self._wanted = frozenset(own)
@@ -189,7 +189,7 @@ class Tape(TorchFunctionMode):
         self._wanted = frozenset()
 
     def note(self, product: Product, keys: tuple[int, int], x: torch.Tensor, dy: torch.Tensor) -> None:
-        """From a backward pass."""
+        """Record a product's backward pass. ValueError for a wrong number of rows, or a precision below float32."""
         weight, bias = keys
         if weight in self._wanted or bias in self._wanted:
             _check(x.dtype)
@@ -210,7 +210,7 @@ class Tape(TorchFunctionMode):
         self.rows[key] = self.rows[key] + rows if key in self.rows else rows
 
     def check_roles(self) -> None:
-        """ValueError if a parameter has two gradients here, of which each would be clipped without the other."""
+        """ValueError if a parameter has two gradients on the tape, each of which would be clipped separately."""
         own = [*self.rows, *(key for key in self.uses if key not in self.derived)]
         own += [key for derived in self.derived.values() for key in derived.parameters]
         if len(set(own)) < len(own):
@@ -219,8 +219,8 @@ class Tape(TorchFunctionMode):
     def weighted_sums(self, factors_B: torch.Tensor) -> dict[int, torch.Tensor]:
         """By the id of a parameter: the sum over rows of their gradients times their factors. Empties the tape.
 
-        What is in a row of factor 0, NaN too, enters nothing. On a CPU, where reading costs nothing, rows are only left
-        out if there are any: it takes a pass over all that the tape holds.
+        Rows with factor 0 contribute nothing, even if they contain NaN. On a CPU, where reading factors is free, rows
+        are left out only if there are any, since that takes a pass over everything on the tape.
         """
         left_out = factors_B == 0
         omitted = left_out if left_out.is_cuda or bool(left_out.any()) else None
@@ -245,7 +245,7 @@ def _check(dtype: torch.dtype) -> None:
         )
 
 
-# Rules: what functions of torch are products
+# Rules: the torch functions that are products
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which rows of a batch are one privacy unit: a record drawn several times, or the records of one person."""
+"""Privacy units of a batch: the rows of a record that is drawn several times, or of one person's records."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import torch
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a batch of B rows, in an order of its own: units of as many rows stand together.
+    """The units of a batch of B rows, sorted by their number of rows.
 
-    together: pairs of a number of rows m and the rows [n*m] of n units of m rows each, unit by unit; a slice where each
-    row is a unit. Rows that are in none are padding.
+    together: pairs of a number m and the rows [n*m] of all n units with m rows, unit by unit; a slice if each row is a
+    unit. All other rows are padding.
     """
 
     batch: int
@@ -20,10 +20,10 @@ class Units:
 
     @classmethod
     def of(cls, units: torch.Tensor | None, batch: int, device: torch.device) -> "Units":
-        """From the number of each row's unit, int64 [B], -1 for padding; None: each row is a unit.
+        """From the number of each row's unit, int64 [B], -1 for padding; None if each row is a unit.
 
-        The numbers are read on the host, as they decide shapes: keep them on the CPU. ValueError for another shape or
-        type, or a number below -1.
+        The numbers are read on the host, since they determine shapes: keep them on the CPU. ValueError for another
+        shape or type, or a number below -1.
         """
         if units is None:
             return cls(batch, ((1, slice(0, batch)),) if batch else ())
@@ -45,7 +45,7 @@ class Units:
         return bool(self.together)
 
     def cut(self, size: int, rows: torch.Tensor | slice, most_rows: int) -> Iterator[torch.Tensor | slice]:
-        """Rows of units of that size in parts of at most so many rows, or of a single unit."""
+        """The rows of units of this size, in parts of at most `most_rows` rows, or of a single unit."""
         count = rows.stop if isinstance(rows, slice) else len(rows)
         step = max(1, most_rows // size) * size
         for start in range(0, count, step):
@@ -53,7 +53,7 @@ class Units:
             yield part if isinstance(rows, slice) else rows[part]
 
     def row_factors(self, factors_U: torch.Tensor) -> torch.Tensor:
-        """The weight [B] of each row in a sum of the units' means, each times its factor; 0 for padding."""
+        """The weight [B] of each row in a sum of the units' means times their factors [U]; 0 for padding."""
         found = factors_U.new_zeros(self.batch)
         start = 0
         for size, rows in self.together:

@@ -10,7 +10,7 @@ from mia_core.targets import Target
 
 @DEFENSES.register
 class WeightNorm(Defense):
-    """On or off; no privacy guarantee. Training starts from the same weights as without."""
+    """Weight norm, on or off; no privacy guarantee. Training starts from the same weights as without it."""
 
     name = "weight_norm"
     strength = None
@@ -20,11 +20,11 @@ class WeightNorm(Defense):
         """Nothing to set."""
 
     def refusal(self, target: Target) -> str | None:
-        """Needs a discriminator."""
+        """Requires a discriminator."""
         return needs_discriminator(self.name, target)
 
     def modify(self, target: Target) -> None:
-        """Length and direction apart, for each output of every convolution and linear layer of the discriminator."""
+        """Separate length and direction for each output of every convolution and linear layer of the discriminator."""
         for module in list(target.get_submodule("discriminator").modules()):
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 weight_norm(module)

@@ -1,4 +1,4 @@
-"""How an attack is judged (leakage), what it shows of epsilon (audit) and how good samples are (quality, copies)."""
+"""Metrics: leakage of attacks, lower bounds on epsilon (audits), sample quality, and copies of members."""
 
 from mia_core.metrics.audit import (
     Bound,

@@ -1,8 +1,9 @@
-"""Lower bounds on epsilon, from guesses of independent fair coins in one training or from many trainings.
+"""Lower bounds on epsilon, from guesses of independent fair coins in one training, or from many trainings.
 
-One training: each of m records (`coins`) was included by its own fair coin; whoever sees the trained model guesses r
-coins (`guesses`, fixed beforehand), and c are right (`correct`). A bound holds with its confidence over coins and
-training together, whatever the attack and however its scores depend on each other. Neighbors add or remove one record.
+One training: each of m records (`coins`) was included by its own fair coin. An auditor who sees the trained model
+guesses r coins (`guesses`, a number that is fixed beforehand), and c of them correctly (`correct`). A bound holds with
+its confidence over coins and training together, for any attack and any dependence between its scores. Neighbors add or
+remove one record.
 """
 
 import math
@@ -18,28 +19,31 @@ from scipy.stats import beta, binom
 CONFIDENCE = 0.95
 
 DELTA = 1e-5
-"""Of bounds on what claims no delta of its own."""
+"""delta of bounds if a claim has none."""
 
 DELTAS = tuple(float(f"{delta:.3g}") for delta in np.geomspace(1e-6, 0.5, 20))
-"""Where the privacy profile of a claim is taken; three times as many change no p by more than a tenth."""
+"""Where the privacy profile of a claim is evaluated; three times as many points change no p by more than a tenth."""
 
 SHARES = (1 / 4, 1 / 2)
-"""Of the coins that are guessed. A quarter is near the best for claims that can be contradicted at all by so few; all
-of the coins are never: a curve lets one draw decide about all of them."""
+"""Shares of the coins that are guessed.
+
+A quarter is near the optimum for claims that so few guesses can contradict. Guessing all coins is never best: under a
+trade-off curve one draw may decide all of them.
+"""
 
 FEWEST_COINS = 8
 
 BISECTIONS = 40
 LARGEST_EPSILON = 700
-"""e^epsilon is a float up to here."""
+"""e^epsilon is finite as a float up to here."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """epsilon is at least `epsilon_low`, with `confidence`; 0 says nothing was shown.
+    """epsilon is at least `epsilon_low`, with `confidence`; 0 means that nothing was shown.
 
-    epsilon_ceiling: what an attack that is always right would have shown. method: `one_run` holds for every mechanism,
-    `one_run_gaussian` for Gaussian ones, `independent_trainings` likewise; `heuristic` is no bound at all.
+    epsilon_ceiling: the bound of an attack that is always right. method: `one_run` and `independent_trainings` hold for
+    every mechanism, those ending in `_gaussian` for Gaussian ones; `heuristic` is no valid bound.
     """
 
     epsilon_low: float
@@ -54,18 +58,18 @@ class Curve(Protocol):
     """A trade-off curve f (Dong, Roth & Su 2022): every event E has P(E) <= 1 - f(P'(E)) for neighbors P, P'."""
 
     def least(self, probability: float) -> float:
-        """The least P'(E) there can be at P(E) = probability, in [0, 1]: the inverse of 1 - f."""
+        """The smallest possible P'(E) if P(E) = probability, in [0, 1]: the inverse of 1 - f."""
         ...
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Two normals of deviation 1, `mu` >= 0 apart: a sum with noise multiplier sigma, all records in, has 1 / sigma."""
+    """Two normals of deviation 1, `mu` >= 0 apart; a sum of all records with noise multiplier sigma has 1 / sigma."""
 
     mu: float
 
     def least(self, probability: float) -> float:
-        """As in Curve."""
+        """See `Curve`."""
         return float(ndtr(ndtri(probability) - self.mu))
 
     def epsilon(self, delta: float) -> float:
@@ -98,7 +102,7 @@ class Profile:
         self._growth = np.exp(epsilons)
 
     def of_group(self, records: int) -> "Profile":
-        """What the mechanism guarantees where so many records change at once."""
+        """The guarantee for groups: the profile if `records` records change at once."""
         deltas = np.minimum(1, self.deltas * sum(np.exp(k * self.epsilons) for k in range(records)))
         return Profile(
             np.minimum(LARGEST_EPSILON, records * self.epsilons),
@@ -106,7 +110,7 @@ class Profile:
         )
 
     def least(self, probability: float) -> float:
-        """As in Curve: the highest of the pairs' lines."""
+        """See `Curve`; the maximum over the pairs' lines."""
         low = (probability - self.deltas) / self._growth
         high = 1 - self.deltas - self._growth * (1 - probability)
         return max(0.0, float(low.max()), float(high.max()))
@@ -115,7 +119,7 @@ class Profile:
 def one_run(correct: int, guesses: int, coins: int, delta: float, confidence: float, changes: int = 1) -> Bound:
     """One run of any mechanism (Steinke, Nasr & Jagielski 2023; arXiv 2305.08846), with the sharper `pair_p_value`.
 
-    changes: records that a coin adds or removes, 2 where it swaps one for another; epsilon is that of a single one.
+    changes: records that a coin adds or removes, 2 if it exchanges two records; epsilon is for a single record.
     ValueError unless 0 <= correct <= guesses <= coins, 0 <= delta < 1 and 0 < confidence < 1.
     """
     _check_counts(correct, guesses, coins)
@@ -132,22 +136,23 @@ def one_run(correct: int, guesses: int, coins: int, delta: float, confidence: fl
 
 
 def pair_p_value(correct: int, guesses: int, coins: int, epsilon: float, delta: float) -> float:
-    """The most P[c or more right] of an (epsilon, delta)-DP mechanism can be: t + (delta m / c) t (1 - t) / P[W = c].
+    """Maximal P[c or more right] of an (epsilon, delta)-DP mechanism: t + (delta m / c) t (1 - t) / P[W = c].
 
-    W ~ Binomial(r, e^epsilon / (1 + e^epsilon)), t = P[W >= c]. Proof: let p_i = P[i right]. Under coins s, that coin j
-    is right among i is an event; under s with j flipped, the same event is that j is wrong and i - 1 are right. So with
-    weights v_i >= 0, in the mean over s and j: sum_i v_i i p_i <= e^epsilon sum_i v_i (r-i+1) p_{i-1} + m delta max v.
-    Choose i P[W = i] v_i = P[W < min(i, c)] P[W >= max(i, c)]. As i P[W = i] = e^epsilon (r-i+1) P[W = i-1], it becomes
-    sum_i p_i (1[i >= c] - t) <= m delta max v, and P[W = i] is log-concave, so that v is largest at c.
+    W ~ Binomial(r, e^epsilon / (1 + e^epsilon)), t = P[W >= c]. Proof: let p_i = P[i right]. Under coins s, consider
+    the event that guess j is right and i are right in total; if coin j is flipped, the same event is that guess j is
+    wrong and i - 1 are right. So for weights v_i >= 0, averaged over s and j: sum_i v_i i p_i <= e^epsilon sum_i v_i
+    (r-i+1) p_{i-1} + m delta max v. Choose i P[W = i] v_i = P[W < min(i, c)] P[W >= max(i, c)]. As i P[W = i] =
+    e^epsilon (r-i+1) P[W = i-1], this becomes sum_i p_i (1[i >= c] - t) <= m delta max v, and since P[W = i] is
+    log-concave, v is largest at c.
 
-    It is attained (in `tests`) by a multiple of P[W = i] below c and a larger one from c on. Theorem 5.2 of Steinke et
-    al. (2023) is weaker where p is small, as an audit needs it; near p = 1, as printed, it does not hold.
+    The bound is attained (in `tests`) by a multiple of P[W = i] below c and a larger one from c on. Theorem 5.2 of
+    Steinke et al. (2023) is weaker for small p, which audits need; near p = 1, as printed, it does not hold.
     """
     if correct == 0:
         return 1.0
     odds = math.exp(epsilon)
     tail = float(binom.sf(correct - 1, guesses, expit(epsilon)))
-    if tail < 0.5:  # t / P[W = c] and (1 - t) / P[W = c] as sums of ratios, for P[W = c] may be 0 as a float
+    if tail < 0.5:  # t / P[W = c] and (1 - t) / P[W = c] as sums of ratios, since P[W = c] may underflow to 0
         k = np.arange(correct, guesses)
         steepness = (1 - tail) * (1 + np.cumprod(odds * (guesses - k) / (k + 1)).sum())
     else:
@@ -159,11 +164,11 @@ def pair_p_value(correct: int, guesses: int, coins: int, epsilon: float, delta: 
 def gaussian_epsilon_low(
     correct: int, guesses: int, coins: int, delta: float, confidence: float, changes: int = 1
 ) -> Bound:
-    """epsilon at delta that a Gaussian mechanism must have spent at least: that of the largest mu rejected.
+    """Lower bound of epsilon at delta for a Gaussian mechanism: the epsilon of the largest rejected mu.
 
-    Never below `one_run`, but a bound only where the trade-off curve is a Gaussian one: an estimate for subsampled
-    DP-SGD, whose curve is near one for many steps (Dong, Roth & Su 2022).
-    ValueError unless 0 <= correct <= guesses <= coins, 0 < delta < 1 and 0 < confidence < 1.
+    Never below `one_run`, but a valid bound only if the trade-off curve is Gaussian. It is an estimate for subsampled
+    DP-SGD, whose curve is nearly Gaussian after many steps (Dong, Roth & Su 2022). ValueError unless 0 <= correct <=
+    guesses <= coins, 0 < delta < 1 and 0 < confidence < 1.
     """
     if delta == 0:
         raise ValueError("audit: a Gaussian mechanism has no epsilon at delta 0")
@@ -178,10 +183,10 @@ def gaussian_epsilon_low(
 
 
 def claim_p_value(correct: int, guesses: int, coins: int, profile: Profile) -> float:
-    """p of the claim that the mechanism has this privacy profile: at least P[correct or more right] wherever it holds.
+    """p of the claim that the mechanism has this privacy profile: an upper bound of P[correct or more right] under it.
 
-    The least of the bounds on that probability by each pair alone and by the curve of all.
-    ValueError unless 0 <= correct <= guesses <= coins.
+    The minimum of the bounds by each single pair and by the curve of all pairs. ValueError unless 0 <= correct <=
+    guesses <= coins.
     """
     _check_counts(correct, guesses, coins)
     pairs = zip(profile.epsilons, profile.deltas, strict=True)
@@ -190,7 +195,7 @@ def claim_p_value(correct: int, guesses: int, coins: int, profile: Profile) -> f
 
 
 def curve_p_value(correct: int, guesses: int, coins: int, curve: Curve) -> float:
-    """Most P[correct or more right] can be under a trade-off curve, to nine digits and from above; 1e-300 at least."""
+    """Maximal P[correct or more right] under a trade-off curve, to nine digits, rounded up; at least 1e-300."""
     if possible(1.0, correct, guesses, coins, curve):
         return 1.0
     low, high = math.log(1e-300), 0.0
@@ -204,20 +209,21 @@ def curve_p_value(correct: int, guesses: int, coins: int, curve: Curve) -> float
 
 
 def possible(tail: float, correct: int, guesses: int, coins: int, curve: Curve) -> bool:
-    """Whether P[correct or more right] = tail agrees with a trade-off curve (Mahloujifar et al. 2024; 2410.22235).
+    """Whether P[correct or more right] = tail is possible under a curve (Mahloujifar et al. 2024; arXiv 2410.22235).
 
-    Let p_i = P[i right]. Under coins s, that coin j is right among i or more is an event; under s with j flipped, the
-    same event is that j is wrong and i - 1 or more are right. 1 - f bounds the one by the other and is concave, so by
-    Jensen's inequality over s and j, with A = sum_{k>=i} (k/m) p_k and B = sum_{k>=i-1} ((r-k)/m) p_k: B >= least(A).
+    Let p_i = P[i right]. Under coins s, consider the event that guess j is right and i or more are right in total; if
+    coin j is flipped, the same event is that guess j is wrong and i - 1 or more are right. 1 - f bounds the one
+    probability by the other and is concave, so by Jensen's inequality over s and j, with A = sum_{k>=i} (k/m) p_k and B
+    = sum_{k>=i-1} ((r-k)/m) p_k: B >= least(A).
 
-    Mass moved from k to l < k lowers or keeps every A, and raises or keeps every B at i <= l + 1. So the least mass in
-    all has the tail at exactly c and below it, going down, no more than each i asks for. The p that satisfy all i are a
-    convex set with one of tail 0 in it, so that the possible tails are an interval.
+    Moving mass from k to l < k never raises any A, and never lowers any B with i <= l + 1. So the total mass is
+    smallest if the tail is exactly at c and if, going down below c, there is no more mass than each i requires. The p
+    that satisfy all i form a convex set that includes one with tail 0, so the possible tails are an interval.
     """
     total, right, wrong = tail, tail * correct / coins, tail * (guesses - correct) / coins
     for i in range(correct, 0, -1):
         needed = curve.least(right)
-        if needed <= wrong:  # nothing asked for here, nor further down
+        if needed <= wrong:  # no more mass is required here or below
             return True
         mass = (needed - wrong) * coins / (guesses - i + 1)
         total += mass
@@ -229,7 +235,7 @@ def possible(tail: float, correct: int, guesses: int, coins: int, curve: Curve) 
 
 
 def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.Generator) -> int:
-    """How many coins, bool [m], are guessed right: the guesses/2 highest scores [m] called in, as many lowest out.
+    """Number of coins, bool [m], that are guessed right: the guesses/2 highest scores [m] as in, as many lowest as out.
 
     Ties, in float32, are broken at random. ValueError unless scores are finite and guesses even, from 2 to m.
     """
@@ -247,7 +253,7 @@ def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.G
 
 @dataclass(frozen=True)
 class Guesses:
-    """Of how many coins there are, and how many of the surest guesses were right, for each of SHARES of them.
+    """Number of coins, and for each of SHARES the number of guesses, by the most extreme scores, and of right ones.
 
     Guesses of independent trainings, each about its own coins, add up to those of one mechanism.
     """
@@ -258,7 +264,7 @@ class Guesses:
 
     @classmethod
     def of(cls, score: np.ndarray, coin: np.ndarray, random: np.random.Generator) -> "Guesses":
-        """Scores [m] and coins, bool [m], of one training; too few coins for a guess on either side count as none."""
+        """From scores [m] and coins, bool [m], of one training; fewer than FEWEST_COINS coins count as none."""
         if len(coin) < FEWEST_COINS:
             return cls()
         counts = cls.perfect(len(coin)).guesses
@@ -266,7 +272,7 @@ class Guesses:
 
     @classmethod
     def perfect(cls, coins: int) -> "Guesses":
-        """All right."""
+        """All guesses right."""
         counts = tuple(2 * round(share * coins / 2) for share in SHARES)
         return cls(coins, counts, counts)
 
@@ -276,14 +282,14 @@ class Guesses:
         return Guesses(self.coins + other.coins, guesses, right)
 
     def bounds(self, delta: float, changes: int) -> tuple[Bound, Bound]:
-        """`one_run` and `one_run_gaussian` by the first share, with 95 % confidence."""
+        """`one_run` and `one_run_gaussian` with the first share, at 95 % confidence."""
         counts = (self.right[0], self.guesses[0], self.coins, delta, CONFIDENCE, changes)
         return one_run(*counts), gaussian_epsilon_low(*counts)
 
     def contradict(self, claim: Profile) -> tuple[int, int, float]:
-        """Right guesses, guesses, and p of a claim: by the first share for which perfect guesses could contradict it.
+        """Right guesses, guesses, and p of a claim, for the first share at which perfect guesses could contradict it.
 
-        Which share that is depends on the claim and the number of coins alone, so that it is fixed beforehand.
+        This share depends only on the claim and the number of coins, so it is fixed beforehand.
         """
         could = (claim_p_value(count, count, self.coins, claim) < 1 - CONFIDENCE for count in self.guesses)
         number = next((number for number, enough in enumerate(could) if enough), len(SHARES) - 1)
@@ -294,10 +300,10 @@ class Guesses:
 def independent_trainings(
     detected_in: int, trainings_in: int, detected_out: int, trainings_out: int, delta: float, confidence: float
 ) -> Bound:
-    """Nasr et al. (2021; arXiv 2101.04535): a canary detected in so many independent trainings with it and without it.
+    """Nasr et al. (2021; arXiv 2101.04535): detections of a canary in independent trainings with and without it.
 
-    Clopper-Pearson bounds on TPR and FPR, each at half of 1 - confidence.
-    ValueError unless 0 <= detected <= trainings >= 1, 0 <= delta < 1 and 0 < confidence < 1.
+    Clopper-Pearson bounds on TPR and FPR, each at half of 1 - confidence. ValueError unless 0 <= detected <= trainings
+    >= 1, 0 <= delta < 1 and 0 < confidence < 1.
     """
     return _two_shares(
         detected_in, trainings_in, detected_out, trainings_out, delta, confidence, "independent_trainings"
@@ -305,11 +311,11 @@ def independent_trainings(
 
 
 def independent_guesses(correct: int, trainings: int, delta: float, confidence: float) -> Bound:
-    """A canary's coin guessed in each of so many independent trainings, and what a Gaussian mechanism must have spent.
+    """Lower bound of epsilon for a Gaussian mechanism, from guesses of a canary's coin in independent trainings.
 
-    A fair coin is guessed right with probability Phi(mu / 2) at most (Dong, Roth & Su 2022), so that the right guesses
-    are binomial: far sharper than as many coins in one training, whose guesses may all be right or wrong together.
-    ValueError unless 0 <= correct <= trainings >= 1, 0 < delta < 1 and 0 < confidence < 1.
+    A fair coin is guessed right with probability at most Phi(mu / 2) (Dong, Roth & Su 2022), so the number of right
+    guesses is binomial. That is far sharper than as many coins in one training, whose guesses may all be right or wrong
+    together. ValueError unless 0 <= correct <= trainings >= 1, 0 < delta < 1 and 0 < confidence < 1.
     """
     _check_counts(correct, trainings, trainings)
     _check_levels(delta, confidence)
@@ -323,7 +329,7 @@ def independent_guesses(correct: int, trainings: int, delta: float, confidence: 
 def heuristic(
     called_members: int, members: int, called_others: int, others: int, delta: float, confidence: float
 ) -> Bound:
-    """The same of one training's members and non-members; no bound, for scores inside one target are dependent."""
+    """The same from one training's members and non-members; no valid bound, as scores of one target are dependent."""
     return _two_shares(called_members, members, called_others, others, delta, confidence, "heuristic")
 
 
@@ -349,7 +355,7 @@ def _two_shares(
 
 
 def at_least(hits: int, count: int, alpha: float) -> float:
-    """One-sided lower bound on a share at error `alpha` (Clopper & Pearson 1934)."""
+    """One-sided lower confidence bound of a proportion at error `alpha` (Clopper & Pearson 1934)."""
     return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
 
 
@@ -364,7 +370,7 @@ def _check_levels(delta: float, confidence: float) -> None:
 
 
 def _largest(rejected: Callable[[float], bool]) -> float:
-    """The largest parameter rejected, approached from below; 0 when not even 0 is."""
+    """The largest rejected parameter, approximated from below; 0 if 0 is not rejected."""
     if not rejected(0.0):
         return 0.0
     low, high = 0.0, 1.0

@@ -1,7 +1,7 @@
-"""The blind control (access NONE): can members be told from non-members without any target?
+"""The blind control (access NONE): can members be distinguished from non-members without any target?
 
 A kernel ridge classifier on the queries' pixels, cross-validated with whole units held out. Its predictions are linear
-in the labels, so the classifier is refitted exactly to every permutation of them by one matrix product.
+in the labels, so one matrix product refits the classifier exactly to every permutation of them.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from scipy.stats import rankdata
 from mia_core.streams import Streams
 
 LARGEST = 2000
-"""At most so many members and so many non-members are looked at: the kernel is a square matrix."""
+"""Maximal number of members, and of non-members, that are used: the kernel is a square matrix."""
 FOLDS = 5
 RIDGE = 0.3
 SETTINGS = {"classifier": "kernel ridge", "ridge": RIDGE, "folds": FOLDS, "largest": LARGEST}
-"""What a row of results says of the classifier."""
+"""What a result's row records about the classifier."""
 
 
 @dataclass(frozen=True)
 class Blind:
-    """queries [K]: positions of the records looked at. score [K] float32, held out, higher = more like a member.
+    """queries [K]: positions of the records used. score [K] float32, held-out, higher = more like a member.
 
-    p_value: one-sided, (1 + permutations with at least the observed AUC) / (1 + permutations); uniform or larger when
+    p_value: one-sided, (1 + permutations with at least the observed AUC) / (1 + permutations); uniform or larger if
     membership was drawn by fair lots over units.
     """
 
@@ -34,7 +34,7 @@ class Blind:
 
 
 def blind(images: np.ndarray, member: np.ndarray, units: np.ndarray, streams: Streams, permutations: int) -> Blind:
-    """Classify queries, uint8 [Q,C,H,W], as member bool [Q]; records of one number in `units` [Q] share a label.
+    """Classify queries, uint8 [Q,C,H,W], as member bool [Q]; records with the same number in `units` [Q] share a label.
 
     ValueError unless there are members and non-members.
     """
@@ -51,10 +51,10 @@ def blind(images: np.ndarray, member: np.ndarray, units: np.ndarray, streams: St
 
 
 def predictor(images: np.ndarray, unit: np.ndarray, streams: Streams) -> np.ndarray:
-    """The matrix [K,K] that turns labels into held-out predictions; row i has zeros at all records of i's fold.
+    """The matrix [K,K] that maps labels to held-out predictions; row i is zero at all records of i's fold.
 
-    Ridge regression with a Gaussian kernel, as wide as the median distance between records. Labels are centered on each
-    fold's training records, for their mean is low where many of the held-out records are members.
+    Ridge regression with a Gaussian kernel, whose width is the median distance between records. Labels are centered on
+    each fold's training records, because their mean is low if many of the held-out records are members.
     """
     kernel = _kernel(images)
     fold = streams.numpy("folds").permutation(unit.max() + 1)[unit] % FOLDS
@@ -80,7 +80,7 @@ def _kernel(images: np.ndarray) -> np.ndarray:
 
 
 def permuted(labels: np.ndarray, unit: np.ndarray, random: np.random.Generator, count: int) -> np.ndarray:
-    """bool [K,1+count]: labels of units [U] spread over their records, first as they are, then permuted."""
+    """bool [K,1+count]: labels of the records, from labels of units [U]; unpermuted in the first column only."""
     draws = np.tile(labels, (1 + count, 1))
     draws[1:] = random.permuted(draws[1:], axis=1)
     return draws[:, unit].T
@@ -94,7 +94,7 @@ def aucs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _subset(member: np.ndarray, units: np.ndarray, streams: Streams) -> np.ndarray:
-    """Positions [K], ascending, of up to LARGEST records of either label, unit after unit in a random order."""
+    """Positions [K], ascending, of up to LARGEST records per label, by whole units in random order."""
     rank = streams.numpy("subset").permutation(units.max() + 1)[units]
     sides = (np.flatnonzero(side) for side in (member, ~member))
     return np.sort(np.concatenate([side[np.argsort(rank[side], kind="stable")][:LARGEST] for side in sides]))

@@ -1,9 +1,9 @@
-"""A control variate for a cell's mean AUC: part of its noise is which records the coins brought in, and that is known.
+"""A control variate for a cell's mean AUC: part of its noise comes from the coins, which are known.
 
-Some records look like members to an attack in every replicate, trained on or not. When coins bring many of them in, the
-AUC of that replicate is high. How a record scores in the *other* replicates tells which ones they are; the AUC of that
-base against the coins of replicate r has expectation 1/2 exactly, for those coins were drawn apart from it. What it is
-above 1/2 is chance, and a multiple of it is taken off.
+Some records look like members to an attack in every replicate, trained on or not. If coins include many of them, the
+AUC of that replicate is high. A record's scores in the *other* replicates show which records these are; the AUC of this
+base score against the coins of replicate r has expectation exactly 1/2, since those coins were drawn independently of
+it. Its deviation from 1/2 is chance, and a multiple of it is subtracted.
 """
 
 import numpy as np
@@ -13,24 +13,24 @@ from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.two_way import MIN_REPLICATES
 
 DECIMALS = 12
-"""Of base scores, whose ties would else be broken by rounding."""
+"""Base scores are rounded to so many decimals; otherwise rounding errors would break ties."""
 
 
 def applies(replicates: int) -> bool:
-    """The rule, fixed before any score is seen: in means of single cells from 5 replicates on, whatever they show.
+    """Whether the control variate is used: for means of single cells from 5 replicates on, whatever their scores.
 
-    Never in weighted sums of cells that judge the same records: there the difficulty that they share cancels already.
+    Never for weighted sums of cells that judge the same records, in which the difficulty that they share cancels
+    anyway.
     """
     return replicates >= MIN_REPLICATES
 
 
 def base_scores(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """How much each record looks like a member in the other replicates: [..., R, J] from scores and members [..., R,
-    J].
+    """How much each record looks like a member in other replicates, [..., R, J], from scores and members [..., R, J].
 
-    base_ir = mean over q != r of (rank_iq / J - c_iq shift_r), c the coins and shift_r the mean over q != r of the
-    members' mean rank / J less the non-members': without it a record that was IN more often would look higher.
-    Ranks are midranks inside a replicate. Needs two replicates.
+    base_ir = mean over q != r of (rank_iq / J - c_iq shift_r), with coins c. shift_r is the mean over q != r of the
+    members' mean rank / J minus the non-members'; without it, a record that was IN more often would get a higher base
+    score. Ranks are midranks within a replicate. Needs two replicates.
     """
     others = scores.shape[-2] - 1
     rank = rankdata(scores, axis=-1) / scores.shape[-1]
@@ -44,11 +44,11 @@ def base_scores(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def with_control_variate(scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = None) -> Aucs:
-    """AUCs and influences of a cell's replicates, scores and members [..., R, J], less beta times the variate's.
+    """AUCs and influences of a cell's replicates, scores and members [..., R, J], minus beta times the variate's.
 
     C_r = AUC(base, coins of r) - 1/2 with influences J_ir; beta = sum I J / sum J^2 over all units and replicates, the
-    least-squares slope (0 where the variate is constant); A_r - beta C_r and I_ir - beta J_ir. ValueError with a single
-    replicate, and as `aucs`.
+    least-squares slope (0 if the variate is constant). Returns A_r - beta C_r and I_ir - beta J_ir. ValueError for a
+    single replicate, and as in `aucs`.
     """
     if scores.ndim < 2 or scores.shape[-2] < 2:
         raise ValueError(f"with_control_variate: needs scores of two replicates or more, got {scores.shape}")

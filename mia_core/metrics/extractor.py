@@ -1,6 +1,6 @@
-"""The domain extractor: a small network trained once a study on the reference split, whose features judge quality.
+"""The domain extractor: a small network, trained once per study on the reference split, for quality measures.
 
-Inception's weights are a download and say little about 16x16 digits; a network that knows the domain is the default.
+Inception's weights need a download and describe 16x16 digits poorly, so a network trained on the domain is the default.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,11 @@ from mia_core.streams import Streams
 
 Positive = Annotated[int, Gt(0)]
 SMALLEST_SCALE = 0.1
-"""Of the median: divided by its own deviation, a feature that sleeps on the reference records would outweigh all others
-as soon as samples wake it, and KID takes the third power."""
+"""Lower limit of a feature's scale, relative to the median scale.
+
+A feature that is nearly constant on the reference records, divided by its own deviation, would outweigh all others as
+soon as samples activate it, and KID takes the third power.
+"""
 
 
 @settings
@@ -45,7 +48,7 @@ class Recipe:
 
     @property
     def id(self) -> str:
-        """Names the extractor in measure_ids and in the store."""
+        """The extractor's name in measure_ids and in the store."""
         return content_id(["extractor", 3, self])
 
     def refusal(self, records: int) -> str | None:
@@ -57,7 +60,7 @@ class Recipe:
 
 
 class Extractor(nn.Module):
-    """uint8 or float [-1, 1] images [B,C,H,W] to features [B,d]: two strided convolutions, a linear layer, softplus.
+    """Images [B,C,H,W], uint8 or float in [-1, 1], to features [B,d]: two strided convolutions, linear layer, softplus.
 
     Features are standardized on the reference records, so that a KID or FID of 1 is large in every domain.
     """
@@ -70,7 +73,7 @@ class Extractor(nn.Module):
         width, (channels, height, side) = recipe.config.width, recipe.image_shape
         self.num_features = recipe.config.features
         grid = (min(4, height // 4), min(4, side // 4))
-        with torch.random.fork_rng(devices=[]):  # torch's own initialization, which `train` replaces
+        with torch.random.fork_rng(devices=[]):  # torch's default initialization, which `train` replaces
             self.body = nn.Sequential(
                 nn.Conv2d(channels, width, 3, 2, 1),
                 nn.ReLU(),
@@ -85,21 +88,21 @@ class Extractor(nn.Module):
         self.register_buffer("scale", torch.ones(self.num_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features [B,d], of mean 0 and deviation 1 (less if asleep) on the reference records once trained."""
+        """Features [B,d]; after training with mean 0 and deviation at most 1 on the reference records."""
         activations = nn.functional.softplus(self.body(to_float(x) if x.dtype == torch.uint8 else x))
         return (activations - self.mean) / self.scale
 
     @torch.no_grad()
     def features(self, images: torch.Tensor, chunk: int = 512) -> torch.Tensor:
-        """Features [B,d] of many images, on the CPU."""
+        """Features [B,d] of many images, computed in chunks, on the CPU."""
         device = self.head.weight.device
         return torch.cat([self(part.to(device)).cpu() for part in images.split(chunk)])
 
 
 def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
-    """Classify the reference records (uint8 [R,C,H,W], int64 [R] from 0) by Adam; the features are the last layer's.
+    """Classify the reference records (uint8 [R,C,H,W], int64 [R] from 0) by Adam; features are the last hidden layer.
 
-    Raises ValueError without at least two classes, or fewer reference records than features.
+    ValueError without at least two classes, or with fewer than two reference records per feature.
     """
     if reason := recipe.refusal(len(images)):
         raise ValueError(f"the domain extractor {reason}")

@@ -1,9 +1,8 @@
-"""AUC of a target's scores, and the influence of every judged unit on it: what all inference of this package starts
-from.
+"""AUC of a target's scores, and each judged unit's influence on it: the basis of all inference in this package.
 
-Shapes: scores [..., J] and members, bool [..., J], of J judged records; leading axes are anything (replicates, cells,
-runs of a simulation). A unit is a record, or a person where `persons` says which records are whose: influences are
-summed within a person, and m counts persons.
+Shapes: scores [..., J] and members, bool [..., J], of J judged records; leading axes are arbitrary (replicates, cells,
+runs of a simulation). A unit is a record, or a person if `persons` is given: influences are then summed within a
+person, and m counts persons.
 """
 
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import Any
 import numpy as np
 
 ROWS_AT_ONCE = 256
-"""Targets whose scores are sorted together: a few MB at a time, whatever the size of a study."""
+"""Targets whose scores are sorted together: a few MB at a time, for a study of any size."""
 
 
 @dataclass(frozen=True)
 class Aucs:
-    """AUCs of targets, and their influences.
+    """AUCs of targets, and the units' influences on them.
 
-    auc [...]: share of (member, non-member) pairs in the right order, a tie counting half. influence [..., m] of each
-    of m units: the mean of influence^2 over units, divided by m, is about the AUC's variance; they sum to 0 in every
-    target. members, non_members [...]: how many units were IN and OUT.
+    auc [...]: share of correctly ordered (member, non-member) pairs, ties counting half. influence [..., m], of m
+    units: the mean of influence^2 over units, divided by m, approximates the AUC's variance; influences sum to 0 in
+    every target. members, non_members [...]: numbers of units IN and OUT.
     """
 
     auc: np.ndarray
@@ -31,7 +30,7 @@ class Aucs:
 
     @property
     def units(self) -> int:
-        """How many records or persons are judged."""
+        """m, the number of judged records or persons."""
         return self.influence.shape[-1]
 
     def __getitem__(self, index: Any) -> "Aucs":
@@ -40,12 +39,12 @@ class Aucs:
 
 
 def aucs(scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = None) -> Aucs:
-    """AUC and influences of scores [..., J] by member bool [..., J]; persons [J]: whose record each is.
+    """AUCs and influences of scores [..., J] by member bool [..., J]; persons [J]: the person of each record.
 
-    With F0 and F1 the distributions of the OUT and IN scores, ties half, record i of J has influence
-    (F0(s_i) - A) m / n1 where IN and (1 - F1(s_i) - A) m / n0 where OUT: the first-order terms of a two-sample
-    U-statistic (Hoeffding 1948), as the structural components of DeLong et al. (1988).
-    ValueError unless every target has members and non-members, no score is NaN, and a person is IN or OUT as a whole.
+    With F0 and F1 the distributions of the OUT and IN scores (ties half), record i of J has influence (F0(s_i) - A) m /
+    n1 if IN and (1 - F1(s_i) - A) m / n0 if OUT: the first-order terms of a two-sample U-statistic (Hoeffding 1948), as
+    the structural components of DeLong et al. (1988). ValueError unless every target has members and non-members, no
+    score is NaN, and each person is IN or OUT as a whole.
     """
     placement, inside = placements(scores, member), member.sum(-1)
     outside = member.shape[-1] - inside
@@ -64,7 +63,7 @@ def aucs(scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = No
 
 
 def placements(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Of each record the share of records of the other kind it is in the right order with, [..., J] in [0, 1]."""
+    """For each record, the share of records of the other kind in correct order with it, [..., J] in [0, 1]."""
     if scores.shape != member.shape or scores.ndim < 1 or member.dtype != np.bool_:
         raise ValueError(f"aucs: scores {scores.shape} and members {member.shape} {member.dtype} do not match")
     if np.isnan(scores).any():
@@ -84,7 +83,7 @@ def placements(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def _placements(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """The same of [N, J]."""
+    """The same for arrays [N, J]."""
     order = np.argsort(scores, axis=1)
     ordered, inside = np.take_along_axis(scores, order, 1), np.take_along_axis(member, order, 1)
     count = scores.shape[1]
@@ -109,7 +108,7 @@ def _placements(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def units_of(persons: np.ndarray | None, records: int) -> np.ndarray:
-    """The number, from 0, of each record's unit: [J]. ValueError when persons are not those of the records."""
+    """Each record's unit, numbered from 0: [J]. ValueError unless persons are None or of shape [records]."""
     if persons is None:
         return np.arange(records)
     if persons.shape != (records,):
@@ -118,7 +117,7 @@ def units_of(persons: np.ndarray | None, records: int) -> np.ndarray:
 
 
 def sum_by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Sums [..., m] of values [..., J] over the records of each unit, numbers [J] from 0."""
+    """Sums [..., m] of values [..., J] over the records of each unit; unit: numbers [J] from 0."""
     order = np.argsort(unit, kind="stable")
     starts = np.flatnonzero(np.diff(unit[order], prepend=-1))
     return np.add.reduceat(values[..., order], starts, axis=-1, dtype=np.result_type(values.dtype, np.int64))

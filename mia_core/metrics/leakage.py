@@ -1,7 +1,7 @@
-"""What an attack's scores reveal: AUC with its interval, top-n accuracy, TPR at low FPR. Ties count half, everywhere.
+"""Leakage metrics of an attack's scores: AUC with its interval, top-n accuracy, TPR at low FPR. Ties count half.
 
-All from the stored float32 scores: `score` [Q], higher = more likely a member, and `member` bool [Q]. Inference rests
-on judged records alone: those whose membership every replicate draws anew.
+All are computed from the stored float32 scores: `score` [Q], higher = more likely a member, and `member` bool [Q].
+Inference uses judged records only: those whose membership every replicate draws anew.
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from mia_core.metrics.influence import placements
 from mia_core.metrics.trial_interval import trial_intervals
 
 PAPER_SHARE = 0.1
-"""Members in LOGAN's pools: a random tenth is trained on."""
+"""Share of members in LOGAN's pools: a random tenth is trained on."""
 
 MIN_FALSE_POSITIVES = 10
-"""TPR at an FPR is reported only where at least so many false positives are expected."""
+"""TPR at an FPR is reported only if at least this many false positives are expected."""
 
 
 @dataclass(frozen=True)
 class Leakage:
     """One attack on one target, over its judged records.
 
-    queries: Q of them in all, `judged` of which are judged. auc_all: over all queries. auc_low, auc_high: 95 %,
-    conditional on this target, as of `trial_intervals`. accuracy_top_n: share of members among the n highest scores, n
-    the number of members; baseline_top_n: the same by chance. advantage (TPR - FPR) and balanced_accuracy at that
-    threshold. accuracy_top_10pct: top-n accuracy in a pool of which a tenth are members, as LOGAN's are (chance 0.1),
-    by this ROC. tpr_at_*: None where fewer than 10 false positives are expected.
+    queries: Q, of which `judged` are judged. auc_all: over all queries. auc_low, auc_high: 95 % limits, conditional on
+    this target, see `trial_intervals`. accuracy_top_n: share of members among the n highest scores, n the number of
+    members; baseline_top_n: the same by chance. advantage (TPR - FPR) and balanced_accuracy: at that threshold.
+    accuracy_top_10pct: top-n accuracy in a pool of which a tenth are members, as in LOGAN (chance 0.1), from this ROC.
+    tpr_at_*: None if fewer than 10 false positives are expected.
     """
 
     queries: int
@@ -47,10 +47,10 @@ class Leakage:
 def judge(
     score: np.ndarray, member: np.ndarray, judged: np.ndarray | None = None, persons: np.ndarray | None = None
 ) -> Leakage:
-    """All metrics of one attack. judged: bool [Q], by default all; persons [Q]: whose record each is, where several are
-    one person's.
+    """All metrics of one attack. score [Q], member bool [Q].
 
-    ValueError unless there are members and non-members among the judged, and finite scores.
+    judged: bool [Q], by default all; persons [Q]: the person of each record, if persons have several records.
+    ValueError unless scores are finite and the judged records include members and non-members.
     """
     if score.shape != member.shape or score.ndim != 1 or member.dtype != np.bool_:
         raise ValueError(f"judge: scores {score.shape} and members {member.shape} {member.dtype} do not match")
@@ -86,9 +86,9 @@ def judge(
 
 
 def top_n_accuracy(inside: np.ndarray, outside: np.ndarray, share: float) -> float:
-    """Share of members among the n highest scores of a pool of which a `share` are members, n of them in all.
+    """Share of members among the n highest scores, in a pool of which a `share` are members, n of them in total.
 
-    That is precision and TPR at once. Ties are broken at random, which draws the ROC straight between its points.
+    Precision and TPR are equal there. Ties are broken at random, i.e. the ROC is interpolated linearly.
     """
     fpr, tpr = roc(*_labelled(inside, outside))
     called = share * tpr + (1 - share) * fpr
@@ -110,7 +110,10 @@ def roc(score: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tpr_at_fpr(inside: np.ndarray, outside: np.ndarray, target: float) -> float | None:
-    """TPR of `score >= threshold` at the lowest threshold whose FPR is at most `target`; no interpolation."""
+    """TPR of `score >= threshold` at the lowest threshold with an FPR of at most `target`, without interpolation.
+
+    None if fewer than MIN_FALSE_POSITIVES false positives are expected.
+    """
     if len(outside) * target < MIN_FALSE_POSITIVES:
         return None
     fpr, tpr = roc(*_labelled(inside, outside))

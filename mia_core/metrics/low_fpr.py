@@ -1,9 +1,9 @@
-"""TPR at a low FPR of a cell: pooled over its replicates, with an interval for 'records like these'.
+"""TPR at a low FPR for a cell: pooled over its replicates, with an interval for 'records like these'.
 
-A single target has too few non-members to see a hundredth of them. So scores are turned into ranks inside each
-replicate (among members and non-members together, for an attacker ranks all candidates), and one threshold on ranks
-serves all replicates: the same share of every target's candidates is called. The attacker must know the threshold,
-which depends on the share of members.
+A single target has too few non-members for an FPR of 1 %. So scores are converted to ranks within each replicate (among
+members and non-members together, since an attacker ranks all candidates), and one threshold on ranks is used for all
+replicates: the same share of every target's candidates is called. The attacker must know this threshold, which depends
+on the share of members.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from mia_core.metrics.leakage import MIN_FALSE_POSITIVES
 from mia_core.metrics.two_way import NO_VARIANCE, Estimate, Variance
 
 GROUPS = 20
-"""Groups of records that the jackknife leaves out, one at a time."""
+"""Number of groups of records that the jackknife leaves out, one at a time."""
 
 
 @dataclass(frozen=True)
 class LowFprTpr(Estimate):
-    """TPR at `fpr`, pooled over a cell's replicates: with t limits on the logit scale.
+    """TPR at `fpr`, pooled over a cell's replicates, with t limits on the logit scale.
 
-    Where it is 0 or 1 or nothing varied, limits are Clopper & Pearson's (1934) of one replicate's members. members: in
-    one replicate, on average. share: of members among the judged records, for which the threshold holds.
+    If it is 0 or 1, or nothing varied, limits are Clopper & Pearson's (1934) for one replicate's members. members: per
+    replicate, on average. share: of members among the judged records, for which the threshold holds.
     """
 
     fpr: float
@@ -54,16 +54,16 @@ def tpr_at_low_fpr(
     persons: np.ndarray | None = None,
     fpr: float = 0.01,
 ) -> LowFprTpr | None:
-    """Of a cell's scores and members, [R, J] each; None where fewer than 10 false positives are expected in all.
+    """From a cell's scores and members, [R, J] each; None if fewer than 10 false positives are expected in total.
 
-    Equal ranks are broken at random: those of different replicates are no ties of scores. In expectation that draws the
-    pooled ROC straight between its points, and FPR is `fpr` exactly.
+    Equal ranks are broken at random, since equal ranks of different replicates are no ties of scores. In expectation
+    this interpolates the pooled ROC linearly, and the FPR is exactly `fpr`.
 
-    Variance: a delete-a-group jackknife (Kott 2001) over 20 groups of records, drawn by `random` (persons [J] stay
-    together), one over replicates, and one over (group, replicate) blocks, which is in both and so is taken off once
-    (Cameron, Gelbach & Miller 2011): V = V_rep + max(0, V_group - V_block), and V_group where that is more: the groups
-    see all of V but what is common to a replicate, and V_rep has few degrees of freedom.
-    ValueError where shapes disagree, a score is NaN, or there is no member.
+    Variance: three delete-a-group jackknives (Kott 2001): over 20 groups of records, drawn by `random` (persons [J]
+    stay together), over replicates, and over (group, replicate) blocks. The last is contained in both others and so is
+    subtracted once (Cameron, Gelbach & Miller 2011): V = V_rep + max(0, V_group - V_block), or V_group if that is
+    larger: groups show all of V except what is common to a replicate, and V_rep has few degrees of freedom. ValueError
+    if shapes disagree, a score is NaN, or there is no member.
     """
     return pooled_roc(scores, member, random, np.array([fpr]), persons)[0]
 
@@ -77,7 +77,7 @@ def pooled_roc(
 ) -> list[LowFprTpr | None]:
     """The same at each of several FPRs in (0, 1): points of the pooled ROC, each with its own interval.
 
-    ValueError for another FPR.
+    ValueError for an FPR outside (0, 1), and as in `tpr_at_low_fpr`.
     """
     if ((fprs <= 0) | (fprs >= 1)).any():
         raise ValueError(f"tpr_at_low_fpr: needs FPRs between 0 and 1, got {fprs.min()} to {fprs.max()}")
@@ -105,7 +105,7 @@ def pooled_roc(
 
 
 def _counts(rank: np.ndarray, member: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Members and non-members of each block at each rank, the highest rank first: [blocks, ranks] each."""
+    """Members and non-members of each block at each rank, highest rank first: [blocks, ranks] each."""
     ranks, place = np.unique(-rank, return_inverse=True)
     shape = (int(block.max()) + 1, len(ranks))
     cell = block * len(ranks) + place.reshape(rank.shape)
@@ -114,10 +114,10 @@ def _counts(rank: np.ndarray, member: np.ndarray, block: np.ndarray) -> tuple[np
 
 
 def _tpr(inside: np.ndarray, outside: np.ndarray, fpr: float) -> np.ndarray:
-    """TPR at `fpr`, [...], from counts [..., ranks], the highest rank first; 0 without members."""
+    """TPR at `fpr`, [...], from counts [..., ranks], highest rank first; 0 without members."""
     called, hits = np.cumsum(outside, -1), np.cumsum(inside, -1)
     allowed = fpr * called[..., -1:]
-    # The ROC's points on both sides of the FPR, by position, and where between them it is.
+    # Indices of the ROC's points on both sides of the FPR, for linear interpolation between them.
     after = (called > allowed).argmax(-1)[..., None]
     before = np.maximum(after - 1, 0)
     low, high = np.take_along_axis(called, before, -1), np.take_along_axis(called, after, -1)
@@ -134,7 +134,7 @@ def _jackknife(inside: np.ndarray, outside: np.ndarray, replicates: int, fpr: fl
     groups = sides[0].shape[1]
 
     def left_out(parts: list[np.ndarray]) -> float:
-        """(K - 1) / K of the summed squares of the K TPRs without a part each."""
+        """(K - 1) / K times the sum of squared deviations of the K TPRs, each without one part."""
         found = _tpr(inside.sum(0) - parts[0], outside.sum(0) - parts[1], fpr)
         return float((len(found) - 1) ** 2 / len(found) * found.var(ddof=1))
 

@@ -1,8 +1,8 @@
-"""What replicates can settle: the power of a two-sided test of a difference, by its two-way variance.
+"""Power of a two-sided test of a difference for a number of replicates, from its two-way variance.
 
-With R replicates a difference of mean AUCs has variance V(R) = s^2 / R + V_rec: s^2 is what differs between replicates,
-V_rec what differs between the judged records, which no number of replicates makes smaller (see `two_way`). The test is
-a t test on Satterthwaite's degrees of freedom.
+With R replicates a difference of mean AUCs has variance V(R) = s^2 / R + V_rec: s^2 is the variance between replicates,
+and V_rec the variance between the judged records, which more replicates do not reduce (see `two_way`). The test is a t
+test with Satterthwaite's degrees of freedom.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ from scipy.stats import chi2, norm, t
 
 ALPHA, POWER = 0.05, 0.8
 MOST = 10_000
-"""More replicates are not named as a number: no study would run them."""
+"""Larger numbers of replicates are not reported: no study would run them."""
 QUANTILES = (np.arange(1000) + 0.5) / 1000
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a difference between two cells. sd: of one replicate's. between_records: V_rec; units: m, that it is over, or
-    None where that is not known: then degrees of freedom are those of the replicates alone, the fewest there can be.
+    """The spread of a difference between two cells. sd: of one replicate's difference. between_records: V_rec.
+
+    units: m, the units of V_rec; None if unknown: degrees of freedom are then those of the replicates, the smallest
+    possible.
     """
 
     sd: float
@@ -32,7 +34,7 @@ class Spread:
         return (self.sd**2 / replicates + self.between_records) ** 0.5
 
     def df(self, replicates: int) -> float:
-        """Satterthwaite's; from 2 replicates."""
+        """Satterthwaite's degrees of freedom, for 2 replicates or more."""
         if self.units is None:
             return replicates - 1.0
         between = self.sd**2 / replicates
@@ -41,16 +43,17 @@ class Spread:
 
 
 def power_of(shift: float, df: float, alpha: float = ALPHA) -> float:
-    """Of a two-sided t test: the chance to find an effect of `shift` standard errors, which are estimated with df.
+    """Power of a two-sided t test for an effect of `shift` standard errors, which are estimated with df.
 
-    A mean of normal tails over the spread that is estimated, which does not fail far from zero as noncentral t does.
+    An average of normal tails over the distribution of the estimated error; numerically stable far from zero, unlike
+    noncentral t.
     """
     critical = t.ppf(1 - alpha / 2, df) * np.sqrt(chi2.ppf(QUANTILES, df) / df)
     return float((norm.sf(critical - shift) + norm.cdf(-critical - shift)).mean())
 
 
 def smallest_effect(spread: Spread, replicates: int, alpha: float = ALPHA, power: float = POWER) -> float | None:
-    """The difference that so many replicates find with that power; None under 2 replicates."""
+    """The difference that so many replicates detect with this power; None for fewer than 2 replicates."""
     if replicates < 2:
         return None
     error, df = spread.error(replicates), spread.df(replicates)
@@ -63,7 +66,7 @@ def smallest_effect(spread: Spread, replicates: int, alpha: float = ALPHA, power
 
 
 def replicates_for(effect: float, spread: Spread, alpha: float = ALPHA, power: float = POWER) -> int | None:
-    """The fewest replicates, from 2, that find a difference with that power; None where MOST do not."""
+    """The smallest number of replicates, from 2, that detects a difference with this power; None above MOST."""
 
     def enough(replicates: int) -> bool:
         error = spread.error(replicates)

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 VERSIONS = {"kid": 1, "fid": 1, "precision": 1, "recall": 1, "density": 1, "coverage": 1}
-"""Of each measure's values; a change that alters them raises it."""
+"""Version of each measure's values; raise it if a change alters them."""
 MEASURES = tuple(VERSIONS)
 NEIGHBORS = 5
 BLOCK_BYTES = 64 * 2**20
-"""Of distances that `prdc` holds at a time: all of 20,000 samples and records would be 3.2 GB."""
+"""Bytes of distances that `prdc` holds at a time: all of 20,000 samples and records would be 3.2 GB."""
 
 
 class _Given(nn.Module):
-    """Passes features through, in the place where torchmetrics wants a network."""
+    """Passes features through; torchmetrics expects a network here."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Given(nn.Module):
 
 
 def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | None:
-    """FID (Heusel et al. 2017); None where a count is at most 2 d, too few for a covariance."""
+    """FID (Heusel et al. 2017); None if a count is at most 2 d, too few for a covariance."""
     dimension = fake_MD.shape[1]
     if min(len(fake_MD), len(real_ND)) <= 2 * dimension:
         return None
@@ -63,8 +63,8 @@ def kernel_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float:
 
 def _compare(make: Callable[[], Any], fake: torch.Tensor, real: torch.Tensor) -> float:
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")  # torchmetrics warns of its feature buffers, which here are small
-        torch.manual_seed(0)  # torchmetrics permutes records by the global generator: the same sum in every trial
+        warnings.simplefilter("ignore")  # torchmetrics warns about its feature buffers, which are small here
+        torch.manual_seed(0)  # torchmetrics permutes records by the global generator: same order in every trial
         metric = make()
         metric.update(real.double(), real=True)
         metric.update(fake.double(), real=False)
@@ -74,7 +74,7 @@ def _compare(make: Callable[[], Any], fake: torch.Tensor, real: torch.Tensor) ->
 
 @dataclass(frozen=True)
 class Prdc:
-    """Shares in [0, 1], density up to N / k."""
+    """Shares in [0, 1], except density, which is in [0, N / k]."""
 
     precision: float
     recall: float
@@ -85,8 +85,8 @@ class Prdc:
 def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBORS) -> Prdc:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    The ball of a point reaches to its k-th nearest neighbor among its own kind, itself not counted. Raises ValueError
-    with at most k points of a kind. Distances are held in blocks, never all of them.
+    The ball of a point reaches to its k-th nearest neighbor in its own set, not counting itself. Distances are computed
+    in blocks. ValueError if a set has at most k points.
     """
     if min(len(fake_MD), len(real_ND)) <= neighbors:
         raise ValueError(f"prdc: needs more than {neighbors} samples and records, got {len(fake_MD)}, {len(real_ND)}")
@@ -110,14 +110,15 @@ def prdc(fake_MD: torch.Tensor, real_ND: torch.Tensor, neighbors: int = NEIGHBOR
 
 
 def _radii(x_ND: torch.Tensor, neighbors: int) -> torch.Tensor:
-    """[N]: of each point's ball."""
+    """[N]: radius of each point's ball."""
     return torch.cat([distance_BN.kthvalue(neighbors + 1, dim=1).values for _, distance_BN in _blocks(x_ND, x_ND)])
 
 
 def _blocks(x_MD: torch.Tensor, y_ND: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    """Distances [B,N] of some rows of x to all of y, with the number of the first: BLOCK_BYTES at a time.
+    """Blocks of rows of x: the index of the first row, and distances [B,N] to all of y, BLOCK_BYTES at a time.
 
-    The same bits for the same two points, so that a copy of the record on a ball's edge is not inside it.
+    The distance of the same two points has the same bits everywhere, so that a copy of the record on a ball's edge is
+    not inside.
     """
     rows = max(1, BLOCK_BYTES // (y_ND.element_size() * len(y_ND)))
     for start in range(0, len(x_MD), rows):
@@ -126,7 +127,7 @@ def _blocks(x_MD: torch.Tensor, y_ND: torch.Tensor) -> Iterator[tuple[int, torch
 
 
 def measure(names: tuple[str, ...], fake_MD: torch.Tensor, real_ND: torch.Tensor) -> dict[str, float | None]:
-    """The measures of `MEASURES` asked for, by name; None where one cannot be resolved at these counts."""
+    """The requested measures of `MEASURES` by name; None if the counts are too small for one."""
     values: dict[str, float | None] = {}
     if "kid" in names:
         values["kid"] = kernel_distance(fake_MD, real_ND)

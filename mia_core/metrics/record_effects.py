@@ -1,9 +1,9 @@
-"""What membership changes in one record's score: its estimate, its exact p-value, and the share of records that leak.
+"""The effect of membership on one record's score: estimate, exact p-value, and the share of records that leak.
 
-Shapes: scores [J, R] and members, bool [J, R], of J records in R replicates; every record has independent coins of its
-own. Differences are noisy, for few replicates know little about one record: `shrunk` draws them toward their mean, with
-intervals that cover on average over records whatever the distribution of effects. `coin_p_values` needs no distribution
-at all.
+Shapes: scores [J, R] and members, bool [J, R], of J records in R replicates; each record has independent coins.
+Differences are noisy, since few replicates say little about one record: `shrunk` shrinks them toward their mean, with
+intervals that cover on average over records for any distribution of effects. `coin_p_values` assumes no distribution at
+all.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from mia_core.metrics.redraw import ROUNDING
 from mia_core.metrics.two_way import two_way_variance
 
 MOST_PATTERNS = 2**14
-"""Coins of up to 14 replicates are enumerated; of more, so many are drawn."""
+"""The coins of up to 14 replicates are enumerated; for more replicates, this many are drawn."""
 LAMBDA = 0.5
-"""Storey's: p-values above it count as those of records that do not leak."""
+"""Storey's lambda: p-values above it are attributed to records that do not leak."""
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Mean score IN less mean score OUT, [K], of the records that were both.
+    """Mean score IN minus mean score OUT, [K], of the records that were both.
 
-    both, bool [J]: which records these are. members, non_members [K]: their replicates on either side. error [K]: the
-    standard error, by moderated variances with `freedom` [K] degrees of freedom; NaN where nothing varied.
+    both: bool [J], which records these are. members, non_members [K]: numbers of replicates IN and OUT. error [K]:
+    standard error, from moderated variances with `freedom` [K] degrees of freedom; NaN if nothing varied.
     mean_variance: of the mean difference over all records, between replicates and records (two-way).
     """
 
@@ -43,7 +43,7 @@ class Differences:
 
 
 def differences(scores: np.ndarray, member: np.ndarray) -> Differences:
-    """Of scores [J, R] by member bool [J, R]; R at least 3, or there is no noise to be seen within a side."""
+    """From scores [J, R] and member bool [J, R]. ValueError unless R >= 3, which the noise within a side requires."""
     if scores.shape != member.shape or scores.ndim != 2 or scores.shape[1] < 3:
         raise ValueError(f"differences: needs scores and members [J, R] of 3 replicates, got {scores.shape}")
     both = np.asarray(member.any(1) & ~member.all(1))
@@ -60,7 +60,7 @@ def differences(scores: np.ndarray, member: np.ndarray) -> Differences:
 
 
 def _mean_variance(scores: np.ndarray, member: np.ndarray) -> float:
-    """Of the mean difference inside replicates; NaN with fewer than two replicates or records that have both sides."""
+    """Variance of the mean difference within replicates; NaN for under two records, or replicates with both sides."""
     usable = member.any(0) & ~member.all(0)
     if usable.sum() < 2 or len(scores) < 2:
         return float("nan")
@@ -69,10 +69,10 @@ def _mean_variance(scores: np.ndarray, member: np.ndarray) -> float:
 
 
 def mean_gaps(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean score IN less mean score OUT in each replicate, [R], and every record's influence on it, [R, J].
+    """Mean score IN minus mean score OUT in each replicate, [R], and every record's influence on it, [R, J].
 
-    scores, members [R, J]: both kinds in every replicate. Influences sum to 0, and are for `two_way_variance`; those of
-    a side of k records are (k / (k - 1))^.5 as large, as its own mean takes that much from them.
+    scores, members [R, J]: both kinds in every replicate. Influences sum to 0, and are for `two_way_variance`. Those of
+    a side of k records are multiplied by (k / (k - 1))^.5, to correct for the estimated mean of that side.
     """
     found, influence = np.zeros(len(scores)), np.zeros(scores.shape)
     for sign, side in ((1.0, member), (-1.0, ~member)):
@@ -88,8 +88,8 @@ def mean_gaps(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.nd
 def moderated(variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Variances [K] shrunk toward a scaled inverse chi-square prior fitted to them, and their degrees of freedom [K].
 
-    Smyth (2004), section 6.2: without it few replicates make some variances small by chance, and their records look
-    certain. Variances that differ no more than by chance are pooled as a whole; NaN where fewer than two are above 0.
+    Smyth (2004), section 6.2: with few replicates some variances are small by chance, and their records would look
+    certain. If variances differ no more than by chance, they are pooled. NaN if fewer than two are above 0.
     """
     known = variance > 0
     if known.sum() < 2:
@@ -115,12 +115,12 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def shrunk(found: Differences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Differences [K] drawn toward their mean, and 95 % limits, [K] each.
+    """Differences [K] shrunk toward their mean, and 95 % limits, [K] each.
 
-    The prior's spread is what is left of theirs beyond their errors (DerSimonian & Laird 1986), and at least what
-    chance alone leaves unseen. Limits are wide enough to hold 95 % of the records' true differences, on average over
-    records and studies, for any distribution of that spread (Armstrong, Kolesar & Plagborg-Moller 2022), and include
-    the error of the mean. One record's own limits may hold it less often, as those of the few largest differences do.
+    The prior's variance is what the differences vary beyond their errors (DerSimonian & Laird 1986), and at least what
+    chance could hide. The limits contain 95 % of the records' true differences, on average over records and studies,
+    for any distribution with this variance (Armstrong, Kolesar & Plagborg-Moller 2022), and include the error of the
+    mean. For single records the coverage may be lower, as it is for the few largest differences.
     """
     difference, variance = found.difference, found.error**2
     if len(difference) < 2 or not np.isfinite(variance).all():
@@ -135,7 +135,7 @@ def shrunk(found: Differences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = (share * difference).sum()
     kept = spread / (spread + variance)
     noise = kept**2 * variance + (1 - kept) ** 2 * found.mean_variance + 2 * kept * (1 - kept) * share * variance
-    # As much wider as a t interval is than a normal one, for the errors are estimated.
+    # The ratio of a t interval to a normal one, since the errors are estimated.
     wider = student.isf((1 - LEVEL) / 2, found.freedom) / ndtri((1 + LEVEL) / 2)
     half = wider * robust_quantile((1 - kept) ** 2 * spread / noise) * np.sqrt(noise)
     center = mean + kept * (difference - mean)
@@ -151,7 +151,7 @@ def robust_quantile(bias: np.ndarray) -> np.ndarray:
 
 @cache
 def _robust_quantiles() -> tuple[np.ndarray, np.ndarray]:
-    """Mean squares of b, and the c of each."""
+    """Mean squares of b, and c for each."""
     alpha = 1 - LEVEL
     at = np.geomspace(1e-4, 1e4, 81)
     found = [brentq(lambda c, m=m: _most_outside(m, c) - alpha, -ndtri(alpha / 2) - 1e-6, ((1 + m) / alpha) ** 0.5)
@@ -160,7 +160,7 @@ def _robust_quantiles() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _most_outside(mean_square: float, c: float) -> float:
-    """The most P(|Z + b| > c) can be: b^2 is either one value, or 0 and the value where a tangent from 0 touches."""
+    """The maximal P(|Z + b| > c): b^2 is one value, or either 0 or the value where a tangent from 0 touches."""
     squares = np.concatenate([[1e-9], np.linspace(1e-3, c + 6, 2000) ** 2])
     none = 2 * ndtr(-c)
     outside = ndtr(-c - np.sqrt(squares)) + ndtr(-c + np.sqrt(squares))
@@ -174,12 +174,12 @@ def _most_outside(mean_square: float, c: float) -> float:
 def coin_p_values(
     scores: np.ndarray, member: np.ndarray, probability: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One-sided p [J] that a record's membership changes nothing, and P [J] of a strictly higher statistic.
+    """One-sided p [J] of no effect of a record's membership, and P [J] of a strictly higher statistic.
 
-    Each record's own coins, independent with `probability`, are drawn again over its scores [R], so that p is exact for
-    any scores and number of replicates; with R fair coins it is at least 1 / (2^R - 2). The statistic is (mean IN -
-    mean OUT) / sqrt(1 / IN + 1 / OUT), which orders coins as the t of the two sides does. NaN for records that were IN,
-    or OUT, in every replicate; coins that do so are not drawn.
+    Each record's coins, independent with `probability`, are drawn again over its scores [R], so p is exact for any
+    scores and number of replicates; with R fair coins it is at least 1 / (2^R - 2). The statistic is (mean IN - mean
+    OUT) / sqrt(1 / IN + 1 / OUT), which orders coins as the t of the two sides does. NaN for records that were IN, or
+    OUT, in every replicate; such coins are not drawn.
     """
     replicates = scores.shape[1]
     if 2**replicates <= MOST_PATTERNS:
@@ -193,12 +193,12 @@ def coin_p_values(
         weight = probability**inside * (1 - probability) ** (replicates - inside)
         weight = weight / weight.sum()
     else:
-        own = 1 / (1 + len(patterns))  # the study's own coins count as one of those drawn
+        own = 1 / (1 + len(patterns))  # the study's coins count as one of those drawn
         weight = np.full(len(patterns), own)
     patterns = patterns / np.sqrt(inside * (replicates - inside))[:, None]
     centered = scores - scores.mean(1, keepdims=True)
     length = np.sqrt((centered**2).sum(1, keepdims=True))
-    centered = np.divide(centered, length, out=np.zeros_like(centered), where=length > 0)  # so that ROUNDING fits
+    centered = np.divide(centered, length, out=np.zeros_like(centered), where=length > 0)  # ROUNDING is for length 1
     p, higher = np.full((2, len(scores)), np.nan)
     count = member.sum(1)
     for record in np.flatnonzero((count > 0) & (count < replicates)):
@@ -210,7 +210,7 @@ def coin_p_values(
 
 
 def least_p(replicates: int, probability: float) -> float:
-    """What no record's p of `coin_p_values` can be below: .033 of 5 replicates with fair coins, .001 of 10."""
+    """The smallest possible p of `coin_p_values`: .033 for 5 replicates with fair coins, .001 for 10."""
     if 2**replicates > MOST_PATTERNS:
         return 1 / (1 + MOST_PATTERNS)
     rare = min(probability, 1 - probability)
@@ -220,18 +220,18 @@ def least_p(replicates: int, probability: float) -> float:
 
 @dataclass(frozen=True)
 class Share:
-    """Of records that leak. estimate: Storey's, on the low side. low: a 95 % lower bound. Both in [0, 1]."""
+    """Share of records that leak. estimate: Storey's, biased low. low: a 95 % lower bound. Both in [0, 1]."""
 
     estimate: float
     low: float
 
 
 def leaking_share(p: np.ndarray, higher: np.ndarray, units: int) -> Share:
-    """From p-values [K] and the chances of a strictly higher statistic [K], see `coin_p_values`; none is NaN.
+    """From p-values [K] and the chances of a strictly higher statistic [K], see `coin_p_values`, without NaN.
 
-    Of records that do not leak, half of the p-values are above 1/2 (ties broken evenly between `higher` and p); of
-    records that leak few are, and count as not leaking, so that the share is underestimated where leakage is weak
-    (Storey 2002). units: independent ones among the records; the bound is Wilson's for so many.
+    For records that do not leak, half of the p-values are above 1/2 (ties broken evenly between `higher` and p).
+    Records that leak have few such p-values, which count as not leaking, so the share is underestimated if leakage is
+    weak (Storey 2002). units: number of independent units among the records; the bound is Wilson's for that number.
     """
     if not len(p):
         return Share(float("nan"), float("nan"))
@@ -245,9 +245,9 @@ def leaking_share(p: np.ndarray, higher: np.ndarray, units: int) -> Share:
 def false_discovery_rates(p: np.ndarray, independent: bool = True) -> np.ndarray:
     """q-values [K] of p-values [K]: the smallest false-discovery rate at which each is called.
 
-    Benjamini & Hochberg's (1995), times Storey, Taylor & Siegmund's (2004) share of records that do not leak where
-    p-values are independent, which they are not where persons have several records. No q is below its own p: where
-    nearly all leak, Storey's factor alone would call records that look like no leak by themselves.
+    Benjamini & Hochberg's (1995), times Storey, Taylor & Siegmund's (2004) share of records that do not leak if
+    p-values are independent, which they are not if persons have several records. No q is below its p: if nearly all
+    records leak, Storey's factor alone would call records that show no leak themselves.
     """
     if not len(p):
         return p

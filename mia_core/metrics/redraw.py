@@ -1,10 +1,10 @@
-"""'Leakage is shown': an exact test, by drawing the coins again as the design drew them.
+"""'Leakage is shown': an exact test that draws the coins again as the design drew them.
 
-If a target leaks nothing, its scores are what they would be under any other coins: (scores, coins) and (scores, new
-coins) have one distribution. So whatever statistic is taken, its rank among those of redrawn coins is uniform: p = (1 +
-redraws at least as high) / (1 + redraws) is exact for any number of replicates and records, and for any dependence of
-scores (Fisher 1935; Phipson & Smyth 2010 for the ones added). Scores that are computed from coins (calibrated, LiRA)
-are computed anew for every redraw.
+If a target leaks nothing, its scores do not depend on the coins: (scores, coins) and (scores, new coins) have the same
+distribution. So the rank of any statistic among those of redrawn coins is uniform: p = (1 + redraws at least as high) /
+(1 + redraws) is exact for any number of replicates and records, and for any dependence of scores (Fisher 1935; Phipson
+& Smyth 2010 for the added ones). Scores that are computed from coins (calibrated, LiRA) are recomputed for every
+redraw.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,28 +18,28 @@ from mia_core.metrics.control_variate import with_control_variate
 from mia_core.metrics.influence import units_of
 
 Law: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
-"""How a design draws coins: law(random, count) is bool [count, R, J], drawn as the study's own [R, J] were."""
+"""How a design draws coins: law(random, count) is bool [count, R, J], distributed as the study's coins [R, J]."""
 
 Derived: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""Scores [R, J] of an attack that uses coins, from any coins [R, J]."""
+"""Scores [R, J] of an attack that uses coins, as a function of coins [R, J]."""
 
 Statistic: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""statistic(scores [R, J], members [D, R, J]) is [D], and high where the scores of members are."""
+"""statistic(scores [R, J], members [D, R, J]) is [D], and high if members have high scores."""
 
 DRAWS = 9_999
 DRAWS_AT_ONCE = 256
 ROUNDING = 1e-12
-"""Statistics closer than this are equal: a redraw of the very same AUC must count."""
+"""Statistics closer than this are equal, so that a redraw with the very same AUC counts."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """K attacks against one hypothesis: that none of them tells members.
+    """K attacks against one hypothesis: that none of them distinguishes members.
 
-    statistic [K]: of the study's own coins. p [K]: of each attack alone, one-sided. p_adjusted [K]: of each as one of
-    K, by the largest standardized statistic of a redraw (Westfall & Young 1993, single step): any attack falsely shown
-    at 5 % in at most 5 % of studies, also where others do leak. strongest: which has the highest standardized
-    statistic.
+    statistic [K]: with the study's coins. p [K]: of each attack alone, one-sided. p_adjusted [K]: adjusted for K
+    attacks, by the largest standardized statistic of a redraw (Westfall & Young 1993, single step): the probability of
+    any false rejection at 5 % is at most 5 % per study, also if other attacks do leak. strongest: index of the highest
+    standardized statistic.
     """
 
     statistic: np.ndarray
@@ -49,7 +49,7 @@ class Shown:
 
     @property
     def p_strongest(self) -> float:
-        """p of 'the strongest attack tells members', the number of attacks paid for."""
+        """p of 'the strongest attack distinguishes members', adjusted for the number of attacks."""
         return float(self.p_adjusted[self.strongest])
 
 
@@ -74,7 +74,10 @@ class Redrawn:
 
 
 def independent_coins(probability: float, replicates: int, records: int, persons: np.ndarray | None = None) -> Law:
-    """The law of a panel: every unit IN with the same probability, and both kinds present in every replicate."""
+    """The law of a panel: every unit is IN with the same probability, and every replicate has both kinds.
+
+    ValueError for a probability outside (0, 1), or a single unit.
+    """
     if not 0 < probability < 1:
         raise ValueError(f"independent_coins: needs a probability between 0 and 1, got {probability}")
     unit = units_of(persons, records)
@@ -92,7 +95,7 @@ def independent_coins(probability: float, replicates: int, records: int, persons
 
 
 def permuted_coins(member: np.ndarray, persons: np.ndarray | None = None) -> Law:
-    """The law of a design with a fixed number of IN units in each replicate: those of [R, J], in a random order."""
+    """The law of a design with fixed numbers of IN units per replicate: those of member [R, J], in random order."""
     unit = units_of(persons, member.shape[-1])
     coins = member[..., np.unique(unit, return_index=True)[1]]
 
@@ -111,9 +114,9 @@ def mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def adjusted_mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The same less the control variate, computed anew for every draw: more power where records differ in difficulty.
+    """The same minus the control variate, recomputed for every draw: more power if records differ in difficulty.
 
-    Takes a sort of every row of every draw, some 50 times as long as `mean_aucs`; needs two replicates.
+    Sorts every row of every draw, about 50 times as slow as `mean_aucs`; needs two replicates.
     """
     return with_control_variate(np.broadcast_to(scores, members.shape), members).auc.mean(-1)
 
@@ -126,9 +129,9 @@ def shown(
     draws: int = DRAWS,
     statistic: Statistic = mean_aucs,
 ) -> Shown:
-    """Test K attacks, each scores [R, J] or a function from coins to them, under coins [R, J] and their law.
+    """Test K attacks, each scores [R, J] or a function from coins to scores, given the coins [R, J] and their law.
 
-    ValueError without attacks or draws, or where shapes disagree.
+    ValueError without attacks or draws, or if shapes disagree.
     """
     return redrawn(attacks, member, law, random, draws, statistic).of()
 
@@ -153,7 +156,7 @@ def redrawn(
 
 
 def _statistics(attacks: Sequence[np.ndarray | Derived], members: np.ndarray, statistic: Statistic) -> np.ndarray:
-    """[K, D] under coins [D, R, J]."""
+    """Statistics [K, D] under coins [D, R, J]."""
     rows = []
     for attack in attacks:
         if callable(attack):

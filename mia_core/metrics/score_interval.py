@@ -1,8 +1,8 @@
-"""The score interval of an AUC (Newcombe 2006, part 2, method 5): from the AUC and two counts alone.
+"""The score interval of an AUC (Newcombe 2006, part 2, method 5), from the AUC and two counts only.
 
-It stays sound where the AUC's estimated variance does not: next to 0 and 1, and where nothing varied.
-Source: R. G. Newcombe, 'Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2:
-asymptotic methods and evaluation', Statistics in Medicine 25 (2006), 559-573.
+It remains valid where the AUC's estimated variance is not: near 0 and 1, and if nothing varied. Source: R. G. Newcombe,
+'Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2: asymptotic methods and
+evaluation', Statistics in Medicine 25 (2006), 559-573.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ BISECTIONS = 60
 
 
 def score_variance(auc: float | np.ndarray, members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
-    """Variance of the estimate where the true AUC is `auc`, all [...].
+    """Variance of the estimate if the true AUC is `auc`, all [...].
 
     A (1 - A) (1 + N ((1 - A) / (2 - A) + A / (1 + A))) / (n1 n0), N = (n1 + n0) / 2 - 1: Hanley & McNeil's (1982) under
-    exponential scores, with the mean of the counts in place of each, so that A and 1 - A are alike.
+    exponential scores, with the mean of the counts instead of each, so that it is symmetric in A and 1 - A.
     """
     spread = (members + non_members) / 2 - 1
     growth = 1 + spread * ((1 - auc) / (2 - auc) + auc / (1 + auc))
@@ -24,7 +24,7 @@ def score_variance(auc: float | np.ndarray, members: np.ndarray, non_members: np
 def score_limits(
     auc: np.ndarray, members: np.ndarray, non_members: np.ndarray, z: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both limits [...]: the true AUCs that are z >= 0 of their own standard errors from `auc`."""
+    """Both limits [...]: the true AUCs whose distance from `auc` is z >= 0 of their own standard errors."""
     auc, members, non_members = np.broadcast_arrays(np.asarray(auc, dtype=float), members, non_members)
     return _lower(auc, members, non_members, z), 1 - _lower(1 - auc, members, non_members, z)
 

@@ -1,4 +1,4 @@
-"""Whether the same records would be found at risk again: agreement between halves of the replicates."""
+"""Whether the same records would be at risk in new replicates: agreement between halves of the replicates."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,10 @@ SPLITS, RESAMPLES = 50, 500
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """half: mean correlation of the differences of two halves. reliability: that of two whole sets of replicates
-    (Spearman & Brown), 0 for nothing but noise and 1 for none. low, high: its 95 % limits over records drawn again.
+    """half: mean correlation of the differences of two halves.
+
+    reliability: of two whole sets of replicates (Spearman & Brown), 0 for pure noise and 1 for no noise. low, high: its
+    95 % limits over resampled records.
     """
 
     half: float
@@ -20,7 +22,7 @@ class SplitHalf:
 
 
 def split_half(score: np.ndarray, member: np.ndarray, random: np.random.Generator) -> SplitHalf:
-    """Of scores and members, bool, [J, R]; every record has two replicates or more on each side.
+    """From scores and members, bool, [J, R]; every record has at least two replicates on each side.
 
     Each record's replicates as member, and as non-member, are halved at random SPLITS times.
     """

@@ -1,7 +1,6 @@
-"""The interval of one trial's AUC, conditional on its target: what a row of a table carries.
+"""The interval of one trial's AUC, conditional on its target, as in a row of a table.
 
-It says how far the AUC of these scores is from that of more records under the same target. It says nothing of another
-target: that is the two-way interval's.
+It covers the AUC of more records under the same target. For other targets, see the two-way interval.
 """
 
 import numpy as np
@@ -12,20 +11,20 @@ from mia_core.metrics.influence import placements, sum_by_unit, units_of
 from mia_core.metrics.score_interval import score_limits
 
 FEWEST_ERRORS = 3
-"""min(n1, n0) min(A, 1 - A) below which limits are the score interval's."""
+"""min(n1, n0) min(A, 1 - A) below which the score interval is used."""
 ROUNDING = 1e-9
-"""So that A and 1 - A are judged alike where that product is FEWEST_ERRORS itself."""
+"""Tolerance, so that A and 1 - A are treated alike if that product equals FEWEST_ERRORS."""
 
 
 def trial_intervals(
     scores: np.ndarray, member: np.ndarray, persons: np.ndarray | None = None, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """AUC, low and high, [...] each, of scores [..., Q] and members, bool [..., Q]; persons [Q]: whose record each is.
+    """AUC, low and high, [...] each, of scores [..., Q] and members, bool [..., Q]; persons [Q]: of each record.
 
     DeLong et al.'s (1988) variance on the logit scale, expit(logit(A) +- z sd / (A (1 - A))); with persons Obuchowski's
-    (1997) for clustered data. Newcombe's score interval, by the numbers of persons (or records), where too few pairs
-    are in the wrong order, or the variance is unknown for a side of one. ValueError unless every target has members and
-    non-members, and no score is NaN.
+    (1997) for clustered data. Newcombe's score interval, with the numbers of persons (or records), if too few pairs are
+    in the wrong order, or if a side has a single unit, whose variance is unknown. ValueError unless every target has
+    members and non-members, and no score is NaN.
     """
     placement, inside = placements(scores, member), member.sum(-1)
     outside = member.shape[-1] - inside
@@ -50,10 +49,11 @@ def trial_intervals(
 def _cluster_variance(
     by_side: list[np.ndarray], held: list[np.ndarray], inside: np.ndarray, outside: np.ndarray, units: int
 ) -> np.ndarray:
-    """S10 / n1 + S01 / n0 + 2 S11 / (n1 n0), from each unit's sums of deviations among its IN and its OUT records.
+    """S10 / n1 + S01 / n0 + 2 S11 / (n1 n0), from each unit's sums of deviations over its IN and its OUT records.
 
-    S10 = k1 / ((k1 - 1) n1) sum over units of the squared sums, k1 the units with IN records; S01 alike; S11 = k / (k -
-    1) sum of the products, k all units. With single records it is DeLong's, for S11 is 0.
+    S10 = k1 / ((k1 - 1) n1) sum over units of the squared sums, k1 the number of units with IN records; S01 likewise;
+    S11 = k / (k - 1) sum of the products, k the number of all units. With single records it is DeLong's, since S11 is
+    0.
     """
     members, others = by_side
     k1, k0 = (np.maximum(count, 2) / np.maximum(count - 1, 1) for count in held)

@@ -1,16 +1,16 @@
 """The two-way interval of a cell's mean AUC, and of weighted sums of cells, for 'records like these'.
 
-Two things are drawn: which records the study judges (the same ones in every replicate), and in each replicate the
-coins, the initialization and the order. An interval over replicates alone takes the records as given, so that it is too
-short as soon as some records leak more than others. Here the variance of both is estimated, in closed form:
+Two things are random: the records that the study judges (the same ones in every replicate), and in each replicate the
+coins, the initialization and the order. An interval over replicates alone takes the records as fixed, so it is too
+short if some records leak more than others. Here both variances are estimated, in closed form:
 
     V_rep = var_r(A_r) / R
     V_rec = max(0, [var_i(mean_r I_ir) - mean_i var_r(I_ir) / R] / m)
     V = V_rep + V_rec,  df = V^2 / (V_rep^2 / (R - 1) + V_rec^2 / (m - 1))
 
-of AUCs A_r and influences I_ir of R replicates and m units; all var are sample variances. V_rep holds what differs
+from AUCs A_r and influences I_ir of R replicates and m units; all var are sample variances. V_rep contains what differs
 between replicates; var_i(mean_r I_ir) / m is the variance between records of the mean over replicates, from which the
-second term takes away what V_rep holds already. df is Satterthwaite's (1946). docs/statistics.md derives it.
+second term subtracts what V_rep contains already. df is Satterthwaite's (1946). docs/statistics.md derives it.
 """
 
 from abc import ABC, abstractmethod
@@ -26,14 +26,17 @@ from mia_core.metrics.influence import Aucs
 from mia_core.metrics.score_interval import score_limits, score_variance
 
 MIN_REPLICATES = 5
-"""With fewer an interval is descriptive: it has too few degrees of freedom to be shown to cover."""
+"""With fewer replicates an interval is descriptive: with so few degrees of freedom its coverage cannot be shown."""
 
 FEWEST_ERRORS = 3
-"""Where m min(A, 1 - A), the units' worth of wrongly ordered pairs, is below it, too few of them tell the variance: t
-intervals covered 90 to 93 % of simulated studies there, and 93 % or more above."""
+"""If m min(A, 1 - A), the wrongly ordered pairs in units, is below it, the score interval is used.
+
+Too few wrong pairs then determine the variance: t intervals covered 90 to 93 % of simulated studies there, and at least
+93 % above.
+"""
 
 NO_VARIANCE = 1e-18
-"""Below what any two different AUCs leave, above what rounding leaves of equal ones."""
+"""Smaller than the variance of any two different AUCs, larger than rounding errors of equal ones."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Variance:
 
 
 def two_way_variance(auc: np.ndarray, influence: np.ndarray) -> Variance:
-    """Of the mean over replicates of values [..., R] with influences [..., R, m]; m at least 2."""
+    """Variance of the mean over replicates of values [..., R] with influences [..., R, m]; m at least 2."""
     replicates, units = influence.shape[-2:]
     if replicates < 2:
         unknown = np.full(auc.shape[:-1], np.nan)
@@ -67,7 +70,7 @@ def two_way_variance(auc: np.ndarray, influence: np.ndarray) -> Variance:
 
 @dataclass(frozen=True)
 class Estimate(ABC):
-    """What R replicates say of a number, [...]; `variance` is two-way."""
+    """An estimate [...] from R replicates, with its two-way `variance`."""
 
     estimate: np.ndarray
     variance: Variance
@@ -75,7 +78,7 @@ class Estimate(ABC):
 
     @property
     def descriptive(self) -> bool:
-        """Whether there are too few replicates for inference; with a single one limits are NaN."""
+        """Whether there are too few replicates for inference; with a single one, limits are NaN."""
         return self.replicates < MIN_REPLICATES
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -87,21 +90,21 @@ class Estimate(ABC):
         return self._limits(1 - level)[0]
 
     def upper(self, level: float = 0.95) -> np.ndarray:
-        """The one-sided upper bound [...]: a limit above it is 'not exceeded'."""
+        """The one-sided upper bound [...]; a limit above it is 'not exceeded'."""
         return self._limits(1 - level)[1]
 
     @abstractmethod
     def _limits(self, tail: float) -> tuple[np.ndarray, np.ndarray]:
-        """Limits with so much probability of error on either side."""
+        """Limits with error probability `tail` on each side."""
 
 
 @dataclass(frozen=True)
 class MeanAuc(Estimate):
-    """A cell's mean AUC, [...]: with t limits on the logit scale, about the logit of the mean.
+    """A cell's mean AUC, [...], with t limits on the logit scale around the logit of the mean.
 
-    estimate: the plain mean over replicates. Where it is within FEWEST_ERRORS / units of 0 or 1, or nothing varied,
-    limits are the score interval of one replicate's counts of units: members, non_members [...], the smallest of any
-    replicate. It is wider than need be, for it takes nothing from the other replicates.
+    estimate: the plain mean over replicates. If it is within FEWEST_ERRORS / units of 0 or 1, or nothing varied, limits
+    are the score interval for one replicate's counts of units: members, non_members [...], each the minimum over
+    replicates. This interval is conservative, since it ignores the other replicates.
     """
 
     units: int
@@ -109,14 +112,14 @@ class MeanAuc(Estimate):
     non_members: np.ndarray
 
     def p_greater(self, null: float = 0.5) -> np.ndarray:
-        """One-sided p [...] of a true AUC of at most `null`: the level at which the lower bound is at it."""
+        """One-sided p [...] of a true AUC of at most `null`; consistent with the lower bound."""
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (logit(self.estimate) - logit(null)) / self._logit_error
             z = (self.estimate - null) / np.sqrt(score_variance(null, self.members, self.non_members))
             return np.where(self._degenerate, norm.sf(z), student.sf(t, self.variance.df))[()]
 
     def p_value(self, null: float = 0.5) -> np.ndarray:
-        """Two-sided p [...] of a true AUC of `null`."""
+        """Two-sided p [...] of a true AUC of `null`; consistent with the interval."""
         above = self.p_greater(null)
         return 2 * np.minimum(above, 1 - above)
 
@@ -142,7 +145,7 @@ class MeanAuc(Estimate):
 
 
 def mean_auc(cell: Aucs) -> MeanAuc:
-    """Of a cell's replicates: auc [..., R], influence [..., R, m]."""
+    """The mean AUC of a cell's replicates: auc [..., R], influence [..., R, m]."""
     return MeanAuc(
         cell.auc.mean(-1),
         two_way_variance(cell.auc, cell.influence),
@@ -155,17 +158,17 @@ def mean_auc(cell: Aucs) -> MeanAuc:
 
 @dataclass(frozen=True)
 class CellSum(Estimate):
-    """A weighted sum of cells' mean AUCs, [...], with t limits in the AUC's own units.
+    """A weighted sum of cells' mean AUCs, [...], with t limits on the AUC scale.
 
-    means: the cells' own, for where nothing varied: there limits combine their score intervals (the 'square-and-add' of
-    Zou & Donner 2008), which are wide, for neither noise nor records have shown themselves.
+    means: the cells' mean AUCs. If nothing varied, limits combine their score intervals ('square-and-add', Zou & Donner
+    2008), which are wide, since neither noise nor records have shown a variance.
     """
 
     weights: tuple[float, ...]
     means: tuple[MeanAuc, ...]
 
     def p_value(self, null: float = 0.0) -> np.ndarray:
-        """Two-sided p [...] of a true sum of `null`; where nothing varied, 1 unless the estimate differs from it."""
+        """Two-sided p [...] of a true sum of `null`; from the combined score intervals if nothing varied."""
         away = np.abs(self.estimate - null)
         with np.errstate(divide="ignore", invalid="ignore"):
             p = 2 * student.sf(away / np.sqrt(self.variance.total), self.variance.df)
@@ -173,7 +176,7 @@ class CellSum(Estimate):
         return np.where(still, self._still_p(null), p)[()] if np.any(still) else p
 
     def _still_p(self, null: float) -> np.ndarray:
-        """The largest p at which the combined score intervals hold `null`, by bisection of z."""
+        """The largest p at which the combined score intervals contain `null`, by bisection of z."""
         low, high = np.zeros_like(self.estimate), np.full_like(self.estimate, 40.0)
         for _ in range(40):
             z = (low + high) / 2
@@ -201,11 +204,11 @@ class CellSum(Estimate):
 
 
 def weighted_sum(cells: Sequence[Aucs], weights: Sequence[float]) -> CellSum:
-    """sum_k w_k A_k of cells that judge the same units in the same replicates: auc [..., R], influence [..., R, m]
-    each.
+    """sum_k w_k A_k of cells that judge the same units in the same replicates.
 
-    Values and influences are summed inside replicates and records, so what cells share (records, coins, one training at
-    several epochs) cancels or adds up as it does, whatever their correlation. ValueError unless shapes agree.
+    cells: auc [..., R], influence [..., R, m] each. Values and influences are summed within replicates and records, so
+    everything that cells share (records, coins, one training at several epochs) cancels or adds up correctly, whatever
+    their correlation. ValueError unless shapes agree.
     """
     shapes = {cell.influence.shape for cell in cells}
     if len(shapes) != 1 or len(cells) != len(weights):
@@ -220,12 +223,15 @@ def weighted_sum(cells: Sequence[Aucs], weights: Sequence[float]) -> CellSum:
 
 
 def contrast(cell: Aucs, baseline: Aucs) -> CellSum:
-    """A cell's mean AUC less the baseline's."""
+    """A cell's mean AUC minus the baseline's."""
     return weighted_sum([cell, baseline], [1.0, -1.0])
 
 
 def alpha_of_look(look: int, alpha: float = 0.05) -> float:
-    """What look k = 1, 2, ... at growing data may spend: 6 alpha / (pi^2 k^2), which sums to alpha over all looks."""
+    """alpha for look k = 1, 2, ... at growing data: 6 alpha / (pi^2 k^2), which sums to alpha over all looks.
+
+    ValueError for k < 1.
+    """
     if look < 1:
         raise ValueError(f"looks are counted from 1, got {look}")
     return 6 * alpha / (np.pi * look) ** 2

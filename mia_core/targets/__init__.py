@@ -1,4 +1,4 @@
-"""Targets: the generative models under attack, one architecture a file."""
+"""Targets: the generative models under attack, one architecture per file."""
 
 from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.began import BEGAN

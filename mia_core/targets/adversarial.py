@@ -1,12 +1,12 @@
-"""What adversarial targets share: a generator, a discriminator that judges its images, and the order of their losses.
+"""Base class of adversarial targets: a generator, a discriminator, and the order in which their losses are used.
 
-A target has three kinds of losses, one term a row, and says with them what its paper says:
+A target defines three kinds of losses, one value per row, as in its paper:
 
-    real_losses(networks, x, ...)       of a real record x, and what else `of_record` gives
-    fake_losses(networks, x~)           of a record x~ of the fake side: a generated one, or one of the contrast
-    generator_losses(networks, G(z))    of a generated record, for the generator
+    real_losses(networks, x, ...)       for a real record x and whatever else `of_record` returns
+    fake_losses(networks, x~)           for a record x~ of the fake side: generated, or from the contrast
+    generator_losses(networks, G(z))    for a generated record; trains the generator
 
-Where the discriminator is trained alone, without generated records, `judging_losses` stand for `real_losses`.
+If the discriminator is trained alone, without generated records, `judging_losses` replaces `real_losses`.
 """
 
 from abc import abstractmethod
@@ -22,9 +22,9 @@ from mia_core.targets.target import Batch, Learner, Target
 
 
 class Adversarial(Target):
-    """together: whether all networks learn from each other as they were before the step; else the discriminator first.
+    """together: whether all networks are updated at once; otherwise the discriminator is updated before the generator.
 
-    judges_alone: whether the discriminator can learn to tell two sets of records apart without a generator beside it.
+    judges_alone: whether the discriminator can learn to separate two sets of records without a generator.
     """
 
     offers: ClassVar[frozenset[str]] = frozenset({"samples", "latent", "generator", "discriminate"})
@@ -42,7 +42,7 @@ class Adversarial(Target):
 
     @property
     def judging_losses(self) -> RecordLosses:
-        """Of real records where the discriminator is trained alone."""
+        """Losses of real records when the discriminator is trained alone."""
         return self.real_losses
 
     @abstractmethod
@@ -51,10 +51,10 @@ class Adversarial(Target):
 
     @abstractmethod
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """The white-box score [B], higher = more like the training records; logits, so that it never saturates."""
+        """The white-box score [B], higher = more like the training records; a logit, so that it does not saturate."""
 
     def hidden_blocks(self) -> list[nn.Sequential]:
-        """The discriminator's, where a defense may append a layer; none unless a target says which."""
+        """Blocks of the discriminator after which a defense may add a layer; none by default."""
         return []
 
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
@@ -64,7 +64,7 @@ class Adversarial(Target):
     def of_record(
         self, x_BCHW: torch.Tensor, side_NCHW: torch.Tensor, draws: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        """What a real record's term needs, each [B,...]: the record itself, first. side: the step's fake side."""
+        """The inputs of `real_losses`, each [B,...]; the record is the first. side: the fake side of the step."""
         return (x_BCHW,)
 
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ class Adversarial(Target):
         return self.images(dict(self.named_children()), z_BZ)
 
     def step(self, learner: Learner, batch: Batch) -> None:
-        """Real records, fake side, generator; on the same generated records."""
+        """Losses of real records, fake side and generator, the latter two on the same generated records."""
         learning = self.learning(batch)
         fake = self.fakes(learner, batch)
         side = fake_side(batch, fake)
@@ -86,11 +86,11 @@ class Adversarial(Target):
         learner.update(*(name for name in learning if self.together or name != "discriminator"))
 
     def learning(self, batch: Batch) -> tuple[str, ...]:
-        """Networks that learn in a step."""
+        """Names of the networks that learn in this step."""
         return self.networks if batch.generator_learns else ("discriminator",)
 
     def fakes(self, learner: Learner, batch: Batch) -> torch.Tensor:
-        """The generated records [fakes,C,H,W] of a step, with a graph when the generator learns in it."""
+        """The generated records [fakes,C,H,W] of a step, with a gradient graph if the generator learns in it."""
         z = batch.draws["latent"]
         assert z.shape[-2] == batch.fakes, "latents are of other records than are generated"
         if not batch.fakes:
@@ -99,13 +99,13 @@ class Adversarial(Target):
 
 
 def fake_side(batch: Batch, *fakes_BCHW: torch.Tensor) -> torch.Tensor:
-    """Generated records, without their graph, and the contrast: what the discriminator learns to call fake."""
+    """The records that the discriminator learns to call fake: generated ones, detached, then the contrast."""
     parts = [fake.detach() for fake in fakes_BCHW]
     return torch.cat(parts if batch.contrast is None else [*parts, batch.contrast], -4)
 
 
 def chosen(side_NCHW: torch.Tensor, index_B: torch.Tensor) -> torch.Tensor:
-    """Records [B,C,H,W] of a side by their places; of each training its own where there are several."""
+    """Records [B,C,H,W] of the fake side by index; with several trainings, each from its fake side."""
     if index_B.ndim == 1:
         return side_NCHW[index_B]
     return torch.stack([side[index] for side, index in zip(side_NCHW, index_B, strict=True)])

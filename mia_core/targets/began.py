@@ -1,10 +1,11 @@
-"""BEGAN (Berthelot et al. 2017; arXiv 1703.10717): the discriminator is an auto-encoder, a balance k weighs the fakes.
+"""BEGAN (Berthelot et al. 2017; arXiv 1703.10717): an auto-encoder as discriminator; a balance k weighs the fakes.
 
-L(v) is the mean absolute error of v's reconstruction. The discriminator minimizes L(x) - k L(G(z)), the generator
-L(G(z)), and k goes after the equilibrium L(G(z)) = diversity * L(x). M = L(x) + |diversity * L(x) - L(G(z))| measures
-convergence, in the history as `convergence`, beside `balance`. The paper halves the learning rate where M stalls; here
-it stays, since a level of epochs must not depend on how a schedule will end. Known records on a surrogate's fake side
-weigh k like the generated ones and do not move it: they reconstruct as well as x, and would hold k at 0.
+L(v) is the mean absolute reconstruction error of v. The discriminator minimizes L(x) - k L(G(z)), the generator
+L(G(z)), and k is adapted towards the equilibrium L(G(z)) = diversity * L(x). M = L(x) + |diversity * L(x) - L(G(z))|
+measures convergence; the history has it as `convergence`, and k as `balance`. The paper halves the learning rate when M
+stalls; here it is constant, since the state after some epochs must not depend on the length of a schedule. Known
+records on a surrogate's fake side are weighted by k like generated ones, but do not change it: they are reconstructed
+as well as x, and would keep k at 0.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ SMALLEST = 8
 
 @TARGETS.register
 class BEGAN(Adversarial):
-    """Generator and auto-encoding discriminator; the white-box score is minus the reconstruction error L(x)."""
+    """Generator and auto-encoding discriminator; the white-box score is -L(x), minus the reconstruction error."""
 
     name = "began"
     beyond_gradients = "the balance k"
@@ -38,10 +39,10 @@ class BEGAN(Adversarial):
 
     @settings
     class Config:
-        """width: channels n of the paper, growing by n at each halving. latent: size of z and of the bottleneck.
+        """width: the paper's n, by which the encoder's channels grow at each halving. latent: size of z and bottleneck.
 
         diversity: the paper's gamma, lower for sharper and less diverse samples. balance_rate: the paper's lambda_k,
-        the step of k; raise it for trainings much shorter than the paper's 200,000 steps.
+        the step size of k; raise it for trainings much shorter than the paper's 200,000 steps.
         """
 
         width: Positive = 16
@@ -68,11 +69,11 @@ class BEGAN(Adversarial):
         self.balance.zero_()
 
     def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
-        """G(z) [B,C,H,W], unbounded; normal latents become the paper's, uniform in [-1, 1]."""
+        """G(z) [B,C,H,W], unbounded. Normal latents are mapped to the paper's uniform ones on [-1, 1]."""
         return networks["generator"](torch.erf(z_BZ / 2**0.5))
 
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
-        """G(z) [B,C,H,W], cut to [-1, 1]."""
+        """G(z) [B,C,H,W], clamped to [-1, 1]."""
         return super().generate(z_BZ).clamp(-1, 1)
 
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
@@ -80,9 +81,10 @@ class BEGAN(Adversarial):
         return -_reconstruction_error(self.discriminator, x_BCHW)
 
     def step(self, learner: Learner, batch: Batch) -> None:
-        """Both networks at once, on the same generated records; then the balance k.
+        """Update both networks on the same generated records, then the balance k.
 
-        The fake side weighs k as a whole: generated records by their share of it, those of a contrast by theirs.
+        k weighs the fake side as a whole: generated records and the contrast have weights proportional to their
+        numbers.
         """
         assert batch.fakes, "without generated records there is no equilibrium, and k stays 0"
         learning, k = self.learning(batch), learner.buffer("balance")
@@ -106,17 +108,17 @@ class BEGAN(Adversarial):
         return {"discriminator": _reconstruction_error(networks["discriminator"], x_BCHW)}
 
     def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor, k: torch.Tensor) -> Terms:
-        """-k L(G(z)) of the discriminator, and L(G(z)) of the generator, in one pass."""
+        """-k L(G(z)) for the discriminator, L(G(z)) for the generator. k: the balance times the generated share."""
         error_B = _reconstruction_error(networks["discriminator"], x_BCHW)
         return {"discriminator": Weighted(-k, error_B), "generator": error_B}
 
     def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor, k: torch.Tensor) -> Terms:
-        """-k L(x~) of known records."""
+        """-k L(x~) for known records. k: the balance times their share of the fake side."""
         error_B = _reconstruction_error(networks["discriminator"], x_BCHW)
         return {"discriminator": Weighted(-k, error_B), "d_known": error_B}
 
     def hidden_blocks(self) -> list[nn.Sequential]:
-        """The blocks of the auto-encoder's encoder: what follows must reconstruct from what they leave."""
+        """The blocks of the encoder."""
         return [block for block in self.discriminator if isinstance(block, nn.Sequential)]
 
 
@@ -147,7 +149,7 @@ def _encoder(latent: int, width: int, base: int, count: int, image_channels: int
 
 
 def _decoder(latent: int, width: int, base: int, count: int, image_channels: int) -> nn.Sequential:
-    """Latents [B,Z] to images [B,C,H,W], unbounded: `width` channels everywhere, doubling the map by repetition."""
+    """Latents [B,Z] to images [B,C,H,W], unbounded; `width` channels throughout, upsampling by nearest neighbors."""
     layers: list[nn.Module] = [nn.Linear(latent, width * base**2), nn.Unflatten(1, (width, base, base))]
     for level in range(count + 1):
         if level:

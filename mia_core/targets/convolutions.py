@@ -1,4 +1,4 @@
-"""Strided convolutional stacks in the manner of DCGAN, and their initial weights: what several targets are built of."""
+"""Strided convolutional stacks in the style of DCGAN, and their initial weights; building blocks of several targets."""
 
 from itertools import pairwise
 
@@ -9,13 +9,13 @@ from mia_core.errors import Refused
 from mia_core.streams import Streams
 
 DISCRIMINATOR_DEPTH = 3
-"""Strided convolutions a discriminator has at least, while its feature map keeps 2 pixels: as many as at 32 pixels."""
+"""Minimal number of strided convolutions in a discriminator, as at 32 pixels, if 2 x 2 pixels remain after them."""
 
 
 def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) -> tuple[int, int]:
     """Smallest feature map and number of halvings down to it: with `smallest` 4, 4 for 16, 32 and 64 pixels, 7 for 28.
 
-    Raises ValueError for images that are not square or do not halve down to `smallest`..2 `smallest` pixels.
+    Refused for images that are not square or do not halve down to `smallest` .. 2 `smallest` pixels.
     """
     _, height, width = image_shape
     if height != width or height < 8:
@@ -41,7 +41,7 @@ def discriminator_channels(width: int, size: int, count: int) -> list[int]:
 def down(image_channels: int, channels: list[int], norm: str, width: int, bias: bool = True) -> list[nn.Module]:
     """Blocks [B,C,H,W] to [B,channels[-1],H/2^L,W/2^L]: convolution, norm (not in the first), LeakyReLU.
 
-    norm: `group` in groups of `width`/2 channels, `batch`, or `none`. bias: of the convolutions.
+    norm: `group` with groups of `width`/2 channels or more, `batch`, or `none`. bias: of the convolutions.
     """
     blocks: list[nn.Module] = []
     previous = image_channels
@@ -59,7 +59,7 @@ def up(
 ) -> nn.Sequential:
     """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1]. channels: from the highest resolution to the lowest.
 
-    bias: of the convolution that gives the image; the others stand before a norm and have none.
+    bias: of the last convolution, which returns the image; the others precede a norm and have none.
     """
     widths = channels[::-1]
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], base, bias=False)]
@@ -71,22 +71,22 @@ def up(
 
 
 def normalization(norm: str, channels: int, width: int) -> list[nn.Module]:
-    """The layer of a norm, if it has one."""
+    """The normalization layer, or no layer for `none`."""
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.GroupNorm(_groups(channels, width), channels)] if norm == "group" else []
 
 
 def _groups(channels: int, width: int) -> int:
-    """The largest number of equal groups of at least width / 2 channels."""
+    """The largest number of equal groups of at least width / 2 channels each."""
     return next(groups for groups in range(max(1, 2 * channels // width), 0, -1) if channels % groups == 0)
 
 
 def initialize(network: nn.Module, streams: Streams, gain: float = 3**-0.5, deviation: float | None = None) -> None:
-    """Normal weights of deviation `gain` / fan-in^1/2 (torch's idea of fan-in), norm gains of 1 +- 0.02, zero biases.
+    """Normal weights of deviation `gain` / sqrt(fan-in), torch's fan-in; norm gains of 1 +- 0.02; zero biases.
 
     The default gain gives DCGAN's 0.02 at its width of 64 (fan-in 1024), and more in narrower networks, which start too
-    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1. deviation: a fixed one instead.
+    slowly with a fixed 0.02. A stack without norms keeps its scale with a gain of 1. deviation: a fixed value instead.
     """
     random = streams.torch("weights")
     with torch.no_grad():

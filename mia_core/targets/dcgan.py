@@ -1,7 +1,7 @@
 """DCGAN (Radford et al. 2016; arXiv 1511.06434): strided convolutions, batch-norm generator, non-saturating loss.
 
-The discriminator's norm is a setting and defaults to group norm: per-sample, so that all defense arms (DP-SGD among
-them) share one architecture and a record's white-box score does not depend on who else is in its batch.
+The discriminator's norm is a setting and defaults to group norm. It works per sample, so that all defense arms (DP-SGD
+among them) share one architecture and a record's white-box score does not depend on the other records of its batch.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from mia_core.targets.target import TARGETS
 
 Positive = Annotated[int, Gt(0)]
 AUTHORS_DEVIATION = 0.02
-"""Of the authors' initial weights, at any width."""
+"""Standard deviation of the authors' initial weights, at any width."""
 
 
 @TARGETS.register
@@ -37,11 +37,11 @@ class DCGAN(Adversarial):
         """width: the discriminator's channels at the highest resolution, doubled at each halving. latent: size of z.
 
         norm: the discriminator's; `batch` as in the paper, `none`, or `group`, in groups of `width`/2 channels.
-        networks: `scaled` for any width: the generator has twice the discriminator's channels at every resolution, as
-        in the paper, and initial weights are the larger the narrower a network is. `authors` as in the code that the
-        authors released (github.com/soumith/dcgan.torch): the generator is as wide as the discriminator, initial
-        weights have deviation 0.02 at any width, and convolutions have no biases. With width 64, latent 100, norm batch
-        and images of 64 pixels, these are the released networks.
+        networks: `scaled` suits any width: the generator has twice the discriminator's channels at every resolution, as
+        in the paper, and narrower networks get larger initial weights. `authors` follows the authors' code
+        (github.com/soumith/dcgan.torch): the generator is as wide as the discriminator, initial weights have deviation
+        0.02 at any width, and convolutions have no biases. With width 64, latent 100, norm batch and images of 64
+        pixels, these are the released networks.
         """
 
         width: Positive = 16
@@ -77,19 +77,19 @@ class DCGAN(Adversarial):
         return self.discriminator(x_BCHW).flatten()
 
     def real_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
-        """-log D(x)."""
+        """-log D(x) [B]."""
         logit_B = networks["discriminator"](x_BCHW).flatten()
         return {"discriminator": softplus(-logit_B), "d_real": logit_B.sigmoid()}
 
     def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
-        """-log(1 - D(x~))."""
+        """-log(1 - D(x~)) [N]."""
         logit_B = networks["discriminator"](x_BCHW).flatten()
         return {"discriminator": softplus(logit_B), "d_fake": logit_B.sigmoid()}
 
     def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
-        """-log D(G(z))."""
+        """-log D(G(z)) [N]."""
         return {"generator": softplus(-networks["discriminator"](x_BCHW).flatten())}
 
     def hidden_blocks(self) -> list[nn.Sequential]:
-        """All blocks but the last convolution."""
+        """All blocks of the discriminator before the last convolution."""
         return [block for block in self.discriminator if isinstance(block, nn.Sequential)]

@@ -1,4 +1,4 @@
-"""The one way in which gradients are taken: of mean losses, each for the network it is named after.
+"""The one way to take gradients: of mean losses, each for the network whose name it has.
 
 Shapes: B records, N rows of any kind.
 """
@@ -13,62 +13,62 @@ from torch import nn
 from mia_core.batches import Rows
 
 Networks = Mapping[str, Callable[..., Any]]
-"""Networks by the name of the target's attribute, to be called like modules."""
+"""Networks by their attribute's name in the target, callable like modules."""
 
 
 class Weighted(NamedTuple):
-    """A loss [N] times a number. Networks that share a loss, each with a weight of its own, share its backward pass."""
+    """A loss [N] times a number. Networks that share a loss with different weights share its backward pass."""
 
     weight: float | torch.Tensor
     loss: torch.Tensor
 
 
 Terms = Mapping[str, torch.Tensor | Weighted]
-"""A loss [N] by the name of the network that learns from it; a term of another name is only reported."""
+"""Loss [N] by the name of the network that learns from it; a term with any other name is only reported."""
 
 Losses = Callable[..., Terms]
-"""`losses(networks, *tensors) -> terms`: a function of its arguments alone, each row of a term of its row alone.
+"""`losses(networks, *tensors) -> terms`: a pure function; row i of a term depends on row i of the tensors only.
 
-The gradient of term `name` reaches the parameters of `networks[name]` and of no other network.
+The gradient of term `name` goes to the parameters of `networks[name]` only.
 """
 
 RecordLosses = Callable[..., dict[str, torch.Tensor]]
-"""`losses(networks, *records) -> {name: [B]}`: `Losses` of real records, a term a record, without weights.
+"""`losses(networks, *records) -> {name: [B]}`: `Losses` of real records, one value per record, without weights.
 
-`records` are tensors [B,...]: images, and whatever else a term needs of its record.
+`records` are tensors [B,...]: images and other inputs that belong to each record.
 """
 
 
 class RecordGradients(Protocol):
-    """Adds the gradients of losses over real records to `.grad` and returns the losses; a defense may replace it.
+    """Adds gradients of real records' losses to `.grad` and returns the losses; a defense may replace it.
 
-    It is the only way in which real records may reach a parameter. Losses of rows that are no records are left out.
+    Real records may reach parameters in no other way. Padding rows are left out of the returned losses.
     """
 
     def __call__(
         self, networks: Mapping[str, nn.Module], losses: RecordLosses, records: tuple[torch.Tensor, ...], rows: Rows
     ) -> dict[str, torch.Tensor]:
-        """Backpropagate; see the class. rows: which records these are, and of which privacy units."""
+        """Backpropagate; see the class. rows: the records and their privacy units."""
         ...
 
 
 class Mapped:
-    """A network whose weights are of several trainings, called for one of them inside of `torch.func.vmap`."""
+    """A network with the stacked weights of several trainings, called for one of them inside `torch.func.vmap`."""
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
-        """As the network."""
+        """Call the network."""
         return self.call(*inputs)
 
 
 def input_gradient(network: Callable[..., Any], x_BCHW: torch.Tensor) -> torch.Tensor:
-    """The gradient [B,C,H,W] of a network's values [B,...] by their inputs, itself with a graph."""
-    if isinstance(network, Mapped):  # autograd takes no gradients inside of vmap, and torch.func none on our tape
+    """The gradient [B,C,H,W] of a network's outputs [B,...] with respect to its inputs, differentiable."""
+    if isinstance(network, Mapped):  # torch.autograd fails inside vmap, and torch.func with `defenses.tape`
         gradient: torch.Tensor = torch.func.grad(lambda x: network(x).sum())(x_BCHW)
         return gradient
-    with torch.enable_grad():  # also where nobody asks for the gradient of a loss
+    with torch.enable_grad():  # also if the caller needs no gradient of the loss
         x_BCHW = x_BCHW.requires_grad_()
         return torch.autograd.grad(network(x_BCHW).sum(), x_BCHW, create_graph=True)[0]
 
@@ -81,9 +81,9 @@ def mean_gradients(
     weight: float = 1.0,
     only: Collection[str] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The ordinary way: the gradient of the mean loss of each network, times a weight. Returns losses, detached [N].
+    """The ordinary rule: add each network's gradient of its mean loss, times `weight`. Returns detached losses [N].
 
-    only: networks that learn; all by default.
+    only: names of networks that learn; all by default.
     """
     terms = losses(networks, *records)
     learned = by_loss(terms, networks if only is None else [name for name in networks if name in only])
@@ -94,7 +94,7 @@ def mean_gradients(
 
 
 def by_loss(terms: Terms, networks: Collection[str]) -> list[tuple[torch.Tensor, list[tuple[str, Any]]]]:
-    """Each loss that something learns from, with the names of the networks that do, and their weights."""
+    """Each loss that trains a network, with the names of these networks and their weights."""
     losses: dict[int, torch.Tensor] = {}
     learning: dict[int, list[tuple[str, Any]]] = defaultdict(list)
     for name, term in terms.items():
@@ -106,7 +106,7 @@ def by_loss(terms: Terms, networks: Collection[str]) -> list[tuple[torch.Tensor,
 
 
 def detached(terms: Terms) -> dict[str, torch.Tensor]:
-    """Without graph, and times their weights, of several trainings each its own."""
+    """Terms without graph, times their weights; with several trainings, each has its weight."""
     return {
         name: (_times_weight(term) if isinstance(term, Weighted) else term).detach() for name, term in terms.items()
     }
@@ -120,7 +120,7 @@ def _times_weight(term: Weighted) -> torch.Tensor:
 def add_gradients(
     loss: torch.Tensor, weights: list[tuple[nn.Module, float | torch.Tensor]], retain_graph: bool = False
 ) -> None:
-    """Add the gradient of a scalar, times a network's weight, to `.grad` of these networks, and to nothing else."""
+    """Add the gradient of a scalar loss to `.grad` of these networks only, times each network's weight."""
     owned = [(p, weight) for network, weight in weights for p in network.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, [p for p, _ in owned], retain_graph=retain_graph)
     for (parameter, weight), gradient in zip(owned, gradients, strict=True):
@@ -129,10 +129,10 @@ def add_gradients(
 
 
 def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
-    """Add to `.grad`, in the parameter's own order in memory.
+    """Add to `.grad`, in the parameter's memory format.
 
-    torch's fused Adam reads parameter and gradient as they lie in a CPU's memory, and does not see that they are in
-    different orders.
+    torch's fused Adam on a CPU reads the memory of parameter and gradient element by element, and does not notice if
+    their memory formats differ.
     """
     if gradient.stride() != parameter.stride():
         gradient = torch.empty_like(parameter).copy_(gradient)

@@ -1,7 +1,7 @@
-"""What every target has: networks, what it offers to an attacker, and a step of its training as a pure function.
+"""Base class of targets: networks, capabilities that they offer an attacker, and a pure training step.
 
-A step is a function of weights, records and draws. The target says which losses its networks learn from, in which
-order; a `Learner` has the weights, takes the gradients and lets the optimizers step, for one training or for several at
+A step is a function of weights, records and draws. The target defines which losses its networks learn from, and in
+which order. A `Learner` holds the weights, takes the gradients and runs the optimizers, for one training or several at
 once. Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
 
@@ -23,15 +23,15 @@ from mia_core.targets.gradients import Losses, RecordLosses
 def adam(
     parameters: list[nn.Parameter], learning_rate: float, beta1: float | None, beta2: float = 0.999
 ) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015; arXiv 1412.6980) for all weights, in one call a step."""
+    """Adam (Kingma & Ba 2015; arXiv 1412.6980) for all weights of a network, in one fused call per step."""
     assert beta1 is not None
     return torch.optim.Adam(parameters, learning_rate, (beta1, beta2), fused=True)
 
 
 def placed(target: "Target", device: torch.device | str) -> "Target":
-    """A target on a device, its convolutions in channels-last order, in which they are faster; scores depend on it.
+    """Move a target to a device, in channels-last memory format, which makes convolutions faster.
 
-    A target that is to have the bits of a trained one must be placed, too.
+    The format changes rounding: a target whose scores must equal a trained target's bit for bit must be placed, too.
     """
     moved: Target = target.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
@@ -39,13 +39,13 @@ def placed(target: "Target", device: torch.device | str) -> "Target":
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step is given besides the weights.
+    """The input of a step, except the weights.
 
-    real: [B,C,H,W], of the records that `rows` says; B may be 0, and some or all rows no records. draws: by name, as
-    the target's `draws` asks for them. fakes: generated records; 0 trains the discriminator alone, against `contrast`,
-    and is for targets that `judge_alone`. generator_learns: whether this step updates more than the discriminator.
-    contrast: records [M,C,H,W] on the fake side beside the generated ones, where an attacker puts known non-members;
-    None in a target's own training.
+    real: [B,C,H,W], the records of `rows`; B may be 0, and any row may be padding. draws: random tensors by name, as
+    the target's `draws` requests them. fakes: number of generated records; 0 trains the discriminator alone, against
+    `contrast`, for targets with `judges_alone`. generator_learns: whether this step updates more than the
+    discriminator. contrast: records [M,C,H,W] on the fake side besides generated ones: known non-members of an
+    attacker's surrogate. None in a target's training.
     """
 
     real: torch.Tensor
@@ -57,57 +57,56 @@ class Batch:
 
 
 class Learner(Protocol):
-    """The weights of a training, or of several at once, whose tensors have a dimension more, the first.
+    """The weights of one training, or of several at once; then tensors have a leading dimension for the trainings.
 
-    Functions it is given are pure: `function(networks, *tensors)`.
+    Functions that it receives must be pure: `function(networks, *tensors)`.
     """
 
     def apply(self, function: Callable[..., torch.Tensor], *tensors: torch.Tensor, graph: bool = True) -> torch.Tensor:
-        """What a function gives. graph: whether losses of it reach the networks that it used."""
+        """The value of a function of the networks. graph: whether later losses propagate into these networks."""
         ...
 
     def learn_from_records(
         self, losses: RecordLosses, *records: torch.Tensor, only: Collection[str] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Add gradients of real records' losses by the rule for them; the losses [B], detached.
+        """Add gradients of real records' losses, by the gradient rule. Returns the losses [B], detached.
 
-        only: networks that learn now; all by default.
+        only: names of networks that learn now; all by default.
         """
         ...
 
     def learn_from(
         self, losses: Losses, *tensors: torch.Tensor, only: Collection[str] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Add gradients of mean losses of anything else; the losses [N] times their weights, detached."""
+        """Add gradients of the mean of other losses. Returns the losses [N] times their weights, detached."""
         ...
 
     def update(self, *networks: str) -> None:
-        """Let these networks' optimizers step."""
+        """Do an optimizer step for each of these networks."""
         ...
 
     def buffer(self, name: str) -> torch.Tensor:
-        """A tensor of the target's state that no optimizer changes."""
+        """A copy of a tensor of the target's state that no optimizer changes."""
         ...
 
     def set_buffer(self, name: str, value: torch.Tensor) -> None:
-        """What it is from now on."""
+        """Set this tensor."""
         ...
 
     def report(self, **values: torch.Tensor) -> None:
-        """Scalars for the history, besides the means of all losses."""
+        """Add scalars to the history, besides the means of all losses."""
         ...
 
 
 class Target(nn.Module, ABC):
-    """A generative model; subclasses have `name`, `offers`, `networks` and a settings class `Config`.
+    """A generative model; subclasses set `name`, `offers`, `networks` and a settings class `Config`.
 
-    offers: capabilities that a snapshot of it has, of `mia_core.access.CAPABILITIES`; each needs what it is made of.
-    networks: that learn, by attribute. version: of what it trains to; a change that alters that raises it, and so
-    renews ids. private: networks whose gradients see real records. They are what a private defense has to treat.
-    beyond_gradients: what else of the target's state is a function of real records, if anything: no defense that works
-    on gradients covers it. published: settings by which a network differs from the published one in what it leaks, and
-    their published values. beta1, beta2: Adam's, beta1 unless a training says otherwise; None for a target that does
-    not train with Adam.
+    offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`. networks: attributes of the
+    networks that learn. version: part of ids; raise it if a change alters trained targets. private: networks whose
+    gradients depend on real records, which a private defense has to treat. beyond_gradients: other state that depends
+    on real records, if any; defenses that treat gradients do not cover it. published: settings that affect leakage,
+    with the values of the published network. beta1, beta2: of Adam; a training may override beta1, which is None for a
+    target that does not train with Adam.
     """
 
     name: ClassVar[str]
@@ -138,24 +137,24 @@ class Target(nn.Module, ABC):
 
     @abstractmethod
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
-        """The random tensors of a step on so many real records, generated records and records of the contrast."""
+        """The random tensors of a step with these numbers of real records, generated records and contrast records."""
 
     @abstractmethod
     def step(self, learner: Learner, batch: Batch) -> None:
-        """One step: losses, and which networks learn from them when.
+        """Do one training step: compute losses, and update the networks that learn from them, in order.
 
-        The history gets what the learner reports: `loss_<network>`, the sum of a network's mean losses, and the mean
-        of every term of another name.
+        The history gets what the learner reports: `loss_<network>`, the sum of a network's mean losses, and the mean of
+        every other term.
         """
 
     def optimizer(
         self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None
     ) -> torch.optim.Optimizer:
-        """Of one network. beta1: Adam's, not None where the target has one."""
+        """The optimizer of one network. beta1: of Adam, not None if the target has one."""
         return adam(parameters, learning_rate, beta1, self.beta2)
 
     def optimizers(self, learning_rate: float, beta1: float | None) -> dict[str, torch.optim.Optimizer]:
-        """One a network that learns."""
+        """One optimizer per network that learns, by name."""
         return {
             name: self.optimizer(list(self.get_submodule(name).parameters()), learning_rate, beta1)
             for name in self.networks
@@ -163,12 +162,12 @@ class Target(nn.Module, ABC):
 
     @classmethod
     def is_published(cls, config: Any) -> bool:
-        """Whether a network of these settings is the published one, as far as that changes what it leaks."""
+        """Whether these settings give the published network, as far as leakage is concerned."""
         return all(getattr(config, name) == value for name, value in cls.published.items())
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
 

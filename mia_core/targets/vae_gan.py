@@ -1,14 +1,15 @@
 """VAE-GAN (Larsen et al. 2016; arXiv 1512.09300), LOGAN's DCGAN+VAE: the generator decodes an encoder's latents.
 
-An encoder gives each record x a normal posterior over latents, the generator decodes z ~ q(z | x) to x~, and the
-discriminator's last hidden layer f judges the likeness, instead of pixels. The paper's algorithm 1, for one record:
+An encoder maps each record x to a normal posterior over latents, and the generator decodes z ~ q(z | x) to x~. The
+likeness of x and x~ is measured in f, the discriminator's last hidden layer, instead of in pixels. The paper's
+algorithm 1, for one record:
 
     prior = KL(q(z | x) || N(0, I))      likeness = |f(x) - f(x~)|^2 / 2
     gan = log D(x) + log(1 - D(x~)) + log(1 - D(G(z_p)))
     encoder: prior + likeness     generator: reconstruction_weight * likeness - gan     discriminator: -gan
 
-The generator's part of -gan is non-saturating, -log D, as in DCGAN. Networks are DCGAN's; the encoder is shaped like
-the discriminator. All three learn from real records, so a private defense treats all three, jointly.
+The generator's part of -gan is non-saturating, -log D, as in DCGAN. The networks are DCGAN's; the encoder has the
+discriminator's shape. All three learn from real records, so a private defense treats all three, jointly.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,8 @@ class VAEGAN(Adversarial):
         """width: channels at the highest resolution, doubled at each halving. latent: size of z.
 
         norm: of all three networks; `batch` as in the paper, `none`, or `group`, in groups of `width`/2 channels.
-        reconstruction_weight: the paper's gamma. The likeness is a sum over the features, so it grows with them.
+        reconstruction_weight: the paper's gamma. The likeness is a sum over the features, so it grows with their
+        number.
         """
 
         width: Positive = 16
@@ -78,13 +80,13 @@ class VAEGAN(Adversarial):
         return torch.optim.RMSprop(parameters, learning_rate)
 
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
-        """Latents, and the noise of each real record's posterior."""
+        """Latents, and the posterior noise of each real record."""
         return super().draws(records, fakes, contrast) | {"posterior": normal(records, self.latent_dimension)}
 
     def of_record(
         self, x_BCHW: torch.Tensor, side_NCHW: torch.Tensor, draws: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        """x, and the noise of its posterior."""
+        """x and its posterior noise."""
         return x_BCHW, draws["posterior"]
 
     def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
@@ -96,7 +98,7 @@ class VAEGAN(Adversarial):
         return self.discriminator(x_BCHW)[0]
 
     def real_losses(self, networks: Networks, x_BCHW: torch.Tensor, noise_BZ: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What each network loses on a real record; x~ is decoded from z = mean + deviation * noise."""
+        """The losses [B] of each network on real records; x~ is decoded from z = mean + deviation * noise."""
         logit, features = networks["discriminator"](x_BCHW)
         mean, log_variance = networks["encoder"](x_BCHW).chunk(2, dim=1)
         decoded = self.images(networks, mean + torch.exp(log_variance / 2) * noise_BZ)
@@ -112,25 +114,25 @@ class VAEGAN(Adversarial):
 
     @property
     def judging_losses(self) -> RecordLosses:
-        """-log D(x): nothing is decoded."""
+        """-log D(x) [B]; nothing is decoded."""
         return _judging_losses
 
     def fake_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
-        """-log(1 - D(x~))."""
+        """-log(1 - D(x~)) [N]."""
         logit, _ = networks["discriminator"](x_BCHW)
         return {"discriminator": softplus(logit), "d_fake": logit.sigmoid()}
 
     def generator_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> Terms:
-        """-log D(G(z))."""
+        """-log D(G(z)) [N]."""
         return {"generator": softplus(-networks["discriminator"](x_BCHW)[0])}
 
     def hidden_blocks(self) -> list[nn.Sequential]:
-        """All blocks of the discriminator but the last convolution."""
+        """All blocks of the discriminator before the last convolution."""
         return [block for block in self.discriminator.blocks if isinstance(block, nn.Sequential)]
 
 
 class Discriminator(nn.Module):
-    """Images [B,C,H,W] to logits [B] and the features [B,F] that likeness is measured on."""
+    """Images [B,C,H,W] to logits [B] and the features [B,F] in which likeness is measured."""
 
     def __init__(self, blocks: list[nn.Module], last: nn.Module) -> None:
         super().__init__()
