@@ -120,6 +120,17 @@ def test_an_archive_with_another_hash_is_not_unpacked(tmp_path, faces, serve, ma
     assert list((tmp_path / "data" / "lfw_home").iterdir()) == []
 
 
+def test_what_lies_where_an_archive_unpacks_is_named_and_left_alone(tmp_path, serve, make_tar_gz, monkeypatch):
+    data = make_tar_gz({"other/x": b"x"})
+    monkeypatch.setitem(lfw.ARCHIVES, "funneled", (serve("a", data), f"sha256:{hashlib.sha256(data).hexdigest()}"))
+    there = tmp_path / "data" / "lfw_home" / "other" / "mine"
+    there.parent.mkdir(parents=True)
+    there.write_text("kept")
+    with pytest.raises(ValueError, match=r"^data.download: .*other is there already; remove it to fetch it anew$"):
+        load(tmp_path / "data", download=True)
+    assert there.read_text() == "kept"
+
+
 def test_an_archive_that_reaches_outside_its_folder_is_refused(tmp_path, serve, make_tar_gz, monkeypatch):
     data = make_tar_gz({"../../escaped": b"x"})
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
