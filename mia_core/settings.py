@@ -26,6 +26,11 @@ def settings(cls: type[T]) -> type[T]:
     return decorate(cls)
 
 
+@settings
+class Nothing:
+    """Nothing to set."""
+
+
 def added_later(default: Any) -> Any:
     """A setting that older stored specs lack. `plain` omits it at its default, so that their ids do not change."""
     return dataclasses.field(default=default, metadata={"added_later": True})

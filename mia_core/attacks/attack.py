@@ -17,7 +17,7 @@ from mia_core.access import CAPABILITIES, Access, View, access_of, view
 from mia_core.attacks.shared import Shared
 from mia_core.errors import Refused
 from mia_core.models import Model
-from mia_core.settings import Registry
+from mia_core.settings import Nothing, Registry
 from mia_core.streams import Streams
 
 
@@ -79,7 +79,7 @@ SampleLevels = Annotated[Annotated[int, Gt(0)] | tuple[Annotated[int, Gt(0)], ..
 
 
 class Attack(ABC):
-    """An attack with its settings; subclasses have `name`, `uses` and a settings class `Config`.
+    """An attack with its settings; subclasses have `name`, `uses` and, where there is something to set, `Config`.
 
     version: of its scores; a change that alters them raises it. nested: the setting that lists the levels of one run,
     ascending: `steps` of attack training, or `generated`, numbers of samples (`SampleLevels`). What else is a setting
@@ -91,6 +91,7 @@ class Attack(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     nested: ClassVar[Literal["steps", "generated"] | None] = None
+    Config: ClassVar[type] = Nothing
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -6,7 +6,6 @@ import torch
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
-from mia_core.settings import settings
 from mia_core.streams import Streams
 
 
@@ -16,10 +15,6 @@ class Random(Attack):
 
     name = "random"
     uses: frozenset[str] = frozenset()
-
-    @settings
-    class Config:
-        """Nothing to set."""
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """One number a query."""

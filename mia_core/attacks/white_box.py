@@ -4,7 +4,6 @@ import torch
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
-from mia_core.settings import settings
 from mia_core.streams import Streams
 
 
@@ -14,10 +13,6 @@ class WhiteBox(Attack):
 
     name = "white_box"
     uses = frozenset({"discriminate"})
-
-    @settings
-    class Config:
-        """Nothing to set."""
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """The discriminator's logits."""

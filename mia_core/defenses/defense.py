@@ -12,7 +12,7 @@ from torch import nn
 from mia_core.batches import Batches
 from mia_core.persons import Persons
 from mia_core.secret_draws import SecretDraws
-from mia_core.settings import Registry
+from mia_core.settings import Nothing, Registry
 from mia_core.step_draws import STEP, Draw, Draws
 from mia_core.streams import Streams
 from mia_core.targets import Adversarial, RecordGradients, RecordLosses, Target
@@ -37,7 +37,7 @@ class TrainingFacts:
 
 
 class Defense(ABC):
-    """A defense with its settings; subclasses set `name`, a settings class `Config` and `strength`.
+    """A defense with its settings; subclasses set `name`, and `Config` and `strength` where there are settings.
 
     strength: the setting that orders this defense from weak to strong (units differ between defenses); None for a
     defense that is either on or off. version: part of ids; raise it if a change alters trained targets.
@@ -48,7 +48,8 @@ class Defense(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    strength: ClassVar[str | None]
+    strength: ClassVar[str | None] = None
+    Config: ClassVar[type] = Nothing
 
     def __init__(self, config: Any) -> None:
         self.config = config

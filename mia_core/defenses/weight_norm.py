@@ -4,7 +4,6 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from mia_core.defenses.defense import DEFENSES, Defense, needs_discriminator
-from mia_core.settings import settings
 from mia_core.targets import Target
 
 
@@ -14,10 +13,6 @@ class WeightNorm(Defense):
 
     name = "weight_norm"
     strength = None
-
-    @settings
-    class Config:
-        """Nothing to set."""
 
     def refusal(self, target: Target) -> str | None:
         """Requires a discriminator."""

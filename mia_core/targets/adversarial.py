@@ -9,7 +9,6 @@ A target defines three kinds of losses, one value per row, as in its paper:
 If the discriminator is trained alone, without generated records, `judging_losses` replaces `real_losses`.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -45,13 +44,13 @@ class Adversarial(Target):
         """Losses of real records when the discriminator is trained alone."""
         return self.real_losses
 
-    @abstractmethod
     def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
         """G(z): images [B,C,H,W] for standard normal latents [B,Z]."""
+        return networks["generator"](z_BZ)
 
-    @abstractmethod
     def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The white-box score [B], higher = more like the training records; a logit, so that it does not saturate."""
+        return self.discriminator(x_BCHW).flatten()
 
     def hidden_blocks(self) -> list[nn.Sequential]:
         """Blocks of the discriminator after which a defense may add a layer; none by default."""

@@ -72,10 +72,6 @@ class DCGAN(Adversarial):
         """G(z) [B,C,H,W], in [-1, 1]."""
         return networks["generator"](z_BZ[:, :, None, None])
 
-    def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Logits [B]: log odds of 'real'."""
-        return self.discriminator(x_BCHW).flatten()
-
     def real_losses(self, networks: Networks, x_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
         """-log D(x) [B]."""
         logit_B = networks["discriminator"](x_BCHW).flatten()

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from mia_core.batches import Rows
-from mia_core.settings import Registry
+from mia_core.settings import Nothing, Registry
 from mia_core.step_draws import Draw
 from mia_core.streams import Streams
+from mia_core.targets.convolutions import initialize
 from mia_core.targets.gradients import Losses, RecordLosses
 
 
@@ -99,7 +100,7 @@ class Learner(Protocol):
 
 
 class Target(nn.Module, ABC):
-    """A generative model; subclasses set `name`, `offers`, `networks` and a settings class `Config`.
+    """A generative model; subclasses set `name`, `offers`, `networks`, and `Config` if there are settings.
 
     offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`. networks: attributes of the
     networks that learn. version: part of ids; raise it if a change alters trained targets. private: networks whose
@@ -118,7 +119,7 @@ class Target(nn.Module, ABC):
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
     published: ClassVar[Mapping[str, Any]] = {}
-    Config: ClassVar[type]
+    Config: ClassVar[type] = Nothing
 
     latent_dimension: int
 
@@ -127,9 +128,9 @@ class Target(nn.Module, ABC):
         self.config = config
         self.image_shape = image_shape
 
-    @abstractmethod
     def initialize(self, streams: Streams) -> None:
-        """Draw all initial weights from `streams`."""
+        """Draw all initial weights from `streams`, as of `convolutions.initialize`."""
+        initialize(self, streams)
 
     @abstractmethod
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:

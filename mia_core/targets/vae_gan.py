@@ -22,9 +22,8 @@ from torch.nn.functional import softplus
 
 from mia_core.settings import settings
 from mia_core.step_draws import Draw, normal
-from mia_core.streams import Streams
 from mia_core.targets.adversarial import Adversarial
-from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
+from mia_core.targets.convolutions import discriminator_channels, down, halvings, up
 from mia_core.targets.gradients import Networks, RecordLosses, Terms
 from mia_core.targets.target import TARGETS
 
@@ -68,10 +67,6 @@ class VAEGAN(Adversarial):
         self.generator = up(config.latent, base, wider, image_shape[0], config.norm)
         self.discriminator: Discriminator = Discriminator(blocks[0], nn.Conv2d(channels[-1], 1, smallest))
         self.encoder = nn.Sequential(*blocks[1], nn.Conv2d(channels[-1], 2 * config.latent, smallest), nn.Flatten())
-
-    def initialize(self, streams: Streams) -> None:
-        """See `convolutions.initialize`."""
-        initialize(self, streams)
 
     def optimizer(
         self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None
