@@ -66,7 +66,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
     if design.spec.quality.of_copies and design.measures.no_copies:
-        console.say(f"no copies: {design.measures.no_copies}")
+        console.tell(f"no copies: {design.measures.no_copies}")
     for (arm, target), reason in design.refused.items():
         console.tell(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):

@@ -29,6 +29,7 @@ from study.run import attack_row, trial_row
 from study.run.runner import Runner
 from study.store import Store, compact, exporting, read
 from study.store.noise import GUESSABLE
+from study.store.schema import from_parquet
 from tests.commands import mia_study
 from tests.small import small_spec
 
@@ -313,7 +314,7 @@ def test_metadata_of_columns_does_not_pass_into_a_public_copy(telling, tmp_path,
         fields = [field.with_metadata({"made_in": "/secretplace"}) for field in table.schema]
         sink = io.BytesIO()
         pq.write_table(table.cast(pa.schema(fields, metadata={"pandas": "/secretplace"})), sink)
-        return exporting.from_parquet(sink.getvalue())
+        return from_parquet(sink.getvalue())
 
     monkeypatch.setattr(exporting, "pass_table", told)
     exporting.export_public(Store.at(telling / "results/small"), tmp_path / "out")

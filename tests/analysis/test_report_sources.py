@@ -324,6 +324,8 @@ def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parqu
                 wanted = expected.get(column, expected.get(None))
                 if cited == number and wanted is not None and column not in ("replicates", "p (Holm)"):
                     shown = NUMBER.findall(text.replace("−", "-"))
+                    if np.size(wanted) == 3 and np.ptp(wanted) < 1e-9:
+                        wanted = wanted[:1]  # replicates that are all alike: the interval is that of one's counts
                     assert all(same(one, value) for one, value in zip(shown, wanted, strict=False)), (
                         text,
                         wanted,
