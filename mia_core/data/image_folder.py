@@ -11,10 +11,13 @@ from mia_core.data.disguises import unread
 from mia_core.data.images import ImageSettings, ImageSource, Listing, below
 from mia_core.data.label_table import read_table
 from mia_core.data.pool import SOURCES
-from mia_core.data.spelling import Names, alike, merged
+from mia_core.data.spelling import Names, alike, key, merged
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from mia_core.settings import settings
+
+UNKNOWN = frozenset(("na", "n/a", "nan", "none", "null", "unknown", "unbekannt", "-", "?", "."))
+"""How tables name persons whom nobody knows."""
 
 
 @SOURCES.register
@@ -66,6 +69,7 @@ class ImageFolder(ImageSource):
         if config.group_column or config.group_folders:
             groups, names = _numbered(found.rows[file][1] for file in files)
             self._refuse_alike(names)
+            found.note_unknown(names, groups)
         return Listing(root, files, labels, groups, found.odd, tuple(found.notes), classes)
 
     def _by_folder(self, found: "_Found") -> None:
@@ -146,6 +150,12 @@ class _Found:
         """Only files that lie in a sub-folder."""
         self.odd += [f"{file}: in no sub-folder" for file, (_, group) in self.rows.items() if not group]
         self.rows = {file: row for file, row in self.rows.items() if row[1]}
+
+    def note_unknown(self, names: Sequence[str], groups: np.ndarray) -> None:
+        """Groups that are named as if nobody knew them: their images may be of many persons."""
+        for number, name in enumerate(names):
+            if key(name) in UNKNOWN and (count := int((groups == number).sum())) > 1:
+                self.notes.append(f"{count} images have the group {name!r}, and count as one person")
 
     def note_alike(self, classes: Sequence[str]) -> None:
         """Classes that may be one; unlike persons, they may also be two."""

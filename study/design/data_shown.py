@@ -21,8 +21,8 @@ from study.terminal import Console, say
 SHEET = "contact_sheet.png"
 CLASSES = 24
 """That are listed: as many as the contact sheet shows."""
-MOST_COUNTED = 20_000
-"""Images of which a sweep counts near-copies, in a second or two."""
+MOST_COUNTED = 10_000
+"""Images of which a sweep counts near-copies: a second, or some if all are alike."""
 OF_A_SET = 5
 """Records of a set of copies that are named."""
 

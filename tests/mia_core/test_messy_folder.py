@@ -390,6 +390,15 @@ def test_folders_of_one_person_in_two_unicode_forms_are_one_group_and_in_two_cas
         load(tmp_path, group_folders=True)
 
 
+def test_images_of_persons_whom_nobody_knows_are_said_to_count_as_one(tmp_path):
+    numbered(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    table(tmp_path, ["file,label,p", "a.png,0,N/A", "b.png,0,N/A", "c.png,0,P1", "d.png,0,?"])
+    pool = load(tmp_path, labels="t.csv", group_column="p")
+    assert [note for note in pool.notes if "group" in note] == [
+        "2 images have the group 'N/A', and count as one person"
+    ]
+
+
 def test_classes_that_differ_by_spelling_alone_are_two_and_that_is_said(tmp_path):
     numbered(tmp_path, ["A/1.png", "a/2.png"])
     pool = load(tmp_path)
