@@ -162,7 +162,7 @@ def _eight_bits(image: ImageFile, reading: Reading) -> Image.Image:
     if not clear.any():
         return whole.convert("RGB")
     if reading.transparency == "refuse":
-        share = f"{100 * clear.mean():.2g} %"
+        share = f"{100 * clear.mean():.3g} %"
         raise Refused(f"has transparency ({share} of its pixels); data.transparency=black or white puts it on that")
     ground = Image.new("RGBA", whole.size, reading.transparency)
     found = Image.alpha_composite(ground, whole).convert("RGB")

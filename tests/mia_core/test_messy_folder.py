@@ -124,6 +124,8 @@ def test_real_transparency_is_refused_or_put_on_the_color_that_is_said(tmp_path)
         reason(tmp_path / "a.png")
         == "has transparency (50 % of its pixels); data.transparency=black or white puts it on that"
     )
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(tmp_path / "b.png")
+    assert reason(tmp_path / "b.png").startswith("has transparency (100 % of its pixels)")
     for color, value in {"black": 0, "white": 255}.items():
         found = decode(tmp_path / "a.png", transparency=color).pixels[0]
         assert (found[:4] == value).all() and (found[4:] == 200).all()
