@@ -52,6 +52,17 @@ def test_names_that_are_two_words_are_not_alike(one, other):
     assert not alike([one, other])
 
 
+def test_what_was_tried_names_tests_that_there_are():
+    rows = [line for line in (ROOT / "docs" / "image_folder.md").read_text().split("\n") if line.endswith("` |")]
+    named = {re.search(r"`(test_\w+)` \|$", line)[1] for line in rows}
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    assert len(rows) > 25 and named <= there
+
+
 def test_no_two_modules_have_names_that_are_alike():
     assert not alike(path.stem for path in modules())
 

@@ -191,6 +191,7 @@ def how(data: StudyData) -> Section:
     )
     facts: dict[str, str | Cited] = {
         "data": ", ".join(sorted(set(trials["dataset"]))),
+        **pointer.get("data", {}),
         "split": ", ".join(sorted(set(trials["split"]))),
         "trials": Cited(f"{len(trials)}, of {trials['trajectory_id'].nunique()} trainings", origin),
         "replicates": f"{data.replicates} (seed {resolved.get('seed')}, replicates {_range(trials['replicate'])})",

@@ -1,13 +1,14 @@
 """Data sources, each of which loads one uint8 pool into memory, and splits, which choose training sets and queries."""
 
 from mia_core.data import cifar10, digits, fashion_mnist, image_folder, lfw, retinopathy
-from mia_core.data.pool import SOURCES, Pool, Source, load_pool
+from mia_core.data.pool import SOURCES, Named, Pool, Source, load_named, load_pool
 from mia_core.data.splits import SPLITS, Membership, Split
 
 __all__ = [
     "SOURCES",
     "SPLITS",
     "Membership",
+    "Named",
     "Pool",
     "Source",
     "Split",
@@ -16,6 +17,7 @@ __all__ = [
     "fashion_mnist",
     "image_folder",
     "lfw",
+    "load_named",
     "load_pool",
     "retinopathy",
 ]

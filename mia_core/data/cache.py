@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mia_core import private_files
-from mia_core.data.pool import Pool
+from mia_core.data.pool import FromFiles, Pool
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.opening import MEBIBYTE, read_regular
@@ -25,6 +26,8 @@ from mia_core.paths import expanded
 IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
 MANIFEST_BYTES = 256 * MEBIBYTE
 """Enough for millions of file names."""
+READS = 2
+"""Version of what can be decoded: raised if more can be, so that pools which left files out are decoded again."""
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -47,10 +50,11 @@ def require_room(folder: Path, needed: int) -> None:
         )
 
 
-def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
-    """A pool with memory-mapped images, and the records left out when it was decoded; None if it is absent or damaged.
+def load(folder: Path, notes: Sequence[str] = (), left_out: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
+    """A pool with memory-mapped images, and the records left out when it was decoded.
 
-    notes: put before the pool's notes about records that were left out.
+    None if it is absent or damaged, or if an earlier version left out records that may be decoded today. notes: put
+    before the pool's notes about records that were left out. left_out: files left out before decoding.
     """
     try:
         manifest = json.loads(read_regular(folder / MANIFEST, MANIFEST_BYTES))
@@ -62,8 +66,13 @@ def load(folder: Path, notes: Sequence[str] = ()) -> tuple[Pool, list[str]] | No
         images = np.asarray(np.load(folder / IMAGES, mmap_mode="r"))
         labels, groups = np.load(folder / RECORDS)
         odd: list[str] = manifest["odd"]
-        told = (*notes, *(f"left out: {line}" for line in odd))
-        pool = Pool(manifest["name"], images, labels, groups, told, tuple(manifest["files"]))
+        if odd and manifest.get("reads", 1) < READS:
+            return None
+        seen = FromFiles(**manifest["from_files"]) if "from_files" in manifest else None
+        out = (*left_out, *odd)
+        told = (*notes, *(f"left out: {line}" for line in out))
+        files = tuple(manifest["files"])
+        pool = Pool(manifest["name"], images, labels, groups, told, files, seen, len(out))
         return (pool, odd) if pool.digest == manifest["digest"] else None
     except Exception:  # numpy raises various exceptions for damaged files
         return None
@@ -102,8 +111,18 @@ class Writer:
             raise self._refused(error) from None
         self.count += 1
 
-    def seal(self, name: str, labels: np.ndarray, groups: np.ndarray, files: Sequence[str], odd: Sequence[str]) -> None:
-        """Write labels and groups, int64 [N], the records' files, and why others were left out; rename the folder."""
+    def seal(
+        self,
+        name: str,
+        labels: np.ndarray,
+        groups: np.ndarray,
+        files: Sequence[str],
+        odd: Sequence[str],
+        seen: FromFiles,
+    ) -> None:
+        """Write labels and groups, int64 [N], the records' files, why others were left out, and counts of what decoding
+        did; rename the folder.
+        """
         try:
             self._images.seek(0)
             self._header()  # as long as the first header: numpy reserves space for the number of records
@@ -113,6 +132,7 @@ class Writer:
             images = np.asarray(np.load(self._scratch / IMAGES, mmap_mode="r"))
             digest = Pool(name, images, labels, groups).digest
             manifest: dict[str, Any] = {"name": name, "digest": digest, "files": list(files), "odd": list(odd)}
+            manifest |= {"reads": READS, "from_files": asdict(seen)}
             text = json.dumps({**manifest, "check": content_id(manifest)}, indent=1)
             with private_files.open_file(self._scratch / MANIFEST, "x") as file:
                 file.write(text)

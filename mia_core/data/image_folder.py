@@ -1,15 +1,23 @@
 """Any folder of images, with labels from its sub-folders or from a CSV file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mia_core.data.images import SUFFIXES, ImageSettings, ImageSource, Listing, below, read_table
+from mia_core.data.decoding import SUFFIXES
+from mia_core.data.disguises import unread
+from mia_core.data.images import ImageSettings, ImageSource, Listing, below
+from mia_core.data.label_table import read_table
 from mia_core.data.pool import SOURCES
+from mia_core.data.spelling import Names, alike, key, merged
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from mia_core.settings import settings
+
+UNKNOWN = frozenset(("na", "n/a", "nan", "none", "null", "unknown", "unbekannt", "-", "?", "."))
+"""How tables name persons whom nobody knows."""
 
 
 @SOURCES.register
@@ -23,14 +31,15 @@ class ImageFolder(ImageSource):
         """root: searched with all its sub-folders.
 
         labels: a CSV file in root, with one row per file; null to take the first-level sub-folder as the label.
-        file_column: paths relative to root. label_column: any words or numbers. group_column: a person, a patient, ...;
-        null without groups. group_folders: first-level sub-folders are the groups.
+        file_column: paths relative to root, with or without their suffix. label_column: any words or numbers; null if
+        the table has no labels. group_column: a person, a patient, ...; null without groups. group_folders: first-level
+        sub-folders are the groups.
         """
 
         root: str
         labels: str | None = None
         file_column: str = "file"
-        label_column: str = "label"
+        label_column: str | None = "label"
         group_column: str | None = None
         group_folders: bool = False
 
@@ -45,48 +54,126 @@ class ImageFolder(ImageSource):
             raise Refused(f"data.root: {root} is not a folder")
         everything = below(root)
         images = [file for file in everything if Path(file).suffix.lower() in SUFFIXES]
-        others = [file for file in everything if file not in set(images) and file != config.labels]
-        notes = (f"{len(others)} files of {root} are no images, e.g. {others[0]}",) if others else ()
-        rows, odd = self._rows(root, images)
-        if config.group_folders:
-            rows, odd = _within(rows, odd)
-        files = sorted(rows)
-        labels = _numbers(rows[file][0] for file in files)
-        grouped = config.group_column or config.group_folders
-        groups = _numbers(rows[file][1] for file in files) if grouped else np.arange(len(files))
-        return Listing(root, files, labels, groups, odd, notes)
-
-    def _rows(self, root: Path, images: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-        """(label, group) by file, and one line for each file that cannot be used."""
-        config = self.config
+        found = _Found(images, everything)
+        found.look_at_others(root, config.labels)
         if config.labels is None:
-            folders = {file: file.rpartition("/")[0].partition("/")[0] for file in images}
-            if not any(folders.values()):
-                return dict.fromkeys(images, ("", "")), []
-            rows = {file: (folder, folder) for file, folder in folders.items()}
-            return _within(rows, [])
-        columns = [config.file_column, config.label_column, *([config.group_column] if config.group_column else [])]
-        rows, odd = {}, []
-        for row in read_table(root / config.labels, columns):
-            file = Path(row[config.file_column]).as_posix()
-            group = row[config.group_column] if config.group_column else file.partition("/")[0] if "/" in file else ""
-            if rows.setdefault(file, (row[config.label_column], group)) != (row[config.label_column], group):
-                raise Refused(f"data.labels: {root / config.labels} has {file} twice, with different values")
-        odd += [f"{file}: in {config.labels}, but not there" for file in rows if file not in set(images)]
-        odd += [f"{file}: not in {config.labels}" for file in images if file not in rows]
-        return {file: rows[file] for file in images if file in rows}, odd
+            self._by_folder(found)
+        else:
+            self._by_table(root, found)
+        if config.group_folders:
+            found.keep_within_folders()
+        files = sorted(found.rows)
+        labels, classes = _numbered(found.rows[file][0] for file in files)
+        found.note_alike(classes)
+        groups = np.arange(len(files))
+        if config.group_column or config.group_folders:
+            groups, names = _numbered(found.rows[file][1] for file in files)
+            self._refuse_alike(names)
+            found.note_unknown(names, groups)
+        return Listing(root, files, labels, groups, found.odd, tuple(found.notes), classes)
+
+    def _by_folder(self, found: "_Found") -> None:
+        folders = {file: file.rpartition("/")[0].partition("/")[0] for file in found.images}
+        found.rows = {file: (folder, folder) for file, folder in folders.items()}
+        if any(folders.values()):
+            found.keep_within_folders()
+
+    def _by_table(self, root: Path, found: "_Found") -> None:
+        config, where = self.config, root / expanded(str(self.config.labels), variables=False)
+        wanted = [config.file_column, config.label_column, config.group_column]
+        table = read_table(where, [column for column in wanted if column])
+        names, bare, missing, meant = Names(found.images, SUFFIXES), 0, [], set()
+        for row in table.rows:
+            written = row[config.file_column]
+            file = names.find(written)
+            if file is None:
+                missing.append(Path(written.strip()).as_posix())
+                meant.update(names.near(written))
+                continue
+            bare += Path(file).suffix.lower() not in written.lower()
+            folder = file.partition("/")[0] if "/" in file else ""
+            values = (
+                row[config.label_column] if config.label_column else "",
+                row[config.group_column] if config.group_column else folder,
+            )
+            if found.rows.setdefault(file, values) != values:
+                raise Refused(f"data.labels: {where} has {file} twice, with different values")
+        found.notes += table.notes
+        if bare:
+            found.notes.append(f"{bare} rows of {config.labels} name their file without its suffix")
+        unlisted = [file for file in found.images if file not in found.rows]
+        for name in dict.fromkeys(missing):
+            if name in found.named_as_odd:
+                continue
+            near = [file for file in names.near(name) if file not in found.rows]
+            found.odd.append(f"{name}: in {config.labels}, but not there{_near(near)}")
+        found.odd += [f"{file}: not in {config.labels}" for file in unlisted if file not in meant]
+
+    def _refuse_alike(self, names: Sequence[str]) -> None:
+        """Where persons may be split by spelling alone: nobody can tell which is right but who has the data."""
+        pairs = list(alike(names))
+        if not pairs:
+            return
+        what = (
+            f"data.group_column: {self.config.labels}" if self.config.group_column else "data.group_folders: the folder"
+        )
+        shown = " and ".join(map(repr, pairs[0]))
+        more = f" (and {len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+        raise Refused(
+            f"{what} has the groups {shown}{more}, which differ by spelling alone; one person must not be two: write "
+            "them alike, or, if they are two, so that they differ by more than case, blanks and leading zeros"
+        )
 
 
-def _within(rows: dict[str, tuple[str, str]], odd: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Only files in a sub-folder; the others are added to `odd`."""
-    lost = [f"{file}: in no sub-folder" for file, (_, group) in rows.items() if not group]
-    return {file: row for file, row in rows.items() if row[1]}, odd + lost
+@dataclass
+class _Found:
+    """What is in the folder. rows: label and group, by file. odd, notes: a line each."""
+
+    images: list[str]
+    everything: list[str]
+    rows: dict[str, tuple[str, str]] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    named_as_odd: set[str] = field(default_factory=set)
+
+    def look_at_others(self, root: Path, table: str | None) -> None:
+        """Files that are no images by their suffix: what may be meant to be some is odd, others are noted."""
+        images = set(self.images)
+        others = [file for file in self.everything if file not in images and file != table]
+        reasons = {file: reason for file in others if (reason := unread(root / file))}
+        self.odd += [f"{file}: {reason}" for file, reason in reasons.items()]
+        self.named_as_odd = set(reasons)
+        if rest := [file for file in others if file not in reasons]:
+            self.notes.append(f"{len(rest)} files of {root} are no images, e.g. {rest[0]}")
+
+    def keep_within_folders(self) -> None:
+        """Only files that lie in a sub-folder."""
+        self.odd += [f"{file}: in no sub-folder" for file, (_, group) in self.rows.items() if not group]
+        self.rows = {file: row for file, row in self.rows.items() if row[1]}
+
+    def note_unknown(self, names: Sequence[str], groups: np.ndarray) -> None:
+        """Groups that are named as if nobody knew them: their images may be of many persons."""
+        for number, name in enumerate(names):
+            if key(name) in UNKNOWN and (count := int((groups == number).sum())) > 1:
+                self.notes.append(f"{count} images have the group {name!r}, and count as one person")
+
+    def note_alike(self, classes: Sequence[str]) -> None:
+        """Classes that may be one; unlike persons, they may also be two."""
+        for one, other in alike(classes):
+            self.notes.append(f"the classes {one!r} and {other!r} differ by spelling alone, and are two")
 
 
-def _numbers(words: Iterable[str]) -> np.ndarray:
-    """int64 [N]: the position of each word among the sorted distinct words."""
+def _near(files: Sequence[str]) -> str:
+    """What may be meant."""
+    return f"; is {files[0]} meant" + (f" (or {len(files) - 1} more)" if len(files) > 1 else "") if files else ""
+
+
+def _numbered(words: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """int64 [N]: words numbered in their order, and these words; spellings that nobody can tell apart are one."""
     words = list(words)
-    numbers = all(word.isdecimal() for word in words)
-    order = sorted(set(words), key=lambda word: (int(word) if numbers else 0, word))  # 1 and 01 are different words
+    one = merged(words)
+    stands = [one[word] for word in words]
+    numbers = all(word.isdecimal() for word in stands)
+    order = sorted(set(stands), key=lambda word: (int(word) if numbers else 0, word))  # 1 and 01 are two words
     number = {word: place for place, word in enumerate(order)}
-    return np.array([number[word] for word in words], dtype=np.int64)
+    return np.array([number[word] for word in stands], dtype=np.int64), order

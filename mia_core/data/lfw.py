@@ -76,7 +76,7 @@ class Lfw(ImageSource):
         labels = np.array([number for number, _ in pairs], dtype=np.int64)
         which = chosen if self.config.identities else sorted(odd)
         lines = [line for person in which for line in odd[person]]
-        return Listing(folder, [file for _, file in pairs], labels, labels.copy(), lines)
+        return Listing(folder, [file for _, file in pairs], labels, labels.copy(), lines, classes=sorted(chosen))
 
     def _folder(self) -> Path:
         root, alignment = expanded(self.config.root), self.config.alignment

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 CHUNK_BYTES = 2**24
 """Memory of one block of distances, or of one block of images as float64."""
 
+THUMBNAIL = 16
 PAIRS = 2**19
 """Close pairs that are collected before they are merged. It bounds the memory for a pool of many near-duplicates."""
 
@@ -72,6 +73,26 @@ def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
         if sum(pair.shape[1] for pair in pairs) > PAIRS:
             groups, pairs = _merge(groups, pairs), []
     return _merge(groups, pairs)[copy_of.ravel()]
+
+
+def near_copies(images: np.ndarray, distance: int, levels: float) -> np.ndarray:
+    """int64 [N]: records whose hashes are at most `distance` bits apart, and whose 16 x 16 gray thumbnails at most
+    `levels` of 255 (root mean square), share a number, through chains too.
+
+    Smooth images may have one hash and be others: the thumbnails tell them apart.
+    """
+    groups, hashes = near_groups(images, distance), difference_hash(images)
+    order = np.argsort(groups, kind="stable")
+    pairs = [np.zeros((2, 0), dtype=np.int64)]
+    for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        if len(members) > 1:
+            flat = thumbnails(images[members], THUMBNAIL).reshape(len(members), -1)
+            squares, own = (flat**2).sum(1), hashes[members]
+            for rows in blocks(len(members), len(members)):
+                apart = (squares[rows, None] + squares - 2 * flat[rows] @ flat.T) / THUMBNAIL**2
+                row, column = np.nonzero((apart <= levels**2) & (distances(own[rows], own) <= distance))
+                pairs.append(members[np.stack([row + rows.start, column])[:, row + rows.start < column]])
+    return _merge(np.arange(len(images)), pairs)
 
 
 def _merge(groups: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:

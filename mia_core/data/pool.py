@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -24,12 +25,31 @@ Size = Annotated[int, Ge(8), Le(1024)]
 
 
 @dataclass(frozen=True)
+class FromFiles:
+    """What became of a pool's image files, by count.
+
+    cropped: not square; most_cut: the largest share of one that the central square leaves out. enlarged: with a side
+    shorter than the records'; smallest: the shortest side. unoriented: with EXIF that cannot be read. windowed: with
+    more than 8 bits.
+    """
+
+    cropped: int = 0
+    most_cut: float = 0.0
+    enlarged: int = 0
+    smallest: int | None = None
+    unoriented: int = 0
+    windowed: int = 0
+
+
+@dataclass(frozen=True)
 class Pool:
     """Records of one data set.
 
     images: uint8 [N, C, H, W]; labels: int64 [N]; groups: int64 [N], equal for records of one person (sources without
     persons give every record its own group). notes: for readers of the plan, e.g. records that were left out.
-    files: paths below the data's root, one per record; empty if records are no files. They are as private as records.
+    files: paths below the data's root (with the page, if a file has several), one per record; empty if records are no
+    files. They are as private as records. from_files: counts of what decoding did; None if records are no files, or an
+    earlier version decoded them. left_out: number of files that could not be used.
     """
 
     name: str
@@ -38,6 +58,8 @@ class Pool:
     groups: np.ndarray
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=(), repr=False)
+    from_files: FromFiles | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -105,6 +127,20 @@ def draw(count: int, fraction: float, seed: int) -> np.ndarray:
     return np.sort(order[: round(fraction * count)])
 
 
+@dataclass(frozen=True)
+class Named:
+    """A pool, the names of its classes by label (empty if they have none), and a line per file that was left out."""
+
+    pool: Pool
+    classes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+
+    @property
+    def records(self) -> Sequence[str]:
+        """A name for each record: its file, or its number."""
+        return self.pool.files or [f"record {number}" for number in range(len(self.pool))]
+
+
 class Source(ABC):
     """A data set that can be loaded; subclasses set `name` and a settings class `Config`."""
 
@@ -117,14 +153,23 @@ class Source(ABC):
     def load(self) -> Pool:
         """Read all records; Refused, with the way to get the data, if it is missing."""
 
+    def named(self) -> Named:
+        """The same, with the names of classes and of files that were left out, if there are any."""
+        return Named(self.load())
+
 
 SOURCES: Registry[Source] = Registry("data set")
 
 
 def load_pool(choice: Choice[Source]) -> Pool:
     """Load the data set that a spec names; Refused also if one of its files or folders cannot be read."""
+    return load_named(choice).pool
+
+
+def load_named(choice: Choice[Source]) -> Named:
+    """The same, with the names of its classes and of the files that were left out."""
     try:
-        return choice.build().load()
+        return choice.build().named()
     except OSError as error:
         raise Refused(f"data: {error.filename or choice.name} cannot be read: {error.strerror or error}") from None
 

@@ -13,8 +13,10 @@ import numpy as np
 from annotated_types import Ge, Le, MinLen
 from pydantic import Strict
 
-from mia_core.data.images import ImageSettings, ImageSource, Listing, read_table
+from mia_core.data.images import ImageSettings, ImageSource, Listing
+from mia_core.data.label_table import read_table
 from mia_core.data.pool import SOURCES
+from mia_core.data.spelling import alike, form, key
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from mia_core.settings import settings
@@ -52,31 +54,43 @@ class Retinopathy(ImageSource):
                 f"data: {root / self.config.labels[0]} is missing; get it and the images from {PAGE} (an account there "
                 "is needed), unpack them, and name the folder by data.root"
             )
-        grades = self._grades(root)
+        grades, notes = self._grades(root)
         images, odd = _images(root)
         odd += [f"{file}: not in {', '.join(self.config.labels)}" for eye, file in images.items() if eye not in grades]
         wanted = {eye: grade for eye, grade in grades.items() if grade in self.config.grades}
-        odd += [f"{eye}: graded, but not there" for eye in wanted if eye not in images]
+        near = {key(eye): file for eye, file in images.items() if eye not in grades}
+        for eye in (eye for eye in wanted if eye not in images):
+            odd.append(f"{eye}: graded, but not there{f'; is {near[key(eye)]} meant' if key(eye) in near else ''}")
         eyes = sorted(set(wanted) & set(images))
         patients = [eye.rpartition("_")[0] for eye in eyes]
+        for one, other in alike(patients):
+            raise Refused(
+                f"data: the patients {one} and {other} differ by spelling alone; name their files alike, or apart"
+            )
         return Listing(
             root,
             [images[eye] for eye in eyes],
             np.array([wanted[eye] for eye in eyes], dtype=np.int64),
             np.unique(patients, return_inverse=True)[1].astype(np.int64),
             odd,
+            notes,
+            [f"grade {grade}" for grade in range(5)],
         )
 
-    def _grades(self, root: Path) -> dict[str, int]:
+    def _grades(self, root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+        """By `<patient>_<eye>`; and what is to be said of the tables."""
         grades: dict[str, int] = {}
+        notes: tuple[str, ...] = ()
         for name in self.config.labels:
-            for number, row in enumerate(read_table(root / name, ("image", "level")), start=2):
-                image, level = row["image"], row["level"]
+            table = read_table(root / name, ("image", "level"))
+            notes += table.notes
+            for number, row in zip(table.numbers, table.rows, strict=True):
+                image, level = form(row["image"]), row["level"].strip()
                 if level not in "01234" or len(level) != 1:
                     raise Refused(f"data.labels: {root / name}, row {number}: level {level!r} is not 0 to 4")
                 if grades.setdefault(image, int(level)) != int(level):
                     raise Refused(f"data.labels: {root / name}, row {number}: {image} has two grades")
-        return grades
+        return grades, notes
 
 
 def _images(root: Path) -> tuple[dict[str, str], list[str]]:

@@ -101,14 +101,16 @@ class SplitSettings:
         units = pool.units if self.groups == "keep" else join(pool.copies)
         return units if self.near_duplicates is None else join(units, near_groups(pool.images, self.near_duplicates))
 
-    @property
-    def way_out(self) -> str:
-        """Settings that would make units smaller, for error messages."""
-        found = [
-            *(["split.groups=ignore"] if self.groups == "keep" else []),
-            *(["split.near_duplicates=null"] if self.near_duplicates is not None else []),
+    def words(self, pool: Pool, units: np.ndarray) -> str:
+        """What of a pool keeps records together, by the numbers of their units [N]."""
+        sizes = np.bincount(np.unique(units, return_inverse=True)[1].ravel())
+        kinds = [
+            *(["groups"] if self.groups == "keep" and len(np.unique(pool.groups)) < len(pool) else []),
+            *(["sets of equal records"] if len(np.unique(pool.copies)) < len(pool) else []),
+            *(["sets of look-alikes"] if self.near_duplicates is not None else []),
         ]
-        return " or ".join(found) or "other sizes"
+        count = len(sizes) if "groups" in kinds else int((sizes > 1).sum())
+        return f"{count} {' and '.join(kinds) or 'sets'}; the largest has {sizes.max()} of {len(pool)} records"
 
 
 class Split(ABC):
@@ -172,7 +174,8 @@ class Split(ABC):
             if TENTH * max(short, over) > train_size:
                 raise Refused(
                     f"factors.train_size: whole groups and duplicates make {members} members of train_size "
-                    f"{train_size} in replicate {replicate}; {self.config.way_out} comes nearer"
+                    f"{train_size} in replicate {replicate}: {self._units_in_words}. They stay together; give a "
+                    f"train_size nearer to {members}, smaller other parts, or more and smaller groups"
                 )
             judged = membership.member[self.judges(membership.queries)]
             if judged.all() or not judged.any():
@@ -217,11 +220,16 @@ class Split(ABC):
                 room -= size
         if TENTH * room > count:
             raise Refused(
-                f"split.{part}: whole groups and duplicates fill {count - room} of {count} records; "
-                f"{self.config.way_out} comes nearer"
+                f"split.{part}: whole groups and duplicates fill {count - room} of {count} records: "
+                f"{self._units_in_words}. They stay together; give other sizes, or more and smaller groups"
             )
         units, self._remaining = self._remaining.pick(taken), self._remaining.pick(~taken)
         return units
+
+    @property
+    def _units_in_words(self) -> str:
+        words: str = self.config.words(self.pool, self.units)
+        return words
 
     def _shuffled(self, units: Units, purpose: str, replicate: int) -> Units:
         return units.pick(self.streams.numpy(purpose, replicate).permutation(len(units.sizes)))
@@ -448,7 +456,7 @@ class Logan(Split):
         if TENTH * (largest := int(self._units.sizes.max())) > max(smallest, TENTH):
             raise Refused(
                 f"split: {largest} records of one group or set of duplicates are more than a tenth of train_size "
-                f"{smallest}; {self.config.way_out}, or a train_size of at least {TENTH * largest}"
+                f"{smallest}: {self._units_in_words}. Give a train_size of at least {TENTH * largest}"
             )
 
     def membership(self, replicate: int, train_size: int) -> Membership:

@@ -65,6 +65,20 @@ def _config(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    text = "files of a kind to name (default: 10)"
+    parser.add_argument("--names", type=number(" of names", 0), default=10, metavar="N", help=text)
+    text = "where the contact sheet goes, a .png file (default: reports/contact_sheet.png in the study's folder)"
+    parser.add_argument("--output", metavar="FILE", help=text)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from study.design.data_shown import run
+
+    return run(options.config, options.set, options.preset, int(options.names), options.output)
+
+
 def _near_duplicates_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     text = "differing bits of 128 (hash), or Euclidean distance of 16 x 16 gray thumbnails, 0 to 255 (thumbnail)"
@@ -116,6 +130,18 @@ COMMANDS = (
         run=_config,
         details="What it prints is JSON, and reads back as the same study.",
         examples=("config my.yaml --preset quick", "config --schema > study.schema.json"),
+        prints=True,
+    ),
+    Command(
+        name="data",
+        group=RUN,
+        summary="show the data of a study as they are read",
+        add_arguments=_data_arguments,
+        run=_data,
+        details="Images, classes, persons, copies and near-copies with their names, what is cropped, enlarged and left "
+        "out, and a contact sheet. Nothing is trained, and the split need not fit yet. What it prints and draws is as "
+        "sensitive as the data.",
+        examples=("data my.yaml", "data my.yaml --names 50 --output sheet.png"),
         prints=True,
     ),
     Command(

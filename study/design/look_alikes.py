@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 
 from mia_core.data import Pool, load_pool
-from mia_core.data.near_duplicates import closest, difference_hash, thumbnails
+from mia_core.data.near_duplicates import THUMBNAIL, closest, difference_hash, thumbnails
 from mia_core.distances import nearest
 from mia_core.errors import Refused
 from study.outcomes import COMPLETE, writing
@@ -18,7 +18,6 @@ from study.store import Store
 from study.store.outputs import write_output
 from study.terminal import Console, say
 
-THUMBNAIL = 16
 BITS = (0, 2, 4, 8, 16)
 
 

@@ -48,13 +48,13 @@ def no_coins(split: Mapping[str, Any], unit: Unit = RECORD) -> str:
 
 
 def require_quality(spec: Spec, split: Split, recipe: Recipe, measures: Measures) -> None:
-    """Refused unless there are records enough for the measures."""
+    """Refused unless there are records enough for the measures, and a search's are measured."""
     quality = spec.quality
     labels = {wanted.label for wanted in measures.wanted}
     for goal in spec.search.goals if spec.search else ():
         if goal.attack is None and goal.measure not in labels:
-            raise Refused(f"search.objectives: {goal.name} is not measured: {measures.no_copies}")
-    if quality.of_samples:
+            raise Refused(f"search.objectives: {goal.name} is not measured: {measures.skipped or measures.no_copies}")
+    if quality.of_samples and not measures.skipped:
         if "unseen" in quality.against and len(split.unseen) < quality.samples:
             raise Refused(
                 f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "

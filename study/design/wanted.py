@@ -175,12 +175,23 @@ class Attacks:
         return " + ".join(words) or "none"
 
 
+ONE_CLASS = (
+    "the feature network learns to tell classes apart, and all images are of one class; sub-folders, or a table named "
+    "by data.labels, would give several"
+)
+
+
 class Measures:
-    """The quality measures of a spec, the same in every trial of the study."""
+    """The quality measures of a spec, the same in every trial of the study.
+
+    skipped: why those that need the feature network are not measured, or None.
+    """
 
     def __init__(self, spec: Spec, split: Split, recipe: Recipe) -> None:
         self.spec = spec
         self.split = split
+        takes_network = spec.quality.of_samples or (spec.quality.of_copies and DOMAIN in spec.quality.copies.extractors)
+        self.skipped = ONE_CLASS if takes_network and len(np.unique(split.pool.labels)) < 2 else None
         self.members = min(spec.quality.samples, min(spec.train_sizes))
         """Members that samples are compared with, as many in every trial."""
         quality = spec.quality
@@ -195,7 +206,7 @@ class Measures:
             for arguments in [
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
-            for name in quality.of_samples
+            for name in (() if self.skipped else quality.of_samples)
         ) + self._copies(recipe)
 
     @property
@@ -236,6 +247,7 @@ class Measures:
                 extractor,
             )
             for extractor in copies.extractors
+            if not (self.skipped and extractor == DOMAIN)
             for name in quality.of_copies
         )
 

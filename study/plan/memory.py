@@ -146,7 +146,7 @@ def _samples(design: Design, count: int, what: str) -> Part:
 
 def _quality(design: Design) -> Iterator[Part]:
     quality, count = design.spec.quality, design.spec.quality.samples
-    if not quality.measures:
+    if not design.measures.wanted:
         return
     squares = SQUARES * DOUBLE * min(count, design.measures.members if quality.against == ("members",) else count) ** 2
     features = 2 * DOUBLE * quality.extractor.features * count

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mia_core.data.description import described
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from mia_core.persons import Unit
@@ -45,6 +46,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(f"search: {spec.search.describe()}")
         most = f"{spec.search.points} points x {spec.replicates} replicates"
         console.tell(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
+    for key, told in described(design.pool).items():
+        console.tell(f"data: {key}: {told}")
     for line in design.pool.notes[:NOTES]:
         console.tell(f"data: {line}")
     if len(design.pool.notes) > NOTES:
@@ -65,6 +68,9 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
+    if design.measures.skipped:
+        names = [*spec.quality.of_samples, *(f"{name} in features" for name in spec.quality.of_copies)]
+        console.tell(f"skipped: {', '.join(names)}: {design.measures.skipped}")
     if design.spec.quality.of_copies and design.measures.no_copies:
         console.tell(f"no copies: {design.measures.no_copies}")
     for (arm, target), reason in design.refused.items():

@@ -9,6 +9,7 @@ from functools import partial
 
 from mia_core.data import load_pool
 from mia_core.errors import Refused
+from study.design.data_shown import recorded
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import Work, missing
@@ -138,8 +139,8 @@ def _sweep(
 ) -> int:
     from study.tracking.tracker import Tracker
 
-    code = code_versions()
-    _publish(design, store, code)
+    code, data = code_versions(), recorded(design.spec, design.pool)
+    _publish(design, store, code, data)
     for line in store.warnings():
         _warning(console)(line)
     tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
@@ -160,7 +161,7 @@ def _sweep(
 
         try:
             if design.spec.search:
-                design = _search(design, store, code, log, options.address, machines, console)
+                design = _search(design, store, code, data, log, options.address, machines, console)
             else:
                 _run(design, store, todo, code, log, options.address, machines, console)
         except (Refused, Damaged) as error:
@@ -179,15 +180,17 @@ def _sweep(
     return INCOMPLETE if left else COMPLETE
 
 
-def _publish(design: Design, store: Store, code: Mapping[str, str]) -> None:
+def _publish(design: Design, store: Store, code: Mapping[str, str], data: Mapping[str, str]) -> None:
     data_changes.keep(store, design.pool)
-    store.publish(design.hash, design.spec.resolved, design_rows(design), {**code, "versions": versions()})
+    about = {**code, "versions": versions(), "data": data}
+    store.publish(design.hash, design.spec.resolved, design_rows(design), about)
 
 
 def _search(
     design: Design,
     store: Store,
     code: Mapping[str, str],
+    data: Mapping[str, str],
     log: Callable[[str], None],
     address: str | None,
     machines: Machines,
@@ -202,7 +205,7 @@ def _search(
             ray.enter_context(local_ray(address, design.pool.images.nbytes))
             _run(design, store, todo, code, log, address, machines, console)
 
-        return search.go_on(design, store, lambda design: _publish(design, store, code), run)
+        return search.go_on(design, store, lambda design: _publish(design, store, code, data), run)
 
 
 def _name(todo: Mapping[str, Sequence[Work]]) -> str:

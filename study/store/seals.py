@@ -130,6 +130,9 @@ def parse_pointer(data: bytes) -> dict[str, Any]:
     _require(isinstance(pointer.get("public", False), bool), "says oddly whether it is public")
     for key in ("study", "git_commit", "lock"):
         _require(isinstance(pointer.get(key, ""), str), f"has an odd {key}")
+    data = pointer.get("data", {})
+    words = isinstance(data, dict) and all(isinstance(value, str) for value in data.values())
+    _require(words, "describes its data oddly")
     earlier = pointer.get(EARLIER, {})
     _require(isinstance(earlier, dict), "has odd earlier specs")
     for relative, spec in earlier.items():

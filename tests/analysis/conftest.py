@@ -3,6 +3,7 @@ import contextlib
 import pytest
 
 from mia_core.data import load_pool
+from study.design.data_shown import recorded
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
@@ -42,7 +43,8 @@ def make_study(tmp_path_factory):
         spec = small_spec(*LEAN, *overrides)
         design = Design(spec, load_pool(spec.data))
         store = Store(tmp_path_factory.mktemp("made") / "results", "small")
-        store.publish(design.hash, design.spec.resolved, design_rows(design), {})
+        about = {"data": recorded(spec, design.pool)}
+        store.publish(design.hash, design.spec.resolved, design_rows(design), about)
         for works in missing(design, store).values():
             for sealed in Runner(design, store).run(works):
                 assert not sealed.failed

@@ -11,6 +11,8 @@ from analysis.report.headline import CAREFUL, FAILED, verdict
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.declared import declared
 from analysis.study_data import ARM, load
+from mia_core.data import SOURCES, load_pool
+from mia_core.data.description import ALIKE_BITS, described
 from study.store import Store, read
 from study.store.exporting import export_public
 from tests.analysis.synthetic import GRID, draw, study
@@ -112,6 +114,13 @@ def test_the_page_of_records_has_another_name_which_mlflow_does_not_take(lean, t
     assert main([str(folder), "--include-records"]) == 0
     assert {path.name for path in (folder / "reports").iterdir()} == {"report.html", "report_with_records.html"}
     assert str(folder / "reports" / "report.html") in capsys.readouterr().out
+
+
+def test_it_describes_the_data_as_the_plan_does(page):
+    words = described(load_pool(SOURCES.choose({"name": "digits", "size": 8})), ALIKE_BITS)
+    assert words.keys() == {"images", "classes", "persons", "copies", "near-copies"}
+    text = Read(page).text
+    assert all(f"{key} {value}" in text for key, value in words.items())
 
 
 def test_few_replicates_are_said_to_be_descriptive(page):

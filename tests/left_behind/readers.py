@@ -14,6 +14,7 @@ COMMANDS = {
     "tables": [STUDY],
     "figures": [STUDY, "figures"],
     "notebooks": [STUDY],
+    "data": ["study.yaml"],
     "near-duplicates": ["study.yaml"],
     "status": [STUDY],
     "store check": [STUDY],

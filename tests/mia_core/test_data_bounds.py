@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mia_core import hardware
-from mia_core.data import SOURCES, cache, images, load_pool, pool
+from mia_core.data import SOURCES, cache, decoding, load_pool, pool
 from mia_core.errors import Refused
 
 
@@ -29,7 +29,7 @@ def test_records_that_the_disk_has_no_room_for_are_not_decoded(tmp_path, monkeyp
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(3 * 64 - 1))
-    monkeypatch.setattr(images, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     choice = {
         "name": "image_folder",
         "root": str(tmp_path),

@@ -69,7 +69,7 @@ def test_an_image_outside_the_sub_folders_is_listed(root):
 
 
 def test_numbers_are_in_numerical_order_and_words_that_are_equal_as_numbers_in_their_own(root):
-    assert image_folder._numbers(["10", "1", "9", "01"]).tolist() == [3, 1, 2, 0]
+    assert image_folder._numbered(["10", "1", "9", "01"])[0].tolist() == [3, 1, 2, 0]
 
 
 def test_other_files_are_noted(root):

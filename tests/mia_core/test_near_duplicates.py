@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from mia_core.data import near_duplicates
-from mia_core.data.near_duplicates import closest, difference_hash, distances, near_groups, thumbnails
+from mia_core.data.near_duplicates import closest, difference_hash, distances, near_copies, near_groups, thumbnails
 
 
 def slow_bits(image):
@@ -82,3 +82,16 @@ def test_closest_is_the_first_smallest_of_all_distances(make_images, monkeypatch
     bits, places = closest(a, b)
     assert np.array_equal(bits, table.min(1))
     assert np.array_equal(places, table.argmin(1))
+
+
+def test_near_copies_are_alike_in_hash_and_in_gray_and_smooth_images_of_one_hash_are_not(make_images, monkeypatch):
+    textured = make_images(20, size=18).clip(20, 230)
+    ramp = np.tile(np.linspace(0, 255, 18), (18, 1))  # one hash at any contrast
+    smooth = np.stack([ramp * contrast for contrast in (0.2, 0.6, 1.0)])[:, None].round().astype(np.uint8)
+    images = np.concatenate([textured, textured[:3] + np.uint8(2), textured[4:5], smooth])
+    assert len(set(near_groups(images, 4)[-3:])) == 1
+    expected = [*range(20), 0, 1, 2, 4, 20, 21, 22]
+    for chunk in (1, 2**24):
+        monkeypatch.setattr(near_duplicates, "CHUNK_BYTES", chunk)
+        groups = near_copies(images, 4, 8)
+        assert np.unique(groups, return_inverse=True)[1].tolist() == expected

@@ -7,7 +7,7 @@ import pytest
 
 from mia_core.data import SOURCES, load_pool
 from mia_core.data.fashion_mnist import MOST_BYTES, _read_idx
-from mia_core.data.images import read_table
+from mia_core.data.label_table import read_table
 from mia_core.opening import open_lock, read_regular
 from tests.hostile import FILES
 

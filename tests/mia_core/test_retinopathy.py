@@ -79,6 +79,16 @@ def test_what_is_missing_misnamed_or_there_twice_is_listed(root):
         load(root)
 
 
+def test_eyes_and_patients_that_differ_by_spelling_alone_are_refused_with_what_may_be_meant(root):
+    (root / "train" / "7_left.jpeg").rename(root / "train" / "07_left.jpeg")
+    with pytest.raises(ValueError, match=r"7_left: graded, but not there; is train/07_left.jpeg meant"):
+        load(root)
+    table(root / "trainLabels.csv", {**GRADES, "07_left": 1, "010_left": 1})
+    photograph(root / "train" / "010_left.jpeg", 3)
+    with pytest.raises(ValueError, match="the patients 010 and 10 differ by spelling alone"):
+        load(root, on_unreadable="skip")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -436,21 +436,31 @@ def test_no_identity_is_more_than_a_tenth_of_the_panel_and_its_coin_decides_for_
 def test_sizes_that_whole_identities_cannot_make_are_refused(faces_pool):
     split = SPLITS.choose({"name": "panel", **FACES}).build(faces_pool, (80, 900), 1)
     message = (
-        r"factors.train_size: whole groups .* make \d+ members of train_size 900 .*; split.groups=ignore comes nearer"
+        r"factors.train_size: whole groups .* make \d+ members of train_size 900 .*: \d+ groups; the largest has 300 of"
     )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         split.check_sizes(5, (80, 900))
+    assert "ignore" not in str(refused.value)
     ten = Pool("ten", *(getattr(faces_pool, name)[faces_pool.groups < 3] for name in ("images", "labels", "groups")))
-    with pytest.raises(ValueError, match=r"split.panel: .* fill 0 of 100 records; split.groups=ignore comes nearer"):
+    with pytest.raises(ValueError, match=r"split.panel: .* fill 0 of 100 records: 3 groups; the largest .*") as refused:
         SPLITS.choose({"name": "panel", "reference": 0, "unseen": 0, "panel": 100}).build(ten, (80,), 1)
+    assert "ignore" not in str(refused.value)
+
+
+def test_groups_that_do_not_fit_are_counted_and_nobody_is_told_to_part_them(make_images):
+    two = Pool("two", make_images(60), np.zeros(60, dtype=np.int64), np.arange(60) // 40)
+    for setting in ({}, {"near_duplicates": 4}):
+        with pytest.raises(ValueError, match=r": 2 groups.*; the largest has 40 of 60 records\.") as refused:
+            sizes = {"reference": 0, "unseen": 0, "panel": 20}
+            SPLITS.choose({"name": "panel", **sizes, **setting}).build(two, (30,), 1)
+        assert not set(str(refused.value).replace("=", " ").split()) & {"ignore", "null", "split.near_duplicates"}
 
 
 def test_logan_refuses_identities_that_could_hardly_be_members(faces_pool):
-    message = (
-        r"split: 300 records of one group .* a tenth of train_size 200; split.groups=ignore, or a .* at least 3000"
-    )
-    with pytest.raises(ValueError, match=message):
+    message = r"split: 300 records of one group .* a tenth of train_size 200: .*largest has 300 .* at least 3000"
+    with pytest.raises(ValueError, match=message) as refused:
         SPLITS.choose({"name": "logan"}).build(faces_pool, (200, 500), 1)
+    assert "ignore" not in str(refused.value)
 
 
 @both

@@ -15,7 +15,9 @@ def test_the_plan_shows_the_first_notes_on_the_data_and_how_many_there_are():
     console = Console(record=True, width=200)
     overview.show(console, design, {})
     lines = [line for line in console.export_text().splitlines() if line.startswith("data: ")]
-    assert lines == [*(f"data: {note}" for note in notes[: overview.NOTES]), "data: and 3 more"]
+    described = ["images", "classes", "persons", "copies"]
+    assert [line.split(": ")[1] for line in lines[:4]] == described
+    assert lines[4:] == [*(f"data: {note}" for note in notes[: overview.NOTES]), "data: and 3 more"]
 
 
 def test_no_word_or_number_of_a_plan_is_broken_on_a_terminal_and_no_line_in_a_pipe():
