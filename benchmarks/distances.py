@@ -73,14 +73,14 @@ def ours(given: Points, slack: float = 0.0) -> dict[str, torch.Tensor]:
     searches = {name: Search(x, y) for name, (x, y, _) in given.items()}
     found = {attack: searches[space].nearest(levels, k)[0] for attack, (space, k, levels) in NEIGHBORS.items()}
     for attack, space in COUNTS.items():
-        found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii_of(given, space)], LEVELS)
+        radii = radii_of(searches[space], given[space][2])
+        found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii], LEVELS)
     return found
 
 
-def radii_of(given: Points, space: str) -> list[float]:
+def radii_of(search: Search, reference: torch.Tensor) -> list[float]:
     """Medians over reference records of the distance to the nearest sample, by level."""
-    _, y, reference = given[space]
-    return Search(reference.double(), y).nearest(LEVELS)[0][:, :, 0].median(1).values.tolist()
+    return search.among(reference.double()).nearest(LEVELS)[0][:, :, 0].median(1).values.tolist()
 
 
 def theirs(given: Points, radii: dict[str, list[float]] | None) -> dict[str, np.ndarray]:
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, size in SIZES.items():
             given = points(*size)
             check(given)
-            radii = {space: radii_of(given, space) for space in COUNTS.values()}
+            radii = {space: radii_of(Search(*given[space][:2]), given[space][2]) for space in COUNTS.values()}
             seconds = interleaved(
                 {
                     "ours": partial(ours, given),
