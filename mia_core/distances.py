@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 import torch
 
-from mia_core.lower_bounds import GROUP, LowerBounds, weights
+from mia_core.lower_bounds import GROUP, LowerBounds
 
 SHORTLIST = 16
-MOST_PAIRS = 64
+MOST_PAIRS = 256
 """Points beyond k that are measured for one query; where more may be among the nearest, a finer way is taken."""
-DENSE = 8
+DENSE = 16
 """Groups are looked into one by one where at most one in so many has a point that is near enough."""
-BLOCK_ELEMENTS = 2**22
+WORTH = 64
+"""Pairs are measured where they are at most one in so many: a product of all takes as long."""
+BLOCK_ELEMENTS = 2**23
 """Pairs of queries and points that are looked at together."""
 KEPT_ELEMENTS = 2**26
 """Minima of one search that are kept for the next question: 256 MiB at most; above, they are computed again."""
@@ -66,9 +68,7 @@ class Search:
         """bounds: of these points, where they are known."""
         self.x, self.y = x_QD, y_ND
         self._bounds = LowerBounds(y_ND) if bounds is None else bounds
-        mapped = self._bounds.map(x_QD)
-        self._weights = weights(mapped)
-        self._norms_Q = torch.linalg.vector_norm(mapped, dim=1).square().double()
+        self._weights, self._norms_Q = self._bounds.weights(x_QD)
         self._error_Q = self._bounds.error(self._norms_Q)
         self._plain: LowerBounds | None = None
         self._nearest: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
@@ -180,7 +180,7 @@ class Search:
         row, column, ranks = self._within(rows, minima, edges + error, level)
         if self._bounds.exact:
             inside = ranks <= (edges - error).float()[row]
-        elif len(row) * DENSE > len(edges) * level:
+        elif len(row) * WORTH > len(edges) * len(self.y):
             return self._finer(rows).counts([radius], [level])[0]
         else:
             inside = torch.zeros_like(row, dtype=torch.bool)
@@ -201,7 +201,7 @@ class Search:
             return row, column, ranks[row, column]
         step = max(1, GATHERED_ELEMENTS // (GROUP * weights.shape[1]))
         parts = zip(row.split(step), group.split(step), strict=True)
-        ranks = torch.cat([self._bounds.of_groups(weights[i], g) for i, g in parts])
+        ranks = torch.cat([self._bounds.of_groups(weights.index_select(0, i), g) for i, g in parts])
         columns = group[:, None] * GROUP + torch.arange(GROUP, device=group.device)
         among, member = ((ranks <= edges[row, None]) & (columns < stop)).nonzero(as_tuple=True)
         return row[among], columns[among, member], ranks[among, member]
@@ -216,7 +216,9 @@ class Search:
         """The distance of each pair [P], float64: differences of float32 numbers are exact there."""
         step = max(1, EXACT_ELEMENTS // self.x.shape[1])
         pairs = zip(queries_P.split(step), points_P.split(step), strict=True)
-        return torch.cat([self.x[i].double().sub_(self.y[j]).norm(dim=1) for i, j in pairs])
+        return torch.cat(
+            [self.x.index_select(0, i).double().sub_(self.y.index_select(0, j)).norm(dim=1) for i, j in pairs]
+        )
 
 
 @dataclass(frozen=True)
