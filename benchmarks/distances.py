@@ -39,10 +39,15 @@ NEIGHBORS = {
 }
 """Space, neighbors and numbers of samples, by attack."""
 COUNTS = {"monte_carlo pca": "pca", "monte_carlo hog": "hog", "monte_carlo color": "color"}
-SIZES = {"digits, 16 x 16": (16, 440, 400), "Fashion-MNIST, 28 x 28": (28, 1280, 1000)}
-"""Side, judged records, reference records."""
+TRIALS = {
+    "digits, 16 x 16, a DCGAN's samples": ("digits", 16, 440, 400),
+    "random, 16 x 16": ("flat", 16, 440, 400),
+    "random, 28 x 28": ("flat", 28, 1280, 1000),
+}
+"""Images, side, judged records, reference records."""
 
 TRAINED, EPOCHS = 280, 40
+"""Records of the DCGAN."""
 ROUNDING = 5e-3
 """Of a radius: scikit-learn's in float32."""
 
@@ -152,8 +157,11 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     rows = []
     with threadpool_limits(options.threads), torch.inference_mode():
-        for name, size in SIZES.items():
-            given = points(*size)
+        for name, (images, side, queries, reference) in TRIALS.items():
+            counts = (queries, LEVELS[-1], reference)
+            with torch.inference_mode(False):  # it trains
+                drawn = {"digits": digits, "flat": flat}[images](side, counts)
+            given = points(drawn, counts)
             check(given)
             radii = {space: radii_of(Search(*given[space][:2]), given[space][2]) for space in COUNTS.values()}
             seconds = interleaved(

@@ -16,14 +16,14 @@ MOST_PAIRS = 256
 """Points beyond k that are measured for one query; where more may be among the nearest, a finer way is taken."""
 DENSE = 16
 """Groups are looked into one by one where at most one in so many has a point that is near enough."""
-WORTH = 64
-"""Pairs are measured where they are at most one in so many: a product of all takes as long."""
+WORTH = 20
+"""Pairs are measured in float32 where they are at most one in so many: a product of all takes as long."""
 BLOCK_ELEMENTS = 2**23
 """Pairs of queries and points that are looked at together."""
 KEPT_ELEMENTS = 2**26
 """Minima of one search that are kept for the next question: 256 MiB at most; above, they are computed again."""
-GATHERED_ELEMENTS = 2**20
-"""Numbers of group members at once: 4 MiB."""
+GATHERED_ELEMENTS = 2**17
+"""Numbers of group members at once: 512 KiB."""
 EXACT_ELEMENTS = 2**18
 """Differences measured at once: 2 MiB."""
 
@@ -70,6 +70,8 @@ class Search:
         self._bounds = LowerBounds(y_ND) if bounds is None else bounds
         self._weights, self._norms_Q = self._bounds.weights(x_QD)
         self._error_Q = self._bounds.error(self._norms_Q)
+        # Of a difference and of a sum of D squares in float32, each relative to itself.
+        self._rounding = (x_QD.shape[1] + 8) * torch.finfo(torch.float32).eps
         self._plain: LowerBounds | None = None
         self._nearest: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
         self._kept: list[torch.Tensor] | None = [] if len(x_QD) * len(y_ND) <= GROUP * KEPT_ELEMENTS else None
@@ -141,38 +143,34 @@ class Search:
         # k points have a rank of at most the k-th smallest minimum of groups.
         few = level < 2 * k * GROUP
         ranks = self._bounds.ranks(self._weights[rows], level) if few else minima[:, : level // GROUP]
-        edges = ranks.topk(k, dim=1, largest=False).values[:, -1].double() + 2 * self._error_Q[rows]
-        found = self._pairs_of(rows, minima, edges, level, k)
+        highest = ranks.amin(1) if k == 1 else ranks.topk(k, dim=1, largest=False).values[:, -1]
+        edges = highest.double() + 2 * self._error_Q[rows]
+        pairs = self._pairs(rows, minima, edges, level, k)
         if not self._bounds.exact:
-            reach = found.distances[:, k - 1].square()
-            edges = torch.where(found.open, edges, reach - self._norms_Q[rows] + self._error_Q[rows])
-            found = self._pairs_of(rows, minima, edges, level, k)
-        distances, indices = found.distances[:, :k].to(self.x.dtype), found.indices[:, :k]
-        if bool(found.open.any()):
-            queries = torch.arange(rows.start, rows.stop, device=indices.device)[found.open]
+            reach = pairs.lowest(self._about(rows, pairs), k)[0][:, -1] * (1 + self._rounding)
+            edges = torch.where(pairs.open, edges, reach.square() - self._norms_Q[rows] + self._error_Q[rows])
+            pairs = self._pairs(rows, minima, edges, level, k)
+            about = self._about(rows, pairs)
+            reach = pairs.lowest(about, k)[0][:, -1] * (1 + self._rounding) / (1 - self._rounding)
+            pairs = pairs.where(about <= reach[pairs.row])
+        distances, indices = pairs.lowest(self._between(rows.start + pairs.row, pairs.column), k)
+        distances = distances.to(self.x.dtype)
+        if bool(pairs.open.any()):
+            queries = torch.arange(rows.start, rows.stop, device=indices.device)[pairs.open]
             if self._bounds.exact:
-                distances[found.open], indices[found.open] = nearest(self.x[queries], self.y[:level], k)
+                distances[pairs.open], indices[pairs.open] = nearest(self.x[queries], self.y[:level], k)
             else:
                 answer = self._finer(queries).nearest([level], k)
-                distances[found.open], indices[found.open] = answer[0][0], answer[1][0]
+                distances[pairs.open], indices[pairs.open] = answer[0][0], answer[1][0]
         return distances, indices
 
-    def _pairs_of(self, rows: slice, minima: torch.Tensor, edges_B: torch.Tensor, level: int, k: int) -> "_Measured":
-        """Distances of all points with a rank up to an edge, or of none of a query's where they are too many."""
+    def _pairs(self, rows: slice, minima: torch.Tensor, edges_B: torch.Tensor, level: int, k: int) -> "_Pairs":
+        """All pairs with a rank up to an edge, but none of a query that has too many."""
         row, column, _ = self._within(rows, minima, edges_B, level)
         counts = row.bincount(minlength=len(edges_B))
-        unsure = (counts > k + MOST_PAIRS) | (counts < k)  # fewer: nothing is known of what is not a number
-        if bool(unsure.any()):
-            kept = ~unsure[row]
-            row, column, counts = row[kept], column[kept], counts.masked_fill(unsure, 0)
-        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        width = max(k, int(counts.max()))
-        distances = torch.full((len(counts), width), torch.inf, dtype=torch.float64, device=row.device)
-        indices = torch.zeros_like(distances, dtype=torch.long)
-        distances[row, place] = self._between(rows.start + row, column)
-        indices[row, place] = column
-        distances, order = distances.sort(dim=1, stable=True)
-        return _Measured(distances, indices.gather(1, order), unsure)
+        # Fewer than k are found only of what is not a number.
+        pairs = _Pairs(row, column, (counts > k + MOST_PAIRS) | (counts < k))
+        return pairs.where(~pairs.open[row]) if bool(pairs.open.any()) else pairs
 
     def _count_of(self, rows: slice, minima: torch.Tensor, radius: float, level: int) -> torch.Tensor:
         """Of some queries, int64 [B]."""
@@ -180,11 +178,13 @@ class Search:
         row, column, ranks = self._within(rows, minima, edges + error, level)
         if self._bounds.exact:
             inside = ranks <= (edges - error).float()[row]
+            unsure = (~inside).nonzero()[:, 0]
         elif len(row) * WORTH > len(edges) * len(self.y):
             return self._finer(rows).counts([radius], [level])[0]
         else:
-            inside = torch.zeros_like(row, dtype=torch.bool)
-        unsure = (~inside).nonzero()[:, 0]
+            about = self._about(rows, _Pairs(row, column, row))
+            inside = about < radius * (1 - self._rounding)
+            unsure = (~inside & (about <= radius * (1 + self._rounding))).nonzero()[:, 0]
         inside[unsure] = self._between(rows.start + row[unsure], column[unsure]) <= radius
         return row[inside].bincount(minlength=len(edges))
 
@@ -212,19 +212,38 @@ class Search:
             self._plain = LowerBounds(self.y, reduced=False)
         return Search(self.x[rows], self.y, self._plain)
 
-    def _between(self, queries_P: torch.Tensor, points_P: torch.Tensor) -> torch.Tensor:
+    def _about(self, rows: slice, pairs: "_Pairs") -> torch.Tensor:
+        """The distance of each pair [P], up to `_rounding` of it."""
+        return self._between(rows.start + pairs.row, pairs.column, exact=False).double()
+
+    def _between(self, queries_P: torch.Tensor, points_P: torch.Tensor, *, exact: bool = True) -> torch.Tensor:
         """The distance of each pair [P], float64: differences of float32 numbers are exact there."""
         step = max(1, EXACT_ELEMENTS // self.x.shape[1])
-        pairs = zip(queries_P.split(step), points_P.split(step), strict=True)
-        return torch.cat(
-            [self.x.index_select(0, i).double().sub_(self.y.index_select(0, j)).norm(dim=1) for i, j in pairs]
-        )
+        found = self.x.new_empty(len(queries_P), dtype=torch.float64 if exact else self.x.dtype)
+        for i, j, out in zip(queries_P.split(step), points_P.split(step), found.split(step), strict=True):
+            x = self.x.index_select(0, i)
+            out.copy_((x.double() if exact else x).sub_(self.y.index_select(0, j)).norm(dim=1))
+        return found
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """Distances [B,m] of the nearest points, ascending and then infinite, their indices, and queries left open [B]."""
+class _Pairs:
+    """Rows and columns [P], in order; rows [B] of which none are here."""
 
-    distances: torch.Tensor
-    indices: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
     open: torch.Tensor
+
+    def where(self, kept_P: torch.Tensor) -> "_Pairs":
+        """Some of them."""
+        return _Pairs(self.row[kept_P], self.column[kept_P], self.open)
+
+    def lowest(self, values_P: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The k smallest values [B,k] of each row, ascending, and their columns; infinite where there are none."""
+        counts = self.row.bincount(minlength=len(self.open))
+        place = torch.arange(len(self.row), device=self.row.device) - (counts.cumsum(0) - counts)[self.row]
+        values = values_P.new_full((len(counts), max(k, int(counts.max()))), torch.inf)
+        columns = torch.zeros_like(values, dtype=torch.long)
+        values[self.row, place], columns[self.row, place] = values_P, self.column
+        values, order = values.sort(dim=1, stable=True)
+        return values[:, :k], columns.gather(1, order[:, :k])

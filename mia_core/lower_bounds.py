@@ -114,7 +114,7 @@ def _axes(y_ND: torch.Tensor, center_D: torch.Tensor) -> torch.Tensor | None:
         return None
     sample = y_ND[:: count // (2 * SAMPLED)][: 2 * SAMPLED].double() - center_D
     fitted, other = sample[::2], sample[1::2]
-    variances, vectors = torch.linalg.eigh(fitted @ fitted.T)
+    _, vectors = torch.linalg.eigh(fitted @ fitted.T)
     directions = fitted.T @ vectors.flip(1)[:, : min(MOST_AXES, dimension // LEAST_GAIN)]
     # Of points in fewer directions, the last are nothing but rounding.
     basis = torch.linalg.qr(directions)[0]
