@@ -17,11 +17,14 @@ from functools import partial
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measuring import interleaved, spread, table
+from mia_core.data.pool import to_uint8
 from mia_core.distances import Search
+from mia_core.front import train
 from mia_core.spaces import ColorHistogram, Hog, Pca, Pixels, Space, embedded
 from mia_core.streams import Streams
 
@@ -36,9 +39,15 @@ NEIGHBORS = {
 }
 """Space, neighbors and numbers of samples, by attack."""
 COUNTS = {"monte_carlo pca": "pca", "monte_carlo hog": "hog", "monte_carlo color": "color"}
-SIZES = {"digits, 16 x 16": (16, 440, 400), "Fashion-MNIST, 28 x 28": (28, 1280, 1000)}
-"""Side, judged records, reference records."""
+TRIALS = {
+    "digits, 16 x 16, a DCGAN's samples": ("digits", 16, 440, 400),
+    "random, 16 x 16": ("flat", 16, 440, 400),
+    "random, 28 x 28": ("flat", 28, 1280, 1000),
+}
+"""Images, side, judged records, reference records."""
 
+TRAINED, EPOCHS = 280, 40
+"""Records of the DCGAN."""
 ROUNDING = 5e-3
 """Of a radius: scikit-learn's in float32."""
 
@@ -46,11 +55,29 @@ Points = dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 """By space: queries [Q,D], samples [N,D], reference records [R,D]."""
 
 
-def points(side: int, queries: int, reference: int) -> Points:
-    """Smooth random images of one law, in each space; features are a random projection."""
-    counts = (queries, LEVELS[-1], reference)
+def digits(side: int, counts: Sequence[int]) -> torch.Tensor:
+    """Images of queries, samples and reference records: of scikit-learn's digits, and a DCGAN's that saw 280 others."""
+    queries, samples, reference = counts
+    small = torch.from_numpy(load_digits().images / 8 - 1).float()[:, None]
+    records = _resized(small, side)[Streams("benchmark").numpy("records").permutation(len(small))]
+    asked, others, seen, _ = records.split([queries, reference, TRAINED, len(small) - queries - reference - TRAINED])
+    model = train({"name": "dcgan", "width": 16, "norm": "batch"}, to_uint8(seen), epochs=EPOCHS)
+    return torch.cat([asked, model.samples(samples), others])
+
+
+def flat(side: int, counts: Sequence[int]) -> torch.Tensor:
+    """The same of random images of (side / 2)^2 directions of equal variance, which no few directions stand for."""
     noise = torch.randn(sum(counts), 1, side // 2, side // 2, generator=Streams("benchmark").torch("images"))
-    images = torch.nn.functional.interpolate(noise, size=(side, side), mode="bilinear").tanh()
+    return _resized(noise, side).tanh()
+
+
+def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+    return torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear")
+
+
+def points(images: torch.Tensor, counts: Sequence[int]) -> Points:
+    """Queries, samples and reference records in each space; features are a random projection."""
+    side, reference = images.shape[-1], counts[-1]
     records = images[-reference:]
     weights = torch.randn(side**2, 32, generator=Streams("benchmark").torch("features"))
     spaces: dict[str, Space] = {
@@ -63,7 +90,7 @@ def points(side: int, queries: int, reference: int) -> Points:
     }
     found = {}
     for name, space in spaces.items():
-        x, y, r = embedded(space, images).split(counts)
+        x, y, r = embedded(space, images).split(list(counts))
         found[name] = (x, y, r)
     return found
 
@@ -73,14 +100,14 @@ def ours(given: Points, slack: float = 0.0) -> dict[str, torch.Tensor]:
     searches = {name: Search(x, y) for name, (x, y, _) in given.items()}
     found = {attack: searches[space].nearest(levels, k)[0] for attack, (space, k, levels) in NEIGHBORS.items()}
     for attack, space in COUNTS.items():
-        found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii_of(given, space)], LEVELS)
+        radii = radii_of(searches[space], given[space][2])
+        found[attack] = searches[space].counts([(1 + slack) * radius for radius in radii], LEVELS)
     return found
 
 
-def radii_of(given: Points, space: str) -> list[float]:
+def radii_of(search: Search, reference: torch.Tensor) -> list[float]:
     """Medians over reference records of the distance to the nearest sample, by level."""
-    _, y, reference = given[space]
-    return Search(reference.double(), y).nearest(LEVELS)[0][:, :, 0].median(1).values.tolist()
+    return search.among(reference.double()).nearest(LEVELS)[0][:, :, 0].median(1).values.tolist()
 
 
 def theirs(given: Points, radii: dict[str, list[float]] | None) -> dict[str, np.ndarray]:
@@ -130,10 +157,13 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     rows = []
     with threadpool_limits(options.threads), torch.inference_mode():
-        for name, size in SIZES.items():
-            given = points(*size)
+        for name, (images, side, queries, reference) in TRIALS.items():
+            counts = (queries, LEVELS[-1], reference)
+            with torch.inference_mode(False):  # it trains
+                drawn = {"digits": digits, "flat": flat}[images](side, counts)
+            given = points(drawn, counts)
             check(given)
-            radii = {space: radii_of(given, space) for space in COUNTS.values()}
+            radii = {space: radii_of(Search(*given[space][:2]), given[space][2]) for space in COUNTS.values()}
             seconds = interleaved(
                 {
                     "ours": partial(ours, given),

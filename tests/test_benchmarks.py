@@ -354,4 +354,5 @@ def test_scale_prints_a_row_for_each_length_of_a_trial(capsys):
 
 
 def test_distances_of_all_attacks_are_those_of_scikit_learn():
-    distances.check(distances.points(8, 30, 20))
+    counts = (30, 10000, 20)
+    distances.check(distances.points(distances.flat(8, counts), counts))

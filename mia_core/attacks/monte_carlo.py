@@ -74,7 +74,7 @@ class MonteCarlo(Attack):
         """The share of samples within epsilon, which is another one at each level."""
         prepared: _Prepared = knowledge.prepared
         search = self.shared.search(prepared.space, queries, view.samples(self.generated))
-        counts = search.counts(self._radii(Search(prepared.reference.double(), search.y)), self.numbers)
+        counts = search.counts(self._radii(search.among(prepared.reference.double())), self.numbers)
         return Scores(self.levels, counts / torch.tensor(self.numbers, device=counts.device)[:, None])
 
     def _radii(self, search: Search) -> list[float]:

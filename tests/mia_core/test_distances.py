@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from mia_core import distances as distances_module
 from mia_core.distances import Search, nearest
+from mia_core.lower_bounds import LowerBounds
 from mia_core.streams import Streams
 
 
@@ -122,7 +125,7 @@ def test_a_search_that_keeps_no_distances_and_one_of_small_blocks_answer_the_sam
     x, y = points(90, 20, 0, "x"), points(700, 20, 0, "y")
     whole = Search(x, y)
     answers = whole.nearest([100, 700], 3), whole.counts([3.0, 2.0], [100, 700]), whole.smallest(9, 700)
-    assert whole.elements == 90 * 700
+    assert whole.elements == 90 * math.ceil(700 / 16)
     monkeypatch.setattr(distances_module, "BLOCK_ELEMENTS", 5000)
     monkeypatch.setattr(distances_module, "KEPT_ELEMENTS", 0)
     blocks = Search(x, y)
@@ -136,8 +139,8 @@ def test_a_search_that_keeps_no_distances_and_one_of_small_blocks_answer_the_sam
 def test_products_are_computed_once_for_all_questions(monkeypatch):
     x, y = points(90, 20, 0, "x"), points(700, 20, 0, "y")
     search, calls = Search(x, y), []
-    plain = torch.addmm
-    monkeypatch.setattr(torch, "addmm", lambda *given, **named: calls.append(1) or plain(*given, **named))
+    plain = LowerBounds.minima
+    monkeypatch.setattr(LowerBounds, "minima", lambda *given: calls.append(1) or plain(*given))
     search.nearest([100, 700], 3)
     search.counts([3.0, 2.0], [100, 700])
     search.nearest([700], 1)
@@ -147,3 +150,84 @@ def test_products_are_computed_once_for_all_questions(monkeypatch):
 def test_a_level_with_fewer_points_than_neighbors_is_refused():
     with pytest.raises(ValueError, match="5 neighbors asked of 4 points"):
         Search(torch.zeros(2, 3), torch.zeros(9, 3)).nearest([4, 9], 5)
+
+
+# Lower bounds in few dimensions
+
+
+def images_like(count, dimension, seed, name, noise=0.02):
+    """Points near 20 directions, so that few axes stand for all dimensions."""
+    directions = points(20, dimension, seed, "directions")
+    return points(count, 20, seed, name) @ directions + noise * points(count, dimension, seed, name + " noise")
+
+
+@given(dimension=st.integers(96, 400), scale=st.sampled_from([1.0, 1e-5]), seed=st.integers(0, 1000))
+def test_ranks_of_few_axes_are_below_squared_distances_up_to_their_error(dimension, scale, seed):
+    x, y = (scale * images_like(n, dimension, seed, name) for n, name in ((20, "x"), (300, "y")))
+    bounds = LowerBounds(y)
+    assert not bounds.exact
+    weights, norms = bounds.weights(x)
+    squared = (x.double()[:, None] - y.double()[None]).square().sum(2)
+    ranks = bounds.ranks(weights, 300).double() + norms[:, None]
+    assert bool((ranks <= squared + bounds.error(norms)[:, None]).all())
+    minima = bounds.minima(weights)
+    assert torch.equal(minima.argmin(1), bounds.ranks(weights, 300).argmin(1) // 16)
+
+
+def test_points_of_too_many_directions_keep_all_dimensions():
+    assert LowerBounds(points(400, 200, 0, "y")).exact
+
+
+@given(
+    count=st.integers(256, 420),
+    dimension=st.integers(96, 300),
+    k=st.integers(1, 20),
+    kind=st.sampled_from(["apart", "copies", "ties", "collapsed", "far"]),
+    crowd=st.sampled_from([0, 3, 256]),
+    seed=st.integers(0, 1000),
+)
+def test_a_search_by_few_axes_answers_what_brute_force_does(count, dimension, k, kind, crowd, seed):
+    x, y = (images_like(n, dimension, seed, name) for n, name in ((25, "x"), (count, "y")))
+    match kind:
+        case "copies":
+            x[::3] = y[: len(x[::3])]
+        case "ties":
+            y[100:200] = y[:100]
+        case "collapsed":
+            y[: count // 2] = y[0] + 1e-6 * y[: count // 2]
+            x[:5] = y[3:8]
+        case "far":
+            x, y = x + 100, y + 100
+    levels = [20, 50, count]
+    every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distances_module, "MOST_PAIRS", crowd)
+        search = Search(x, y)
+        distances, indices = search.nearest(levels, k)
+        radii = [float(every[:, :level].flatten().kthvalue(30).values) for level in levels]
+        counts = search.counts(radii, levels)
+        smallest = [search.smallest(30, level) for level in levels]
+        other = search.among(x[:4].double()).nearest(levels, k)[0]
+    for number, level in enumerate(levels):
+        expected = every[:, :level].sort(1).values[:, :k]
+        assert torch.equal(distances[number], expected.float())
+        torch.testing.assert_close(every.gather(1, indices[number]), expected, rtol=1e-12, atol=0)
+        assert all(len(set(row)) == k for row in indices[number].tolist())
+        torch.testing.assert_close(other[number], expected[:4], rtol=1e-12, atol=0)
+        assert torch.equal(counts[number], (every[:, :level] <= radii[number]).sum(1)), "a radius that is a distance"
+    assert smallest == radii
+
+
+def test_a_level_of_one_point_has_one_neighbor_by_few_axes_too():
+    x, y = (images_like(n, 120, 0, name) for n, name in ((9, "x"), (300, "y")))
+    distances, indices = Search(x, y).nearest([1, 300])
+    assert torch.equal(distances[0, :, 0], (x.double() - y[0].double()).norm(dim=1).float())
+    assert torch.equal(indices[0], torch.zeros(9, 1, dtype=torch.long))
+    assert torch.equal(distances[1], nearest(x, y)[0])
+
+
+def test_where_many_are_within_a_radius_counts_are_exact_by_few_axes_too():
+    x, y = (images_like(n, 120, 0, name) for n, name in ((30, "x"), (300, "y")))
+    every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
+    radius = float(every.flatten().median())
+    assert torch.equal(Search(x, y).counts([radius], [300])[0], (every <= radius).sum(1))

@@ -49,9 +49,9 @@ def searches(monkeypatch):
     """The sizes [Q,N,D] of all searches that were begun."""
     made, plain = [], Search.__init__
 
-    def spy(self, x, y):
+    def spy(self, x, y, *bounds):
         made.append((len(x), len(y), x.shape[1]))
-        plain(self, x, y)
+        plain(self, x, y, *bounds)
 
     monkeypatch.setattr(Search, "__init__", spy)
     return made
