@@ -20,7 +20,8 @@ from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
 from study.store import Store, read
-from study.tracking.tracker import Tracker, public, without_secrets
+from study.tracking.addresses import public, without_secrets
+from study.tracking.tracker import Tracker
 from tests.commands import mia_study
 from tests.mlflow_ui import mlflow_server
 from tests.small import add_database, database, small_spec
