@@ -127,10 +127,11 @@ def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> N
 
 def _ask(outlook: Outlook, yes: bool, console: Console) -> None:
     """On a terminal, before long work; Refused unless the answer is yes. A script is never asked."""
-    wall = outlook.estimate.wall
-    if yes or wall is None or wall < ASK_SECONDS or not (console.is_terminal and sys.stdin.isatty()):
+    estimate = outlook.estimate
+    least, about = estimate.least, "about" if estimate.wall is not None else "at least"
+    if yes or least is None or least < ASK_SECONDS or not (console.is_terminal and sys.stdin.isatty()):
         return
-    if console.input(f"about {duration(wall)}; go on? [y/N] ", markup=False).strip().lower() not in ("y", "yes"):
+    if console.input(f"{about} {duration(least)}; go on? [y/N] ", markup=False).strip().lower() not in ("y", "yes"):
         raise Refused("not wanted")
 
 

@@ -1,8 +1,8 @@
 """Which runs of an experiment are a store's: those with its tags, and nobody else's, whatever their names are.
 
 A run is a store's by the tag `store`, an id that its study.json has, and by `results`, where the store is: a copy of a
-store has the id too. Where a store was moved, so that its id is no more at the place that a run names, the run stays
-its own. Runs without the tag `store` are others', or of an earlier version of this project, which made no such tag.
+store has the id too, and makes runs of its own. Two kinds of runs are taken over, where the store has none of that
+trial: with its id, of a place where it is no more, for it was moved; and those that an earlier version made for it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,12 +35,12 @@ class Run:
 class Found:
     """runs: this store's, by trial id. doubled: ids of further ones of the same trials, which it made too.
 
-    earlier: runs of an earlier version that it takes over, by trial id.
+    taken: runs that it takes over, by trial id.
     """
 
     runs: Mapping[str, Run]
     doubled: tuple[str, ...]
-    earlier: Mapping[str, Run]
+    taken: Mapping[str, Run]
 
 
 def tags_of(store: Store) -> dict[str, str]:
@@ -51,25 +51,32 @@ def tags_of(store: Store) -> dict[str, str]:
 def own_runs(client: Any, experiment: str, store: Store) -> Found:
     """Of several runs of a trial, made by a request that was sent again or on two machines, the most complete counts.
 
-    Of an earlier version are the run of a study that names these results, and runs under it of trials that the store
-    has sealed. One that was cut short has no parent yet: whose it is cannot be told, and it is left alone.
+    A run of an earlier version that was cut short has no parent yet: whose it is cannot be told, so it is left alone.
     """
     own: dict[str, list[Run]] = {}
     bare: list[Any] = []
-    elsewhere: dict[str, bool] = {}
+    moved: list[Any] = []
+    gone: dict[str, bool] = {}
     for run in _every(client, experiment):
         tags = run.data.tags
         if tags.get(KIND) not in (STUDY_RUN, TRIAL_RUN) or (tags[KIND] == TRIAL_RUN) != bool(tags.get(TRIAL_ID)):
             continue
         if STORE not in tags:
             bare.append(run)
-        elif tags[STORE] == store.id and _is_here(tags.get(RESULTS, ""), store, elsewhere):
+        elif tags[STORE] == store.id and tags.get(RESULTS) == store.uri:
             own.setdefault(tags.get(TRIAL_ID, OF_STUDY), []).append(_run(run))
+        elif tags[STORE] == store.id and _is_gone(tags.get(RESULTS, ""), store, gone):
+            moved.append(run)
     runs, doubled = {}, []
     for key, several in own.items():
         runs[key], *others = sorted(several, key=lambda one: not one.passes)
         doubled += [one.run_id for one in others]
-    return Found(runs, tuple(doubled), _earlier(bare, store, runs))
+    taken: dict[str, Run] = {}
+    for run in sorted([*moved, *_earlier(bare, store)], key=lambda run: not run.data.tags.get(PASSES)):
+        trial_id = run.data.tags.get(TRIAL_ID, OF_STUDY)
+        if trial_id not in runs:
+            taken.setdefault(trial_id, _run(run))
+    return Found(runs, tuple(doubled), taken)
 
 
 def _every(client: Any, experiment: str) -> Iterator[Any]:
@@ -87,26 +94,20 @@ def _run(run: Any) -> Run:
     return Run(run.info.run_id, tags.get(PASSES, ""), tags.get(PARENT, ""), run.info.status == RUNNING)
 
 
-def _is_here(results: str, store: Store, elsewhere: dict[str, bool]) -> bool:
-    """Whether a run that says so is of this very store: no other one with its id is where the run says."""
-    if results == store.uri:
-        return True
-    if results not in elsewhere:
+def _is_gone(results: str, store: Store, known: dict[str, bool]) -> bool:
+    """Whether no store of this id is where a run says."""
+    if results not in known:
         try:
-            elsewhere[results] = Store.at(results).id == store.id
+            known[results] = Store.at(results).id != store.id
         except (Refused, Damaged, OSError, ValueError):
-            elsewhere[results] = False
-    return not elsewhere[results]
+            known[results] = True
+    return known[results]
 
 
-def _earlier(bare: list[Any], store: Store, runs: Mapping[str, Run]) -> dict[str, Run]:
+def _earlier(bare: list[Any], store: Store) -> list[Any]:
+    """Of runs without the tag: those of a study that name these results, and of trials sealed here under them."""
     parents = [run for run in bare if run.data.tags[KIND] == STUDY_RUN and run.data.tags.get(RESULTS) == store.uri]
-    known = {marker[TRIAL_ID] for marker in store.markers().values()} if parents else set()
+    sealed = {marker[TRIAL_ID] for marker in store.markers().values()} if parents else set()
     above = {run.info.run_id for run in parents}
-    found: dict[str, Run] = {}
-    for run in sorted(bare, key=lambda run: not run.data.tags.get(PASSES)):
-        trial_id = run.data.tags.get(TRIAL_ID, OF_STUDY)
-        is_own = run in parents if not trial_id else trial_id in known and run.data.tags.get(PARENT) in above
-        if is_own and trial_id not in runs:
-            found.setdefault(trial_id, _run(run))
-    return found
+    trials = [run for run in bare if run.data.tags.get(TRIAL_ID) in sealed and run.data.tags.get(PARENT) in above]
+    return parents + trials

@@ -209,14 +209,14 @@ class Tracker:
         found = ownership.own_runs(client, self._experiment, self._store)
         for run_id in found.doubled:
             client.delete_run(run_id)
-        if found.earlier:
-            for run in found.earlier.values():
+        if found.taken:
+            for run in found.taken.values():
                 client.log_batch(run.run_id, tags=_tags(ownership.tags_of(self._store)))
             self._warn(
-                f"{len(found.earlier)} runs in MLflow are taken over from an earlier version: their study's run names "
-                f"{self._store.uri}, and their trials are sealed there"
+                f"{len(found.taken)} runs in MLflow are taken over for {self._store.uri}: of an earlier version, whose "
+                "run of the study names it, or of where this store was before"
             )
-        return {**found.earlier, **found.runs}
+        return {**found.taken, **found.runs}
 
     def _find_parent(self, client: Any) -> str:
         """The study's own run, as the store has it now."""
