@@ -109,10 +109,9 @@ class Outlook:
     def _basis(self) -> str:
         seconds = self.estimate.seconds
         share = 100 * seconds.measured / seconds.total if seconds.total else 0
-        return (
-            f"{duration(seconds.total)} of work, {self.estimate.slots} at once, and {duration(cost.START_SECONDS)} for Ray's "
-            f"start; {share:.0f} % by past rows of the same work, {100 - share:.0f} % scaled from others; on {self.estimate.device}"
-        )
+        work = f"{duration(seconds.total)} of work, {self.estimate.slots} at once"
+        rows = f"{share:.0f} % by past rows of the same work, {100 - share:.0f} % scaled from others"
+        return f"{work}, {duration(cost.START_SECONDS)} for Ray's start; {rows}; on {self.estimate.device}"
 
     def _unknown(self) -> str:
         unknown = self.estimate.seconds.unknown

@@ -228,7 +228,7 @@ def test_runs_appear_when_training_begins_and_say_nothing_that_their_result_deni
     assert {one.info.status for one in found.values()} == {"RUNNING"}
     parent = found.pop(None).info.run_id
     assert {one.data.tags["mlflow.parentRunId"] for one in found.values()} == {parent}
-    first, second, third = begun
+    _, second, third = begun
     run(design, own, lambda trial_id: log.log(trial_id) if trial_id != third.trial_id else None)
     log.end([second.trial_id])  # it is sealed, so that this says nothing
     log.close(complete=False)
