@@ -140,8 +140,8 @@ COMMANDS = (
         summary="write one flat Parquet file (and CSV) per table",
         add_arguments=_flat_arguments,
         run=_flat,
-        details="For pandas, polars, DuckDB, R and spreadsheets: rows of the current design, each once, one schema a table; "
-        " `wide` has a row per trial and attack. docs/store.md has a line for each program.",
+        details="For pandas, polars, DuckDB, R and spreadsheets: rows of the current design, each once, with one "
+        "schema a table; `wide` has a row per trial and attack. docs/store.md has lines for three of them.",
         examples=("export results/digits flat", "export results/digits flat --csv --include-records"),
     ),
     Command(

@@ -59,8 +59,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     for name in PATHS:
         given = getattr(options, name, None)
         if isinstance(given, str | Path):
-            path = expanded_text(str(given))
-            setattr(options, name, type(given)(own_study(path) if name in STUDIES else path))
+            path = type(given)(expanded_text(str(given)))
+            setattr(options, name, type(given)(own_study(str(path))) if name in STUDIES else path)
     return command.run(options)
 
 

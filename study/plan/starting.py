@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from mia_core.data import SOURCES, Pool, load_pool
@@ -62,7 +63,11 @@ attacks:
   - white_box  # sees the discriminator
   - {{name: local_gan, steps: [200, 1000], generated: 1000, at: {{epochs: last}}}}  # sees samples, knows some members
   - {{name: euclidean, generated: 1000}}  # sees samples alone
-quality: {{samples: {samples}}}
+{quality}
+"""
+QUALITY = "quality: {{samples: {samples}, extractor: {{features: {features}}}}}"
+NO_LABELS = """\
+quality: {measures: []}  # measures of quality need labels of two classes or more: sub-folders or a CSV file
 """
 
 
@@ -98,7 +103,9 @@ def first_study(root: str, out: str, skip: bool = False) -> tuple[str, Pool]:
     }
     refusal = Refused(root)
     for share in SHARES:
-        text = FILE.format(**words, **_sizes(int(share * len(pool))))
+        sizes = _sizes(int(share * len(pool)))
+        quality = QUALITY.format(**sizes) if len(np.unique(pool.labels)) > 1 else NO_LABELS.rstrip()
+        text = FILE.format(**words, **sizes, quality=quality)
         try:
             design = Design(parse(documents.parse(text, out)), pool)
             for trial in design.trials:
@@ -121,7 +128,7 @@ def _sizes(records: int) -> dict[str, int]:
     large = int(0.35 * records)
     return {
         "small": small, "large": large, "known": known, "panel": panel, "reference": reference, "unseen": unseen,
-        "batch": batch, "samples": min(300, unseen),
+        "batch": batch, "samples": min(300, unseen), "features": min(32, reference // 2),
     }  # fmt: skip
 
 

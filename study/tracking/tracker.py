@@ -20,7 +20,7 @@ from study.store import Damaged, Store
 from study.terminal import plain
 from study.tracking import addresses, ownership
 from study.tracking.addresses import without_secrets
-from study.tracking.headline import headline
+from study.tracking.study_metrics import headline
 from study.tracking.ownership import KIND, OF_STUDY, PARENT, PASSES, STUDY_RUN, TRIAL_ID, TRIAL_RUN, Run
 from study.tracking.run_content import CODE, Begun, run_content
 
