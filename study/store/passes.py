@@ -124,7 +124,9 @@ class Store:
         for relative, data in contents.items():
             self.place.settle(relative, data)
         sealed = {relative: files.seal(data) for relative, data in contents.items()}
-        pointer = {"study": self.study, "spec": name, "format": FORMAT, "id": self._id(before), **about}
+        pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
+        if not about.get("public"):  # a copy for everybody is nobody's store
+            pointer["id"] = self._id(before)
         pointer["files"] = {**before.get("files", {}), **sealed}
         self.place.write("study.json", seals.to_json(pointer, indent=2))
 

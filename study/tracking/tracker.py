@@ -20,9 +20,9 @@ from study.store import Damaged, Store
 from study.terminal import plain
 from study.tracking import addresses, ownership
 from study.tracking.addresses import without_secrets
-from study.tracking.study_metrics import headline
 from study.tracking.ownership import KIND, OF_STUDY, PARENT, PASSES, STUDY_RUN, TRIAL_ID, TRIAL_RUN, Run
 from study.tracking.run_content import CODE, Begun, run_content
+from study.tracking.study_metrics import headline
 
 VIEW = 6
 """Raised when runs get more than before, or other figures, so that those of older versions are completed."""
