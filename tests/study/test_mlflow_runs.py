@@ -5,11 +5,14 @@ import json
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from mia_core.errors import Refused
+from study.design.work import missing
+from study.run import flow
 from study.run.search import swept
 from study.store import Store, read
 from study.store.seals import SWEPT
@@ -338,6 +341,22 @@ def test_neither_a_trial_nor_the_exit_waits_for_mlflow(monkeypatch):
     assert time.monotonic() - started < 1
     assert [name for name, *_ in slow.done] == ["start", "begin", "log", "end", "reconcile", "close"]
     assert not [thread for thread in threading.enumerate() if thread.name == "mlflow"]
+
+
+def test_a_sweep_tells_mlflow_of_trajectories_that_begin_and_fail_and_of_what_is_sealed(design, tmp_path):
+    told = []
+    fake = SimpleNamespace(
+        begin=lambda make: told.append(("begin", [one.trial_id for one in make()])),
+        end=lambda trial_ids: told.append(("end", list(trial_ids))),
+    )
+    todo = missing(design, Store(tmp_path, "small"))
+    events = flow._events(design, todo, told.append, fake)
+    name = next(iter(todo))
+    trained = [work.trial.trial_id for work in todo[name] if work.train]
+    events.began(name)
+    events.sealed("a trial")
+    events.failed(name)
+    assert told == [("begin", trained), "a trial", ("end", trained)] and trained
 
 
 def test_mlflow_is_not_asked_before_the_first_trial_is_under_way():
