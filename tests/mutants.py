@@ -228,7 +228,7 @@ MUTANTS = {
         "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
     ),
     "a run is anybody's whose trial it is": Mutant(
-        "study/tracking/ownership.py", "elif tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "elif True:",
+        "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "True:",
         MLFLOW_RUNS,
     ),
     "a trial without an id is the study's own run": Mutant(
