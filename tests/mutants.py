@@ -232,7 +232,8 @@ MUTANTS = {
         MLFLOW_RUNS,
     ),
     "a trial without an id is the study's own run": Mutant(
-        "study/tracking/ownership.py", "or (tags[KIND] == TRIAL_RUN) != bool(tags.get(TRIAL_ID)):", "or False:", MLFLOW_RUNS,
+        "study/tracking/ownership.py", "or (tags[KIND] == TRIAL_RUN) != bool(tags.get(TRIAL_ID)):", "or False:",
+        MLFLOW_RUNS,
     ),
     "runs of an earlier version are anybody's": Mutant(
         "study/tracking/ownership.py", "in sealed and run.data.tags.get(PARENT) in above]", "in sealed]", MLFLOW_RUNS,

@@ -73,7 +73,8 @@ def test_runs_of_others_in_the_same_experiment_are_neither_deleted_nor_changed_n
     client = MlflowClient(database(place))
     ours = next(trial_id for trial_id in told if trial_id)
     before = {}
-    for name, tags in FOREIGN.items():
+    odd = {"a trial of this store, without an id": {"kind": "trial", **tags_of(store)}}
+    for name, tags in (FOREIGN | odd).items():
         tags = {**tags, "mlflow.runName": name, **({"trial_id": ours} if "trial_id" in tags else {})}
         made = client.create_run(experiment(client), tags=tags)
         before[made.info.run_id] = client.get_run(made.info.run_id).to_dictionary()
@@ -97,15 +98,19 @@ def test_runs_of_an_earlier_version_are_taken_over_by_the_store_that_their_study
     strip(client, [one for one in before.values() if one.data.tags["kind"] == "trial"], "results")
     lost = client.create_run(experiment(client), tags={"kind": "trial", "trial_id": "0" * 16,
                                                       "mlflow.parentRunId": next(iter(before))})  # fmt: skip
+    sealed_one = next(one for one in before.values() if one.data.tags["kind"] == "trial")
+    client.delete_run(sealed_one.info.run_id)
+    tags = {"kind": "trial", "trial_id": sealed_one.data.tags["trial_id"], "mlflow.parentRunId": lost.info.run_id}
+    foreign = client.create_run(experiment(client), tags=tags)
     capsys.readouterr()
     assert track() == 0
-    assert (
-        f"{TRIALS + 1} runs in MLflow are taken over for {store.uri}: of an earlier version" in capsys.readouterr().err
-    )
+    assert f"{TRIALS} runs in MLflow are taken over for {store.uri}: of an earlier version" in capsys.readouterr().err
     after = every(client)
-    assert after.keys() == before.keys() | {lost.info.run_id}
-    assert all(after[run_id].data.tags["store"] == store.id for run_id in before)
+    kept = before.keys() - {sealed_one.info.run_id}
+    (new,) = after.keys() - kept - {lost.info.run_id, foreign.info.run_id}
+    assert all(after[run_id].data.tags["store"] == store.id for run_id in (*kept, new))
     assert "store" not in after[lost.info.run_id].data.tags, "no trial of this store"
+    assert "store" not in after[foreign.info.run_id].data.tags, "a trial of ours, but under a run of nobody"
     assert track() == 0
     assert "taken over" not in capsys.readouterr().err
 
