@@ -252,9 +252,6 @@ MUTANTS = {
         "study/plan/cost.py", "if TRAINING in self.seconds.unknown:", "if self.seconds.unknown:",
         "tests/study/test_cost.py",
     ),
-    "a study of a folder takes more images than there are": Mutant(
-        "study/plan/starting.py", "reference = records // 4", "reference = records", "tests/study/test_starting.py",
-    ),
     "an export has the rows of every design": Mutant(
         "study/store/flat.py", "read(store.root, store.study, table)", "read(store.root, store.study, table, all=True)",
         "tests/study/test_flat.py",
