@@ -77,7 +77,7 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     from study.plan.outlook import Outlook
     from study.run import heartbeat
     from study.run.progress import Progress
-    from study.run.scheduling import schedule
+    from study.run.scheduling import Events, schedule
     from study.terminal import Console
     from study.tracking.tracker import Tracker
 
@@ -95,7 +95,7 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
             Progress(Console(), todo, expected, partial(heartbeat.beat, store)) as progress,
             mock.patch("os.sched_getaffinity", lambda _: range(slots)),
         ):
-            schedule(design, str(folder), todo, code, progress, tracker.log)
+            schedule(design, str(folder), todo, code, progress, Events(sealed=tracker.log))
         heartbeat.drop(store)
         tracker.reconcile()
         compact(store)

@@ -169,9 +169,11 @@ def scratch_folder(prefix: str = "mia-study-") -> Iterator[str]:
 
 
 def _git_commit() -> str:
+    """Of the checkout that this is; not of somebody's own repository whose virtual environment this is installed in."""
     try:
-        command = ["git", "rev-parse", "HEAD"]
+        command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
         found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     except OSError:  # no git on this machine, and none is needed
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    top, _, commit = found.stdout.strip().rpartition("\n")
+    return commit if top and Path(top).resolve() == PROJECT.resolve() else "unknown"

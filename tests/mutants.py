@@ -47,6 +47,7 @@ BOUNDS, MEMORY = "tests/study/test_bounds.py", "tests/study/test_memory.py"
 HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_data_bounds.py"
 FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
 BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
+MLFLOW_RUNS = "tests/study/test_mlflow_runs.py"
 STUCK, MIXED, RUNNER = (
     "tests/study/test_stuck_stores.py",
     "tests/study/test_mixed_results.py",
@@ -225,6 +226,35 @@ MUTANTS = {
     ),
     "a tilde on the command line is one": Mutant(
         "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
+    ),
+    "a run is anybody's whose trial it is": Mutant(
+        "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "True:",
+        MLFLOW_RUNS,
+    ),
+    "a trial without an id is the study's own run": Mutant(
+        "study/tracking/ownership.py", "or (tags[KIND] == TRIAL_RUN) != bool(tags.get(TRIAL_ID)):", "or False:",
+        MLFLOW_RUNS,
+    ),
+    "runs of an earlier version are anybody's": Mutant(
+        "study/tracking/ownership.py", "in sealed and run.data.tags.get(PARENT) in above]", "in sealed]", MLFLOW_RUNS,
+    ),
+    "artifacts cost the run": Mutant(
+        "study/tracking/tracker.py", "client.get_run(run_id)  # a server", "raise  # a server",
+        MLFLOW_RUNS,
+    ),
+    "the exit waits for MLflow": Mutant(
+        "study/tracking/aside.py", "self._tracker.until = time.monotonic() + seconds", "pass", MLFLOW_RUNS,
+    ),
+    "a level has no curve before it": Mutant(
+        "study/tracking/run_content.py", 'sorted(levels), ("history",)', '[row["trial_id"]], ("history",)', MLFLOW_RUNS,
+    ),
+    "one attack never timed hides all time": Mutant(
+        "study/plan/cost.py", "if TRAINING in self.seconds.unknown:", "if self.seconds.unknown:",
+        "tests/study/test_cost.py",
+    ),
+    "an export has the rows of every design": Mutant(
+        "study/store/flat.py", "read(store.root, store.study, table)", "read(store.root, store.study, table, all=True)",
+        "tests/study/test_flat.py",
     ),
     "a folder is taken for tracking": Mutant(
         "study/spec/study_file.py", 'if scheme in ("", "file") and', "if False and", ENVIRONMENTS

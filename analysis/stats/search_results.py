@@ -9,7 +9,7 @@ from analysis.stats.drawn_points import by_point
 from analysis.stats.effects import means
 from analysis.study_data import StudyData, load
 from mia_core.errors import Refused
-from study.run.search import confirmation, confirming, front, outcomes, used_levels
+from study.run.search import confirming, confirming_study, front, outcomes, used_levels
 from study.spec.objectives import CHANCE, Objective
 from study.spec.study_file import Spec, parse
 from study.store import Store, read
@@ -103,7 +103,7 @@ def _confirming(data: StudyData, number: int) -> StudyData | None:
     store = Store(data.store.root, confirming(data.name, number))
     if not store.place.exists("study.json"):
         return None
-    resolved, wanted = store.resolved(), parse(confirmation(data.store, number)).resolved
+    resolved, wanted = store.resolved(), parse(confirming_study(data.store, number)).resolved
     same = all(resolved.get(key) == json.loads(json.dumps(wanted.get(key))) for key in SAME)
     if not same or resolved["seed"] == data.resolved["seed"] or not len(read(store.root, store.study, "attacks")):
         return None

@@ -7,7 +7,20 @@ from pathlib import Path
 
 from study.store.roots import WHERE
 
-DEFAULT_STUDY = Path(__file__).parents[2] / "configs" / "digits.yaml"
+CONFIGS = "configs"
+"""The folder of the studies that come with this project: in a checkout beside the packages, else inside of study/."""
+
+
+def own_study(given: str) -> str:
+    """A study file as it is named; one of `configs/` that is not there is the one that comes with this project."""
+    path = Path(given)
+    if path.parts[:1] != (CONFIGS,) or path.exists():
+        return given
+    places = (Path(__file__).parents[2], Path(__file__).parents[1])
+    return next((str(place / path) for place in places if (place / path).is_file()), given)
+
+
+DEFAULT_STUDY = own_study(f"{CONFIGS}/digits.yaml")
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Commands that keep a store: check it, free its garbage, compact it, copy what may be public."""
+"""Commands that keep a store: check it, free its garbage, compact it, copy what may be public, or all as flat files."""
 
 import argparse
 import shlex
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mia_core.errors import Refused
-from study.cli.arguments import add_folder, number
-from study.cli.command import KEEP, Command
+from study.cli.arguments import add_folder, add_include_records, number
+from study.cli.command import KEEP, READ, Command
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.terminal import say
 
@@ -109,7 +109,41 @@ def _export(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
+def _flat_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("out", metavar="OUT", help="the folder to put the files in")
+    parser.add_argument("--csv", action="store_true", help="CSV files too")
+    add_include_records(parser, "with scores, a row per record")
+
+
+def _flat(options: argparse.Namespace) -> int:
+    from study.outcomes import writing
+    from study.store.flat import SCORES, export_flat
+    from study.store.passes import Store
+
+    if "://" in options.out:
+        raise Refused(f"{options.out}: export writes a folder of this machine; copy that to where it shall be")
+    store, out = Store.at(options.folder), Path(options.out)
+    with writing(out):
+        written = export_flat(store, out, options.include_records, options.csv)
+    for table, rows in written.items():
+        say(f"{out / table}.parquet: {rows} rows")
+    if SCORES not in written:
+        say("scores are left out, for they are of single records; --include-records writes them too")
+    return COMPLETE
+
+
 COMMANDS = (
+    Command(
+        name="export",
+        group=READ,
+        summary="write one flat Parquet file (and CSV) per table",
+        add_arguments=_flat_arguments,
+        run=_flat,
+        details="For pandas, polars, DuckDB, R and spreadsheets: rows of the current design, each once, with one "
+        "schema a table; `wide` has a row per trial and attack. docs/store.md has lines for three of them.",
+        examples=("export results/digits flat", "export results/digits flat --csv --include-records"),
+    ),
     Command(
         name="store check",
         group=KEEP,

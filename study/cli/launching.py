@@ -94,7 +94,46 @@ def _near_duplicates(options: argparse.Namespace) -> int:
     return run(options.config, options.set, options.preset, options.by, options.pairs, options.output)
 
 
+def _init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="IMAGES", help="the folder of your images, with all its sub-folders")
+    text = "the study file to write (default: the folder's name, with .yaml, here)"
+    parser.add_argument("out", nargs="?", metavar="OUT", help=text)
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
+
+
+def _init(options: argparse.Namespace) -> int:
+    import shlex
+    from pathlib import Path
+
+    from mia_core.errors import Refused
+    from study.outcomes import writing
+    from study.plan.starting import first_study
+    from study.store.outputs import write_output
+    from study.terminal import say
+
+    out = Path(options.out or f"{Path(options.images).absolute().name or 'mine'}.yaml")
+    if out.exists() or out.is_symlink():
+        raise Refused(f"{out}: is there already; remove it, or name another place for the study file")
+    text, pool = first_study(options.images, str(out), options.skip_unreadable)
+    with writing(out):
+        write_output(out, text.encode())
+    for line in pool.notes[:5]:
+        say(f"data: {line}")
+    say(f"{out}: a study of {len(pool)} images; it says in comments what to decide", "")
+    say(f"next: {shlex.join(['mia-study', 'sweep', str(out), '--plan'])}")
+    return COMPLETE
+
+
 COMMANDS = (
+    Command(
+        name="init",
+        group=RUN,
+        summary="write a commented study file for your folder of images",
+        add_arguments=_init_arguments,
+        run=_init,
+        details="Its sizes fit the number of images; `sweep OUT --plan` says what it would run. No file is replaced.",
+        examples=("init images", "init ~/scans scans.yaml --skip-unreadable"),
+    ),
     Command(
         name="sweep",
         group=RUN,

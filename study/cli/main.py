@@ -11,6 +11,7 @@ from typing import Any
 
 from mia_core.paths import expanded_text
 from study.cli import completion, deploying, judging, keeping, launching, watching
+from study.cli.arguments import own_study
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
 from study.signals import keep_to_owner, leave_with_the_reader, terminate_in_order
@@ -47,8 +48,10 @@ def main(given: Sequence[str], process: bool = False) -> int:
     return outcome(partial(_run, command, options))
 
 
-PATHS = ("config", "file", "folder", "out", "output", "results", "study")
+PATHS = ("config", "file", "folder", "images", "out", "output", "results", "study")
 """Arguments that are paths, or URIs."""
+STUDIES = ("config", "study")
+"""Those that may name a study file."""
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:
@@ -56,7 +59,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     for name in PATHS:
         given = getattr(options, name, None)
         if isinstance(given, str | Path):
-            setattr(options, name, type(given)(expanded_text(str(given))))
+            path = type(given)(expanded_text(str(given)))
+            setattr(options, name, type(given)(own_study(str(path))) if name in STUDIES else path)
     return command.run(options)
 
 

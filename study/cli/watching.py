@@ -26,13 +26,15 @@ def _status(options: argparse.Namespace) -> int:
 def _track_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--tracking", default=TRACKING, metavar="URI", help=f"where to (default: {TRACKING})")
+    text = "MLflow's experiment (default: that of the last sweep, else of the study's name)"
+    parser.add_argument("--experiment", metavar="NAME", help=text)
     add_include_records(parser, "samples go to MLflow too")
 
 
 def _track(options: argparse.Namespace) -> int:
     from study.tracking.filling import run
 
-    return run(options.folder, options.tracking, options.include_records)
+    return run(options.folder, options.tracking, options.include_records, options.experiment)
 
 
 COMMANDS = (
@@ -54,7 +56,8 @@ COMMANDS = (
         summary="fill MLflow from a store, again or anew",
         add_arguments=_track_arguments,
         run=_track,
-        details="Any tracking URI will do, filled or empty: what is there already is found and left as it is.",
+        details="Any tracking URI will do, filled or empty: what is there already is found and left as it is, and "
+        "so are runs that are not this store's.",
         examples=("track results/digits", "track results/digits --tracking http://127.0.0.1:5000"),
         codes="exit codes:\n  0  MLflow has all that is sealed\n  1  it does not; the same command goes on\n"
         "  2  refused",

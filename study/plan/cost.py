@@ -161,15 +161,20 @@ class Estimate:
 
     @property
     def wall(self) -> float | None:
-        """Seconds until the last trajectory ends; None where something was never timed."""
-        if self.seconds.unknown:
+        """Seconds until the last trajectory ends, with the start of Ray; None where something was never timed."""
+        return None if self.seconds.unknown else self.least
+
+    @property
+    def least(self) -> float | None:
+        """As `wall`, without what was never timed; None where no training was."""
+        if TRAINING in self.seconds.unknown:
             return None
         return START_SECONDS + makespan(_totals(self.works), self.slots) if self.works else 0.0
 
     def usd(self, compute: ComputeSpec) -> float | None:
-        """Money, by wall time; None without a price or an estimate."""
+        """Money, by `least`; None without a price or an estimate."""
         price = usd_per_hour(compute, self.gpus, self.machines)
-        return None if price is None or self.wall is None else price * self.wall / 3600
+        return None if price is None or self.least is None else price * self.least / 3600
 
 
 @dataclass(frozen=True)

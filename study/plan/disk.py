@@ -13,8 +13,8 @@ from study.store.places import Folder, Place
 from study.store.roles import CANARY, MEMBER_ONLY, NULL
 from study.store.schema import PASS_TABLES
 
-MARKER, TABLE, SCORE, PIXEL = 2_000, 10_000, 10, 3
-"""Bytes of a marker, of a small Parquet file, of a record's score, and of a pixel in a grid of samples."""
+MARKER, TABLE, SCORE, PIXEL, ROC = 2_000, 10_000, 10, 3, 40_000
+"""Bytes of a marker, of a small Parquet file, of a record's score, of a pixel in a grid of samples, and of a ROC."""
 GRID = 64
 """Samples in the picture of a trial."""
 
@@ -38,6 +38,8 @@ def needed(design: Design, todo: Mapping[str, Sequence[Work]], past: Past, slots
                 queries[key] = len(design.membership(trial).queries)
             for table, size in _tables(work, queries[key]).items():
                 found[table] += round(2 * tables.get(table, size))
+            if work.train and work.attacks and design.spec.tracking is not None:
+                found["roc"] += round(tables.get("roc", ROC))
             if not work.trains or work.retrain or trial.role == CANARY:
                 continue
             target = target_bytes(design, trial)
@@ -83,6 +85,6 @@ def _means(past: Past) -> dict[str, float]:
     for files in past.files.values():
         for file, size in files.items():
             folder = file.partition("/")[0]
-            if folder in (*PASS_TABLES, "samples"):
+            if folder in (*PASS_TABLES, "samples", "roc"):
                 sizes.setdefault(folder, []).append(size)
     return {folder: sum(values) / len(values) for folder, values in sizes.items()}

@@ -78,18 +78,17 @@ class Outlook:
                 f"results: about {_size(needed)} will be written, and {_size(self.free)} are free at "
                 f"{self.design.spec.results}; free some, or see keep_targets"
             )
-        wall, usd = self.estimate.wall, self.estimate.usd(self.design.spec.compute)
-        if wall is None:
-            if not pilot and (max_hours is not None or max_usd is not None):
-                raise Refused(f"a limit needs an estimate, and {self._unknown()}; --pilot times one trajectory")
-            return
-        if max_hours is not None and wall > max_hours * 3600:
-            raise Refused(f"--max-hours {max_hours:g}: about {wall / 3600:.2g} h are needed ({self._basis()})")
-        if max_usd is not None:
+        least, usd = self.estimate.least, self.estimate.usd(self.design.spec.compute)
+        about = "about" if self.estimate.wall is not None else "at least"
+        if least is not None and max_hours is not None and least > max_hours * 3600:
+            raise Refused(f"--max-hours {max_hours:g}: {about} {least / 3600:.2g} h are needed ({self._basis()})")
+        if least is not None and max_usd is not None:
             if usd is None:
                 raise Refused("--max-cost: nothing has a price; set compute.usd_per_hour or compute.usd_per_gpu_hour")
             if usd > max_usd:
-                raise Refused(f"--max-cost {max_usd:g}: about {usd:.2g} USD are needed ({duration(wall)})")
+                raise Refused(f"--max-cost {max_usd:g}: {about} {usd:.2g} USD are needed ({duration(least)})")
+        if self.estimate.wall is None and not pilot and (max_hours is not None or max_usd is not None):
+            raise Refused(f"a limit needs an estimate, and {self._unknown()}; --pilot times one trajectory")
 
     def lines(self) -> list[str]:
         """For a plan."""
@@ -100,17 +99,19 @@ class Outlook:
         damaged = [f"note: past rows cannot be read: {self.damaged}"] if self.damaged else []
         if not self.estimate.works:
             return [*damaged, "time: nothing to run"]
-        if self.estimate.wall is None:
+        if self.estimate.least is None:
             return [*damaged, f"time: not known: {self._unknown()}; --pilot times one trajectory"]
+        if self.estimate.wall is None:
+            more = f"and what was {self._unknown()}; --pilot times one trajectory"
+            return [*damaged, f"time: at least {duration(self.estimate.least)} ({self._basis()}), {more}"]
         return [*damaged, f"time: about {duration(self.estimate.wall)} ({self._basis()})"]
 
     def _basis(self) -> str:
         seconds = self.estimate.seconds
         share = 100 * seconds.measured / seconds.total if seconds.total else 0
-        return (
-            f"{duration(seconds.total)} of work, {self.estimate.slots} at once; {share:.0f} % by past rows of the same "
-            f"work, {100 - share:.0f} % scaled from others; on {self.estimate.device}"
-        )
+        work = f"{duration(seconds.total)} of work, {self.estimate.slots} at once"
+        rows = f"{share:.0f} % by past rows of the same work, {100 - share:.0f} % scaled from others"
+        return f"{work}, {duration(cost.START_SECONDS)} for Ray's start; {rows}; on {self.estimate.device}"
 
     def _unknown(self) -> str:
         unknown = self.estimate.seconds.unknown
@@ -127,7 +128,8 @@ class Outlook:
         price = cost.usd_per_hour(self.design.spec.compute, self.estimate.gpus, self.estimate.machines)
         hired = f", {self.estimate.machines} machines" if self.estimate.machines > 1 else ""
         hired += f", {self.estimate.gpus} GPUs" if self.estimate.gpus else ""
-        return [f"cost: about {usd:.2g} USD ({price:g} an hour{hired})"]
+        about = "about" if self.estimate.wall is not None else "at least"
+        return [f"cost: {about} {usd:.2g} USD ({price:g} an hour{hired})"]
 
     def _disk(self) -> list[str]:
         if not self.estimate.works:

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mia_core.data import load_pool
 from mia_core.errors import Refused
 from study.design.data_shown import recorded
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
+from study.design.trials import Trial
 from study.design.work import Work, missing
 from study.machine import code_versions, pick_device, require_home, versions
 from study.outcomes import AGAIN, COMPLETE, INCOMPLETE, Stopped
@@ -24,8 +26,13 @@ from study.run.measuring import feature_network, require_same_network
 from study.spec.study_file import Spec, read
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
+from study.store.seals import SWEPT
 from study.terminal import Console, duration
 from study.verdicts import claims, controls
+
+if TYPE_CHECKING:
+    from study.run.scheduling import Events
+    from study.tracking.aside import TrackerAside
 
 ASK_SECONDS = 3600.0
 NAMED = 5
@@ -121,10 +128,11 @@ def _refuse_lost_targets(todo: Mapping[str, Sequence[Work]], retrain: bool) -> N
 
 def _ask(outlook: Outlook, yes: bool, console: Console) -> None:
     """On a terminal, before long work; Refused unless the answer is yes. A script is never asked."""
-    wall = outlook.estimate.wall
-    if yes or wall is None or wall < ASK_SECONDS or not (console.is_terminal and sys.stdin.isatty()):
+    estimate = outlook.estimate
+    least, about = estimate.least, "about" if estimate.wall is not None else "at least"
+    if yes or least is None or least < ASK_SECONDS or not (console.is_terminal and sys.stdin.isatty()):
         return
-    if console.input(f"about {duration(wall)}; go on? [y/N] ", markup=False).strip().lower() not in ("y", "yes"):
+    if console.input(f"{about} {duration(least)}; go on? [y/N] ", markup=False).strip().lower() not in ("y", "yes"):
         raise Refused("not wanted")
 
 
@@ -137,14 +145,30 @@ def _sweep(
     machines: Machines,
     console: Console,
 ) -> int:
+    from study.tracking.aside import TrackerAside
     from study.tracking.tracker import Tracker
 
-    code, data = code_versions(), recorded(design.spec, design.pool)
+    code, data, warn = code_versions(), recorded(design.spec, design.pool), _warning(console)
     _publish(design, store, code, data)
     for line in store.warnings():
-        _warning(console)(line)
-    tracker = Tracker(store, design.spec.tracking, _warning(console), options.include_records)
-    tracker.start()
+        warn(line)
+    spec = design.spec
+    with TrackerAside(Tracker(store, spec.tracking, warn, options.include_records, spec.experiment), warn) as tracker:
+        return _tracked(design, store, outlook, todo, options, machines, console, code, data, tracker)
+
+
+def _tracked(
+    design: Design,
+    store: Store,
+    outlook: Outlook,
+    todo: Mapping[str, Sequence[Work]],
+    options: Options,
+    machines: Machines,
+    console: Console,
+    code: Mapping[str, str],
+    data: Mapping[str, str],
+    tracker: "TrackerAside",
+) -> int:
     if todo or design.spec.search:
         if options.pilot:
             console.say(f"pilot: {_name(todo)}")
@@ -159,21 +183,23 @@ def _sweep(
             tracker.log(trial_id)
             compactor.count()
 
+        def run(design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
+            _run(design, store, todo, code, _events(design, todo, log, tracker), options.address, machines, console)
+
         try:
             if design.spec.search:
-                design = _search(design, store, code, data, log, options.address, machines, console)
+                design = _search(design, store, code, data, run, options.address)
             else:
-                _run(design, store, todo, code, log, options.address, machines, console)
+                run(design, todo)
         except (Refused, Damaged) as error:
-            tracker.close(complete=False)
             if sealed:
                 raise Stopped(str(error)) from error
             raise
-        tracker.reconcile()
+        tracker.catch_up()
         compact(store)
     left = missing(design, store)
     drop_spent_checkpoints(store)
-    tracker.close(complete=not left)
+    tracker.finish(complete=not left)
     if options.pilot and left:
         return _after_pilot(design, store, todo, left, machines, console)
     _summary(design, store, left, tracker.behind, console)
@@ -182,8 +208,25 @@ def _sweep(
 
 def _publish(design: Design, store: Store, code: Mapping[str, str], data: Mapping[str, str]) -> None:
     data_changes.keep(store, design.pool)
-    about = {**code, "versions": versions(), "data": data}
+    about = {**code, "versions": versions(), "data": data, SWEPT: search.swept(design.spec)}
     store.publish(design.hash, design.spec.resolved, design_rows(design), about)
+
+
+def _events(
+    design: Design, todo: Mapping[str, Sequence[Work]], log: Callable[[str], None], tracker: "TrackerAside"
+) -> "Events":
+    """What a scheduler tells: of trajectories by id, of sealed trials by theirs."""
+    from study.run.scheduling import Events
+    from study.tracking.run_content import Begun
+
+    def trained(name: str) -> list[Trial]:
+        return [work.trial for work in todo[name] if work.train]
+
+    return Events(
+        began=lambda name: tracker.begin(lambda: [Begun.of(design, trial) for trial in trained(name)]),
+        sealed=log,
+        failed=lambda name: tracker.end([trial.trial_id for trial in trained(name)]),
+    )
 
 
 def _search(
@@ -191,21 +234,19 @@ def _search(
     store: Store,
     code: Mapping[str, str],
     data: Mapping[str, str],
-    log: Callable[[str], None],
+    run: Callable[[Design, Mapping[str, Sequence[Work]]], None],
     address: str | None,
-    machines: Machines,
-    console: Console,
 ) -> Design:
     """Batch after batch, on one Ray that starts with the first; the design of all points."""
     from study.run.local_ray import local_ray
 
     with contextlib.ExitStack() as ray:
 
-        def run(design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
+        def run_batch(design: Design, todo: Mapping[str, Sequence[Work]]) -> None:
             ray.enter_context(local_ray(address, design.pool.images.nbytes))
-            _run(design, store, todo, code, log, address, machines, console)
+            run(design, todo)
 
-        return search.go_on(design, store, lambda design: _publish(design, store, code, data), run)
+        return search.go_on(design, store, lambda design: _publish(design, store, code, data), run_batch)
 
 
 def _name(todo: Mapping[str, Sequence[Work]]) -> str:
@@ -239,7 +280,7 @@ def _run(
     store: Store,
     todo: Mapping[str, Sequence[Work]],
     code: Mapping[str, str],
-    log: Callable[[str], None],
+    events: "Events",
     address: str | None,
     machines: Machines,
     console: Console,
@@ -254,7 +295,7 @@ def _run(
     at_once = machines.by_memory(Memory.of(design))
     try:
         with Progress(console, todo, expected, partial(heartbeat.beat, store)) as progress:
-            schedule(design, store.root, todo, code, progress, log, address, at_once)
+            schedule(design, store.root, todo, code, progress, events, address, at_once)
     finally:
         heartbeat.drop(store)
 
@@ -278,7 +319,7 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
         "parquet": f"{store.uri}/{{trials,attacks,quality,scores,history}}",
     }
     if spec.tracking:
-        lines["mlflow"] = _mlflow(store, spec.tracking, behind)
+        lines["mlflow"] = _mlflow(store, spec, behind)
     lines["next"] = shlex.join(["mia-study", "search" if spec.search else "report", store.uri])
     console.say()
     for key, value in lines.items():
@@ -288,10 +329,12 @@ def _summary(design: Design, store: Store, left: Mapping[str, Sequence[Work]], b
             console.say(f"{word + ':':10}{line}")
 
 
-def _mlflow(store: Store, uri: str, behind: bool) -> str:
-    from study.tracking.tracker import public
+def _mlflow(store: Store, spec: Spec, behind: bool) -> str:
+    from study.tracking.addresses import public
 
+    uri = str(spec.tracking)
     if behind:
-        command = shlex.join(["mia-study", "track", store.uri, "--tracking", public(uri)])
+        named = ["--experiment", spec.experiment] if spec.experiment else []
+        command = shlex.join(["mia-study", "track", store.uri, "--tracking", public(uri), *named])
         return f"lacks some; {command} fills it in"
     return shlex.join(["mlflow", "ui", "--backend-store-uri", uri]) if uri.startswith("sqlite:") else public(uri)

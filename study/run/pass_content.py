@@ -15,6 +15,7 @@ from study.plan.disk import GRID
 from study.run.attack_row import Attacked
 from study.store import Store, to_bytes
 from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
+from study.store.schema import to_table
 
 TENSORS = ".safetensors"
 
@@ -24,10 +25,14 @@ class Superseded(Exception):
 
 
 class PassContent:
-    """Files are written as they come, rows when the pass is sealed; before that no reader sees any of it."""
+    """Files are written as they come, rows when the pass is sealed; before that no reader sees any of it.
 
-    def __init__(self, store: Store, work: Work) -> None:
+    tracked: MLflow gets its trial.
+    """
+
+    def __init__(self, store: Store, work: Work, tracked: bool = False) -> None:
         self.work = work
+        self._tracked = tracked
         self._pass = store.begin()
         self._trial: TrialRow | None = None
 
@@ -55,6 +60,18 @@ class PassContent:
         if pairs:
             self._pass.add_file(f"copies/{self.work.trial.trial_id}", ".json", canonical_json(pairs).encode())
 
+    def _add_roc(self, attacked: Attacked) -> None:
+        """The picture of a trial's attacks that MLflow gets, drawn here and not by the one process that logs."""
+        from study.tracking import pictures
+        from study.tracking.run_content import ROC, run_name
+
+        assert self._trial is not None
+        trials = to_table("trials", [self._trial.to_dict()]).to_pandas()
+        attacks = to_table("attacks", [row.to_dict() for row in attacked.rows]).to_pandas()
+        scores = to_table("scores", joined(attacked.scores)).to_pandas()
+        if picture := pictures.roc_picture(attacks, scores, run_name(trials, self.work.trial.budget)):
+            self._pass.add_file(f"{ROC}/{self.work.trial.trial_id}", ".png", picture)
+
     def seal(self, attacked: Attacked, quality: Sequence[QualityRow] = (), peak_bytes: int | None = None) -> None:
         """Add what there is, and seal the pass unless that is nothing; Superseded if the trial is trained by now.
 
@@ -69,6 +86,8 @@ class PassContent:
             self._pass.add("attacks", [row.to_dict() for row in attacked.rows])
         if attacked.scores:
             self._pass.add("scores", joined(attacked.scores))
+            if self._trial and self._tracked:
+                self._add_roc(attacked)
         if self._trial or quality or attacked.rows:
             sealed = self._pass.seal(
                 self.work.trial.trial_id,

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ WORKER_SECONDS = 300.0
 """So long a worker has to start and to try the storage."""
 
 OUT_OF_MEMORY = torch.OutOfMemoryError.__name__
+
+
+@dataclass(frozen=True)
+class Events:
+    """Who is told. began, failed: of a trajectory, by its id, in Tune's loop, and so must return at once.
+
+    sealed: of a trial, by its id, on a thread of its own, in order; what is left in the end is not waited for.
+    """
+
+    began: Callable[[str], object] = lambda name: None
+    sealed: Callable[[str], object] = lambda name: None
+    failed: Callable[[str], object] = lambda name: None
 
 
 class TrajectoryFailed(Exception):
@@ -129,14 +142,14 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         store: Store,
         progress: Progress,
         todo: Mapping[str, Sequence[Work]],
-        log: Callable[[str], object],
+        events: Events,
         at_once: int | None = None,
     ) -> None:
         limits = [limit for limit in (design.spec.compute.concurrent, at_once) if limit is not None]
         self.at_once = max(1, min(limits)) if limits else None
         self.design, self.store = design, store
         self.progress = progress
-        self.log = log
+        self.events = events
         self.todo = todo
         self.short: list[str] = []
 
@@ -145,13 +158,14 @@ class _Callback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.started(trial.config["trajectory"])
+        self.events.began(trial.config["trajectory"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "sealed" in result:
             self.progress.sealed(trial.config["trajectory"], result["sealed"], result["seconds"])
-            self.log(result["sealed"])
+            self.events.sealed(result["sealed"])
         if "step" in result:
             self.progress.trained(trial.config["trajectory"], result["step"], result["of"], result["loss"])
         if "out_of_memory" in result:
@@ -173,6 +187,7 @@ class _Callback(tune.Callback):  # type: ignore[misc]
         trajectory_id = trial.config["trajectory"]
         told = _kept(trial)
         self.progress.ended(trajectory_id, (told or ["failed"])[-1].strip())
+        self.events.failed(trajectory_id)
         self._await_storage()
         if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
@@ -202,28 +217,26 @@ def schedule(
     todo: Mapping[str, Sequence[Work]],
     code: Mapping[str, str],
     progress: Progress,
-    log: Callable[[str], None],
+    events: Events,
     address: str | None = None,
     at_once: int | None = None,
 ) -> None:
     """Run trajectories, the longest first, until each ended or failed for good; Ctrl-C and SIGTERM stop early.
 
     at_once: trajectories that the memory of all nodes holds, None for as many as there are processors.
-
-    log: called for each sealed trial, in order, on a thread of its own; what is left in the end is not waited for.
     ValueError when a worker cannot work in the results, or a share of a GPU that the study names is too small.
     """
     compute = design.spec.compute
     order = sorted(todo, key=lambda name: _cost(todo[name]), reverse=True)
     store = Store(results, design.spec.study)
-    with local_ray(address, design.pool.images.nbytes), _aside(log) as aside:
+    with local_ray(address, design.pool.images.nbytes), _aside(events.sealed) as aside:
         run = run_trajectory
         if address:
             own = software()
             require_alike(own)
             run = checked(run_trajectory, own)
         require_workers_storage(store)
-        callback = _Callback(design, store, progress, todo, aside, at_once)
+        callback = _Callback(design, store, progress, todo, replace(events, sealed=aside), at_once)
         parameters = {"shared": [ray.put(design)], "results": results, "code": code}
         if address and not ray.cluster_resources().get("GPU") and may_start_gpus():
             progress.say("GPUs: waiting for the cluster to start the first")
@@ -325,8 +338,8 @@ def _try_storage(root: str, study: str, name: str, nonce: str) -> str:
 
 
 @contextlib.contextmanager
-def _aside(log: Callable[[str], None]) -> Iterator[Callable[[str], object]]:
-    """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for MLflow."""
+def _aside(log: Callable[[str], object]) -> Iterator[Callable[[str], object]]:
+    """A thread for the log: Tune's loop gives workers their next trajectory, and must not wait for compactions."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="log")
     try:
         yield lambda trial_id: thread.submit(log, trial_id)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from mia_core.errors import Refused
+from mia_core.settings import plain
 from mia_core.streams import Streams
 from study.design.design_rows import design_rows
 from study.design.points import levels_of
@@ -25,7 +26,9 @@ from study.spec.sampling import Drawn, combinations
 from study.spec.study_file import Spec, parse
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
+from study.store.seals import SWEPT
 from study.terminal import Console
+from study.tracking.addresses import public
 
 FRESH_REPLICATES = 5
 NOTE = "note: a search favors what came out well by chance, so values of its best points are optimistic"
@@ -126,7 +129,15 @@ def _asked(spec: Spec, known: Sequence[Values]) -> Spec:
 
 def _with_points(spec: Spec, drawn: Drawn) -> Spec:
     again = parse({**spec.resolved, "search": {**spec.resolved["search"], "drawn": drawn}})
-    return replace(again, results=spec.results, tracking=spec.tracking, compute=spec.compute)
+    return replace(
+        again, results=spec.results, tracking=spec.tracking, experiment=spec.experiment, compute=spec.compute
+    )
+
+
+def swept(spec: Spec) -> dict[str, Any]:
+    """What a sweep was given besides what determines results, without secrets, for the pointer and `confirmation`."""
+    tracking = None if spec.tracking is None else public(spec.tracking)
+    return {"tracking": tracking, "experiment": spec.experiment, "compute": plain(spec.compute)}
 
 
 # What it found
@@ -188,6 +199,15 @@ def confirming(study: str, number: int) -> str:
 
 
 def confirmation(store: Store, number: int) -> dict[str, Any]:
+    """The study that confirms a point of a search, as a study file.
+
+    Its results are beside the search's, where the search's report looks for them; tracking (without an account),
+    experiment and compute are those of the search's last sweep, as far as that was kept.
+    """
+    return {**confirming_study(store, number), "results": store.root, **store.pointer().get(SWEPT, {})}
+
+
+def confirming_study(store: Store, number: int) -> dict[str, Any]:
     """A study of one point of a search, under another seed: new splits, coins and initializations, in 5 replicates.
 
     ValueError for a point that there is not.

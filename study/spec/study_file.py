@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import entry_points
 from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,6 +40,8 @@ from study.store.names import is_word, quoted
 
 LEVEL = re.compile(r"_steps\d+$", re.ASCII)
 SQLITE = "sqlite:///"
+SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 TRACKING = f"{SQLITE}mlflow.db"
 """Where MLflow is, unless a study file or a command says otherwise."""
 
@@ -194,6 +197,7 @@ class Sections:
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = TRACKING
+    experiment: Word | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
 
@@ -224,7 +228,8 @@ class Spec:
 
     train_sizes: of its cells, and the ends of a range, ascending. budget: what `levels`, all of its cells, count.
     points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
-    resolved: all that determines results, defaults filled in, as plain values to read again.
+    experiment: of MLflow, None for one of the study's name. resolved: all that determines results, defaults filled in,
+    as plain values to read again.
     """
 
     study: str
@@ -248,6 +253,7 @@ class Spec:
     keep_targets: bool
     results: str
     tracking: str | None
+    experiment: str | None
     compute: ComputeSpec
     resolved: dict[str, Any]
 
@@ -402,7 +408,8 @@ def parse(document: Mapping[str, Any]) -> Spec:
         audit=audit,
         keep_targets=sections.keep_targets == "all",
         results=_results(sections.results),
-        tracking=_tracking(sections.tracking),
+        tracking=tracking_uri(sections.tracking),
+        experiment=sections.experiment,
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
@@ -415,8 +422,8 @@ def _results(given: str) -> str:
         raise Refused(f"results: {error}") from None
 
 
-def _tracking(given: str | None) -> str | None:
-    """A URI that MLflow takes; `~` and variables are for the path of an SQLite file alone."""
+def tracking_uri(given: str | None) -> str | None:
+    """A URI that MLflow takes; `~` and variables are for the path of an SQLite file alone. Refused for any other."""
     if given is None:
         return None
     if given.startswith(SQLITE):
@@ -425,10 +432,18 @@ def _tracking(given: str | None) -> str | None:
         except Refused as error:
             raise Refused(f"tracking: {error}") from None
     scheme = urlsplit(given).scheme if "://" in given else ""
-    if scheme in ("", "file") and given != "databricks":
+    if scheme in ("", "file") and given.partition(":")[0] not in SERVERS:
         raise Refused(
             f"tracking: {shorten(given)}: MLflow keeps runs in a database or on a server, and not in a folder; "
             "sqlite:///mlflow.db or http://host:5000 will do, and null for none (a shell makes ~ the home folder)"
+        )
+    known = {*SERVERS, *DATABASES, *(point.name for point in entry_points(group="mlflow.tracking_store"))}
+    kind = (scheme or given).partition(":")[0].partition("+")[0]
+    if kind not in known:
+        raise Refused(f"tracking: {kind}:// is nothing that MLflow keeps runs in{nearest(kind, known)}")
+    if kind == "sqlite":
+        raise Refused(
+            "tracking: a database in a file begins with sqlite:/// and then its path, e.g. sqlite:///mlflow.db"
         )
     return given
 

@@ -125,6 +125,8 @@ class Store:
             self.place.settle(relative, data)
         sealed = {relative: files.seal(data) for relative, data in contents.items()}
         pointer = {"study": self.study, "spec": name, "format": FORMAT, **about}
+        if not about.get("public"):  # a copy for everybody is nobody's store
+            pointer["id"] = self._id(before)
         pointer["files"] = {**before.get("files", {}), **sealed}
         self.place.write("study.json", seals.to_json(pointer, indent=2))
 
@@ -145,6 +147,15 @@ class Store:
                 f"reads formats up to {FORMAT}"
             )
         return pointer
+
+    @property
+    def id(self) -> str:
+        """What tells this store from others of the same study, wherever it is; a copy has it too."""
+        return self._id(self.pointer())
+
+    def _id(self, pointer: Mapping[str, Any]) -> str:
+        """As a pointer has it; by its place where an earlier version wrote that, and new where there is none."""
+        return str(pointer.get("id") or (content_id(["store", self.uri]) if pointer else secrets.token_hex(8)))
 
     def published(self, relative: str) -> bytes:
         """A spec's or design's content; Damaged, with the way out, unless it is what the pointer seals."""

@@ -35,6 +35,8 @@ LATER: dict[str, type] = {"audit": dict, "design": dict, "search": dict, "contra
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**53
+SWEPT = "swept"
+"""In the pointer: tracking, experiment and compute of the last sweep, which determine no result."""
 MANIFEST = {"name", "passes", "files"}
 EARLIER = "earlier_specs"
 """In the pointer of a public copy: specs before the current one, by the names that their files had."""
@@ -86,7 +88,7 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     _require(_is_moment(marker["sealed_at"]), "was sealed at no time")
     own = {f"{table}/{name}-{nonce}.parquet" for table in PASS_TABLES}
     for stem in (trial_id, f"{trial_id}-{nonce}"):
-        own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png", f"copies/{stem}.json"}
+        own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png", f"copies/{stem}.json", f"roc/{stem}.png"}
 
     def is_own(file: str) -> bool:
         state = RESUME.fullmatch(file)
@@ -128,11 +130,12 @@ def parse_pointer(data: bytes) -> dict[str, Any]:
         _require_seals(pointer.get("files"), lambda file: PUBLISHED.fullmatch(file) is not None)
     _require(isinstance(pointer.get("versions", {}), dict), "has odd versions")
     _require(isinstance(pointer.get("public", False), bool), "says oddly whether it is public")
-    for key in ("study", "git_commit", "lock"):
+    for key in ("study", "git_commit", "lock", "id"):
         _require(isinstance(pointer.get(key, ""), str), f"has an odd {key}")
     data = pointer.get("data", {})
     words = isinstance(data, dict) and all(isinstance(value, str) for value in data.values())
     _require(words, "describes its data oddly")
+    _require(isinstance(pointer.get(SWEPT, {}), dict), "says oddly how it was swept")
     earlier = pointer.get(EARLIER, {})
     _require(isinstance(earlier, dict), "has odd earlier specs")
     for relative, spec in earlier.items():

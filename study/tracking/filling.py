@@ -1,17 +1,22 @@
 """MLflow again, or anew, from a study's store alone."""
 
 from study.outcomes import COMPLETE, INCOMPLETE
+from study.spec.study_file import tracking_uri
 from study.store import Done, Store, read
+from study.store.seals import SWEPT
 from study.terminal import say
-from study.tracking.tracker import Tracker, public
+from study.tracking.addresses import public
+from study.tracking.tracker import Tracker
 
 
-def run(folder: str, tracking: str, include_records: bool) -> int:
-    """Fill in what is missing; the exit code. tracking: where to."""
+def run(folder: str, tracking: str, include_records: bool, experiment: str | None) -> int:
+    """Fill in what is missing; the exit code. tracking: where to. experiment: None for that of the last sweep."""
+    uri = tracking_uri(tracking)
     store = Store.at(folder)
+    experiment = experiment or store.pointer().get(SWEPT, {}).get("experiment")
     complete = _complete(store)
     with store.lock():
-        tracker = Tracker(store, tracking, _warn, include_records)
+        tracker = Tracker(store, uri, _warn, include_records, experiment)
         tracker.reconcile()
         tracker.close(complete)
     if tracker.behind:

@@ -1,20 +1,23 @@
-"""What a trial's run in MLflow holds, from its sealed rows alone: words, numbers, metrics, files."""
+"""What a trial's run in MLflow holds, from its sealed rows alone: words, numbers, metrics, loss curves, files."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mia_core.defenses.accounting import guarantee
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.persons import PERSON
+from study.design.study_design import Design
 from study.design.trial_config import TrialConfig
+from study.design.trials import Trial
 from study.spec.factors import Budget
 from study.store import Store
-from study.store.reading import trial_tables
+from study.store.reading import tables_by_trial, trial_tables
 from study.store.roles import STUDY
 from study.store.schema import SCHEMAS
 from study.store.seals import own_file
@@ -37,6 +40,43 @@ WORDS = ("dataset", "target", "split", "defense")
 NUMBERS = ("train_size", "strength", "replicate", "epsilon", "target_epsilon")
 SETTINGS = ("members", "delta", "epsilon_unit")
 CODE = ("git_commit", "lock")
+ROC = "roc"
+"""The folder of pictures that workers drew, sealed with their passes."""
+CURVE_POINTS = 200
+"""Of a curve, at most: its first and last epochs, and others at equal distances."""
+LONGEST = 6000
+"""Characters of a parameter in MLflow."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The run of a trial whose training begins: what is known of it by then."""
+
+    trial_id: str
+    name: str
+    params: dict[str, str]
+
+    @classmethod
+    def of(cls, design: Design, trial: Trial) -> "Begun":
+        """Of a trial of a design; its parameters are among those that `run_content` gives once it is sealed."""
+        arm = trial.cell.arm
+        row = {
+            "dataset": design.pool.name,
+            "target": trial.cell.label,
+            "split": design.spec.split.name,
+            "defense": arm.defense,
+            "train_size": trial.cell.train_size,
+            trial.budget: trial.level,
+            "strength": None if arm.strength is None else float(arm.strength),
+            "replicate": trial.replicate,
+            "role": trial.role,
+            "epsilon_unit": arm.unit if arm.guaranteed else None,
+            "target_epsilon": arm.columns().get("target_epsilon"),
+        }
+        known = (*WORDS, trial.budget, "train_size", "strength", "replicate")
+        params = {key: str(row[key]) for key in known if row[key] is not None}
+        settings = _settings(TrialConfig.of(design, trial))
+        return cls(trial.trial_id, _name(row, trial.budget), params | settings)
 
 
 @dataclass(frozen=True)
@@ -44,8 +84,9 @@ class RunContent:
     """One run.
 
     passes: names of what is sealed of the trial. start_ms, end_ms: of the training itself, so that logging again
-    repeats every point and adds none. files: contents by path. data: name of the pool, digest of pool and split, digest
-    of the pool.
+    repeats every point and adds none. curves: key, value, milliseconds and step of each point of the training's
+    history, from its beginning. files: contents by path. data: name of the pool, digest of pool and split, digest of
+    the pool.
     """
 
     name: str
@@ -55,6 +96,7 @@ class RunContent:
     step: int
     params: dict[str, str]
     metrics: dict[str, float]
+    curves: list[tuple[str, float, int, int]]
     tags: dict[str, str]
     files: dict[str, bytes]
     data: tuple[str, str, str]
@@ -73,18 +115,21 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     further = [column for column in tables["trials"].columns if column not in SCHEMAS["trials"]]
     factors = [name for name in further if "." in name]
     settings = [*SETTINGS, *(name for name in further if "." not in name)]
+    start_ms = end_ms - int(row["seconds_train"] * 1000)
     return RunContent(
         name=_name(row, config.budget),
         passes=tuple(passes),
-        start_ms=end_ms - int(row["seconds_train"] * 1000),
+        start_ms=start_ms,
         end_ms=end_ms,
         step=int(row[config.budget]),
         params={
             **{key: str(row[key]) for key in (*WORDS, config.budget, *NUMBERS, *factors) if pd.notna(row.get(key))},
             # MLflow's comparison starts with the first three params by name that differ: those are to be factors
             **{f"setting/{key}": str(row[key]) for key in settings if pd.notna(row.get(key))},
+            **_settings(config),
         },
         metrics=dict(_metrics(tables)),
+        curves=_curves(_history(store, row), config.budget, start_ms, end_ms),
         tags={
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
@@ -95,6 +140,51 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
         files=dict(_files(store, trial_id, tables, config, include_records)),
         data=(row["dataset"], content_id([digest, config.value("split", dict)]), digest),
     )
+
+
+def _settings(config: TrialConfig) -> dict[str, str]:
+    """Every setting of the target, its training and each defense of its arm: `setting/training.batch_size`."""
+    parts = {"target": config.values.get("target"), "training": config.values.get("training")}
+    arm = config.values.get("defense")
+    parts |= {str(part.get("name")): part for part in arm or () if isinstance(part, dict)} if arm != "none" else {}
+    found = {}
+    for name, part in parts.items():
+        for key, value in part.items() if isinstance(part, dict) else ():
+            words = value if isinstance(value, str) else json.dumps(value)
+            found[f"setting/{name}.{key}"] = words[:LONGEST]
+    return found
+
+
+def _history(store: Store, row: Any) -> pd.DataFrame:
+    """Rows of a trial's training, from its beginning to the trial's level, as far as they are sealed."""
+    design = store.design()
+    trajectories = zip(design["trial_id"].to_pylist(), design["trajectory_id"].to_pylist(), strict=True)
+    levels = {row["trial_id"], *(trial for trial, own in trajectories if trial and own == row["trajectory_id"])}
+    parts = [tables["history"] for *_, tables in tables_by_trial(store, sorted(levels), ("history",))]
+    rows = pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=["step", "epoch"])])
+    return rows[rows["step"] <= row["steps"]].sort_values(["step", "epoch"]).drop_duplicates("epoch", ignore_index=True)
+
+
+def _curves(history: pd.DataFrame, budget: Budget, start_ms: int, end_ms: int) -> list[tuple[str, float, int, int]]:
+    if history.empty:
+        return []
+    kept = np.unique(np.linspace(0, len(history) - 1, CURVE_POINTS).round().astype(int))
+    spent = history["seconds"].fillna(0.0).cumsum()
+    share = spent / spent.iloc[-1] if spent.iloc[-1] > 0 else spent
+    found = []
+    for column in sorted(history.columns.difference(["trajectory_id", "epoch", "step", "seconds"])):
+        values = pd.to_numeric(history[column], errors="coerce")
+        for at in kept if values.notna().any() else ():
+            if pd.notna(values[at]):
+                moment = start_ms + int((end_ms - start_ms) * share[at])
+                step = int(history["epoch" if budget == "epochs" else "step"][at])
+                found.append((f"history/{column}", float(values[at]), moment, step))
+    return found
+
+
+def run_name(trials: pd.DataFrame, budget: Budget) -> str:
+    """Of the run of the one trial that a table has."""
+    return _name(trials.iloc[0], budget)
 
 
 def _name(row: Any, budget: Budget) -> str:
@@ -120,12 +210,18 @@ def _metrics(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, float]]:
 def _files(
     store: Store, trial_id: str, tables: Mapping[str, pd.DataFrame], config: TrialConfig, include_records: bool
 ) -> Iterator[tuple[str, bytes]]:
-    from study.tracking.pictures import roc_picture
+    from study.tracking import pictures
 
+    markers = store.markers([trial_id]).values()
     yield "config.json", json.dumps(config.values, indent=2).encode()
-    picture = roc_picture(tables["attacks"], tables["scores"], _name(tables["trials"].iloc[0], config.budget))
-    if picture:
+    drawn = [(marker, name) for marker in markers if (name := own_file(marker, f"{ROC}/{trial_id}"))]
+    if drawn and len(markers) == 1:  # by the worker that attacked; a later pass has further attacks
+        ((marker, name),) = drawn
+        yield "attacks/roc.png", store.sealed_bytes(name, marker["files"][name])
+    elif picture := pictures.roc_picture(
+        tables["attacks"], tables["scores"], run_name(tables["trials"], config.budget)
+    ):
         yield "attacks/roc.png", picture
-    for marker in store.markers([trial_id]).values() if include_records else ():
+    for marker in markers if include_records else ():
         if grid := own_file(marker, f"samples/{trial_id}"):
             yield "samples/grid.png", store.sealed_bytes(grid, marker["files"][grid])

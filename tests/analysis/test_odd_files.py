@@ -10,7 +10,8 @@ from analysis import figures
 from study.run import heartbeat
 from study.store import Store, compact, read
 from study.store.outputs import write_output
-from study.tracking.tracker import REPORT, _alone_at
+from study.tracking.addresses import alone_at
+from study.tracking.tracker import REPORT
 from tests.commands import mia_study
 from tests.hostile import FILES as ODD
 
@@ -166,7 +167,7 @@ def test_the_lock_of_an_mlflow_file_is_no_way_to_another_file(tmp_path):
     sound = tmp_path / "sound"
     sound.write_bytes(b"precious")
     (tmp_path / ".mlflow.db.lock").symlink_to(sound)
-    with pytest.raises(OSError, match="is a link"), _alone_at(f"sqlite:///{tmp_path}/mlflow.db"):
+    with pytest.raises(OSError, match="is a link"), alone_at(f"sqlite:///{tmp_path}/mlflow.db"):
         pass
     assert sound.read_bytes() == b"precious"
 

@@ -159,6 +159,18 @@ def test_what_was_never_timed_is_named_and_gives_no_wall_time(make_design):
     assert found.wall is None
 
 
+def test_an_attack_that_was_never_timed_leaves_the_time_of_all_else_and_the_start_of_ray(make_design):
+    design = make_design()
+    past = past_of(design, design.every)
+    whole = estimate(make_design("attacks=[white_box]"), past)
+    found = estimate(make_design("attacks=[white_box, random]"), past)
+    assert whole.wall == whole.least == pytest.approx(cost.START_SECONDS + whole.seconds.total / whole.slots, rel=0.5)
+    assert found.least == pytest.approx(whole.wall)
+    assert estimate(design, Past.none()).least is None
+    priced = design.spec.compute.__class__(usd_per_hour=3600.0)
+    assert found.usd(priced) == pytest.approx(found.least)
+
+
 def test_an_attack_of_other_settings_is_scaled_by_its_step_level(make_design):
     design = make_design()
     past = past_of(design, design.every)

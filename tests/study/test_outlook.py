@@ -103,6 +103,22 @@ def test_the_plan_prints_the_outlook(piloted):
         assert word in shown
 
 
+def test_a_plan_with_an_attack_that_was_never_timed_says_at_least_how_long_and_keeps_limits(piloted, make_design):
+    _, store = piloted
+    found = outlook(make_design("attacks=[white_box, random]", "compute.usd_per_hour=1"), store)
+    time, cost = (line for line in found.lines() if line.startswith(("time", "cost")))
+    assert time.startswith("time: at least ") and "for Ray's start" in time
+    assert time.endswith("and what was never timed: random; --pilot times one trajectory")
+    assert cost.startswith("cost: at least ")
+    with pytest.raises(ValueError, match=r"--max-hours 1e-06: at least \S+ h are needed"):
+        found.require(max_hours=1e-6)
+    with pytest.raises(ValueError, match=r"--max-cost 1e-06: at least \S+ USD are needed"):
+        found.require(max_usd=1e-6)
+    with pytest.raises(ValueError, match="a limit needs an estimate, and never timed: random"):
+        found.require(max_hours=1000)
+    found.require(max_hours=1000, pilot=True)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

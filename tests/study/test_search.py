@@ -21,7 +21,9 @@ from study.run.runner import Runner
 from study.spec.factors import Range
 from study.spec.objectives import Objective, SearchSpec
 from study.spec.study_file import parse
+from study.spec.study_file import read as read_study
 from study.store import Store, read
+from study.store.seals import SWEPT
 from tests.commands import MIA_STUDY, mia_study
 from tests.small import SMALL, small_spec, sweep
 
@@ -275,6 +277,26 @@ def test_a_confirmation_is_a_study_of_one_point_that_shares_no_draw_with_the_sea
     assert not {t.trial_id for t in confirming.trials} & {t.trial_id for t in design.trials}
     assert mia_study("search")([str(store.folder), "--confirm", "6"]) == 2
     assert "the search has points 0 to 5" in capsys.readouterr().err
+
+
+def test_a_confirmation_keeps_results_tracking_and_compute_and_the_report_of_the_search_finds_it(
+    make_design, store, tmp_path
+):
+    drawn = "{epochs: [1, 2], defense: [0, 1], training.learning_rate: [0.001, 0.002]}"
+    goals = f"search={{objectives: {GOALS}, points: 2, batch: 2, drawn: {drawn}}}"
+    apart = ("tracking=http://me:secret@host:5000", "experiment=ours", "compute={gpus_per_trial: 0, usd_per_hour: 2}")
+    design = searching(make_design, store, goals, *apart)
+    about = {SWEPT: search.swept(design.spec)}
+    store.publish(design.hash, design.spec.resolved, design_rows(design), about)
+    asked = search.confirmation(store, 1)
+    assert "secret" not in json.dumps([asked, store.pointer()])
+    (tmp_path / "confirm.json").write_text(json.dumps(asked))
+    spec = read_study(tmp_path / "confirm.json")
+    assert (spec.results, spec.tracking, spec.experiment) == (store.root, "http://host:5000", "ours")
+    assert spec.compute == design.spec.compute
+    assert Store(spec.results, spec.study).uri == f"{store.root}/small_point1", "where the search's report looks"
+    store.publish(design.hash, design.spec.resolved, design_rows(design), {})  # as earlier versions did
+    assert search.confirmation(store, 1).keys() == (asked.keys() - {"tracking", "experiment", "compute"})
 
 
 def test_a_point_without_a_defense_is_confirmed_without_that_defenses_settings(make_design, store):

@@ -70,8 +70,8 @@ def test_a_sweep_leaves_a_complete_store_and_says_where_it_is(swept):
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     assert "mia-study report" in done.stdout
     left = {path.name for path in (folder / "results" / "small").iterdir()}
-    assert left == {*ROWS, "scores", "done", "samples", "targets", "resume", "features", "specs", "design", "data",
-                    "compacted", "study.json", ".lock"}  # fmt: skip
+    assert left == {*ROWS, "scores", "done", "samples", "roc", "targets", "resume", "features", "specs",
+                    "design", "data", "compacted", "study.json", ".lock"}  # fmt: skip
 
 
 def test_what_a_sweep_makes_is_for_its_owner_alone(swept):
@@ -120,6 +120,12 @@ def test_mlflow_has_one_parent_and_a_run_a_trial_with_numbers_to_compare(swept):
             assert run.data.metrics["quality/kid_domain_unseen"] == row["kid_domain_unseen"]
 
 
+def runs_of(copy):
+    """Runs of a copied store, beside those of the one that it was copied from."""
+    client, own = MlflowClient(database(copy)), f"tags.results = '{copy}/results/small'"
+    return client.search_runs([client.get_experiment_by_name("small").experiment_id], own, max_results=1000)
+
+
 @pytest.fixture
 def idle(monkeypatch):
     """Nothing may be run, nor Ray asked."""
@@ -133,9 +139,7 @@ def test_a_second_sweep_runs_nothing_and_changes_no_result(copy, idle):
     after = tree(copy / "results")
     changed = {path for path in after if after[path] != before.get(path)}
     assert {path.name for path in changed} <= {"study.json", ".lock"}
-    client = MlflowClient(database(copy))
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], max_results=1000)
-    assert len(runs) == TRIALS + CONTROLS + 1
+    assert len(runs_of(copy)) == TRIALS + CONTROLS + 1
 
 
 @pytest.mark.slow
@@ -149,8 +153,7 @@ def test_an_added_attack_runs_alone_and_reaches_mlflow(copy):
     assert {path.parts[1] for path in added} == {"scores"}
     wide = read(copy / "results", "small", "wide")
     assert set(wide.loc[wide["role"].isin(["study", "null"]), "attack"]) == {"white_box", "near"}
-    client = MlflowClient(database(copy))
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
+    runs = [run for run in runs_of(copy) if run.data.tags["kind"] == "trial"]
     assert len(runs) == TRIALS + CONTROLS
     runs = [run for run in runs if run.data.tags["role"] in ("study", "null")]
     assert all("attack/near/auc" in run.data.metrics and "attack/euclidean/auc" in run.data.metrics for run in runs)
@@ -325,8 +328,7 @@ def test_checkpoints_of_an_attempt_that_died_after_its_last_seal_are_gone_after_
 def test_mlflow_that_was_away_gets_everything_from_the_store_at_the_next_start(copy, idle):
     (copy / "mlflow.db").unlink()
     assert sweep(copy).returncode == COMPLETE
-    client = MlflowClient(database(copy))
-    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id], "tags.kind = 'trial'")
+    runs = [run for run in runs_of(copy) if run.data.tags["kind"] == "trial"]
     assert len(runs) == TRIALS + CONTROLS
     assert all(any(key.endswith("/auc") for key in run.data.metrics) for run in runs)
 

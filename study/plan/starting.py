@@ -1,0 +1,169 @@
+"""A first study file for somebody's folder of images: sizes that fit it, and a comment on each thing to decide."""
+
+import csv
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mia_core.data import SOURCES, Pool, load_pool
+from mia_core.data.images import SUFFIXES, below
+from mia_core.errors import Refused
+from mia_core.paths import expanded
+from study.design.study_design import Design
+from study.spec import documents
+from study.spec.study_file import parse
+
+FEWEST = 200
+"""Images below which no study of two training-set sizes has enough records to judge."""
+SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)
+"""Of the images, tried in turn: groups and copies that stay together leave less room than there are images."""
+LOOKED_AT = 20
+
+FILE = """\
+# A study of the images in {root}: how training-set size, epochs and two defenses change what a DCGAN leaks about them.
+# Written by `mia-study init` for {images} images; each number may be changed.
+#   mia-study sweep {out} --plan   what it would run, and what that takes; runs nothing
+#   mia-study sweep {out}   runs it; the same command again goes on
+#   mia-study report results/{study}
+study: {study}
+seed: 1
+data:
+  name: image_folder
+  root: {quoted}
+  size: {size}  # pixels of the central square; 64 shows more, and takes four times as long
+  channels: {channels}  # 3 for color, 1 for gray
+  on_unreadable: {on_unreadable}  # refuse, or skip: leave out what cannot be read, and say so in the plan
+{table}  # Records of one person or patient must not be on both sides of membership. Where a person has several images:
+  # group_folders: true  # first-level sub-folders are persons
+  # or labels, file_column, label_column and group_column name a CSV file in root and its columns (docs/data.md)
+split:
+  reference: {reference}  # for the feature network, and to judge quality against
+  unseen: {unseen}
+  panel: {panel}  # records that are judged; each is a member by a fair coin in every replicate
+  filler: fixed  # a coin adds or removes its record alone: audits are twice as sharp, members vary by a few
+  known: {known}  # members, and as many non-members, that attackers may know
+factors:
+  target:
+    - {{name: dcgan, width: 16, norm: batch, arms: none}}  # the published network: what people train and release
+    - {{name: dcgan, label: dcgan_group, width: 16, norm: group}}  # with a norm that DP-SGD can have, too
+  train_size: [{small}, {large}]
+  epochs: [20, 80]
+  defense:
+    - none
+    - {{name: dropout, rate: 0.5}}
+    - {{name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}}  # docs/privacy.md says what epsilon that is
+training: {{batch_size: {batch}, learning_rate: 2.0e-4}}
+replicates: 5  # fewer than 3 settle nothing
+attacks:
+  - white_box  # sees the discriminator
+  - {{name: local_gan, steps: [200, 1000], generated: 1000, at: {{epochs: last}}}}  # sees samples, knows some members
+  - {{name: euclidean, generated: 1000}}  # sees samples alone
+{quality}
+"""
+QUALITY = "quality: {{samples: {samples}, extractor: {{features: {features}}}}}"
+NO_LABELS = """\
+quality: {measures: []}  # measures of quality need labels of two classes or more: sub-folders or a CSV file
+"""
+
+
+def first_study(root: str, out: str, skip: bool = False) -> tuple[str, Pool]:
+    """Text of a study file, which a plan accepts, and the pool that it is of.
+
+    root: the folder of images. out: where the file goes, for its own comments. skip: leave unreadable images out.
+    Refused where there are too few images, or where persons are too large for any sizes.
+    """
+    folder = expanded(root)
+    if not folder.is_dir():
+        raise Refused(f"{root}: is no folder; name the one that your images are in")
+    files = [folder / name for name in below(folder)]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    shape = _shape(images)
+    given = {"name": "image_folder", "root": root, **shape, "on_unreadable": "skip" if skip else "refuse"}
+    try:
+        pool = load_pool(SOURCES.choose(given, "data"))
+    except Refused as error:
+        hint = "" if skip or "on_unreadable" not in str(error) else ", which init does with --skip-unreadable"
+        raise Refused(f"{error}{hint}") from None
+    if len(pool) < FEWEST:
+        raise Refused(f"{root}: has {len(pool)} usable images, and a study needs {FEWEST} or more")
+    words = {
+        **shape,
+        "root": _in_comment(root),
+        "quoted": json.dumps(root, ensure_ascii=False),
+        "images": len(pool),
+        "out": shlex.quote(_in_comment(out)),
+        "study": _name(folder),
+        "on_unreadable": given["on_unreadable"],
+        "table": _table([file for file in files if file.suffix.lower() == ".csv" and file.parent == folder]),
+    }
+    refusal = Refused(root)
+    for share in SHARES:
+        sizes = _sizes(int(share * len(pool)))
+        quality = QUALITY.format(**sizes) if len(np.unique(pool.labels)) > 1 else NO_LABELS.rstrip()
+        text = FILE.format(**words, **sizes, quality=quality)
+        try:
+            design = Design(parse(documents.parse(text, out)), pool)
+            for trial in design.trials:
+                design.membership(trial)
+        except Refused as error:
+            refusal = error
+        else:
+            return text, pool
+    raise refusal
+
+
+def _sizes(records: int) -> dict[str, int]:
+    """Numbers of records of a study that takes at most nine tenths of so many."""
+    small = records // 10
+    known = max(2, -(-small // 10))
+    panel = max(2, 2 * int(0.6 * (small - known)))
+    reference = records // 4
+    unseen = records // 8
+    batch = max(2, min(32, small // 2))
+    large = int(0.35 * records)
+    return {
+        "small": small, "large": large, "known": known, "panel": panel, "reference": reference, "unseen": unseen,
+        "batch": batch, "samples": min(300, unseen), "features": min(32, reference // 2),
+    }  # fmt: skip
+
+
+def _shape(images: Sequence[Path]) -> dict[str, int]:
+    """Pixels and channels by some of the images, spread over all; those that cannot be opened are passed over."""
+    sides, color = [], False
+    for file in images[:: max(1, len(images) // LOOKED_AT)]:
+        try:
+            with Image.open(file) as image:
+                sides.append(min(image.size))
+                color |= image.mode not in ("1", "L", "I;16", "I", "F")
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue
+    return {"size": 16 if sides and max(sides) < 32 else 32, "channels": 3 if color or not sides else 1}
+
+
+def _table(tables: Sequence[Path]) -> str:
+    """A comment on the CSV files that lie beside the images."""
+    lines = []
+    for table in tables[:3]:
+        try:
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                header = next(csv.reader(file), [])
+        except (OSError, ValueError, csv.Error):
+            continue
+        columns = ", ".join(_in_comment(name) for name in header[:12])
+        lines.append(f"  # {_in_comment(table.name)} has the columns {columns}\n")
+    return "".join(lines)
+
+
+def _in_comment(text: str) -> str:
+    """One line without what YAML does not take, not even in a comment."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
+def _name(folder: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "_", folder.resolve().name).strip("_").lower()
+    return name[:80] or "mine"
