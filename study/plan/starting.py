@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from mia_core.data import SOURCES, Pool, load_pool
-from mia_core.data.images import SUFFIXES, below
+from mia_core.data.decoding import SUFFIXES
+from mia_core.data.images import below
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from study.design.study_design import Design
