@@ -4,7 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 STAMP := $(VENV)/.installed
 # Modules are compiled once, and not again by each of the processes that sweeps and tests start.
 export PYTHONDONTWRITEBYTECODE :=

@@ -79,13 +79,13 @@ SampleLevels = Annotated[Annotated[int, Gt(0)] | tuple[Annotated[int, Gt(0)], ..
 
 
 class Attack(ABC):
-    """An attack with its settings; subclasses have `name`, `uses` and, where there is something to set, `Config`.
+    """An attack with its settings; subclasses set `name`, `uses`, and `Config` if there are settings.
 
-    version: of its scores; a change that alters them raises it. nested: the setting that lists the levels of one run,
-    ascending: `steps` of attack training, or `generated`, numbers of samples (`SampleLevels`). What else is a setting
-    of an attack is one of all: `generated`, the samples it draws; `known`, percent of the smallest training-set size
-    that it knows on either side; and `variant`, what tells it from others of its name in labels, e.g. `_known20`.
-    shared: distances that attacks of one trial look up together, `Shared`.
+    version: part of ids; raise it if a change alters scores. nested: the setting that lists the levels of one run, in
+    ascending order: `steps` of the attack's training, or `generated`, numbers of samples (`SampleLevels`). These
+    settings have the same meaning in all attacks: `generated`, the number of samples to draw; `known`, the number of
+    known records on each side, in percent of the smallest training-set size; and `variant`, which distinguishes
+    configurations of one attack in labels, e.g. `_known20`. shared: distances that the attacks of a trial share.
     """
 
     name: ClassVar[str]
@@ -101,16 +101,16 @@ class Attack(ABC):
     @property
     @abstractmethod
     def uses(self) -> frozenset[str]:
-        """Capabilities of a model, of `CAPABILITIES`; the view has these. An attribute where no setting decides."""
+        """Capabilities of the model, keys of `CAPABILITIES`. A class attribute unless settings decide."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be known, of `KNOWLEDGE`. An attribute where no setting decides."""
+        """The attacker's knowledge, of `KNOWLEDGE`. A class attribute unless settings decide."""
         return frozenset()
 
     @property
     def access(self) -> Access:
-        """The published name of what it uses."""
+        """The published name of the access that `uses` amounts to."""
         return access_of(self.uses)
 
     @property

@@ -1,7 +1,7 @@
 """LOGAN's black-box attacks with limited knowledge, discriminative setting (section 4.4): a discriminator alone.
 
-It learns to tell real from known non-members, where `real` is either the target's samples, or known members; the latter
-attacker uses nothing of the model, so it can only find how members differ without any target.
+The discriminator is trained to tell samples of the target, or known members, from known non-members. With known members
+the attack does not use the model at all: it finds only differences that members show without any target.
 """
 
 from typing import Any, Literal
@@ -21,14 +21,14 @@ from mia_core.targets import TARGETS, Adversarial
 
 @ATTACKS.register
 class Discriminative(Attack):
-    """Scores are the discriminator's."""
+    """The score is the output of the trained discriminator."""
 
     name = "discriminative"
     nested = "steps"
 
     @settings
     class Config(SurrogateConfig):
-        """real: `samples` of the target, or known `members`. known: percent of the smallest training-set size."""
+        """real: `samples` of the target, or known `members`. known: in percent of the smallest training-set size."""
 
         real: Literal["samples", "members"] = "samples"
         known: Literal[10, 20, 30] = 20
@@ -50,16 +50,16 @@ class Discriminative(Attack):
 
     @property
     def uses(self) -> frozenset[str]:
-        """Samples, unless known members take their place."""
+        """Samples, unless known members replace them."""
         return frozenset({"samples"} if self.config.real == "samples" else ())
 
     @property
     def needs(self) -> frozenset[str]:
-        """Known non-members, and known members where they take the place of samples."""
+        """Known non-members, and known members if they replace samples."""
         return frozenset({"known_non_members"} | ({"known_members"} if self.config.real == "members" else set()))
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """The discriminator's scores after each level of steps."""
+        """Scores [L,Q] of the discriminator after each number of steps."""
         real = view.samples(self.generated) if "samples" in self.uses else knowledge.known_members
         assert real is not None
         contrast = knowledge.known_non_members

@@ -11,7 +11,7 @@ from mia_core.streams import Streams
 
 @ATTACKS.register
 class Euclidean(Attack):
-    """Minus the distance in pixels to the nearest generated sample."""
+    """The score is minus the Euclidean distance in pixels to the nearest generated sample."""
 
     name = "euclidean"
     uses = frozenset({"samples"})
@@ -19,13 +19,13 @@ class Euclidean(Attack):
 
     @settings
     class Config:
-        """generated: samples to draw; at least 5 x train_size to see copies."""
+        """generated: number of samples to draw; at least 5 x train_size, to find copies."""
 
         generated: SampleLevels = 2000
 
     config: Config
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """-min_i ‖x - G(z_i)‖."""
+        """-min_i ‖x - G(z_i)‖, [L,Q]."""
         search = self.shared.search(Pixels(), queries, view.samples(self.generated))
         return Scores(self.levels, -search.nearest(self.numbers)[0][:, :, 0])

@@ -1,7 +1,7 @@
 """LOGAN's black-box attacks with a local GAN (sections 4.3 and 4.4): its discriminator ranks the queries.
 
-Without knowledge, it learns the target's samples in place of real records. With limited knowledge, generative setting,
-known members stand beside the samples on the real side, known non-members beside its own samples on the fake side.
+Without knowledge, the local GAN is trained on the target's samples in place of real records. With limited knowledge
+(generative setting), known members are added to the real side, and known non-members to the fake side.
 """
 
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ from mia_core.streams import Streams
 
 @ATTACKS.register
 class LocalGAN(Attack):
-    """The attacker's own architecture, trained on generated samples in place of real records."""
+    """The attacker's GAN, of an architecture of its own, is trained on samples of the target."""
 
     name = "local_gan"
     uses = frozenset({"samples"})
@@ -29,10 +29,10 @@ class LocalGAN(Attack):
 
     @settings
     class Config(SurrogateConfig):
-        """known: percent of the smallest training-set size that is known, 0 for none. sides: which records are.
+        """known: number of known records on each side, in percent of the smallest training-set size; 0 for none.
 
-        share: of known records in what the surrogate is shown, on each side that has them: in every step on the fake
-        side, over an epoch on the real one.
+        sides: which records are known. share: share of known records among those that the surrogate is trained on, on
+        each side that has them: per step on the fake side, per epoch on the real side.
         """
 
         known: Literal[0, 10, 20, 30] = 0
@@ -56,12 +56,12 @@ class LocalGAN(Attack):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The sides that are known."""
+        """Known members, known non-members, or both, as `sides` says."""
         sides = ("members", "non_members") if self.config.sides == "both" else (self.config.sides,)
         return frozenset(f"known_{side}" for side in sides) if self.config.known else frozenset()
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """The local discriminator's scores after each level of steps."""
+        """Scores [L,Q] of the local discriminator after each number of steps."""
         config = self.config
         real, contrast = to_uint8(view.samples(config.generated)), None
         if "known_members" in self.needs:

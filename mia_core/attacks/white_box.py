@@ -9,11 +9,11 @@ from mia_core.streams import Streams
 
 @ATTACKS.register
 class WhiteBox(Attack):
-    """A discriminator that overfits is more confident on records it was trained on."""
+    """The score is the discriminator's output: one that overfits is more confident on its training records."""
 
     name = "white_box"
     uses = frozenset({"discriminate"})
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
-        """The discriminator's logits."""
+        """The discriminator's logits [1,Q]."""
         return Scores(self.levels, view.discriminate(queries)[None])
