@@ -45,6 +45,32 @@ def threat_table(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def threats_over_training(data: StudyData) -> pd.DataFrame:
+    """One row an attacker of each cell of the first arm, and a column a level of training: the strongest attack's AUC.
+
+    Empty if there is one level. Where an attack runs after the last level only, an attacker has fewer to choose from
+    before.
+    """
+    budget = data.budget
+    rows = data.wide[data.wide[ARM] == data.arms[0]]
+    levels = sorted(rows[budget].dropna().unique())
+    if len(levels) < 2:
+        return pd.DataFrame()
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for level in reversed(levels):
+        for cell in _cells(data, rows[rows[budget] == level]):
+            for row in _records(threats(data, cell)):
+                texts = found.setdefault((words_of(data, cell), row["attacker"]), {})
+                texts[f"{level} {budget}"] = f"{row['attack']} (of {row['attacks']}): {estimate(row, AUC, AUC)}"
+    columns = [f"{level} {budget}" for level in levels]
+    return pd.DataFrame(
+        [
+            {"cell": cell, "attacker": attacker, **{name: texts.get(name, NONE) for name in columns}}
+            for (cell, attacker), texts in found.items()
+        ]
+    )
+
+
 def released(data: StudyData) -> pd.DataFrame:
     """One row a cell, an attack and a number of samples."""
     table = budget(data)

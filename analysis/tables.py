@@ -31,7 +31,14 @@ from analysis.format import (
     texts_of_effect,
 )
 from analysis.format import effect as effect_text
-from analysis.release_tables import copy_table, pairs_of_cells, released, released_at_most, threat_table
+from analysis.release_tables import (
+    copy_table,
+    pairs_of_cells,
+    released,
+    released_at_most,
+    threat_table,
+    threats_over_training,
+)
 from analysis.stats.baselines import audits
 from analysis.stats.declared import declared, family_of, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
@@ -128,6 +135,7 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
         f"Threats after {after}: the strongest attack of each attacker, 95 % for all of its attacks",
         threat_table(data),
     )
+    yield f"The same over {budget}: the strongest attack of each attacker and its AUC", threats_over_training(data)
     yield f"Release budget after {after}: AUC by number of samples, 95 %, and upper bounds together", released(data)
     yield "The same: how many samples keep the mean AUC of every attack tried under a limit", released_at_most(data)
     yield f"Copies after {after}: shares of samples, members and persons", copy_table(data)
