@@ -55,6 +55,7 @@ STUCK, MIXED, RUNNER = (
 )
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
 READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
+FLAT = "study/store/flat.py"
 RUNS, COMPACTING = "study/run/runner.py", "study/store/compacting.py"
 NO_NAME = "if not is_column(name):"
 
@@ -225,7 +226,7 @@ MUTANTS = {
         "study/spec/study_file.py", "return expanded_text(given)", "return given", ENVIRONMENTS,
     ),
     "a tilde on the command line is one": Mutant(
-        "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
+        "study/cli/main.py", 'type(given)(expanded_text(str(given), "all"))', "given", ENVIRONMENTS
     ),
     "a run is anybody's whose trial it is": Mutant(
         "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "True:",
@@ -395,6 +396,33 @@ MUTANTS = {
     ),
     "specs may lack sections": Mutant(
         SEALS, '_require(section in spec or section in LATER, f"lacks the section {section}")', "pass", MIXED
+    ),
+    # Paths, modules and cells of strangers
+    "a setting may name any variable": Mutant(
+        "mia_core/paths.py", 'if variables == "harmless" and not _is_harmless(name, os.environ[name]):', "if False:",
+        "tests/mia_core/test_paths.py"
+    ),
+    "relative folders are harmless": Mutant(
+        "mia_core/paths.py", 'return value.startswith("/") and Path(value).is_dir()', "return Path(value).is_dir()",
+        "tests/mia_core/test_paths.py"
+    ),
+    "python -m keeps the working folder": Mutant(
+        "study/search_path.py", "del sys.path[0]", "pass", "tests/study/test_search_path.py"
+    ),
+    "who asks for a cluster has the working folder": Mutant(
+        "study/run/joining.py", '[sys.executable, "-P", "-c", ASK, where]', '[sys.executable, "-c", ASK, where]',
+        "tests/study/test_search_path.py"
+    ),
+    "workers have the working folder": Mutant(
+        LOCAL_RAY, "self._py_driver_sys_path = folders_of_packages()", "pass",
+        f"{LEFT}/test_modes.py -k imports"
+    ),
+    "an earlier export stays": Mutant(FLAT, "path.unlink()", "pass", "tests/study/test_flat.py"),
+    "cells are formulas": Mutant(
+        "study/store/spreadsheets.py", 'else f"\'{cell}"', "else cell", "tests/study/test_flat.py"
+    ),
+    "a carriage return ends a row": Mutant(
+        "study/store/spreadsheets.py", 'lineterminator="\\r\\n"', 'lineterminator="\\n"', "tests/study/test_flat.py"
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(
