@@ -424,6 +424,10 @@ MUTANTS = {
     "a carriage return ends a row": Mutant(
         "study/store/spreadsheets.py", 'lineterminator="\\r\\n"', 'lineterminator="\\n"', "tests/study/test_flat.py"
     ),
+    "curves of private trainings go public": Mutant(
+        "study/store/exporting.py", 'if table == "history" and private else public', "if False else public",
+        f"{COPIES} -k curves"
+    ),
     # Exit
     "Arrow reads memory of Python": Mutant(
         SCHEMA, "buffer = _in_arrow_memory(data)", "buffer = pa.py_buffer(data)", "tests/faults/test_ending.py"

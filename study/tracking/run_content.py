@@ -44,6 +44,8 @@ ROC = "roc"
 """The folder of pictures that workers drew, sealed with their passes."""
 CURVE_POINTS = 200
 """Of a curve, at most: its first and last epochs, and others at equal distances."""
+UNCOVERED = "; it covers the trained networks, and nothing of history/*, attack/* and quality/*"
+"""Metrics are functions of the records, and no noise was added to them."""
 LONGEST = 6000
 """Characters of a parameter in MLflow."""
 
@@ -134,12 +136,17 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
             **({"flags": row["flags"]} if pd.notna(row.get("flags")) else {}),
-            "guarantee": guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"]),
+            "guarantee": _guarantee(row),
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },
         files=dict(_files(store, trial_id, tables, config, include_records)),
         data=(row["dataset"], content_id([digest, config.value("split", dict)]), digest),
     )
+
+
+def _guarantee(row: Any) -> str:
+    words = guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"])
+    return words if pd.isna(row["epsilon"]) else words + UNCOVERED
 
 
 def _settings(config: TrialConfig) -> dict[str, str]:

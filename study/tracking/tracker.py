@@ -249,7 +249,9 @@ class Tracker:
             "here.\n\n"
             "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
             f"`train_size`, `{budget}`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
-            "`quality/<measure>`. Loss curves are the metrics `history/<loss>` of each run."
+            "`quality/<measure>`. Loss curves are the metrics `history/<loss>` of each run.\n\n"
+            "**No epsilon covers a metric**, loss curves of private trainings neither: all are functions of the "
+            "records. Who reads this page may be one of those that a guarantee is meant against."
         )
 
     def _command(self, name: str) -> str:
