@@ -428,6 +428,14 @@ MUTANTS = {
         "study/store/exporting.py", 'if table == "history" and private else public', "if False else public",
         f"{COPIES} -k curves"
     ),
+    "copies are calibrated record by record": Mutant(
+        "mia_core/metrics/copies.py", "np.unique(persons_U, return_inverse=True)",
+        "np.unique(np.arange(len(unseen_UD)), return_inverse=True)", "tests/mia_core/test_copies.py"
+    ),
+    "copies by person have the ids of those by record": Mutant(
+        "study/design/identity.py", "copies.BY_PERSON if by_person and name in copies.COPIES else MEASURES[name]",
+        "MEASURES[name]", "tests/study/test_copied_members.py"
+    ),
     # Exit
     "Arrow reads memory of Python": Mutant(
         SCHEMA, "buffer = _in_arrow_memory(data)", "buffer = pa.py_buffer(data)", "tests/faults/test_ending.py"

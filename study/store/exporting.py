@@ -33,7 +33,8 @@ It has what was measured of each trained model, and its settings. Left out are t
 models, samples, feature networks (which were trained on reference records), checkpoints, failures, reports, names of
 machines, hashes of records, the data's folders, files and columns, and the curves of private trainings.
 
-No epsilon covers what is here: results of attacks, measures of quality and training curves are functions of the records.
+No epsilon covers what is here: results of attacks, measures of quality and training curves are functions of the
+records.
 
 The settings have the study's seed and the digest of the data. Which records each model was trained on, by their numbers
 in the pool, follows from them.
@@ -45,11 +46,12 @@ def export_public(store: Store, out: Path) -> int:
 
     It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew.
     Left out: scores (the one table with a row a record), hashes of the pool's records (data/), curves of trainings that
-    have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints, failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell
-    what was declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each
-    trial's config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor
-    type, no host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers,
-    and what follows from the seed.
+    have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints,
+    failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell what was
+    declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each trial's
+    config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor type, no
+    host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers, and what
+    follows from the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
