@@ -53,6 +53,7 @@ STUCK, MIXED, RUNNER = (
     "tests/study/test_mixed_results.py",
     "tests/study/test_runner.py",
 )
+DONE_AGAIN = "tests/study/test_done_again.py"
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
 READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
 FLAT = "study/store/flat.py"
@@ -435,6 +436,35 @@ MUTANTS = {
     "copies by person have the ids of those by record": Mutant(
         "study/design/identity.py", "copies.BY_PERSON if by_person and name in copies.COPIES else MEASURES[name]",
         "MEASURES[name]", "tests/study/test_copied_members.py"
+    ),
+    "passes on an earlier training count": Mutant(
+        MARKED, 'return bool(marker["training"] != training["nonce"])', "return False", DONE_AGAIN
+    ),
+    "old passes on an earlier training count": Mutant(
+        MARKED, 'return "training" in training and bool(', "return False and bool(", DONE_AGAIN
+    ),
+    "compactions of an earlier training are believed": Mutant(
+        MARKED, "(self.aside.keys() | self.outdated.keys()) & passes.keys()", "self.aside.keys() & passes.keys()",
+        DONE_AGAIN
+    ),
+    "what attacked a training that is gone is done": Mutant(
+        PASSES, 'if marker.get("training") not in (None, found.trainings.get(marker["trial_id"])):', "if False:",
+        DONE_AGAIN
+    ),
+    "an outdated marker keeps its name": Mutant(
+        PASSES, 'return name in self.store.marked([trial_id]).outdated', "return False", DONE_AGAIN
+    ),
+    "whoever is second replaces a training": Mutant(
+        PASSES, "if (train or training) and counts != training:", "if train and training is None and counts:",
+        DONE_AGAIN
+    ),
+    "markers may name any training": Mutant(
+        SEALS, '_require(not work["train"] or training in (None, nonce), "is of another training than its own")',
+        "pass", DONE_AGAIN
+    ),
+    "a private target that was not kept is attacked by half": Mutant(
+        "study/design/work.py", "if lost and trial.cell.arm.guaranteed and (attacks or measures):", "if False:",
+        DONE_AGAIN
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(

@@ -269,11 +269,12 @@ class Store:
         """As `markers`; Damaged, with the way out, for a damaged one whose work no sound ones have sealed since.
 
         every_design: look at what every design wants of its trial, and not at the current one alone. others: with those
-        that do not count.
+        of a training beside the one that counts.
         """
         found = self.marked(trial_ids)
         further = self.not_redone(found, every_design)
-        return (found.sound if others else found.counted) | {name: self.marker(name) for name in further}
+        sound = found.counted | (found.aside if others else {})
+        return sound | {name: self.marker(name) for name in further}
 
     def not_redone(self, found: Marked, every_design: bool = False) -> list[str]:
         """Damaged markers whose work nobody has done again, as far as the current design, or any, wants it."""
@@ -305,9 +306,12 @@ class Store:
                 raise Damaged(f"{self.uri}/design/{name} {UNREADABLE}") from None
 
     def done(self, trial_ids: Iterable[str] | None = None) -> dict[str, Done]:
-        """What is sealed, by trial id."""
+        """What is sealed, by trial id; less what is of a training that is there no more."""
         trials: dict[str, Done] = {}
-        for marker in self.markers(trial_ids).values():
+        found = self.marked(trial_ids)
+        for marker in found.counted.values():
+            if marker.get("training") not in (None, found.trainings.get(marker["trial_id"])):
+                continue
             done = trials.setdefault(marker["trial_id"], Done())
             done.train |= marker["work"]["train"]
             done.diverged |= marker.get("flags") == DIVERGED
@@ -315,6 +319,10 @@ class Store:
             done.attacks |= set(marker["work"]["attacks"])
             done.measures |= set(marker["work"]["measures"])
         return trials
+
+    def training(self, trial_id: str) -> str | None:
+        """The nonce of the pass that trained a trial; None where none is sealed."""
+        return self.marked([trial_id]).trainings.get(trial_id)
 
     def sealed_bytes(self, relative: str, seal: Mapping[str, Any]) -> bytes:
         """A listed file's content; Damaged unless it has the sealed sha256."""
@@ -468,19 +476,28 @@ class Pass:
         self._seals[relative] = files.seal(data)
 
     def seal(
-        self, trial_id: str, train: bool, attacks: list[str], measures: list[str], flags: str | None = None
+        self,
+        trial_id: str,
+        train: bool,
+        attacks: list[str],
+        measures: list[str],
+        flags: str | None = None,
+        training: str | None = None,
     ) -> bool:
         """Write tables, then the marker; False when the trial was trained, or the same work done, by somebody else
         meanwhile.
 
-        A damaged marker is replaced. flags: of the trial's row.
+        A damaged marker is replaced, and one of work on an earlier training. flags: of the trial's row. training: of
+        which the target was, by its nonce, by default the one that counts; of a training that is done again, the one
+        that it takes the place of.
         """
         work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
         name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
         for table, rows in self._tables.items():
             self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
-        if train and self.store.done([trial_id]).get(trial_id, Done()).train:
-            return False  # under a name of earlier versions, or this one
+        counts = self.store.training(trial_id)
+        if (train or training) and counts != training:
+            return False  # trained meanwhile, under a name of earlier versions or this one
         marker = {
             "trial_id": trial_id,
             "work": work,
@@ -489,16 +506,28 @@ class Pass:
             "sealed_at": datetime.now(UTC).isoformat(),
             "format": FORMAT,
             "flags": flags,
+            "training": self.nonce if train else counts,
         }
         relative, data = f"done/{name}.json", seals.to_json(marker)
-        if self.store.place.create(relative, data):
+        again = train and training is not None
+        if not again and self.store.place.create(relative, data):
             return True
+        if again or self._may_replace(name, trial_id):
+            before = self.store.marked([trial_id]).counted if again else {}
+            self.store.place.write(relative, data)
+            for other, own in before.items():
+                if own["work"]["train"] and other != name:  # as earlier versions named it
+                    self.store.place.remove(f"done/{other}.json")
+            return True
+        return False
+
+    def _may_replace(self, name: str, trial_id: str) -> bool:
+        """Whether the marker of that name is damaged, or of work on an earlier training."""
         try:
             self.store.marker(name)
         except Damaged:
-            self.store.place.write(relative, data)
             return True
-        return False
+        return name in self.store.marked([trial_id]).outdated
 
     def _write_table(self, table: str, relative: str, rows: Rows) -> None:
         data = to_parquet(to_table(table, rows))

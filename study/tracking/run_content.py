@@ -106,6 +106,7 @@ class RunContent:
 
 def run_content(store: Store, trial_id: str, include_records: bool) -> RunContent:
     """Of one sealed trial; Damaged when its files changed. include_records: with samples, which may show records."""
+    markers = store.markers([trial_id])
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
@@ -120,7 +121,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     start_ms = end_ms - int(row["seconds_train"] * 1000)
     return RunContent(
         name=_name(row, config.budget),
-        passes=tuple(passes),
+        passes=tuple(logged_name(name, markers.get(name, {})) for name in passes),
         start_ms=start_ms,
         end_ms=end_ms,
         step=int(row[config.budget]),
@@ -147,6 +148,14 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
 def _guarantee(row: Any) -> str:
     words = guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"])
     return words if pd.isna(row["epsilon"]) else words + UNCOVERED
+
+
+def logged_name(name: str, marker: Mapping[str, Any]) -> str:
+    """A pass, as the tag of a run names it: with the nonce, for a training done again has the name of the first.
+
+    Passes of earlier versions go by their names alone, so that what was logged of them is not logged again.
+    """
+    return f"{name}-{marker['nonce']}" if "training" in marker else name
 
 
 def _settings(config: TrialConfig) -> dict[str, str]:

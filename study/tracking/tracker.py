@@ -21,7 +21,7 @@ from study.terminal import plain
 from study.tracking import addresses, ownership
 from study.tracking.addresses import without_secrets
 from study.tracking.ownership import KIND, OF_STUDY, PARENT, PASSES, STUDY_RUN, TRIAL_ID, TRIAL_RUN, Run
-from study.tracking.run_content import CODE, Begun, run_content
+from study.tracking.run_content import CODE, Begun, logged_name, run_content
 from study.tracking.study_metrics import headline
 
 VIEW = 6
@@ -128,7 +128,7 @@ class Tracker:
         names: dict[str, list[str]] = {}
         trained = set()
         for name, marker in self._store.markers().items():
-            names.setdefault(marker["trial_id"], []).append(name)
+            names.setdefault(marker["trial_id"], []).append(logged_name(name, marker))
             if marker["work"]["train"]:
                 trained.add(marker["trial_id"])
         for trial_id in sorted(trained) if self._client else ():
