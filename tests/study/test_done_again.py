@@ -9,8 +9,10 @@ from study.design.design_rows import design_rows
 from study.design.work import missing_of
 from study.run.pass_content import PassContent, Superseded
 from study.run.runner import Runner
-from study.store import compact, read, seals
+from study.store import compact, compacting, read, seals
 from study.store.collecting import collect, garbage
+from study.store.reading import rows_of_pass
+from study.store.schema import PASS_TABLES, joined, to_parquet, to_table
 from study.store.verifying import check
 from tests.forging import WHOLE_TRIAL
 from tests.small import small_spec
@@ -76,6 +78,18 @@ def test_what_attacked_an_earlier_training_is_not_read_with_a_later_one_and_is_m
     assert set(read(store.root, store.study, "scores")["attack_id"]) == {"first"}
     assert store.done()["t1"].attacks == {"first"}
     assert compact(store) == 1
+    assert aucs(store) == {"first": 0.3}
+
+
+def test_a_compaction_that_has_rows_of_both_trainings_is_not_believed(again):
+    store, *_ = again
+    markers = store.marked().sound
+    assert len(markers) == 2
+    tables = []
+    for table in PASS_TABLES:
+        parts = [part for marker in markers.values() for part in rows_of_pass(store, marker, table)]
+        tables.append((table, to_parquet(joined(parts) if parts else to_table(table, []))))
+    compacting.write(store, store.listed(), markers, tables)
     assert aucs(store) == {"first": 0.3}
 
 
