@@ -74,6 +74,7 @@ def _of_search(data: StudyData) -> dict[str, Figure]:
 def run(folder: str, out: Path, attack: str | None) -> None:
     """Write what `drawn` gives, and print each path. attack: to show, or the declared one."""
     matplotlib.use("Agg")
+    matplotlib.rcdefaults()  # a matplotlibrc of the working folder could have TeX run
     data = load(folder)
     data.attack(shown := attack or data.primary)  # refused before anything is drawn
     with writing(out):

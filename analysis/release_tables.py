@@ -96,7 +96,7 @@ def copy_table(data: StudyData) -> pd.DataFrame:
         "in": table["extractor"],
         **{name: [estimate(row, name, name) for row in _records(table)] for name in COPIES},
         "by chance": [
-            f"{percent(row['alpha'])} (at most {percent(row['most_by_chance'])}, {row['unseen']} unseen)"
+            f"{percent(row['alpha'])} (at most {percent(row['most_by_chance'])}, {row['unseen_persons']} unseen)"
             for row in _records(table)
         ],
         "more": ["yes" if beyond else "not shown" for beyond in table["beyond"]],

@@ -1,7 +1,8 @@
-"""`python -m tests.full_store STUDY_FILE FOLDER`: a store that has everything; see tests/study/stores/README.md.
+"""`python -m tests.full_store STUDY_FILE FOLDER [KEY=VALUE]`: a store to keep; see tests/study/stores/README.md.
 
-FOLDER gets `small`, the store, and `golden.json`, the digest of every column of every table. Its second replicate comes
-after a compaction, so that some passes are in it and others are not. The name of this machine is left out.
+FOLDER gets `small`, the store, and `golden.json`, the digest of every column of every table. The study is run with the
+overrides first (by default `replicates=1`), compacted, and run as it is, so that some passes are in a compaction and
+others are not. The name of this machine is left out.
 """
 
 import csv
@@ -77,11 +78,11 @@ def _plain(column):
     return json.dumps([float(value) if isinstance(value, int | float) else value for value in values], default=str)
 
 
-def make(study_file, folder):
-    """Runs a study file twice: its first replicate, which is compacted, then all."""
+def make(study_file, folder, first):
+    """Runs a study file twice: with the overrides of `first`, which is compacted, then all."""
     torch.set_num_threads(1)
     write_people(Path("people"))
-    for overrides in (["replicates=1"], []):
+    for overrides in (first, []):
         spec = read_spec(study_file, overrides)
         store = Store(folder, spec.study)
         if store.passes():
@@ -92,6 +93,6 @@ def make(study_file, folder):
 
 
 if __name__ == "__main__":
-    study_file, folder = (Path(argument).absolute() for argument in sys.argv[1:])
+    study_file, folder = (Path(argument).absolute() for argument in sys.argv[1:3])
     with tempfile.TemporaryDirectory() as work, chdir(work), mock.patch.object(platform, "node", return_value="laptop"):
-        make(study_file, folder)
+        make(study_file, folder, sys.argv[3:] or ["replicates=1"])

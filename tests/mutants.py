@@ -53,9 +53,11 @@ STUCK, MIXED, DIVERGED = (
     "tests/study/test_mixed_results.py",
     "tests/study/test_diverged.py",
 )
+DONE_AGAIN = "tests/study/test_done_again.py"
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
 NEW_PASS = "study/store/new_pass.py"
 READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
+FLAT = "study/store/flat.py"
 RUNS, COMPACTING = "study/run/runner.py", "study/store/compacting.py"
 NO_NAME = "if not is_column(name):"
 
@@ -226,7 +228,7 @@ MUTANTS = {
         "study/spec/locations.py", "return expanded_text(given)", "return given", ENVIRONMENTS,
     ),
     "a tilde on the command line is one": Mutant(
-        "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
+        "study/cli/main.py", 'type(given)(expanded_text(str(given), "all"))', "given", ENVIRONMENTS
     ),
     "a run is anybody's whose trial it is": Mutant(
         "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "True:",
@@ -336,20 +338,20 @@ MUTANTS = {
         NEW_PASS, "own_names.TRAINING if train else content_id(work)", "content_id(work)", STUCK
     ),
     "a training is sealed beside an earlier version's": Mutant(
-        NEW_PASS, "if train and self.store.done([trial_id]).get(trial_id, Done()).train:", "if False:", STUCK
+        NEW_PASS, "if (train or training) and counts != training:", "if False:", STUCK
     ),
     "two trainings count": Mutant(
         MARKED, 'if marker["work"]["train"] and first[marker["trial_id"]] != name', "if False", STUCK
     ),
     "compactions of two trainings are read": Mutant(
-        MARKED, "if self.aside.keys() & passes.keys():", "if False:", STUCK
+        MARKED, "if (self.aside.keys() | self.outdated.keys()) & passes.keys():", "if False:", STUCK
     ),
     "rows of two attempts are read twice": Mutant(
         READING, "complete(_decoded(_each_once(parts, table)), table)", "complete(_decoded(joined(parts)), table)",
         STUCK
     ),
     "a second attempt goes on": Mutant(
-        "study/run/pass_content.py", "if self.work.train and not sealed:", "if False:", STUCK
+        "study/run/pass_content.py", "if self.work.train or self._store.training(", "if False and self._store.training(", STUCK
     ),
     "two networks in a column are read": Mutant(
         READING, 'if "quality" in tables and not all:', "if False:", MIXED
@@ -396,6 +398,74 @@ MUTANTS = {
     ),
     "specs may lack sections": Mutant(
         SEALS, '_require(section in spec or section in LATER, f"lacks the section {section}")', "pass", MIXED
+    ),
+    # Paths, modules and cells of strangers
+    "a setting may name any variable": Mutant(
+        "mia_core/paths.py", 'if variables == "harmless" and not _is_harmless(name, os.environ[name]):', "if False:",
+        "tests/mia_core/test_paths.py"
+    ),
+    "relative folders are harmless": Mutant(
+        "mia_core/paths.py", 'return value.startswith("/") and Path(value).is_dir()', "return Path(value).is_dir()",
+        "tests/mia_core/test_paths.py"
+    ),
+    "python -m keeps the working folder": Mutant(
+        "study/search_path.py", "del sys.path[0]", "pass", "tests/study/test_search_path.py"
+    ),
+    "who asks for a cluster has the working folder": Mutant(
+        "study/run/joining.py", '[sys.executable, "-P", "-c", ASK, where]', '[sys.executable, "-c", ASK, where]',
+        "tests/study/test_search_path.py"
+    ),
+    "workers have the working folder": Mutant(
+        LOCAL_RAY, "self._py_driver_sys_path = folders_of_packages()", "pass",
+        f"{LEFT}/test_modes.py -k imports"
+    ),
+    "an earlier export stays": Mutant(FLAT, "path.unlink()", "pass", "tests/study/test_flat.py"),
+    "cells are formulas": Mutant(
+        "study/store/spreadsheets.py", 'else f"\'{cell}"', "else cell", "tests/study/test_flat.py"
+    ),
+    "a carriage return ends a row": Mutant(
+        "study/store/spreadsheets.py", 'lineterminator="\\r\\n"', 'lineterminator="\\n"', "tests/study/test_flat.py"
+    ),
+    "curves of private trainings go public": Mutant(
+        "study/store/exporting.py", 'if table == "history" and private else public', "if False else public",
+        f"{COPIES} -k curves"
+    ),
+    "copies are calibrated record by record": Mutant(
+        "mia_core/metrics/copies.py", "np.unique(persons_U, return_inverse=True)",
+        "np.unique(np.arange(len(unseen_UD)), return_inverse=True)", "tests/mia_core/test_copies.py"
+    ),
+    "copies by person have the ids of those by record": Mutant(
+        "study/design/identity.py", "copies.BY_PERSON if by_person and name in copies.COPIES else MEASURES[name]",
+        "MEASURES[name]", "tests/study/test_copied_members.py"
+    ),
+    "passes on an earlier training count": Mutant(
+        MARKED, 'return bool(marker["training"] != training["nonce"])', "return False", DONE_AGAIN
+    ),
+    "old passes on an earlier training count": Mutant(
+        MARKED, 'return "training" in training and bool(', "return False and bool(", DONE_AGAIN
+    ),
+    "compactions of an earlier training are believed": Mutant(
+        MARKED, "(self.aside.keys() | self.outdated.keys()) & passes.keys()", "self.aside.keys() & passes.keys()",
+        DONE_AGAIN
+    ),
+    "what attacked a training that is gone is done": Mutant(
+        PASSES, 'if marker.get("training") not in (None, found.trainings.get(marker["trial_id"])):', "if False:",
+        DONE_AGAIN
+    ),
+    "an outdated marker keeps its name": Mutant(
+        NEW_PASS, 'return name in self.store.marked([trial_id]).outdated', "return False", DONE_AGAIN
+    ),
+    "whoever is second replaces a training": Mutant(
+        NEW_PASS, "if (train or training) and counts != training:", "if train and training is None and counts:",
+        DONE_AGAIN
+    ),
+    "markers may name any training": Mutant(
+        SEALS, '_require(not work["train"] or training in (None, nonce), "is of another training than its own")',
+        "pass", DONE_AGAIN
+    ),
+    "a private target that was not kept is attacked by half": Mutant(
+        "study/design/work.py", "if lost and trial.cell.arm.guaranteed and (attacks or measures):", "if False:",
+        DONE_AGAIN
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(

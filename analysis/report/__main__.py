@@ -2,7 +2,10 @@
 
 import sys
 
-from study.cli.main import main
+from study.search_path import leave_working_folder
 
 if __name__ == "__main__":
+    leave_working_folder()
+    from study.cli.main import main
+
     sys.exit(main(["report", *sys.argv[1:]], process=True))

@@ -164,7 +164,15 @@ def copied(data: StudyData, verdict: Verdict, include_records: bool) -> Section 
         for row in own.to_dict("records")
     ]  # fmt: skip
     first = table.iloc[0]
-    numbers = {name: Cited(str(first[name]), origin) for name in ("neighbors", "unseen", "samples")}
+    numbers = {name: Cited(str(first[name]), origin) for name in ("neighbors", "unseen", "unseen_persons", "samples")}
+    of_persons: tuple[str | Cited, ...] = (
+        " unseen records: an unseen record is called a copy with probability at most ",
+    )
+    if first["unseen_persons"] < first["unseen"]:
+        of_persons = (
+            " unseen records of ", numbers["unseen_persons"], " persons, of whom each counts with the smallest: any "
+            "record of one more unseen person is called a copy with probability at most ",
+        )  # fmt: skip
     rate = Cited(percent(first["alpha"]), origin)
     shares = [f"{words} [95 %]" for words in SHARES.values()]
     columns = ["arm", "in", *shares, "samples by chance, at most", "more than chance"]
@@ -175,7 +183,7 @@ def copied(data: StudyData, verdict: Verdict, include_records: bool) -> Section 
                 numbers["neighbors"],
                 " next ones, is smaller than nearly all such ratios of ",
                 numbers["unseen"],
-                " unseen records: an unseen record is called a copy with probability at most ",
+                *of_persons,
                 rate,
                 " (the false-copy rate). Of ",
                 numbers["samples"],

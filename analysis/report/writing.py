@@ -17,6 +17,7 @@ WITH_RECORDS = "report_with_records.html"
 def run(folder: str, out: Path | None, include_records: bool) -> None:
     """Write the page, and print its path. out: by default reports/ in the study's folder."""
     matplotlib.use("Agg")
+    matplotlib.rcdefaults()  # a matplotlibrc of the working folder could have TeX run
     page = build(folder, include_records).html().encode(errors="backslashreplace")
     store = Store.at(folder)
     with writing(out or store.reports):

@@ -1,8 +1,9 @@
 """Copies of members among samples: shares over replicates, and what is called a copy without being one.
 
-The threshold is a rank of unseen records' ratios (`mia_core.metrics.copies`). One more unseen record is below it with
-probability at most alpha. With these U unseen records the rate is one draw from Beta(c, U + 1 - c), c the rank, and its
-95 % quantile, not alpha, is what a share has to exceed to be more than chance.
+The threshold is a rank of unseen persons' ratios (`mia_core.metrics.copies`). One more unseen person is below it with
+probability at most alpha. With these V unseen persons the rate is one draw from Beta(c, V + 1 - c), c the rank, and its
+95 % quantile, not alpha, is what a share has to exceed to be more than chance. V is the number of unseen records where
+each is a person's only one.
 """
 
 import json
@@ -26,11 +27,14 @@ def copies(data: StudyData) -> pd.DataFrame:
 
     Columns of `data.cell`, extractor, copies, members_copied, persons_copied (shares of samples, members and persons,
     null where not measured; each with _low and _high, a t interval over replicates, cut at 0 and 1), alpha, neighbors,
-    unseen, samples, most_by_chance (the 95 % quantile above), beyond: whether copies_low is above that, replicates.
+    unseen, unseen_persons, samples, most_by_chance (the 95 % quantile above), beyond: whether copies_low is above that,
+    replicates.
+
     Where no replicate differed, the interval of copies is Clopper & Pearson's of one replicate's samples, and the
     others have none. Empty where copies were not looked for.
     """
-    columns = [*data.cell, "extractor", *COPIED, "alpha", "neighbors", "unseen", "samples", "most_by_chance"]
+    settings = ["alpha", "neighbors", "unseen", "unseen_persons", "samples"]
+    columns = [*data.cell, "extractor", *COPIED, *settings, "most_by_chance"]
     rows = []
     last = data.last.drop_duplicates("trial_id")
     for extractor, arguments in _settings(data).items():
@@ -41,8 +45,9 @@ def copies(data: StudyData) -> pd.DataFrame:
                 cell = found.setdefault(tuple(row[key] for key in data.cell), {"replicates": row["replicates"]})
                 low, high = _interval(name, row, arguments["samples"])
                 cell |= {name: row["mean"], f"{name}_low": low, f"{name}_high": high}
-        rank = rank_of(arguments["alpha"], arguments["unseen"])
-        most = float(beta.ppf(0.95, rank, arguments["unseen"] + 1 - rank))
+        persons = arguments["unseen_persons"]
+        rank = rank_of(arguments["alpha"], persons)
+        most = float(beta.ppf(0.95, rank, persons + 1 - rank))
         about = {**arguments, "extractor": extractor, "most_by_chance": most}
         rows += [{**dict(zip(data.cell, key, strict=True)), **about, **values} for key, values in found.items()]
     table = pd.DataFrame(rows, columns=[*columns, "replicates"])
@@ -86,9 +91,10 @@ def _rows(data: StudyData) -> pd.DataFrame:
 
 
 def _settings(data: StudyData) -> dict[str, dict[str, Any]]:
-    """alpha, neighbors, unseen and samples by extractor."""
+    """alpha, neighbors, unseen, unseen_persons (rows counted records where each was one) and samples by extractor."""
     rows = _rows(data).drop_duplicates("extractor")
-    return dict(zip(rows["extractor"], map(json.loads, rows["arguments"]), strict=True))
+    told = [json.loads(text) for text in rows["arguments"]]
+    return dict(zip(rows["extractor"], [{"unseen_persons": own["unseen"], **own} for own in told], strict=True))
 
 
 def _wanted(data: StudyData) -> set[str]:

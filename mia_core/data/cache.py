@@ -32,10 +32,12 @@ READS = 2
 
 def cache_folder(setting: str | None) -> Path:
     """The folder of pools: the setting, `$MIA_STUDY_CACHE`, `$XDG_CACHE_HOME/mia-study`, or `~/.cache/mia-study`."""
-    if setting or (setting := os.environ.get("MIA_STUDY_CACHE")):
+    if setting:
         return expanded(setting)
+    if own := os.environ.get("MIA_STUDY_CACHE"):
+        return expanded(own, "all")
     try:
-        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mia-study"
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "all") / "mia-study"
     except Refused as error:
         raise Refused(f"data.cache: {error}; or set data.cache") from None
 

@@ -79,7 +79,7 @@ class ImageFolder(ImageSource):
             found.keep_within_folders()
 
     def _by_table(self, root: Path, found: "_Found") -> None:
-        config, where = self.config, root / expanded(str(self.config.labels), variables=False)
+        config, where = self.config, root / expanded(str(self.config.labels), variables="none")
         wanted = [config.file_column, config.label_column, config.group_column]
         table = read_table(where, [column for column in wanted if column])
         names, bare, missing, meant = Names(found.images, SUFFIXES), 0, [], set()

@@ -1,10 +1,11 @@
-"""Copies: samples that lie much nearer to one training record than to the next ones, calibrated on unseen records.
+"""Copies: samples that lie much nearer to one training record than to the next ones, calibrated on unseen persons.
 
 The ratio of a point is its distance to the nearest member over the mean distance to its k next members (Carlini et al.
 2023, 'Extracting training data from diffusion models', scale distances so for CIFAR-10). Small ratios are copies. How
-small is learned from unseen records, which copy nobody.
+small is learned from unseen records, which copy nobody. Those of one person resemble each other, and so do their
+ratios: each unseen person counts once, with the smallest of the person's ratios.
 
-Shapes: M samples, N members, U unseen records, D dimensions (pixels or features), k neighbors.
+Shapes: M samples, N members, U unseen records of V persons, D dimensions (pixels or features), k neighbors.
 """
 
 import math
@@ -17,6 +18,8 @@ from mia_core.distances import nearest
 
 VERSIONS = {"copies": 1, "members_copied": 1, "persons_copied": 1}
 """Of each measure's values; a change that alters them raises it."""
+BY_PERSON = 2
+"""The version of all of them where unseen persons have several records; version 1 counted each record there."""
 COPIES = tuple(VERSIONS)
 ALPHA = 0.01
 NEIGHBORS = 10
@@ -39,12 +42,12 @@ class Copies:
 
 
 def rank_of(alpha: float, unseen: int) -> int:
-    """floor(alpha (U + 1)): which of the unseen records' ratios, ascending, is the threshold; 0 where none can be."""
+    """floor(alpha (V + 1)): which of V unseen persons' ratios, ascending, is the threshold; 0 where none can be."""
     return math.floor(alpha * (unseen + 1) + 1e-9)
 
 
 def fewest_unseen(alpha: float) -> int:
-    """The fewest unseen records that give a threshold."""
+    """The fewest unseen persons that give a threshold."""
     return math.ceil(1 / alpha - 1e-9) - 1
 
 
@@ -53,22 +56,27 @@ def find_copies(
     members_ND: torch.Tensor,
     unseen_UD: torch.Tensor,
     persons_N: np.ndarray,
+    persons_U: np.ndarray,
     alpha: float = ALPHA,
     neighbors: int = NEIGHBORS,
 ) -> Copies | None:
-    """Samples whose ratio is below the rank floor(alpha (U + 1)) of the unseen records' ratios; None where that is 0.
+    """Samples whose ratio is below the rank floor(alpha (V + 1)) of the unseen persons' ratios; None where that is 0.
 
-    One more unseen record is exchangeable with the U others, so its ratio is below that rank with probability at most
-    floor(alpha (U + 1)) / (U + 1) <= alpha: the false-copy rate. It is an expectation over unseen records, not over
-    samples: samples that are worse or blurrier than records have larger ratios, and are called copies less often.
-    A sample copies its nearest member. persons_N: whose record each member is. ValueError with at most k members.
+    A person's ratio is the smallest of the ratios of the person's records. One more unseen person, with all records,
+    is exchangeable with the V others given the members, so any record of theirs is called a copy with probability at
+    most floor(alpha (V + 1)) / (V + 1) <= alpha: the false-copy rate. It is an expectation over unseen persons, not
+    over samples: samples that are worse or blurrier than records have larger ratios, and are called copies less often.
+    A sample copies its nearest member. persons_N, persons_U: whose record each member, and each unseen record, is;
+    nobody is among both. ValueError with at most k members.
     """
-    rank = rank_of(alpha, len(unseen_UD))
+    unseen_persons, person_U = np.unique(persons_U, return_inverse=True)
+    rank = rank_of(alpha, len(unseen_persons))
     if rank < 1:
         return None
-    unseen = ratios(unseen_UD, members_ND, neighbors)[0]
+    smallest_V = np.full(len(unseen_persons), np.inf)
+    np.minimum.at(smallest_V, person_U, ratios(unseen_UD, members_ND, neighbors)[0])
     found, member = ratios(samples_MD, members_ND, neighbors)
-    sample = np.flatnonzero(found < np.sort(unseen)[rank - 1])
+    sample = np.flatnonzero(found < np.sort(smallest_V)[rank - 1])
     copied = member[sample]
     return Copies(
         copies=len(sample) / len(found),

@@ -42,6 +42,11 @@ def _check(options: argparse.Namespace) -> int:
         say(f"DAMAGED {damage.file}: {damage.what}", f"        {damage.way_out}")
     for file in found.aside:
         say(f"set aside: {file} is damaged, and other passes have sealed its work; `{_gc_command(store)}` removes it")
+    for file in found.outdated:
+        say(
+            f"set aside: {file} is of a training that was done again since; the study's own sweep command does what is "
+            f"missing on the new one, and `{_gc_command(store)}` removes it"
+        )
     for file in found.strays:
         say(f"stray: {file} is no file of a study, and no reader looks at it; another program's copy? remove it")
     say(f"{found.files} files verified, {found.bytes} bytes; {len(found.damages)} damaged")

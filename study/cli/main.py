@@ -14,6 +14,7 @@ from study.cli import completion, deploying, judging, keeping, launching, watchi
 from study.cli.arguments import own_study
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
+from study.search_path import leave_working_folder
 from study.signals import keep_to_owner, leave_with_the_reader, terminate_in_order
 
 ENTRY_POINTS = "mia_study.commands"
@@ -41,6 +42,7 @@ def main(given: Sequence[str], process: bool = False) -> int:
     options = parser.parse_args(given)
     command: Command = options.command
     if process:
+        leave_working_folder()
         keep_to_owner()
         terminate_in_order()
         if command.prints:
@@ -59,7 +61,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     for name in PATHS:
         given = getattr(options, name, None)
         if isinstance(given, str | Path):
-            path = type(given)(expanded_text(str(given)))
+            path = type(given)(expanded_text(str(given), "all"))
             setattr(options, name, type(given)(own_study(str(path))) if name in STUDIES else path)
     return command.run(options)
 

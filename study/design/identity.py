@@ -33,11 +33,16 @@ def _raised(parts: Mapping[str, int]) -> dict[str, int]:
     return {name: version for name, version in parts.items() if version > 1}
 
 
-def design_id(spec: Spec, pool: Pool) -> str:
-    """A spec on its data."""
+def measures(spec: Spec, by_person: bool) -> dict[str, int]:
+    """Versions above 1 of a study's measures. by_person: whether unseen persons have several records."""
+    own = {name: copies.BY_PERSON if by_person and name in copies.COPIES else MEASURES[name] for name in MEASURES}
+    return _raised({name: own[name] for name in spec.quality.measures})
+
+
+def design_id(spec: Spec, pool: Pool, measures: Mapping[str, int]) -> str:
+    """A spec on its data. measures: as of `measures`."""
     raised = [versions(spec, cell) for cell in spec.cells]
     attacks = _raised({entry.choice.name: entry.choice.cls.version for entry in spec.attacks})
-    measures = _raised({name: MEASURES[name] for name in spec.quality.measures})
     return content_id([spec.resolved, pool.digest, raised, attacks, measures])
 
 
@@ -88,6 +93,9 @@ def control_id(name: str, arguments: Mapping[str, Any], *depends_on: Any) -> str
     return content_id([name, arguments, *depends_on])
 
 
-def measure_id(name: str, against: str, arguments: Mapping[str, Any], *depends_on: Any) -> str:
-    """A quality measure. depends_on: the extractor (its recipe, or `pixels`), the queries and the seed."""
-    return content_id([name, against, arguments, *depends_on, *_raised({name: MEASURES[name]}).values()])
+def measure_id(
+    name: str, against: str, arguments: Mapping[str, Any], measures: Mapping[str, int], *depends_on: Any
+) -> str:
+    """A quality measure. measures: as of `measures`. depends_on: extractor (its recipe, or `pixels`), queries, seed."""
+    raised = [measures[name]] if name in measures else []
+    return content_id([name, against, arguments, *depends_on, *raised])

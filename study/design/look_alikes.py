@@ -16,6 +16,7 @@ from study.outcomes import COMPLETE, writing
 from study.spec.study_file import Spec, read
 from study.store import Store
 from study.store.outputs import write_output
+from study.store.spreadsheets import to_csv
 from study.terminal import Console, say
 
 BITS = (0, 2, 4, 8, 16)
@@ -65,7 +66,7 @@ def _flat(images: np.ndarray) -> np.ndarray:
 def _write(pairs: pd.DataFrame, output: str | None, store: Store) -> Path:
     """Where they are now."""
     is_parquet = bool(output) and str(output).endswith(".parquet")
-    data = pairs.to_parquet(index=False) if is_parquet else pairs.to_csv(index=False).encode()
+    data = pairs.to_parquet(index=False) if is_parquet else to_csv(pairs)
     with writing(Path(output or store.reports)):
         if not output:
             return store.save_report("near_duplicates.csv", data)

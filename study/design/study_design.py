@@ -60,7 +60,7 @@ class Design:
     @property
     def hash(self) -> str:
         """Names this design in the store: the spec, on these data, under this format."""
-        return identity.design_id(self.spec, self.pool)
+        return identity.design_id(self.spec, self.pool, self.measures.versions)
 
     @property
     def every(self) -> tuple[Trial, ...]:

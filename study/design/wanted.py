@@ -195,12 +195,18 @@ class Measures:
         self.skipped = ONE_CLASS if takes_network and len(np.unique(split.pool.labels)) < 2 else None
         self.members = min(spec.quality.samples, min(spec.train_sizes))
         """Members that samples are compared with, as many in every trial."""
+        self.unseen_persons = len(np.unique(split.pool.units[split.unseen]))
+        self.by_person = self.unseen_persons < len(split.unseen)
+        """Whether an unseen person has several records, so that copies are calibrated person by person."""
+        self.versions = identity.measures(spec, self.by_person)
         quality = spec.quality
         self.wanted: tuple[WantedMeasure, ...] = tuple(
             WantedMeasure(
                 name,
                 against,
-                identity.measure_id(name, against, arguments, recipe.id, split.queries_digest, spec.seed),
+                identity.measure_id(
+                    name, against, arguments, self.versions, recipe.id, split.queries_digest, spec.seed
+                ),
                 arguments,
             )
             for against in quality.against
@@ -213,12 +219,13 @@ class Measures:
     @property
     def no_copies(self) -> str | None:
         """Why copies are not looked for, or None."""
-        copies, unseen = self.spec.quality.copies, len(self.split.unseen)
+        copies, unseen = self.spec.quality.copies, self.unseen_persons
         if not self.spec.quality.of_copies:
             return "not in quality.measures"
         if not rank_of(copies.alpha, unseen):
+            who = "persons" if self.by_person else "records"
             return (
-                f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen records, and "
+                f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen {who}, and "
                 f"split.unseen has {unseen}"
             )
         smallest = min(self.spec.train_sizes)
@@ -236,6 +243,7 @@ class Measures:
             "alpha": copies.alpha,
             "neighbors": copies.neighbors,
             "unseen": len(split.unseen),
+            **({"unseen_persons": self.unseen_persons} if self.by_person else {}),
         }
         depends_on = split.queries_digest, self.spec.seed
         ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
@@ -243,7 +251,7 @@ class Measures:
             WantedMeasure(
                 name,
                 "members",
-                identity.measure_id(name, "members", arguments, ids[extractor], *depends_on),
+                identity.measure_id(name, "members", arguments, self.versions, ids[extractor], *depends_on),
                 arguments,
                 extractor,
             )

@@ -15,7 +15,7 @@ class Work:
     """What is missing of one trial. train: its row, and the training where it has one of its own.
 
     retrain: train again because its target was not kept: to the same bits, but for an arm with a guarantee, whose noise
-    is drawn anew.
+    is drawn anew. All of such a trial is done again, in the place of what is sealed.
     """
 
     trial: Trial
@@ -28,6 +28,11 @@ class Work:
     def trains(self) -> bool:
         """Whether a target is trained for it, to its level."""
         return (self.train or self.retrain) and self.trial.steps > 0 and self.trial.of is None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a sealed training is done again, to other bits."""
+        return self.train and self.retrain
 
     @property
     def takes_extractor(self) -> bool:
@@ -51,14 +56,12 @@ def missing_of(trials: Sequence[Trial], store: Store) -> list[Work]:
 def _missing(trials: Sequence[Trial], done: dict[str, Done]) -> list[Work]:
     works = []
     for trial in trials:
-        have = done.get(trial.trial_id)
-        work = Work(
-            trial,
-            train=not (have and have.train),
-            retrain=bool(trial.steps and trial.of is None and have and have.train and not have.kept),
-            attacks=tuple(w for w in trial.attacks if not (have and w.attack_id in have.attacks)),
-            measures=tuple(w for w in trial.measures if not (have and w.measure_id in have.measures)),
-        )
-        if work.train or work.attacks or work.measures:
-            works.append(work)
+        have = done.get(trial.trial_id, Done())
+        attacks = tuple(w for w in trial.attacks if w.attack_id not in have.attacks)
+        measures = tuple(w for w in trial.measures if w.measure_id not in have.measures)
+        lost = bool(trial.steps and trial.of is None and have.train and not have.kept)
+        if lost and trial.cell.arm.guaranteed and (attacks or measures):
+            works.append(Work(trial, True, True, trial.attacks, trial.measures))
+        elif not have.train or attacks or measures:
+            works.append(Work(trial, not have.train, lost, attacks, measures))
     return works

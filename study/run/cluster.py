@@ -203,7 +203,7 @@ def _files(config: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"file_mounts: needs {TOKEN}: {TOKEN}, or nodes cannot tell friend from foe"
     for where, local in needed.items():
-        path = expanded(local, variables=False)
+        path = expanded(local, variables="none")
         if not path.exists():
             how = f"; make it: {MAKE_TOKEN}" if TOKEN in where else ""
             yield f"{where}: {local} does not exist{how}"
@@ -297,7 +297,7 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
 
 
 def _ray(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], check=False)
+    return subprocess.run([sys.executable, "-P", "-m", "ray.scripts.scripts", *arguments], check=False)
 
 
 MLFLOW = """-u "$(id -u)" -f "[m]lflow.server" """
@@ -315,7 +315,7 @@ def _stop(host: str, auth: Mapping[str, str]) -> bool:
     """End the user's Ray and MLflow on a host by name and remove what they left; whether none is left."""
     options = ["BatchMode=yes", "ConnectTimeout=10", "IdentitiesOnly=yes", "LogLevel=ERROR"]
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as `ray up` does
-    command = ["ssh", "-i", str(expanded(auth["ssh_private_key"], variables=False))]
+    command = ["ssh", "-i", str(expanded(auth["ssh_private_key"], variables="none"))]
     command += [word for option in options for word in ("-o", option)]
     command += [f"{auth['ssh_user']}@{host}", f"bash --login -i -c '{STOP}' 2> /dev/null"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0

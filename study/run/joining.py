@@ -29,7 +29,8 @@ def found(address: str) -> str:
         why = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
         raise Refused(f"--address {shorten(address)}: nobody is at {shorten(where)} ({why}); {WAYS}") from None
     try:
-        asked = subprocess.run([sys.executable, "-c", ASK, where], capture_output=True, text=True, timeout=SECONDS)
+        command = [sys.executable, "-P", "-c", ASK, where]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise Refused(
             f"--address {address}: who listens at {where} does not answer as a Ray cluster in {SECONDS:.0f} s; give "

@@ -15,12 +15,14 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 
 from mia_core import private_files
 from mia_core.errors import Refused, shorten
 from mia_core.paths import expanded
 from study.machine import scratch_base, slots
 from study.run import joining
+from study.search_path import folders_of_packages
 from study.signals import terminate_in_order
 
 SOCKET = "session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
@@ -29,6 +31,14 @@ LONGEST = 107
 """Bytes of a socket's path."""
 REMOVAL_SECONDS = 10.0
 """So long Ray's last processes may still write after its end."""
+
+
+class _OwnCode(JobConfig):  # type: ignore[misc]
+    """Workers import no module of the working folder nor of the script's, which Ray puts first on their path."""
+
+    def _serialize(self) -> str:
+        self._py_driver_sys_path = folders_of_packages()
+        return super()._serialize()
 
 
 @contextlib.contextmanager
@@ -44,7 +54,7 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
     with contextlib.nullcontext({"address": cluster}) if cluster else _alone(data_bytes) as settings:
         previous = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings)
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, job_config=_OwnCode(), **settings)
         except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
             raise KeyboardInterrupt from None
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
@@ -91,7 +101,7 @@ def require_room() -> None:
 def _base() -> Path:
     """Named by RAY_TMPDIR, else where temporary files go."""
     named = os.environ.get("RAY_TMPDIR")
-    return expanded(named).absolute() if named else scratch_base()
+    return expanded(named, "all").absolute() if named else scratch_base()
 
 
 def _folder() -> Path:

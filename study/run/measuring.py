@@ -116,10 +116,11 @@ class QualityMeasuring:
         """Measures of copies by the features of one extractor, and the pairs; against all members of the trial."""
         started = time.perf_counter()
         pool, settings = self.design.pool, self.design.spec.quality.copies
-        members = self.design.membership(trial).train
-        of_members, of_unseen = (torch.from_numpy(pool.images[part]) for part in (members, self.design.split.unseen))
+        members, unseen = self.design.membership(trial).train, self.design.split.unseen
+        of_members, of_unseen = (torch.from_numpy(pool.images[part]) for part in (members, unseen))
         fake, real, fresh = (self._space(wanted[0].extractor, x) for x in (samples, of_members, of_unseen))
-        found = find_copies(fake, real, fresh, pool.units[members], settings.alpha, settings.neighbors)
+        whose = pool.units[members], pool.units[unseen]
+        found = find_copies(fake, real, fresh, *whose, settings.alpha, settings.neighbors)
         seconds = (time.perf_counter() - started) / len(wanted)
         rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
         pairs = (

@@ -33,7 +33,10 @@ class PassContent:
     def __init__(self, store: Store, work: Work, tracked: bool = False) -> None:
         self.work = work
         self._tracked = tracked
+        self._store = store
         self._pass = Pass(store)
+        trains = work.train and not work.replaces
+        self._training = None if trains else store.training(work.trial.trial_id)
         self._trial: TrialRow | None = None
 
     def add_training(self, row: TrialRow, history: Sequence[HistoryRow] | None = None) -> None:
@@ -95,8 +98,11 @@ class PassContent:
                 attacks=[row.attack_id for row in attacked.rows],
                 measures=[row.measure_id for row in quality],
                 flags=self._trial.flags if self._trial else None,
+                training=self._training,
             )
-            if self.work.train and not sealed:
+            if sealed:
+                return
+            if self.work.train or self._store.training(self.work.trial.trial_id) != self._training:
                 raise Superseded(f"{self.work.trial.name}: another attempt has sealed this training first")
 
 

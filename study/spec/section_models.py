@@ -34,8 +34,9 @@ def _distinct(words: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
 
 @settings
 class CopiesSpec:
-    """How samples that copy a member are told. alpha: the false-copy rate, the chance of an unseen record to be called
-    a copy, at most. neighbors: members that the nearest one is compared with. extractors: `pixels`, `domain`.
+    """How samples that copy a member are told. alpha: the false-copy rate, the chance of one more unseen person that a
+    record of theirs is called a copy, at most. neighbors: members that the nearest one is compared with. extractors:
+    `pixels`, `domain`.
     """
 
     alpha: Annotated[float, Gt(0), Lt(1)] = ALPHA

@@ -27,9 +27,9 @@ class Garbage:
 
 
 def garbage(store: Store) -> list[Garbage]:
-    """Temporary files, files of passes without a marker, damaged markers whose work other passes sealed, checkpoints
-    of trajectories whose trials are trained in every design, and compactions that a larger one supersedes. Damaged when
-    another marker is, for what it sealed is not known.
+    """Temporary files, files of passes without a marker, damaged markers whose work other passes sealed, passes on an
+    earlier training of their trial, checkpoints of trajectories whose trials are trained in every design, and
+    compactions that a larger one supersedes. Damaged when another marker is, for what it sealed is not known.
 
     Links are none, nor is anything that no version of this project writes. Files are listed before markers are read,
     so that what is sealed meanwhile counts as sealed.
@@ -74,7 +74,7 @@ def _markers(store: Store) -> Iterator[Garbage]:
     """All done-markers; those that cannot be read, and of which nothing is missing, are garbage."""
     for entry in store.place.files("done"):
         if own_names.own("done", [entry.name]):
-            yield _item("done", entry, "a damaged marker, whose work other passes have sealed")
+            yield _item("done", entry, "a marker that counts no more: damaged, or of a training that was done again")
 
 
 def _temporary(store: Store) -> Iterator[Garbage]:

@@ -19,6 +19,8 @@ from study.store.passes import Store
 from study.store.schema import to_parquet
 
 TABLES = ("trials", "quality", "attacks", "history")
+COVERED = ("trajectory_id", "epoch", "step", "epsilon", "seconds")
+"""Columns of a private training's `history` that are no functions of its records; the others are its curves."""
 VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
 ABOUT = ("git_commit", "lock", "format")
 NOTICE = "NOTICE.txt"
@@ -29,9 +31,10 @@ A public copy of the study {study}.
 
 It has what was measured of each trained model, and its settings. Left out are the scores of single records, trained
 models, samples, feature networks (which were trained on reference records), checkpoints, failures, reports, names of
-machines, and the data's folders, files and columns.
+machines, hashes of records, the data's folders, files and columns, and the curves of private trainings.
 
-No epsilon covers what is here: results of attacks and training curves are functions of the records.
+No epsilon covers what is here: results of attacks, measures of quality and training curves are functions of the
+records.
 
 The settings have the study's seed and the digest of the data. Which records each model was trained on, by their numbers
 in the pool, follows from them.
@@ -42,12 +45,13 @@ def export_public(store: Store, out: Path) -> int:
     """Write a public copy into `out`, absent or empty before; returns how many passes it has.
 
     It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew.
-    Left out: scores (the one table with a row a record), targets, resume states, samples, feature networks,
-    checkpoints, failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell
-    what was declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each
-    trial's config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor
-    type, no host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers,
-    and what follows from the seed.
+    Left out: scores (the one table with a row a record), hashes of the pool's records (data/), curves of trainings that
+    have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints,
+    failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell what was
+    declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each trial's
+    config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor type, no
+    host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers, and what
+    follows from the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
@@ -80,14 +84,29 @@ def export_public(store: Store, out: Path) -> int:
 
 def _copy_pass(store: Store, copy: Store, name: str, marker: Mapping[str, Any]) -> None:
     sealed = {}
-    for relative in marker["files"]:
-        table = relative.split("/")[0]
-        if table in TABLES:
-            rows = pass_table(store.place, marker, relative)
-            data = to_parquet(_without_machines(rows) if table == "trials" else rows)
-            copy.place.write(relative, data)
-            sealed[relative] = files.seal(data)
+    own = {relative: relative.split("/")[0] for relative in marker["files"]}
+    rows = {name: pass_table(store.place, marker, name) for name, table in own.items() if table in TABLES}
+    private = any(own[name] == "trials" and _is_private(found) for name, found in rows.items())
+    for relative, found in rows.items():
+        table = own[relative]
+        public = _without_machines(found) if table == "trials" else found
+        data = to_parquet(_without_curves(public) if table == "history" and private else public)
+        copy.place.write(relative, data)
+        sealed[relative] = files.seal(data)
     copy.place.write(f"done/{name}.json", seals.to_json({**marker, "files": sealed}))
+
+
+def _is_private(trials: pa.Table) -> bool:
+    """Whether a training has a guarantee, or was to have one."""
+    stated = [trials[name].to_pylist() for name in ("epsilon", "target_epsilon") if name in trials.column_names]
+    return any(value is not None for values in stated for value in values)
+
+
+def _without_curves(history: pa.Table) -> pa.Table:
+    fields = enumerate(history.schema)
+    for at, field in ((at, field) for at, field in fields if field.name not in COVERED):
+        history = history.set_column(at, field, pa.nulls(len(history), field.type))
+    return history
 
 
 def _without_machines(trials: pa.Table) -> pa.Table:

@@ -1,6 +1,6 @@
 """A study as flat files that any program reads: one Parquet file (and CSV) per table, each row once, one schema."""
 
-import io
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from study.store.outputs import write_output
 from study.store.passes import Store
 from study.store.reading import read
 from study.store.schema import SCHEMAS, TEXT, to_parquet
+from study.store.spreadsheets import to_csv
 
 FLAT = ("trials", "quality", "attacks", "history", "wide")
 SCORES = "scores"
@@ -20,21 +21,22 @@ SCORES = "scores"
 def export_flat(store: Store, out: Path, include_records: bool = False, csv: bool = False) -> dict[str, int]:
     """Write `<out>/<table>.parquet` of the tables in FLAT, as `read` gives them; rows by table.
 
-    include_records: `scores` too. csv: `<table>.csv` beside each, with empty fields for nulls. Files of an earlier
-    export there are replaced. Refused where `out` is no folder, Damaged for a sealed file whose bytes changed.
+    include_records: `scores` too. csv: `<table>.csv` beside each, see `to_csv`. Files of an earlier export there are
+    removed first, also those that this one does not write: scores never stay beside tables that were written without
+    them. Refused where `out` is no folder, Damaged for a sealed file whose bytes changed.
     """
     if out.exists() and not out.is_dir():
         raise Refused(f"{out}: is no folder; name one, or a place for a new one")
-    written = {}
-    for table in (*FLAT, *([SCORES] if include_records else [])):
-        frame = read(store.root, store.study, table)
+    tables = (*FLAT, *([SCORES] if include_records else []))
+    frames = {table: read(store.root, store.study, table) for table in tables}
+    for path in (out / f"{table}.{kind}" for table in (*FLAT, SCORES) for kind in ("parquet", "csv")):
+        if os.path.lexists(path):
+            path.unlink()
+    for table, frame in frames.items():
         write_output(out / f"{table}.parquet", to_parquet(_typed(frame, table)))
         if csv:
-            with io.StringIO() as text:
-                frame.to_csv(text, index=False, date_format="%Y-%m-%dT%H:%M:%S.%f%z")
-                write_output(out / f"{table}.csv", text.getvalue().encode())
-        written[table] = len(frame)
-    return written
+            write_output(out / f"{table}.csv", to_csv(frame))
+    return {table: len(frame) for table, frame in frames.items()}
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pa.Table:

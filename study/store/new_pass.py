@@ -7,7 +7,7 @@ from typing import Any
 from mia_core.hashing import FORMAT, content_id
 from study.store import files, own_names, seals
 from study.store.files import Damaged
-from study.store.passes import Done, Store
+from study.store.passes import Store
 from study.store.schema import Rows, to_parquet, to_table
 
 
@@ -32,19 +32,28 @@ class Pass:
         self._seals[relative] = files.seal(data)
 
     def seal(
-        self, trial_id: str, train: bool, attacks: list[str], measures: list[str], flags: str | None = None
+        self,
+        trial_id: str,
+        train: bool,
+        attacks: list[str],
+        measures: list[str],
+        flags: str | None = None,
+        training: str | None = None,
     ) -> bool:
         """Write tables, then the marker; False when the trial was trained, or the same work done, by somebody else
         meanwhile.
 
-        A damaged marker is replaced. flags: of the trial's row.
+        A damaged marker is replaced, and one of work on an earlier training. flags: of the trial's row. training: of
+        which the target was, by its nonce, by default the one that counts; of a training that is done again, the one
+        that it takes the place of.
         """
         work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
         name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
         for table, rows in self._tables.items():
             self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
-        if train and self.store.done([trial_id]).get(trial_id, Done()).train:
-            return False  # under a name of earlier versions, or this one
+        counts = self.store.training(trial_id)
+        if (train or training) and counts != training:
+            return False  # trained meanwhile, under a name of earlier versions or this one
         marker = {
             "trial_id": trial_id,
             "work": work,
@@ -53,16 +62,28 @@ class Pass:
             "sealed_at": datetime.now(UTC).isoformat(),
             "format": FORMAT,
             "flags": flags,
+            "training": self.nonce if train else counts,
         }
         relative, data = f"done/{name}.json", seals.to_json(marker)
-        if self.store.place.create(relative, data):
+        again = train and training is not None
+        if not again and self.store.place.create(relative, data):
             return True
+        if again or self._may_replace(name, trial_id):
+            before = self.store.marked([trial_id]).counted if again else {}
+            self.store.place.write(relative, data)
+            for other, own in before.items():
+                if own["work"]["train"] and other != name:  # as earlier versions named it
+                    self.store.place.remove(f"done/{other}.json")
+            return True
+        return False
+
+    def _may_replace(self, name: str, trial_id: str) -> bool:
+        """Whether the marker of that name is damaged, or of work on an earlier training."""
         try:
             self.store.marker(name)
         except Damaged:
-            self.store.place.write(relative, data)
             return True
-        return False
+        return name in self.store.marked([trial_id]).outdated
 
     def _write_table(self, table: str, relative: str, rows: Rows) -> None:
         data = to_parquet(to_table(table, rows))

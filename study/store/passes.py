@@ -264,11 +264,12 @@ class Store:
         """As `markers`; Damaged, with the way out, for a damaged one whose work no sound ones have sealed since.
 
         every_design: look at what every design wants of its trial, and not at the current one alone. others: with those
-        that do not count.
+        of a training beside the one that counts.
         """
         found = self.marked(trial_ids)
         further = self.not_redone(found, every_design)
-        return (found.sound if others else found.counted) | {name: self.marker(name) for name in further}
+        sound = found.counted | (found.aside if others else {})
+        return sound | {name: self.marker(name) for name in further}
 
     def not_redone(self, found: Marked, every_design: bool = False) -> list[str]:
         """Damaged markers whose work nobody has done again, as far as the current design, or any, wants it."""
@@ -300,9 +301,12 @@ class Store:
                 raise Damaged(f"{self.uri}/design/{name} {UNREADABLE}") from None
 
     def done(self, trial_ids: Iterable[str] | None = None) -> dict[str, Done]:
-        """What is sealed, by trial id."""
+        """What is sealed, by trial id; less what is of a training that is there no more."""
         trials: dict[str, Done] = {}
-        for marker in self.markers(trial_ids).values():
+        found = self.marked(trial_ids)
+        for marker in found.counted.values():
+            if marker.get("training") not in (None, found.trainings.get(marker["trial_id"])):
+                continue
             done = trials.setdefault(marker["trial_id"], Done())
             done.train |= marker["work"]["train"]
             done.diverged |= marker.get("flags") == DIVERGED
@@ -310,6 +314,10 @@ class Store:
             done.attacks |= set(marker["work"]["attacks"])
             done.measures |= set(marker["work"]["measures"])
         return trials
+
+    def training(self, trial_id: str) -> str | None:
+        """The nonce of the pass that trained a trial; None where none is sealed."""
+        return self.marked([trial_id]).trainings.get(trial_id)
 
     def sealed_bytes(self, relative: str, seal: Mapping[str, Any]) -> bytes:
         """A listed file's content; Damaged unless it has the sealed sha256."""

@@ -22,6 +22,8 @@ PUBLISHED = re.compile(r"specs/\w+\.json|design/\w+\.parquet", re.ASCII)
 MARKER = {"trial_id", "work", "nonce", "files", "sealed_at"}
 FORMATTED = MARKER | {"format", "flags"}
 """Of a marker since format 4; earlier ones said neither, and the first had no sha256."""
+BOUND = FORMATTED | {"training"}
+"""With the nonce of the pass that trained the target; the first of format 4 did not say it."""
 
 SECTIONS: dict[str, type] = {
     **dict.fromkeys(("data", "split", "training", "factors", "quality", "controls"), dict),
@@ -71,7 +73,7 @@ def parse(data: bytes) -> dict[str, Any]:
 def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     """The done-marker of a pass; ValueError unless it is whole and names files of that pass alone."""
     marker, sealed = _opened(data)
-    _require(marker.keys() in (MARKER, FORMATTED), "has other keys than a marker")
+    _require(marker.keys() in (MARKER, FORMATTED, BOUND), "has other keys than a marker")
     if "format" in marker:
         _require(sealed, "has no sha256")
         _require(_is_whole(marker["format"]) and marker["format"] > 3, "has an odd format")
@@ -81,6 +83,9 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     _require(_is_word(trial_id) and _is_word(nonce), "has an odd trial id or nonce")
     _require(isinstance(work, dict) and work.keys() == {"train", "attacks", "measures"}, "has odd work")
     _require(isinstance(work["train"], bool), "has odd work")
+    training = marker.get("training")
+    _require(training is None or _is_word(training), "is of an odd training")
+    _require(not work["train"] or training in (None, nonce), "is of another training than its own")
     for ids in (work["attacks"], work["measures"]):
         _require(isinstance(ids, list) and all(map(_is_word, ids)) and ids == sorted(set(ids)), "has odd work")
     names = {f"{trial_id}-{content_id(work)}", *([f"{trial_id}-{TRAINING}"] if work["train"] else [])}

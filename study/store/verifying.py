@@ -42,14 +42,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class Findings:
-    """files, bytes: verified. aside: damaged markers whose work other passes have sealed. strays: files among those of
-    the study that are none of it. garbage, garbage_bytes: unsealed; None while another marker is damaged.
+    """files, bytes: verified. aside: damaged markers whose work other passes have sealed. outdated: markers of work on
+    an earlier training of their trial. strays: files among those of the study that are none of it. garbage,
+    garbage_bytes: unsealed; None while another marker is damaged.
     """
 
     files: int
     bytes: int
     damages: list[Damage]
     aside: list[str]
+    outdated: list[str]
     strays: list[str]
     garbage: int | None
     garbage_bytes: int | None
@@ -77,6 +79,7 @@ def check(store: Store) -> Findings:
         bytes=found.bytes,
         damages=found.damages,
         aside=found.aside,
+        outdated=found.outdated,
         strays=list(own_names.strays(store.place)),
         garbage=None if unsealed is None else len(unsealed),
         garbage_bytes=None if unsealed is None else sum(item.bytes for item in unsealed),
@@ -91,6 +94,7 @@ class _Check:
         self.files = self.bytes = 0
         self.damages: list[Damage] = []
         self.aside: list[str] = []
+        self.outdated: list[str] = []
         self._pointer: dict[str, Any] = {}
         self._designs: dict[str, set[str]] = {}
         self._networks: set[str] = set()
@@ -126,6 +130,7 @@ class _Check:
         marked = self.store.marked()
         left = {*self.store.not_redone(marked), *self.store.not_redone(marked, every_design=True)}
         self.aside = [f"done/{name}.json" for name in marked.damaged if name not in left]
+        self.outdated = [f"done/{name}.json" for name in marked.outdated]
         for name in self.store.passes():
             if name in marked.damaged and name not in left:
                 continue

@@ -2,11 +2,14 @@
 
 import io
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mia_core.metrics.leakage import MIN_FALSE_POSITIVES, roc
 from study.store.reading import last_levels
+
+matplotlib.rcdefaults()  # a matplotlibrc of the working folder could have TeX run
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Safe for the color-blind (Okabe & Ito)."""

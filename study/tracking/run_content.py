@@ -44,6 +44,8 @@ ROC = "roc"
 """The folder of pictures that workers drew, sealed with their passes."""
 CURVE_POINTS = 200
 """Of a curve, at most: its first and last epochs, and others at equal distances."""
+UNCOVERED = "; it covers the trained networks, and nothing of history/*, attack/* and quality/*"
+"""Metrics are functions of the records, and no noise was added to them."""
 LONGEST = 6000
 """Characters of a parameter in MLflow."""
 
@@ -104,6 +106,7 @@ class RunContent:
 
 def run_content(store: Store, trial_id: str, include_records: bool) -> RunContent:
     """Of one sealed trial; Damaged when its files changed. include_records: with samples, which may show records."""
+    markers = store.markers([trial_id])
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
@@ -118,7 +121,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     start_ms = end_ms - int(row["seconds_train"] * 1000)
     return RunContent(
         name=_name(row, config.budget),
-        passes=tuple(passes),
+        passes=tuple(logged_name(name, markers.get(name, {})) for name in passes),
         start_ms=start_ms,
         end_ms=end_ms,
         step=int(row[config.budget]),
@@ -134,12 +137,25 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
             **({"flags": row["flags"]} if pd.notna(row.get("flags")) else {}),
-            "guarantee": guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"]),
+            "guarantee": _guarantee(row),
             **{key: code[key] for key in CODE if key in code},  # stores of older versions lack them
         },
         files=dict(_files(store, trial_id, tables, config, include_records)),
         data=(row["dataset"], content_id([digest, config.value("split", dict)]), digest),
     )
+
+
+def _guarantee(row: Any) -> str:
+    words = guarantee(row["epsilon"], row.get("delta"), row["epsilon_unit"])
+    return words if pd.isna(row["epsilon"]) else words + UNCOVERED
+
+
+def logged_name(name: str, marker: Mapping[str, Any]) -> str:
+    """A pass, as the tag of a run names it: with the nonce, for a training done again has the name of the first.
+
+    Passes of earlier versions go by their names alone, so that what was logged of them is not logged again.
+    """
+    return f"{name}-{marker['nonce']}" if "training" in marker else name
 
 
 def _settings(config: TrialConfig) -> dict[str, str]:

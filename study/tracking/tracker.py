@@ -21,7 +21,7 @@ from study.terminal import plain
 from study.tracking import addresses, ownership
 from study.tracking.addresses import without_secrets
 from study.tracking.ownership import KIND, OF_STUDY, PARENT, PASSES, STUDY_RUN, TRIAL_ID, TRIAL_RUN, Run
-from study.tracking.run_content import CODE, Begun, run_content
+from study.tracking.run_content import CODE, Begun, logged_name, run_content
 from study.tracking.study_metrics import headline
 
 VIEW = 6
@@ -128,7 +128,7 @@ class Tracker:
         names: dict[str, list[str]] = {}
         trained = set()
         for name, marker in self._store.markers().items():
-            names.setdefault(marker["trial_id"], []).append(name)
+            names.setdefault(marker["trial_id"], []).append(logged_name(name, marker))
             if marker["work"]["train"]:
                 trained.add(marker["trial_id"])
         for trial_id in sorted(trained) if self._client else ():
@@ -249,7 +249,9 @@ class Tracker:
             "here.\n\n"
             "**Compare trials**: open the runs under this one, select some, *Compare*; of the parameters take "
             f"`train_size`, `{budget}`, `strength` and `defense`, of the metrics `attack/<attack>/auc` and "
-            "`quality/<measure>`. Loss curves are the metrics `history/<loss>` of each run."
+            "`quality/<measure>`. Loss curves are the metrics `history/<loss>` of each run.\n\n"
+            "**No epsilon covers a metric**, loss curves of private trainings neither: all are functions of the "
+            "records. Who reads this page may be one of those that a guarantee is meant against."
         )
 
     def _command(self, name: str) -> str:

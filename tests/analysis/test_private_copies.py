@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
 from study.machine import versions
+from study.plan import data_changes
 from study.run import attack_row, trial_row
 from study.run.runner import Runner
 from study.store import Store, compact, exporting, read
@@ -67,6 +69,7 @@ def telling(tmp_path_factory):
     design, store = Design(spec, load_pool(spec.data)), Store(home / "results", "small")
     about = {"git_commit": "abc", "host": "ward7", "versions": {**versions(), "node": "ward7", "cwd": str(home)}}
     store.publish(design.hash, spec.resolved, design_rows(design), about)
+    data_changes.keep(store, design.pool)
     plain = attack_row._scores
 
     def numbered(trial, wanted, values, queries):
@@ -321,6 +324,39 @@ def test_metadata_of_columns_does_not_pass_into_a_public_copy(telling, tmp_path,
     for path in (tmp_path / "out").rglob("*.parquet"):
         assert "secretplace" not in content_of(path)
         assert b"/secretplace" not in path.read_bytes()
+
+
+def test_no_hash_of_a_record_is_in_a_public_copy(telling, public):
+    """Who has a record could tell by its hash whether it is in the pool."""
+    (file,) = (telling / "results/small/data").glob("*.json")
+    prints = base64.b64decode(json.loads(file.read_text())["fingerprints"])
+    some = [prints[at : at + 8] for at in range(0, len(prints), 8 * 40)]
+    assert len(some) == 10
+    for path in (path for path in public[0].folder.rglob("*") if path.is_file()):
+        content = content_of(path)
+        for one in some:
+            number = int.from_bytes(one, "little")
+            forms = (one.hex(), f"{number:016x}", str(number), str(np.int64(np.uint64(number))))
+            assert not any(form in content for form in forms), path
+            assert one not in path.read_bytes()
+
+
+def test_curves_of_private_trainings_are_left_out_of_a_public_copy_and_others_stay(telling, public):
+    trials = read(public[0].root, public[0].study, "trials")
+    private = set(trials.loc[trials["epsilon"].notna(), "trajectory_id"])
+    assert private and private != set(trials["trajectory_id"])
+    copied = read(public[0].root, public[0].study, "history")
+    whole = read(telling / "results", "small", "history")
+    curves = [name for name in whole if name not in exporting.COVERED]
+    assert set(copied["trajectory_id"]) == set(whole["trajectory_id"])
+    of_private = copied["trajectory_id"].isin(private)
+    assert copied.loc[of_private, curves].isna().all(axis=None)
+    assert whole.loc[whole["trajectory_id"].isin(private), curves].notna().any(axis=None)
+    assert copied.loc[of_private, ["epoch", "step", "epsilon"]].notna().all(axis=None)
+    order = ["trajectory_id", "epoch"]
+    others = [table[~table["trajectory_id"].isin(private)].sort_values(order) for table in (copied, whole)]
+    pd.testing.assert_frame_equal(*(table.reset_index(drop=True)[list(whole)] for table in others))
+    assert "the curves of private trainings" in " ".join((public[0].folder / "NOTICE.txt").read_text().split())
 
 
 # Noise that can be drawn again

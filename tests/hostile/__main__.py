@@ -1,6 +1,7 @@
-"""`python -m tests.hostile`: all hostile cases, counted by kind; with names of groups, those alone.
+"""`python -m tests.hostile`: hostile cases, counted by kind; with names of groups, those alone.
 
-With --most N, so many cases of each group, spread over all.
+Of each group a part is tried that is spread over all cases from a --seed, in --minutes of processor time together (10).
+With --most N, so many cases of each group; with --all, all.
 
 Exit code 1 where any case ended in a traceback, a wrong number, a followed link, or advice that does not help.
 """
@@ -11,10 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests import shared
-from tests.hostile.counting import Group, counted, table
+from tests.hostile.counting import EVERY, Group, Sample, counted, table
 from tests.hostile.damaged_stores import stores
 from tests.hostile.odd_clusters import clusters
 from tests.hostile.odd_environments import limits, variables
@@ -33,17 +35,23 @@ GROUPS: dict[str, Group] = {
 }
 
 
-def main(names: Sequence[str], most: int | None = None) -> int:
-    """Run groups, and print the table; the exit code. most: of each group; None for all."""
-    outcomes, opened = [], shared.open_folder()
+MINUTES = 10.0
+
+
+def main(names: Sequence[str], sample: Sample = EVERY, minutes: float | None = None) -> int:
+    """Run groups, and print the table; the exit code. sample: of each group. minutes: that all of them have."""
+    outcomes, opened, groups = [], shared.open_folder(), list(names or GROUPS)
+    ends = time.process_time() + 60 * (minutes or 0)
     os.environ["MIA_STUDY_CACHE"] = str(Path(os.environ[shared.FOLDER]) / "cache")
     try:
-        for name in names or GROUPS:
-            started = time.monotonic()
+        for place, name in enumerate(groups):
+            started = time.process_time()
+            if minutes is not None:  # what a group leaves is for those after it
+                sample = replace(sample, seconds=max(1.0, (ends - started) / (len(groups) - place)))
             with tempfile.TemporaryDirectory() as folder:
-                found = counted(GROUPS[name](Path(folder), most))
+                found = counted(GROUPS[name](Path(folder), sample))
             outcomes += found
-            print(f"{name}: {len(found)} cases in {time.monotonic() - started:.0f} s", flush=True)
+            print(f"{name}: {len(found)} answers in {time.process_time() - started:.0f} s of the processor", flush=True)
     finally:
         if opened:
             shared.drop_folder()
@@ -54,6 +62,11 @@ def main(names: Sequence[str], most: int | None = None) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
-    parser.add_argument("--most", type=int, help="cases of each group")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other cases")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--minutes", type=float, default=MINUTES, help="of the processor, for all groups together")
+    part.add_argument("--most", type=int, help="cases of each group")
+    part.add_argument("--all", action="store_true", help="all cases, for hours")
     options = parser.parse_args()
-    sys.exit(main(options.names, options.most))
+    whole = options.all or options.most is not None
+    sys.exit(main(options.names, Sample(options.most, seed=options.seed), None if whole else options.minutes))

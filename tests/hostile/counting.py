@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TRACEBACK, WRONG, FOLLOWED, USELESS = "traceback", "wrong number", "followed link", "useless advice"
 FAULTS = (TRACEBACK, WRONG, FOLLOWED, USELESS)
@@ -23,8 +25,46 @@ class Outcome:
     words: str = ""
 
 
-Group = Callable[[Path, int | None], Iterator[Outcome]]
-"""Makes cases of some kinds in an empty folder, and tries them: all, or so many spread over them."""
+@dataclass(frozen=True)
+class Sample:
+    """Which cases of a group are tried: all, `most` of them, or as many as are begun in `seconds` of processor time.
+
+    seed: where a part begins; each beginning of it is spread evenly over all.
+    """
+
+    most: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+    def of(self, cases: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Numbers and cases."""
+        order = list(range(len(cases)))
+        if self.most is not None or self.seconds is not None:
+            start = self.seed * SILVER
+            order.sort(key=lambda number: (start + number * GOLDEN) % 1)
+        begun = time.process_time()
+        for number in order[: self.most]:
+            if self.seconds is not None and time.process_time() - begun > self.seconds:
+                return
+            yield number, cases[number]
+
+
+GOLDEN, SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
+"""Multiples of the first, less their whole parts, are spread as evenly as can be."""
+EVERY = Sample()
+Group = Callable[[Path, Sample], Iterator[Outcome]]
+"""Makes cases of some kinds in an empty folder, and tries those of a sample."""
+
+
+class Clock:
+    """Time since it was made: of this process's work, which other programs do not lengthen, and by the wall."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+
+    def over(self, seconds: float, waiting: float = 120.0) -> bool:
+        """Whether more seconds of work have gone by, or more by the wall, where a command may wait for something."""
+        return time.process_time() - self._cpu > seconds or time.monotonic() - self._wall > waiting
 
 
 def asked(command: Callable[[], int]) -> tuple[int, str]:

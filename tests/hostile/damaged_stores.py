@@ -25,7 +25,7 @@ from study.run.runner import Runner
 from study.store import Damaged, Store, compact, read
 from tests.commands import mia_study
 from tests.hostile import FILES
-from tests.hostile.counting import FOLLOWED, TRACEBACK, USELESS, WRONG, Outcome, asked, is_bug
+from tests.hostile.counting import EVERY, FOLLOWED, TRACEBACK, USELESS, WRONG, Outcome, Sample, asked, is_bug
 from tests.hostile.readers import READERS, track
 from tests.small import small_spec
 from tests.undrawn import draw_nothing
@@ -135,19 +135,17 @@ def harm(store: Store, kind: str, position: str, outside: Path) -> None:
         copy.write_bytes(data[: len(data) // 2] if damaged else data)
 
 
-def stores(root: Path, most: int | None = None) -> Iterator[Outcome]:
-    """All cases, or so many spread over them."""
+def stores(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
+    """Each kind of damage in each place."""
     design, sound = made(root / "sound")
     expected = {table: read(sound.root, "small", table) for table in TABLES}
-    every = list(cases(sound))
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
-        for number, (kind, position) in enumerate(every):
-            if most is None or number * most // len(every) != (number - 1) * most // len(every):
-                folder = root / f"case{number}"
-                yield from _case(design, sound, expected, kind, position, folder, next(turn))
-                shutil.rmtree(folder)
+        for number, (kind, position) in sample.of(list(cases(sound))):
+            folder = root / f"case{number}"
+            yield from _case(design, sound, expected, kind, position, folder, next(turn))
+            shutil.rmtree(folder)
 
 
 def _case(design, sound, expected, kind, position, folder, turn) -> Iterator[Outcome]:

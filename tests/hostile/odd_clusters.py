@@ -12,7 +12,7 @@ import yaml
 
 from study.run import cluster
 from tests.commands import mia_study
-from tests.hostile.counting import TRACEBACK, USELESS, WRONG, Outcome, asked, is_bug
+from tests.hostile.counting import EVERY, TRACEBACK, USELESS, WRONG, Outcome, Sample, asked, is_bug
 from tests.hostile.odd_studies import ABSENT, ODD, paths
 from tests.study.test_cluster_check import FILES, PROJECT, filled
 
@@ -23,21 +23,20 @@ VITAL = ("provider.type", "provider.head_ip", "provider.worker_ips", "auth.ssh_p
 """Without one of these no cluster of ours starts, or a stranger may enter it: `check` may not pass it."""
 
 
-def clusters(root: Path, most: int | None = None) -> Iterator[Outcome]:
-    """All cases, or so many spread over them."""
+def clusters(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
+    """Each odd value in each place of each file."""
     documents = {name: yaml.safe_load(filled(name)) for name in FILES}
     every = [(name, kind, path) for name, document in documents.items() for path in paths(document) for kind in ODD
              if kind not in LONG or len(path) < 3]  # fmt: skip
     with contextlib.chdir(PROJECT), pytest.MonkeyPatch.context() as patch:
         _prepare(root, patch)
-        for number, (name, kind, path) in enumerate(every):
-            if most is None or number * most // len(every) != (number - 1) * most // len(every):
-                document = copy.deepcopy(documents[name])
-                _put(document, path, ODD[kind], kind == ABSENT)
-                file = root / "cluster.yaml"
-                file.write_text(yaml.safe_dump(document, width=10**6))
-                for reader in READERS:
-                    yield _outcome(f"cluster: {kind}", f"{name}: {'.'.join(map(str, path))}", path, reader, file)
+        for _, (name, kind, path) in sample.of(every):
+            document = copy.deepcopy(documents[name])
+            _put(document, path, ODD[kind], kind == ABSENT)
+            file = root / "cluster.yaml"
+            file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, width=10**6))
+            for reader in READERS:
+                yield _outcome(f"cluster: {kind}", f"{name}: {'.'.join(map(str, path))}", path, reader, file)
 
 
 def _prepare(root: Path, patch: pytest.MonkeyPatch) -> None:

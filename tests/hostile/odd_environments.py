@@ -6,7 +6,6 @@ Nothing is started for real: a sweep ends where it would take the lock, after al
 import contextlib
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,7 @@ from mia_core import hardware
 from study.run.local_ray import ray
 from study.run.session import Session
 from tests.commands import mia_study
-from tests.hostile.counting import TRACEBACK, USELESS, WRONG, Outcome, asked, is_bug
+from tests.hostile.counting import EVERY, TRACEBACK, USELESS, WRONG, Clock, Outcome, Sample, asked, is_bug
 from tests.small import SMALL
 
 FOLDERS = ("HOME", "TMPDIR", "RAY_TMPDIR", "XDG_CACHE_HOME", "MIA_STUDY_CACHE")
@@ -59,18 +58,17 @@ NUMBERS = (
 )
 
 
-def variables(root: Path, most: int | None = None) -> Iterator[Outcome]:
+def variables(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
     """Each variable with each value, before commands in turn; results in a folder, and in a bucket for AWS_*."""
     every = [(name, kind) for name in (*FOLDERS, *OTHERS) for kind in VALUES]
     turn = count()
     ray.shutdown()
     with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         _prepare(root, patch)
-        for number, (name, kind) in enumerate(every):
-            if most is None or number * most // len(every) != (number - 1) * most // len(every):
-                for _ in range(2):
-                    command = list(COMMANDS)[next(turn) % len(COMMANDS)]
-                    yield _outcome(root, name, kind, command)
+        for _, (name, kind) in sample.of(every):
+            for _ in range(2):
+                command = list(COMMANDS)[next(turn) % len(COMMANDS)]
+                yield _outcome(root, name, kind, command)
 
 
 def _prepare(root: Path, patch: pytest.MonkeyPatch) -> None:
@@ -108,13 +106,13 @@ def _outcome(root: Path, name: str, kind: str, command: str) -> Outcome:
             patch.delenv(name, raising=False)
         else:
             patch.setenv(name, str(root / value) if value in ("FILE", "PIPE", "LOOP") else value)
-        started = time.monotonic()
+        clock = Clock()
         code, said = asked(lambda: COMMANDS[command](results))
     lines = [line for line in said.splitlines() if line]
     fault = None
     if is_bug(code, said):
         fault = TRACEBACK
-    elif (code == 2 and (len(lines) != 1 or not lines[0].isprintable())) or time.monotonic() - started > SECONDS:
+    elif (code == 2 and (len(lines) != 1 or not lines[0].isprintable())) or clock.over(SECONDS):
         fault = USELESS
     elif code == 1 and command in ("plan", "sweep", "pictures", "config") and "goes on" in said:
         fault = USELESS  # the same command would only say the same again
@@ -123,21 +121,21 @@ def _outcome(root: Path, name: str, kind: str, command: str) -> Outcome:
     return Outcome(f"variable: {kind}", f"{name}, {command}", fault, said)
 
 
-def limits(root: Path, most: int | None = None) -> Iterator[Outcome]:
+def limits(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
     """Odd contents of a container's files: processors and memory are never none, nor more than the machine has."""
     there = os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     own = root / "own"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hardware, "PROC", own)
         patch.setattr(hardware, "MOUNT", root)
-        for groups in ("0::/\n", "0::/../..\n", "5:cpu:/\n4:memory:/\n", "x\n", "", "0::/a\0b\n"):
+        groups_of = ("0::/\n", "0::/../..\n", "5:cpu:/\n4:memory:/\n", "x\n", "", "0::/a\0b\n")
+        every = [(groups, file, text) for groups in groups_of for file in GROUPS for text in NUMBERS]
+        for _, (groups, file, text) in sample.of(every):
             own.write_text(groups)
-            for file in GROUPS:
-                for text in NUMBERS:
-                    (root / file).write_text(text, encoding="latin-1")
-                    code, said = asked(lambda: print(hardware.cpus(), hardware.memory_bytes()) or 0)
-                    found = said.split() if code == 0 else []
-                    wrong = not found or not (1 <= int(found[0]) <= there[0] and 1 <= int(found[1]) <= there[1])
-                    fault = TRACEBACK if is_bug(code, said) else WRONG if wrong else None
-                    yield Outcome("a container's limits", f"{groups!r}, {file}: {text[:20]!r}", fault, said)
-                (root / file).unlink()
+            (root / file).write_text(text, encoding="latin-1")
+            code, said = asked(lambda: print(hardware.cpus(), hardware.memory_bytes()) or 0)
+            found = said.split() if code == 0 else []
+            wrong = not found or not (1 <= int(found[0]) <= there[0] and 1 <= int(found[1]) <= there[1])
+            fault = TRACEBACK if is_bug(code, said) else WRONG if wrong else None
+            yield Outcome("a container's limits", f"{groups!r}, {file}: {text[:20]!r}", fault, said)
+            (root / file).unlink()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.hostile.counting import Sample
 from tests.hostile.odd_clusters import clusters
 from tests.hostile.odd_environments import limits, variables
 from tests.hostile.odd_studies import studies
@@ -16,7 +17,7 @@ def faults(outcomes):
 @pytest.mark.parametrize("name", SOME)
 def test_some_odd_values_are_taken_as_written_or_refused_in_a_line_that_helps(name, tmp_path):
     group, most = SOME[name]
-    found = list(group(tmp_path, most))
+    found = list(group(tmp_path, Sample(most)))
     assert len(found) >= most
     assert faults(found) == []
 

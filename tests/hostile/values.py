@@ -19,7 +19,7 @@ import pytest
 from study.store import Store, compact, seals
 from study.store.schema import SCHEMAS
 from tests.forging import read_parquet, rewrite, rewrite_design, rewrite_pointer, rewrite_spec, with_json
-from tests.hostile.counting import TRACEBACK, Outcome, asked, is_bug
+from tests.hostile.counting import EVERY, TRACEBACK, Outcome, Sample, asked, is_bug
 from tests.hostile.damaged_stores import CHEAP
 from tests.hostile.places import made
 from tests.hostile.readers import READERS, track
@@ -157,8 +157,8 @@ def whole(root: Path) -> Store:
     return store
 
 
-def json_values(root: Path, most: int | None = None) -> Iterator[Outcome]:
-    """Every odd value in every place of every document, or so many spread over them."""
+def json_values(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
+    """Every odd value in every place of every document."""
     sound = whole(root / "sound")
     failed = next(iter(sound.failed()))
     cases = []
@@ -166,22 +166,18 @@ def json_values(root: Path, most: int | None = None) -> Iterator[Outcome]:
         document = load(sound)
         for path in paths(document):
             cases += [(kind, save, load, path, words, value) for words, value in {**ODD, ABSENT: ABSENT}.items()]
-    yield from _tried(sound, root, _spread(cases, most))
+    yield from _tried(sound, root, sample.of(cases))
 
 
 def _documents(failed: str) -> dict[str, Any]:
     return {**DOCUMENTS, "failures": _plain(f"failures/{failed}.json")}
 
 
-def _spread(cases: list[Any], most: int | None) -> list[Any]:
-    return cases if most is None or most >= len(cases) else [cases[n * len(cases) // most] for n in range(most)]
-
-
-def _tried(sound: Store, root: Path, cases: list[Any]) -> Iterator[Outcome]:
+def _tried(sound: Store, root: Path, cases: Iterator[Any]) -> Iterator[Outcome]:
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
-        for number, (kind, save, load, path, words, value) in enumerate(cases):
+        for number, (kind, save, load, path, words, value) in cases:
             store = Store.at(shutil.copytree(sound.folder, root / f"case{number}" / "small"))
             document = load(store)
             put(document, path, value)
@@ -216,8 +212,8 @@ NUMBERS = {"null": None, "less than nothing": -1, "huge": 2**62, "no number": fl
 TEXTS = {"null": None, "no word": "", "a word": "x", "a huge word": "x" * 100_000, "a number": "1e999", "JSON": "[[]]"}
 
 
-def row_values(root: Path, most: int | None = None) -> Iterator[Outcome]:
-    """Every odd value in every column of every table of passes, or so many spread over them."""
+def row_values(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
+    """Every odd value in every column of every table of passes."""
     sound = whole(root / "sound")
     shutil.rmtree(sound.folder / "compacted")
     cases = []
@@ -229,7 +225,7 @@ def row_values(root: Path, most: int | None = None) -> Iterator[Outcome]:
     turn = count()
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
-        for number, (table, column, words, value) in enumerate(_spread(cases, most)):
+        for number, (table, column, words, value) in sample.of(cases):
             store = Store.at(shutil.copytree(sound.folder, root / f"case{number}" / "small"))
             try:
                 rewrite(store, table, lambda rows, c=column, v=value: _with(rows, c, v))
@@ -259,7 +255,7 @@ def _with(rows: pa.Table, column: str, value: Any) -> pa.Table:
 # Several results under one
 
 
-def doubled(root: Path, most: int | None = None) -> Iterator[Outcome]:
+def doubled(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
     """Rows twice in a file, rows of other trials, files of other passes: refused, and `check` says so."""
     sound = whole(root / "sound")
     shutil.rmtree(sound.folder / "compacted")

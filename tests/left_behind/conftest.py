@@ -22,6 +22,15 @@ SETTINGS = (
     "attacks=[white_box, {name: euclidean, generated: 64}]", "quality.measures=[kid]", "quality.against=[unseen]",
     "controls.nulls=1", "controls.copycat=false", "controls.permutations=99", f"tracking={json.dumps(TRACKING)}",
 )  # fmt: skip
+HOSTILE = (
+    "torch", "numpy", "ray", "json", "pyarrow", "pandas", "mlflow", "pkgutil", "sitecustomize", "usercustomize",
+    "study", "mia_core", "analysis",
+)  # fmt: skip
+"""Modules of the working folder, which nobody may import."""
+STEAL = """
+import os, sys
+open(os.path.join(os.environ["WATCHED"], f"imported-{__name__}-{os.getpid()}"), "w").write(" ".join(sys.argv))
+"""
 COMMANDS = {
     "sweep": ["tests.left_behind.watched", "study.yaml"],
     "readers": ["tests.left_behind.readers"],
@@ -56,6 +65,9 @@ def _commands(folder: Path) -> dict[str, tuple[int, str, str]]:
     for setting in SETTINGS:
         override(document, setting)
     (folder / "work" / "study.yaml").write_text(json.dumps(document))
+    for name in HOSTILE:
+        (folder / "work" / f"{name}.py").write_text(STEAL)
+    (folder / "work" / "matplotlibrc").write_text("text.usetex: True\n")
     own = {
         "HOME": folder / "home", "TMPDIR": _temporary(), "WATCHED": folder / "watched", "PYTHONPATH": PROJECT,
     }  # fmt: skip
@@ -67,8 +79,8 @@ def _commands(folder: Path) -> dict[str, tuple[int, str, str]]:
     environment = {**kept, **ENVIRONMENT, **{name: str(value) for name, value in own.items()}}
     done = {
         name: subprocess.run(
-            [sys.executable, "-m", *command], cwd=folder / "work", env=environment, umask=UMASK, capture_output=True,
-            timeout=1200, check=False,
+            [sys.executable, "-P", "-m", *command], cwd=folder / "work", env=environment, umask=UMASK,
+            capture_output=True, timeout=1200, check=False,
         )
         for name, command in COMMANDS.items()
     }  # fmt: skip

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from tests.left_behind.conftest import HOSTILE
 from tests.left_behind.planted import ENVIRONMENT
 
 pytestmark = pytest.mark.timeout(3600)
@@ -28,7 +29,12 @@ def test_only_the_owner_may_read_what_is_in_the_working_folder(left, what):
 
 def test_nothing_else_lies_in_the_working_folder(left):
     named = {"study.yaml", "results", "figures", "mlflow.db", ".mlflow.db.lock", "mlartifacts", "public"}
+    named |= {"matplotlibrc", *(f"{name}.py" for name in HOSTILE)}
     assert {path.name for path in left.work.iterdir()} == named
+
+
+def test_no_process_of_any_command_imports_a_module_of_the_working_folder(left):
+    assert [(path.name, path.read_text()) for path in left.watched.glob("imported-*")] == []
 
 
 def test_a_public_copy_may_be_read_by_others_as_the_umask_says(left):

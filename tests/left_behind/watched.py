@@ -47,7 +47,7 @@ def sockets(*processes):
 
 def asked(address, **environment):
     """The exit code of a client that asks Ray's GCS for keys."""
-    command = [sys.executable, "-c", ASK, address]
+    command = [sys.executable, "-P", "-c", ASK, address]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     done = subprocess.run(command, env={**kept, **environment}, capture_output=True, timeout=120)
     return done.returncode

@@ -23,13 +23,47 @@ def homeless(monkeypatch):
 
 def test_a_home_and_variables_are_replaced_as_a_shell_would(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PLACE", "data")
+    monkeypatch.setenv("MIA_PLACE", "data")
     assert expanded("~/x") == tmp_path / "x"
-    assert expanded("$HOME/$PLACE/${PLACE}s") == tmp_path / "data" / "datas"
+    assert expanded("$HOME/$MIA_PLACE/${MIA_PLACE}s") == tmp_path / "data" / "datas"
     assert expanded("s~/x") == Path("s~/x")
-    assert expanded_text("s3://bucket/$PLACE/x") == "s3://bucket/data/x"
+    assert expanded_text("s3://bucket/$MIA_PLACE/x") == "s3://bucket/data/x"
     assert expanded("$(touch x)") == Path("$(touch x)")
-    assert expanded("/a/$PLACE", variables=False) == Path("/a/$PLACE")
+    assert expanded("/a/$MIA_PLACE", "none") == Path("/a/$MIA_PLACE")
+
+
+SECRET = "/wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD", "ANYTHING"])
+@pytest.mark.parametrize("path", ["s3://theirs/${}/x", "${{{}}}", "~/${}", "/data/$HOME/a${{{}}}b"])
+def test_no_value_that_may_be_a_secret_gets_into_a_path_of_a_setting(name, path, monkeypatch):
+    monkeypatch.setenv(name, SECRET)
+    with pytest.raises(Refused, match=f"may not name the variable {name}.*write the path out") as refused:
+        expanded_text(path.format(name))
+    assert SECRET not in str(refused.value)
+    assert SECRET in expanded_text(path.format(name), "all")
+
+
+def test_a_variable_with_a_folder_that_exists_is_harmless(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_OF_OURS", str(tmp_path))
+    assert expanded("$DATA_OF_OURS/x") == tmp_path / "x"
+    monkeypatch.setenv("DATA_OF_OURS", str(tmp_path / "absent"))
+    with pytest.raises(Refused, match="may not name the variable DATA_OF_OURS"):
+        expanded("$DATA_OF_OURS/x")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hunter2").mkdir()
+    monkeypatch.setenv("DATA_OF_OURS", "hunter2")
+    with pytest.raises(Refused, match="may not name the variable DATA_OF_OURS"):
+        expanded("$DATA_OF_OURS/x")
+
+
+def test_the_users_own_variables_for_the_cache_may_name_any(monkeypatch):
+    monkeypatch.setenv("ANYTHING", "/a")
+    monkeypatch.setenv("MIA_STUDY_CACHE", "$ANYTHING/b")
+    assert cache.cache_folder(None) == Path("/a/b")
+    with pytest.raises(Refused, match="may not name the variable ANYTHING"):
+        cache.cache_folder("$ANYTHING/b")
 
 
 @pytest.mark.parametrize("path", ["$NOBODY_SET_THIS/x", "x/${NOBODY_SET_THIS}"])

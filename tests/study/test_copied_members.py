@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mia_core.data import SOURCES, load_pool
+from mia_core.data import SOURCES, Pool, load_pool
 from mia_core.data.pool import to_float
 from mia_core.metrics import COPIES, MEASURES
 from mia_core.metrics.copies import BLOCK_ELEMENTS
 from mia_core.models import Snapshot
+from study.design import identity
 from study.design.design_rows import design_rows
+from study.design.study_design import Design
 from study.design.work import missing, missing_of
 from study.plan import memory, overview
 from study.run.runner import Runner
@@ -110,6 +112,25 @@ def test_too_few_unseen_records_leave_copies_out_and_the_plan_says_so(make_desig
     assert [w.label for w in coarse.trials[0].measures] == ["copies_pixels_members"]
     assert coarse.measures.no_copies is None
     assert make_design(*LEAN, "quality.copies.neighbors=40").measures.no_copies.endswith("more than 40 members")
+
+
+def test_persons_with_several_unseen_records_count_once_and_their_measures_have_another_version(make_design):
+    plain = make_design(*LEAN, "quality.copies.alpha=0.02")
+    pool = load_pool(plain.spec.data)
+    alone = Design(plain.spec, Pool("digits", pool.images, pool.labels, np.arange(len(pool))))
+    assert (alone.hash, alone.trials[0].measures) == (plain.hash, plain.trials[0].measures)
+    assert not plain.measures.by_person
+    pairs = Design(plain.spec, Pool("digits", pool.images, pool.labels, np.arange(len(pool)) // 2))
+    arguments = {w.label: w.arguments for w in pairs.trials[0].measures}["copies_members"]
+    assert (arguments["unseen"], arguments["unseen_persons"]) == (150, 75)
+    assert identity.measures(pairs.spec, True) == dict.fromkeys(COPIES, 2)
+    assert pairs.hash != identity.design_id(pairs.spec, pairs.pool, {})
+    (id_of_first,) = {w.measure_id for w in pairs.trials[0].measures if w.label == "copies_members"}
+    depends_on = pairs.recipe.id, pairs.split.queries_digest, pairs.spec.seed
+    assert id_of_first == identity.measure_id("copies", "members", arguments, {"copies": 2}, *depends_on)
+    assert id_of_first != identity.measure_id("copies", "members", arguments, {}, *depends_on)
+    few = Design(make_design(*LEAN).spec, pairs.pool)
+    assert few.measures.no_copies == "a false-copy rate of 0.01 takes 99 unseen persons, and split.unseen has 75"
 
 
 def test_a_search_can_aim_at_copies_by_their_wide_name(make_design):

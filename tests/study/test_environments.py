@@ -55,13 +55,22 @@ def test_a_closed_terminal_ends_a_command_in_order_unless_it_runs_under_nohup(ho
 
 def test_results_of_a_study_file_may_be_in_the_home_folder_or_a_variables(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PLACE", str(tmp_path / "place"))
+    monkeypatch.setenv("MIA_PLACE", str(tmp_path / "place"))
     assert small_spec("results=~/x").results == f"{tmp_path}/x"
-    assert small_spec("results=$PLACE/x").results == f"{tmp_path}/place/x"
+    assert small_spec("results=$MIA_PLACE/x").results == f"{tmp_path}/place/x"
     assert small_spec("tracking=sqlite:///~/mlflow.db").tracking == f"sqlite:///{tmp_path}/mlflow.db"
     assert small_spec("tracking=postgresql://user:pa$word@host/db").tracking == "postgresql://user:pa$word@host/db"
     with pytest.raises(Refused, match=r"results: \$NONE_OF_THIS/x: there is no variable NONE_OF_THIS"):
         small_spec("results=$NONE_OF_THIS/x")
+
+
+@pytest.mark.parametrize("setting", ["results: s3://theirs/$SECRET", "tracking: 'sqlite:////tmp/$SECRET.db'"])
+def test_no_secret_of_the_environment_gets_into_a_path_of_a_study_file(setting, monkeypatch):
+    monkeypatch.setenv("SECRET", "wJalrXUtnFEMI")
+    name, _, value = setting.partition(": ")
+    with pytest.raises(Refused, match=rf"{name}: .*may not name the variable SECRET") as refused:
+        parse({**documents.parse(SMALL, "small"), name: value.strip("'")})
+    assert "wJalrXUtnFEMI" not in str(refused.value)
 
 
 @pytest.mark.parametrize("tracking", ["/root", "mlruns", "file:///tmp/mlruns", "~"])

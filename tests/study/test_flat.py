@@ -1,6 +1,8 @@
 """`mia-study export`: flat files, which programs that know nothing of this project read, each row once."""
 
 import ast
+import csv
+import io
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 
 from study.outcomes import COMPLETE, REFUSED
 from study.store import Store, read
+from study.store import flat as flat_files
 from study.store.flat import FLAT, SCORES, export_flat
+from study.store.spreadsheets import to_csv
 from tests.commands import mia_study
 
 export = mia_study("export")
@@ -93,6 +97,54 @@ def test_scores_are_written_only_where_they_are_wanted_and_the_files_are_for_the
     assert export([store.uri, str(tmp_path / "out"), "--include-records", "--csv"]) == COMPLETE
     assert len(list((tmp_path / "out").iterdir())) == 2 * len(FLAT) + 2
     assert "left out" not in capsys.readouterr().out
+
+
+def test_nothing_of_an_earlier_export_stays_beside_a_later_one(store, tmp_path):
+    out = tmp_path / "out"
+    assert export([store.uri, str(out), "--include-records", "--csv"]) == COMPLETE
+    (out / "notes.txt").write_text("the user's own")
+    (out / "scores.csv").unlink()
+    (out / "scores.csv").symlink_to(out / "notes.txt")
+    assert export([store.uri, str(out)]) == COMPLETE
+    assert {path.name for path in out.iterdir()} == {f"{table}.parquet" for table in FLAT} | {"notes.txt"}
+    assert (out / "notes.txt").read_text() == "the user's own"
+
+
+FORMULAS = [
+    "=1+1",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\uff1d1+1",
+    "-",
+    "=",
+    "+_1",
+]
+PLAIN = ["a\r=1", "a\n=1", "dp_sgd", "a=b", "-1e-3", "+5", "-inf", "'=1", "", None, "2-1", '{"a": "=1"}']
+
+
+def test_no_cell_of_a_csv_file_is_a_formula_and_numbers_stay_numbers():
+    values = [*FORMULAS, *PLAIN]
+    frame = pd.DataFrame({"text": values, "number": [-1.5] * len(values), "=head": ["a"] * len(values)})
+    with io.StringIO(to_csv(frame).decode(), newline="") as file:
+        (head, *rows) = csv.reader(file)
+    assert head == ["text", "number", "'=head"]
+    assert [row[0] for row in rows] == [f"'{text}" for text in FORMULAS] + [text or "" for text in PLAIN]
+    assert {row[1] for row in rows} == {"-1.5"}
+
+
+def test_a_csv_file_of_a_store_with_formulas_for_texts_has_none(store, tmp_path, monkeypatch):
+    def forged(root, study, table):
+        return read(root, study, table).assign(note="=HYPERLINK(1)")
+
+    monkeypatch.setattr(flat_files, "read", forged)
+    export_flat(store, tmp_path, csv=True)
+    for table in FLAT:
+        assert set(pd.read_csv(tmp_path / f"{table}.csv")["note"]) == {"'=HYPERLINK(1)"}
 
 
 def test_a_study_that_began_anew_under_other_settings_is_exported_as_it_is_now(store, flat):

@@ -32,13 +32,21 @@ STORES = sorted(path for path in (Path(__file__).parent / "stores").iterdir() if
 SMALLEST = {"trials": 2, "quality": 4, "attacks": 2, "scores": 160, "history": 2, "design": 11, "wide": 2}
 FULL = {"trials": 34, "quality": 96, "attacks": 118, "scores": 4660, "history": 28, "design": 248, "wide": 118}
 THREE = {"trials": 46, "quality": 128, "attacks": 166, "scores": 3956, "history": 40, "design": 340, "wide": 166}
-ROWS = {"format_1": SMALLEST, "format_2_unsealed": SMALLEST, "format_2_full": FULL, "format_3_full": THREE}
+FOUR = {"trials": 4, "quality": 12, "attacks": 12, "scores": 120, "history": 4, "design": 31, "wide": 12}
+ROWS = {
+    "format_1": SMALLEST,
+    "format_2_unsealed": SMALLEST,
+    "format_2_full": FULL,
+    "format_3_full": THREE,
+    "format_4": FOUR,
+}
 EVERY_ATTACK = ["white_box", "euclidean", "discriminative_samples20_steps1", "local_gan_steps1", "local_gan_steps2"]
 ATTACKS = {
     "format_1": ["euclidean"],
     "format_2_unsealed": ["euclidean"],
     "format_2_full": EVERY_ATTACK,
     "format_3_full": EVERY_ATTACK,
+    "format_4": ["white_box", "euclidean_generated8", "euclidean_generated16"],
 }
 
 
@@ -86,6 +94,23 @@ def test_what_this_version_wrote_is_read_with_its_values(kept, old):
     trials = read(old.folder.parent, "small", "trials")
     assert set(trials.loc[trials["epsilon"].notna(), "epsilon_unit"]) == {"person"}
     assert {"dcgan", "grouped"} <= set(trials["target"])
+
+
+def test_a_store_of_format_4_has_what_diverged_copies_levels_of_samples_and_the_training_of_each_pass(tmp_path):
+    kept = Path(__file__).parent / "stores" / "format_4"
+    store = Store(shutil.copytree(kept, tmp_path / "results"), "small")
+    golden = json.loads((kept / "golden.json").read_text())
+    assert digests(store.folder.parent, "small") == golden
+    trials = read(store.folder.parent, "small", "trials").set_index("trial_id")
+    assert trials["flags"].eq("diverged").sum() == 2 and trials.loc[trials["flags"].isna(), "epsilon"].count() == 1
+    attacks = read(store.folder.parent, "small", "attacks")
+    assert set(attacks["released"].dropna()) == {0, 8, 16}  # white-box attacks see none
+    assert attacks["auc"].isna().tolist() == [trials.loc[trial, "flags"] == "diverged" for trial in attacks["trial_id"]]
+    quality = read(store.folder.parent, "small", "quality")
+    assert set(quality["measure"]) == {"copies", "members_copied", "persons_copied"}
+    markers = store.markers().values()
+    own = {marker["trial_id"]: marker["nonce"] for marker in markers if marker["work"]["train"]}
+    assert len(markers) == 8 and all(marker["training"] == own[marker["trial_id"]] for marker in markers)
 
 
 @pytest.mark.parametrize("as_written", [True, False])
@@ -166,7 +191,8 @@ def without_nonces(store):
 
 def test_numbers_of_samples_that_earlier_rows_call_generated_are_the_released_ones(old):
     written = pd.concat(pq.read_table(path).to_pandas() for path in (old.folder / "attacks").iterdir())
-    assert "generated" in written, "or the fixture shows nothing"
+    if "generated" not in written:
+        pytest.skip("it was written under the name of today")
     of_row = written.set_index(["trial_id", "attack_id"])["generated"].to_dict()
     for compacted in (True, False):
         if not compacted:

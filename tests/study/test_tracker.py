@@ -175,6 +175,8 @@ def test_everything_comes_from_the_store_alone(store, place, track):
         assert one["tags"]["mlflow.parentRunId"] == "the parent"
         assert one["tags"].items() >= CODE.items()
         assert one["params"]["defense"] == row["defense"]
+        covers = "; it covers the trained networks, and nothing of history/*, attack/* and quality/*"
+        assert one["tags"]["guarantee"].endswith(covers if row["epsilon"] == row["epsilon"] else "none")
         assert float(one["params"].get("setting/clip", 0)) == (1 if row["defense"] == "dp_sgd" else 0)
         points = one["metrics"][f"attack/{row['attack']}/auc"]
         assert points == [(row["auc"], int(row["finished_at"].timestamp() * 1000), row["epochs"])]
@@ -199,6 +201,7 @@ def test_the_studys_own_run_leads_to_the_report_once_it_is_written(store, place,
     own = said(place)[None]
     assert "report.html" not in own["files"]
     assert "**The answer** is not here yet: `mia-study report" in own["tags"]["mlflow.note.content"]
+    assert "**No epsilon covers a metric**" in own["tags"]["mlflow.note.content"]
     assert report([store.uri]) == 0 and report([store.uri, "--include-records"]) == 0
     assert track() == 0
     own = said(place)[None]
