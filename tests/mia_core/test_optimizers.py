@@ -10,7 +10,6 @@ from mia_core.streams import Streams
 from mia_core.targets import optimizers
 
 
-
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [("Adam", {"betas": (0.5, 0.999), "fused": True}), ("Adam", {}), ("RMSprop", {})],
