@@ -351,7 +351,8 @@ MUTANTS = {
         STUCK
     ),
     "a second attempt goes on": Mutant(
-        "study/run/pass_content.py", "if self.work.train or self._store.training(", "if False and self._store.training(", STUCK
+        "study/run/pass_content.py", "if self.work.train or self._store.training(", "if self._store.training(",
+        STUCK,
     ),
     "two networks in a column are read": Mutant(
         READING, 'if "quality" in tables and not all:', "if False:", MIXED

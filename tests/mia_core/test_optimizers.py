@@ -1,8 +1,5 @@
 """Optimizers without torch's compiler: the same bits, and no process that trains imports it."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 

@@ -65,7 +65,7 @@ def renamed_to_old(store, name):
     """A training's pass under the name that earlier versions gave it; the new name."""
     marker = store.marker(name)
     old = f"{marker['trial_id']}-{seals.content_id(marker['work'])}"
-    marker = {key: value for key, value in marker.items() if key not in ("format", "flags")}
+    marker = {key: value for key, value in marker.items() if key not in ("format", "flags", "training")}
     moved = {}
     for relative, sealed in marker["files"].items():
         new = relative.replace(f"{name}-", f"{old}-")
@@ -109,7 +109,7 @@ def test_a_damaged_marker_whose_work_was_done_again_under_another_name_is_set_as
     said = all_commands(published, tmp_path, capsys)
     assert [code for code, _ in said.values()] == [0, 0, 0, 0, 0]
     assert f"set aside: done/{old}.json" in said["store check"][1]
-    assert f"done/{old}.json  (a damaged marker" in mia_gc(published, capsys)
+    assert f"done/{old}.json  (a marker that counts no more: damaged" in mia_gc(published, capsys)
     assert mia_study("store gc")([str(published.folder), "--older-than", "0"]) == 0
     assert not path.exists()
     assert "set aside" not in all_commands(published, tmp_path / "again", capsys)["store check"][1]
