@@ -337,20 +337,22 @@ MUTANTS = {
         PASSES, "own_names.TRAINING if train else content_id(work)", "content_id(work)", STUCK
     ),
     "a training is sealed beside an earlier version's": Mutant(
-        PASSES, "if train and self.store.done([trial_id]).get(trial_id, Done()).train:", "if False:", STUCK
+        PASSES, "if (train or training) and counts != training:", "if False:", STUCK
     ),
     "two trainings count": Mutant(
         MARKED, 'if marker["work"]["train"] and first[marker["trial_id"]] != name', "if False", STUCK
     ),
     "compactions of two trainings are read": Mutant(
-        MARKED, "if self.aside.keys() & passes.keys():", "if False:", STUCK
+        MARKED, "(self.aside.keys() | self.outdated.keys()) & passes.keys()", "self.outdated.keys() & passes.keys()",
+        STUCK
     ),
     "rows of two attempts are read twice": Mutant(
         READING, "complete(_decoded(_each_once(parts, table)), table)", "complete(_decoded(joined(parts)), table)",
         STUCK
     ),
     "a second attempt goes on": Mutant(
-        "study/run/pass_content.py", "if self.work.train and not sealed:", "if False:", STUCK
+        "study/run/pass_content.py",
+        "if self.work.train or self._store.training(self.work.trial.trial_id) != self._training:", "if False:", STUCK
     ),
     "two networks in a column are read": Mutant(
         READING, 'if "quality" in tables and not all:', "if False:", MIXED
@@ -416,7 +418,7 @@ MUTANTS = {
     ),
     "workers have the working folder": Mutant(
         LOCAL_RAY, "self._py_driver_sys_path = folders_of_packages()", "pass",
-        f"{LEFT}/test_modes.py -k imports"
+        f"{LEFT}/test_modes.py"
     ),
     "an earlier export stays": Mutant(FLAT, "path.unlink()", "pass", "tests/study/test_flat.py"),
     "cells are formulas": Mutant(
@@ -427,7 +429,7 @@ MUTANTS = {
     ),
     "curves of private trainings go public": Mutant(
         "study/store/exporting.py", 'if table == "history" and private else public', "if False else public",
-        f"{COPIES} -k curves"
+        COPIES
     ),
     "copies are calibrated record by record": Mutant(
         "mia_core/metrics/copies.py", "np.unique(persons_U, return_inverse=True)",
