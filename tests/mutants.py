@@ -344,15 +344,16 @@ MUTANTS = {
         MARKED, 'if marker["work"]["train"] and first[marker["trial_id"]] != name', "if False", STUCK
     ),
     "compactions of two trainings are read": Mutant(
-        MARKED, "if (self.aside.keys() | self.outdated.keys()) & passes.keys():", "if False:", STUCK
+        MARKED, "(self.aside.keys() | self.outdated.keys()) & passes.keys()", "self.outdated.keys() & passes.keys()",
+        STUCK
     ),
     "rows of two attempts are read twice": Mutant(
         READING, "complete(_decoded(_each_once(parts, table)), table)", "complete(_decoded(joined(parts)), table)",
         STUCK
     ),
     "a second attempt goes on": Mutant(
-        "study/run/pass_content.py", "if self.work.train or self._store.training(", "if self._store.training(",
-        STUCK,
+        "study/run/pass_content.py",
+        "if self.work.train or self._store.training(self.work.trial.trial_id) != self._training:", "if False:", STUCK
     ),
     "two networks in a column are read": Mutant(
         READING, 'if "quality" in tables and not all:', "if False:", MIXED
@@ -418,7 +419,7 @@ MUTANTS = {
     ),
     "workers have the working folder": Mutant(
         LOCAL_RAY, "self._py_driver_sys_path = folders_of_packages()", "pass",
-        f"{LEFT}/test_modes.py -k imports"
+        f"{LEFT}/test_modes.py"
     ),
     "an earlier export stays": Mutant(FLAT, "path.unlink()", "pass", "tests/study/test_flat.py"),
     "cells are formulas": Mutant(
@@ -429,7 +430,7 @@ MUTANTS = {
     ),
     "curves of private trainings go public": Mutant(
         "study/store/exporting.py", 'if table == "history" and private else public', "if False else public",
-        f"{COPIES} -k curves"
+        COPIES
     ),
     "copies are calibrated record by record": Mutant(
         "mia_core/metrics/copies.py", "np.unique(persons_U, return_inverse=True)",
