@@ -359,7 +359,7 @@ def test_of_two_trainings_that_earlier_versions_sealed_the_first_counts_alone(pu
     assert len(published.passes()) == 2
     if compacted:  # as they did, both
         with monkeypatch.context() as earlier:
-            earlier.setattr(Marked, "of", classmethod(lambda cls, sound, damaged=(): cls(dict(sound), {}, ())))
+            earlier.setattr(Marked, "of", classmethod(lambda cls, sound, damaged=(): cls(dict(sound), {}, {}, ())))
             assert compact(published) == 2
     assert read(published.root, "small", "trials", True)["sigma"].tolist() == [1.0]
     assert list(read(published.root, "small", "attacks", True)["attack_id"]) == ["a1"]
