@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
-from scipy.stats import rankdata, t
+from scipy.stats import t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
 from analysis.stats.inference import judged_scores
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.derived.evidence import normal_scores
 from mia_core.errors import Refused
 from mia_core.metrics.influence import sum_by_unit, units_of
 from mia_core.metrics.record_effects import (
@@ -270,11 +270,6 @@ def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:
     judged = judged_scores(data, attack)
     score, member = judged.of(list(rows.sort_values("replicate")["trial_id"]))
     return Panel(judged.query, judged.unit, normal_scores(score).T, member.T, _probability(data, member))
-
-
-def normal_scores(score: np.ndarray) -> np.ndarray:
-    """The normal quantile of each score's rank inside its trial, [R, J]; equal scores have their mean rank."""
-    return ndtri((rankdata(score, axis=1) - 0.5) / score.shape[1])
 
 
 def _probability(data: StudyData, member: np.ndarray) -> float:
