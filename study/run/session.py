@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mia_core.errors import Refused
 from study.design.data_shown import recorded
+from study.design.derivations import Derivations
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.trials import Trial
@@ -20,6 +21,7 @@ from study.plan.capacity import Machines
 from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
+from study.run.deriving import derive
 from study.run.measuring import feature_network, require_same_network
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -67,6 +69,8 @@ class Session:
         with TrackerAside(tracker, self._warn) as aside:
             if todo or spec.search:
                 self._run(todo, outlook, aside)
+            if not self.pilot:
+                self._derive(aside.log)
             left = missing(self.design, self.store)
             drop_spent_checkpoints(self.store)
             aside.finish(complete=not left)
@@ -89,9 +93,19 @@ class Session:
     def _publish(self, design: Design) -> None:
         data_changes.keep(self.store, design.pool)
         about = {**self._code, "versions": versions(), "data": self._data, SWEPT: search.swept(design.spec)}
-        self.store.publish(design.hash, design.spec.resolved, design_rows(design), about)
+        self.store.publish(design.hash, design.spec.resolved, self._rows(design), about)
+
+    def _rows(self, design: Design) -> list[dict[str, Any]]:
+        """Of the design's table, with what can be derived by now."""
+        return design_rows(design, Derivations(design, self.store.markers()).found)
 
     # Running
+
+    def _derive(self, log: Callable[[str], None]) -> None:
+        """Derived attacks on what is sealed by now, which then are in the design's table. log: of trials by id."""
+        if derive(self.design, self.store, log).trials:
+            self._publish(self.design)
+            compact(self.store)
 
     def _run(self, todo: Todo, outlook: Outlook, tracker: "TrackerAside") -> None:
         """All of `todo`, or a search to its end. Stopped in place of Refused or Damaged once a trial was sealed."""

@@ -109,6 +109,8 @@ class QualityRow(Row):
 class AttackRow(Row):
     """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
 
+    base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
+    cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
     many samples the attacker saw.
     """
@@ -119,6 +121,8 @@ class AttackRow(Row):
     arguments: str
     access: str
     knowledge: str
+    base: str | None = None
+    shadows: int | None = None
     steps: int | None
     released: int
     queries: int | None = None
