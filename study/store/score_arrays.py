@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from study.store.files import Damaged
-from study.store.marked import trial_of
 from study.store.passes import Store
 from study.store.reading import encoded_scores
 
@@ -37,7 +36,12 @@ def score_arrays(store: Store, wanted: Iterable[Pair]) -> Mapping[Pair, Scored]:
     if not pairs:
         return {}
     trials, attacks = ({pair[place] for pair in pairs} for place in (0, 1))
-    table = encoded_scores(store, [name for name in store.passes() if trial_of(name) in trials])
+    passes = [
+        name
+        for name, marker in store.markers().items()
+        if marker["trial_id"] in trials and not attacks.isdisjoint(marker["work"]["attacks"])
+    ]
+    table = encoded_scores(store, passes)
     trial, trial_names = _codes(table["trial_id"])
     attack, attack_names = _codes(table["attack_id"])
     of_trial = np.array([name in trials for name in trial_names], dtype=bool)
