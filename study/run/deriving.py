@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from study.store import Pass, Store
 from study.store.rows import joined
 from study.store.score_arrays import Pair, Scored, score_arrays
 
+THREADS = 16
+"""That write passes at once: each mostly waits for the disk, five times a pass."""
 MODELS_LIKE_IT = "models_like_it"
 """What the attacker knows besides: other models of the cell, and which records they were trained on."""
 
@@ -52,14 +55,20 @@ def derive(design: Design, store: Store, sealed: Callable[[str], None] = lambda 
         for trial, attacked in _rows(design, one, lacking, scores):
             trials[trial.trial_id] = trial
             results[trial.trial_id] = results.get(trial.trial_id, Attacked()) + attacked
-    for trial_id, attacked in results.items():
-        current = Pass(store)
-        current.add("attacks", [row.to_dict() for row in attacked.rows])
-        current.add("scores", joined(attacked.scores))
-        current.seal(trial_id, train=False, attacks=[row.attack_id for row in attacked.rows], measures=[])
-        sealed(trial_id)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for trial_id in threads.map(lambda item: _seal(store, *item), results.items()):
+            sealed(trial_id)
     rows = sum(len(attacked.rows) for attacked in results.values())
     return Derived(tuple(results), rows, time.perf_counter() - started)
+
+
+def _seal(store: Store, trial_id: str, attacked: Attacked) -> str:
+    """One pass; the trial's id."""
+    current = Pass(store)
+    current.add("attacks", [row.to_dict() for row in attacked.rows])
+    current.add("scores", joined(attacked.scores))
+    current.seal(trial_id, train=False, attacks=[row.attack_id for row in attacked.rows], measures=[])
+    return trial_id
 
 
 def _rows(
