@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm
 
 from mia_core.derived.derived_attack import DERIVED, DerivedAttack
 from mia_core.derived.evidence import Evidence, Side, divided
@@ -37,8 +36,9 @@ class Predicted:
 
     def log_ratio(self, score: np.ndarray) -> np.ndarray:
         """log N(s; mean_in, variance_in) - log N(s; mean_out, variance_out), [...,R,Q] (Carlini et al. 2022)."""
-        inside = norm.logpdf(score, self.mean_in, np.sqrt(self.variance_in))
-        found: np.ndarray = inside - norm.logpdf(score, self.mean_out, np.sqrt(self.variance_out))
+        inside = (score - self.mean_in) ** 2 / self.variance_in + np.log(self.variance_in)
+        outside = (score - self.mean_out) ** 2 / self.variance_out + np.log(self.variance_out)
+        found: np.ndarray = (outside - inside) / 2
         return found
 
     def above_out(self, score: np.ndarray) -> np.ndarray:

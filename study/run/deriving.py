@@ -15,13 +15,11 @@ from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged
 from study.store import Pass, Store
-from study.store.rows import joined
+from study.store.rows import MODELS_LIKE_IT, joined
 from study.store.score_arrays import Pair, Scored, score_arrays
 
 THREADS = 16
 """That write passes at once: each mostly waits for the disk, five times a pass."""
-MODELS_LIKE_IT = "models_like_it"
-"""What the attacker knows besides: other models of the cell, and which records they were trained on."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ import numpy as np
 DIVERGED = "diverged"
 """In `flags` of a trial: a weight, a loss or a sample was not finite. It is a result; its target is not attacked."""
 
+MODELS_LIKE_IT = "models_like_it"
+"""In `knowledge` of a derived attack: other models of its cell, and which records they were trained on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
