@@ -17,7 +17,6 @@ import pandas as pd
 from mia_core.errors import Refused
 from mia_core.settings import plain
 from mia_core.streams import Streams
-from study.design.design_rows import design_rows
 from study.design.points import levels_of
 from study.design.study_design import Design
 from study.design.work import Work, missing
@@ -59,8 +58,9 @@ def go_on(
 ) -> Design:
     """Run what is missing, ask for more points, until there are as many as the search wants; the design of all.
 
-    run: does work, by trajectory, and leaves a failure behind where it could not; where it leaves neither, it was
-    stopped, and so is the search.
+    publish: leaves the design's table behind, with what can be derived by then. run: does work, by trajectory, the same
+    with the table, and leaves a failure behind where it could not; where it leaves neither, it was stopped, and so is
+    the search.
     """
     tried: set[str] = set()
     known: list[Values] = []
@@ -76,7 +76,7 @@ def go_on(
             tried |= todo.keys()
         if len(design.spec.points) >= design.spec.search.points:
             return design
-        known = outcomes(store, design.spec, pd.DataFrame(design_rows(design)), known)
+        known = outcomes(store, design.spec, read(store.root, store.study, "design"), known)
         design = Design(_asked(design.spec, known), design.pool)
 
 

@@ -17,6 +17,7 @@ from study.store.collecting import garbage
 from study.store.flat import export_flat
 from study.store.roles import SHADOW
 from study.store.verifying import check
+from study.tracking.run_content import run_content
 from tests.forging import diverge
 from tests.made_scores import design_of, hard_records, publish, seal, write, write_and_derive
 from tests.small import small_spec
@@ -235,3 +236,18 @@ def test_an_attack_with_levels_of_steps_stands_for_its_last_one_unless_a_level_i
     assert [entry.label for entry in spec.derived] == ["calibrated_local_gan_steps4", "calibrated_local_gan_steps2"]
     again = small_spec(f"derived={json.dumps(spec.resolved['derived'])}")
     assert again.derived == spec.derived and again.resolved == spec.resolved
+
+
+def test_mlflow_gets_derived_metrics_of_the_newest_reference_alone_and_the_workers_picture(tmp_path):
+    few, many = design_of("replicates=3"), design_of("replicates=4")
+    store = Store(tmp_path, "small")
+    write_and_derive(store, few, LEAKS)
+    trial = few.trials[0].trial_id
+    before = run_content(store, trial, False)
+    write_and_derive(store, many, LEAKS)
+    found = run_content(store, trial, False)
+    rows = read(tmp_path, "small", "attacks").query("base.notna()").set_index("trial_id")
+    key = "attack/calibrated_white_box/auc"
+    assert found.derived[key] == rows["auc"][trial] != before.derived[key]
+    assert found.derived_ms > before.derived_ms and found.end_ms == before.end_ms
+    assert key not in found.metrics and found.metrics == before.metrics
