@@ -15,10 +15,7 @@ from study.design import identity
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
-from study.spec.derived_entries import DerivedEntry
-
-FEWEST_REPLICATES = 3
-"""Of a cell without shadows: each target then has two others as its reference."""
+from study.spec.derived_entries import FEWEST_REPLICATES, DerivedEntry
 
 Marker = Mapping[str, Any]
 

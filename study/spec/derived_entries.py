@@ -14,6 +14,8 @@ from study.store.names import is_word, quoted
 
 BY_DEFAULT = "calibrated"
 """What is derived where a study file has no section `derived`: this, of the attack that audits claims."""
+FEWEST_REPLICATES = 3
+"""Of a study without shadows: each target then has two others as its reference."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class DerivedEntry:
     label: str
     choice: Choice[DerivedAttack]
     bases: tuple[str, ...]
+
+    def refusal(self, replicates: int, shadows: int) -> str | None:
+        """Why it cannot be computed in a study with so many replicates and shadows, or None."""
+        if not self.choice.cls.needs_reference or shadows or replicates >= FEWEST_REPLICATES:
+            return None
+        return f"{self.label} needs {FEWEST_REPLICATES} replicates, or shadows, and replicates is {replicates}"
 
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""

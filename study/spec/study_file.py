@@ -113,6 +113,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         raise Refused("shadows: are for derived attacks, and `derived` lists none; leave one of them out")
     if search:
         check_objectives(search, *_columns(attacks, derived, quality))
+        _require_derived(search, derived, sections)
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
@@ -207,6 +208,14 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
     if search and not factors.varied:
         raise Refused("search: needs a factor with a range or several levels")
     return draw(design, factors, seed) if design.draws else {}
+
+
+def _require_derived(search: SearchSpec, derived: Sequence[DerivedEntry], sections: Sections) -> None:
+    """Refused for an objective that no point would ever have."""
+    goals = {goal.attack[0] for goal in search.goals if goal.attack}
+    for entry in derived:
+        if entry.label in goals and (reason := entry.refusal(sections.replicates, sections.shadows)):
+            raise Refused(f"search.objectives: {reason}")
 
 
 def _columns(

@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from mia_core.data import load_pool
 from mia_core.derived import Evidence
 from mia_core.derived.calibrated import calibrated
 from mia_core.derived.lira import lira
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from study.design.derivations import Derivations
+from study.design.study_design import Design
+from study.run import search
 from study.run.deriving import derive
 from study.store import Store, compact, read
 from study.store.collecting import garbage
@@ -19,7 +22,7 @@ from study.store.roles import SHADOW
 from study.store.verifying import check
 from study.tracking.run_content import run_content
 from tests.forging import diverge
-from tests.made_scores import design_of, hard_records, publish, seal, write, write_and_derive
+from tests.made_scores import OVERRIDES, design_of, hard_records, publish, seal, write, write_and_derive
 from tests.small import small_spec
 
 LEAKS = hard_records(0.8, 0.6)
@@ -251,3 +254,23 @@ def test_mlflow_gets_derived_metrics_of_the_newest_reference_alone_and_the_worke
     assert found.derived[key] == rows["auc"][trial] != before.derived[key]
     assert found.derived_ms > before.derived_ms and found.end_ms == before.end_ms
     assert key not in found.metrics and found.metrics == before.metrics
+
+
+def test_a_derived_attack_is_an_objective_of_a_search(tmp_path):
+    overrides = (
+        "factors={train_size: [70], epochs: {low: 1, high: 3}, defense: [none]}",
+        "search={objectives: [{minimize: calibrated_white_box.auc}], points: 2, batch: 1}",
+        "replicates=3",
+    )
+    store = Store(tmp_path, "small")
+    spec = search.begun(small_spec(*OVERRIDES, *overrides), store)
+    design = Design(spec, load_pool(spec.data))
+    found = search.go_on(
+        design, store, lambda one: publish(store, one), lambda one, todo: write_and_derive(store, one, LEAKS)
+    )
+    assert len(found.spec.points) == 2
+    values = search.outcomes(store, found.spec, read(tmp_path, "small", "design"))
+    auc = read(tmp_path, "small", "attacks").query("base.notna()").groupby("attack")["auc"].mean()
+    assert np.mean([value[0] for value in values]) == pytest.approx(auc["calibrated_white_box"])
+    with pytest.raises(Refused, match="needs 3 replicates, or shadows"):
+        small_spec(*OVERRIDES, *overrides[:2], "replicates=2")
