@@ -67,13 +67,14 @@ def go_on(
     assert design.spec.search is not None
     while True:
         publish(design)
-        todo = {name: works for name, works in missing(design, store).items() if name not in tried}
+        lacking = missing(design, store)
+        todo = {name: works for name, works in lacking.items() if not _trials(works) <= tried}
         if todo:
             run(design, todo)
             left, failed = missing(design, store), store.failed()
             if any(name in left and name not in failed for name in todo):
                 return design
-            tried |= todo.keys()
+            tried = tried.union(*map(_trials, todo.values()))
         if len(design.spec.points) >= design.spec.search.points:
             return design
         known = outcomes(store, design.spec, read(store.root, store.study, "design"), known)
