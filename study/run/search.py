@@ -81,6 +81,11 @@ def go_on(
         design = Design(_asked(design.spec, known), design.pool)
 
 
+def _trials(works: Sequence[Work]) -> set[str]:
+    """Ids: points that differ in epochs alone are of one trajectory, of which a part may have been tried."""
+    return {work.trial.trial_id for work in works}
+
+
 def outcomes(store: Store, spec: Spec, design: pd.DataFrame, known: Sequence[Values] = ()) -> list[Values]:
     """What came out of each point of a search, in order: means over replicates. known: of its first points.
 
