@@ -66,9 +66,8 @@ def seal(store: Store, design: Design, trial: Trial, made: Made) -> None:
     """One pass that trained, and ran all attacks."""
     membership, split = design.membership(trial), design.split
     queries = membership.queries
-    about = Queries(
-        queries, split.units[queries], membership.member, split.judges(queries), np.zeros(len(queries), bool)
-    )
+    coins = np.isin(queries, split.coins_of(RECORD)) & (trial.role == STUDY)
+    about = Queries(queries, split.units[queries], membership.member, split.judges(queries), coins)
     attacked = sum(
         (
             judged(

@@ -44,10 +44,12 @@ def derived_entries(
 
     An item is a name, or a mapping of a name, settings, `base` (one label or several; by default every attack after its
     last steps) and `label`. One that takes a single attack stands for as many as it has bases. primary: the label of
-    the attack that audits claims. Refused for unknown bases, and for labels that are not unique.
+    the attack that audits claims; the default is of it, or of the first attack where it is none of `attacks`. Refused
+    for unknown bases, and for labels that are not unique.
     """
     if items is None:
-        items = [{"name": BY_DEFAULT, "base": primary}] if primary else []
+        known = [attack.label for attack in attacks]
+        items = [{"name": BY_DEFAULT, "base": primary if primary in known else known[0]}] if known else []
     found = [entry for number, item in enumerate(items) for entry in _entries(item, f"derived[{number}]", attacks)]
     require_at_most(len(found), MOST_ATTACK_LEVELS, "derived", "derived attacks", "ask fewer")
     labels = [label for attack in attacks for label in (attack.label, *attack.labels)]

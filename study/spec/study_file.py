@@ -107,8 +107,9 @@ def parse(document: Mapping[str, Any]) -> Spec:
     quality = validate(QualitySpec, sections.quality, "quality")
     controls = validate(ControlsSpec, sections.controls, "controls")
     declared = _contrasts(sections.contrasts, factors, ranged)
-    audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
+    audit = validate(AuditSpec, sections.audit, "audit")
     derived = derived_entries(sections.derived, attacks, audit.attack)
+    audit = _audit(audit, attacks, derived)
     if sections.shadows and not derived:
         raise Refused("shadows: are for derived attacks, and `derived` lists none; leave one of them out")
     if search:
@@ -226,9 +227,9 @@ def _columns(
     return [*labels, *(entry.label for entry in derived)], quality.labels
 
 
-def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
+def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry], derived: Sequence[DerivedEntry]) -> AuditSpec:
     """With the attack filled in, and only kinds of canaries that are told once."""
-    labels = [attack.label for attack in attacks]
+    labels = [*(attack.label for attack in attacks), *(entry.label for entry in derived)]
     if audit.attack is not None and audit.attack not in labels:
         raise Refused(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
     kinds = tuple(dict.fromkeys(audit.canaries))

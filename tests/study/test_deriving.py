@@ -21,6 +21,9 @@ from study.store.flat import export_flat
 from study.store.roles import SHADOW
 from study.store.verifying import check
 from study.tracking.run_content import run_content
+from study.verdicts import claims
+from study.verdicts.controls import read_attacks
+from study.verdicts.forward import forward_scores
 from tests.forging import diverge
 from tests.made_scores import OVERRIDES, design_of, hard_records, publish, seal, write, write_and_derive
 from tests.small import small_spec
@@ -274,3 +277,31 @@ def test_a_derived_attack_is_an_objective_of_a_search(tmp_path):
     assert np.mean([value[0] for value in values]) == pytest.approx(auc["calibrated_white_box"])
     with pytest.raises(Refused, match="needs 3 replicates, or shadows"):
         small_spec(*OVERRIDES, *overrides[:2], "replicates=2")
+
+
+def test_an_audit_by_a_derived_attack_takes_the_replicates_before_alone(tmp_path):
+    design = design_of("audit.attack=lira_white_box", "derived=[{name: lira, base: white_box}]")
+    store = Store(tmp_path, "small")
+    write_and_derive(store, design, LEAKS)
+    table = read(tmp_path, "small", "design")
+    rows, scores = read_attacks(store, table[table["label"] == "lira_white_box"])
+    rows = rows.assign(cell="one").sort_values("replicate")
+    forward = forward_scores(store, table, rows, scores)
+    keys = list(zip(rows["trial_id"], rows["attack_id"], strict=True))
+    raw, member = stacked(store, "white_box")
+    expected = lira(Evidence.forward(raw, member))
+    for r, key in enumerate(keys):
+        np.testing.assert_allclose(forward[key]["score"], expected[r])
+    sealed = scores[keys[-1]].sort_values("query")["score"]
+    np.testing.assert_allclose(forward[keys[-1]]["score"], sealed, rtol=1e-5)  # all others are before the last one
+    first = scores[keys[0]].sort_values("query")["score"].to_numpy()
+    assert np.abs(forward[keys[0]]["score"].to_numpy() - first).max() > 0.1
+    (verdict,) = claims.verdicts(tmp_path, "small").to_dict("records")
+    assert verdict["attack"] == "lira_white_box" and verdict["coins"] == 5 * 100 and verdict["right"] > 0
+
+
+def test_audits_by_other_attacks_read_scores_as_they_are_sealed(derived):
+    store, _ = derived
+    table = read(store.root, "small", "design")
+    rows, scores = read_attacks(store, table[table["label"] == "white_box"])
+    assert forward_scores(store, table, rows.assign(cell="one"), scores) is scores
