@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from mia_core.data import load_pool
+from mia_core.persons import RECORD
 from study.design.derivations import Derivations
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
@@ -14,6 +15,7 @@ from study.design.trials import Trial
 from study.run.attack_row import Attacked, Queries, judged
 from study.run.deriving import derive
 from study.store import Pass, Store
+from study.store.roles import STUDY
 from study.store.rows import TrialRow, joined
 from tests.small import small_spec
 
