@@ -19,7 +19,8 @@ from analysis.study_data import load
 from study.store import Store
 from tests.made_scores import design_of, hard_records, write_and_derive
 
-DERIVED = "derived=[{name: calibrated, base: white_box}, {name: lira, base: white_box}, {name: rmia, base: white_box}, ensemble]"
+SINGLE = ", ".join(f"{{name: {name}, base: white_box}}" for name in ("calibrated", "lira", "rmia"))
+DERIVED = f"derived=[{SINGLE}, ensemble]"
 DRAWS = 199
 """Redraws of the coins, of which p needs fewer here than where it is corrected."""
 DESIGNS = (
