@@ -11,13 +11,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from benchmarks.bookkeeping import TRIALS_PER_REPLICATE, make_store
+from benchmarks.bookkeeping import make_store
 from mia_core.data import load_pool
 from study.design.study_design import Design
 from study.machine import PROJECT
 from study.run.deriving import derive
 from study.spec.study_file import read as read_spec
-from study.store import compact, read
+from study.store import read
 
 SECONDS = 120.0
 
@@ -28,23 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--derived", help="names with commas between; by default what a study file without any has")
     options = parser.parse_args(arguments)
-    overrides = [f"replicates={-(-options.trials // TRIALS_PER_REPLICATE)}", "tracking=~"]
+    config = PROJECT / "configs" / "digits.yaml"
+    each = sum(len(cell.levels) for cell in read_spec(config, ["replicates=1"]).cells)
+    overrides = [f"replicates={-(-options.trials // each)}", "tracking=~"]
     if options.derived:
         overrides.append(f"derived={json.dumps(options.derived.split(','))}")
-    spec = read_spec(PROJECT / "configs" / "digits.yaml", overrides)
+    spec = read_spec(config, overrides)
     design = Design(spec, load_pool(spec.data))
     with tempfile.TemporaryDirectory() as scratch:
         store = make_store(design, scratch)
         worked = time.process_time()
         found = derive(design, store)
         worked = time.process_time() - worked
-        started = time.perf_counter()
-        compact(store)
-        compacted = time.perf_counter() - started
         queries = len(read(store.root, store.study, "scores", all=True)) // max(1, len(design.every))
     print(f"{len(found.trials):,} trials, {found.rows:,} derived rows, about {queries:,} sealed scores a trial:")
     print(f"derived and sealed in {found.seconds:.1f} s ({worked:.1f} s of a processor)")
-    print(f"compacted in {compacted:.1f} s")
     return int(found.seconds > SECONDS)
 
 
