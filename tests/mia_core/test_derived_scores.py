@@ -225,6 +225,14 @@ def test_derived_scores_find_more_where_records_differ_in_difficulty(name, proba
     assert np.mean(gains) > 0.03
 
 
+def test_lira_takes_members_to_score_higher_whatever_a_few_coins_say():
+    """Where members score lower in all replicates it is wrong in all, and does not turn around to be right in all."""
+    random = np.random.default_rng(5)
+    for form in (lira, lira_offline):
+        scores, member = Population(0.5, shift=-0.5).draw(random, 1, 5, 300, 0.5)
+        assert auc(derive(form, scores, member[0]), member[0]) < 0.45
+
+
 # A target's own coins never enter
 
 
