@@ -1,14 +1,10 @@
-"""Optimizers without torch's compiler: the same bits, and no process that trains imports it."""
-
-import subprocess
-import sys
+"""Optimizers without torch's compiler: the same bits (test_front.py has that no process that trains imports it)."""
 
 import pytest
 import torch
 
 from mia_core.streams import Streams
 from mia_core.targets import optimizers
-
 
 
 @pytest.mark.parametrize(
