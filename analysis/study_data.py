@@ -81,12 +81,16 @@ class StudyData:
     @property
     def last(self) -> pd.DataFrame:
         """The rows after the last level of training."""
-        return self.wide[self.wide[self.budget] == self.wide[self.budget].max()]
+
+        def found() -> pd.DataFrame:
+            return self.wide[self.wide[self.budget] == self.wide[self.budget].max()]
+
+        return self.once("last", found).copy(deep=False)
 
     @property
     def attacks(self) -> list[str]:
         """Labels, in the order of the spec."""
-        return list(dict.fromkeys(self.wide["attack"]))
+        return list(self.once("attacks", lambda: list(dict.fromkeys(self.wide["attack"]))))
 
     @property
     def primary(self) -> str:
@@ -221,7 +225,7 @@ class StudyData:
         """The rows of one attack, one a trial; ValueError for an unknown label."""
         if label not in self.attacks:
             raise Refused(f"attack {label!r} is not in study {self.name}; it has {', '.join(self.attacks)}")
-        return self.wide[self.wide["attack"] == label]
+        return self.once(("attack", label), lambda: self.wide[self.wide["attack"] == label]).copy(deep=False)
 
 
 def load(folder: str | Path) -> StudyData:

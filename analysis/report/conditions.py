@@ -37,10 +37,14 @@ class Condition:
 
     def select(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a table for which it holds; KeyError for a column that the table lacks."""
+        return table[self.mask(table)]
+
+    def mask(self, table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether it holds for each row."""
         mask = _mask(table, self.every)
         if self.either:
             mask &= np.logical_or.reduce([_mask(table, parts) for parts in self.either])
-        return table[mask]
+        return mask
 
     @property
     def words(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.format import AUC_WORDS, TPR_WORDS, form_of, interval, number, replicates
@@ -100,9 +101,10 @@ def difference(
 
 def in_cell(rows: pd.DataFrame, cell: dict[str, Any]) -> pd.DataFrame:
     """Rows of one cell."""
+    mask = np.ones(len(rows), bool)
     for name, value in cell.items():
-        rows = rows[rows[name] == value]
-    return rows
+        mask &= (rows[name] == value).to_numpy(bool, na_value=False)
+    return rows[mask]
 
 
 def again(
@@ -139,12 +141,17 @@ def _number(
     what = f"{NAMES[column]} of {attack}: {what}" if column in NAMES else f"{column}: {what}"
     arguments = [condition(data, attack, part).python(WIDE_OF_DATA) for part in parts]
     chosen = [] if level == 0.95 else [level]
-    origin = source(data, attack, pd.concat(parts), what, call("again", DATA, column, *arguments, *chosen))
+    code = call("again", DATA, column, *arguments, *chosen)
+    origin = source(data, attack, ours if theirs is None else pd.concat(parts), what, code)
     return Number(what, column, attack, theirs is not None, **found, source=origin)
 
 
+def _by_replicate(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows if rows["replicate"].is_monotonic_increasing else rows.sort_values("replicate")
+
+
 def _computed(data: StudyData, column: str, parts: list[pd.DataFrame], level: float) -> dict[str, Any] | None:
-    ours, *theirs = (part.sort_values("replicate") for part in parts)
+    ours, *theirs = map(_by_replicate, parts)
     if theirs:
         found = effect(data, ours, theirs[0], column, level)
         return {name: found[key] for name, key in {"value": "effect", **SAME, "p": "p"}.items()}

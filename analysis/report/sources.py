@@ -90,14 +90,28 @@ def source(data: StudyData, attack: str, rows: pd.DataFrame, what: str, code: Sh
 
 def condition(data: StudyData, attack: str, rows: pd.DataFrame) -> Condition:
     """What selects exactly these of an attack's rows, by levels of factors where that can be said; else by trials."""
-    every = data.attack(attack)
+    every, rows = (part[[name for name in part if name in _selecting(data)]] for part in (data.attack(attack), rows))
     head: Levels = {**({"role": sorted(set(every["role"]))} if "role" in every else {}), "attack": [attack]}
     wanted = set(rows["trial_id"])
     for levels, either in _tails(data, every, rows):
         found = Condition.of({**head, **levels}, either)
-        if set(found.select(every)["trial_id"]) == wanted:
+        if set(every["trial_id"][found.mask(every)]) == wanted:
             return found
     return Condition.of({**head, "trial_id": sorted(wanted)})
+
+
+def _selecting(data: StudyData) -> frozenset[str]:
+    """Columns of the wide table that conditions are made of: few, for every selection of rows copies all columns."""
+
+    def found() -> frozenset[str]:
+        wide = data.wide
+        arms = [TrialConfig.parse(text).arm for text in wide["config"].unique()] if "config" in wide else []
+        own = {name for arm in arms for name in arm.columns()}
+        settings = {name for name in wide.columns.astype(str) if name.startswith(SETTINGS)}
+        fixed = {"trial_id", "replicate", "role", "attack", "target", "config", "defense", "strength", ARM, VARIANT}
+        return frozenset(fixed | own | settings | set(data.cell))
+
+    return data.once("selecting", found)
 
 
 def preamble(place: str, ledger: Ledger) -> str:
@@ -111,8 +125,8 @@ def preamble(place: str, ledger: Ledger) -> str:
 
 def stored(wide: pd.DataFrame, where: Condition, what: str, code: Shown, table: str = WIDE) -> Source:
     """Of rows of any role, such as controls are. wide: the store's table of that name."""
-    rows = where.select(wide).dropna(subset=[AUC])
-    return Source(what, table, where, len(rows), rows["trial_id"].nunique(), code)
+    trials = wide["trial_id"][where.mask(wide) & wide[AUC].notna()]
+    return Source(what, table, where, len(trials), trials.nunique(), code)
 
 
 def of_picture(
@@ -136,7 +150,7 @@ def of_audit(data: StudyData, wide: pd.DataFrame, row: Mapping[Any, Any], trials
     rows = every[every["trial_id"].isin(trials)]
     head = {"role": [role], "attack": [row["attack"]]}
     where = Condition.of({**head, **_of_levels(data, every, rows), **_of_arm(rows)})
-    if set(where.select(wide)["trial_id"]) != set(trials):
+    if set(wide["trial_id"][where.mask(wide)]) != set(trials):
         where = Condition.of({**head, "trial_id": sorted(trials)})
     what = f"audit by {row['attack']} of {row[ARM]}, n = {row['train_size']}, {row[data.budget]} {data.budget}"
     return stored(wide, where, what, call("audits", DATA), SCORES)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.stats.inference import AUC, TPR, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
+from analysis.stats.inference import AUC, TPR, USED, aucs_of, columns_of_estimate, mean_of, sums_of, tpr_of
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.two_way import MIN_REPLICATES
@@ -75,7 +75,8 @@ def mean_columns(data: StudyData, rows: pd.DataFrame, value: str, level: float =
 
 def measured(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     """The rows that have a value. TPR at 1 % FPR is one of replicates together: every row with an AUC has it."""
-    return rows.dropna(subset=[AUC if value == TPR else value])
+    has = rows[AUC if value == TPR else value].notna()
+    return rows if has.all() else rows[has]
 
 
 def means(data: StudyData, rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
@@ -84,7 +85,8 @@ def means(data: StudyData, rows: pd.DataFrame, value: str, by: Sequence[str]) ->
     ValueError when a cell has a replicate twice: then `by` leaves out a factor, or the rows mix attacks.
     """
     records = []
-    for cell, group in measured(rows, value).groupby(list(by), sort=True):
+    used = [name for name in rows if name in {*by, value, *USED}]  # few, for every column of a group is copied
+    for cell, group in measured(rows[used], value).groupby(list(by), sort=True):
         _refuse_repeated(group, by)
         found = mean_columns(data, group, value)
         if found is not None:

@@ -34,6 +34,8 @@ from study.store import read
 
 AUC = "auc"
 TPR = "tpr_at_1pct_fpr"
+USED = ("attack", "trial_id", "replicate", "queries", "judged", "baseline_top_n", AUC)
+"""Columns of the wide table that means of cells are computed from, beside the value."""
 SCOPE = {
     False: "records like these: intervals allow for other replicates and for other records",
     True: "these records only: a public copy has no scores, so that intervals allow for other replicates alone",

@@ -10,6 +10,7 @@ from mia_core.attacks.attack import ATTACKS
 from mia_core.attacks.reconstruction import Loss, Reconstruction, ReconstructionConfig
 from mia_core.settings import settings
 from mia_core.streams import Streams
+from mia_core.targets.optimizers import Adam
 
 
 @ATTACKS.register
@@ -36,7 +37,7 @@ class Generator(Reconstruction):
     def least(self, view: View, loss: Loss, starts_QSZ: torch.Tensor, rng: Streams) -> torch.Tensor:
         """See the class."""
         z_QSZ = starts_QSZ.clone().requires_grad_()
-        optimizer = torch.optim.Adam([z_QSZ], self.config.learning_rate)
+        optimizer = Adam([z_QSZ], self.config.learning_rate)
         best_Q = torch.full((len(z_QSZ),), torch.inf, device=z_QSZ.device)
         for step in range(self.config.steps + 1):
             value_QS = loss(view.generator, z_QSZ)

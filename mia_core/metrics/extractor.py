@@ -15,6 +15,7 @@ from mia_core.data.pool import to_float
 from mia_core.hashing import content_id
 from mia_core.settings import settings
 from mia_core.streams import Streams
+from mia_core.targets.optimizers import Adam
 
 Positive = Annotated[int, Gt(0)]
 SMALLEST_SCALE = 0.1
@@ -116,7 +117,7 @@ def train(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Extractor:
                 if module.bias is not None:
                     module.bias.zero_()
     records, classes = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
-    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    optimizer = Adam(network.parameters(), 2e-3)
     for step in range(recipe.config.steps):
         batch = torch.randint(len(records), (recipe.config.batch_size,), generator=streams.torch("batch", step))
         optimizer.zero_grad()

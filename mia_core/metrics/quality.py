@@ -1,15 +1,13 @@
-"""Sample quality on features of a named extractor: KID, FID (torchmetrics), precision, recall, density, coverage.
+"""Sample quality on features of a named extractor: KID, FID, precision, recall, density, coverage.
 
+KID and FID have the bits of torchmetrics, whose import takes seconds of every worker.
 Shapes: F fake features [M,d], R real features [N,d]. All are compared at equal counts in every trial of a study.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
 VERSIONS = {"kid": 1, "fid": 1, "precision": 1, "recall": 1, "density": 1, "coverage": 1}
 """Version of each measure's values; raise it if a change alters them."""
@@ -19,57 +17,41 @@ BLOCK_BYTES = 64 * 2**20
 """Bytes of distances that `prdc` holds at a time: all of 20,000 samples and records would be 3.2 GB."""
 
 
-class _Given(nn.Module):
-    """Passes features through; torchmetrics expects a network here."""
-
-    def __init__(self, dimension: int) -> None:
-        super().__init__()
-        self.num_features = dimension
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features
-
-
 def frechet_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float | None:
     """FID (Heusel et al. 2017); None if a count is at most 2 d, too few for a covariance."""
     dimension = fake_MD.shape[1]
     if min(len(fake_MD), len(real_ND)) <= 2 * dimension:
         return None
-    from mia_core import vision  # noqa: F401  torchmetrics reaches torchvision, which may need help
-
-    # isort: split
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    def metric() -> Any:
-        return FrechetInceptionDistance(feature=_Given(dimension), normalize=True).set_dtype(torch.float64)
-
-    return _compare(metric, fake_MD, real_ND)
+    (mean_F, covariance_F), (mean_R, covariance_R) = map(_moments, (fake_MD.double(), real_ND.double()))
+    root = torch.linalg.eigvals(covariance_R @ covariance_F).sqrt().real.sum(-1)
+    return float((mean_R - mean_F).square().sum() + (covariance_R.trace() + covariance_F.trace()) - 2 * root)
 
 
 def kernel_distance(fake_MD: torch.Tensor, real_ND: torch.Tensor) -> float:
     """KID (Binkowski et al. 2018): the unbiased squared MMD with a cubic kernel, on all records at once."""
-    from mia_core import vision  # noqa: F401
-
-    # isort: split
-    from torchmetrics.image.kid import KernelInceptionDistance
-
     count = min(len(fake_MD), len(real_ND))
+    # Sums depend on the order of records: it is that of torchmetrics, which permutes them.
+    random = torch.Generator().manual_seed(0)
+    real, fake = (rows[:count].double()[torch.randperm(count, generator=random)] for rows in (real_ND, fake_MD))
+    within = _between_others(_cubic(real, real)) + _between_others(_cubic(fake, fake))
+    between = _cubic(real, fake).sum(0).sum()
+    return float(within / (count * (count - 1)) - 2 * between / count**2)
 
-    def metric() -> Any:
-        return KernelInceptionDistance(feature=_Given(fake_MD.shape[1]), subsets=1, subset_size=count, normalize=True)
 
-    return _compare(metric, fake_MD[:count], real_ND[:count])
+def _cubic(x_MD: torch.Tensor, y_ND: torch.Tensor) -> torch.Tensor:
+    """The kernel (x.y / d + 1)^3, [M,N]."""
+    return (x_MD @ y_ND.T * (1.0 / x_MD.shape[1]) + 1.0) ** 3
 
 
-def _compare(make: Callable[[], Any], fake: torch.Tensor, real: torch.Tensor) -> float:
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")  # torchmetrics warns about its feature buffers, which are small here
-        torch.manual_seed(0)  # torchmetrics permutes records by the global generator: same order in every trial
-        metric = make()
-        metric.update(real.double(), real=True)
-        metric.update(fake.double(), real=False)
-        value = metric.compute()
-    return float(value[0] if isinstance(value, tuple) else value)
+def _between_others(kernel_NN: torch.Tensor) -> torch.Tensor:
+    """The sum of a kernel matrix without its diagonal."""
+    return (kernel_NN.sum(1) - kernel_NN.diag()).sum()
+
+
+def _moments(x_ND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [d] and covariance [d,d], with N - 1."""
+    mean_1D = (x_ND.sum(0) / len(x_ND))[None]
+    return mean_1D[0], (x_ND.T.mm(x_ND) - len(x_ND) * mean_1D.T.mm(mean_1D)) / (len(x_ND) - 1)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mia_core.step_draws import Draw
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import initialize
 from mia_core.targets.gradients import Losses, RecordLosses
+from mia_core.targets.optimizers import Adam
 
 
 def adam(
@@ -26,7 +27,7 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015; arXiv 1412.6980) for all weights of a network, in one fused call per step."""
     assert beta1 is not None
-    return torch.optim.Adam(parameters, learning_rate, (beta1, beta2), fused=True)
+    return Adam(parameters, learning_rate, (beta1, beta2), fused=True)
 
 
 def placed(target: "Target", device: torch.device | str) -> "Target":

@@ -25,6 +25,7 @@ from mia_core.step_draws import Draw, normal
 from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.convolutions import discriminator_channels, down, halvings, up
 from mia_core.targets.gradients import Networks, RecordLosses, Terms
+from mia_core.targets.optimizers import RMSprop
 from mia_core.targets.target import TARGETS
 
 Positive = Annotated[int, Gt(0)]
@@ -72,7 +73,7 @@ class VAEGAN(Adversarial):
         self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None
     ) -> torch.optim.Optimizer:
         """RMSprop, as in the paper; it has no beta1."""
-        return torch.optim.RMSprop(parameters, learning_rate)
+        return RMSprop(parameters, learning_rate)
 
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:
         """Latents, and the posterior noise of each real record."""

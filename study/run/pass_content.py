@@ -104,11 +104,19 @@ def _grid(model: Model) -> bytes:
     """PNG of the first samples of the fixed stream."""
     from PIL import Image
 
-    from mia_core.vision import torchvision
-
-    samples = (model.samples(GRID).cpu() + 1) / 2
-    grid = torchvision.utils.make_grid(samples, nrow=8, padding=1, pad_value=0.5)
-    pixels = (grid * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pixels = (_tiled((model.samples(GRID).cpu() + 1) / 2) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     with contextlib.closing(io.BytesIO()) as sink:
         Image.fromarray(pixels).save(sink, "PNG")
         return sink.getvalue()
+
+
+def _tiled(x_NCHW: torch.Tensor, columns: int = 8) -> torch.Tensor:
+    """Images in rows, in color, with a gray line between them and around: [3,h,w], as of torchvision's `make_grid`."""
+    images = x_NCHW.expand(-1, 3, -1, -1)
+    height, width = (size + 1 for size in images.shape[2:])
+    across = min(columns, len(images))
+    grid = images.new_full((3, height * -(-len(images) // across) + 1, width * across + 1), 0.5)
+    for number, image in enumerate(images):
+        top, left = height * (number // across) + 1, width * (number % across) + 1
+        grid[:, top : top + height - 1, left : left + width - 1] = image
+    return grid

@@ -4,6 +4,7 @@ In the folder $WATCHED: `ray`, a copy of its Ray's folder as it was at the end; 
 token; `worker.json`, what a worker of Tune has.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -36,13 +37,15 @@ def run_trajectory(config, shared, results, code):
 
 
 def sockets(*processes):
-    """What they listen at: command, address; datagrams too."""
-    return [
-        (Path("".join(process.cmdline()[:1])).name, connection.laddr.ip)
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr
-    ]
+    """What they listen at: command, address; datagrams too. A process that ends meanwhile listens at nothing."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            name = Path("".join(process.cmdline()[:1])).name
+            for connection in process.net_connections("inet"):
+                if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr:
+                    found.append((name, connection.laddr.ip))
+    return found
 
 
 def asked(address, **environment):

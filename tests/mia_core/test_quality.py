@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mia_core import vision  # noqa: F401  before torchmetrics, which reaches torchvision
 from mia_core.metrics import MEASURES, frechet_distance, kernel_distance, measure, prdc, quality
 from mia_core.streams import Streams
 
@@ -58,6 +59,39 @@ def slow_fid(fake, real):
     covariances = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     return float(((fake.mean(0) - real.mean(0)) ** 2).sum() + np.trace(sum(covariances) - 2 * root))
+
+
+class Given(torch.nn.Module):
+    """Passes features through; torchmetrics expects a network here."""
+
+    def __init__(self, dimension):
+        super().__init__()
+        self.num_features = dimension
+
+    def forward(self, features):
+        return features
+
+
+def by_torchmetrics(metric, fake, real):
+    """With the order of records that the global generator gives after seed 0."""
+    torch.manual_seed(0)
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    value = metric.compute()
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(("counts", "dimension"), [((40, 40), 3), ((70, 51), 8), ((300, 300), 24)])
+def test_kid_and_fid_have_the_bits_of_torchmetrics(counts, dimension):
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    fake, real = normal(counts[0], dimension, 1, shift=0.3), normal(counts[1], dimension, 2)
+    fid = FrechetInceptionDistance(feature=Given(dimension), normalize=True).set_dtype(torch.float64)
+    assert frechet_distance(fake, real) == by_torchmetrics(fid, fake, real)
+    few = min(counts)
+    kid = KernelInceptionDistance(feature=Given(dimension), subsets=1, subset_size=few, normalize=True)
+    assert kernel_distance(fake, real) == by_torchmetrics(kid, fake[:few], real[:few])
 
 
 @given(
