@@ -6,6 +6,8 @@ from importlib import import_module
 
 BENCHMARKS = {
     "bookkeeping": "what planning, resuming and reading a study of 10,000 trials cost",
+    "second_stage": "how long a study of 10,000 trials takes to derive attacks from its sealed scores",
+    "settle": "core-hours that a finished study's statistics save to settle an effect, with their interval",
     "orchestration": "what a trial costs beside its work, beside plain Ray Tune",
     "pool_memory": "what a large pool costs each worker in memory",
     "scale": "a large study on a large cluster, simulated from what a trial costs",

@@ -108,6 +108,9 @@ def _columns(design: Design, table: str, trials: Sequence[Trial]) -> Mapping[str
             columns[column] = random.random(len(ids)) < 0.5
         else:
             columns[column] = [None] * len(ids)
+    if table == "scores":
+        every = np.ones(len(ids), dtype=bool)
+        columns |= {"unit": columns["query"], "judged": every, "coin": every}
     return columns
 
 

@@ -473,6 +473,31 @@ MUTANTS = {
     "Arrow reads memory of Python": Mutant(
         SCHEMA, "buffer = _in_arrow_memory(data)", "buffer = pa.py_buffer(data)", "tests/faults/test_ending.py"
     ),
+    # Derived attacks
+    "a replicate's own coins enter its derived scores": Mutant(
+        "mia_core/derived/evidence.py",
+        "~np.eye(score.shape[-2], dtype=bool)",
+        "np.ones((score.shape[-2],) * 2, dtype=bool)",
+        "tests/mia_core/test_derived_scores.py",
+    ),
+    "LiRA may learn that members score lower": Mutant(
+        "mia_core/derived/lira.py",
+        "np.maximum(inside.overall - outside.overall, LEAST_SHIFT)",
+        "inside.overall - outside.overall",
+        "tests/mia_core/test_derived_scores.py",
+    ),
+    "a derived id does not know the scores used": Mutant(
+        "study/design/identity.py", ', "seals": list(seals)}', "}", "tests/study/test_deriving.py"
+    ),
+    "derived scores are frozen where coins are drawn again": Mutant(
+        "analysis/stats/redrawn.py",
+        "if takes_replicates(data.attack(attack))",
+        "if False",
+        "tests/analysis/test_derived_scores.py",
+    ),
+    "an audit counts scores that later replicates calibrated": Mutant(
+        "study/verdicts/forward.py", "Evidence.forward(", "Evidence.leave_one_out(", "tests/study/test_deriving.py"
+    ),
 }  # fmt: skip
 
 

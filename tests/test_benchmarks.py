@@ -8,11 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bookkeeping, clip, distances, gpu, orchestration, private_step, scale, waiting, whole_study
+from benchmarks import (
+    bookkeeping,
+    clip,
+    distances,
+    gpu,
+    orchestration,
+    private_step,
+    scale,
+    settle,
+    waiting,
+    whole_study,
+)
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measuring import PROJECT, Spent, timed_module
 from benchmarks.private_rules import COMPETITORS
 from mia_core.data import load_pool
+from mia_core.derived import Evidence
+from mia_core.derived.calibrated import calibrated
 from study.design.design_rows import design_rows
 from study.design.identity import trial_id
 from study.design.study_design import Design
@@ -21,6 +34,7 @@ from study.run.runner import Runner
 from study.spec import study_file as spec_file
 from study.store import Store, compact, read
 from study.store.passes import trial_of
+from tests.mia_core.leaking_scores import Population
 from tests.small import add_database, start_ray
 
 TINY = ["--widths", "4", "--batches", "4", "--repeats", "1", "--report-only"]
@@ -356,3 +370,20 @@ def test_scale_prints_a_row_for_each_length_of_a_trial(capsys):
 def test_distances_of_all_attacks_are_those_of_scikit_learn():
     counts = (30, 10000, 20)
     distances.check(distances.points(distances.flat(8, counts), counts))
+
+
+def test_settle_finds_what_the_variate_the_pairing_and_calibration_save():
+    """200 replicates of records that are most of the scores' variance: known gains, within the noise of a variance."""
+    random = np.random.default_rng(0)
+    population = Population(0.8, shift=0.5, common_noise=0.9)
+    (first, second), member = population.cells(random, 1, 200, 140, 0.5, (1.0, 1.0))
+    cells = [(scores[0], member[0], None) for scores in (first, second)]
+    every = np.arange(200)
+    assert settle.by_variate(cells)(every) > 2.5
+    assert settle.by_pairing([(cells[0], cells[1])])(every) > 5
+    derived = [(calibrated(Evidence.leave_one_out(scores, held)), held, None) for scores, held, _ in cells]
+    gain = settle.by_calibration(derived, cells)
+    assert gain(every) > 2
+    middle, low, high = settle.with_limits(gain, 200)
+    assert low < middle < high and middle == pytest.approx(gain(every))
+    assert settle.by_variate([(scores, held, None) for scores, held, _ in derived])(every) == pytest.approx(1, abs=0.1)

@@ -141,13 +141,8 @@ def _number(
     what = f"{NAMES[column]} of {attack}: {what}" if column in NAMES else f"{column}: {what}"
     arguments = [condition(data, attack, part).python(WIDE_OF_DATA) for part in parts]
     chosen = [] if level == 0.95 else [level]
-    origin = source(
-        data,
-        attack,
-        ours if theirs is None else pd.concat(parts),
-        what,
-        call("again", DATA, column, *arguments, *chosen),
-    )
+    code = call("again", DATA, column, *arguments, *chosen)
+    origin = source(data, attack, ours if theirs is None else pd.concat(parts), what, code)
     return Number(what, column, attack, theirs is not None, **found, source=origin)
 
 

@@ -90,7 +90,7 @@ def source(data: StudyData, attack: str, rows: pd.DataFrame, what: str, code: Sh
 
 def condition(data: StudyData, attack: str, rows: pd.DataFrame) -> Condition:
     """What selects exactly these of an attack's rows, by levels of factors where that can be said; else by trials."""
-    every = data.attack(attack)
+    every, rows = (part[[name for name in part if name in _selecting(data)]] for part in (data.attack(attack), rows))
     head: Levels = {**({"role": sorted(set(every["role"]))} if "role" in every else {}), "attack": [attack]}
     wanted = set(rows["trial_id"])
     for levels, either in _tails(data, every, rows):
@@ -98,6 +98,20 @@ def condition(data: StudyData, attack: str, rows: pd.DataFrame) -> Condition:
         if set(every["trial_id"][found.mask(every)]) == wanted:
             return found
     return Condition.of({**head, "trial_id": sorted(wanted)})
+
+
+def _selecting(data: StudyData) -> frozenset[str]:
+    """Columns of the wide table that conditions are made of: few, for every selection of rows copies all columns."""
+
+    def found() -> frozenset[str]:
+        wide = data.wide
+        arms = [TrialConfig.parse(text).arm for text in wide["config"].unique()] if "config" in wide else []
+        own = {name for arm in arms for name in arm.columns()}
+        settings = {name for name in wide.columns.astype(str) if name.startswith(SETTINGS)}
+        fixed = {"trial_id", "replicate", "role", "attack", "target", "config", "defense", "strength", ARM, VARIANT}
+        return frozenset(fixed | own | settings | set(data.cell))
+
+    return data.once("selecting", found)
 
 
 def preamble(place: str, ledger: Ledger) -> str:

@@ -88,18 +88,27 @@ def allowed(data: StudyData, limits: Sequence[float] = LIMITS) -> pd.DataFrame:
         tried = [int(number) for number in numbers.index[numbers == count]]
         named = {**cell, "attacks": count, "tried": ", ".join(map(str, tried))}
         reason = _reason(data, own)
+        bounds = highest(own, tried)
         for limit in limits:
-            found = None if reason else keeps_to(own, tried, limit)
+            found = None if reason else keeps_to(bounds, tried, limit)
             rows.append({**named, "limit": limit, "released": found, "reason": reason})
     found_columns = [*data.cell, "access", "attacks", "tried", "limit", "released", "reason"]
     return pd.DataFrame(rows, columns=found_columns).astype({"released": "Int64"})
 
 
-def keeps_to(own: pd.DataFrame, tried: Sequence[int], limit: float) -> int:
-    """The largest of the numbers `tried`, ascending, up to which all rows have an upper bound below a limit; else 0."""
+def highest(own: pd.DataFrame, tried: Sequence[int]) -> list[float]:
+    """The highest upper bound of all attacks at each number tried; NaN where one has none."""
+    return [float(own.loc[own["released"] == number, "upper"].to_numpy(float).max()) for number in tried]
+
+
+def keeps_to(bounds: Sequence[float], tried: Sequence[int], limit: float) -> int:
+    """The largest of the numbers `tried`, ascending, up to which all upper bounds are below a limit; else 0.
+
+    bounds: at each number, as of `highest`.
+    """
     largest = 0
-    for number in tried:
-        if not (own.loc[own["released"] == number, "upper"] < limit).all():
+    for number, bound in zip(tried, bounds, strict=True):
+        if not bound < limit:
             break
         largest = number
     return largest

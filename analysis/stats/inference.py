@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.stats.derived_scores import takes_replicates
 from analysis.study_data import StudyData
 from mia_core.errors import Refused
 from mia_core.metrics.control_variate import applies, with_control_variate
@@ -134,8 +135,11 @@ def aucs_of(data: StudyData, rows: pd.DataFrame) -> Aucs:
 
 
 def mean_of(data: StudyData, rows: pd.DataFrame) -> MeanAuc:
-    """Of a cell, rows of one attack, a replicate each; with the control variate where its rule says so."""
-    if data.public or not applies(len(rows)):
+    """Of a cell, rows of one attack, a replicate each; with the control variate where its rule says so.
+
+    The rule knows the number of replicates, and whether the attack takes other replicates' coins, as the variate does.
+    """
+    if data.public or not applies(len(rows)) or takes_replicates(rows):
         return mean_auc(aucs_of(data, rows))
     attack, trials = _attack(rows), tuple(rows["trial_id"])
 
@@ -206,6 +210,12 @@ def sums_of(parts: Sequence[Aucs], weights: np.ndarray, level: float = 0.95) -> 
         columns_of_sum(weighted_sum(parts, own.tolist()), value, level)
         for own, value in zip(weights, values, strict=True)
     ]
+
+
+def probability_of(data: StudyData, member: np.ndarray) -> float:
+    """Of a record to be a member: the panel's coin, or where the number of members is fixed their share."""
+    split = data.resolved.get("split", {})
+    return float(split.get("probability", 0.5)) if split.get("name") == "panel" else float(member.mean())
 
 
 def over_looks(data: StudyData, p: Any) -> Any:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
-from scipy.stats import rankdata, t
+from scipy.stats import t
 
 from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
-from analysis.stats.inference import judged_scores
+from analysis.stats.derived_scores import base_labels
+from analysis.stats.inference import judged_scores, probability_of
 from analysis.stats.pool_at_hand import pool_at_hand
 from analysis.study_data import ARM, VARIANT, StudyData
+from mia_core.derived.evidence import normal_scores
 from mia_core.errors import Refused
 from mia_core.metrics.influence import sum_by_unit, units_of
 from mia_core.metrics.record_effects import (
@@ -251,7 +252,15 @@ def classes(data: StudyData) -> tuple[dict[int, int], str | None]:
 
 
 def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:
-    """The judged records of one cell, or why there are none."""
+    """The judged records of one cell, or why there are none.
+
+    Of a derived attack those of its base: the difference between a record's scores as a member and as a non-member is
+    calibrated by itself, and its coins could not be drawn again if they were in other replicates' scores.
+    """
+    bases = base_labels(data, attack)
+    if len(bases) > 1:
+        return f"{attack} learns from other replicates' coins; ask for one of {', '.join(bases)}"
+    attack = bases[0] if bases else attack
     rows = data.attack(attack)
     at = {VARIANT: data.variants[0], ARM: data.arms[0], "train_size": rows["train_size"].min(), data.budget: None}
     at |= cell or {}
@@ -269,18 +278,7 @@ def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:
         return f"{rows['replicate'].nunique()} replicates; a record's noise is seen from {FEWEST_REPLICATES} on"
     judged = judged_scores(data, attack)
     score, member = judged.of(list(rows.sort_values("replicate")["trial_id"]))
-    return Panel(judged.query, judged.unit, normal_scores(score).T, member.T, _probability(data, member))
-
-
-def normal_scores(score: np.ndarray) -> np.ndarray:
-    """The normal quantile of each score's rank inside its trial, [R, J]; equal scores have their mean rank."""
-    return ndtri((rankdata(score, axis=1) - 0.5) / score.shape[1])
-
-
-def _probability(data: StudyData, member: np.ndarray) -> float:
-    """Of a record to be a member: the panel's coin, or where the number of members is fixed their share."""
-    split = data.resolved.get("split", {})
-    return float(split.get("probability", 0.5)) if split.get("name") == "panel" else float(member.mean())
+    return Panel(judged.query, judged.unit, normal_scores(score).T, member.T, probability_of(data, member))
 
 
 def estimates(found: Panel, key: str) -> pd.DataFrame:

@@ -4,14 +4,15 @@ See `mia_core.metrics.redraw`: whatever the scores are, a target that leaks noth
 studies, at any number of replicates, and having looked at several attacks is paid for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.stats.derived_scores import as_function_of_coins, takes_replicates
 from analysis.stats.effects import mean_columns
-from analysis.stats.inference import AUC, TPR, JudgedScores, judged_scores, over_looks
+from analysis.stats.inference import AUC, TPR, judged_scores, over_looks, probability_of
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.redraw import Law, Redrawn, independent_coins, permuted_coins, redrawn
 from mia_core.streams import Streams
@@ -86,7 +87,7 @@ def coins_of(data: StudyData, cell: Mapping[str, Any]) -> tuple[list[str], list[
         for name in data.cell:
             rows = rows[rows[name] == cell[name]]
         attacks, trials = _complete(rows)
-        return attacks, trials, _redrawn(data, [judged_scores(data, attack) for attack in attacks], trials)
+        return attacks, trials, _redrawn(data, attacks, trials)
 
     return data.once(("coins", *(cell[name] for name in data.cell)), drawn)
 
@@ -106,12 +107,24 @@ def _complete(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     return [str(most)], list(rows.loc[rows["attack"] == most, "trial_id"])
 
 
-def _redrawn(data: StudyData, found: list[JudgedScores], trials: list[str]) -> Redrawn:
-    """Of several attacks on the same trials, whose coins are the same."""
-    scores = [one.of(trials)[0] for one in found]
-    member = found[0].of(trials)[1]
-    law = law_of(data, member, found[0].persons)
+def _redrawn(data: StudyData, attacks: list[str], trials: list[str]) -> Redrawn:
+    """Of several attacks on the same trials, whose coins are the same; derived ones are computed anew for each draw."""
+    first = judged_scores(data, attacks[0])
+    member = first.of(trials)[1]
+    law = law_of(data, member, first.persons)
+    probability = probability_of(data, member)
+    scores = [
+        as_function_of_coins(data, attack, trials, probability, _scores)
+        if takes_replicates(data.attack(attack))
+        else judged_scores(data, attack).of(trials)[0]
+        for attack in attacks
+    ]
     return redrawn(scores, member, law, Streams("redrawn").numpy("coins", *member.shape), DRAWS)
+
+
+def _scores(data: StudyData, attack: str, trials: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = judged_scores(data, attack)
+    return (*found.of(trials), found.unit)
 
 
 def law_of(data: StudyData, member: np.ndarray, persons: np.ndarray | None) -> Law:

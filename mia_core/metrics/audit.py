@@ -9,6 +9,7 @@ remove one record.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -248,6 +249,13 @@ def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.G
     return int(coin[order[-(guesses // 2) :]].sum() + (~coin[order[: guesses // 2]]).sum())
 
 
+@lru_cache(maxsize=4096)
+def _bounds(right: int, guesses: int, coins: int, delta: float, changes: int) -> tuple[Bound, Bound]:
+    """Rows of one study mostly have the same few counts, and finding a bound takes milliseconds."""
+    counts = (right, guesses, coins, delta, CONFIDENCE, changes)
+    return one_run(*counts), gaussian_epsilon_low(*counts)
+
+
 @dataclass(frozen=True)
 class Guesses:
     """Number of coins, and for each of SHARES the number of guesses, by the most extreme scores, and of right ones.
@@ -280,8 +288,7 @@ class Guesses:
 
     def bounds(self, delta: float, changes: int) -> tuple[Bound, Bound]:
         """`one_run` and `one_run_gaussian` with the first share, at 95 % confidence."""
-        counts = (self.right[0], self.guesses[0], self.coins, delta, CONFIDENCE, changes)
-        return one_run(*counts), gaussian_epsilon_low(*counts)
+        return _bounds(self.right[0], self.guesses[0], self.coins, delta, changes)
 
     def contradict(self, claim: Profile) -> tuple[int, int, float]:
         """Right guesses, guesses, and p of a claim, for the first share at which perfect guesses could contradict it.

@@ -21,10 +21,10 @@ Law: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
 """How a design draws coins: law(random, count) is bool [count, R, J], distributed as the study's coins [R, J]."""
 
 Derived: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""Scores [R, J] of an attack that uses coins, as a function of coins [R, J]."""
+"""Scores [D, R, J] of an attack that uses coins, as a function of coins [D, R, J]."""
 
 Statistic: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""statistic(scores [R, J], members [D, R, J]) is [D], and high if members have high scores."""
+"""statistic(scores [R, J] or [D, R, J], members [D, R, J]) is [D], and high if members have high scores."""
 
 DRAWS = 9_999
 DRAWS_AT_ONCE = 256
@@ -106,10 +106,14 @@ def permuted_coins(member: np.ndarray, persons: np.ndarray | None = None) -> Law
 
 
 def mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Mean AUC over replicates, [D], of scores [R, J] under each of the coins [D, R, J]; by rank sums, ties half."""
+    """Mean AUC over replicates, [D], of scores [R, J] or [D, R, J] under coins [D, R, J]; by rank sums, ties half."""
     rank = rankdata(scores, axis=-1)
     inside = members.sum(-1)
-    sums = np.stack([coins @ ranks for coins, ranks in zip(members.swapaxes(0, 1).astype(float), rank, strict=True)], 1)
+    if scores.ndim == members.ndim:
+        sums = np.where(members, rank, 0).sum(-1)
+    else:
+        each = zip(members.swapaxes(0, 1).astype(float), rank, strict=True)
+        sums = np.stack([coins @ ranks for coins, ranks in each], 1)
     return ((sums - inside * (inside + 1) / 2) / (inside * (scores.shape[-1] - inside))).mean(-1)
 
 
@@ -149,7 +153,7 @@ def _statistics(attacks: Sequence[np.ndarray | Derived], members: np.ndarray, st
     rows = []
     for attack in attacks:
         if callable(attack):
-            rows.append(np.concatenate([statistic(attack(coins), coins[None]) for coins in members]))
+            rows.append(statistic(np.broadcast_to(attack(members), members.shape), members))
         elif attack.shape != members.shape[1:]:
             raise ValueError(f"redrawn: scores {attack.shape} and members {members.shape[1:]} do not match")
         else:

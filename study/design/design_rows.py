@@ -1,16 +1,24 @@
 """The design table: what a study wants, a row per trial and per what each trial is wanted to hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mia_core.defenses import Arm, labels
 from mia_core.hashing import canonical_json
+from study.design.derivations import Derivation
 from study.design.study_design import Design
 from study.design.trials import Trial
 
 
-def design_rows(design: Design) -> list[dict[str, Any]]:
-    """One row per trial, trial x attack, trial x measure, drawn point, and control left out."""
+def design_rows(design: Design, derivations: Iterable[Derivation] = ()) -> list[dict[str, Any]]:
+    """One row per trial, trial x attack, trial x measure, drawn point, and control left out.
+
+    derivations: what can be derived from the scores that are sealed so far.
+    """
+    derived: dict[str, list[dict[str, Any]]] = {}
+    for one in derivations:
+        for trial_id, attack_id in one.ids.items():
+            derived.setdefault(trial_id, []).append({"kind": "attack", "id": attack_id, "label": one.entry.label})
     rows: list[dict[str, Any]] = []
     arms = list(dict.fromkeys(cell.arm for cell in design.cells))
     named = dict(zip(arms, labels(arms), strict=True))
@@ -22,6 +30,7 @@ def design_rows(design: Design) -> list[dict[str, Any]]:
             base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
             for wanted in trial.attacks
         ]
+        rows += [base | row for row in derived.get(trial.trial_id, ())]
         rows += [
             base | {"kind": "measure", "id": wanted.measure_id, "label": wanted.label} for wanted in trial.measures
         ]

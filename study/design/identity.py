@@ -5,13 +5,15 @@ loop, and of each split, target, defense, attack and measure. A version is in an
 one attack renews that attack's results, and no others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mia_core import training
 from mia_core.data import Pool
+from mia_core.derived import DerivedAttack
 from mia_core.hashing import content_id
 from mia_core.metrics import copies, quality
+from mia_core.settings import Choice
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
 
@@ -86,6 +88,15 @@ def run_id(run: Mapping[str, Any]) -> str:
 def attack_id(run: Mapping[str, Any], level: int | None) -> str:
     """A run of an attack after one of its step levels."""
     return content_id([run, level])
+
+
+def derived_id(choice: Choice[DerivedAttack], bases: Sequence[str], seals: Sequence[str]) -> str:
+    """A derived attack. bases: ids of the attacks whose scores it takes; seals: sha256 of the sealed files of them.
+
+    Scores of other trainings, or of a training that was done again, so make another row, and change none.
+    """
+    run = {"derived": choice.to_dict(), "bases": list(bases), "seals": list(seals)}
+    return content_id({**run, **_raised({"version": choice.cls.version})})
 
 
 def control_id(name: str, arguments: Mapping[str, Any], *depends_on: Any) -> str:

@@ -14,7 +14,7 @@ from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures, WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
-from study.store.roles import MEMBER_ONLY, NULL, STUDIED, STUDY
+from study.store.roles import MEMBER_ONLY, NULL, SHADOW, STUDIED, STUDY
 
 
 class TrialMaker:
@@ -55,11 +55,16 @@ class TrialMaker:
             cell=cell,
             replicate=replicate,
             steps=steps,
-            attacks=(canary,) if canary else self.attacks.of(cell, level, target, queries),
+            attacks=(canary,) if canary else self._attacks(cell, level, target, queries, role),
             measures=self.measures.wanted if role in STUDIED else (),
             role=role,
             budget=self.spec.budget,
         )
+
+    def _attacks(self, cell: Cell, level: int, target: Target, queries: str, role: str) -> tuple[WantedAttack, ...]:
+        """All of a level; on a shadow those alone whose scores are the reference of derived attacks."""
+        found = self.attacks.of(cell, level, target, queries)
+        return found if role != SHADOW else tuple(item for item in found if item.label in self.spec.calibrating)
 
     def untrained(
         self,

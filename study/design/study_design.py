@@ -17,15 +17,15 @@ from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
-from study.store.roles import ADAPTIVE, MEMBER_ONLY, NULL, STUDY
+from study.store.roles import ADAPTIVE, FIRST_SHADOW, MEMBER_ONLY, NULL, SHADOW, STUDY
 
 
 class Design:
     """A spec on its data: the split, the extractor's recipe and all trials. Refused when something does not fit.
 
-    trials: those of the study, the only ones that effects are estimated from (unless a search chose them). controls:
-    the others. no_control: why a control is left out, by its name. refused: why arms do not fit targets, by the labels
-    of both.
+    trials: those of the study, the only ones that effects are estimated from (unless a search chose them). shadows:
+    trainings of the same cells, which derived attacks take as their reference. controls: the others. no_control: why a
+    control is left out, by its name. refused: why arms do not fit targets, by the labels of both.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
@@ -54,6 +54,12 @@ class Design:
             for cell in self.cells
             for level in cell.levels
         )
+        self.shadows = tuple(
+            maker.trained(cell, FIRST_SHADOW + number, level, SHADOW)
+            for number in range(spec.shadows)
+            for cell in self.cells
+            for level in cell.levels
+        )
         controls = Controls(spec, self.split, maker, self.cells)
         self.controls, self.no_control = controls.trials, controls.left_out
 
@@ -64,8 +70,8 @@ class Design:
 
     @property
     def every(self) -> tuple[Trial, ...]:
-        """The trials of the study, then its controls."""
-        return self.trials + self.controls
+        """The trials of the study, then their shadows, then controls."""
+        return self.trials + self.shadows + self.controls
 
     def membership(self, trial: Trial) -> Membership:
         """Training set and queries of a trial."""

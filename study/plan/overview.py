@@ -59,7 +59,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
         f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
     )
-    roles = Counter(trial.role for trial in design.controls)
+    roles = Counter(trial.role for trial in (*design.shadows, *design.controls))
     left = sum(work.trial.role not in STUDIED for work in works)
     console.tell(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
@@ -68,6 +68,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
+    for line in _derived(design):
+        console.tell(line)
     if design.measures.skipped:
         names = [*spec.quality.of_samples, *(f"{name} in features" for name in spec.quality.of_copies)]
         console.tell(f"skipped: {', '.join(names)}: {design.measures.skipped}")
@@ -87,6 +89,16 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
         console.tell("note: no arm `none`, so defenses have no control to be compared with")
+
+
+def _derived(design: Design) -> list[str]:
+    """What will be computed from sealed scores, and what will not."""
+    spec = design.spec
+    refused = [reason for entry in spec.derived if (reason := entry.refusal(spec.replicates, spec.shadows))]
+    labels = [entry.label for entry in spec.derived if not entry.refusal(spec.replicates, spec.shadows)]
+    by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
+    found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []
+    return found + [f"not derived: {reason}" for reason in refused]
 
 
 def _guarantees(design: Design) -> list[str]:

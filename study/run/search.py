@@ -17,7 +17,6 @@ import pandas as pd
 from mia_core.errors import Refused
 from mia_core.settings import plain
 from mia_core.streams import Streams
-from study.design.design_rows import design_rows
 from study.design.points import levels_of
 from study.design.study_design import Design
 from study.design.work import Work, missing
@@ -59,25 +58,32 @@ def go_on(
 ) -> Design:
     """Run what is missing, ask for more points, until there are as many as the search wants; the design of all.
 
-    run: does work, by trajectory, and leaves a failure behind where it could not; where it leaves neither, it was
-    stopped, and so is the search.
+    publish: leaves the design's table behind, with what can be derived by then. run: does work, by trajectory, the same
+    with the table, and leaves a failure behind where it could not; where it leaves neither, it was stopped, and so is
+    the search.
     """
     tried: set[str] = set()
     known: list[Values] = []
     assert design.spec.search is not None
     while True:
         publish(design)
-        todo = {name: works for name, works in missing(design, store).items() if name not in tried}
+        lacking = missing(design, store)
+        todo = {name: works for name, works in lacking.items() if not _trials(works) <= tried}
         if todo:
             run(design, todo)
             left, failed = missing(design, store), store.failed()
             if any(name in left and name not in failed for name in todo):
                 return design
-            tried |= todo.keys()
+            tried = tried.union(*map(_trials, todo.values()))
         if len(design.spec.points) >= design.spec.search.points:
             return design
-        known = outcomes(store, design.spec, pd.DataFrame(design_rows(design)), known)
+        known = outcomes(store, design.spec, read(store.root, store.study, "design"), known)
         design = Design(_asked(design.spec, known), design.pool)
+
+
+def _trials(works: Sequence[Work]) -> set[str]:
+    """Ids: points that differ in epochs alone are of one trajectory, of which a part may have been tried."""
+    return {work.trial.trial_id for work in works}
 
 
 def outcomes(store: Store, spec: Spec, design: pd.DataFrame, known: Sequence[Values] = ()) -> list[Values]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mia_core.errors import Refused
 from study.design.data_shown import recorded
+from study.design.derivations import Derivations
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.trials import Trial
@@ -20,6 +21,7 @@ from study.plan.capacity import Machines
 from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
+from study.run.deriving import derive
 from study.run.measuring import feature_network, require_same_network
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -67,6 +69,8 @@ class Session:
         with TrackerAside(tracker, self._warn) as aside:
             if todo or spec.search:
                 self._run(todo, outlook, aside)
+            if not self.pilot and self._derive(self.design, aside.log):
+                compact(self.store)
             left = missing(self.design, self.store)
             drop_spent_checkpoints(self.store)
             aside.finish(complete=not left)
@@ -87,11 +91,20 @@ class Session:
         self.console.say(f"warning: {line}")
 
     def _publish(self, design: Design) -> None:
+        """With what can be derived by now."""
         data_changes.keep(self.store, design.pool)
         about = {**self._code, "versions": versions(), "data": self._data, SWEPT: search.swept(design.spec)}
-        self.store.publish(design.hash, design.spec.resolved, design_rows(design), about)
+        rows = design_rows(design, Derivations(design, self.store.markers()).found)
+        self.store.publish(design.hash, design.spec.resolved, rows, about)
 
     # Running
+
+    def _derive(self, design: Design, log: Callable[[str], None]) -> bool:
+        """Derived attacks on what is sealed by now, which then are in the design's table. log: of trials by id."""
+        if not derive(design, self.store, log).trials:
+            return False
+        self._publish(design)
+        return True
 
     def _run(self, todo: Todo, outlook: Outlook, tracker: "TrackerAside") -> None:
         """All of `todo`, or a search to its end. Stopped in place of Refused or Damaged once a trial was sealed."""
@@ -112,7 +125,7 @@ class Session:
 
         try:
             if self.design.spec.search:
-                self.design = self._search(run)
+                self.design = self._search(run, log)
             else:
                 run(self.design, todo)
         except (Refused, Damaged) as error:
@@ -122,7 +135,7 @@ class Session:
         tracker.catch_up()
         compact(self.store)
 
-    def _search(self, run: Callable[[Design, Todo], None]) -> Design:
+    def _search(self, run: Callable[[Design, Todo], None], log: Callable[[str], None]) -> Design:
         """Batch after batch, on one Ray that starts with the first; the design of all points."""
         from study.run.local_ray import local_ray
 
@@ -131,8 +144,13 @@ class Session:
             def run_batch(design: Design, todo: Todo) -> None:
                 ray.enter_context(local_ray(self.address, design.pool.images.nbytes))
                 run(design, todo)
+                self._derive(design, log)
 
-            return search.go_on(self.design, self.store, self._publish, run_batch)
+            def publish(design: Design) -> None:
+                self._publish(design)
+                self._derive(design, log)  # what a search that was killed has not
+
+            return search.go_on(self.design, self.store, publish, run_batch)
 
     def _schedule(self, design: Design, todo: Todo, events: "Events") -> None:
         from study.run.progress import Progress

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from mia_core.attacks import ATTACKS
 from mia_core.data import SOURCES, SPLITS
 from mia_core.defenses import DEFENSES
+from mia_core.derived import DERIVED
 from mia_core.metrics import ExtractorConfig
 from mia_core.settings import Registry
 from mia_core.targets import TARGETS
@@ -29,6 +30,9 @@ def schema() -> Schema:
     places["split"]["anyOf"].append({"type": "object", "not": {"required": ["name"]}})  # a panel
     at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
     places["attacks"] = {"type": "array", "items": _choice(ATTACKS, listed=True, label={"type": "string"}, at=at)}
+    labels = _one_or_several({"type": "string"})
+    derived = _choice(DERIVED, label={"type": "string"}, base=labels)
+    places["derived"] = {"anyOf": [{"type": "array", "items": derived}, {"type": "null"}]}
     places["factors"] = _factors()
     places["contrasts"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, _of(ContrastSpec)]}}
     places["presets"] = {"type": "object", "additionalProperties": {"type": "object"}}

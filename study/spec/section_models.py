@@ -171,6 +171,8 @@ class Sections:
     quality: dict[str, Any] = field(default_factory=dict)
     controls: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    derived: list[Any] | None = None
+    shadows: Annotated[int, Ge(0), Le(1000)] = 0
     contrasts: list[Any] | None = None
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"

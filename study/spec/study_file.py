@@ -18,6 +18,7 @@ from study.spec.bounds import (
     require_at_most,
     require_trials,
 )
+from study.spec.derived_entries import DerivedEntry, derived_entries
 from study.spec.factors import Budget, Cell, Factors, Range, read_factors
 from study.spec.family import check_contrasts
 from study.spec.locations import results_location, tracking_uri
@@ -34,8 +35,8 @@ class Spec:
 
     train_sizes: of its cells, and the ends of a range, ascending. budget: what `levels`, all of its cells, count.
     points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
-    experiment: of MLflow, None for one of the study's name. resolved: all that determines results, defaults filled in,
-    as plain values to read again.
+    shadows: trainings of each cell that derived attacks take as their reference. experiment: of MLflow, None for one of
+    the study's name. resolved: all that determines results, defaults filled in, as plain values to read again.
     """
 
     study: str
@@ -56,12 +57,19 @@ class Spec:
     quality: QualitySpec
     controls: ControlsSpec
     audit: AuditSpec
+    derived: tuple[DerivedEntry, ...]
+    shadows: int
     keep_targets: bool
     results: str
     tracking: str | None
     experiment: str | None
     compute: ComputeSpec
     resolved: dict[str, Any]
+
+    @property
+    def calibrating(self) -> frozenset[str]:
+        """Labels of the attacks that shadows are attacked with."""
+        return frozenset(base for entry in self.derived if entry.choice.cls.needs_reference for base in entry.bases)
 
 
 def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Spec:
@@ -97,11 +105,16 @@ def parse(document: Mapping[str, Any]) -> Spec:
     data = SOURCES.choose(sections.data, "data")
     split = SPLITS.choose({"name": "panel", **sections.split}, "split")
     quality = validate(QualitySpec, sections.quality, "quality")
-    if search:
-        check_objectives(search, *_columns(attacks, quality))
     controls = validate(ControlsSpec, sections.controls, "controls")
     declared = _contrasts(sections.contrasts, factors, ranged)
-    audit = _audit(validate(AuditSpec, sections.audit, "audit"), attacks)
+    audit = validate(AuditSpec, sections.audit, "audit")
+    derived = derived_entries(sections.derived, attacks, audit.attack)
+    audit = _audit(audit, attacks, derived)
+    if sections.shadows and not derived:
+        raise Refused("shadows: are for derived attacks, and `derived` lists none; leave one of them out")
+    if search:
+        check_objectives(search, *_columns(attacks, derived, quality))
+        _require_derived(search, derived, sections)
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
@@ -116,6 +129,8 @@ def parse(document: Mapping[str, Any]) -> Spec:
         "quality": quality.to_dict(),
         "controls": plain(controls),
         "audit": asdict(audit),
+        **({"derived": [entry.to_dict() for entry in derived]} if sections.derived is not None else {}),
+        **({"shadows": sections.shadows} if sections.shadows else {}),
         **({"contrasts": declared} if declared is not None else {}),
         "keep_targets": sections.keep_targets,
     }
@@ -138,6 +153,8 @@ def parse(document: Mapping[str, Any]) -> Spec:
         quality=quality,
         controls=controls,
         audit=audit,
+        derived=derived,
+        shadows=sections.shadows,
         keep_targets=sections.keep_targets == "all",
         results=results_location(sections.results),
         tracking=tracking_uri(sections.tracking),
@@ -194,15 +211,25 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
     return draw(design, factors, seed) if design.draws else {}
 
 
-def _columns(attacks: Sequence[AttackEntry], quality: QualitySpec) -> tuple[list[str], list[str]]:
+def _require_derived(search: SearchSpec, derived: Sequence[DerivedEntry], sections: Sections) -> None:
+    """Refused for an objective that no point would ever have."""
+    goals = {goal.attack[0] for goal in search.goals if goal.attack}
+    for entry in derived:
+        if entry.label in goals and (reason := entry.refusal(sections.replicates, sections.shadows)):
+            raise Refused(f"search.objectives: {reason}")
+
+
+def _columns(
+    attacks: Sequence[AttackEntry], derived: Sequence[DerivedEntry], quality: QualitySpec
+) -> tuple[list[str], list[str]]:
     """Labels of attacks, with their levels of steps, and of measures, as a design has them."""
     labels = [label for attack in attacks for label in attack.labels]
-    return labels, quality.labels
+    return [*labels, *(entry.label for entry in derived)], quality.labels
 
 
-def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry]) -> AuditSpec:
+def _audit(audit: AuditSpec, attacks: Sequence[AttackEntry], derived: Sequence[DerivedEntry]) -> AuditSpec:
     """With the attack filled in, and only kinds of canaries that are told once."""
-    labels = [attack.label for attack in attacks]
+    labels = [*(attack.label for attack in attacks), *(entry.label for entry in derived)]
     if audit.attack is not None and audit.attack not in labels:
         raise Refused(f"audit.attack: unknown attack{nearest(audit.attack, labels)}")
     kinds = tuple(dict.fromkeys(audit.canaries))

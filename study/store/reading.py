@@ -118,6 +118,13 @@ def sealed(store: Store, table: str, passes: Iterable[str], every_design: bool =
     return _decoded(found)
 
 
+def encoded_scores(store: Store, passes: Iterable[str]) -> pa.Table:
+    """Scores as of `sealed`, with ids as dictionaries; ValueError for a public copy."""
+    _refuse_scores_of_a_public_copy(store, "scores")
+    ((_, found),) = _sealed(store, ("scores",), passes, store.marked(), every_design=True)
+    return found
+
+
 def _sealed(
     store: Store, tables: Iterable[str], passes: Iterable[str], marked: Marked, every_design: bool = False
 ) -> Iterator[tuple[str, pa.Table]]:

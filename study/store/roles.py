@@ -9,7 +9,13 @@ MEMBER_ONLY = "member_only"
 ADAPTIVE = "adaptive"
 """Trials that a search chose by results of earlier ones: no effect is estimated from them."""
 
-ROLES = (STUDY, ADAPTIVE, BLIND, NULL, COPYCAT, CANARY, MEMBER_ONLY)
+SHADOW = "shadow"
+"""Trainings with coins of their own, which derived attacks take as their reference; nobody's replicates."""
+
+FIRST_SHADOW = 1_000_000
+"""The number of a cell's first shadow among replicates: all of its random numbers are those of such a replicate."""
+
+ROLES = (STUDY, ADAPTIVE, SHADOW, BLIND, NULL, COPYCAT, CANARY, MEMBER_ONLY)
 
 STUDIED = (STUDY, ADAPTIVE)
 """What a study file asks for; all others are controls and audits."""

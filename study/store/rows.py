@@ -11,6 +11,9 @@ import numpy as np
 DIVERGED = "diverged"
 """In `flags` of a trial: a weight, a loss or a sample was not finite. It is a result; its target is not attacked."""
 
+MODELS_LIKE_IT = "models_like_it"
+"""In `knowledge` of a derived attack: other models of its cell, and which records they were trained on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -109,6 +112,8 @@ class QualityRow(Row):
 class AttackRow(Row):
     """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
 
+    base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
+    cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
     many samples the attacker saw.
     """
@@ -119,6 +124,8 @@ class AttackRow(Row):
     arguments: str
     access: str
     knowledge: str
+    base: str | None = None
+    shadows: int | None = None
     steps: int | None
     released: int
     queries: int | None = None

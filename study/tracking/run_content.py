@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mia_core.defenses.accounting import guarantee
 from mia_core.errors import Refused
@@ -86,9 +88,10 @@ class RunContent:
     """One run.
 
     passes: names of what is sealed of the trial. start_ms, end_ms: of the training itself, so that logging again
-    repeats every point and adds none. curves: key, value, milliseconds and step of each point of the training's
-    history, from its beginning. files: contents by path. data: name of the pool, digest of pool and split, digest of
-    the pool.
+    repeats every point and adds none. derived: metrics of derived attacks, which a later pass may replace; derived_ms:
+    when the trial's last pass was sealed, so that MLflow shows the newest of them. curves: key, value, milliseconds and
+    step of each point of the training's history, from its beginning. files: contents by path. data: name of the pool,
+    digest of pool and split, digest of the pool.
     """
 
     name: str
@@ -98,6 +101,8 @@ class RunContent:
     step: int
     params: dict[str, str]
     metrics: dict[str, float]
+    derived: dict[str, float]
+    derived_ms: int
     curves: list[tuple[str, float, int, int]]
     tags: dict[str, str]
     files: dict[str, bytes]
@@ -108,6 +113,8 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     """Of one sealed trial; Damaged when its files changed. include_records: with samples, which may show records."""
     markers = store.markers([trial_id])
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
+    design = store.design()
+    tables = _without_superseded(tables, set(design["id"].to_pylist()))
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
     digest = config.value("data_digest", str)
@@ -132,7 +139,9 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
             **_settings(config),
         },
         metrics=dict(_metrics(tables)),
-        curves=_curves(_history(store, row), config.budget, start_ms, end_ms),
+        derived=dict(_metrics(tables, derived=True)),
+        derived_ms=_sealed_ms(store, trial_id),
+        curves=_curves(_history(store, design, row), config.budget, start_ms, end_ms),
         tags={
             "trajectory_id": row["trajectory_id"],
             "role": row["role"],
@@ -171,9 +180,26 @@ def _settings(config: TrialConfig) -> dict[str, str]:
     return found
 
 
-def _history(store: Store, row: Any) -> pd.DataFrame:
+def _without_superseded(tables: Mapping[str, pd.DataFrame], wanted: set[str]) -> dict[str, pd.DataFrame]:
+    """Without derived attacks that were computed from fewer replicates than there are now. wanted: ids of a design."""
+    attacks, scores = tables["attacks"], tables["scores"]
+    if "base" not in attacks:
+        return dict(tables)
+    old = set(attacks.loc[attacks["base"].notna(), "attack_id"]) - wanted
+    return {
+        **tables,
+        "attacks": attacks[~attacks["attack_id"].isin(old)],
+        "scores": scores[~scores["attack_id"].isin(old)] if len(scores) else scores,
+    }
+
+
+def _sealed_ms(store: Store, trial_id: str) -> int:
+    sealed = (datetime.fromisoformat(marker["sealed_at"]) for marker in store.markers([trial_id]).values())
+    return int(max(sealed).timestamp() * 1000)
+
+
+def _history(store: Store, design: pa.Table, row: Any) -> pd.DataFrame:
     """Rows of a trial's training, from its beginning to the trial's level, as far as they are sealed."""
-    design = store.design()
     trajectories = zip(design["trial_id"].to_pylist(), design["trajectory_id"].to_pylist(), strict=True)
     levels = {row["trial_id"], *(trial for trial, own in trajectories if trial and own == row["trajectory_id"])}
     parts = [tables["history"] for *_, tables in tables_by_trial(store, sorted(levels), ("history",))]
@@ -213,11 +239,14 @@ def _name(row: Any, budget: Budget) -> str:
     return name if row["role"] == STUDY else f"{row['role']} {name}"
 
 
-def _metrics(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, float]]:
-    for row in tables["quality"].to_dict("records"):
+def _metrics(tables: Mapping[str, pd.DataFrame], derived: bool = False) -> Iterator[tuple[str, float]]:
+    """Of derived attacks, or of all else."""
+    for row in () if derived else tables["quality"].to_dict("records"):
         if pd.notna(row["value"]):
             yield f"quality/{row['measure']}_{row['extractor']}_{row['against']}", row["value"]
     for row in tables["attacks"].to_dict("records"):
+        if pd.notna(row.get("base")) != derived:
+            continue
         for column in LEAKAGE:
             if pd.notna(row.get(column)):  # stores of older versions lack some
                 yield f"attack/{row['attack']}/{column}", row[column]
@@ -231,7 +260,8 @@ def _files(
     markers = store.markers([trial_id]).values()
     yield "config.json", json.dumps(config.values, indent=2).encode()
     drawn = [(marker, name) for marker in markers if (name := own_file(marker, f"{ROC}/{trial_id}"))]
-    if drawn and len(markers) == 1:  # by the worker that attacked; a later pass has further attacks
+    of_models = [row["attack_id"] for row in tables["attacks"].to_dict("records") if pd.isna(row["base"])]
+    if len(drawn) == 1 and set(of_models) <= set(drawn[0][0]["work"]["attacks"]):  # else a later pass has further ones
         ((marker, name),) = drawn
         yield "attacks/roc.png", store.sealed_bytes(name, marker["files"][name])
     elif picture := pictures.roc_picture(

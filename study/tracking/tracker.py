@@ -300,6 +300,9 @@ class Tracker:
         self._log_metrics(
             run_id, [(key, value, content.end_ms, content.step) for key, value in content.metrics.items()]
         )
+        self._log_metrics(
+            run_id, [(key, value, content.derived_ms, content.step) for key, value in content.derived.items()]
+        )
         self._log_metrics(run_id, content.curves)
         self._client.set_terminated(run_id, "FINISHED", content.end_ms)
         passes = self._whole(content.passes, has_files)[-1]

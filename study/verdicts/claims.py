@@ -3,7 +3,8 @@
 An attack guesses the coins by which records, or canaries, were put into the training sets of a cell, all replicates
 together; too many right guesses contradict the accounted privacy profile. All claims of a study are one family (Holm
 1979), so that a study whose claims hold is flagged in at most 5 % of cases. Which attack guesses is the spec's
-`audit.attack`; how many coins it guesses follows from the claim.
+`audit.attack`; how many coins it guesses follows from the claim. A derived attack guesses forward, each replicate by
+those before it.
 """
 
 import re
@@ -28,6 +29,7 @@ from study.store.noise import GUESSABLE, noise_from_seed
 from study.store.reading import targets_now
 from study.store.roles import CANARY, STUDY
 from study.verdicts.controls import ALPHA, Scores, holm, read_attacks
+from study.verdicts.forward import forward_scores
 
 PANEL, CANARIES = "panel", "canaries"
 COLUMNS = (
@@ -72,7 +74,9 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     last = rows.groupby("cell")["steps"].transform("max") == rows["steps"]
     deepest = rows.groupby(["trial_id"])["attack_steps"].transform("max").fillna(-1) == rows["attack_steps"].fillna(-1)
     swaps = resolved["split"].get("filler") == "fill"
-    return _finish(list(_rows(rows[last & deepest], cells, scores, 2 if swaps else 1, budget)), budget)
+    rows = rows[last & deepest]
+    scores = forward_scores(store, design, rows, scores)
+    return _finish(list(_rows(rows, cells, scores, 2 if swaps else 1, budget)), budget)
 
 
 def nothing(store: Store) -> str:

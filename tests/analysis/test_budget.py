@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.stats.budget import allowed, budget, families, keeps_to, upper_bound, words_of_statement
+from analysis.stats.budget import allowed, budget, families, highest, keeps_to, upper_bound, words_of_statement
 from mia_core.metrics.influence import aucs
 from mia_core.metrics.two_way import mean_auc
 from tests.analysis.synthetic import gaussian_auc, gaussian_release, release_study
@@ -45,8 +45,8 @@ def test_a_limit_is_falsely_said_to_be_kept_in_at_most_5_studies_of_100_whatever
     limits = np.linspace(0.55, 0.75, 81)  # and the truths themselves, where error is largest
     wrong, some = [], 0
     for study in simulated:
-        own = pd.DataFrame({"released": NUMBERS, "upper": [upper_bound(one, len(NUMBERS)) for one in study]})
-        said = {limit: keeps_to(own, NUMBERS, limit) for limit in (*limits, *truths)}
+        bounds = [upper_bound(one, len(NUMBERS)) for one in study]
+        said = {limit: keeps_to(bounds, NUMBERS, limit) for limit in (*limits, *truths)}
         some += said[0.75] > 0
         wrong.append(any(gaussian_auc(number) >= limit for limit, number in said.items() if number))
     assert np.mean(wrong) <= 0.05 + 3 * (0.05 * 0.95 / STUDIES) ** 0.5
@@ -76,7 +76,10 @@ def test_the_curve_of_a_study_has_the_intervals_of_its_cells_and_bounds_that_hol
 
 def test_every_attack_of_an_access_must_keep_to_the_limit_and_every_smaller_number_too():
     own = pd.DataFrame({"released": [10, 100, 1000] * 2, "upper": [0.52, 0.58, 0.54, 0.51, 0.53, 0.7]})
-    assert [keeps_to(own, (10, 100, 1000), limit) for limit in (0.52, 0.55, 0.6, 0.71)] == [0, 10, 100, 1000]
+    tried = (10, 100, 1000)
+    assert [keeps_to(highest(own, tried), tried, limit) for limit in (0.52, 0.55, 0.6, 0.71)] == [0, 10, 100, 1000]
+    own.loc[1, "upper"] = np.nan  # an attack without a bound keeps to nothing
+    assert keeps_to(highest(own, tried), tried, 0.71) == 10
 
 
 def test_numbers_that_not_all_attacks_were_tried_at_are_not_spoken_of():

@@ -1,4 +1,4 @@
-"""Optimizers without torch's compiler: the same bits, and no process that trains imports it."""
+"""Optimizers without torch's compiler: the same bits (test_front.py has that no process that trains imports it)."""
 
 import pytest
 import torch

@@ -376,3 +376,29 @@ def test_a_pilot_runs_one_trajectory_of_the_study_plans_again_and_its_work_is_no
     assert len(after) == 4
     assert before.items() <= after.items()
     assert not (fresh / "results" / "small" / "progress.json").exists()
+
+
+FEW = [
+    "replicates=3",
+    "attacks=[white_box]",
+    "quality.measures=[]",
+    "factors.defense=[none]",
+    "factors.train_size=[40]",
+]
+
+
+def test_a_sweep_derives_attacks_after_its_trials_and_mlflow_gets_them_and_again_it_does_nothing(fresh):
+    overrides = [*NO_CONTROLS, *(word for setting in FEW for word in ("--set", setting))]
+    done = sweep(fresh, *overrides)
+    assert done.returncode == COMPLETE, done.stdout + done.stderr
+    assert "derived from sealed scores, by the other replicates: calibrated_white_box" in done.stdout
+    rows = read(fresh / "results", "small", "wide")
+    assert (rows["attack"] == "calibrated_white_box").sum() == 6 and len(rows) == 12
+    client = MlflowClient(database(fresh))
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    auc = {run.data.tags.get("trial_id"): run.data.metrics.get("attack/calibrated_white_box/auc") for run in runs}
+    expected = rows[rows["base"].notna()].set_index("trial_id")["auc"]
+    assert {trial: auc[trial] for trial in expected.index} == pytest.approx(expected.to_dict())
+    before = Store(fresh / "results", "small").passes()
+    assert sweep(fresh, *overrides).returncode == COMPLETE
+    assert Store(fresh / "results", "small").passes() == before

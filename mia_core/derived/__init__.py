@@ -1,0 +1,21 @@
+"""Derived attacks, one a file: computed from scores of other attacks and of other trainings. They train nothing."""
+
+from mia_core.derived.by_person import PersonMaximum, PersonSum
+from mia_core.derived.calibrated import Calibrated
+from mia_core.derived.derived_attack import DERIVED, DerivedAttack
+from mia_core.derived.ensemble import Ensemble
+from mia_core.derived.evidence import Evidence
+from mia_core.derived.lira import Lira
+from mia_core.derived.rmia import Rmia
+
+__all__ = [
+    "DERIVED",
+    "Calibrated",
+    "DerivedAttack",
+    "Ensemble",
+    "Evidence",
+    "Lira",
+    "PersonMaximum",
+    "PersonSum",
+    "Rmia",
+]
