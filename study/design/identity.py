@@ -11,14 +11,14 @@ from typing import Any
 from mia_core import training
 from mia_core.data import Pool
 from mia_core.hashing import content_id
-from mia_core.metrics import copies, quality
+from mia_core.metrics import copies, exact_copies, quality
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
 
 LOOP = "training"
 """The training loop, among versions."""
 
-MEASURES = {**quality.VERSIONS, **copies.VERSIONS}
+MEASURES = {**quality.VERSIONS, **copies.VERSIONS, **exact_copies.VERSIONS}
 """Versions of measures."""
 
 
