@@ -48,10 +48,10 @@ HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_
 FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
 BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
 MLFLOW_RUNS = "tests/study/test_mlflow_runs.py"
-STUCK, MIXED, RUNNER = (
+STUCK, MIXED, DIVERGED = (
     "tests/study/test_stuck_stores.py",
     "tests/study/test_mixed_results.py",
-    "tests/study/test_runner.py",
+    "tests/study/test_diverged.py",
 )
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
 NEW_PASS = "study/store/new_pass.py"
@@ -317,19 +317,19 @@ MUTANTS = {
         SCHEMA, "if field.name in texts and pa.types.is_floating(field.type):", "if False:", STUCK
     ),
     "a diverged training is attacked": Mutant(
-        RUNS, "if before is not None or trajectory.diverged:", "if False:", RUNNER
+        RUNS, "if before is not None or trajectory.diverged:", "if False:", DIVERGED
     ),
     "a diverged training is gone on with": Mutant(
-        RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", RUNNER
+        RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
     "odd losses are no divergence": Mutant(
-        TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", RUNNER
+        TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", DIVERGED
     ),
     "odd weights are no divergence": Mutant(
-        TRAJECTORY, "torch.isfinite(tensor).all()) for tensor", "True) for tensor", RUNNER
+        TRAJECTORY, "torch.isfinite(tensor).all()) for tensor", "True) for tensor", DIVERGED
     ),
     "a diverged target is not kept": Mutant(
-        RUNS, "            content.add_target(trajectory.trainer.target.state_dict())\n", "", RUNNER
+        RUNS, "            content.add_target(trajectory.trainer.target.state_dict())\n", "", DIVERGED
     ),
     # Results that are mixed
     "a training is sealed under its work": Mutant(
