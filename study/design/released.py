@@ -32,7 +32,8 @@ class Released:
         """Refused where release and records do not fit each other."""
         assert spec.release is not None
         release = spec.release.build(form_of(spec, pool))
-        attacks, beyond, quality = spec.attacks, {}, spec.quality
+        attacks, quality = spec.attacks, spec.quality
+        beyond: dict[str, AttackEntry] = {}
         if release.count is not None:
             if release.count < FEWEST:
                 raise Refused(f"release: {release.count} samples are given, and attacks need {FEWEST} or more")

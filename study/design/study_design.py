@@ -14,9 +14,9 @@ from mia_core.persons import PERSON, nominal_persons
 from study.design import identity
 from study.design.control_trials import Controls
 from study.design.making import TrialMaker
+from study.design.refusals import refused_pairs, require_attacks, require_quality
 from study.design.release_controls import ReleaseControls
 from study.design.released import Released
-from study.design.refusals import refused_pairs, require_attacks, require_quality
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.factors import Cell
@@ -58,7 +58,7 @@ class Design:
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.label) not in self.refused)
         controls: Controls | ReleaseControls
         if self.released is not None:
-            self.trials = (maker.released(self.released),)
+            self.trials: tuple[Trial, ...] = (maker.released(self.released),)
             controls = ReleaseControls(spec, self.split, maker, self.trials[0], self.released.offers)
         else:
             self.trials = tuple(
@@ -72,8 +72,9 @@ class Design:
 
     @property
     def hash(self) -> str:
-        """Names this design in the store: the spec, on these data, under this format."""
-        return identity.design_id(self.spec, self.pool)
+        """Names this design in the store: the spec, on these data (and of this release), under this format."""
+        given = () if self.released is None else (self.released.release.identity,)
+        return identity.design_id(self.spec, self.pool, *given)
 
     @property
     def every(self) -> tuple[Trial, ...]:

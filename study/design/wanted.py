@@ -218,7 +218,8 @@ class Measures:
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
             for name in (() if self.skipped else quality.of_samples)
-        ) + (*self._copies(recipe), *self._exact())
+        )
+        self.wanted = (*self.wanted, *self._copies(recipe), *self._exact())
 
     @property
     def no_copies(self) -> str | None:

@@ -67,9 +67,7 @@ class Spec:
     release: Choice[Release] | None = None
 
 
-def read(
-    path: str | Path, overrides: Sequence[str] = (), preset: str | None = None, allow_code: bool = False
-) -> Spec:
+def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None, allow_code: bool = False) -> Spec:
     """Read a study file, apply a preset, then `key=value` overrides, and check all that needs no data.
 
     A preset is an item of the file's `presets:`, a name with dotted settings; it is no part of the study itself.

@@ -85,7 +85,7 @@ def test_persons_are_read_by_file_name_and_stay_on_one_side(folders):
     assert pool.groups[12] == pool.groups[13] and len(np.unique(pool.groups)) == 4 + 1 + 8 + 8
     assert pool.given.persons[0] == "p0" and pool.given.persons[-1] is None
     (folders / "who.csv").write_text("file,person\nin00.png,p0\nout00.png,p0\nout01.png,p0\nref00.png,p0\n")
-    with pytest.raises(Refused, match="1 persons are among members and non_members.*their 2 images"):
+    with pytest.raises(Refused, match=r"1 persons are among members and non_members.*their 2 images"):
         pool_of(folders, groups="who.csv")
     left = pool_of(folders, groups="who.csv", shared_persons="leave_out").given
     assert left.counts() == {"members": 12, "non_members": 8, "reference": 7}
@@ -152,7 +152,7 @@ def test_a_given_split_judges_all_but_known_records_and_none_can_be_trained_anew
     assert membership.member.sum() == 9 and split.judges(membership.queries).all()
     assert not np.isin(split.unseen, split.known_non_members).any() and len(split.unseen) == 7
     assert [len(side) for side in split.known(10)] == [1, 1]
-    with pytest.raises(Refused, match="split.known_percent is 25"):
+    with pytest.raises(Refused, match=r"split.known_percent is 25"):
         split.known(30)
     assert split.null_refusal(12)
 

@@ -240,10 +240,10 @@ def test_onnx_models_that_do_more_than_generate_are_refused(form, tmp_path, chan
 
 def test_onnx_models_of_other_shapes_are_refused_with_the_way_out(form, tmp_path):
     root, _ = graph(tmp_path)
-    with pytest.raises(Refused, match="takes 4 latents, and release.latent is normal:5"):
+    with pytest.raises(Refused, match=r"takes 4 latents, and release.latent is normal:5"):
         release(form, name="onnx", root=root, latent="normal:5")
     root, _ = graph(tmp_path, size=16)
-    with pytest.raises(Refused, match="3 x 16 x 16, and the records are read as 3 x 8 x 8; set data.size=16"):
+    with pytest.raises(Refused, match=r"3 x 16 x 16, and the records are read as 3 x 8 x 8; set data.size=16"):
         release(form, name="onnx", root=root, latent=f"normal:{LATENT}")
     root, _ = graph(tmp_path, batch=2)
     with pytest.raises(Refused, match="with any B"):
@@ -287,7 +287,7 @@ def test_a_function_is_asked_in_chunks_and_must_repeat_itself(form, tmp_path, mo
     for word, words in {"changing": "other images", "few": "gave 3 images", "nothing": "has no function"}.items():
         with pytest.raises(Refused, match=words):
             release(form, name="callable", function=f"their_sampler:{word}")
-    with pytest.raises(Refused, match="is no package.module:function"):
+    with pytest.raises(Refused, match=r"is no package.module:function"):
         release(form, name="callable", function="os.system")
 
 
