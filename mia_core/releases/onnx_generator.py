@@ -21,7 +21,6 @@ from mia_core.streams import Streams
 
 MOST_BYTES = 2000 * MEBIBYTE
 """A file of protocol buffers has less than 2 GiB."""
-MOST_LATENTS = 1_000_000
 DOMAINS = ("", "ai.onnx")
 """Of the operators that onnxruntime brings along."""
 NEEDED = "release: an ONNX generator needs onnxruntime and onnx; install mia-study[onnx]"
@@ -50,23 +49,36 @@ class OnnxGenerator(Release):
 
     def __init__(self, config: Config, form: Form) -> None:
         super().__init__(config, form)
-        try:
-            self._data = read_regular(expanded(config.root), MOST_BYTES)
-        except OSError as error:
-            raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
-        require_harmless(self._data)
-        self.law, _, size = config.latent.partition(":")
-        self.latent_dimension = int(size)
-        self.digest = hashlib.sha256(self._data).hexdigest()
+        self.network = Network(config)
+        self.digest = hashlib.sha256(self.network.data).hexdigest()
         self.depends = {"latent": config.latent, "range": config.range}
-        self.words = f"an ONNX generator ({len(self._data):,} bytes, latents {config.latent}, images in {config.range})"
-        probe = self._probe()
-        require_shape(probe.shape[1:], form, "the generator")
+        size = len(self.network.data)
+        self.words = f"an ONNX generator ({size:,} bytes, latents {config.latent}, images in {config.range})"
+        require_shape(self.network.probe().shape[1:], form, "the generator")
         self.notes = (f"samples: floats in [{config.range}], not rounded",)
+
+    @classmethod
+    def natural_shape(cls, config: Config) -> tuple[int, ...]:
+        """Of its output."""
+        return tuple(Network(config).probe().shape[1:])
 
     def model(self, device: torch.device | str = "cpu") -> "OnnxModel":
         """The generator; images are moved to the device."""
         return OnnxModel(self, device)
+
+
+class Network:
+    """A generator's file, checked, and its session, which a pickle leaves out."""
+
+    def __init__(self, config: OnnxGenerator.Config) -> None:
+        self.config = config
+        try:
+            self.data = read_regular(expanded(config.root), MOST_BYTES)
+        except OSError as error:
+            raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
+        require_harmless(self.data)
+        self.law, _, size = config.latent.partition(":")
+        self.latent_dimension = int(size)
 
     def generate(self, z_BZ: np.ndarray) -> np.ndarray:
         """Images float32 [B,C,H,W] in [-1, 1] of standard normal latents float32 [B,Z]."""
@@ -84,7 +96,7 @@ class OnnxGenerator(Release):
             )
         return (images.astype(np.float32).clip(low, high) - low) * np.float32(2 / (high - low)) - 1
 
-    def _probe(self) -> np.ndarray:
+    def probe(self) -> np.ndarray:
         """Images of two latents; the same again, or Refused."""
         z = torch.randn(2, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
         first, again = self.generate(z), self.generate(z)
@@ -104,7 +116,7 @@ class OnnxGenerator(Release):
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         try:
-            return onnxruntime.InferenceSession(self._data, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self.data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime, which has classes for each code
             raise Refused(f"release: onnxruntime does not take the generator: {_line(error)}") from None
 
@@ -166,7 +178,7 @@ class OnnxModel(Stream):
     @property
     def latent_dimension(self) -> int:
         """Z; latents are standard normal."""
-        return self._release.latent_dimension
+        return self._release.network.latent_dimension
 
     def latents(self, count: int) -> torch.Tensor:
         """What the first `count` samples are made of: [count,Z]."""
@@ -175,7 +187,7 @@ class OnnxModel(Stream):
 
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
         """Images [B,C,H,W] from latents [B,Z]."""
-        parts = [torch.from_numpy(self._release.generate(z.float().cpu().numpy())) for z in z_BZ.split(CHUNK)]
+        parts = [torch.from_numpy(self._release.network.generate(z.float().cpu().numpy())) for z in z_BZ.split(CHUNK)]
         return torch.cat(parts).to(self._device)
 
     def _latents(self, number: int) -> torch.Tensor:

@@ -85,6 +85,11 @@ class Release(ABC):
         self.config = config
         self.form = form
 
+    @classmethod
+    def natural_shape(cls, config: Any) -> tuple[int, ...] | None:
+        """(C, H, W) that images have before they are brought to any form; None where they can be of any."""
+        return None
+
     @abstractmethod
     def model(self, device: torch.device | str = "cpu") -> Model:
         """What attacks run on: images of the form's shape, in one fixed sequence."""

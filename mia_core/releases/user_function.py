@@ -54,25 +54,35 @@ class UserFunction(Release):
         self.depends = {"function": config.function, "source": _source_digest(imported(config.function))}
         self.words = f"a function that draws samples ({config.function})"
 
+    @classmethod
+    def natural_shape(cls, config: Config) -> tuple[int, ...]:
+        """Of its first chunk."""
+        pixels, _ = _pixels(config, 0)
+        return tuple(pixels.shape[1:])
+
     def model(self, device: torch.device | str = "cpu") -> "DrawnByFunction":
         """As many samples as one asks for."""
         return DrawnByFunction(self, device)
 
     def _drawn(self, chunk: int) -> np.ndarray:
         """uint8 [CHUNK,C,H,W] of the form."""
-        seed = Streams("release", self.config.function).seed("chunk", chunk) % 2**31
-        where, settings = f"{self.config.function}({CHUNK}, {seed})", self.form.settings
-        try:
-            images = np.asarray(imported(self.config.function)(CHUNK, seed))
-        except Refused:
-            raise
-        except Exception as error:  # the user's code raises what it likes
-            raise Refused(f"release.function: {where} raised {type(error).__name__}: {shorten(str(error))}") from error
-        if len(images) != CHUNK:
-            raise Refused(f"release.function: {where} gave {len(images)} images")
-        pixels, note = as_pixels(images, self.config.range, where)
+        settings = self.form.settings
+        pixels, note = _pixels(self.config, chunk)
         self.notes = (f"samples: {note}",)
         return self.form.compressed(formed(pixels, Reading(settings.size, settings.channels)))
+
+
+def _pixels(config: UserFunction.Config, chunk: int) -> tuple[np.ndarray, str]:
+    """uint8 [CHUNK,C,H,W] as the function draws them, and a note. Refused for what it raises, and for other shapes."""
+    seed = Streams("release", config.function).seed("chunk", chunk) % 2**31
+    where, function = f"{config.function}({CHUNK}, {seed})", imported(config.function)
+    try:
+        images = np.asarray(function(CHUNK, seed))
+    except Exception as error:  # the user's code raises what it likes
+        raise Refused(f"release.function: {where} raised {type(error).__name__}: {shorten(str(error))}") from error
+    if images.ndim < 1 or len(images) != CHUNK:
+        raise Refused(f"release.function: {where} gave {len(images) if images.ndim else 'no'} images")
+    return as_pixels(images, config.range, where)
 
 
 class DrawnByFunction(Stream):

@@ -84,10 +84,6 @@ class TrialMaker:
         wanted = [
             item for entry in self.spec.attacks for item in self.attacks.levels(entry, given.offers, name, queries)
         ]
-        for reason, entry in given.beyond.items():
-            skipped = reason.partition(": ")[2]
-            levels = self.attacks.levels(entry, given.offers, name, queries)
-            wanted += [replace(item, skipped=item.skipped or skipped) for item in levels]
         target: Choice[Target] = Choice(name, Target, Nothing())  # type: ignore[type-abstract]
         made_of = {"release": given.release.identity}
         trial = self.untrained(RELEASE, target, self.split.smallest, 0, tuple(wanted), made_of)

@@ -1,6 +1,5 @@
 """What was given, once its data are known: the release itself, and its study as far as it fits what is there."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,6 @@ from mia_core.data.given_records import MEMBER, GivenRecords
 from mia_core.data.images import ImageSettings
 from mia_core.errors import Refused
 from mia_core.releases import Form, Release
-from study.spec.attack_entries import AttackEntry
 from study.spec.release_study import within
 from study.spec.study_file import Spec
 
@@ -20,12 +18,12 @@ from study.spec.study_file import Spec
 @dataclass(frozen=True)
 class Released:
     """release: loaded. spec: with the number of members as its training-set size, and attacks by no more samples than
-    are given. beyond: by reason, attacks that would see more, and are not tried.
+    are given. notes: on the release and on these attacks, a line each, without names.
     """
 
     release: Release
     spec: Spec
-    beyond: Mapping[str, AttackEntry]
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, spec: Spec, pool: Pool) -> "Released":
@@ -33,15 +31,22 @@ class Released:
         assert spec.release is not None
         release = spec.release.build(form_of(spec, pool))
         attacks, quality = spec.attacks, spec.quality
-        beyond: dict[str, AttackEntry] = {}
+        notes = release.notes
         if release.count is not None:
             if release.count < FEWEST:
                 raise Refused(f"release: {release.count} samples are given, and attacks need {FEWEST} or more")
             attacks, beyond = within(spec.attacks, release.count)
+            if beyond:
+                asked = ", ".join(f"{number:,}" for number in beyond)
+                notes += (f"attacks by {asked} samples see all {release.count:,}: no more are given",)
             quality = replace(quality, samples=release.count)
         members = int((given_of(pool).part == MEMBER).sum())
         fitted = replace(spec, attacks=attacks, quality=quality, train_sizes=(members,))
-        return cls(release, fitted, beyond)
+        return cls(release, fitted, notes)
+
+    def about(self) -> dict[str, Any]:
+        """What is kept with results: plain values without paths or names of files."""
+        return {**self.release.about(), "notes": list(self.notes)}
 
     @property
     def offers(self) -> frozenset[str]:

@@ -141,7 +141,7 @@ def _of_release(design: Design, trial: Trial) -> dict[str, Any]:
     """What was given, and the records it is judged by, in words and counts without names."""
     if trial.role != RELEASE or design.released is None:
         return {}
-    return {"release": design.released.release.about(), "given": about_records(design.pool, design.split)}
+    return {"release": design.released.about(), "given": about_records(design.pool, design.split)}
 
 
 def parsed(texts: Iterable[str]) -> dict[str, TrialConfig]:

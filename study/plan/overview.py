@@ -106,7 +106,7 @@ def _given(design: Design, released: Released) -> Iterator[str]:
     """What is given of a release, and what its records are."""
     release, about = released.release, about_records(design.pool, design.split)
     yield f"release {design.spec.study}: {release.words}; it offers {', '.join(sorted(release.offers))}"
-    yield from (f"release: {note}" for note in release.notes)
+    yield from (f"release: {note}" for note in released.notes)
     yield (
         f"split: {about['members']:,} members and {about['non_members']:,} non-members, of which "
         f"{about['judged_members']:,} and {about['judged_non_members']:,} are judged (attacks may know "

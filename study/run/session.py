@@ -100,7 +100,7 @@ class Session:
         if self.pilot:
             self.console.say(f"pilot: {_name(todo)}")
         else:
-            overview.show(self.console, self.design, todo, outlook)
+            overview.show(self.console, self.design, todo, None if self.in_process else outlook)
         compactor = Compactor(self.store)
         sealed: list[str] = []
 

@@ -16,6 +16,7 @@ from study.spec.attack_entries import AttackEntry, attack_entries
 from study.spec.factors import NO_FACTORS
 from study.spec.locations import TRACKING, results_location, tracking_uri
 from study.spec.objectives import PIXELS
+from study.spec.policy import policy_of
 from study.spec.sampling import DesignSpec
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Word
 
@@ -35,7 +36,7 @@ class ReleaseSections:
 
     release: what is given. split: `given`, with members, non_members, reference (folders of images), groups (a table of
     persons) and holdout. data: how images are read; it may name the folders in place of the split. attacks: by default
-    all that can be tried.
+    all that can be tried. policy: limits, which change no result.
     """
 
     study: Annotated[str, MinLen(1), MaxLen(100)]
@@ -52,6 +53,7 @@ class ReleaseSections:
     tracking: str | None = TRACKING
     experiment: Word | None = None
     compute: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] | None = None
     keep_targets: str = "all"
 
 
@@ -75,6 +77,12 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
         {"name": "generator", **searches},
         {"name": "white_box"},
     ]
+
+
+def natural_shape(given: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """(C, H, W) of the images of a release that has a shape of its own, by its section; None of samples. Runs it."""
+    choice = RELEASES.choose(given, "release")
+    return choice.cls.natural_shape(choice.config)
 
 
 def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, Any]:
@@ -114,6 +122,7 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "controls": plain(controls),
         "audit": asdict(audit),
         "keep_targets": "all",
+        **({} if sections.policy is None else {"policy": policy_of(sections.policy).to_dict()}),
     }
     return {
         "study": sections.study,
@@ -156,28 +165,24 @@ def _quality(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def within(attacks: tuple[AttackEntry, ...], count: int) -> tuple[tuple[AttackEntry, ...], dict[str, AttackEntry]]:
-    """Attacks of samples of which there are so many, and by reason those that would see more.
+def within(attacks: tuple[AttackEntry, ...], count: int) -> tuple[tuple[AttackEntry, ...], tuple[int, ...]]:
+    """Attacks by at most so many samples, and the numbers that were more.
 
-    Of the attacks that differ in nothing but their number, the least that is too large sees all samples.
+    Of attacks that differ in nothing but their number, one sees all samples in place of those that would see more.
     """
     kept: list[AttackEntry] = []
-    beyond: dict[str, AttackEntry] = {}
+    beyond: set[int] = set()
     full: set[str] = set()
     for entry in attacks:
         attack = entry.choice.build()
-        if "samples" not in attack.uses or attack.generated <= count:
-            kept.append(entry)
-            if "samples" in attack.uses and attack.generated == count:
+        if "samples" in attack.uses and attack.generated >= count:
+            beyond |= {attack.generated} - {count}
+            if _family(entry) not in full:
                 full.add(_family(entry))
-            continue
-        reason = f"{attack.generated:,} samples are more than the {count:,} that are given"
-        if _family(entry) in full:
-            beyond[f"{entry.label}: {reason}"] = entry
-            continue
-        full.add(_family(entry))
-        kept.append(all_of(entry, count))
-    return tuple(kept), beyond
+                kept.append(all_of(entry, count))
+        else:
+            kept.append(entry)
+    return tuple(kept), tuple(sorted(beyond))
 
 
 def all_of(entry: AttackEntry, count: int) -> AttackEntry:

@@ -151,7 +151,12 @@ def parse_spec(data: bytes) -> dict[str, Any]:
     more than names.
     """
     spec = parse(data)
-    later = {**LATER, "release": dict, **(dict.fromkeys(OF_TRAINING, dict) if "release" in spec else {})}
+    later = {
+        **LATER,
+        "release": dict,
+        "policy": dict,
+        **(dict.fromkeys(OF_TRAINING, dict) if "release" in spec else {}),
+    }
     for section, kind in (SECTIONS | later).items():
         _require(section in spec or section in later, f"lacks the section {section}")
         value = spec.get(section)
