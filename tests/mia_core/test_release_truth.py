@@ -1,4 +1,4 @@
-"""Samplers whose leakage is known: what is given of them has, under our attacks, the AUC of a formula or of a simulation.
+"""Samplers whose leakage is known: under our attacks, what is given of them has the AUC of a formula or a simulation.
 
 The simulation is plain NumPy, with records, samples and distances of its own.
 """
