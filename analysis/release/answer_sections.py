@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.format import interval, number, percent
-from analysis.release.answers import COPIES, PERSON, Answers, Measured
+from analysis.release.answers import COPIES, PERSON, Answer, Answers, Measured
 from analysis.release.evidence import Evidence, Scored
 from analysis.release.wording import LIMITS, answer_words, bounds, digits
 from analysis.report.page import Blanks, Block, Cell, Facts, Points, Row, Section, Table, Text
@@ -31,7 +31,7 @@ COPY_WORDS = (
 )
 THREAT_WORDS = (
     "For each attacker the strongest of the attacks that it can run. With 1 % of the non-members named wrongly (FPR "
-    "1 %), so many of 100 records that it names are members, if 1, 10 or 50 % of the records it asks about are members. "
+    "1 %), so many of 100 records that it names are members, if 1, 10 or 50 % of the records it asks about are. "
     "Guessing is right 1, 10 and 50 times. The attacker must know the threshold."
 )
 
@@ -58,32 +58,46 @@ def limits(answers: Answers) -> Section:
     rows = []
     for answer in answers.answers:
         limit = "-" if answer.limit is None else f"{answer.limit:g}"
-        strongest = answer.strongest
         rows.append(
             Row(
                 [
                     Cell(LIMITS[answer.name]),
                     Cell(limit),
                     Cell(answer_words(answer)),
-                    Cell(bounds(answer.name, strongest)),
-                    Cell(strongest.by if strongest else "-"),
+                    *_bounds(answer),
                 ],
                 bad=answer.decision is Decision.EXCEEDED,
             )
         )
     count = STATEMENTS * len(answers.measured) + OF_COPIES
     words = (
-        "A limit is not exceeded if the upper bound of every attack is below it (each right in 95 of 100 releases), and "
-        f"exceeded if a lower bound is above it (all {count} of them right together in 95 of 100). Else it cannot be "
+        "A limit is not exceeded if the upper bound of every attack is below it (each right in 95 of 100 releases). It "
+        f"is exceeded if a lower bound is above it (all {count} of them right together in 95 of 100). Else it cannot be "
         "shown. Bounds are conditional on this release; the value shown is the one with the highest upper bound."
     )
     blocks: list[Block] = [
-        Table("limits-table", "Limits", ["limit on", "at most", "answer", "measured", "by"], rows, sortable=False),
+        Table(
+            "limits-table",
+            "Limits",
+            ["limit on", "limit", "answer", "estimate", "at least", "at most", "by"],
+            rows,
+            sortable=False,
+        ),
         Text((words,)),
     ]
     if found := [reason.words for reason in answers.reasons]:
         blocks += [Text(("Why something cannot be shown:",)), Points(found)]
     return Section("limits", "Is a limit exceeded?", blocks)
+
+
+def _bounds(answer: Answer) -> list[Cell]:
+    """Of the value with the highest upper bound."""
+    value = answer.strongest
+    if value is None:
+        return [Cell("-")] * 4
+    most = "not known" if value.high is None else digits(answer.name, value.high)
+    least = digits(answer.name, max(0.0, value.low))
+    return [Cell(digits(answer.name, value.estimate)), Cell(least), Cell(most), Cell(value.by)]
 
 
 def persons_and_copies(evidence: Evidence, answers: Answers) -> Section:
@@ -103,8 +117,8 @@ def persons_and_copies(evidence: Evidence, answers: Answers) -> Section:
         facts["samples that resemble a member"] = "not looked for: too few non-members tell what resembles"
     else:
         facts["samples called copies"] = (
-            f"{found.called:,} ({digits(COPIES, found.called / found.samples)}); by chance {percent(found.by_chance)}, as "
-            f"{found.unseen:,} non-members say"
+            f"{found.called:,} ({digits(COPIES, found.called / found.samples)}); by chance {percent(found.by_chance)}, "
+            f"as {found.unseen:,} non-members say"
         )
         facts["beyond chance"] = bounds(COPIES, values["copies"])
     for name, share in (("members copied", found.members), ("persons copied", found.persons)):
@@ -151,9 +165,12 @@ class Threat:
 def threats_of(answers: Answers) -> list[Threat]:
     """One an attacker whom some attack fits, from least to most access; strongest by the upper bound of its TPR."""
     who = {one.attack.label: attacker_of(one.attack.access, one.attack.knowledge) for one in answers.measured}
-    attackers = sorted({one for one in who.values() if one is not None and one.access > Access.NONE})
+    attackers = {one for one in who.values() if one is not None and one.access > Access.NONE}
+    if attackers:  # and who has and knows all that was tried
+        knows = {word for one in attackers for word in one.knows}
+        attackers.add(Attacker(max(one.access for one in attackers), tuple(sorted(knows))))
     found = []
-    for attacker in attackers:
+    for attacker in sorted(attackers):
         own = [one for one in answers.measured if (other := who[one.attack.label]) is not None and attacker.can(other)]
         strongest = max(own, key=lambda one: one.tpr.high or 0.0).attack
         tail = ALPHA / 2 / len(own)
@@ -201,10 +218,10 @@ def guarantee(evidence: Evidence) -> Section:
     else:
         most = tpr_ceiling(Profile(np.array([stated.epsilon]), np.array([stated.delta])), FPR)
         words = (
-            f"For one {stated.unit}: epsilon {number(stated.epsilon)} at delta {number(stated.delta)}, as stated by who "
-            "trained the model; nothing here verifies it.",
-            f"With 1 % of others named wrongly, no attack names more than {percent(most)} of the {stated.unit}s trained "
-            "on, in expectation.",
+            f"For one {stated.unit}: epsilon {number(stated.epsilon)} at delta {number(stated.delta)}, as stated by "
+            "who trained the model; nothing here verifies it.",
+            f"With 1 % of others named wrongly, no attack names more than {percent(most)} of the {stated.unit}s that "
+            "were trained on, in expectation.",
         )
         if stated.unit == "record":
             words = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from analysis.release.evidence import CopiesFound, Evidence, Scored
 from analysis.release.gates import Reason, reasons
@@ -19,7 +20,8 @@ from mia_core.metrics.worst_persons import WORST, WorstPersons
 from study.spec.policy import Limits, Policy
 
 AUC, TPR, COPIES, PERSON, EPSILON = "auc", "tpr_at_1pct_fpr", "copies", "worst_person", "epsilon"
-NO_LIMITS = "No limits were given, so whether any is exceeded cannot be shown."
+SHORT = {AUC: "AUC", TPR: "TPR at 1 % FPR", COPIES: "copies", PERSON: "worst persons"}
+"""Limits in words of a reason."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ def answer(evidence: Evidence, policy: Policy | None) -> Answers:
     tail = lower_tail(len(evidence.full))
     measured = [measure(attack, tail) for attack in evidence.full]
     gates = [*reasons(evidence), *_turned(evidence, measured)]
-    limits = policy.limits if policy else None
+    limits: dict[str, Any] = policy.limits.to_dict() if policy else {}
     found = [
-        _of_attacks(AUC, limits and limits.auc, [one.auc for one in measured], gates, evidence),
-        _of_attacks(TPR, limits and limits.tpr_at_1pct_fpr, [one.tpr for one in measured], gates, evidence),
-        _of_copies(limits and limits.copies, evidence.copies, gates, tail),
-        _of_attacks(PERSON, limits and limits.worst_person, [one.person for one in measured], gates, evidence),
-        *([_of_guarantee(limits, evidence)] if limits and limits.epsilon is not None else []),
+        _of_attacks(AUC, limits.get(AUC), [one.auc for one in measured], gates, evidence),
+        _of_attacks(TPR, limits.get(TPR), [one.tpr for one in measured], gates, evidence),
+        _of_copies(limits.get(COPIES), evidence.copies, gates, tail),
+        _of_attacks(PERSON, limits.get(PERSON), [one.person for one in measured], gates, evidence),
+        *([_of_guarantee(policy.limits, evidence)] if policy and EPSILON in limits else []),
     ]
     return Answers(together(one.decision for one in found), found, measured, gates)
 
@@ -85,9 +87,7 @@ def measure(attack: Scored, tail: float) -> Measured:
     """One attack's bounds; tail: error probability of each lower bound."""
     arguments = (attack.label, attack.score, attack.member, tail, attack.persons)
     worst = worst_of(attack.score, attack.member, tail, attack.persons)
-    return Measured(
-        attack, auc_bounded(*arguments), tpr_bounded(*arguments), worst_bounded(attack.label, worst), worst
-    )
+    return Measured(attack, auc_bounded(*arguments), tpr_bounded(*arguments), worst_bounded(attack.label, worst), worst)
 
 
 def _turned(evidence: Evidence, measured: Sequence[Measured]) -> list[Reason]:
@@ -128,9 +128,8 @@ def _open(name: str, limit: float, values: Sequence[Bounded], evidence: Evidence
     found = []
     for value in values:
         if value.high is None:
-            found.append(Reason(
-                f"{name}: {value.by} is judged on fewer than {WORST} member persons.", f"At least {WORST} member persons."
-            ))  # fmt: skip
+            few = f"{SHORT[name]}: {value.by} is judged on fewer than {WORST} member persons."
+            found.append(Reason(few, f"At least {WORST} member persons."))
         elif value.high >= limit:
             remedy = f"A release that leaks less to {value.by}"
             if value.estimate is not None and value.estimate < limit:
@@ -141,7 +140,9 @@ def _open(name: str, limit: float, values: Sequence[Bounded], evidence: Evidence
                     f"{value.by} stays at {value.estimate:.3f}; or a release that leaks less to it"
                 )
             found.append(
-                Reason(f"{name}: {value.by} may be at {value.high:.3f}, and the limit is {limit:g}.", f"{remedy}.")
+                Reason(
+                    f"{SHORT[name]}: {value.by} may be at {value.high:.3f}, and the limit is {limit:g}.", f"{remedy}."
+                )
             )
     return found
 
@@ -171,8 +172,8 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
         elif decision is Decision.CANNOT_BE_SHOWN:
             own += [
                 Reason(
-                    f"copies: the share of {value.by} may be {value.high:.4f} beyond what chance gives, and the limit is "
-                    f"{limit:g}.",
+                    f"copies: the share of {value.by} may be {value.high:.4f} beyond what chance gives, and the limit "
+                    f"is {limit:g}.",
                     "More samples and more non-members, or a release that copies less.",
                 )
                 for value in values

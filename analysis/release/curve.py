@@ -1,4 +1,4 @@
-"""A picture of AUC over the number of samples released, as SVG without style attributes, which the page's policy bars."""
+"""A picture of AUC over the number of samples released, as SVG without style attributes: the page bars them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 52, 170, 14, 44
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 340, 52, 170, 28, 44
 COLORS = ("#0b5394", "#b42318", "#1b6e45", "#8a5a00", "#6b3fa0", "#00707a", "#56606f")
 LABEL = 15
 """Least distance of two labels, in units of the picture."""
@@ -23,7 +23,7 @@ class Point:
 
 
 def curves(lines: Mapping[str, Sequence[Point]], words: str) -> Markup:
-    """One line a name, of points in ascending order of `released`. words: what it shows, for those who do not see it."""
+    """One line a name, of points ascending by `released`. words: what it shows, for those who do not see it."""
     every = [point for points in lines.values() for point in points]
     bottom = math.floor(10 * min(0.5, *(point.low for point in every))) / 10
     top = math.ceil(10 * max(0.6, *(point.high for point in every))) / 10
@@ -46,7 +46,7 @@ def curves(lines: Mapping[str, Sequence[Point]], words: str) -> Markup:
     for released in sorted({point.released for point in every}):
         parts.append(_text(across(released), HEIGHT - BOTTOM + 18, f"{released:,}", "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "samples released", "middle"))
-    parts.append(_text(LEFT - 6, TOP - 3, "AUC", "end"))
+    parts.append(_text(LEFT - 6, TOP - 14, "AUC", "end"))
     ends = _apart([up(points[-1].auc) for points in lines.values()])
     for number, (name, points) in enumerate(lines.items()):
         color = COLORS[number % len(COLORS)]

@@ -53,8 +53,8 @@ def attacks(evidence: Evidence, answers: Answers) -> Section:
              "TPR at 1 % FPR", "its bounds"]  # fmt: skip
     about = (
         "AUC with a two-sided interval, conditional on this release, by person where persons have several records. At "
-        f"most, and bounds: one-sided, as limits are compared with. A TPR at {FPR:.0%} FPR takes 1,000 non-members; its "
-        "bounds hold for any number. Of an attack at several numbers of samples, limits are compared with the largest."
+        f"most, and bounds: one-sided, as limits are compared with. A TPR at {FPR:.0%} FPR takes 1,000 non-members; "
+        "its bounds hold for any number. Limits are compared with each attack at its largest number of samples."
     )
     blocks: list[Block] = [Text((about,)), Table("attacks-table", "All attacks", heads, rows, sortable=False)]
     lines = budget(evidence)

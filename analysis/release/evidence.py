@@ -15,7 +15,6 @@ class Scored:
     """One attack on the release. family: equal for one attack at several numbers of samples.
 
     uses: capabilities of the model. released: samples seen, 0 for none. score, member, unit [Q]: unit numbers persons.
-    row: the columns of the store's attack row.
     """
 
     label: str
@@ -27,7 +26,6 @@ class Scored:
     score: np.ndarray
     member: np.ndarray
     unit: np.ndarray
-    row: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fitted(self) -> bool:

@@ -80,7 +80,6 @@ def _attacks(store: Store, rows: pd.DataFrame, names: Mapping[str, str]) -> Iter
             score=part["score"].to_numpy(float),
             member=part["member"].to_numpy(bool),
             unit=part["unit"].fillna(part["query"]).to_numpy(int),
-            row=row,
         )
 
 

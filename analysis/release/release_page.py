@@ -27,7 +27,7 @@ STANDINGS = {
     Decision.EXCEEDED: FAILED,
     Decision.CANNOT_BE_SHOWN: CAREFUL,
 }
-TITLE = "What does this release tell about the records it was trained on?"
+TITLE = "What does this release reveal of its training records?"
 
 
 @dataclass(frozen=True)

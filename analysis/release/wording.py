@@ -37,14 +37,15 @@ def sentences_of(evidence: Evidence, answers: Answers, policy: Policy | None) ->
         if one.decision is Decision.EXCEEDED and one.limit is not None:
             highest = max(one.values, key=lambda value: value.low)
             found.append(
-                f"{_capital(LIMITS[one.name])}: at least {digits(one.name, highest.low)} by {highest.by}, and the limit "
-                f"is {one.limit:g}."
+                f"{_capital(LIMITS[one.name])}: at least {digits(one.name, highest.low)} by {highest.by}, and the "
+                f"limit is {one.limit:g}."
             )
     still = [LIMITS[one.name] for one in answers.answers if one.decision is Decision.CANNOT_BE_SHOWN]
     if policy is not None and answers.decision is not Decision.NOT_EXCEEDED and still:
         found.append(f"Cannot be shown: {'; '.join(still)}.")
     if answers.gates and policy is not None:
-        more = f" {len(answers.gates) - 1} more reasons are below." if len(answers.gates) > 1 else ""
+        others = len(answers.gates) - 1
+        more = "" if not others else f" {others} more reason{'s are' if others > 1 else ' is'} below."
         found.append(f"{answers.gates[0].words}{more}")
     return [*found, SCOPE]
 
@@ -65,11 +66,6 @@ def bounds(name: str, value: Bounded | None) -> str:
 def answer_words(answer: Answer) -> str:
     """The answer to one limit."""
     return "no limit was given" if answer.limit is None else answer.decision.words
-
-
-def of_attackers(attacks: int) -> str:
-    """`the 5 attacks tried`."""
-    return f"the {attacks} attacks tried" if attacks != 1 else "the one attack tried"
 
 
 def _capital(words: str) -> str:

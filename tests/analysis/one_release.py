@@ -15,7 +15,7 @@ POLICY = policy_of({
     "reasons": "A rare disease in a small hospital.\n\nThe recipients are under contract.",
 })  # fmt: skip
 CONTROLS = (
-    Control("blind", "blind", "shown", "members are not told from non-members without a target", 0.498, 0.0129, 0.9, 0.532),
+    Control("blind", "blind", "shown", "members are not told apart without a target", 0.498, 0.0129, 0.9, 0.532),
     Control("blind_files", "blind_files", "shown", "files are not told apart", 0.503, 0.0129, 0.8, 0.532),
     Control("member_only", "local_gan_known10", "inconclusive", "at most 0.08 above 0.5", 0.51, 0.05, 0.6),
     Control("copycat", "copycat_euclidean", "shown", "works", 0.99, 0.002, 1.0),
@@ -40,7 +40,7 @@ def evidence(
             noise = random.normal(size=len(score)) * np.sqrt(numbers[-1] / number - 1)
             name = f"{label}_generated{number}" if len(numbers) > 1 and label == aucs[0][0] else label
             uses = frozenset(USES[label])
-            access = max((CAPABILITIES[one][0] for one in uses))
+            access = max(CAPABILITIES[one][0] for one in uses)
             knowledge = "known_members 10% + known_non_members 10%" if "known" in label else "none"
             attacks.append(
                 Scored(name, label, access.name, knowledge, uses, number, score + noise, made.member, made.person)
@@ -53,7 +53,7 @@ def evidence(
         given={"members": int(made.member.sum()), "non_members": int((~made.member).sum()), "reference": 400,
                "persons_members": of[0] if several else None, "persons_non_members": of[1] if several else None,
                "known": 100, "judged_members": int(made.member.sum()), "judged_non_members": int((~made.member).sum()),
-               "holdout": holdout, "left_out": {"equals a non-member": 2}, "notes": ["All images were brought to 32x32."]},
+               "holdout": holdout, "left_out": {"equals a non-member": 2}, "notes": ["Images were brought to 32x32."]},
         attacks=attacks,
         controls=CONTROLS,
         copies=CopiesFound(numbers[-1], round(0.01 * numbers[-1]), 0, 0.01, 999, 0.04, 0.04),
