@@ -30,7 +30,7 @@ from study.machine import PROJECT
 from study.plan import overview
 from study.run.status import status
 from study.spec.study_file import read as read_spec
-from study.store import Store, files, read, seals
+from study.store import Pass, Store, files, read, seals
 from study.store.compacting import write
 from study.store.schema import PASS_TABLES, SCHEMAS, to_parquet, to_table
 from study.terminal import Console
@@ -63,7 +63,7 @@ def make_store(design: Design, root: str) -> Store:
     tables = ((table, to_parquet(to_table(table, _columns(design, table, compacted)))) for table in PASS_TABLES)
     write(store, store.listed(), markers, tables)
     for trial in fresh:
-        current = store.begin()
+        current = Pass(store)
         for table in PASS_TABLES:
             current.add(table, _columns(design, table, [trial]))
         work = _work(trial)

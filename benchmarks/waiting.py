@@ -12,7 +12,7 @@ from torch import nn
 from mia_core.settings import settings
 from mia_core.step_draws import Draw
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Adversarial, Batch, Learner, Networks
+from mia_core.targets import TARGETS, Adversarial, Batch, Learner
 
 LATENT = 4
 
@@ -61,18 +61,6 @@ class Waiting(Adversarial):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.normal_(0, 0.1, generator=random)
-
-    def images(self, networks: Networks, z_BZ: torch.Tensor) -> torch.Tensor:
-        """[B,C,H,W] in [-1, 1]."""
-        return networks["generator"](z_BZ)
-
-    def discriminate(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """A linear function [B] of the pixels."""
-        return self.discriminator(x_BCHW).flatten()
-
-    def hidden_blocks(self) -> list[nn.Sequential]:
-        """None."""
-        return []
 
     def optimizer(
         self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None

@@ -48,12 +48,13 @@ HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_
 FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
 BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
 MLFLOW_RUNS = "tests/study/test_mlflow_runs.py"
-STUCK, MIXED, RUNNER = (
+STUCK, MIXED, DIVERGED = (
     "tests/study/test_stuck_stores.py",
     "tests/study/test_mixed_results.py",
-    "tests/study/test_runner.py",
+    "tests/study/test_diverged.py",
 )
 MARKED, PASSES, SEALS = "study/store/marked.py", "study/store/passes.py", "study/store/seals.py"
+NEW_PASS = "study/store/new_pass.py"
 READING, MANIFESTS, TRAJECTORY = "study/store/reading.py", "study/store/manifests.py", "study/run/trajectory.py"
 RUNS, COMPACTING = "study/run/runner.py", "study/store/compacting.py"
 NO_NAME = "if not is_column(name):"
@@ -222,7 +223,7 @@ MUTANTS = {
         "study/signals.py", "if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:", "if True:", ENVIRONMENTS
     ),
     "a tilde is a folder's name": Mutant(
-        "study/spec/study_file.py", "return expanded_text(given)", "return given", ENVIRONMENTS,
+        "study/spec/locations.py", "return expanded_text(given)", "return given", ENVIRONMENTS,
     ),
     "a tilde on the command line is one": Mutant(
         "study/cli/main.py", "type(given)(expanded_text(str(given)))", "given", ENVIRONMENTS
@@ -257,7 +258,7 @@ MUTANTS = {
         "tests/study/test_flat.py",
     ),
     "a folder is taken for tracking": Mutant(
-        "study/spec/study_file.py", 'if scheme in ("", "file") and', "if False and", ENVIRONMENTS
+        "study/spec/locations.py", 'if scheme in ("", "file") and', "if False and", ENVIRONMENTS
     ),
     "no home is a bug": Mutant("study/machine.py", "if not found.is_absolute():", "if False:", ENVIRONMENTS),
     "any number of files is opened": Mutant(
@@ -316,26 +317,26 @@ MUTANTS = {
         SCHEMA, "if field.name in texts and pa.types.is_floating(field.type):", "if False:", STUCK
     ),
     "a diverged training is attacked": Mutant(
-        RUNS, "if before is not None or trajectory.diverged:", "if False:", RUNNER
+        RUNS, "if before is not None or trajectory.diverged:", "if False:", DIVERGED
     ),
     "a diverged training is gone on with": Mutant(
-        RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", RUNNER
+        RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
     "odd losses are no divergence": Mutant(
-        TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", RUNNER
+        TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", DIVERGED
     ),
     "odd weights are no divergence": Mutant(
-        TRAJECTORY, "torch.isfinite(tensor).all()) for tensor", "True) for tensor", RUNNER
+        TRAJECTORY, "torch.isfinite(tensor).all()) for tensor", "True) for tensor", DIVERGED
     ),
     "a diverged target is not kept": Mutant(
-        RUNS, "            content.add_target(trajectory.trainer.target.state_dict())\n", "", RUNNER
+        RUNS, "            content.add_target(trajectory.trainer.target.state_dict())\n", "", DIVERGED
     ),
     # Results that are mixed
     "a training is sealed under its work": Mutant(
-        PASSES, "own_names.TRAINING if train else content_id(work)", "content_id(work)", STUCK
+        NEW_PASS, "own_names.TRAINING if train else content_id(work)", "content_id(work)", STUCK
     ),
     "a training is sealed beside an earlier version's": Mutant(
-        PASSES, "if train and self.store.done([trial_id]).get(trial_id, Done()).train:", "if False:", STUCK
+        NEW_PASS, "if train and self.store.done([trial_id]).get(trial_id, Done()).train:", "if False:", STUCK
     ),
     "two trainings count": Mutant(
         MARKED, 'if marker["work"]["train"] and first[marker["trial_id"]] != name', "if False", STUCK
@@ -358,7 +359,7 @@ MUTANTS = {
         "study/store/verifying.py", "if self._quality and (what :=", "if False and (what :=", MIXED
     ),
     "labels read as levels": Mutant(
-        "study/spec/study_file.py", "if stem != label and stem in labels:", "if False:", MIXED
+        "study/spec/attack_entries.py", "if stem != label and stem in labels:", "if False:", MIXED
     ),
     "rows of other trials are read": Mutant(
         MANIFESTS, 'if trials - {marker["trial_id"]}:', "if False:", MIXED

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 from study.spec import documents
-from study.spec.study_file import Spec, override, parse
+from study.spec.overrides import override
+from study.spec.study_file import Spec, parse
 from tests.commands import MIA_STUDY, run_here
 from tests.shared import once
 

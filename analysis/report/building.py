@@ -109,12 +109,8 @@ def _about(data: StudyData) -> str:
     words = [
         f"{count} {name if count == 1 else plural.get(name, name + 's')}" for name, count in counts.items() if count > 1
     ]
-    return (
-        f"{', '.join(data.variants[:4])} on {', '.join(sorted(set(trials['dataset'])))}: "
-        f"{' × '.join([*words, str(data.replicates) + ' replicates'])}, {len(trials)} trials. "
-        f"Attacks: {', '.join(data.attacks[:8])}. "
-        f"Each replicate has its own members, initialization and data order. {about_intervals(data)}"
-    )
+    own = "Each replicate has its own members, initialization and data order."
+    return f"{sections.ran(data, data.variants[:4], words)} {own} {about_intervals(data)}"
 
 
 def _badge(found: Verdict) -> str:

@@ -13,7 +13,7 @@ from analysis.format import share
 from analysis.report.headline import Sentence, Verdict, attacker, doubts, failures, judged
 from analysis.report.page import Block, Cell, Facts, Row, Section, Table, Text, Tile
 from analysis.report.provenance import Number, at
-from analysis.report.sections import CELLS, cell_of, picture, plain
+from analysis.report.sections import CELLS, cell_of, picture, plain, ran
 from analysis.report.shown import DATA, call
 from analysis.report.sources import Cited, Source, source
 from analysis.report.variance_shares import index_source, influence_table
@@ -87,13 +87,8 @@ def _index(one: Influence) -> str:
 
 def about(data: StudyData) -> str:
     """What was run, in a paragraph."""
-    trials = data.wide.drop_duplicates("trial_id")
-    return (
-        f"{', '.join(sorted(set(trials['target'])))} on {', '.join(sorted(set(trials['dataset'])))}: "
-        f"{design_words(data)} × {data.replicates} replicates, {len(trials)} trials. "
-        f"Attacks: {', '.join(data.attacks[:8])}. {about_intervals(data)} Intervals of "
-        "indices are over points drawn again."
-    )
+    words = ran(data, sorted(set(data.wide["target"])), [design_words(data)])
+    return f"{words} {about_intervals(data)} Intervals of indices are over points drawn again."
 
 
 def tiles(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> list[Tile]:

@@ -13,7 +13,7 @@ from analysis.format import number as number_words
 from analysis.report.headline import Sentence, Verdict, doubts, failures, judged
 from analysis.report.page import Block, Cell, Code, Facts, Row, Section, Table, Text, Tile
 from analysis.report.provenance import Number, at
-from analysis.report.sections import CELLS, cell_of, picture
+from analysis.report.sections import CELLS, cell_of, picture, ran
 from analysis.report.sources import Cited
 from analysis.stats.drawn_points import left_out, place, search_words, varied
 from analysis.stats.guarantees import per_unit
@@ -53,12 +53,8 @@ def verdict(
 
 def about(data: StudyData) -> str:
     """What was run, in a paragraph."""
-    trials = data.wide.drop_duplicates("trial_id")
-    return (
-        f"{', '.join(sorted(set(trials['target'])))} on {', '.join(sorted(set(trials['dataset'])))}: a search, "
-        f"{search_words(data)} × {data.replicates} replicates, {len(trials)} trials. "
-        f"Attacks: {', '.join(data.attacks[:8])}. Intervals are of 95 %. {about_intervals(data)}"
-    )
+    words = ran(data, sorted(set(data.wide["target"])), [f"a search, {search_words(data)}"])
+    return f"{words} Intervals are of 95 %. {about_intervals(data)}"
 
 
 def tiles(data: StudyData, found: Search) -> list[Tile]:

@@ -50,6 +50,16 @@ WORDS_OF_LEAKAGE = (
 )
 
 
+def ran(data: StudyData, targets: Sequence[str], design: Sequence[str]) -> str:
+    """What was run, in two sentences. design: in words, without the number of replicates."""
+    trials = data.wide.drop_duplicates("trial_id")
+    return (
+        f"{', '.join(targets)} on {', '.join(sorted(set(trials['dataset'])))}: "
+        f"{' × '.join([*design, f'{data.replicates} replicates'])}, {len(trials)} trials. "
+        f"Attacks: {', '.join(data.attacks[:8])}."
+    )
+
+
 def leakage(data: StudyData, verdict: Verdict) -> Section:
     """Over training and sizes, and by attack."""
     blocks: list[Block] = []

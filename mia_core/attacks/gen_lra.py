@@ -7,14 +7,14 @@ import torch
 from annotated_types import Gt
 
 from mia_core.access import View
-from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, SampleLevels, Scores
-from mia_core.attacks.domias import Population
+from mia_core.attacks.attack import ATTACKS, Knowledge, SampleLevels, Scores
+from mia_core.attacks.population import Population, PopulationAttack
 from mia_core.settings import settings
 from mia_core.streams import Streams
 
 
 @ATTACKS.register
-class GenLRA(Attack):
+class GenLRA(PopulationAttack):
     """sum over the k samples g nearest to x of log p_{R+x}(g) - log p_R(g), p a Gaussian kernel density.
 
     p_{R+x}(g) = (R p_R(g) + K(g - x)) / (R + 1), so each term is log(R / (R + 1)) + log(1 + e^a), with
@@ -26,9 +26,6 @@ class GenLRA(Attack):
     """
 
     name = "gen_lra"
-    uses = frozenset({"samples"})
-    needs = frozenset({"reference"})
-    nested = "generated"
 
     @settings
     class Config:
@@ -39,11 +36,6 @@ class GenLRA(Attack):
         components: Annotated[int, Gt(0)] = 16
 
     config: Config
-
-    def prepare(self, knowledge: Knowledge) -> Population:
-        """The density of the reference records."""
-        assert knowledge.reference is not None
-        return Population.of(knowledge.reference, self.config.components)
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """log sum_g log(1 + e^a)."""

@@ -16,6 +16,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_ndtr, ndtr, ndtri
 from scipy.stats import beta, binom
 
+from mia_core.metrics.float32_scores import float32_scores
+
 CONFIDENCE = 0.95
 
 DELTA = 1e-5
@@ -239,12 +241,7 @@ def guess(score: np.ndarray, coin: np.ndarray, guesses: int, random: np.random.G
 
     Ties, in float32, are broken at random. ValueError unless scores are finite and guesses even, from 2 to m.
     """
-    if score.shape != coin.shape or score.ndim != 1 or coin.dtype != np.bool_:
-        raise ValueError(f"guess: scores {score.shape} and coins {coin.shape} {coin.dtype} do not match")
-    with np.errstate(over="ignore"):
-        score = score.astype(np.float32)
-    if not np.isfinite(score).all():
-        raise ValueError("guess: scores must be finite in float32")
+    score = float32_scores("guess", score, coin, "coins")
     if guesses % 2 or not 2 <= guesses <= len(score):
         raise ValueError(f"guess: guesses must be even, from 2 to {len(score)} coins, got {guesses}")
     order = np.lexsort([random.permutation(len(score)), score])

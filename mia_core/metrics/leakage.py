@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mia_core.metrics.float32_scores import float32_scores
 from mia_core.metrics.influence import placements
 from mia_core.metrics.trial_interval import trial_intervals
 
@@ -52,12 +53,7 @@ def judge(
     judged: bool [Q], by default all; persons [Q]: the person of each record, if persons have several records.
     ValueError unless scores are finite and the judged records include members and non-members.
     """
-    if score.shape != member.shape or score.ndim != 1 or member.dtype != np.bool_:
-        raise ValueError(f"judge: scores {score.shape} and members {member.shape} {member.dtype} do not match")
-    with np.errstate(over="ignore"):
-        score = score.astype(np.float32)
-    if not np.isfinite(score).all():
-        raise ValueError("judge: scores must be finite in float32")
+    score = float32_scores("judge", score, member, "members")
     queries, every_score, every_member = len(score), score, member
     if judged is not None:
         score, member = score[judged], member[judged]

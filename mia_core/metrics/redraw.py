@@ -121,21 +121,6 @@ def adjusted_mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
     return with_control_variate(np.broadcast_to(scores, members.shape), members).auc.mean(-1)
 
 
-def shown(
-    attacks: Sequence[np.ndarray | Derived],
-    member: np.ndarray,
-    law: Law,
-    random: np.random.Generator,
-    draws: int = DRAWS,
-    statistic: Statistic = mean_aucs,
-) -> Shown:
-    """Test K attacks, each scores [R, J] or a function from coins to scores, given the coins [R, J] and their law.
-
-    ValueError without attacks or draws, or if shapes disagree.
-    """
-    return redrawn(attacks, member, law, random, draws, statistic).of()
-
-
 def redrawn(
     attacks: Sequence[np.ndarray | Derived],
     member: np.ndarray,
@@ -144,9 +129,13 @@ def redrawn(
     draws: int = DRAWS,
     statistic: Statistic = mean_aucs,
 ) -> Redrawn:
-    """The same, of which any part of the attacks can be tested by the same draws."""
+    """K attacks, each scores [R, J] or a function from coins to scores, under coins [R, J] and redraws by their law.
+
+    Any part of the attacks can then be tested by the same draws. ValueError without attacks or draws, or if shapes
+    disagree.
+    """
     if not attacks or draws < 1:
-        raise ValueError(f"shown: needs attacks and draws, got {len(attacks)} and {draws}")
+        raise ValueError(f"redrawn: needs attacks and draws, got {len(attacks)} and {draws}")
     values = np.empty((len(attacks), 1 + draws))
     values[:, :1] = _statistics(attacks, member[None], statistic)
     for start in range(1, 1 + draws, DRAWS_AT_ONCE):
@@ -162,7 +151,7 @@ def _statistics(attacks: Sequence[np.ndarray | Derived], members: np.ndarray, st
         if callable(attack):
             rows.append(np.concatenate([statistic(attack(coins), coins[None]) for coins in members]))
         elif attack.shape != members.shape[1:]:
-            raise ValueError(f"shown: scores {attack.shape} and members {members.shape[1:]} do not match")
+            raise ValueError(f"redrawn: scores {attack.shape} and members {members.shape[1:]} do not match")
         else:
             rows.append(statistic(attack, members))
     return np.stack(rows)

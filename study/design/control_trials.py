@@ -14,8 +14,9 @@ from study.design import identity
 from study.design.making import TrialMaker
 from study.design.trials import Trial
 from study.design.wanted import FITTED, WantedAttack
+from study.spec.attack_entries import AttackEntry
 from study.spec.factors import Cell
-from study.spec.study_file import AttackEntry, Spec
+from study.spec.study_file import Spec
 from study.store.roles import BLIND, CANARY, COPYCAT, MEMBER_ONLY, NULL
 
 

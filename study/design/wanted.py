@@ -16,10 +16,11 @@ from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
+from study.spec.attack_entries import AttackEntry
 from study.spec.factors import Cell
 from study.spec.objectives import EXTRACTOR as DOMAIN
 from study.spec.objectives import PIXELS
-from study.spec.study_file import AttackEntry, Spec
+from study.spec.study_file import Spec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from mia_core import hardware
 from study.machine import device_name, slots
 from study.plan.memory import Memory, size
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 
 CPU = "cpu"
 

@@ -29,7 +29,7 @@ from study.design.wanted import WantedAttack, runs
 from study.design.work import Work
 from study.plan.past import Past
 from study.plan.shapes import defended
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 from study.store.roles import CANARY, MEMBER_ONLY
 
 START_SECONDS = 10.0

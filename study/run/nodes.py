@@ -18,7 +18,7 @@ from mia_core.hashing import FORMAT
 from study.machine import PROJECT
 from study.plan.capacity import CPU, Machine, Machines
 from study.spec import documents
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 
 SECONDS = 120.0
 """So long a node has for its answer; the first imports of a cold disk take a while."""

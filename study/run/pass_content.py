@@ -13,7 +13,7 @@ from mia_core.models import Model
 from study.design.work import Work
 from study.plan.disk import GRID
 from study.run.attack_row import Attacked
-from study.store import Store, to_bytes
+from study.store import Pass, Store, to_bytes
 from study.store.rows import HistoryRow, QualityRow, TrialRow, joined
 from study.store.schema import to_table
 
@@ -33,7 +33,7 @@ class PassContent:
     def __init__(self, store: Store, work: Work, tracked: bool = False) -> None:
         self.work = work
         self._tracked = tracked
-        self._pass = store.begin()
+        self._pass = Pass(store)
         self._trial: TrialRow | None = None
 
     def add_training(self, row: TrialRow, history: Sequence[HistoryRow] | None = None) -> None:

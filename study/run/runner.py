@@ -86,11 +86,14 @@ class Runner:
                     yield self._run_level(work, trajectory, resumable=work.trial.steps == last_trained)
         self.store.drop_checkpoints(trial.trajectory_id)
 
+    def _content(self, work: Work) -> PassContent:
+        return PassContent(self.store, work, self.design.spec.tracking is not None)
+
     def _run_level(self, work: Work, trajectory: Trajectory, resumable: bool) -> Sealed:
         """One level of a training. resumable: whether the state is kept, for a higher level to go on from."""
         started = time.perf_counter()
         trial, membership = work.trial, trajectory.membership
-        content = PassContent(self.store, work, self.design.spec.tracking is not None)
+        content = self._content(work)
         begun = trajectory.begun and (work.train or work.retrain)
         before = None if begun else self._diverged_before(trial)
         if before is None and (work.train or work.retrain):
@@ -157,7 +160,7 @@ class Runner:
         """
         started = time.perf_counter()
         trial, membership = work.trial, self.design.membership(work.trial)
-        content = PassContent(self.store, work, self.design.spec.tracking is not None)
+        content = self._content(work)
         diverged = self._diverged_before(of) is not None
         if work.train:
             flags = DIVERGED if diverged else None
@@ -178,7 +181,7 @@ class Runner:
         """The one pass of a blind or copycat control. It keeps no target: a copycat is the records themselves."""
         started = time.perf_counter()
         trial = work.trial
-        content = PassContent(self.store, work, self.design.spec.tracking is not None)
+        content = self._content(work)
         if work.train:
             content.add_training(self._trial_row(trial, len(membership.train)))
         if trial.role == BLIND:
@@ -193,7 +196,7 @@ class Runner:
         """The one pass of a training with canaries. It keeps nothing but the canaries' scores."""
         started = time.perf_counter()
         trial = work.trial
-        content = PassContent(self.store, work, self.design.spec.tracking is not None)
+        content = self._content(work)
         trajectory.train(trial)
         diverged = trajectory.diverged
         if work.train:

@@ -13,28 +13,16 @@ from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
 from study.spec.factors import Range
 from study.spec.family import ContrastSpec
-from study.spec.objectives import SearchSpec
-from study.spec.sampling import DesignSpec
-from study.spec.study_file import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
+from study.spec.section_models import MODELS, Sections
 
 Schema = dict[str, Any]
-
-SECTIONS = {
-    "training": TrainingConfig,
-    "quality": QualitySpec,
-    "controls": ControlsSpec,
-    "audit": AuditSpec,
-    "compute": ComputeSpec,
-    "design": DesignSpec,
-    "search": SearchSpec,
-}
 
 
 def schema() -> Schema:
     """Of a study file, as JSON Schema 2020-12."""
     found = _of(Sections)
     places = found["properties"]
-    places |= {name: _of(section) for name, section in SECTIONS.items()}
+    places |= {name: _of(section) for name, section in MODELS.items()}
     places["quality"]["properties"]["extractor"] = _of(ExtractorConfig)
     places["data"], places["target"] = _choice(SOURCES), _target()
     places["split"] = _choice(SPLITS)

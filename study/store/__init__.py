@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.store.compacting import Compactor, compact
     from study.store.files import Away, Damaged
-    from study.store.passes import Done, Pass, Store
+    from study.store.new_pass import Pass
+    from study.store.passes import Done, Store
     from study.store.reading import TABLES, read
     from study.store.tensors import to_bytes
 
@@ -14,7 +15,8 @@ __all__ = ["TABLES", "Away", "Compactor", "Damaged", "Done", "Pass", "Store", "c
 
 _HOMES = {
     "files": ("Away", "Damaged"),
-    "passes": ("Done", "Pass", "Store"),
+    "new_pass": ("Pass",),
+    "passes": ("Done", "Store"),
     "reading": ("TABLES", "read"),
     "compacting": ("Compactor", "compact"),
     "tensors": ("to_bytes",),

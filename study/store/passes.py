@@ -1,4 +1,4 @@
-"""One study's store: writing passes, sealing them with done-markers, and what is done so far."""
+"""One study's store: its passes and their done-markers, what is done so far, and the files besides passes."""
 
 import contextlib
 import json
@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,10 +214,6 @@ class Store:
         return [f"{self.uri} may be read by other users of this machine; chmod -R go= {shlex.quote(self.uri)}"]
 
     # Passes
-
-    def begin(self) -> "Pass":
-        """A new pass, under its own nonce."""
-        return Pass(self, secrets.token_hex(4))
 
     def passes(self, trial_ids: Iterable[str] | None = None) -> list[str]:
         """Names of passes that have a done-marker, sound or not; of all trials or of some."""
@@ -446,64 +441,6 @@ class Store:
     def lock(self) -> AbstractContextManager[None]:
         """One driver a study; ValueError while another one has it."""
         return self.place.lock()
-
-
-class Pass:
-    """What is written at once for one trial. Until `seal`, readers see nothing of it."""
-
-    def __init__(self, store: Store, nonce: str) -> None:
-        self.store = store
-        self.nonce = nonce
-        self._tables: dict[str, Rows] = {}
-        self._seals: dict[str, dict[str, Any]] = {}
-
-    def add(self, table: str, rows: Rows) -> None:
-        """Rows of one table."""
-        self._tables[table] = rows
-
-    def add_file(self, stem: str, suffix: str, data: bytes) -> None:
-        """A file besides tables, sealed with the pass: its name before the pass's nonce, and its suffix."""
-        relative = f"{stem}-{self.nonce}{suffix}"
-        self.store.place.write(relative, data)
-        self._seals[relative] = files.seal(data)
-
-    def seal(
-        self, trial_id: str, train: bool, attacks: list[str], measures: list[str], flags: str | None = None
-    ) -> bool:
-        """Write tables, then the marker; False when the trial was trained, or the same work done, by somebody else
-        meanwhile.
-
-        A damaged marker is replaced. flags: of the trial's row.
-        """
-        work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
-        name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
-        for table, rows in self._tables.items():
-            self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
-        if train and self.store.done([trial_id]).get(trial_id, Done()).train:
-            return False  # under a name of earlier versions, or this one
-        marker = {
-            "trial_id": trial_id,
-            "work": work,
-            "nonce": self.nonce,
-            "files": self._seals,
-            "sealed_at": datetime.now(UTC).isoformat(),
-            "format": FORMAT,
-            "flags": flags,
-        }
-        relative, data = f"done/{name}.json", seals.to_json(marker)
-        if self.store.place.create(relative, data):
-            return True
-        try:
-            self.store.marker(name)
-        except Damaged:
-            self.store.place.write(relative, data)
-            return True
-        return False
-
-    def _write_table(self, table: str, relative: str, rows: Rows) -> None:
-        data = to_parquet(to_table(table, rows))
-        self.store.place.write(relative, data)
-        self._seals[relative] = files.seal(data)
 
 
 def _prefixes(trial_ids: set[str] | None) -> list[str]:

@@ -1,7 +1,7 @@
 """MLflow again, or anew, from a study's store alone."""
 
 from study.outcomes import COMPLETE, INCOMPLETE
-from study.spec.study_file import tracking_uri
+from study.spec.locations import tracking_uri
 from study.store import Done, Store, read
 from study.store.seals import SWEPT
 from study.terminal import say

@@ -14,7 +14,7 @@ from mia_core.metrics.leakage import judge
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig
-from study.store import Store
+from study.store import Pass, Store
 from tests.small import small_spec
 
 LEAKAGE = ("queries", "auc", "baseline_top_n", "accuracy_top_10pct", "advantage")
@@ -229,7 +229,7 @@ def _write(store, design, trial, leak, record, random):
     wanted, measure = trial.attacks[0], trial.measures[0]
     cell = trial.cell
     names = {"trial_id": trial.trial_id}
-    current = store.begin()
+    current = Pass(store)
     row = {
         **names, "trajectory_id": trial.trajectory_id, "study": "small", "role": trial.role, "dataset": "digits",
         "target": "dcgan", "split": "panel", "train_size": cell.train_size, "members": len(membership.train),

@@ -4,7 +4,7 @@ import json
 import time
 
 from study.spec import documents
-from study.spec.study_file import override
+from study.spec.overrides import override
 from tests.faults.faulty import PATIENCE, PROJECT, SETTINGS, wait_for
 from tests.small import SMALL
 

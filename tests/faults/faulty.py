@@ -14,7 +14,7 @@ import psutil
 
 from mia_core.batches import steps_of
 from study.spec import documents
-from study.spec.study_file import override
+from study.spec.overrides import override
 from study.store import Store
 from study.store.noise import SECRET
 from study.store.reading import KEYS, sealed

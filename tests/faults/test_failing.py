@@ -1,6 +1,7 @@
 """Fault 14: trainings and attacks that raise, workers that die for good; --retry-failed, commands that repeat a trial.
 
-A target that cannot be written: tests/study/test_sweep.py. An attack that raises costs itself only: test_runner.py.
+A target that cannot be written: tests/study/test_sweep.py. An attack that raises costs itself only:
+tests/study/test_attacks_in_trials.py.
 """
 
 import json

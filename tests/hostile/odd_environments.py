@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from mia_core import hardware
-from study.run import flow
 from study.run.local_ray import ray
+from study.run.session import Session
 from tests.commands import mia_study
 from tests.hostile.counting import TRACEBACK, USELESS, WRONG, Outcome, asked, is_bug
 from tests.small import SMALL
@@ -88,7 +88,7 @@ def _prepare(root: Path, patch: pytest.MonkeyPatch) -> None:
     (root / "FILE").write_text("")
     os.mkfifo(root / "PIPE")
     (root / "LOOP").symlink_to("LOOP")
-    patch.setattr(flow, "_sweep", lambda *arguments: 0)
+    patch.setattr(Session, "sweep", lambda *arguments: 0)
     for name in (*FOLDERS, *OTHERS, "NO_ONE"):
         patch.delenv(name, raising=False)
     patch.setenv("HOME", str(root))

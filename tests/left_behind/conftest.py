@@ -12,7 +12,7 @@ import pytest
 
 from study.machine import PROJECT
 from study.spec import documents
-from study.spec.study_file import override
+from study.spec.overrides import override
 from tests.left_behind.planted import ENVIRONMENT, TRACKING
 from tests.shared import FOLDER, once
 from tests.small import SMALL

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from mia_core.metrics.control_variate import with_control_variate
 from mia_core.metrics.influence import aucs
 from mia_core.metrics.low_fpr import tpr_at_low_fpr
-from mia_core.metrics.redraw import adjusted_mean_aucs, independent_coins, mean_aucs, shown
+from mia_core.metrics.redraw import adjusted_mean_aucs, independent_coins, mean_aucs, redrawn
 from mia_core.metrics.trial_interval import trial_intervals
 from mia_core.metrics.two_way import FEWEST_ERRORS, contrast, mean_auc, weighted_sum
 from mia_core.streams import Streams
@@ -173,7 +173,7 @@ def falsely_shown(
         common, member = population.draw(random, 1, replicates, *design)
         own = [population.draw(random, 1, replicates, *design)[0][0] for _ in range(attacks)]
         scores = [common[0] + values for values in own] if attacks > 1 else own
-        false += shown(scores, member[0], law, random, draws=99, statistic=statistic).p_strongest <= 0.05
+        false += redrawn(scores, member[0], law, random, 99, statistic).of().p_strongest <= 0.05
     case = f"{_words(population)}, {attacks} attacks at chance, {_of(design)}, R = {replicates}"
     return Row(case, "redraw with variate" if variate else "redraw", false / runs, EXACTLY_FALSE, runs)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mia_core.metrics.influence import aucs
-from mia_core.metrics.redraw import adjusted_mean_aucs, independent_coins, mean_aucs, permuted_coins, shown
+from mia_core.metrics.redraw import adjusted_mean_aucs, independent_coins, mean_aucs, permuted_coins, redrawn
 from tests.mia_core.coverage import COINS, falsely_shown
 from tests.mia_core.leaking_scores import Population
 
@@ -29,7 +29,7 @@ def test_p_is_the_share_of_all_coins_with_an_auc_as_high():
     # One replicate of five records, two of them members: by hand over all ten pairs. Scores 4 and 2 of 0..4 give AUC
     # 5/6, which three pairs reach: (4,3) 1, (4,2) 5/6 and no other; so p = 2/10 as draws grow.
     scores, member = np.arange(5.0)[None], np.array([[False, False, True, False, True]])
-    found = shown([scores], member, permuted_coins(member), np.random.default_rng(0), draws=20_000)
+    found = redrawn([scores], member, permuted_coins(member), np.random.default_rng(0), draws=20_000).of()
     assert found.statistic[0] == pytest.approx(5 / 6)
     assert found.p[0] == pytest.approx(0.2, abs=4 * (0.16 / 20_000) ** 0.5)
     assert found.p_adjusted[0] == found.p[0]
@@ -37,13 +37,15 @@ def test_p_is_the_share_of_all_coins_with_an_auc_as_high():
 
 def test_p_counts_the_studys_own_coins_and_is_never_0():
     scores, member = random_study(attacks=1, gain=10.0)
-    found = shown(scores, member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=99)
+    found = redrawn(scores, member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=99).of()
     assert found.p[0] == found.p_strongest == 0.01
 
 
 def test_constant_scores_are_never_shown():
     _, member = random_study()
-    found = shown([np.zeros(member.shape)], member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=99)
+    found = redrawn(
+        [np.zeros(member.shape)], member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=99
+    ).of()
     assert found.p[0] == found.p_adjusted[0] == 1.0
 
 
@@ -51,8 +53,8 @@ def test_scores_that_use_coins_are_computed_anew_for_every_redraw():
     # An attack that adds the coins to its scores 'finds' them in any draw: as it is, it shows nothing.
     (scores,), member = random_study(attacks=1)
     law, cheat = independent_coins(0.5, 5, 40), scores + 10 * member
-    frozen = shown([cheat], member, law, np.random.default_rng(0), draws=99)
-    anew = shown([lambda coins: scores + 10 * coins], member, law, np.random.default_rng(0), draws=99)
+    frozen = redrawn([cheat], member, law, np.random.default_rng(0), draws=99).of()
+    anew = redrawn([lambda coins: scores + 10 * coins], member, law, np.random.default_rng(0), draws=99).of()
     assert frozen.p[0] == 0.01
     assert anew.statistic[0] == 1.0 and anew.p[0] == 1.0
 
@@ -60,7 +62,7 @@ def test_scores_that_use_coins_are_computed_anew_for_every_redraw():
 def test_a_leaking_attack_is_named_strongest_and_costs_its_rivals_nothing_but_the_correction():
     scores, member = random_study(attacks=4)
     scores[2] += 0.8 * member
-    found = shown(scores, member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=999)
+    found = redrawn(scores, member, independent_coins(0.5, 5, 40), np.random.default_rng(0), draws=999).of()
     assert found.strongest == 2 and found.p_strongest == 0.001
     assert (found.p_adjusted >= found.p).all()
 
@@ -70,7 +72,9 @@ def test_the_maximum_over_attacks_is_of_statistics_in_their_own_spreads():
     random = np.random.default_rng(3)
     member = random.random((5, 200)) < 0.5
     noisy = np.where(np.arange(200) < 8, random.normal(size=(5, 200)), 0.0)
-    found = shown([noisy, random.normal(size=(5, 200)) + 0.4 * member], member, independent_coins(0.5, 5, 200), random)
+    found = redrawn(
+        [noisy, random.normal(size=(5, 200)) + 0.4 * member], member, independent_coins(0.5, 5, 200), random
+    ).of()
     assert found.strongest == 1 and found.p_strongest < 0.01
 
 
@@ -101,9 +105,9 @@ def test_nothing_to_test_is_refused():
     scores, member = random_study()
     law = independent_coins(0.5, 5, 40)
     with pytest.raises(ValueError, match="needs attacks and draws"):
-        shown([], member, law, np.random.default_rng(0))
+        redrawn([], member, law, np.random.default_rng(0))
     with pytest.raises(ValueError, match="do not match"):
-        shown([scores[0][:, 1:]], member, law, np.random.default_rng(0), draws=9)
+        redrawn([scores[0][:, 1:]], member, law, np.random.default_rng(0), draws=9)
     with pytest.raises(ValueError, match="between 0 and 1"):
         independent_coins(1.0, 5, 40)
     with pytest.raises(ValueError, match="single unit"):
@@ -124,7 +128,7 @@ def test_ten_attacks_cost_far_less_power_than_bonferroni():
     for seed in range(40):
         scores, member = random_study(10, 5, COINS[0], seed=seed)
         scores[0] = scores[0] + 0.4 * member
-        found = shown(scores, member, law, random, draws=199)
+        found = redrawn(scores, member, law, random, draws=199).of()
         together += found.p_adjusted[0] <= 0.05
         auc = aucs(scores[0], member).auc
         corrected += (auc.mean() - 0.5) / (auc.std(ddof=1) / 5**0.5) > 5.5976  # t_4 at .05 / 20

@@ -7,6 +7,7 @@ from scipy.stats import gaussian_kde, multivariate_normal, norm
 
 from mia_core.attacks import ATTACKS, Attack, Knowledge, Scores
 from mia_core.attacks.attack import SampleLevels
+from mia_core.errors import Refused
 from mia_core.metrics import judge
 from mia_core.models import SampleFolder, Sampler, Snapshot
 from mia_core.settings import settings
@@ -75,6 +76,12 @@ def test_monte_carlo_is_the_share_of_samples_within_a_radius_that_reference_reco
         low, high = ((to_queries <= epsilon * (1 + sign * 1e-12)).double().mean(1).numpy() for sign in (-1, 1))
         assert ((low - 1e-6 <= values) & (values <= high + 1e-6)).all()
         assert 0 < values.mean() < 0.5
+
+
+@pytest.mark.parametrize("generated", [1, [1, 100]])
+def test_a_density_of_a_single_sample_is_refused_as_a_setting(generated):
+    with pytest.raises(Refused, match=r"^attack\.generated: a density takes at least 2 samples"):
+        ATTACKS.choose({"name": "domias", "generated": generated})
 
 
 def test_domias_is_the_difference_of_scipys_log_densities(law):

@@ -9,7 +9,8 @@ import pytest
 from mia_core.errors import Refused
 from study.outcomes import REFUSED
 from study.spec import bounds, documents
-from study.spec.study_file import override, parse, read
+from study.spec.overrides import override
+from study.spec.study_file import parse, read
 from tests.commands import mia_study
 from tests.small import SMALL
 

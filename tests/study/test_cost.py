@@ -13,7 +13,7 @@ from study.design.work import Work, missing
 from study.plan import cost
 from study.plan.cost import Seconds
 from study.plan.past import Past
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 from study.store import Store
 from study.store.roles import STUDY
 from study.terminal import duration

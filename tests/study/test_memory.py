@@ -15,7 +15,7 @@ from study.plan.capacity import CPU, Machine, Machines
 from study.plan.memory import PROCESS, RAY, Memory, size
 from study.plan.outlook import Outlook
 from study.plan.shapes import activations, defended, parameters
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 from tests.commands import mia_study
 from tests.small import SMALL
 from tests.study.test_cost import everything, past_of

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from mia_core.errors import Refused
 from study.design.work import missing
-from study.run import flow
 from study.run.search import swept
+from study.run.session import events as events_of
 from study.store import Store, read
 from study.store.seals import SWEPT
 from study.tracking import aside, pictures, tracker
@@ -355,7 +355,7 @@ def test_a_sweep_tells_mlflow_of_trajectories_that_begin_and_fail_and_of_what_is
         end=lambda trial_ids: told.append(("end", list(trial_ids))),
     )
     todo = missing(design, Store(tmp_path, "small"))
-    events = flow._events(design, todo, told.append, fake)
+    events = events_of(design, todo, told.append, fake)
     name = next(iter(todo))
     trained = [work.trial.trial_id for work in todo[name] if work.train]
     events.began(name)

@@ -17,7 +17,8 @@ from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
 from study.spec import documents
-from study.spec.study_file import override, parse
+from study.spec.overrides import override
+from study.spec.study_file import parse
 from study.store import Store, compact, read, seals
 from study.store.old_rows import JUDGED
 from study.store.roles import STUDY

@@ -16,7 +16,8 @@ from study.plan.outdated import outdated
 from study.plan.outlook import Outlook
 from study.run.runner import Runner
 from study.spec import documents
-from study.spec.study_file import override, parse
+from study.spec.overrides import override
+from study.spec.study_file import parse
 from study.store import Store, read
 from study.store.manifests import manifests
 from study.store.roles import STUDY

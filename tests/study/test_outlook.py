@@ -11,7 +11,7 @@ from study.plan.outlook import Outlook
 from study.plan.past import Past
 from study.run import flow as sweep
 from study.run.runner import Runner
-from study.spec.study_file import ComputeSpec
+from study.spec.section_models import ComputeSpec
 from study.terminal import Console
 from tests.commands import mia_study
 from tests.small import SMALL

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.store import Compactor, Damaged, Store, compact, compacting, read, seals
+from study.store import Compactor, Damaged, Pass, Store, compact, compacting, read, seals
 from study.store.manifests import manifests
 from study.store.schema import SCHEMAS, open_parquet, to_parquet, to_table
 from tests.forging import WHOLE_TRIAL
@@ -32,7 +32,7 @@ MEASURE = {
 
 
 def seal(store, trial_id="t1", attacks=("a1",), files=()):
-    current = store.begin()
+    current = Pass(store)
     current.add("trials", [TRIAL | {"trial_id": trial_id}])
     current.add("attacks", [ATTACK | {"trial_id": trial_id, "attack_id": name} for name in attacks])
     for stem, suffix, data in files:
@@ -42,7 +42,7 @@ def seal(store, trial_id="t1", attacks=("a1",), files=()):
 
 def test_nothing_of_a_pass_is_seen_before_its_marker(store):
     store.publish("d1", SPEC, DESIGN, {})
-    current = store.begin()
+    current = Pass(store)
     current.add("trials", [TRIAL])
     current.add_file("targets/t1", ".safetensors", b"weights")
     assert store.done() == {}
@@ -133,7 +133,7 @@ def test_rows_of_a_pass_that_was_done_again_are_the_new_ones_though_a_compaction
     compact(store)
     next((store.folder / "done").iterdir()).unlink()
     assert len(read(store.folder.parent, "small", "trials")) == 1
-    current = store.begin()
+    current = Pass(store)
     current.add("trials", [TRIAL | {"sigma": 2}])
     assert current.seal("t1", train=True, attacks=["a1"], measures=[])
     for _ in range(2):
@@ -234,7 +234,7 @@ def test_a_copy_with_other_file_times_reads_the_same_and_is_compacted_anew(many,
 def test_scores_of_a_racing_attempt_count_once_in_few_files_and_in_many(store):
     store.publish("d1", SPEC, DESIGN, {})
     for attacks in (["a1"], ["a1", "a2"], ["a2", "a3"]):
-        current = store.begin()
+        current = Pass(store)
         rows = [
             {"trial_id": "t1", "attack_id": name, "query": q, "member": q < 2, "score": q / 3}
             for name in attacks
@@ -273,7 +273,7 @@ def test_only_the_current_design_is_read_under_its_labels_unless_all_is_asked(st
 
 def test_wide_is_one_row_a_trial_and_attack_with_quality_by_name(store):
     store.publish("d1", SPEC, [*DESIGN, DESIGN[0] | {"kind": "measure", "id": "m1", "label": "kid_unseen"}], {})
-    current = store.begin()
+    current = Pass(store)
     current.add("trials", [TRIAL])
     current.add("attacks", [ATTACK])
     current.add("quality", [MEASURE])

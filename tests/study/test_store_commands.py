@@ -18,7 +18,7 @@ from study.design.work import missing
 from study.machine import PROJECT
 from study.run.measuring import feature_network
 from study.run.runner import Runner
-from study.store import Store, compact, files, read
+from study.store import Pass, Store, compact, files, read
 from tests.commands import mia_study
 from tests.forging import WHOLE_TRIAL
 from tests.small import small_spec
@@ -156,7 +156,7 @@ def test_checkpoints_stay_while_any_design_wants_more_of_their_trajectory(finish
 
 
 def test_a_pass_that_is_sealed_while_garbage_is_listed_is_kept(finished, store, monkeypatch):
-    current = store.begin()
+    current = Pass(store)
     current.add("trials", [{**WHOLE_TRIAL, "trial_id": "late", "trajectory_id": "j"}])
     plain = Store.passes
 

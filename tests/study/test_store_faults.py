@@ -20,8 +20,9 @@ from study.design.work import missing
 from study.run.measuring import feature_network
 from study.run.runner import Runner
 from study.spec import documents
-from study.spec.study_file import override, parse
-from study.store import Damaged, Store, compact, files, read, seals
+from study.spec.overrides import override
+from study.spec.study_file import parse
+from study.store import Damaged, Pass, Store, compact, files, read, seals
 from study.store.schema import EXPANSION, from_parquet, to_table
 from tests.commands import mia_study
 from tests.forging import WHOLE_TRIAL
@@ -195,7 +196,7 @@ def test_a_damaged_marker_costs_its_pass_alone_and_without_a_compaction_reading_
 
 def test_a_damaged_pass_of_an_earlier_design_keeps_nobody_from_reading_the_current_one(sound, copy, capsys):
     shutil.rmtree(copy.folder / "compacted")
-    current = copy.begin()
+    current = Pass(copy)
     current.add("trials", [{**WHOLE_TRIAL, "trial_id": "earlier", "trajectory_id": "j"}])
     current.seal("earlier", train=True, attacks=[], measures=[])
     HARMS["zeroed"](next((copy.folder / "trials").glob("earlier*")))

@@ -18,7 +18,7 @@ from study.design.work import missing
 from study.run import heartbeat
 from study.run.pass_content import Superseded
 from study.run.runner import Runner
-from study.store import Damaged, Store, compact, read, seals, to_bytes
+from study.store import Damaged, Pass, Store, compact, read, seals, to_bytes
 from study.store.marked import Marked
 from study.store.places import Folder
 from study.store.schema import to_table
@@ -45,7 +45,7 @@ def scores(attack, member=2):
 
 
 def seal(store, attacks=("a1",), train=True, sigma=1.0, scored=True):
-    current = store.begin()
+    current = Pass(store)
     if train:
         current.add("trials", [TRIAL | {"sigma": sigma}])
     current.add("attacks", [{"trial_id": "t1", "attack": name, "attack_id": name, "auc": 0.5} for name in attacks])
@@ -400,7 +400,7 @@ def test_no_attempt_overwrites_a_file_of_another(published):
     for folder, suffix in (("targets/t1", ".safetensors"), ("samples/t1", ".png"), ("resume/j1-4", ".safetensors")):
         names = []
         for _ in range(2):
-            current = published.begin()
+            current = Pass(published)
             current.add_file(folder, suffix, b"x")
             names.append(next(iter(current._seals)))
         assert len(set(names)) == 2
@@ -451,7 +451,7 @@ def test_null_or_a_number_in_one_file_beside_text_in_another_is_read(store, leve
     design = [{**DESIGN[0], "trial_id": name, "id": name} for name in ("t1", "t2")]
     store.publish("d1", SPEC, design, {})
     for name, level in zip(("t1", "t2"), levels, strict=True):
-        current = store.begin()
+        current = Pass(store)
         current.add("trials", [TRIAL | {"trial_id": name, "target.norm": level}])
         assert current.seal(name, True, [], [])
         if compacted:
