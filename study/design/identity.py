@@ -11,14 +11,14 @@ from typing import Any
 from mia_core import training
 from mia_core.data import Pool
 from mia_core.hashing import content_id
-from mia_core.metrics import copies, quality
+from mia_core.metrics import copies, exact_copies, quality
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
 
 LOOP = "training"
 """The training loop, among versions."""
 
-MEASURES = {**quality.VERSIONS, **copies.VERSIONS}
+MEASURES = {**quality.VERSIONS, **copies.VERSIONS, **exact_copies.VERSIONS}
 """Versions of measures."""
 
 
@@ -33,12 +33,12 @@ def _raised(parts: Mapping[str, int]) -> dict[str, int]:
     return {name: version for name, version in parts.items() if version > 1}
 
 
-def design_id(spec: Spec, pool: Pool) -> str:
-    """A spec on its data."""
+def design_id(spec: Spec, pool: Pool, *given: Mapping[str, Any]) -> str:
+    """A spec on its data. given: the identity of a release, where there is one."""
     raised = [versions(spec, cell) for cell in spec.cells]
     attacks = _raised({entry.choice.name: entry.choice.cls.version for entry in spec.attacks})
     measures = _raised({name: MEASURES[name] for name in spec.quality.measures})
-    return content_id([spec.resolved, pool.digest, raised, attacks, measures])
+    return content_id([spec.resolved, pool.digest, raised, attacks, measures, *given])
 
 
 def origin(spec: Spec, pool: Pool, replicate: int) -> dict[str, Any]:

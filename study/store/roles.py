@@ -9,7 +9,14 @@ MEMBER_ONLY = "member_only"
 ADAPTIVE = "adaptive"
 """Trials that a search chose by results of earlier ones: no effect is estimated from them."""
 
-ROLES = (STUDY, ADAPTIVE, BLIND, NULL, COPYCAT, CANARY, MEMBER_ONLY)
+RELEASE = "release"
+"""The one trial of a release, whose model was given and not trained here."""
 
-STUDIED = (STUDY, ADAPTIVE)
+BLIND_FILES, HELD_OUT = "blind_files", "held_out"
+"""Controls of a release: members against non-members by facts of their files; and attacks on non-members in place of
+samples."""
+
+ROLES = (STUDY, ADAPTIVE, RELEASE, BLIND, BLIND_FILES, NULL, COPYCAT, CANARY, MEMBER_ONLY, HELD_OUT)
+
+STUDIED = (STUDY, ADAPTIVE, RELEASE)
 """What a study file asks for; all others are controls and audits."""
