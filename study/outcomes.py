@@ -25,14 +25,6 @@ CODES = f"""exit codes:
 """For the help of a command that has no codes of its own."""
 
 
-DECISION_CODES = f"""exit codes:
-  {COMPLETE}  no limit is exceeded by the attacks tried
-  {EXCEEDED}  a limit is exceeded; or the command was cut short, and says so: {AGAIN}
-  {REFUSED}  refused: nothing was run, and the line says what to change
-  {CANNOT_BE_SHOWN}  whether a limit is exceeded cannot be shown, also where no limits were given"""
-"""For the help of such a command."""
-
-
 class Stopped(Exception):
     """What keeps a command from going on after it has done some of its work."""
 

@@ -15,7 +15,7 @@ from mia_core.metrics.attack_bounds import (
     worst_bounded,
     worst_of,
 )
-from mia_core.metrics.decisions import ALPHA, Bounded, Decision, decide, together
+from mia_core.metrics.decisions import ALPHA, Bounded, Decision, decide, decide_epsilon, together
 from mia_core.metrics.worst_persons import WORST, WorstPersons
 from study.spec.policy import Limits, Policy
 
@@ -183,15 +183,17 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
 
 
 def _of_guarantee(limits: Limits, evidence: Evidence) -> Answer:
-    """A guarantee for a person is one for a record, too; not the other way round."""
+    """By what the user states, for the unit that the limit is about."""
     limit, unit, stated = limits.epsilon, limits.epsilon_unit, evidence.guarantee
-    assert limit is not None
-    if stated is None or (unit == "person" and stated.unit != "person"):
+    assert limit is not None and unit is not None
+    decision = Decision.CANNOT_BE_SHOWN
+    if stated is not None:
+        decision = decide_epsilon(stated.epsilon, stated.unit, limit, unit)
+    if stated is None or decision is Decision.CANNOT_BE_SHOWN:
         what = "no guarantee is stated" if stated is None else "the guarantee that is stated is for one record"
         why = Reason(
             f"epsilon: the limit is for one {unit}, and {what}.", f"Training with a guarantee for one {unit}, stated."
         )
-        return Answer(EPSILON, limit, (), Decision.CANNOT_BE_SHOWN, [why])
+        return Answer(EPSILON, limit, (), decision, [why])
     value = Bounded(f"the guarantee stated, for one {stated.unit}", stated.epsilon, stated.epsilon, stated.epsilon)
-    decision = Decision.EXCEEDED if stated.epsilon > limit else Decision.NOT_EXCEEDED
     return Answer(EPSILON, limit, [value], decision)

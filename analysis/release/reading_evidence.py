@@ -41,7 +41,7 @@ def read_evidence(store: Store) -> Evidence:
     return Evidence(
         released={"recipient": stated.get("recipient"), "target": trial["target"], **config["release"]},
         given=config["given"],
-        attacks=list(_attacks(store, rows, _names(resolved))),
+        attacks=list(_attacks(store, rows, _uses(resolved))),
         controls=[_control(row) for row in verdicts(store.root, store.study).to_dict("records")],
         copies=_copies(store, trial["trial_id"]),
         guarantee=_guarantee(stated),
@@ -53,12 +53,16 @@ def read_evidence(store: Store) -> Evidence:
     )
 
 
-def _names(resolved: Mapping[str, Any]) -> dict[str, str]:
-    """Names of attacks by their labels without levels."""
-    return {LEVELS.sub("", item["label"]): item["name"] for item in resolved["attacks"]}
+def _uses(resolved: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Capabilities that attacks use, by their labels without levels."""
+    found = {}
+    for item in resolved["attacks"]:
+        settings = {name: value for name, value in item.items() if name not in ("label", "at")}
+        found[LEVELS.sub("", item["label"])] = ATTACKS.choose(settings).build().uses
+    return found
 
 
-def _attacks(store: Store, rows: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Scored]:
+def _attacks(store: Store, rows: pd.DataFrame, uses: Mapping[str, frozenset[str]]) -> Iterator[Scored]:
     scores = read(store.root, store.study, "scores")
     scores = scores[scores["judged"].fillna(True).astype(bool)]
     by_attack = dict(iter(scores[scores["trial_id"].isin(rows["trial_id"])].groupby("attack_id", observed=True)))
@@ -68,14 +72,12 @@ def _attacks(store: Store, rows: pd.DataFrame, names: Mapping[str, str]) -> Iter
             raise Damaged(f"{store.uri}: {row['attack']} has no scores; `mia-study store check` says more")
         stem = LEVELS.sub("", row["attack"])
         arguments = {name: value for name, value in json.loads(row["arguments"]).items() if name != "generated"}
-        cls = ATTACKS.find(names.get(stem))
-        uses = frozenset() if cls is None else ATTACKS.choose({"name": cls.name, **arguments}).build().uses
         yield Scored(
             label=row["attack"],
             family=f"{stem} {json.dumps(arguments, sort_keys=True)}",
             access=row["access"],
             knowledge=row["knowledge"],
-            uses=uses,
+            uses=uses.get(stem, frozenset()),
             released=int(row["released"]) if pd.notna(row["released"]) else 0,
             score=part["score"].to_numpy(float),
             member=part["member"].to_numpy(bool),

@@ -10,10 +10,11 @@ from analysis.release.release_page import page_of
 from analysis.release.wording import first_sentence
 from mia_core.metrics.decisions import Decision
 from study.outcomes import writing
-from study.spec.policy import Policy
+from study.spec.policy import Policy, policy_of
 from study.store import Store
 from study.store.outputs import write_output
 from study.terminal import say
+from study.tracking.tracker import REPORT
 
 PAGE, DOCUMENT, PRIVATE = "release.html", "release.json", "copied_records.json"
 
@@ -23,6 +24,18 @@ def write(store: Store, policy: Policy | None, out: Path) -> Decision:
     records. Says the answer and the page's place. Refused where the store has no judged release.
     """
     return write_evidence(read_evidence(store), policy, out)
+
+
+def write_page(store: Store, out: Path | None) -> None:
+    """The page alone, by the policy of the store's study; out: a file, by default reports/ in the study's folder."""
+    stated = store.resolved().get("policy")
+    policy = None if stated is None else policy_of(stated)
+    evidence = read_evidence(store)
+    page = page_of(evidence, answer(evidence, policy), policy).html().encode(errors="backslashreplace")
+    with writing(out or store.reports):
+        if out:
+            write_output(out, page)
+        say(out or store.save_report(REPORT, page))
 
 
 def write_evidence(evidence: Evidence, policy: Policy | None, out: Path) -> Decision:

@@ -143,6 +143,11 @@ def test_the_smallest_replay_probability_that_is_found():
     assert found_replays(0.01)["auc"] < 100
 
 
+def test_copies_that_are_not_called_are_not_subtracted():
+    none = excess_copies(0, SAMPLES, 0.01, UNSEEN, 0.01)
+    assert none.estimate == 0 and none.low < 0 and none.high == pytest.approx(1 - 0.025 ** (1 / SAMPLES))
+
+
 def values(*bounds):
     return [Bounded("attack", 0.5, low, high) for low, high in bounds]
 
