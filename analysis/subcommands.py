@@ -21,9 +21,15 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from analysis.release.reading_evidence import is_release
+    from analysis.release.writing_release import write_page
     from analysis.report.writing import run
+    from study.store import Store
 
-    run(options.folder, options.out, options.include_records)
+    if is_release(store := Store.at(options.folder)):
+        write_page(store, options.out)
+    else:
+        run(options.folder, options.out, options.include_records)
     return COMPLETE
 
 

@@ -58,19 +58,21 @@ def worst_of(
 
 
 def excess_copies(called: int, samples: int, alpha: float, unseen: int, tail: float) -> Bounded:
-    """The share of samples that are called copies, beyond the false-copy rate, in [-1, 1].
+    """The share of samples that are called copies, beyond the false-copy rate.
 
     alpha, unseen: as in `find_copies`. With these unseen records the false-copy rate is one draw from Beta(c, U + 1 -
     c), c the rank of the threshold. Each bound spends half of its error probability on this rate and half on the share
-    (Clopper & Pearson). ValueError where there are too few unseen records for a threshold.
+    (Clopper & Pearson). The upper bound subtracts no more than is called, for samples that are blurrier than records are
+    called copies by chance less often than records. ValueError where there are too few unseen records for a threshold.
     """
     rank = rank_of(alpha, unseen)
     if rank < 1:
         raise ValueError(f"excess_copies: {unseen} unseen records give no threshold at alpha {alpha}")
     by_chance = beta(rank, unseen + 1 - rank)
     low = share_bounds(called, samples, tail / 2)[0] - float(by_chance.isf(tail / 2))
-    high = share_bounds(called, samples, ALPHA / 2)[1] - float(by_chance.ppf(ALPHA / 2))
-    return Bounded("copies", called / samples - rank / (unseen + 1), low, high)
+    least, most = share_bounds(called, samples, ALPHA / 2)
+    high = most - min(least, float(by_chance.ppf(ALPHA / 2)))
+    return Bounded("copies", max(0.0, called / samples - rank / (unseen + 1)), low, high)
 
 
 def exact_copies(equal: int, samples: int, tail: float) -> Bounded:

@@ -52,6 +52,13 @@ def decide(values: Sequence[Bounded], limit: float) -> Decision:
     return Decision.CANNOT_BE_SHOWN
 
 
+def decide_epsilon(stated: float, stated_unit: str, limit: float, unit: str) -> Decision:
+    """Of a guarantee's epsilon: one for a person is one for a record, too, and not the other way round."""
+    if unit == "person" and stated_unit != "person":
+        return Decision.CANNOT_BE_SHOWN
+    return Decision.EXCEEDED if stated > limit else Decision.NOT_EXCEEDED
+
+
 def together(decisions: Iterable[Decision]) -> Decision:
     """Of a policy: exceeded if any limit is, not exceeded if none is and each is shown not to be."""
     found = list(decisions)

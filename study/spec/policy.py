@@ -133,8 +133,8 @@ TEMPLATE = """\
 # Whether a limit is exceeded is answered by confidence bounds, never by estimates. Only attacks that were tried count.
 
 limits:
-  # The largest AUC of any attack: the probability that an attacker, shown one training record and one other, tells which
-  # is which. Guessing has 0.5.
+  # The largest AUC of any attack: the probability that an attacker, shown one training record and one other, tells
+  # which is which. Guessing has 0.5.
   auc:
   # The largest share of training records that an attack names while 1 % of other records are named wrongly. Guessing
   # has 0.01.

@@ -24,6 +24,7 @@ from study.spec.family import check_contrasts
 from study.spec.locations import results_location, tracking_uri
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.overrides import apply_preset, override
+from study.spec.policy import policy_of
 from study.spec.release_study import release_fields
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
@@ -123,6 +124,7 @@ def parse(document: Mapping[str, Any], allow_code: bool = False) -> Spec:
         "controls": plain(controls),
         "audit": asdict(audit),
         **({"contrasts": declared} if declared is not None else {}),
+        **({"policy": policy_of(sections.policy).to_dict()} if sections.policy is not None else {}),
         "keep_targets": sections.keep_targets,
     }
     return Spec(

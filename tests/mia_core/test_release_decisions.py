@@ -12,8 +12,8 @@ from scipy.stats import binom
 
 from mia_core.metrics.attack_bounds import (
     auc_bounded,
-    excess_copies,
     exact_copies,
+    excess_copies,
     lower_tail,
     tpr_bounded,
     worst_bounded,
@@ -23,7 +23,7 @@ from mia_core.metrics.decisions import Bounded, Decision, decide, together
 from tests.mia_core.releases import release, replaying, tpr_of
 
 RELEASES = 200
-LIMITS = {"auc": 0.6, "tpr_at_1pct_fpr": 0.08, "copies": 0.02, "worst_person": 0.97}
+LIMITS = (("auc", 0.6), ("tpr_at_1pct_fpr", 0.08), ("copies", 0.02), ("worst_person", 0.97))
 SAMPLES, UNSEEN, FALSE = 5000, 999, 0.01
 
 
@@ -44,7 +44,7 @@ def answers(made, limits, random, copied=0.0):
 
 
 @cache
-def decisions(aucs, members=1000, others=1000, records=(1,), limits=tuple(LIMITS.items()), copied=0.0, seed=0):
+def decisions(aucs, members=1000, others=1000, records=(1,), limits=LIMITS, copied=0.0, seed=0):
     """How many of 200 releases are decided so, by limit, and for the policy ('all')."""
     random = np.random.default_rng(seed)
     counted = {name: dict.fromkeys(Decision, 0) for name in (*dict(limits), "all")}
@@ -143,6 +143,11 @@ def test_the_smallest_replay_probability_that_is_found():
     assert found_replays(0.01)["auc"] < 100
 
 
+def test_copies_that_are_not_called_are_not_subtracted():
+    none = excess_copies(0, SAMPLES, 0.01, UNSEEN, 0.01)
+    assert none.estimate == 0 and none.low < 0 and none.high == pytest.approx(1 - 0.025 ** (1 / SAMPLES))
+
+
 def values(*bounds):
     return [Bounded("attack", 0.5, low, high) for low, high in bounds]
 
@@ -152,7 +157,8 @@ def values(*bounds):
     [
         ([(0.4, 0.59), (0.5, 0.55)], Decision.NOT_EXCEEDED), ([(0.4, 0.6)], Decision.CANNOT_BE_SHOWN),
         ([(0.4, 0.59), (0.5, 0.61)], Decision.CANNOT_BE_SHOWN), ([(0.4, 0.59), (0.61, 0.7)], Decision.EXCEEDED),
-        ([(0.6, 0.7)], Decision.CANNOT_BE_SHOWN), ([(0.4, None)], Decision.CANNOT_BE_SHOWN), ([], Decision.CANNOT_BE_SHOWN),
+        ([(0.6, 0.7)], Decision.CANNOT_BE_SHOWN), ([(0.4, None)], Decision.CANNOT_BE_SHOWN),
+        ([], Decision.CANNOT_BE_SHOWN),
     ],
 )  # fmt: skip
 def test_one_upper_bound_is_enough_to_keep_a_limit_open_and_one_lower_bound_to_exceed_it(bounds, decision):

@@ -63,7 +63,7 @@ def test_every_limit_but_epsilon_is_required(name):
 
 
 def test_an_auc_alone_is_refused():
-    with pytest.raises(Refused, match="AUC alone says nothing.*set tpr_at_1pct_fpr, copies, worst_person too"):
+    with pytest.raises(Refused, match=r"AUC alone says nothing.*set tpr_at_1pct_fpr, copies, worst_person too"):
         policy_of({**POLICY, "limits": {"auc": 0.6}})
 
 
