@@ -395,7 +395,7 @@ MUTANTS = {
         MIXED
     ),
     "specs may lack sections": Mutant(
-        SEALS, '_require(section in spec or section in LATER, f"lacks the section {section}")', "pass", MIXED
+        SEALS, '_require(section in spec or section in later, f"lacks the section {section}")', "pass", MIXED
     ),
     # Exit
     "Arrow reads memory of Python": Mutant(

@@ -2,7 +2,7 @@
 
 from mia_core.releases.given_samples import GivenSamples
 from mia_core.releases.onnx_generator import OnnxGenerator
-from mia_core.releases.release import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
 from mia_core.releases.released_weights import ReleasedWeights
 from mia_core.releases.user_function import UserFunction
 

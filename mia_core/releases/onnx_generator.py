@@ -14,7 +14,7 @@ from mia_core.errors import Refused, shorten
 from mia_core.models import CHUNK, Stream
 from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.paths import expanded
-from mia_core.releases.release import RELEASES, Form, Release, ReleaseSettings, require_shape
+from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_shape
 from mia_core.releases.sample_arrays import BOUNDS
 from mia_core.settings import settings
 from mia_core.streams import Streams

@@ -11,7 +11,7 @@ from mia_core.errors import Refused, shorten
 from mia_core.models import Snapshot
 from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.paths import expanded
-from mia_core.releases.release import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
 from mia_core.settings import Choice, settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Target, placed

@@ -17,7 +17,7 @@ from mia_core.data.decoding import Reading
 from mia_core.errors import Refused, shorten
 from mia_core.hashing import array_digest
 from mia_core.models import CHUNK, Stream, floats
-from mia_core.releases.release import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
 from mia_core.releases.sample_arrays import Range, as_pixels, formed
 from mia_core.settings import settings
 from mia_core.streams import Streams

@@ -1,4 +1,4 @@
-"""`python -m benchmarks release [--samples 5000] [--members 1000] [--size 32]`: a release from folders to its page.
+"""`python -m benchmarks released_samples [--samples 5000] [--members 1000] [--size 32]`: a release from folders to its page.
 
 Folders of smooth random images: members, as many non-members and reference records, and samples of which one in twenty
 replays a member. Timed is `mia-study release` with its defaults, as a command of its own, from its start to its end,
@@ -30,7 +30,7 @@ COMMAND = "import sys; from study.cli.main import script; sys.exit(script())"
 
 def main(arguments: Sequence[str] = ()) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks release", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks released_samples", description=__doc__)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--members", type=int, default=1000)
     parser.add_argument("--size", type=int, default=32)
