@@ -72,7 +72,7 @@ def limits_by_arm(data: StudyData, controls: pd.DataFrame, missing: int = 0) -> 
 
 def decisions_of_arms(table: pd.DataFrame) -> dict[str, Decision]:
     """The answer of each arm over all limits, from `limits_by_arm`."""
-    return {str(arm): together(rows["decision"]) for arm, rows in table.groupby("arm", sort=False)}
+    return {str(arm): together(map(Decision, rows["decision"])) for arm, rows in table.groupby("arm", sort=False)}
 
 
 def _stopped(data: StudyData, controls: pd.DataFrame, missing: int) -> str | None:
@@ -198,4 +198,4 @@ def _row(
     known = [value for value in found if value.high is not None]
     shown = max(known, key=lambda value: value.high or 0.0, default=None)
     numbers = dict(vars(shown)) if shown else dict.fromkeys(("estimate", "low", "high", "by"))
-    return {"arm": arm, "limit": name, "at_most": at_most, "decision": decision, **numbers, "reason": reason}
+    return {"arm": arm, "limit": name, "at_most": at_most, "decision": decision.value, **numbers, "reason": reason}
