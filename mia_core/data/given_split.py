@@ -24,11 +24,13 @@ class Given(Split):
     class Config(SplitSettings):
         """holdout: `random` if the non-members were drawn at random, before training, from the same records as the
         members; else `other`. known_percent: members, and as many non-members, that attacks may know, in percent of
-        the members; they are not judged.
+        the members; they are not judged. judged_first: so many non-members are judged before any becomes known, where
+        there are as many: a true-positive rate at 1 % false positives takes 1,000.
         """
 
         holdout: Literal["random", "other"] = "other"
         known_percent: Annotated[int, Ge(0), Le(50)] = 0
+        judged_first: Annotated[int, Ge(0)] = 1000
 
     config: Config
 
@@ -53,7 +55,9 @@ class Given(Split):
             raise Refused("split: given needs 2 members and 2 non-members or more")
 
     def _divide(self, smallest: int) -> None:
-        room = self.known_count(self.config.known_percent)
+        room, others = self.known_count(self.config.known_percent), len(self.non_members)
+        if others >= self.config.judged_first:
+            room = min(room, others - self.config.judged_first)
         self.known_members = self._known(self.members, room)
         self.known_non_members = self._known(self.non_members, room)
         known = np.concatenate([self.known_members, self.known_non_members])

@@ -35,7 +35,7 @@ class Released:
         if release.count is not None:
             if release.count < FEWEST:
                 raise Refused(f"release: {release.count} samples are given, and attacks need {FEWEST} or more")
-            attacks, beyond = within(spec.attacks, release.count)
+            attacks, beyond = within(spec.attacks, release.count, release.offers)
             if beyond:
                 asked = ", ".join(f"{number:,}" for number in beyond)
                 notes += (f"attacks by {asked} samples see all {release.count:,}: no more are given",)

@@ -22,6 +22,8 @@ from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, Qual
 
 FOLDERS = ("members", "non_members", "reference", "groups")
 """Settings of the data that a study file may give in its split."""
+TREATMENTS = ("keep", "ignore")
+"""Values of `split.groups` that are no table: what every split does with persons."""
 GENERATED = (100, 300, 1000, 3000, 10000)
 """Numbers of samples that attacks see, unless a study file says others; of the first that is too large, all there are.
 """
@@ -96,14 +98,14 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
     split_name = sections.split.get("name", "given")
     if split_name != "given":
         raise Refused(f"split.name: the split of a release is given, and not {split_name}")
-    moved = {key: value for key, value in sections.split.items() if key in FOLDERS}
+    moved = {key: value for key, value in sections.split.items() if key in FOLDERS and value not in TREATMENTS}
     if twice := moved.keys() & sections.data.keys():
         raise Refused(f"split.{min(twice)}: is in data too; leave one of them out")
     data = SOURCES.choose({"name": "given_folders", **sections.data, **moved}, "data")
     items = default_attacks() if sections.attacks is None else sections.attacks
     attacks = attack_entries(items, NO_FACTORS, False, 1)
     known = max((entry.choice.build().known for entry in attacks), default=0)
-    own = {key: value for key, value in sections.split.items() if key not in FOLDERS}
+    own = {key: value for key, value in sections.split.items() if key not in moved}
     split = SPLITS.choose({"known_percent": known, **own, "name": "given"}, "split")
     quality = validate(QualitySpec, _quality(sections.quality), "quality")
     controls = validate(ControlsSpec, sections.controls, "controls")
@@ -165,8 +167,10 @@ def _quality(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def within(attacks: tuple[AttackEntry, ...], count: int) -> tuple[tuple[AttackEntry, ...], tuple[int, ...]]:
-    """Attacks by at most so many samples, and the numbers that were more.
+def within(
+    attacks: tuple[AttackEntry, ...], count: int, offers: frozenset[str]
+) -> tuple[tuple[AttackEntry, ...], tuple[int, ...]]:
+    """Attacks by at most so many samples, and the numbers that were more, of attacks that a release permits.
 
     Of attacks that differ in nothing but their number, one sees all samples in place of those that would see more.
     """
@@ -176,7 +180,7 @@ def within(attacks: tuple[AttackEntry, ...], count: int) -> tuple[tuple[AttackEn
     for entry in attacks:
         attack = entry.choice.build()
         if "samples" in attack.uses and attack.generated >= count:
-            beyond |= {attack.generated} - {count}
+            beyond |= {attack.generated} - {count} if attack.uses <= offers else set()
             if _family(entry) not in full:
                 full.add(_family(entry))
                 kept.append(all_of(entry, count))

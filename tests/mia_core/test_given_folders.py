@@ -157,6 +157,15 @@ def test_a_given_split_judges_all_but_known_records_and_none_can_be_trained_anew
     assert split.null_refusal(12)
 
 
+def test_known_records_leave_enough_non_members_to_judge_where_there_are_enough(folders):
+    pool = pool_of(folders)
+    sizes = {}
+    for first in (8, 10, 11):
+        choice = SPLITS.choose({"name": "given", "known_percent": 25, "judged_first": first})
+        sizes[first] = len(choice.build(pool, (), 0).unseen)
+    assert sizes == {8: 8, 10: 10, 11: 7}
+
+
 def test_held_out_non_members_stand_in_for_samples_and_are_not_asked(folders):
     split = SPLITS.choose({"name": "given"}).build(pool_of(folders), (1,), 0)
     stand_in, judged = split.held_out(0)
