@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_a_guarantee_is_compared_per_unit():
         data = made((0.0, 0.0), arms=("none", "dp_sgd 2"), limits={"epsilon": 4.0, "epsilon_unit": unit})
         by = limits_by_arm(data, NONE).set_index(["arm", "limit"])
         assert by.loc[("dp_sgd 2", "epsilon"), "decision"] == decision
+
+
+@pytest.mark.parametrize(
+    ("shares", "decision"), [((0.01,) * 8, HOLDS), ((0.2,) * 8, EXCEEDED), ((0.0, 0.06) * 4, OPEN)]
+)
+def test_copies_count_beyond_the_false_copy_rate(monkeypatch, shares, decision):
+    data = made((0.0,))
+    copies = data.wide["replicate"].map(dict(enumerate(shares)))
+    data = replace(data, wide=data.wide.assign(copies_pixels_members=copies))
+    about = {"alpha": 0.01, "unseen": 999, "samples": 2000, "neighbors": 10}
+    monkeypatch.setattr("analysis.stats.limits_by_arm.settings_of_copies", lambda data: {"pixels": about})
+    row = limits_by_arm(data, NONE).set_index("limit").loc["copies"]
+    assert row["decision"] == decision and row["by"] == "copies in pixels"
+    assert row["estimate"] == pytest.approx(max(0, np.mean(shares) - 0.01))
 
 
 @pytest.mark.parametrize(
