@@ -416,7 +416,10 @@ MUTANTS = {
         "analysis/release/gates.py", 'if evidence.given["holdout"] != "random":', "if False:", LIMITS
     ),
     "a sample that equals a member needs a holdout": Mutant(
-        "analysis/release/answers.py", "decision = decide([equal], limit)", "decision = Decision.CANNOT_BE_SHOWN", LIMITS
+        "analysis/release/answers.py",
+        "decision = decide([equal], limit)",
+        "decision = Decision.CANNOT_BE_SHOWN",
+        LIMITS,
     ),
 }  # fmt: skip
 
