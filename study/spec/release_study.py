@@ -65,7 +65,7 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
     generated: numbers of samples. known: in percent of the members, of the fitted attack; 0 leaves it out.
     """
     numbers = list(generated)
-    searches = {"generated": generated[-1], "perceptual": 0.0}
+    searches = {"generated": generated[-1], "perceptual": 0.0, "starts": 2, "steps": 50}
     fitted = [{"name": "discriminative", "known": known, "generated": generated[-1]}] if known else []
     return [
         {"name": "euclidean", "generated": numbers},
