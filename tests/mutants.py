@@ -34,6 +34,7 @@ class Mutant:
         path.write_text(text.replace(self.line, self.other))
 
 
+LIMITS = "tests/analysis/test_release_answers.py"
 NAMES, TEXTS, TERMINAL = "tests/hostile/test_names.py", "tests/hostile/test_texts.py", "tests/study/test_terminal.py"
 OPENING, ODD, YAML = (
     "tests/mia_core/test_opening.py",
@@ -400,6 +401,25 @@ MUTANTS = {
     # Exit
     "Arrow reads memory of Python": Mutant(
         SCHEMA, "buffer = _in_arrow_memory(data)", "buffer = pa.py_buffer(data)", "tests/faults/test_ending.py"
+    ),
+    # Limits are not said to be kept without their bounds
+    "one attack below a limit is enough": Mutant(
+        "mia_core/metrics/decisions.py",
+        "if values and all(value.high is not None and value.high < limit for value in values):",
+        "if values and any(value.high is not None and value.high < limit for value in values):",
+        "tests/mia_core/test_release_decisions.py",
+    ),
+    "lower bounds are not corrected": Mutant(
+        "mia_core/metrics/attack_bounds.py", "return alpha / (STATEMENTS * attacks + OF_COPIES)", "return alpha", LIMITS
+    ),
+    "any holdout will do": Mutant(
+        "analysis/release/gates.py", 'if evidence.given["holdout"] != "random":', "if False:", LIMITS
+    ),
+    "a sample that equals a member needs a holdout": Mutant(
+        "analysis/release/answers.py",
+        "decision = decide([equal], limit)",
+        "decision = Decision.CANNOT_BE_SHOWN",
+        LIMITS,
     ),
 }  # fmt: skip
 

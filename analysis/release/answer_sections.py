@@ -73,7 +73,7 @@ def limits(answers: Answers) -> Section:
     words = (
         "A limit is not exceeded if the upper bound of every attack is below it (each right in 95 of 100 releases). It "
         f"is exceeded if a lower bound is above it (all {count} of them right together in 95 of 100). Else it "
-        "cannot be shown. Bounds are conditional on this release; the value shown is the one with the highest upper bound."
+        "cannot be shown. Bounds are conditional on this release; shown is the value with the highest upper bound."
     )
     blocks: list[Block] = [
         Table(

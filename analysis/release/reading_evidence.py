@@ -123,12 +123,12 @@ def _guarantee(stated: Mapping[str, Any]) -> Guarantee | None:
 
 
 def _skipped(store: Store, rows: pd.DataFrame) -> dict[str, str]:
-    """Attacks that could not be tried, by label, with reasons; also those that the design leaves out."""
+    """Attacks that could not be tried, by label without levels, with reasons; also those that the design leaves out."""
     design = read(store.root, store.study, "design")
     design = design[(design["kind"] == "attack") & (design["role"] == ROLE) & design["skipped"].notna()]
-    found = dict(zip(design["label"], design["skipped"], strict=True))
     none = rows[rows["skipped"].notna()]
-    return {**found, **dict(zip(none["attack"], none["skipped"], strict=True))}
+    labels, reasons = [*design["label"], *none["attack"]], [*design["skipped"], *none["skipped"]]
+    return {LEVELS.sub("", label): reason for label, reason in zip(labels, reasons, strict=True)}
 
 
 def _pairs(store: Store, trial_id: str) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def sentences_of(evidence: Evidence, answers: Answers, policy: Policy | None) ->
     still = [LIMITS[one.name] for one in answers.answers if one.decision is Decision.CANNOT_BE_SHOWN]
     if policy is not None and answers.decision is not Decision.NOT_EXCEEDED and still:
         found.append(f"Cannot be shown: {'; '.join(still)}.")
-    if answers.gates and policy is not None:
+    if answers.gates and policy is not None and answers.decision is Decision.CANNOT_BE_SHOWN:
         others = len(answers.gates) - 1
         more = "" if not others else f" {others} more reason{'s are' if others > 1 else ' is'} below."
         found.append(f"{answers.gates[0].words}{more}")

@@ -15,10 +15,10 @@ from analysis.study_data import StudyData
 from mia_core.metrics.decisions import Decision
 
 ABOUT = (
-    "An arm does not exceed a limit if every attack's upper bound is below it in each of its cells after the last level "
-    "of training (each right in 95 of 100 studies), and exceeds it if a lower bound is above it (all of them right "
-    "together). Else it cannot be shown. Bounds are two-way: they allow for other replicates and other records. What "
-    "other attacks would find is not known."
+    "An arm does not exceed a limit if every attack's upper bound is below it in each of its cells after the last "
+    "level of training (each right in 95 of 100 studies), and exceeds it if a lower bound is above it (all of them "
+    "right together). Else it cannot be shown. Bounds are two-way: they allow for other replicates and other records. "
+    "What other attacks would find is not known."
 )
 
 
@@ -46,12 +46,12 @@ def section(data: StudyData, table: pd.DataFrame, missing: int) -> Section | Non
                 Cell(row["arm"]),
                 Cell(row["limit"]),
                 plain(row["at_most"], origin=origin),
-                Cell(row["decision"].words),
+                Cell(Decision(row["decision"]).words),
                 *(plain(row[name], ".3f", origin) for name in ("estimate", "low", "high")),
                 Cell(row["by"] if isinstance(row["by"], str) else NONE),
                 Cell(row["reason"] if isinstance(row["reason"], str) else ""),
             ],
-            bad=row["decision"] is Decision.EXCEEDED,
+            bad=row["decision"] == Decision.EXCEEDED,
         )
         for row in table.to_dict("records")
     ]

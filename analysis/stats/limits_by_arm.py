@@ -65,14 +65,14 @@ def limits_by_arm(data: StudyData, controls: pd.DataFrame, missing: int = 0) -> 
             else:
                 found = values.get(name, [])
                 decision = decide(found, at_most)
-                reason = stop or _reason(name, found, at_most)
+                reason = stop or _reason(found, at_most)
             rows.append(_row(arm, name, at_most, decision, found, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def decisions_of_arms(table: pd.DataFrame) -> dict[str, Decision]:
     """The answer of each arm over all limits, from `limits_by_arm`."""
-    return {str(arm): together(rows["decision"]) for arm, rows in table.groupby("arm", sort=False)}
+    return {str(arm): together(map(Decision, rows["decision"])) for arm, rows in table.groupby("arm", sort=False)}
 
 
 def _stopped(data: StudyData, controls: pd.DataFrame, missing: int) -> str | None:
@@ -124,7 +124,7 @@ def _persons(data: StudyData, by: str, rows: pd.DataFrame, tails: Tails) -> Boun
     """Worst persons: t / (t + f), f the FPR at which t, WORST of a replicate's members, are named, pooled."""
     judged = judged_scores(data, str(rows["attack"].iloc[0]))
     score, member = judged.of(list(rows["trial_id"]))
-    persons = np.mean([len(np.unique(judged.unit[inside])) for inside in member])
+    persons = float(np.mean([len(np.unique(judged.unit[inside])) for inside in member]))
     t = WORST / persons
     if t >= 1:
         return Bounded(by, None, 0.0, None)
@@ -152,10 +152,10 @@ def _copies(data: StudyData, where: str, trials: pd.DataFrame, tails: Tails) -> 
             continue
         chance = beta(rank, arguments["unseen"] + 1 - rank)
 
-        def limits(tail: float, rows: pd.DataFrame = rows, column: str = column, samples: int = arguments["samples"]):
-            return interval_of_copies(mean_columns(data, rows, column, 1 - tail) or {}, samples, 1 - tail)
-
-        low, (least, most) = limits(tails.low)[0], limits(tails.high)
+        (low, _), (least, most) = (
+            interval_of_copies(mean_columns(data, rows, column, 1 - tail) or {}, arguments["samples"], 1 - tail)
+            for tail in (tails.low, tails.high)
+        )
         # As in `excess_copies`.
         yield Bounded(
             by,
@@ -172,14 +172,14 @@ def _of_epsilon(data: StudyData, arm: str, limits: Limits) -> tuple[Decision, li
     stated = trials.dropna(subset=["epsilon"]) if "epsilon" in trials else trials.iloc[:0]
     if len(stated) < len(trials) or stated.empty:
         return Decision.CANNOT_BE_SHOWN, [], "the arm has no guarantee"
-    largest = stated.loc[stated["epsilon"].idxmax()]
+    largest = stated.sort_values("epsilon").iloc[-1]
     epsilon, unit = float(largest["epsilon"]), str(largest.get("epsilon_unit") or "record")
     decision = decide_epsilon(epsilon, unit, limits.epsilon, limits.epsilon_unit)
     reason = f"the guarantee is for one {unit}" if decision is Decision.CANNOT_BE_SHOWN else None
     return decision, [Bounded(f"the guarantee, for one {unit}", epsilon, epsilon, epsilon)], reason
 
 
-def _reason(name: str, found: list[Bounded], at_most: float) -> str | None:
+def _reason(found: list[Bounded], at_most: float) -> str | None:
     """Why bounds do not answer; None where they do."""
     if decide(found, at_most) is not Decision.CANNOT_BE_SHOWN:
         return None
@@ -198,4 +198,4 @@ def _row(
     known = [value for value in found if value.high is not None]
     shown = max(known, key=lambda value: value.high or 0.0, default=None)
     numbers = dict(vars(shown)) if shown else dict.fromkeys(("estimate", "low", "high", "by"))
-    return {"arm": arm, "limit": name, "at_most": at_most, "decision": decision, **numbers, "reason": reason}
+    return {"arm": arm, "limit": name, "at_most": at_most, "decision": decision.value, **numbers, "reason": reason}

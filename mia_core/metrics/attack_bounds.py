@@ -62,8 +62,8 @@ def excess_copies(called: int, samples: int, alpha: float, unseen: int, tail: fl
 
     alpha, unseen: as in `find_copies`. With these unseen records the false-copy rate is one draw from Beta(c, U + 1 -
     c), c the rank of the threshold. Each bound spends half of its error probability on this rate and half on the share
-    (Clopper & Pearson). The upper bound subtracts no more than is called, for samples that are blurrier than records are
-    called copies by chance less often than records. ValueError where there are too few unseen records for a threshold.
+    (Clopper & Pearson). The upper bound subtracts no more than is called, since samples that are blurrier than records
+    are called copies by chance less often. ValueError where there are too few unseen records for a threshold.
     """
     rank = rank_of(alpha, unseen)
     if rank < 1:
