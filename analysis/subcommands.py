@@ -5,7 +5,7 @@ from pathlib import Path
 
 from study.cli.arguments import add_folder, add_include_records
 from study.cli.command import JUDGE, READ, Command
-from study.cli.releasing import RELEASE_CODES, release_arguments
+from study.cli.release_command import RELEASE_CODES, release_arguments
 from study.outcomes import COMPLETE
 
 
@@ -72,7 +72,7 @@ def _notebooks(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
-    from study.cli.releasing import run_release, write_policy
+    from study.cli.release_command import run_release, write_policy
 
     if options.write_policy is not None:
         return write_policy(options.write_policy)

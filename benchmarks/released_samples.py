@@ -1,4 +1,4 @@
-"""`python -m benchmarks released_samples [--samples 5000] [--members 1000] [--size 32]`: a release from folders to its page.
+"""`python -m benchmarks released_samples [--samples 5000] [--members 1000] [--size 32]`: from folders to a release's page.
 
 Folders of smooth random images: members, as many non-members and reference records, and samples of which one in twenty
 replays a member. Timed is `mia-study release` with its defaults, as a command of its own, from its start to its end,
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measuring import PROJECT, Spent, table
-from study.cli.releasing import CANNOT_BE_SHOWN, STUDY
+from study.cli.release_command import CANNOT_BE_SHOWN, STUDY
 from study.store import read
 
 REPLAYED = 0.05
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         attacks = read(str(folder / "out"), STUDY, "attacks")
     rows = attacks.dropna(subset=["auc"]).drop_duplicates(["trial_id", "seconds"])
     table(
-        "Seconds of each run", ["attack", "seconds"], [[row.attack, f"{row.seconds:.1f}"] for row in rows.itertuples()]
+        "Seconds of each run",
+        ["attack", "seconds"],
+        [[str(row.attack), f"{row.seconds:.1f}"] for row in rows.itertuples()],
     )
     found = attacks.set_index("attack").loc[f"euclidean_generated{options.samples}"]
     truth = 1 - (1 - 1 / options.members) ** replayed / 2

@@ -11,7 +11,7 @@ from mia_core.settings import Choice, Nothing
 from mia_core.targets import Target
 from mia_core.training import TrainingConfig
 from study.design import identity
-from study.design.released import Released
+from study.design.release_fitted import Released
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures, WantedAttack
 from study.spec.factors import Cell

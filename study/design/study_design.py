@@ -16,7 +16,7 @@ from study.design.control_trials import Controls
 from study.design.making import TrialMaker
 from study.design.refusals import refused_pairs, require_attacks, require_quality
 from study.design.release_controls import ReleaseControls
-from study.design.released import Released
+from study.design.release_fitted import Released
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.factors import Cell

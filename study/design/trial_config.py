@@ -15,7 +15,7 @@ from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study.design.identity import LOOP, versions
-from study.design.released import about_records
+from study.design.release_fitted import about_records
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.spec.factors import Budget, budget_of

@@ -11,7 +11,7 @@ from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from mia_core.persons import Unit
 from study.design.refusals import no_coins
-from study.design.released import Released, about_records
+from study.design.release_fitted import Released, about_records
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook

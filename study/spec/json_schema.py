@@ -6,6 +6,8 @@ from pydantic import TypeAdapter
 
 from mia_core.attacks import ATTACKS
 from mia_core.data import SOURCES, SPLITS
+from mia_core.data.given_folders import GivenFolders
+from mia_core.data.given_split import Given
 from mia_core.defenses import DEFENSES
 from mia_core.metrics import ExtractorConfig
 from mia_core.releases import RELEASES
@@ -18,8 +20,6 @@ from study.spec.release_study import FOLDERS, ReleaseSections
 from study.spec.section_models import MODELS, Sections
 
 Schema = dict[str, Any]
-GIVEN: tuple[tuple[Registry[Any], str], ...] = ((SOURCES, "given_folders"), (SPLITS, "given"))
-"""Registries of data and splits, and what a release has of them."""
 
 
 def schema() -> Schema:
@@ -33,7 +33,7 @@ def _release_study() -> Schema:
     places = found["properties"]
     places |= {name: _of(MODELS[name]) for name in ("quality", "controls", "audit", "compute", "policy")}
     places["release"] = _choice(RELEASES)
-    records, split = (_of(registry.find(name).Config)["properties"] for registry, name in GIVEN)
+    records, split = (_of(config)["properties"] for config in (GivenFolders.Config, Given.Config))
     folders = {name: records[name] for name in FOLDERS}
     split["groups"] = {"anyOf": [split["groups"], records["groups"]]}
     places["data"] = _mapping({"name": {"const": "given_folders"}, **records})

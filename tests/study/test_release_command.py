@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mia_core.errors import Refused
-from study.cli.releasing import release_arguments, release_study
+from study.cli.release_command import release_arguments, release_study
 from study.spec.study_file import parse
 from tests.commands import run_here
 from tests.study.given_release import SAMPLES, make_folders
