@@ -97,8 +97,8 @@ COMMANDS = (
         details="Attacks what is given with all that its access permits, judged by records that were and were not "
         "trained on. No target is trained. The same command again runs what is missing.",
         examples=(
-            "release --samples SAMPLES --members TRAIN --non-members OTHERS --policy limits.yaml",
-            "release --onnx generator.onnx --latent normal:128 --members TRAIN --non-members OTHERS",
+            "release --samples SAMPLES --members IN --non-members OUT",
+            "release --onnx G --latent normal:128 --members IN --non-members OUT",
             "release --write-policy limits.yaml",
         ),
         codes=RELEASE_CODES,

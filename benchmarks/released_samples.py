@@ -1,4 +1,4 @@
-"""`python -m benchmarks released_samples [--samples 5000] [--members 1000] [--size 32]`: from folders to a release's page.
+"""`python -m benchmarks released_samples [--samples 5000] [--members 1000] [--size 32]`: from folders to a page.
 
 Folders of smooth random images: members, as many non-members and reference records, and samples of which one in twenty
 replays a member. Timed is `mia-study release` with its defaults, as a command of its own, from its start to its end,

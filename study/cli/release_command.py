@@ -19,7 +19,8 @@ RELEASE_CODES = """exit codes:
   0  no limit is exceeded by the attacks that were tried
   1  a limit is exceeded
   2  refused: nothing was run, and the line says what to change
-  3  cannot be shown, with the reasons on the page; or not all of it was run: the same command goes on"""
+  3  cannot be shown, for the reasons on the page; or not all of it was run,
+     and the same command goes on"""
 HEAD = """\
 # What `mia-study release` was asked for, as a study file: `mia-study sweep` of it runs what is missing.
 """
@@ -32,8 +33,8 @@ def release_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--samples", metavar="PATH", help="a folder of images, or an .npy, .npz or .parquet file")
     one.add_argument("--onnx", metavar="FILE", help="a generator; with --latent, --range")
     one.add_argument("--weights", metavar="FILE", help="safetensors of one of our targets; with --target, --size")
-    text = "a function (count, seed) of yours that draws samples; its code is run"
-    one.add_argument("--callable", metavar="PACKAGE.MODULE:FUNCTION", help=text)
+    text = "package.module:function, (count, seed) to images; your code is run"
+    one.add_argument("--callable", metavar="NAME", help=text)
     given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
     given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), help="of float images (default of --onnx: -1,1)")
     given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
