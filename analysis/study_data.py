@@ -232,6 +232,11 @@ def load(folder: str | Path) -> StudyData:
     """Read e.g. results/digits; ValueError when no trial is sealed there yet."""
     store = Store.at(folder)
     resolved = store.resolved()
+    if "release" in resolved:
+        raise Refused(
+            f"{store.uri} is a release, of one model that was given: nothing is varied, and no effect estimated; "
+            f"{shlex.join(['mia-study', 'report', store.uri])} writes its page"
+        )
     wide = read(store.root, store.study, "wide")
     diverged = frozenset(wide.loc[wide["role"].isin(STUDIED) & (wide["flags"] == DIVERGED), "trial_id"])
     wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)

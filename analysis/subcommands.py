@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from study.cli.arguments import add_folder, add_include_records
-from study.cli.command import READ, Command
+from study.cli.command import JUDGE, READ, Command
+from study.cli.release_command import RELEASE_CODES, release_arguments
 from study.outcomes import COMPLETE
 
 
@@ -20,9 +21,15 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from analysis.release.reading_evidence import is_release
+    from analysis.release.writing_release import write_page
     from analysis.report.writing import run
+    from study.store import Store
 
-    run(options.folder, options.out, options.include_records)
+    if is_release(store := Store.at(options.folder)):
+        write_page(store, options.out)
+    else:
+        run(options.folder, options.out, options.include_records)
     return COMPLETE
 
 
@@ -64,7 +71,38 @@ def _notebooks(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
+def _release(options: argparse.Namespace) -> int:
+    from study.cli.release_command import run_release, write_policy
+
+    if options.write_policy is not None:
+        return write_policy(options.write_policy)
+    code, store = run_release(options)
+    if code != COMPLETE:
+        return code
+    from analysis.release.writing_release import write
+    from study.outcomes import code_of
+    from study.spec.policy import policy_of
+
+    policy = store.resolved().get("policy")
+    return code_of(write(store, policy and policy_of(policy), options.out))
+
+
 COMMANDS = (
+    Command(
+        name="release",
+        group=JUDGE,
+        summary="may we release this generator, or these samples? one page",
+        add_arguments=release_arguments,
+        run=_release,
+        details="Attacks what is given with all that its access permits, judged by records that were and were not "
+        "trained on. No target is trained. The same command again runs what is missing.",
+        examples=(
+            "release --samples SAMPLES --members IN --non-members OUT",
+            "release --onnx G --latent normal:128 --members IN --non-members OUT",
+            "release --write-policy limits.yaml",
+        ),
+        codes=RELEASE_CODES,
+    ),
     Command(
         name="report",
         group=READ,

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "clip": "what of a record passes a clip where its gradient's terms cancel, by a plain rule and by ours",
     "gpu": "what a GPU computes and how fast: eager, as a graph, many trainings at once; exits with 2 without one",
     "distances": "all distance attacks of a trial at all numbers of samples, beside a scikit-learn search for each",
+    "released_samples": "a release of 5,000 samples against 1,000 members and 1,000 others, from folders to its page",
     "whole_study": "one study by scripts, by a Tune grid, by a sweep: trials per core-hour, same results",
 }
 

@@ -76,8 +76,9 @@ def sweep(folder: Path, trials: int, slots: int, seconds: float) -> None:
     from study.plan import cost
     from study.plan.outlook import Outlook
     from study.run import heartbeat
+    from study.run.events import Events
     from study.run.progress import Progress
-    from study.run.scheduling import Events, schedule
+    from study.run.scheduling import schedule
     from study.terminal import Console
     from study.tracking.tracker import Tracker
 

@@ -4,12 +4,18 @@ import contextlib
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mia_core.errors import Refused
 from study.store.files import Damaged
 from study.terminal import say
 
+if TYPE_CHECKING:
+    from mia_core.metrics.decisions import Decision  # with torch, which takes seconds
+
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
+EXCEEDED, CANNOT_BE_SHOWN = 1, 3
+"""Of a command that decides about limits, beside COMPLETE: no limit is exceeded by the attacks tried."""
 
 AGAIN = "the same command goes on"
 CODES = f"""exit codes:
@@ -21,6 +27,12 @@ CODES = f"""exit codes:
 
 class Stopped(Exception):
     """What keeps a command from going on after it has done some of its work."""
+
+
+def code_of(decision: "Decision") -> int:
+    """The exit code of a decision about limits."""
+    codes = {"not_exceeded": COMPLETE, "exceeded": EXCEEDED, "cannot_be_shown": CANNOT_BE_SHOWN}
+    return codes[decision.value]
 
 
 def outcome(command: Callable[[], int]) -> int:

@@ -34,6 +34,7 @@ class Mutant:
         path.write_text(text.replace(self.line, self.other))
 
 
+LIMITS = "tests/analysis/test_release_answers.py"
 NAMES, TEXTS, TERMINAL = "tests/hostile/test_names.py", "tests/hostile/test_texts.py", "tests/study/test_terminal.py"
 OPENING, ODD, YAML = (
     "tests/mia_core/test_opening.py",
@@ -399,7 +400,7 @@ MUTANTS = {
         MIXED
     ),
     "specs may lack sections": Mutant(
-        SEALS, '_require(section in spec or section in LATER, f"lacks the section {section}")', "pass", MIXED
+        SEALS, '_require(section in spec or section in later, f"lacks the section {section}")', "pass", MIXED
     ),
     # Paths, modules and cells of strangers
     "a setting may name any variable": Mutant(
@@ -497,6 +498,25 @@ MUTANTS = {
     ),
     "an audit counts scores that later replicates calibrated": Mutant(
         "study/verdicts/forward.py", "Evidence.forward(", "Evidence.leave_one_out(", "tests/study/test_deriving.py"
+    ),
+    # Limits are not said to be kept without their bounds
+    "one attack below a limit is enough": Mutant(
+        "mia_core/metrics/decisions.py",
+        "if values and all(value.high is not None and value.high < limit for value in values):",
+        "if values and any(value.high is not None and value.high < limit for value in values):",
+        "tests/mia_core/test_release_decisions.py",
+    ),
+    "lower bounds are not corrected": Mutant(
+        "mia_core/metrics/attack_bounds.py", "return alpha / (STATEMENTS * attacks + OF_COPIES)", "return alpha", LIMITS
+    ),
+    "any holdout will do": Mutant(
+        "analysis/release/gates.py", 'if evidence.given["holdout"] != "random":', "if False:", LIMITS
+    ),
+    "a sample that equals a member needs a holdout": Mutant(
+        "analysis/release/answers.py",
+        "decision = decide([equal], limit)",
+        "decision = Decision.CANNOT_BE_SHOWN",
+        LIMITS,
     ),
 }  # fmt: skip
 

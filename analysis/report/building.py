@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.checks import cautions
-from analysis.report import findings, of_points, of_search, privacy, records_at_risk, release, sections
+from analysis.report import findings, limits, of_points, of_search, privacy, records_at_risk, release, sections
 from analysis.report.headline import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
 from analysis.report.page import Page, Section, Tile
 from analysis.report.sources import Cited
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.drawn_points import influences
+from analysis.stats.limits_by_arm import limits_by_arm
 from analysis.stats.search_results import confirmed, search
 from analysis.stats.summary import about_intervals
 from analysis.study_data import ARM, StudyData, load, short, words_of_measure
@@ -24,10 +25,11 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     """The page of `<root>/<study>`; ValueError when nothing is there to report."""
     data = load(folder)
     judged = verdicts(data)
+    policy = limits_by_arm(data, judged, _missing(data))
     audited = audits(data) if data.private else pd.DataFrame()
     told = cautions(data, judged, audited)
     if data.searched:
-        return _of_search(data, judged, audited, told)
+        return _of_search(data, judged, audited, told, policy)
     if data.drawn:
         moved = influences(data, data.primary)
         found = of_points.verdict(data, judged, audited, _missing(data), moved)
@@ -41,7 +43,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
             sections.how(data),
             of_points.points(data, found),
         ]
-        return _page(data, of_points.about(data), found, of_points.tiles(data, found, moved), parts)
+        return _page(data, of_points.about(data), found, of_points.tiles(data, found, moved), parts, policy)
     found = verdict(data, judged, audited, _missing(data))
     parts = [
         sections.leakage(data, found),
@@ -59,10 +61,12 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         sections.how(data),
         sections.cells(data, found),
     ]
-    return _page(data, _about(data), found, _tiles(data, found), parts)
+    return _page(data, _about(data), found, _tiles(data, found), parts, policy)
 
 
-def _of_search(data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, told: Sequence[str]) -> Page:
+def _of_search(
+    data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, told: Sequence[str], policy: pd.DataFrame
+) -> Page:
     came_out = search(data)
     fresh = confirmed(data, came_out)
     found = of_search.verdict(data, judged, audited, _missing(data), came_out, fresh)
@@ -75,18 +79,26 @@ def _of_search(data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, tol
         sections.how(data),
         of_search.points(data, came_out),
     ]
-    return _page(data, of_search.about(data), found, of_search.tiles(data, came_out), parts)
+    return _page(data, of_search.about(data), found, of_search.tiles(data, came_out), parts, policy)
 
 
-def _page(data: StudyData, about: str, found: Verdict, tiles: Sequence[Tile], parts: Sequence[Section | None]) -> Page:
+def _page(
+    data: StudyData,
+    about: str,
+    found: Verdict,
+    tiles: Sequence[Tile],
+    parts: Sequence[Section | None],
+    policy: pd.DataFrame,
+) -> Page:
+    sections = [limits.section(data, policy, _missing(data)), *parts]
     return Page(
         title=f"How much does it leak? Study {data.name}",
         about=about,
         place=short(data.store),
-        verdict=found,
+        verdict=limits.with_first_line(found, policy),
         badge=_badge(found),
         tiles=tiles,
-        sections=[part for part in parts if part],
+        sections=[part for part in sections if part],
     )
 
 

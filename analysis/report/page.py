@@ -124,7 +124,15 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Text | Heading | Points | Picture | Image | Table | Choice | Facts | Code
+@dataclass(frozen=True)
+class Blanks:
+    """Fields to be filled in by hand, by their labels."""
+
+    labels: Sequence[str]
+    kind: ClassVar[str] = "blanks"
+
+
+Block = Text | Heading | Points | Picture | Image | Table | Choice | Facts | Blanks | Code
 
 
 @dataclass(frozen=True)
@@ -160,19 +168,23 @@ class Page:
 
     def html(self) -> str:
         """The whole page, in one piece."""
-        environment = Environment(
-            loader=FileSystemLoader(FOLDER),
-            autoescape=True,
-            finalize=_printable,
-            undefined=StrictUndefined,
-            keep_trailing_newline=True,
-        )
         inlined = {name: Markup((FOLDER / file).read_text()) for name, file in INLINED.items()}  # our own
-        template = environment.get_template("page.html")
+        template = environment().get_template("page.html")
         return template.render(page=self, ledger=self.ledger, cite=self.ledger.cite, preamble=self._preamble, **inlined)
 
     def _preamble(self) -> str:
         return preamble(self.place, self.ledger)
+
+
+def environment(*folders: Path) -> Environment:
+    """Of templates in those folders and here; every text of a page is made printable and escaped."""
+    return Environment(
+        loader=FileSystemLoader([*folders, FOLDER]),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
 
 
 def _printable(value: object) -> object:

@@ -29,6 +29,7 @@ MODULES = {
     "by_point": "analysis.stats.drawn_points",
     "front": "analysis.stats.tradeoff",
     "guarantees": "analysis.stats.guarantees",
+    "limits_by_arm": "analysis.stats.limits_by_arm",
     "least_leakage": "analysis.stats.tradeoff",
     "main_effects": "analysis.stats.sensitivity",
     "means": "analysis.stats.effects",

@@ -16,6 +16,7 @@ from scipy.stats import beta
 from analysis.stats.effects import means
 from analysis.study_data import StudyData
 from mia_core.metrics.copies import COPIES, rank_of
+from mia_core.metrics.low_fpr_bounds import share_bounds
 from study.store import read
 from study.store.pairs import pairs_of
 
@@ -37,7 +38,7 @@ def copies(data: StudyData) -> pd.DataFrame:
     columns = [*data.cell, "extractor", *COPIED, *settings, "most_by_chance"]
     rows = []
     last = data.last.drop_duplicates("trial_id")
-    for extractor, arguments in _settings(data).items():
+    for extractor, arguments in settings_of_copies(data).items():
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for name in COPIES:
             column = f"{name}_{extractor}_members"
@@ -55,13 +56,23 @@ def copies(data: StudyData) -> pd.DataFrame:
 
 
 def _interval(name: str, row: Mapping[Any, Any], samples: int) -> tuple[float, float]:
+    if name == COPIES[0]:
+        return interval_of_copies(row, samples)
     if row["low"] < row["high"]:
         return max(0.0, row["low"]), min(1.0, row["high"])
-    if name != COPIES[0] or pd.isna(row["low"]):
+    return float("nan"), float("nan")
+
+
+def interval_of_copies(row: Mapping[Any, Any], samples: int, level: float = 0.95) -> tuple[float, float]:
+    """low and high of a row with a t interval at that level, cut at 0 and 1; where no replicate differed, Clopper &
+    Pearson's of one replicate's samples; NaN with a single replicate.
+    """
+    if row["low"] < row["high"]:
+        return max(0.0, row["low"]), min(1.0, row["high"])
+    if pd.isna(row["low"]):
         return float("nan"), float("nan")
-    hits = row["mean"] * samples
-    low = beta.ppf(0.025, hits, samples - hits + 1) if hits > 0 else 0.0
-    return float(low), float(beta.ppf(0.975, hits + 1, samples - hits) if hits < samples else 1.0)
+    hits, tail = row["mean"] * samples, (1 - level) / 2
+    return share_bounds(hits, samples, tail)
 
 
 def pairs(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
@@ -90,7 +101,7 @@ def _rows(data: StudyData) -> pd.DataFrame:
     return data.once("rows of copies", found)
 
 
-def _settings(data: StudyData) -> dict[str, dict[str, Any]]:
+def settings_of_copies(data: StudyData) -> dict[str, dict[str, Any]]:
     """alpha, neighbors, unseen, unseen_persons (rows counted records where each was one) and samples by extractor."""
     rows = _rows(data).drop_duplicates("extractor")
     told = [json.loads(text) for text in rows["arguments"]]

@@ -1,6 +1,15 @@
 """Data sources, each of which loads one uint8 pool into memory, and splits, which choose training sets and queries."""
 
-from mia_core.data import cifar10, digits, fashion_mnist, image_folder, lfw, retinopathy
+from mia_core.data import (
+    cifar10,
+    digits,
+    fashion_mnist,
+    given_folders,
+    given_split,
+    image_folder,
+    lfw,
+    retinopathy,
+)
 from mia_core.data.pool import SOURCES, Named, Pool, Source, load_named, load_pool
 from mia_core.data.splits import SPLITS, Membership, Split
 
@@ -15,6 +24,8 @@ __all__ = [
     "cifar10",
     "digits",
     "fashion_mnist",
+    "given_folders",
+    "given_split",
     "image_folder",
     "lfw",
     "load_named",

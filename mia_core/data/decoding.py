@@ -96,8 +96,7 @@ def decode(path: Path, page: int, reading: Reading) -> Decoded:
                 raise Refused(reason)
             width, height = image.size
             windowed = image.mode in DEEP_GRAY
-            plain = _windowed(image, reading) if windowed else _eight_bits(image, reading)
-            upright, oriented = _upright(plain.convert("L" if reading.channels == 1 else "RGB"))
+            upright, oriented = _plain(image, reading)
     except ValueError:
         raise
     except PIL.UnidentifiedImageError:
@@ -105,11 +104,28 @@ def decode(path: Path, page: int, reading: Reading) -> Decoded:
     except Exception as error:  # damaged files make decoders raise anything
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
         raise Refused(f"cannot be decoded: {reason}") from None
+    return Decoded(squared(upright, reading), width, height, oriented, windowed)
+
+
+def decode_opened(image: ImageFile, reading: Reading) -> np.ndarray:
+    """uint8 [channels, size, size] of an image that is open, by the same rule. ValueError as of `decode`."""
+    if reason := _odd(image, reading):
+        raise Refused(reason)
+    return squared(_plain(image, reading)[0], reading)
+
+
+def _plain(image: ImageFile, reading: Reading) -> tuple[Image.Image, bool]:
+    """With 8 bits and the channels wanted, upright; and whether its orientation could be read."""
+    plain = _windowed(image, reading) if image.mode in DEEP_GRAY else _eight_bits(image, reading)
+    return _upright(plain.convert("L" if reading.channels == 1 else "RGB"))
+
+
+def squared(upright: Image.Image, reading: Reading) -> np.ndarray:
+    """uint8 [channels, size, size]: the central square, resized, of an image with 8 bits and so many channels."""
     size, side = reading.size, min(upright.size)
     left, top = ((length - side) / 2 for length in upright.size)
     square = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    pixels = np.asarray(square).reshape(size, size, reading.channels).transpose(2, 0, 1)
-    return Decoded(pixels, width, height, oriented, windowed)
+    return np.asarray(square).reshape(size, size, reading.channels).transpose(2, 0, 1)
 
 
 def count_pages(path: Path) -> int:

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mia_core import hardware
+from mia_core.data.given_records import GivenRecords
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Registry
@@ -49,7 +50,8 @@ class Pool:
     persons give every record its own group). notes: for readers of the plan, e.g. records that were left out.
     files: paths below the data's root (with the page, if a file has several), one per record; empty if records are no
     files. They are as private as records. from_files: counts of what decoding did; None if records are no files, or an
-    earlier version decoded them. left_out: number of files that could not be used.
+    earlier version decoded them. left_out: number of files that could not be used. given: of records that a user
+    named for a release; else None.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Pool:
     files: tuple[str, ...] = field(default=(), repr=False)
     from_files: FromFiles | None = None
     left_out: int = 0
+    given: GivenRecords | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -80,7 +83,10 @@ class Pool:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything in the pool except its name, notes and files."""
-        return array_digest(self.images, self.labels.astype(np.int64), self.groups.astype(np.int64))
+        arrays = self.images, self.labels.astype(np.int64), self.groups.astype(np.int64)
+        if self.given is None:
+            return array_digest(*arrays)
+        return array_digest(*arrays, np.frombuffer(self.given.digest.encode(), np.uint8))
 
     @cached_property
     def copies(self) -> np.ndarray:

@@ -27,12 +27,14 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retrain", action="store_true", help="train targets again that were not kept")
     parser.add_argument("--address", help="a running Ray cluster, e.g. auto; by default this machine alone")
     add_include_records(parser, "samples go to MLflow too")
+    text = "run the function that a release's study file names"
+    parser.add_argument("--allow-code", action="store_true", help=text)
 
 
 def _sweep(options: argparse.Namespace) -> int:
     from study.run import flow
 
-    words = (name for name in flow.Options.__dataclass_fields__)
+    words = (name for name in flow.Options.__dataclass_fields__ if name != "in_process")
     return flow.sweep(flow.Options(**{name: getattr(options, name) for name in words}))
 
 

@@ -67,7 +67,7 @@ class Controls:
             for train_size in self._sizes:
                 judged = self.split.membership(replicate, train_size)
                 labels = {"labels": array_digest(judged.queries, judged.member)}
-                trial = self.maker.untrained(BLIND, NO_TARGET, train_size, replicate, wanted, labels)
+                trial = self.maker.untrained(BLIND, NO_TARGET, train_size, replicate, (wanted,), labels)
                 trials.setdefault(trial.trial_id, trial)
         return list(trials.values())
 
@@ -97,7 +97,7 @@ class Controls:
             entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
             (wanted,) = self.maker.attacks.levels(entry, Copycat.offers, COPYCAT, self.split.queries_digest)
             replayed = {"train_size": train_size}
-            trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, wanted, replayed))
+            trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, (wanted,), replayed))
         return trials
 
     def _member_only(self) -> list[Trial]:

@@ -12,7 +12,7 @@ from mia_core import training
 from mia_core.data import Pool
 from mia_core.derived import DerivedAttack
 from mia_core.hashing import content_id
-from mia_core.metrics import copies, quality
+from mia_core.metrics import copies, exact_copies, quality
 from mia_core.settings import Choice
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
@@ -20,7 +20,7 @@ from study.spec.study_file import Spec
 LOOP = "training"
 """The training loop, among versions."""
 
-MEASURES = {**quality.VERSIONS, **copies.VERSIONS}
+MEASURES = {**quality.VERSIONS, **copies.VERSIONS, **exact_copies.VERSIONS}
 """Versions of measures."""
 
 
@@ -38,14 +38,15 @@ def _raised(parts: Mapping[str, int]) -> dict[str, int]:
 def measures(spec: Spec, by_person: bool) -> dict[str, int]:
     """Versions above 1 of a study's measures. by_person: whether unseen persons have several records."""
     own = {name: copies.BY_PERSON if by_person and name in copies.COPIES else MEASURES[name] for name in MEASURES}
-    return _raised({name: own[name] for name in spec.quality.measures})
+    exact = exact_copies.EXACT if spec.release is not None else ()
+    return _raised({name: own[name] for name in (*spec.quality.measures, *exact)})
 
 
-def design_id(spec: Spec, pool: Pool, measures: Mapping[str, int]) -> str:
-    """A spec on its data. measures: as of `measures`."""
+def design_id(spec: Spec, pool: Pool, measures: Mapping[str, int], *given: Mapping[str, Any]) -> str:
+    """A spec on its data. measures: as of `measures`. given: the identity of a release, where there is one."""
     raised = [versions(spec, cell) for cell in spec.cells]
     attacks = _raised({entry.choice.name: entry.choice.cls.version for entry in spec.attacks})
-    return content_id([spec.resolved, pool.digest, raised, attacks, measures])
+    return content_id([spec.resolved, pool.digest, raised, attacks, measures, *given])
 
 
 def origin(spec: Spec, pool: Pool, replicate: int) -> dict[str, Any]:

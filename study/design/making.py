@@ -7,14 +7,16 @@ from typing import Any
 from mia_core.data import Pool, Split
 from mia_core.defenses import Arm
 from mia_core.hashing import array_digest
-from mia_core.settings import Choice
+from mia_core.settings import Choice, Nothing
 from mia_core.targets import Target
+from mia_core.training import TrainingConfig
 from study.design import identity
+from study.design.release_fitted import Released
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures, WantedAttack
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
-from study.store.roles import MEMBER_ONLY, NULL, SHADOW, STUDIED, STUDY
+from study.store.roles import MEMBER_ONLY, NULL, RELEASE, SHADOW, STUDIED, STUDY
 
 
 class TrialMaker:
@@ -72,13 +74,25 @@ class TrialMaker:
         target: Choice[Target],
         train_size: int,
         replicate: int,
-        wanted: WantedAttack,
+        wanted: tuple[WantedAttack, ...],
         made_of: Mapping[str, Any],
     ) -> Trial:
         """The trial of a control that trains nothing. made_of: what it judges or replays, for its id."""
-        cell = Cell(train_size, Arm(), target, self.spec.cells[0].training, {})
+        training = self.spec.cells[0].training if self.spec.cells else TrainingConfig()
+        cell = Cell(train_size, Arm(), target, training, {})
         trajectory_id = identity.untrained_id(self.spec, self.pool, replicate, role, made_of)
-        return Trial(identity.trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, (wanted,), (), role)
+        return Trial(identity.trial_id(trajectory_id, 0), trajectory_id, cell, replicate, 0, wanted, (), role)
+
+    def released(self, given: Released) -> Trial:
+        """The trial of a release: all attacks on it, and what it copies."""
+        name, queries = given.release.name, self.split.queries_digest
+        wanted = [
+            item for entry in self.spec.attacks for item in self.attacks.levels(entry, given.offers, name, queries)
+        ]
+        target: Choice[Target] = Choice(name, Target, Nothing())  # type: ignore[type-abstract]
+        made_of = {"release": given.release.identity}
+        trial = self.untrained(RELEASE, target, self.split.smallest, 0, tuple(wanted), made_of)
+        return replace(trial, measures=self.measures.wanted)
 
     def member_only(self, of: Trial, wanted: tuple[WantedAttack, ...]) -> Trial:
         """A trial's target, attacked again; see `Split.member_only`."""

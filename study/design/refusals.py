@@ -136,7 +136,7 @@ def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks)
             attacks.split.known(most.choice.build().known)
         except Refused as error:
             raise Refused(f"attacks: {most.label}: {error}") from None
-    for entry in spec.attacks:
+    for entry in spec.attacks if spec.release is None else ():  # of a release, what cannot be tried is listed
         attack = entry.choice.build()
         reasons = {attack.unfit(target.name, target.offers) for target in targets.values()}
         if None not in reasons:

@@ -5,19 +5,23 @@ from functools import cached_property
 from typing import Any
 
 from mia_core.data import Membership, Pool, Split
+from mia_core.data.given_split import Given
 from mia_core.defenses import accounting
 from mia_core.hashing import array_digest
 from mia_core.metrics.extractor import Recipe
+from mia_core.models import Model, SampleFolder
 from mia_core.persons import PERSON, nominal_persons
 from study.design import identity
 from study.design.control_trials import Controls
 from study.design.making import TrialMaker
 from study.design.refusals import refused_pairs, require_attacks, require_quality
+from study.design.release_controls import ReleaseControls
+from study.design.release_fitted import Released
 from study.design.trials import Trial
 from study.design.wanted import Attacks, Measures
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
-from study.store.roles import ADAPTIVE, FIRST_SHADOW, MEMBER_ONLY, NULL, SHADOW, STUDY
+from study.store.roles import ADAPTIVE, FIRST_SHADOW, HELD_OUT, MEMBER_ONLY, NULL, SHADOW, STUDY
 
 
 class Design:
@@ -25,10 +29,15 @@ class Design:
 
     trials: those of the study, the only ones that effects are estimated from (unless a search chose them). shadows:
     trainings of the same cells, which derived attacks take as their reference. controls: the others. no_control: why a
-    control is left out, by its name. refused: why arms do not fit targets, by the labels of both.
+    control is left out, by its name. refused: why arms do not fit targets, by the labels of both. released: what was
+    given, in a study of a release, whose spec here has the number of members as its one training-set size, and attacks
+    by no more samples than there are.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
+        self.released = None if spec.release is None else Released.of(spec, pool)
+        if self.released is not None:
+            spec = self.released.spec
         self.spec = spec
         self.pool = pool
         self.split: Split = spec.split.build(pool, spec.train_sizes, spec.seed)
@@ -48,25 +57,31 @@ class Design:
         require_attacks(spec, targets, self.attacks)
         maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.label) not in self.refused)
-        self.trials = tuple(
-            maker.trained(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
-            for replicate in range(spec.replicates)
-            for cell in self.cells
-            for level in cell.levels
-        )
+        controls: Controls | ReleaseControls
+        if self.released is not None:
+            self.trials: tuple[Trial, ...] = (maker.released(self.released),)
+            controls = ReleaseControls(spec, self.split, maker, self.trials[0], self.released.offers)
+        else:
+            self.trials = tuple(
+                maker.trained(cell, replicate, level, ADAPTIVE if spec.search else STUDY)
+                for replicate in range(spec.replicates)
+                for cell in self.cells
+                for level in cell.levels
+            )
+            controls = Controls(spec, self.split, maker, self.cells)
         self.shadows = tuple(
             maker.trained(cell, FIRST_SHADOW + number, level, SHADOW)
             for number in range(spec.shadows)
             for cell in self.cells
             for level in cell.levels
         )
-        controls = Controls(spec, self.split, maker, self.cells)
         self.controls, self.no_control = controls.trials, controls.left_out
 
     @property
     def hash(self) -> str:
-        """Names this design in the store: the spec, on these data, under this format."""
-        return identity.design_id(self.spec, self.pool, self.measures.versions)
+        """Names this design in the store: the spec, on these data (and of this release), under this format."""
+        given = () if self.released is None else (self.released.release.identity,)
+        return identity.design_id(self.spec, self.pool, self.measures.versions, *given)
 
     @property
     def every(self) -> tuple[Trial, ...]:
@@ -75,8 +90,23 @@ class Design:
 
     def membership(self, trial: Trial) -> Membership:
         """Training set and queries of a trial."""
+        if trial.role == HELD_OUT:
+            return self._given.held_out(trial.replicate)[1]
         of = {NULL: self.split.null, MEMBER_ONLY: self.split.member_only}.get(trial.role, self.split.membership)
         return of(trial.replicate, trial.cell.train_size)
+
+    def given_model(self, trial: Trial, device: str = "cpu") -> Model:
+        """What a trial of a release attacks: the release itself, or non-members in place of its samples."""
+        assert self.released is not None
+        if trial.role == HELD_OUT:
+            stand_in, _ = self._given.held_out(trial.replicate)
+            return SampleFolder(self.pool.images[stand_in], device)
+        return self.released.release.model(device)
+
+    @property
+    def _given(self) -> Given:
+        assert isinstance(self.split, Given)
+        return self.split
 
     @property
     def points(self) -> Iterator[tuple[int, Trial]]:

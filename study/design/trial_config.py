@@ -15,10 +15,12 @@ from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study.design.identity import LOOP, versions
+from study.design.release_fitted import about_records
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.spec.factors import Budget, budget_of
 from study.store.names import quoted
+from study.store.roles import RELEASE
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TrialConfig:
                 "split": spec.split.to_dict(),
                 **trial.cell.to_dict(),
                 **({} if persons is None else {"persons": persons}),
+                **_of_release(design, trial),
                 "versions": versions(spec, trial.cell),
                 trial.budget: trial.level,
                 "replicate": trial.replicate,
@@ -132,6 +135,13 @@ class TrialConfig:
         if found is self or not isinstance(found, kind) or isinstance(found, bool):
             raise Refused(f"a trial's config has no {name} of ours: {quoted(self.values.get(name))}")
         return found
+
+
+def _of_release(design: Design, trial: Trial) -> dict[str, Any]:
+    """What was given, and the records it is judged by, in words and counts without names."""
+    if trial.role != RELEASE or design.released is None:
+        return {}
+    return {"release": design.released.about(), "given": about_records(design.pool, design.split)}
 
 
 def parsed(texts: Iterable[str]) -> dict[str, TrialConfig]:

@@ -1,6 +1,6 @@
 """What a trial is wanted to hold: attacks at their levels, and quality measures, with their ids."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from mia_core.attacks import RECORDS, Attack
 from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.copies import fewest_unseen, rank_of
+from mia_core.metrics.exact_copies import EXACT
 from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
 from mia_core.targets import Target
@@ -160,11 +161,20 @@ class Attacks:
         return wanted
 
     def _unknowable(self, attack: Attack) -> str | None:
-        """Why nobody can know what the attack needs, or None."""
+        """Why nobody can know what the attack needs, or None. What a trained study lacks is refused beforehand."""
+        if self.spec.release is not None and (lacking := self._lacking(attack)):
+            return lacking
         if EXTRACTOR not in attack.needs:
             return None
         reason = self.recipe.refusal(len(self.split.reference))
         return reason and f"the extractor of reference records {reason}"
+
+    def _lacking(self, attack: Attack) -> str | None:
+        """Which records a release's attacker does not have, or None."""
+        for word, records in self.known(attack).items():
+            if not len(records):
+                return "no reference records were given" if word == "reference" else f"there are no {word} to know"
+        return None
 
     def _words(self, attack: Attack) -> str:
         """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""
@@ -214,7 +224,8 @@ class Measures:
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
             for name in (() if self.skipped else quality.of_samples)
-        ) + self._copies(recipe)
+        )
+        self.wanted = (*self.wanted, *self._copies(recipe), *self._exact())
 
     @property
     def no_copies(self) -> str | None:
@@ -259,6 +270,17 @@ class Measures:
             if not (self.skipped and extractor == DOMAIN)
             for name in quality.of_copies
         )
+
+    def _exact(self) -> Iterator[WantedMeasure]:
+        """Samples of a release that equal a member, which are looked for in any case."""
+        if self.spec.release is None:
+            return
+        arguments = {"samples": self.spec.quality.samples}
+        for name in EXACT:
+            measure_id = identity.measure_id(
+                name, "members", arguments, self.versions, PIXELS, self.split.queries_digest
+            )
+            yield WantedMeasure(name, "members", measure_id, arguments, PIXELS)
 
     def records(self, against: str, replicate: int, train_size: int) -> np.ndarray:
         """Indices of the real records that samples are compared with: `unseen` ones, or `members`."""

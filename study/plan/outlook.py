@@ -141,7 +141,7 @@ class Outlook:
 
     def _power(self) -> list[str]:
         spec = self.design.spec
-        if not spec.attacks:
+        if not spec.attacks or spec.release is not None:
             return []
         replicates, contrasts = spec.replicates, max(1, self.contrasts)
         spreads = [self.spread] if self.spread is not None else list(SEEN)

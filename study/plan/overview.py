@@ -1,7 +1,7 @@
 """What a study would do: the factor table, what is done and to do, what is skipped, what private arms guarantee."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +11,7 @@ from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from mia_core.persons import Unit
 from study.design.refusals import no_coins
+from study.design.release_fitted import Released, about_records
 from study.design.study_design import Design
 from study.design.work import Work
 from study.plan.outlook import Outlook
@@ -28,18 +29,11 @@ GUARANTEES = 100
 def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], outlook: Outlook | None = None) -> None:
     """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
-    table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
-    table.add_column("factor")
-    table.add_column("levels")
-    factors: dict[str, Any] = spec.resolved["factors"]
-    words = {
-        "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
-        "target": spec.factors.target_labels if spec.points or spec.search else _targets(spec.cells),
-    }
-    for name, levels in factors.items():
-        table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
-    table.add_row("replicate", f"0 to {spec.replicates - 1}")
-    console.print(table)
+    if design.released is None:
+        console.print(_factor_table(design))
+    else:
+        for line in _given(design, design.released):
+            console.tell(line)
     if spec.design.draws:
         console.tell(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
     if spec.search:
@@ -55,10 +49,11 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     works = [work for items in todo.values() for work in items]
     studied = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
     training = sum(work.train for items in studied for work in items)
-    console.tell(
-        f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
-        f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
-    )
+    if design.released is None:
+        console.tell(
+            f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
+            f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
+        )
     roles = Counter(trial.role for trial in (*design.shadows, *design.controls))
     left = sum(work.trial.role not in STUDIED for work in works)
     console.tell(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
@@ -85,6 +80,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(line)
     for line in _unpublished(spec.cells):
         console.tell(line)
+    if design.released is not None:
+        return
     if spec.replicates < 5:
         console.tell(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
@@ -99,6 +96,34 @@ def _derived(design: Design) -> list[str]:
     by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
     found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []
     return found + [f"not derived: {reason}" for reason in refused]
+
+
+def _factor_table(design: Design) -> Table:
+    spec = design.spec
+    table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
+    table.add_column("factor")
+    table.add_column("levels")
+    factors: dict[str, Any] = spec.resolved["factors"]
+    words = {
+        "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),
+        "target": spec.factors.target_labels if spec.points or spec.search else _targets(spec.cells),
+    }
+    for name, levels in factors.items():
+        table.add_row(name, ", ".join(words[name]) if name in words else in_words(levels))
+    table.add_row("replicate", f"0 to {spec.replicates - 1}")
+    return table
+
+
+def _given(design: Design, released: Released) -> Iterator[str]:
+    """What is given of a release, and what its records are."""
+    release, about = released.release, about_records(design.pool, design.split)
+    yield f"release {design.spec.study}: {release.words}; it offers {', '.join(sorted(release.offers))}"
+    yield from (f"release: {note}" for note in released.notes)
+    yield (
+        f"split: {about['members']:,} members and {about['non_members']:,} non-members, of which "
+        f"{about['judged_members']:,} and {about['judged_non_members']:,} are judged (attacks may know "
+        f"{about['known']} of each), {about['reference']:,} reference records; holdout: {about['holdout']}"
+    )
 
 
 def _guarantees(design: Design) -> list[str]:

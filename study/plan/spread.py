@@ -63,6 +63,8 @@ def own_spread(design: Design, store: Store) -> Spread | None:
 
 def _cells(design: Design, done: Mapping[str, object]) -> list[dict[int, tuple[str, str]]]:
     """Of each cell and level that has results: trial and attack, by replicate."""
+    if not design.cells:
+        return []
     places = {id(cell): number for number, cell in enumerate(design.cells)}
     cells: dict[tuple[int, int], dict[int, tuple[str, str]]] = {}
     for trial in design.trials:

@@ -14,10 +14,11 @@ import torch
 
 from mia_core.attacks import Attack, Knowledge, Shared
 from mia_core.data import Membership
+from mia_core.data.file_facts import standardized
 from mia_core.data.pool import to_float
 from mia_core.hashing import array_digest, content_id
 from mia_core.metrics import Extractor
-from mia_core.metrics.blind import blind
+from mia_core.metrics.blind import blind, blind_to
 from mia_core.models import Model
 from mia_core.persons import RECORD
 from mia_core.settings import plain
@@ -27,7 +28,7 @@ from study.design.trials import Trial
 from study.design.wanted import EXTRACTOR, WantedAttack, runs
 from study.machine import explaining_kernels
 from study.run.attack_row import Attacked, Queries, judged, skipped
-from study.store.roles import BLIND, MEMBER_ONLY, STUDY
+from study.store.roles import BLIND_FILES, MEMBER_ONLY, STUDY
 
 PREPARED = 16
 """What attacks prepared from their knowledge, kept for the next trial."""
@@ -59,14 +60,19 @@ class Adversary:
         return results
 
     def blind(self, trial: Trial, wanted: Sequence[WantedAttack], membership: Membership) -> Attacked:
-        """Tell members from non-members without any target."""
+        """Tell members from non-members without any target, by their pixels or by facts of their files."""
         results = Attacked()
         units = self.design.split.units[membership.queries]
         for item in wanted:
             started = time.perf_counter()
-            images = self.design.pool.images[membership.queries]
-            streams = Streams(BLIND, self.design.spec.seed, trial.replicate)
-            found = blind(images, membership.member, units, streams, item.arguments["permutations"])
+            streams = Streams(trial.role, self.design.spec.seed, trial.replicate)
+            permutations = item.arguments["permutations"]
+            if trial.role == BLIND_FILES:
+                facts = self._facts(membership)
+                found = blind_to(facts.__getitem__, membership.member, units, streams, permutations)
+            else:
+                images = self.design.pool.images[membership.queries]
+                found = blind(images, membership.member, units, streams, permutations)
             looked_at = membership.queries[found.queries]
             queries = Queries(
                 looked_at,
@@ -75,9 +81,19 @@ class Adversary:
                 self.design.split.judges(looked_at),
                 np.zeros(len(looked_at), dtype=bool),
             )
-            columns = {"p_value": found.p_value, "seconds": time.perf_counter() - started}
+            columns = {
+                "p_value": found.p_value,
+                "smallest_auc": found.smallest_auc,
+                "seconds": time.perf_counter() - started,
+            }
             results += judged(self.design, trial, item, found.score, queries, **columns)
         return results
+
+    def _facts(self, membership: Membership) -> np.ndarray:
+        """float64 [Q,F] of the queries' files."""
+        given = self.design.pool.given
+        assert given is not None and given.facts is not None
+        return standardized(given.facts[membership.queries])
 
     def _run(
         self,

@@ -26,7 +26,10 @@ ASK_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a sweep is asked for, as on its command line. set: `key=value` overrides of the study file."""
+    """What a sweep is asked for, as on its command line. set: `key=value` overrides of the study file.
+
+    in_process: trials run in this process, without Ray; no command line says so.
+    """
 
     config: str
     set: Sequence[str] = ()
@@ -40,13 +43,15 @@ class Options:
     retrain: bool = False
     address: str | None = None
     include_records: bool = False
+    allow_code: bool = False
+    in_process: bool = False
 
 
 def sweep(options: Options) -> int:
     """Plan, check, run; the exit code. Refused before anything ran, where something does not fit."""
     console = Console()
     pick_device()  # the extractor is trained in this process: on one thread, as in every other
-    spec = read(options.config, options.set, options.preset)
+    spec = read(options.config, options.set, options.preset, options.allow_code)
     store = Store(spec.results, spec.study)
     store.reach()
     if spec.search:
@@ -83,7 +88,7 @@ def _planned(spec: Spec, store: Store, options: Options, machines: Machines, con
     outlook.require(options.max_hours, options.max_cost, options.pilot)
     _ask(outlook, options.yes, console)
     require_home()
-    if options.address is None and (chosen or spec.search):
+    if options.address is None and not options.in_process and (chosen or spec.search):
         from study.run.local_ray import require_room
 
         require_room()
@@ -97,6 +102,7 @@ def _planned(spec: Spec, store: Store, options: Options, machines: Machines, con
             address=options.address,
             pilot=options.pilot,
             include_records=options.include_records,
+            in_process=options.in_process,
         ).sweep(chosen, outlook)
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
-from mia_core.data.pool import to_float
+from mia_core.data.pool import to_float, to_uint8
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
 from mia_core.metrics import COPIES, Extractor, find_copies, measure
+from mia_core.metrics.exact_copies import EXACT, exact_copies
 from mia_core.metrics.extractor import train as train_extractor
 from mia_core.models import Model
 from study.design.study_design import Design
@@ -58,6 +60,10 @@ def require_same_network(design: Design, store: Store, sha256: str) -> None:
         )
 
 
+EXACTLY = "exact"
+"""In place of an extractor, of pairs that are equal."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """rows: one a measure. pairs: of samples that are copies, by extractor: sample, record of the pool, file, ratio."""
@@ -86,8 +92,12 @@ class QualityMeasuring:
             return Measured()
         samples = model.samples(self.design.spec.quality.samples).cpu()
         of_copies = [item for item in wanted if item.name in COPIES]
-        rows = self._of_samples(trial, [item for item in wanted if item.name not in COPIES], samples)
+        exact = [item for item in wanted if item.name in EXACT]
+        rows = self._of_samples(trial, [item for item in wanted if item.name not in (*COPIES, *EXACT)], samples)
         pairs = {}
+        if exact:
+            more, pairs[EXACTLY] = self._exact(trial, exact, samples)
+            rows += more
         for extractor, group in groupby(of_copies, key=lambda item: item.extractor):
             more, pairs[extractor] = self._of_copies(trial, list(group), samples)
             rows += more
@@ -123,20 +133,33 @@ class QualityMeasuring:
         found = find_copies(fake, real, fresh, *whose, settings.alpha, settings.neighbors)
         seconds = (time.perf_counter() - started) / len(wanted)
         rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
-        pairs = (
-            [
-                {
-                    "sample": int(sample),
-                    "record": int(members[place]),
-                    "file": pool.files[members[place]] if pool.files else None,
-                    "ratio": float(ratio),
-                }
-                for (sample, place), ratio in zip(found.pairs, found.ratios, strict=True)
-            ]
-            if found
-            else []
-        )
-        return rows, pairs
+        return rows, self._pairs(found.pairs, found.ratios, members) if found else []
+
+    def _exact(
+        self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor
+    ) -> tuple[list[QualityRow], list[dict[str, Any]]]:
+        """Samples that equal a member, once they have 8 bits; among all members of the trial."""
+        started = time.perf_counter()
+        members = self.design.membership(trial).train
+        found = exact_copies(to_uint8(samples), self.design.pool.images[members])
+        seconds = (time.perf_counter() - started) / len(wanted)
+        rows = [self._row(trial, item, getattr(found, item.name), len(samples), seconds) for item in wanted]
+        return rows, self._pairs(found.pairs, np.zeros(len(found.pairs)), members)
+
+    def _pairs(self, pairs: np.ndarray, ratios: np.ndarray, members: np.ndarray) -> list[dict[str, Any]]:
+        """Samples and places among the members [P,2], by names of records. Samples of a release may be files, too."""
+        pool, released = self.design.pool, self.design.released
+        files = released.release.files if released else ()
+        return [
+            {
+                "sample": int(sample),
+                **({"sample_file": files[sample]} if files else {}),
+                "record": int(members[place]),
+                "file": pool.files[members[place]] if pool.files else None,
+                "ratio": float(ratio),
+            }
+            for (sample, place), ratio in zip(pairs, ratios, strict=True)
+        ]
 
     def _space(self, extractor: str, images: torch.Tensor) -> torch.Tensor:
         """Images, uint8 or float [-1, 1] [B,C,H,W], as points [B,D]: pixels, or features of the extractor."""

@@ -3,11 +3,12 @@
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
+from mia_core.data import Pool
 from mia_core.hashing import canonical_json
 from mia_core.models import Model
 from study.design.work import Work
@@ -54,9 +55,19 @@ class PassContent:
         stem = f"resume/{self.work.trial.trajectory_id}-{state['step']}"
         self._pass.add_file(stem, TENSORS, to_bytes(tensors, state))
 
-    def add_samples(self, model: Model) -> None:
-        """A picture of the first samples."""
-        self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(model))
+    def add_samples(self, model: Model, there: int = GRID) -> None:
+        """A picture of the first samples, of which so many are there."""
+        self._pass.add_file(f"samples/{self.work.trial.trial_id}", ".png", _grid(model, min(GRID, there)))
+
+    def add_names(self, pool: Pool) -> None:
+        """Files and persons of a release's records, and of what was left out: for the study's owner alone."""
+        assert pool.given is not None
+        names = {
+            "records": pool.files,
+            "persons": pool.given.persons,
+            "left_out": [asdict(item) for item in pool.given.left_out],
+        }
+        self._pass.add_file(f"records/{self.work.trial.trial_id}", ".json", canonical_json(names).encode())
 
     def add_copies(self, pairs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Which samples copy which members, by extractor: names of records, for the study's owner alone."""
@@ -106,11 +117,11 @@ class PassContent:
                 raise Superseded(f"{self.work.trial.name}: another attempt has sealed this training first")
 
 
-def _grid(model: Model) -> bytes:
+def _grid(model: Model, count: int) -> bytes:
     """PNG of the first samples of the fixed stream."""
     from PIL import Image
 
-    pixels = (_tiled((model.samples(GRID).cpu() + 1) / 2) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pixels = (_tiled((model.samples(count).cpu() + 1) / 2) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     with contextlib.closing(io.BytesIO()) as sink:
         Image.fromarray(pixels).save(sink, "PNG")
         return sink.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mia_core.data import Membership
-from mia_core.models import Copycat, Snapshot
+from mia_core.models import Copycat, Model, Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import Target
 from study.design.study_design import Design
@@ -25,8 +25,8 @@ from study.run.trajectory import TrainingProgress, Trajectory
 from study.run.trial_row import history_rows, row_of_a_later_level, trial_row
 from study.store import Damaged, Store
 from study.store.reading import trial_tables
-from study.store.roles import BLIND, CANARY
-from study.store.rows import DIVERGED, TrialRow
+from study.store.roles import BLIND, BLIND_FILES, CANARY, COPYCAT, RELEASE
+from study.store.rows import DIVERGED, QualityRow, TrialRow
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Runner:
 
     def _run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         trial = works[0].trial
-        membership = self.design.membership(trial.of or trial)
         if not trial.steps:
-            yield from (self._run_untrained(work, membership) for work in works)
+            yield from (self._run_untrained(work) for work in works)
             return
+        membership = self.design.membership(trial.of or trial)
         trajectory = Trajectory(self.design, self.store, membership, self.device, self.progress, self.key)
         if trial.role == CANARY:
             yield self._run_canaries(works[0], trajectory)
@@ -177,20 +177,33 @@ class Runner:
         content.seal(attacked)
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
 
-    def _run_untrained(self, work: Work, membership: Membership) -> Sealed:
-        """The one pass of a blind or copycat control. It keeps no target: a copycat is the records themselves."""
+    def _run_untrained(self, work: Work) -> Sealed:
+        """The one pass of a trial that trains nothing and keeps no target: a release, or a control."""
         started = time.perf_counter()
-        trial = work.trial
+        trial, membership = work.trial, self.design.membership(work.trial)
         content = self._content(work)
         if work.train:
             content.add_training(self._trial_row(trial, len(membership.train)))
-        if trial.role == BLIND:
+        rows: Sequence[QualityRow] = ()
+        if trial.role in (BLIND, BLIND_FILES):
             attacked = self.adversary.blind(trial, work.attacks, membership)
         else:
-            copycat = Copycat(self.design.pool.images[membership.train], self._samples(trial), self.device)
-            attacked = self.adversary.attack(trial, work.attacks, copycat, membership)
-        content.seal(attacked)
+            model = self._given_or_copycat(trial, membership)
+            measured = self.measuring.measure(trial, work.measures, model)
+            rows = measured.rows
+            if trial.role == RELEASE and work.train:
+                content.add_samples(model, self.design.spec.quality.samples)
+                content.add_names(self.design.pool)
+            content.add_copies(measured.pairs)
+            attacked = self.adversary.attack(trial, work.attacks, model, membership)
+        content.seal(attacked, rows)
         return Sealed(trial, time.perf_counter() - started, attacked.failed)
+
+    def _given_or_copycat(self, trial: Trial, membership: Membership) -> Model:
+        """A copycat is the training records themselves."""
+        if trial.role == COPYCAT:
+            return Copycat(self.design.pool.images[membership.train], self._samples(trial), self.device)
+        return self.design.given_model(trial, self.device)
 
     def _run_canaries(self, work: Work, trajectory: Trajectory) -> Sealed:
         """The one pass of a training with canaries. It keeps nothing but the canaries' scores."""

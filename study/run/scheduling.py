@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from study.design.work import Work, missing_of
 from study.machine import begin_memory, pick_device, scratch_folder
 from study.plan import packing
 from study.plan.packing import Gpu, Share
+from study.run.events import Events
 from study.run.failures import failure
 from study.run.local_ray import local_ray
 from study.run.nodes import checked, may_start_gpus, require_alike, software
@@ -58,18 +59,6 @@ WORKER_SECONDS = 300.0
 """So long a worker has to start and to try the storage."""
 
 OUT_OF_MEMORY = torch.OutOfMemoryError.__name__
-
-
-@dataclass(frozen=True)
-class Events:
-    """Who is told. began, failed: of a trajectory, by its id, in Tune's loop, and so must return at once.
-
-    sealed: of a trial, by its id, on a thread of its own, in order; what is left in the end is not waited for.
-    """
-
-    began: Callable[[str], object] = lambda name: None
-    sealed: Callable[[str], object] = lambda name: None
-    failed: Callable[[str], object] = lambda name: None
 
 
 class TrajectoryFailed(Exception):

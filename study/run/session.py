@@ -22,6 +22,8 @@ from study.plan.memory import Memory
 from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
 from study.run.deriving import derive
+from study.run.events import Events
+from study.run.in_process import run_in_process
 from study.run.measuring import feature_network, require_same_network
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
@@ -30,7 +32,6 @@ from study.terminal import Console
 from study.verdicts import claims, controls
 
 if TYPE_CHECKING:
-    from study.run.scheduling import Events
     from study.tracking.aside import TrackerAside
 
 NAMED = 5
@@ -45,7 +46,7 @@ class Session:
 
     design: replaced by the design of all points where a search goes on. address: of the Ray that trials run on, None
     for one of this machine. pilot: whether what is run is only the pilot of a plan. include_records: whether samples go
-    to MLflow too.
+    to MLflow too. in_process: whether trials run in this process, one after the other, without Ray.
     """
 
     design: Design
@@ -55,6 +56,7 @@ class Session:
     address: str | None = None
     pilot: bool = False
     include_records: bool = False
+    in_process: bool = False
 
     def sweep(self, todo: Todo, outlook: Outlook) -> int:
         """Publish the design, run `todo`, and sum up; the exit code. outlook: of `todo`, as it was planned."""
@@ -111,7 +113,7 @@ class Session:
         if self.pilot:
             self.console.say(f"pilot: {_name(todo)}")
         else:
-            overview.show(self.console, self.design, todo, outlook)
+            overview.show(self.console, self.design, todo, None if self.in_process else outlook)
         compactor = Compactor(self.store)
         sealed: list[str] = []
 
@@ -152,9 +154,8 @@ class Session:
 
             return search.go_on(self.design, self.store, publish, run_batch)
 
-    def _schedule(self, design: Design, todo: Todo, events: "Events") -> None:
+    def _schedule(self, design: Design, todo: Todo, events: Events) -> None:
         from study.run.progress import Progress
-        from study.run.scheduling import schedule
 
         store = self.store
         if any(work.takes_extractor for works in todo.values() for work in works):
@@ -164,7 +165,12 @@ class Session:
         at_once = self.machines.by_memory(Memory.of(design))
         try:
             with Progress(self.console, todo, expected, partial(heartbeat.beat, store)) as progress:
-                schedule(design, store.root, todo, self._code, progress, events, self.address, at_once)
+                if self.in_process:
+                    run_in_process(design, store, todo, self._code, progress, events)
+                else:
+                    from study.run.scheduling import schedule
+
+                    schedule(design, store.root, todo, self._code, progress, events, self.address, at_once)
         finally:
             heartbeat.drop(store)
 
@@ -221,9 +227,8 @@ class Session:
         return shlex.join(["mlflow", "ui", "--backend-store-uri", uri]) if uri.startswith("sqlite:") else public(uri)
 
 
-def events(design: Design, todo: Todo, log: Callable[[str], None], tracker: "TrackerAside") -> "Events":
+def events(design: Design, todo: Todo, log: Callable[[str], None], tracker: "TrackerAside") -> Events:
     """What a scheduler tells: of trajectories by id, of sealed trials by theirs."""
-    from study.run.scheduling import Events
     from study.tracking.run_content import Begun
 
     def trained(name: str) -> list[Trial]:

@@ -285,6 +285,10 @@ class Factors:
         return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {}), **own}
 
 
+NO_FACTORS = Factors("epochs", {"train_size": [], "epochs": [0], "defense": ["none"], "target": []}, {})
+"""Of a study that trains nothing."""
+
+
 def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, Any], ranged: bool) -> Factors:
     """`factors:` of a study file; target: the study's one, if it has one. ValueError in one line.
 

@@ -15,7 +15,7 @@ from typing import Any
 from mia_core.defenses import Arm, labels
 from mia_core.errors import Refused, shorten
 from mia_core.settings import nearest, settings, validate
-from study.spec.factors import Factors, read_factors
+from study.spec.factors import NO_FACTORS, Factors, read_factors
 from study.spec.values import listed
 
 
@@ -90,7 +90,7 @@ def contrasts(
 
 def contrasts_of(resolved: Mapping[str, Any]) -> tuple[Contrast, ...]:
     """The declared ones of a resolved spec; none where levels are drawn or chosen by a search."""
-    if "design" in resolved or "search" in resolved:
+    if "design" in resolved or "search" in resolved or "release" in resolved:
         return ()
     factors = _factors(resolved)
     return contrasts(_levels(factors), resolved.get("contrasts"), factors.kin)
@@ -108,6 +108,8 @@ def targets_of(resolved: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _factors(resolved: Mapping[str, Any]) -> Factors:
+    if "release" in resolved:
+        return NO_FACTORS
     ranged = "design" in resolved or "search" in resolved
     return read_factors(resolved["factors"], None, resolved["training"], ranged)
 

@@ -6,21 +6,54 @@ from pydantic import TypeAdapter
 
 from mia_core.attacks import ATTACKS
 from mia_core.data import SOURCES, SPLITS
+from mia_core.data.given_folders import GivenFolders
+from mia_core.data.given_split import Given
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
 from mia_core.metrics import ExtractorConfig
+from mia_core.releases import RELEASES
 from mia_core.settings import Registry
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
 from study.spec.factors import Range
 from study.spec.family import ContrastSpec
+from study.spec.release_study import FOLDERS, ReleaseSections
 from study.spec.section_models import MODELS, Sections
 
 Schema = dict[str, Any]
 
 
 def schema() -> Schema:
-    """Of a study file, as JSON Schema 2020-12."""
+    """Of a study file, as JSON Schema 2020-12: of a release where it has that section."""
+    of_release = {"if": {"required": ["release"]}, "then": _release_study(), "else": _trained_study()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study", **of_release}
+
+
+def _release_study() -> Schema:
+    found = _of(ReleaseSections)
+    places = found["properties"]
+    places |= {name: _of(MODELS[name]) for name in ("quality", "controls", "audit", "compute", "policy")}
+    places["release"] = _choice(RELEASES)
+    records, split = (_of(config)["properties"] for config in (GivenFolders.Config, Given.Config))
+    folders = {name: records[name] for name in FOLDERS}
+    split["groups"] = {"anyOf": [split["groups"], records["groups"]]}
+    places["data"] = _mapping({"name": {"const": "given_folders"}, **records})
+    places["split"] = _mapping({"name": {"const": "given"}, **folders, **split})
+    places["attacks"] = {"anyOf": [_attacks(), {"type": "null"}]}
+    places["presets"] = {"type": "object", "additionalProperties": {"type": "object"}}
+    return found
+
+
+def _mapping(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _attacks() -> Schema:
+    at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
+    return {"type": "array", "items": _choice(ATTACKS, listed=True, label={"type": "string"}, at=at)}
+
+
+def _trained_study() -> Schema:
     found = _of(Sections)
     places = found["properties"]
     places |= {name: _of(section) for name, section in MODELS.items()}
@@ -28,15 +61,14 @@ def schema() -> Schema:
     places["data"], places["target"] = _choice(SOURCES), _target()
     places["split"] = _choice(SPLITS)
     places["split"]["anyOf"].append({"type": "object", "not": {"required": ["name"]}})  # a panel
-    at = {"type": "object", "properties": {"epochs": {}, "steps": {}}, "additionalProperties": False}
-    places["attacks"] = {"type": "array", "items": _choice(ATTACKS, listed=True, label={"type": "string"}, at=at)}
+    places["attacks"] = _attacks()
     labels = _one_or_several({"type": "string"})
     derived = _choice(DERIVED, label={"type": "string"}, base=labels)
     places["derived"] = {"anyOf": [{"type": "array", "items": derived}, {"type": "null"}]}
     places["factors"] = _factors()
     places["contrasts"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, _of(ContrastSpec)]}}
     places["presets"] = {"type": "object", "additionalProperties": {"type": "object"}}
-    return {**found, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A study"}
+    return found
 
 
 def _factors() -> Schema:

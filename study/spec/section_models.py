@@ -20,6 +20,7 @@ from mia_core.settings import added_later, nearest, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec.locations import TRACKING
 from study.spec.objectives import EXTRACTOR, PIXELS, SearchSpec
+from study.spec.policy import Policy
 from study.spec.sampling import DesignSpec
 
 Word = Annotated[str, MinLen(1)]
@@ -174,6 +175,7 @@ class Sections:
     derived: list[Any] | None = None
     shadows: Annotated[int, Ge(0), Le(1000)] = 0
     contrasts: list[Any] | None = None
+    policy: dict[str, Any] | None = None
     keep_targets: Literal["all", "none"] = "all"
     results: Word = "results"
     tracking: str | None = TRACKING
@@ -189,5 +191,6 @@ MODELS = {
     "compute": ComputeSpec,
     "design": DesignSpec,
     "search": SearchSpec,
+    "policy": Policy,
 }
 """The class of each section that is a mapping of settings, by its key."""

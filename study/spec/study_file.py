@@ -8,6 +8,7 @@ from typing import Any
 
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused, shorten
+from mia_core.releases import Release
 from mia_core.settings import Choice, nearest, plain, validate
 from mia_core.training import TrainingConfig
 from study.spec import bounds, documents
@@ -24,6 +25,8 @@ from study.spec.family import check_contrasts
 from study.spec.locations import results_location, tracking_uri
 from study.spec.objectives import SearchSpec, check_objectives
 from study.spec.overrides import apply_preset, override
+from study.spec.policy import policy_of
+from study.spec.release_study import release_fields
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
 from study.spec.target_levels import require_taken_beta1
@@ -37,6 +40,7 @@ class Spec:
     points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
     shadows: trainings of each cell that derived attacks take as their reference. experiment: of MLflow, None for one of
     the study's name. resolved: all that determines results, defaults filled in, as plain values to read again.
+    release: what is given in place of cells, which a study of a release has none of.
     """
 
     study: str
@@ -65,6 +69,7 @@ class Spec:
     experiment: str | None
     compute: ComputeSpec
     resolved: dict[str, Any]
+    release: Choice[Release] | None = None
 
     @property
     def calibrating(self) -> frozenset[str]:
@@ -72,26 +77,29 @@ class Spec:
         return frozenset(base for entry in self.derived if entry.choice.cls.needs_reference for base in entry.bases)
 
 
-def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Spec:
+def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None, allow_code: bool = False) -> Spec:
     """Read a study file, apply a preset, then `key=value` overrides, and check all that needs no data.
 
     A preset is an item of the file's `presets:`, a name with dotted settings; it is no part of the study itself.
-    ValueError in one line.
+    allow_code: whether a release may be a function of the user's. ValueError in one line.
     """
     document = documents.load(path)
     apply_preset(document, preset)
     for setting in overrides:
         override(document, setting)
-    spec = parse(document)
+    spec = parse(document, allow_code)
     require_taken_beta1(spec.factors.targets, spec.factors.training, "training.beta1" in spec.factors.levels)
     return spec
 
 
-def parse(document: Mapping[str, Any]) -> Spec:
-    """A study from plain values."""
+def parse(document: Mapping[str, Any], allow_code: bool = False) -> Spec:
+    """A study from plain values; of a release where it has that section."""
+    if "release" in document:
+        fields = release_fields(document, allow_code)
+        _require_name(fields["study"])
+        return Spec(**fields)
     sections = validate(Sections, document, "")
-    if not sections.study.replace("-", "").replace("_", "").isalnum():
-        raise Refused(f"study: {shorten(repr(sections.study))} must be a name of letters, digits, - and _")
+    _require_name(sections.study)
     design = validate(DesignSpec, sections.design, "design")
     search = _search(sections.search, design)
     ranged = design.draws or search is not None
@@ -132,6 +140,7 @@ def parse(document: Mapping[str, Any]) -> Spec:
         **({"derived": [entry.to_dict() for entry in derived]} if sections.derived is not None else {}),
         **({"shadows": sections.shadows} if sections.shadows else {}),
         **({"contrasts": declared} if declared is not None else {}),
+        **({"policy": policy_of(sections.policy).to_dict()} if sections.policy is not None else {}),
         "keep_targets": sections.keep_targets,
     }
     return Spec(
@@ -162,6 +171,11 @@ def parse(document: Mapping[str, Any]) -> Spec:
         compute=validate(ComputeSpec, sections.compute, "compute"),
         resolved=resolved,
     )
+
+
+def _require_name(study: str) -> None:
+    if not study.replace("-", "").replace("_", "").isalnum():
+        raise Refused(f"study: {shorten(repr(study))} must be a name of letters, digits, - and _")
 
 
 def _require_few(design: DesignSpec, search: SearchSpec | None, factors: Factors, replicates: int) -> None:

@@ -11,7 +11,7 @@ from study.store.passes import Store
 from study.store.places import Entry
 from study.store.schema import PASS_TABLES
 
-SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "copies", "roc", "resume")
+SEALED_BY_PASSES = (*PASS_TABLES, "targets", "samples", "copies", "records", "roc", "resume")
 FOLDERS = (".", "specs", "data", "design", "done", "features", "failures", "compacted", *SEALED_BY_PASSES)
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}|\.probe-[0-9a-f]{8}")
 

@@ -39,6 +39,8 @@ records.
 The settings have the study's seed and the digest of the data. Which records each model was trained on, by their numbers
 in the pool, follows from them.
 """
+OF_RELEASE = ("root", "function", "key", "recipient")
+"""Settings of a release that are folders, files or people."""
 
 
 def export_public(store: Store, out: Path) -> int:
@@ -49,9 +51,10 @@ def export_public(store: Store, out: Path) -> int:
     have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints,
     failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell what was
     declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each trial's
-    config; the data set's name and numbers stay. Of versions VERSIONS stay: software, threads and processor type, no
-    host. Device names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers, and what
-    follows from the seed.
+    config; the data set's name and numbers stay. So do a release's folders, files and recipient, and there is no
+    policy, which names who signed it. Of versions VERSIONS stay: software, threads and processor type, no host. Device
+    names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers, and what follows from
+    the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
@@ -123,8 +126,13 @@ def _without_machines(trials: pa.Table) -> pa.Table:
 
 def told(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a study or of a trial, as everybody may read them."""
-    data = settings.get("data")
-    return {**settings, "data": without_words(data) if isinstance(data, Mapping) else None}
+    data, release = settings.get("data"), settings.get("release")
+    shown = {**settings, "data": without_words(data) if isinstance(data, Mapping) else None}
+    if release is not None:
+        own = release if isinstance(release, Mapping) else {}
+        shown["release"] = {key: None if key in OF_RELEASE else value for key, value in own.items()}
+    shown.pop("policy", None)  # it names who signed it
+    return shown
 
 
 def without_words(data: Mapping[str, Any]) -> dict[str, Any]:

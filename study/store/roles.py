@@ -15,7 +15,14 @@ SHADOW = "shadow"
 FIRST_SHADOW = 1_000_000
 """The number of a cell's first shadow among replicates: all of its random numbers are those of such a replicate."""
 
-ROLES = (STUDY, ADAPTIVE, SHADOW, BLIND, NULL, COPYCAT, CANARY, MEMBER_ONLY)
+RELEASE = "release"
+"""The one trial of a release, whose model was given and not trained here."""
 
-STUDIED = (STUDY, ADAPTIVE)
+BLIND_FILES, HELD_OUT = "blind_files", "held_out"
+"""Controls of a release: members against non-members by facts of their files; and attacks on non-members in place of
+samples."""
+
+ROLES = (STUDY, ADAPTIVE, RELEASE, SHADOW, BLIND, BLIND_FILES, NULL, COPYCAT, CANARY, MEMBER_ONLY, HELD_OUT)
+
+STUDIED = (STUDY, ADAPTIVE, RELEASE)
 """What a study file asks for; all others are controls and audits."""

@@ -115,7 +115,7 @@ class AttackRow(Row):
     base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
     cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
-    many samples the attacker saw.
+    many samples the attacker saw. smallest_auc: of a blind control, see `mia_core.metrics.blind.Blind`.
     """
 
     trial_id: str
@@ -143,6 +143,7 @@ class AttackRow(Row):
     tpr_at_1pct_fpr: float | None = None
     tpr_at_01pct_fpr: float | None = None
     p_value: float | None = None
+    smallest_auc: float | None = None
     epsilon_low: float | None = None
     epsilon_ceiling: float | None = None
     epsilon_confidence: float | None = None

@@ -98,6 +98,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "tpr_at_1pct_fpr": REAL,
         "tpr_at_01pct_fpr": REAL,
         "p_value": REAL,
+        "smallest_auc": REAL,
         "epsilon_low": REAL,
         "epsilon_ceiling": REAL,
         "epsilon_confidence": REAL,
@@ -194,6 +195,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "quality": dict.fromkeys(("samples", "seconds"), COUNT),
     "attacks": {
         **dict.fromkeys(("auc", "auc_low", "auc_high", "auc_all", "balanced_accuracy", "p_value"), SHARE),
+        "smallest_auc": SHARE,
         **dict.fromkeys(("accuracy_top_n", "baseline_top_n", "accuracy_top_10pct"), SHARE),
         **dict.fromkeys(("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "epsilon_confidence"), SHARE),
         **dict.fromkeys(("shadows", "steps", "released", "queries", "judged", "seconds"), COUNT),

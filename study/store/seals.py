@@ -34,6 +34,8 @@ SECTIONS: dict[str, type] = {
 }
 LATER: dict[str, type] = {"audit": dict, "design": dict, "search": dict, "contrasts": list, "keep_targets": str}
 """Of a resolved spec, and those that only some have."""
+OF_TRAINING = ("training", "factors")
+"""Sections that a release's spec lacks."""
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**53
@@ -94,6 +96,7 @@ def parse_marker(name: str, data: bytes) -> dict[str, Any]:
     own = {f"{table}/{name}-{nonce}.parquet" for table in PASS_TABLES}
     for stem in (trial_id, f"{trial_id}-{nonce}"):
         own |= {f"targets/{stem}.safetensors", f"samples/{stem}.png", f"copies/{stem}.json", f"roc/{stem}.png"}
+        own.add(f"records/{stem}.json")
 
     def is_own(file: str) -> bool:
         state = RESUME.fullmatch(file)
@@ -153,12 +156,18 @@ def parse_spec(data: bytes) -> dict[str, Any]:
     more than names.
     """
     spec = parse(data)
-    for section, kind in (SECTIONS | LATER).items():
-        _require(section in spec or section in LATER, f"lacks the section {section}")
+    later = {
+        **LATER,
+        "release": dict,
+        "policy": dict,
+        **(dict.fromkeys(OF_TRAINING, dict) if "release" in spec else {}),
+    }
+    for section, kind in (SECTIONS | later).items():
+        _require(section in spec or section in later, f"lacks the section {section}")
         value = spec.get(section)
         odd = section in spec and (not isinstance(value, kind) or isinstance(value, bool))
         _require(not odd or (section in LATER and value is None), f"has an odd section {section}")
-    factors, attacks = spec["factors"], spec["attacks"]
+    factors, attacks = spec.get("factors", {}), spec["attacks"]
     for name in factors:
         _require(is_column(name), f"has a factor {quoted(name)}, which is no name")
     labels = [attack.get("label", attack.get("name")) if isinstance(attack, dict) else attack for attack in attacks]

@@ -27,6 +27,7 @@ MEANWHILE = {
     "resume": "until then a higher level of epochs cannot go on from it; rows are whole",
     "samples": "until then the picture is not to be trusted; rows are whole",
     "copies": "until then nobody can say which samples copy which members; rows are whole",
+    "records": "until then nobody can say which files a release's records are; rows are whole",
     "roc": "until then the picture is not to be trusted; rows are whole",
 }
 

@@ -242,7 +242,7 @@ class Tracker:
 
     def _note(self, has_report: bool) -> str:
         """The description of the study's own run, in Markdown: where the answer is, and how to compare trials."""
-        budget = budget_of(self._store.resolved()["factors"])
+        budget = budget_of(self._store.resolved().get("factors", {}))
         where = f"is `{REPORT}` among the artifacts of this run" if has_report else "is not here yet"
         return (
             f"**The answer** {where}: {self._command('report')} writes it, and {self._command('track')} puts it "

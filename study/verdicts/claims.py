@@ -64,7 +64,7 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     fair = resolved["split"].get("probability", FAIR) == FAIR  # else no query has an audit coin, and none is read
     guessing = (design["role"] == STUDY) & _of(design["label"], attack) & fair
     rows, scores = read_attacks(store, design[guessing | (design["role"] == CANARY)])
-    budget = budget_of(resolved["factors"])
+    budget = budget_of(resolved.get("factors", {}))
     if rows.empty:
         return _finish([], budget)
     rows["target"] = targets_now(rows, design)

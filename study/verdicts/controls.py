@@ -18,16 +18,16 @@ from scipy.stats import norm, rankdata
 from mia_core.streams import Streams
 from study.store import Done, Store, read
 from study.store.reading import tables_by_trial
-from study.store.roles import BLIND, COPYCAT, MEMBER_ONLY, NULL
+from study.store.roles import BLIND, BLIND_FILES, COPYCAT, HELD_OUT, MEMBER_ONLY, NULL
 from study.terminal import say
 
-CONTROLS = (BLIND, NULL, MEMBER_ONLY, COPYCAT)
+CONTROLS = (BLIND, BLIND_FILES, NULL, MEMBER_ONLY, HELD_OUT, COPYCAT)
 Scores = dict[tuple[str, str], pd.DataFrame]
 """Rows of the table of scores, by trial and attack."""
 
 COLUMNS = (
     *("control", "attack", "train_size", "trials", "replicates", "auc", "error", "expected", "p", "p_holm"),
-    *("standing", "ok"),
+    *("smallest_auc", "standing", "ok"),
 )
 SHOWN, INCONCLUSIVE, FAILED = "shown", "inconclusive", "failed"
 ALPHA = 0.05
@@ -44,15 +44,17 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
 
     auc: the mean over `trials`. error: its standard error when membership is independent of the scores (copycat: over
     draws). p: of the expected AUC, one-sided but for the copycat; p_holm: over the study. standing: SHOWN, INCONCLUSIVE
-    or FAILED. ok: whether it has not failed; both null where there is no control.
+    or FAILED. ok: whether it has not failed; both null where there is no control. smallest_auc: of blind controls, the
+    least AUC that one of them finds with a probability of 80 %, alone and at 5 %.
     """
     store = Store(root, study)
     design = read(root, study, "design")
     attacks, scores = read_attacks(store, design[design["role"].isin(CONTROLS)])
     rows = [
-        *_blind_rows(attacks[attacks["role"] == BLIND], scores),
+        *(row for role in (BLIND, BLIND_FILES) for row in _blind_rows(role, attacks[attacks["role"] == role], scores)),
         *_null_rows(NULL, attacks[attacks["role"] == NULL], scores),
         *_null_rows(MEMBER_ONLY, attacks[attacks["role"] == MEMBER_ONLY], scores),
+        *_null_rows(HELD_OUT, attacks[attacks["role"] == HELD_OUT], scores),
         *_copycat_rows(attacks[attacks["role"] == COPYCAT]),
     ]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
@@ -72,7 +74,7 @@ def lines(table: pd.DataFrame) -> list[str]:
     said = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
     rest = table[~failed].assign(word=table["standing"].fillna(table["verdict"]))
     for (control, _), rows in rest.groupby(["control", "word"], sort=False):
-        names = list(dict.fromkeys(rows["attack"].dropna())) if control in (NULL, MEMBER_ONLY) else []
+        names = list(dict.fromkeys(rows["attack"].dropna())) if control in (NULL, MEMBER_ONLY, HELD_OUT) else []
         attacks = ", ".join(names) if len(names) <= NAMED else f"{len(names)} attacks"
         said.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
     return said
@@ -112,16 +114,17 @@ def read_attacks(store: Store, design: pd.DataFrame) -> tuple[pd.DataFrame, Scor
     return pd.concat(parts) if parts else pd.DataFrame(columns=columns), scores
 
 
-def _blind_rows(rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
+def _blind_rows(control: str, rows: pd.DataFrame, scores: Scores) -> Iterator[dict[str, Any]]:
     if len(rows):
         keys = zip(rows["trial_id"], rows["attack_id"], strict=True)
         labels = pd.DataFrame({key[0]: scores[key].set_index("query")["member"].astype(float) for key in keys})
         yield {
-            **_common(BLIND, BLIND, rows),
+            **_common(control, control, rows),
             "auc": rows["auc"].mean(),
             "error": _error_of_labels(labels),
             "expected": 0.5,
             "p": combine(rows["p_value"].to_numpy(), labels),
+            "smallest_auc": rows["smallest_auc"].max(),
         }
 
 
@@ -266,6 +269,18 @@ def _verdict(row: Mapping[Any, Any]) -> str:
             INCONCLUSIVE: f"nothing found, at most {above:.2f} above 0.5; more replicates would show more",
             FAILED: "members differ from non-members without any target: every attack's AUC is inflated, "
             "by how much is not known",
+        },
+        BLIND_FILES: {
+            SHOWN: "files of members are not told from files of non-members",
+            INCONCLUSIVE: f"nothing found in the files, at most {above:.2f} above 0.5",
+            FAILED: "files of members differ from files of non-members: they were not made or exported alike, so what "
+            "attacks find may be that",
+        },
+        HELD_OUT: {
+            SHOWN: "non-members in place of samples are as near to members as to other non-members",
+            INCONCLUSIVE: f"at most {above:.2f} above 0.5; more non-members would show more",
+            FAILED: "members are nearer to non-members than other non-members are: the two are not alike, so what "
+            "attacks find may be that",
         },
         COPYCAT: {
             SHOWN: "works",

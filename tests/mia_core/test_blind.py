@@ -4,7 +4,7 @@ from scipy.stats import kstest
 
 from mia_core.metrics import blind as module
 from mia_core.metrics import judge
-from mia_core.metrics.blind import FOLDS, RIDGE, aucs, permuted, predictor
+from mia_core.metrics.blind import FOLDS, RIDGE, aucs, blind_to, permuted, predictor, smallest_found
 from mia_core.metrics.blind import blind as classify
 from mia_core.streams import Streams
 
@@ -19,6 +19,11 @@ def smooth(count, seed=0):
     patterns = np.random.default_rng(7).normal(size=(4, 64))
     pixels = 128 + 20 * random.normal(size=(count, 4)) @ patterns / 2 + 3 * random.normal(size=(count, 64))
     return pixels.clip(0, 255).astype(np.uint8).reshape(count, 1, 8, 8)
+
+
+def points(images):
+    """Pixels as the classifier sees them, float64 [N,D]."""
+    return images.reshape(len(images), -1) / 255
 
 
 def test_p_is_uniform_under_fair_coins():
@@ -71,7 +76,7 @@ def slow_predictions(images, labels, unit, streams):
 def test_permuting_is_refitting():
     unit = np.repeat(np.arange(20), 2)
     images, labels = smooth(40), coins(20, 1)
-    hat = predictor(images, unit, Streams(3))
+    hat = predictor(points(images), unit, Streams(3))
     draws = permuted(labels, unit, np.random.default_rng(0), 8)
     assert draws.shape == (40, 9)
     for column in range(9):
@@ -93,7 +98,7 @@ def test_permutations_keep_units_whole_and_their_number_of_members():
 
 def test_no_record_is_predicted_from_its_own_unit():
     unit = np.repeat(np.arange(15), 3)
-    hat = predictor(smooth(45), unit, Streams(0))
+    hat = predictor(points(smooth(45)), unit, Streams(0))
     assert not hat[unit[:, None] == unit[None]].any()
     assert hat.any(1).all()
 
@@ -117,3 +122,28 @@ def test_large_splits_are_looked_at_in_part_with_the_members_first(monkeypatch):
 def test_one_sided_labels_are_refused():
     with pytest.raises(ValueError, match="members and non-members, got 0 members of 8"):
         classify(smooth(8), np.zeros(8, bool), np.arange(8), Streams(0), 99)
+
+
+def test_the_smallest_auc_is_found_with_the_stated_probability():
+    # AUCs that vary as they do under permutation, about the value that is said to be found: 80 % exceed the threshold.
+    null = np.random.default_rng(0).normal(0.5, 0.03, 20_000)
+    smallest = smallest_found(null)
+    assert smallest == pytest.approx(0.5 + 0.03 * (1.645 + 0.842), abs=2e-3)
+    found = np.random.default_rng(1).normal(smallest, 0.03, 20_000) > np.quantile(null, 0.95)
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_shifts_that_are_well_above_the_smallest_auc_are_found_and_more_records_find_less():
+    def one(count, seed):
+        member = np.arange(count) % 2 == 0
+        facts = np.random.default_rng(seed).normal(size=(count, 3)) + 2.5 * member[:, None]
+        return blind_to(lambda chosen: facts[chosen], member, np.arange(count), Streams(seed), 199)
+
+    few, many = one(60, 0), one(240, 0)
+    assert few.p_value <= 0.05 and judge(few.score, np.arange(60) % 2 == 0).auc > few.smallest_auc
+    assert 0.5 < many.smallest_auc < few.smallest_auc
+
+
+def test_facts_that_are_all_equal_find_nothing():
+    facts, member = np.zeros((40, 1)), np.arange(40) % 2 == 0
+    assert blind_to(lambda chosen: facts[chosen], member, np.arange(40), Streams(0), 99).p_value == 1

@@ -19,7 +19,7 @@ from tests.commands import MIA_STUDY, mia_study
 NAMES = (
     "init", "export",
     "sweep", "trial", "config", "data", "near-duplicates", "status", "track", "controls", "audit", "search", "report",
-    "tables", "figures", "notebooks", "store check", "store gc", "store compact", "store export", "cluster check",
+    "release", "tables", "figures", "notebooks", "store check", "store gc", "store compact", "store export", "cluster check",
     "cluster down", "completion",
 )  # fmt: skip
 MODULES = """

@@ -51,6 +51,39 @@ def test_what_a_study_refuses_by_itself_the_schema_refuses_too(validator, settin
         validator.validate(document)
 
 
+RELEASE = {
+    "study": "x",
+    "release": {"name": "onnx", "root": "g.onnx", "latent": "normal:4", "recipient": "a colleague"},
+    "split": {"members": "in", "non_members": "out", "groups": "who.csv", "holdout": "random"},
+    "data": {"size": 32},
+    "attacks": ["euclidean", {"name": "latent", "perceptual": 0.0}],
+}
+
+
+def test_a_release_is_valid_by_the_schema_as_it_is_given_and_as_it_is_resolved(validator):
+    validator.validate(RELEASE)
+    validator.validate(json.loads(json.dumps(parse(RELEASE).resolved)))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("release", {"name": "onxn", "root": "g.onnx"}),
+        ("split", {"members": "in", "non_membres": "out"}),
+        ("split", {"name": "panel", "panel": 10}),
+        ("factors", {"train_size": [40]}),
+        ("data", {"name": "digits"}),
+        ("replicates", "x"),
+    ],
+    ids=str,
+)
+def test_what_a_release_refuses_by_itself_the_schema_refuses_too(validator, setting):
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**RELEASE, setting[0]: setting[1]})
+    with pytest.raises(ValueError):
+        parse({**RELEASE, setting[0]: setting[1]})
+
+
 def test_the_printed_study_reads_back_as_the_same_one(tmp_path, capsys):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)

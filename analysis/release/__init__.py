@@ -1,0 +1,1 @@
+"""One release: its limits answered by bounds, as a page and as JSON."""

@@ -1,0 +1,249 @@
+"""A release of a generator as an ONNX file, run by onnxruntime on the CPU: latents in, images out."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import MinLen
+from pydantic import StringConstraints
+
+from mia_core.errors import Refused, shorten
+from mia_core.models import CHUNK, Stream
+from mia_core.opening import MEBIBYTE, read_regular
+from mia_core.paths import expanded
+from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_shape
+from mia_core.releases.sample_arrays import BOUNDS
+from mia_core.settings import settings
+from mia_core.streams import Streams
+
+MOST_BYTES = 2000 * MEBIBYTE
+"""A file of protocol buffers has less than 2 GiB."""
+DOMAINS = ("", "ai.onnx")
+"""Of the operators that onnxruntime brings along."""
+NEEDED = "release: an ONNX generator needs onnxruntime and onnx; install mia-study[onnx]"
+
+
+@RELEASES.register
+class OnnxGenerator(Release):
+    """One input, latents float32 [B,Z] (or [B,Z,1,1]), and one output, images float32 [B,C,H,W].
+
+    Only standard operators, no functions, and all weights in the file. Latents are standard normal for attacks; for a
+    generator of uniform ones they are mapped by u = 2 Phi(z) - 1, which is uniform in [-1, 1].
+    """
+
+    name = "onnx"
+    offers = frozenset({"samples", "latent"})
+
+    @settings
+    class Config(ReleaseSettings):
+        """root: the file. latent: `normal:Z` or `uniform:Z`, how Z latents are drawn. range: of the images."""
+
+        root: Annotated[str, MinLen(1)]
+        latent: Annotated[str, StringConstraints(pattern=r"^(normal|uniform):[1-9][0-9]{0,6}$")]
+        range: Literal["-1,1", "0,1", "0,255"] = "-1,1"
+
+    config: Config
+
+    def __init__(self, config: Config, form: Form) -> None:
+        super().__init__(config, form)
+        self.network = Network(config)
+        self.digest = hashlib.sha256(self.network.data).hexdigest()
+        self.depends = {"latent": config.latent, "range": config.range}
+        size = len(self.network.data)
+        self.words = f"an ONNX generator ({size:,} bytes, latents {config.latent}, images in {config.range})"
+        require_shape(self.network.probe().shape[1:], form, "the generator")
+        self.notes = (f"samples: floats in [{config.range}], not rounded",)
+
+    @classmethod
+    def natural_shape(cls, config: Config) -> tuple[int, ...]:
+        """Of its output."""
+        return tuple(Network(config).probe().shape[1:])
+
+    def model(self, device: torch.device | str = "cpu") -> "OnnxModel":
+        """The generator; images are moved to the device."""
+        return OnnxModel(self, device)
+
+
+class Network:
+    """A generator's file, checked, and its session, which a pickle leaves out."""
+
+    def __init__(self, config: OnnxGenerator.Config) -> None:
+        self.config = config
+        try:
+            self.data = read_regular(expanded(config.root), MOST_BYTES)
+        except OSError as error:
+            raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
+        require_harmless(self.data)
+        self.law, _, size = config.latent.partition(":")
+        self.latent_dimension = int(size)
+
+    def generate(self, z_BZ: np.ndarray) -> np.ndarray:
+        """Images float32 [B,C,H,W] in [-1, 1] of standard normal latents float32 [B,Z]."""
+        if self.law == "uniform":
+            z_BZ = (2 * torch.special.ndtr(torch.from_numpy(z_BZ).double()) - 1).float().numpy()
+        given = z_BZ.reshape(*z_BZ.shape, *[1] * (self._rank - 2))
+        images = self._session.run([self._output], {self._input: np.ascontiguousarray(given)})[0]
+        low, high = BOUNDS[self.config.range]
+        if images.ndim != 4 or len(images) != len(z_BZ) or not np.isfinite(images).all():
+            raise Refused(f"release: the generator gives {list(images.shape)} for {len(z_BZ)} latents, or no numbers")
+        if images.min() < low - 0.01 * (high - low) or images.max() > high + 0.01 * (high - low):
+            raise Refused(
+                f"release: the generator's images have values from {images.min():g} to {images.max():g}, and "
+                f"release.range is {self.config.range}"
+            )
+        return (images.astype(np.float32).clip(low, high) - low) * np.float32(2 / (high - low)) - 1
+
+    def probe(self) -> np.ndarray:
+        """Images of two latents; the same again, or Refused."""
+        z = torch.randn(2, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
+        first, again = self.generate(z), self.generate(z)
+        if not np.array_equal(first, again):
+            raise Refused("release: the generator gives other images for the same latents; take its random parts out")
+        return first
+
+    @cached_property
+    def _session(self) -> Any:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise Refused(NEEDED) from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 4
+        try:
+            return onnxruntime.InferenceSession(self.data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of onnxruntime, which has classes for each code
+            raise Refused(f"release: onnxruntime does not take the generator: {_line(error)}") from None
+
+    @property
+    def _input(self) -> str:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+            found = ", ".join(f"{item.name} {item.type}" for item in inputs)
+            raise Refused(f"release: the generator has the inputs {found}; one of float32 latents is needed")
+        return str(inputs[0].name)
+
+    @property
+    def _output(self) -> str:
+        outputs = self._session.get_outputs()
+        if len(outputs) != 1 or outputs[0].type != "tensor(float)":
+            found = ", ".join(f"{item.name} {item.type}" for item in outputs)
+            raise Refused(f"release: the generator has the outputs {found}; one of float32 images is needed")
+        return str(outputs[0].name)
+
+    @property
+    def _rank(self) -> int:
+        """Of the input; Refused unless it takes [B,Z], or [B,Z,1,1], for any B."""
+        shape = list(self._session.get_inputs()[0].shape)
+        whole = [size for size in shape[1:2] if isinstance(size, int)]
+        if len(shape) not in (2, 4) or isinstance(shape[0], int) or shape[2:] not in ([], [1, 1]):
+            raise Refused(f"release: the generator's input is {shape}; [B, Z] or [B, Z, 1, 1], with any B, is needed")
+        if whole and whole[0] != self.latent_dimension:
+            raise Refused(
+                f"release: the generator takes {whole[0]} latents, and release.latent is {self.config.latent}"
+            )
+        return len(shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_session"}
+
+
+class OnnxModel(Stream):
+    """An ONNX generator with chosen latents."""
+
+    name = "an ONNX generator"
+    offers = OnnxGenerator.offers
+
+    def __init__(self, release: OnnxGenerator, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self._release = release
+        self._device = torch.device(device)
+        self._streams = Streams("release", release.digest, release.config.latent)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return self._release.form.image_shape
+
+    @property
+    def device(self) -> torch.device:
+        """The device that images are moved to."""
+        return self._device
+
+    @property
+    def latent_dimension(self) -> int:
+        """Z; latents are standard normal."""
+        return self._release.network.latent_dimension
+
+    def latents(self, count: int) -> torch.Tensor:
+        """What the first `count` samples are made of: [count,Z]."""
+        chunks = [self._latents(number) for number in range(-(-count // CHUNK))]
+        return torch.cat([torch.empty(0, self.latent_dimension), *chunks])[:count].to(self._device)
+
+    def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
+        """Images [B,C,H,W] from latents [B,Z]."""
+        parts = [torch.from_numpy(self._release.network.generate(z.float().cpu().numpy())) for z in z_BZ.split(CHUNK)]
+        return torch.cat(parts).to(self._device)
+
+    def _latents(self, number: int) -> torch.Tensor:
+        return torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
+
+    def _draw(self, number: int) -> torch.Tensor:
+        return self.generate(self._latents(number))
+
+
+def require_harmless(data: bytes) -> None:
+    """Refused for what is no ONNX model, has operators that are not standard, functions, or data in other files."""
+    try:
+        import onnx
+    except ImportError:
+        raise Refused(NEEDED) from None
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # of protobuf
+        raise Refused(f"release: no ONNX model: {_line(error)}") from None
+    if not model.graph.node:
+        raise Refused("release: no ONNX model, or one without operators")
+    if model.functions:
+        raise Refused("release: the ONNX model defines functions of its own, which are not run; export it without them")
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            if node.domain not in DOMAINS:
+                name = shorten(f"{node.domain}.{node.op_type}")
+                raise Refused(f"release: the ONNX model has the operator {name}, and only standard ones are run")
+        for tensor in (*graph.initializer, *_tensors(graph.node)):
+            _require_inside(tensor)
+        for sparse in graph.sparse_initializer:
+            _require_inside(sparse.values)
+            _require_inside(sparse.indices)
+
+
+def _require_inside(tensor: Any) -> None:
+    if tensor.external_data or tensor.data_location == 1:
+        raise Refused("release: the ONNX model keeps weights in other files, which are not read; save it as one file")
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """A graph and those within its operators."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(inner)
+
+
+def _tensors(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _line(error: Exception) -> str:
+    return shorten(" ".join(str(error).split()) or type(error).__name__, 200)

@@ -1,0 +1,130 @@
+"""What every release is: content with a digest, from which a model is made that attacks run on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt, MaxLen, MinLen
+from pydantic import model_validator
+
+from mia_core.data.compression import reencoded
+from mia_core.data.images import ImageSettings
+from mia_core.errors import Refused
+from mia_core.models import Model
+from mia_core.settings import Registry, settings
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form that the records were brought to, and a release's images are. settings: how images are read, with their
+    size and channels; its root is not used. quality: of the JPEG encoding that all images go through, or None.
+    """
+
+    settings: ImageSettings
+    quality: int | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.settings.channels, self.settings.size, self.settings.size
+
+    def compressed(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [N,C,H,W] as they are after that encoding."""
+        return images if self.quality is None else reencoded(images, self.quality)
+
+
+@settings
+class ReleaseSettings:
+    """What the user states, and nobody here checks: recipient, to whom it is released; epsilon and delta of a guarantee
+    for each epsilon_unit, all three or none.
+    """
+
+    recipient: Annotated[str, MinLen(1), MaxLen(200)] | None = None
+    epsilon: Annotated[float, Ge(0)] | None = None
+    delta: Annotated[float, Gt(0), Lt(1)] | None = None
+    epsilon_unit: Literal["record", "person"] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = [name for name in ("epsilon", "delta", "epsilon_unit") if getattr(self, name) is not None]
+        if len(given) not in (0, 3):
+            raise Refused(
+                f"{' and '.join(given)} is no guarantee: give epsilon, delta and epsilon_unit, or none of them"
+            )
+        return self
+
+
+class Release(ABC):
+    """A release whose content is loaded; it can be pickled. Subclasses set `name` and `Config`, and the attributes.
+
+    digest: SHA-256 of its content. depends: settings that its images depend on besides, without paths. count: how many
+    samples there are, None for as many as one asks. words: what it is, in a line without paths. notes: what was done to
+    its images, likewise. files: names of its samples, by number, if they have any; as private as records. runs_code:
+    whether it runs the user's code. version: raised if equal content gives other images.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[ReleaseSettings]]
+    runs_code: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    digest: str
+    depends: Mapping[str, Any] = MappingProxyType({})
+    count: int | None = None
+    words: str
+    notes: tuple[str, ...] = ()
+    files: Sequence[str] = ()
+    offers: frozenset[str] = frozenset({"samples"})
+
+    def __init__(self, config: Any, form: Form) -> None:
+        """Read the content. Refused, with the way out, if it is not there, or no such release."""
+        self.config = config
+        self.form = form
+
+    @classmethod
+    def natural_shape(cls, config: Any) -> tuple[int, ...] | None:
+        """(C, H, W) that images have before they are brought to any form; None where they can be of any."""
+        return None
+
+    @abstractmethod
+    def model(self, device: torch.device | str = "cpu") -> Model:
+        """What attacks run on: images of the form's shape, in one fixed sequence."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What ids of results depend on."""
+        return {"name": self.name, "sha256": self.digest, "version": self.version, **self.depends}
+
+    def about(self) -> dict[str, Any]:
+        """What is kept with results: plain values without paths or names of files."""
+        return {
+            "name": self.name,
+            "sha256": self.digest,
+            "offers": sorted(self.offers),
+            "count": self.count,
+            "words": self.words,
+            "notes": list(self.notes),
+        }
+
+
+RELEASES: Registry[Release] = Registry("release")
+
+
+def require_shape(found: Sequence[int], form: Form, what: str) -> None:
+    """Refused unless images of this shape (C, H, W) are of the form."""
+    if tuple(found) != form.image_shape:
+        channels, height, width = found
+        square = height == width and channels in (1, 3)
+        way = (
+            f"set data.size={height} and data.channels={channels}"
+            if square
+            else "square images of 1 or 3 channels are read"
+        )
+        raise Refused(
+            f"release: {what} makes images of {channels} x {height} x {width}, and the records are read as "
+            f"{' x '.join(map(str, form.image_shape))}; {way}"
+        )

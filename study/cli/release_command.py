@@ -1,0 +1,139 @@
+"""A release by its command line: the study file that it stands for, written beside its results, and its run."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mia_core.errors import Refused
+from study.cli.arguments import number
+from study.outcomes import COMPLETE, REFUSED, outcome, writing
+from study.store import Store
+from study.store.outputs import write_output
+
+STUDY = "release"
+"""The name of the study, and so of the store's folder in the output folder."""
+CANNOT_BE_SHOWN = 3
+RELEASE_CODES = """exit codes:
+  0  no limit is exceeded by the attacks that were tried
+  1  a limit is exceeded
+  2  refused: nothing was run, and the line says what to change
+  3  cannot be shown, for the reasons on the page; or not all of it was run,
+     and the same command goes on"""
+HEAD = """\
+# What `mia-study release` was asked for, as a study file: `mia-study sweep` of it runs what is missing.
+"""
+
+
+def release_arguments(parser: argparse.ArgumentParser) -> None:
+    """What names a release, its records, and what is stated about them."""
+    given = parser.add_argument_group("what is released, one of")
+    one = given.add_mutually_exclusive_group()
+    one.add_argument("--samples", metavar="PATH", help="a folder of images, or an .npy, .npz or .parquet file")
+    one.add_argument("--onnx", metavar="FILE", help="a generator; with --latent, --range")
+    one.add_argument("--weights", metavar="FILE", help="safetensors of one of our targets; with --target, --size")
+    text = "package.module:function, (count, seed) to images; your code is run"
+    one.add_argument("--callable", metavar="NAME", help=text)
+    given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
+    given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), help="of float images (default of --onnx: -1,1)")
+    given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
+    given.add_argument("--target", metavar="SETTINGS", help="of --weights, e.g. '{name: dcgan, width: 32}'")
+    records = parser.add_argument_group("records, folders of images")
+    records.add_argument("--members", metavar="FOLDER", help="what the generator was trained on")
+    records.add_argument("--non-members", metavar="FOLDER", help="such records that it was not trained on")
+    records.add_argument("--reference", metavar="FOLDER", help="further such records, as an attacker may have some")
+    records.add_argument("--groups", metavar="CSV", help="a table with the columns file and person")
+    text = "random: the non-members were drawn at random, before training, from all records (default: other)"
+    records.add_argument("--holdout", choices=("random", "other"), default="other", help=text)
+    size = number(" of pixels", 8, 1024)
+    records.add_argument("--size", type=size, metavar="PIXELS", help="of all images (default: the members', or onnx's)")
+    stated = parser.add_argument_group("what is stated, and asked for")
+    stated.add_argument("--recipient", metavar="WORDS", help="to whom it is released")
+    stated.add_argument("--epsilon", type=number("", 0), help="of a guarantee that you state; not checked")
+    stated.add_argument("--delta", type=number("", 0, 1), help="of that guarantee")
+    stated.add_argument("--epsilon-unit", choices=("record", "person"), help="of that guarantee")
+    stated.add_argument("--policy", metavar="FILE", help="limits; without them the answer is 'cannot be shown'")
+    text = "write a commented policy with blanks to fill in, and do nothing else"
+    stated.add_argument("--write-policy", metavar="FILE", type=Path, help=text)
+    text = "where release.html, release.json and the store go (default: release)"
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("release"), help=text)
+    text = "change a setting of the study file, e.g. --set data.on_unreadable=skip; may be repeated"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def write_policy(path: Path) -> int:
+    """A policy to fill in; Refused where a file is there already."""
+    from study.spec.policy import template
+    from study.terminal import say
+
+    if path.exists() or path.is_symlink():
+        raise Refused(f"{path}: is there already; remove it, or name another place")
+    with writing(path):
+        write_output(path, template().encode())
+    say(f"{path}: fill in every blank; then mia-study release --policy {path} ...")
+    return COMPLETE
+
+
+def run_release(options: argparse.Namespace) -> tuple[int, Store]:
+    """Write the study file, run what is missing of it in this process; the exit code if it is not complete, else 0."""
+    from study.run import flow
+
+    document = release_study(options)
+    file = options.out / "release.yaml"
+    with writing(file):
+        write_output(file, (HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)).encode())
+    asked = flow.Options(config=str(file), set=options.set, yes=True, allow_code=True, in_process=True)
+    code = outcome(lambda: flow.sweep(asked))
+    return code if code in (COMPLETE, REFUSED) else CANNOT_BE_SHOWN, Store(str(options.out), STUDY)
+
+
+def release_study(options: argparse.Namespace) -> dict[str, Any]:
+    """The study file of a command line, with absolute paths. Refused for arguments that are missing or do not fit."""
+    from study.spec import documents
+    from study.spec.policy import read_policy
+    from study.spec.release_study import natural_shape
+
+    for word in ("members", "non_members"):
+        if getattr(options, word) is None:
+            raise Refused(f"--{word.replace('_', '-')}: required; name the folder of these records")
+    release = _release(options, documents.parse)
+    folders = ("members", "non_members", "reference", "groups")
+    split = {word: str(Path(given).absolute()) for word in folders if (given := getattr(options, word)) is not None}
+    shape = natural_shape(release)
+    data = {"size": int(options.size)} if options.size else {"size": shape[1], "channels": shape[0]} if shape else {}
+    return {
+        "study": STUDY,
+        "release": release,
+        "data": data,
+        "split": {"name": "given", **split, "holdout": options.holdout},
+        **({"policy": read_policy(options.policy).to_dict()} if options.policy else {}),
+        "results": str(options.out.absolute()),
+        "tracking": None,
+    }
+
+
+def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
+    kinds = {"samples": options.samples, "onnx": options.onnx, "weights": options.weights, "callable": options.callable}
+    named = {kind: given for kind, given in kinds.items() if given is not None}
+    if not named:
+        raise Refused("--samples, --onnx, --weights or --callable: name what is released")
+    ((kind, given),) = named.items()
+    takes = {"samples": ("key", "range"), "onnx": ("latent", "range"), "weights": ("target",), "callable": ("range",)}
+    settings = {"latent": options.latent, "range": options.range, "key": options.key, "target": options.target}
+    for word, value in settings.items():
+        if value is not None and word not in takes[kind]:
+            raise Refused(f"--{word}: says nothing of --{kind}; leave it out")
+    for kind_of, word in (("onnx", "latent"), ("weights", "target")):
+        if kind == kind_of and settings[word] is None:
+            raise Refused(f"--{word}: --{kind} needs it")
+    if settings["target"] is not None:
+        settings["target"] = parse(settings["target"], "--target")
+    stated = {
+        "recipient": options.recipient,
+        "epsilon": options.epsilon,
+        "delta": options.delta,
+        "epsilon_unit": options.epsilon_unit,
+    }
+    where = {"function": given} if kind == "callable" else {"root": str(Path(given).absolute())}
+    return {"name": kind, **where, **{key: value for key, value in {**settings, **stated}.items() if value is not None}}

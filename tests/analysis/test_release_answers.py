@@ -1,0 +1,161 @@
+"""Answers to a release's limits: each gate that fails is named, and what it keeps from being said is not said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.release.answers import answer
+from analysis.release.evidence import CopiesFound, Guarantee
+from mia_core.metrics.decisions import Decision
+from study.spec.policy import policy_of
+from tests.analysis.one_release import POLICY, evidence, with_control
+
+HOLDS, EXCEEDED, OPEN = Decision.NOT_EXCEEDED, Decision.EXCEEDED, Decision.CANNOT_BE_SHOWN
+LEAKS = (("euclidean", 0.75), ("domias", 0.6))
+
+
+def limits_of(found):
+    return {one.name: one.decision for one in found.answers}
+
+
+def words(found):
+    return " ".join(reason.words for reason in found.reasons)
+
+
+def with_limits(**limits):
+    return policy_of({**POLICY.to_dict(), "limits": {**POLICY.limits.to_dict(), **limits}})
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return evidence()
+
+
+@pytest.fixture(scope="module")
+def leaking():
+    return evidence(LEAKS)
+
+
+def test_every_gate_holds_and_every_bound_is_below_its_limit(sound):
+    found = answer(sound, POLICY)
+    assert found.decision is HOLDS and not found.reasons
+    assert limits_of(found) == dict.fromkeys(("auc", "tpr_at_1pct_fpr", "copies", "worst_person"), HOLDS)
+
+
+def test_a_lower_bound_above_its_limit_exceeds_it_and_the_policy(leaking):
+    found = answer(leaking, POLICY)
+    assert found.decision is EXCEEDED
+    assert limits_of(found) == {"auc": EXCEEDED, "tpr_at_1pct_fpr": OPEN, "copies": HOLDS, "worst_person": OPEN}
+    assert "TPR at 1 % FPR: euclidean may be at" in words(found)
+
+
+def test_without_limits_nothing_can_be_shown(sound, leaking):
+    for of in (sound, leaking):
+        found = answer(of, None)
+        assert found.decision is OPEN and all(one.limit is None for one in found.answers)
+        assert all(one.values for one in found.answers)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "both"),
+    [
+        ({"given": {"holdout": "other"}}, "not said to have been drawn at random", True),
+        ({"controls": with_control("blind", standing="failed", auc=0.58, p=0.001)}, "records differ", True),
+        ({"controls": with_control("blind_files", standing="failed", auc=0.58, p=0.001)}, "files differ", True),
+        ({"controls": with_control("blind", auc=0.535)}, "AUC of at most 0.556", False),
+        ({"controls": with_control("blind_files", error=0.03, smallest=0.575)}, "finds an AUC from 0.575 on", False),
+        ({"controls": with_control("blind", standing=None, auc=None, error=None, words="not run yet")},
+         "not run yet", False),
+        ({"controls": with_control("blind_files", standing=None, auc=None, error=None, words="switched off")},
+         "blind_files was not run: switched off", False),
+        ({"controls": with_control("member_only", standing="failed", auc=0.7)}, "member_only failed", True),
+        ({"controls": with_control("held_out", standing="failed", auc=0.7)}, "held_out failed", True),
+        ({"controls": with_control("copycat", standing="failed", auc=0.6)}, "copycat failed", True),
+        ({"controls": with_control("copycat", standing="inconclusive")}, "is not shown (copycat_euclidean)", False),
+        ({"controls": ()}, "control copycat was not run", False),
+        ({"released": {"offers": ["samples", "denoise"]}}, "gives away `denoise`, and no attack", False),
+    ],
+)  # fmt: skip
+def test_each_gate_keeps_not_exceeded_from_being_said_and_some_also_exceeded(sound, leaking, change, said, both):
+    for of, decision in ((sound, HOLDS), (leaking, EXCEEDED)):
+        values = {
+            name: {**getattr(of, name), **value} if isinstance(value, dict) else value for name, value in change.items()
+        }
+        found = answer(replace(of, **values), POLICY)
+        assert said in words(found)
+        assert limits_of(found)["auc"] is (OPEN if both or decision is HOLDS else EXCEEDED)
+        assert found.decision is not HOLDS
+        assert all(reason.remedy for reason in found.reasons)
+
+
+def test_records_that_are_no_files_need_no_blind_classifier_of_files(sound):
+    controls = with_control("blind_files", standing=None, auc=None, error=None, words="no files: records are arrays")
+    assert answer(replace(sound, controls=controls), POLICY).decision is HOLDS
+
+
+def test_a_study_without_fitted_attacks_needs_no_member_only_split():
+    of = evidence((("euclidean", 0.52), ("domias", 0.52)))
+    controls = tuple(one for one in of.controls if one.name != "member_only")
+    assert answer(replace(of, controls=controls), POLICY).decision is HOLDS
+    fitted = replace(evidence(), controls=controls)
+    assert "control member_only was not run" in words(answer(fitted, POLICY))
+
+
+@pytest.mark.parametrize(
+    ("copies", "change", "decision"),
+    [
+        (CopiesFound(5000, 600, 0, 0.01, 999), {}, EXCEEDED), (CopiesFound(5000, 60, 0, 0.01, 999), {}, HOLDS),
+        (CopiesFound(5000, 130, 0, 0.01, 999), {}, OPEN), (CopiesFound(5000, None, 0), {}, OPEN),
+        (CopiesFound(5000, 600, 0, 0.01, 999), {"holdout": "other"}, OPEN), (None, {}, OPEN),
+        # What equals a member is a copy, however the non-members were chosen.
+        (CopiesFound(5000, 600, 500, 0.01, 999), {"holdout": "other"}, EXCEEDED),
+        (CopiesFound(5000, None, 500), {"holdout": "other"}, EXCEEDED),
+    ],
+)  # fmt: skip
+def test_copies_are_judged_beyond_chance_and_equal_ones_always(sound, copies, change, decision):
+    of = replace(sound, copies=copies, given={**sound.given, **change})
+    found = answer(of, POLICY)
+    assert limits_of(found)["copies"] is decision
+    assert (found.decision is EXCEEDED) == (decision is EXCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("stated", "unit", "decision"),
+    [
+        (None, "person", OPEN), (Guarantee(4.0, 1e-5, "person"), "person", HOLDS),
+        (Guarantee(9.0, 1e-5, "person"), "person", EXCEEDED), (Guarantee(4.0, 1e-5, "record"), "person", OPEN),
+        (Guarantee(4.0, 1e-5, "person"), "record", HOLDS), (Guarantee(4.0, 1e-5, "record"), "record", HOLDS),
+    ],
+)  # fmt: skip
+def test_an_epsilon_is_compared_per_unit(sound, stated, unit, decision):
+    policy = with_limits(epsilon=8.0, epsilon_unit=unit)
+    found = answer(replace(sound, guarantee=stated), policy)
+    assert limits_of(found)["epsilon"] is decision and found.decision is decision
+
+
+def test_an_attack_below_one_half_by_more_than_chance_is_no_good_news():
+    of = evidence((("euclidean", 0.4), ("domias", 0.5)))
+    found = answer(of, POLICY)
+    assert "non-members look more like members" in words(found) and found.decision is OPEN
+
+
+def test_limits_are_compared_with_the_largest_number_of_samples():
+    of = evidence(numbers=(100, 1000, 5000))
+    found = answer(of, POLICY)
+    assert [one.attack.label for one in found.measured] == ["euclidean_generated5000", "domias", "local_gan_known10"]
+
+
+def test_lower_bounds_are_corrected_for_the_number_of_attacks_and_upper_bounds_are_not(sound):
+    many = answer(sound, POLICY).measured[0].auc
+    few = answer(replace(sound, attacks=sound.attacks[:1]), POLICY).measured[0].auc
+    assert few.high == many.high and few.low > many.low
+
+
+def test_fewer_than_20_member_persons_cannot_show_the_worst(sound):
+    part = np.r_[np.arange(19), np.arange(1000, 2000)]
+    attacks = [
+        replace(one, score=one.score[part], member=one.member[part], unit=one.unit[part]) for one in sound.attacks
+    ]
+    found = answer(replace(sound, attacks=attacks), POLICY)
+    assert limits_of(found)["worst_person"] is OPEN and "fewer than 20 member persons" in words(found)
