@@ -2,9 +2,10 @@
 
 The threshold t* at which a share `fpr` of all non-members is called is not known. At t*, the number of non-members
 called is Binomial(n0, fpr) and that of members Binomial(n1, TPR), independently. A TPR is rejected if at every
-threshold t the product p0 p1 of the binomial tail probabilities of both numbers is so small as at most a share `tail`
-of all samples has it at t* (Fisher 1932: P(U V <= c) = c (1 - log c) for uniform U, V; tail probabilities of counts
-are larger than uniform). t* is one of the thresholds, so a true TPR is rejected with probability at most `tail`.
+threshold t either the tail probability p0 of the number of non-members is at most tail / 4, or its product p0 p1 with
+that of the number of members is as small as at most 3/4 of `tail` of all samples have it at t* (Fisher 1932: P(U V <=
+c) = c (1 - log c) for uniform U, V; tail probabilities of counts are larger than uniform). t* is one of the thresholds,
+so a true TPR is rejected with probability at most `tail`.
 """
 
 import numpy as np
@@ -12,6 +13,9 @@ from scipy.special import betainc, betaincc, betainccinv, betaincinv
 from scipy.stats import chi2
 
 from mia_core.metrics.influence import units_of
+
+OF_NON_MEMBERS = 0.25
+"""Share of the error probability for thresholds that call far too few, or too many, non-members to be t*."""
 
 
 def tpr_bounds(
@@ -36,20 +40,21 @@ def tpr_bounds(
     most_called = (size_0 * fpr + 10 * np.sqrt(size_0 * fpr) + 30) / scale_0
     called = np.arange(min(len(outside), int(most_called)) + 1)
     k0 = called * scale_0
-    product = np.exp(-chi2.isf(tail, 4) / 2)
+    product = np.exp(-chi2.isf((1 - OF_NON_MEMBERS) * tail, 4) / 2)
+    least_likely = max(product, OF_NON_MEMBERS * tail)
 
     # So many members at most are called together with `called` non-members: those not below the next non-member.
     descending = np.append(outside[::-1], -np.inf)
     most = (len(inside) - np.searchsorted(inside, descending[called], side="left")) * scale_1
     above = np.where(called > 0, betainc(np.maximum(k0, 1e-12), size_0 - k0 + 1, fpr), 1.0)
-    at_hand = above > product
+    at_hand = above > least_likely
     high = _upper(most[at_hand], size_1, product / above[at_hand]).max()
 
     # So many members at least: those above the last non-member that is called.
     above_last = len(inside) - np.searchsorted(inside, descending[called - 1], side="right")
     least = np.where(called > 0, above_last, 0) * scale_1
     below = np.where(k0 < size_0, betaincc(k0 + 1, np.maximum(size_0 - k0, 1e-12), fpr), 1.0)
-    at_hand = below > product
+    at_hand = below > least_likely
     low = _lower(least[at_hand], size_1, product / below[at_hand]).min()
     return float(low), float(high)
 

@@ -12,7 +12,7 @@ from tests.mia_core.releases import release, shift_of, tpr_of
 def slow_bounds(score, member, tail, fpr):
     """The TPRs, on a grid, that some threshold does not reject; a tie counts as each bound needs it."""
     inside, outside = score[member], score[~member]
-    product = np.exp(-chi2.isf(tail, 4) / 2)
+    product = np.exp(-chi2.isf(0.75 * tail, 4) / 2)
     grid = np.linspace(0, 1, 4001)
     kept_low, kept_high = np.zeros(len(grid), bool), np.zeros(len(grid), bool)
     ordered = np.sort(outside)[::-1]
@@ -20,10 +20,9 @@ def slow_bounds(score, member, tail, fpr):
         following = ordered[called] if called < len(outside) else -np.inf
         most = int((inside >= following).sum())
         least = int((inside > ordered[called - 1]).sum()) if called else 0
-        above = binom.sf(called - 1, len(outside), fpr) * binom.cdf(most, len(inside), grid)
-        below = binom.cdf(called, len(outside), fpr) * binom.sf(least - 1, len(inside), grid)
-        kept_high |= above > product
-        kept_low |= below > product
+        above, below = binom.sf(called - 1, len(outside), fpr), binom.cdf(called, len(outside), fpr)
+        kept_high |= (above > tail / 4) & (above * binom.cdf(most, len(inside), grid) > product)
+        kept_low |= (below > tail / 4) & (below * binom.sf(least - 1, len(inside), grid) > product)
     return grid[kept_low].min(), grid[kept_high].max()
 
 
@@ -35,6 +34,13 @@ def test_bounds_are_the_tprs_that_some_threshold_does_not_reject(n, m, auc, fpr,
     score = random.normal(size=n + m) + shift_of(auc) * member
     score = np.round(score, 0 if ties else 9)
     assert tpr_bounds(score, member, 0.05, fpr=fpr) == pytest.approx(slow_bounds(score, member, 0.05, fpr), abs=4e-4)
+
+
+def test_few_non_members_leave_a_lower_bound_of_a_strong_attack():
+    random = np.random.default_rng(5)
+    member = np.arange(1440) < 720
+    score = random.normal(size=1440) + 4 * member
+    assert tpr_bounds(score, member, 0.05 / 11)[0] > 0.5
 
 
 def test_either_bound_misses_in_at_most_5_percent_of_400_trials():
