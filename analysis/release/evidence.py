@@ -59,7 +59,8 @@ class Control:
 @dataclass(frozen=True)
 class CopiesFound:
     """Of `samples` samples: called, how many are called copies, None where too few unseen records tell what a copy is;
-    equal: how many equal a member; alpha, unseen: as of `find_copies`, unseen persons. members, persons: shares that are copied.
+    equal: how many equal a member; alpha, unseen: as of `find_copies`, in persons. members, persons: shares that are
+    copied.
     """
 
     samples: int

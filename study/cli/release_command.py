@@ -29,12 +29,11 @@ HEAD = """\
 def release_arguments(parser: argparse.ArgumentParser) -> None:
     """What names a release, its records, and what is stated about them."""
     given = parser.add_argument_group("what is released, one of")
-    one = given.add_mutually_exclusive_group()
-    one.add_argument("--samples", metavar="PATH", help="a folder of images, or an .npy, .npz or .parquet file")
-    one.add_argument("--onnx", metavar="FILE", help="a generator; with --latent, --range")
-    one.add_argument("--weights", metavar="FILE", help="safetensors of one of our targets; with --target, --size")
+    given.add_argument("--samples", metavar="PATH", help="a folder of images, or an .npy, .npz or .parquet file")
+    given.add_argument("--onnx", metavar="FILE", help="a generator; with --latent, --range")
+    given.add_argument("--weights", metavar="FILE", help="safetensors of one of our targets; with --target, --size")
     text = "package.module:function, (count, seed) to images; your code is run"
-    one.add_argument("--callable", metavar="NAME", help=text)
+    given.add_argument("--callable", metavar="NAME", help=text)
     given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
     given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), help="of float images (default of --onnx: -1,1)")
     given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
@@ -116,8 +115,8 @@ def release_study(options: argparse.Namespace) -> dict[str, Any]:
 def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
     kinds = {"samples": options.samples, "onnx": options.onnx, "weights": options.weights, "callable": options.callable}
     named = {kind: given for kind, given in kinds.items() if given is not None}
-    if not named:
-        raise Refused("--samples, --onnx, --weights or --callable: name what is released")
+    if len(named) != 1:
+        raise Refused("--samples, --onnx, --weights or --callable: name what is released, by one of them")
     ((kind, given),) = named.items()
     takes = {"samples": ("key", "range"), "onnx": ("latent", "range"), "weights": ("target",), "callable": ("range",)}
     settings = {"latent": options.latent, "range": options.range, "key": options.key, "target": options.target}

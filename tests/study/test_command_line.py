@@ -17,10 +17,9 @@ from study.store.files import Away, Damaged
 from tests.commands import MIA_STUDY, mia_study
 
 NAMES = (
-    "init", "export",
-    "sweep", "trial", "config", "data", "near-duplicates", "status", "track", "controls", "audit", "search", "report",
-    "release", "tables", "figures", "notebooks", "store check", "store gc", "store compact", "store export", "cluster check",
-    "cluster down", "completion",
+    "init", "export", "sweep", "trial", "config", "data", "near-duplicates", "status", "track", "controls", "audit",
+    "search", "report", "release", "tables", "figures", "notebooks", "store check", "store gc", "store compact",
+    "store export", "cluster check", "cluster down", "completion",
 )  # fmt: skip
 MODULES = """
 import sys

@@ -55,6 +55,7 @@ def test_a_command_line_is_a_study_file_with_absolute_paths(tmp_path, monkeypatc
     ("words", "message"),
     [
         (FOLDERS, "name what is released"),
+        (("--samples", "s", "--onnx", "g", *FOLDERS), "by one of them"),
         (("--samples", "s", "--members", "in"), "--non-members: required"),
         (("--samples", "s", *FOLDERS, "--latent", "normal:3"), "--latent: says nothing of --samples"),
         (("--onnx", "g.onnx", *FOLDERS), "--latent: --onnx needs it"),
