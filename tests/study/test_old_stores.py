@@ -17,8 +17,7 @@ from study.design.study_design import Design
 from study.design.work import missing
 from study.run.runner import Runner
 from study.spec import documents
-from study.spec.overrides import override
-from study.spec.study_file import parse
+from study.spec.study_file import override, parse
 from study.store import Store, compact, read, seals
 from study.store.old_rows import JUDGED
 from study.store.roles import STUDY
@@ -116,8 +115,8 @@ def test_a_store_of_format_4_has_what_diverged_copies_levels_of_samples_and_the_
 @pytest.mark.parametrize("as_written", [True, False])
 def test_scores_are_those_that_the_attacks_were_judged_by(old, as_written):
     scores = read(old.folder.parent, "small", "scores", as_written=as_written).groupby(["trial_id", "attack_id"])
-    rows = read(old.folder.parent, "small", "attacks", as_written=as_written)
-    for row in rows[rows["skipped"].isna()].itertuples():
+    attacks = read(old.folder.parent, "small", "attacks", as_written=as_written)
+    for row in attacks[attacks["skipped"].isna()].itertuples():
         own = scores.get_group((row.trial_id, row.attack_id))
         judged = own["judged"].fillna(True).to_numpy(bool)
         found = judge(own["score"].to_numpy(), own["member"].to_numpy(), judged, own["unit"].to_numpy())
@@ -145,7 +144,7 @@ def test_its_tables_are_printed(kept, old, capsys):
 def test_compacting_it_again_changes_no_row(old, rows):
     before = {table: read(old.folder.parent, "small", table) for table in rows}
     shutil.rmtree(old.folder / "compacted")
-    assert compact(old) == rows["trials"]
+    assert compact(old) == len(old.passes())
     for table, frame in before.items():
         pd.testing.assert_frame_equal(read(old.folder.parent, "small", table), frame)
 
