@@ -36,8 +36,9 @@ def calibration_gains(data: StudyData) -> pd.DataFrame:
             cell, raw = found.aucs[[found.place[trial] for trial in trials]], base.aucs[places]
             columns = columns_of_sum(contrast(cell, raw), cell.auc - raw.auc)
             named = dict(zip(data.cell, levels, strict=True))
-            about = {"attack": label, "base": bases[0], "raw": float(raw.auc.mean())}
-            rows.append({**named, **about, **columns, **_prediction(*base.of(trials), about["raw"])})
+            mean = float(raw.auc.mean())
+            about = {"attack": label, "base": bases[0], "raw": mean}
+            rows.append({**named, **about, **columns, **_prediction(*base.of(trials), mean)})
     kept = ("raw", "effect", "low", "high", "predicted", "share", "references", "replicates", "descriptive")
     return pd.DataFrame(rows, columns=[*data.cell, "attack", "base", *kept])
 
