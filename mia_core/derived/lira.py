@@ -53,7 +53,7 @@ def predicted(outside: Side, inside: Side, learn_from_members: bool = True) -> P
     then correct both of its means, by normal updating, unless they are not learned from. Records without IN or OUT
     trainings are thus shrunk, and not dropped. variance: pooled within records and sides, plus that of the mean.
     """
-    noise, records, shifts = _variances(outside, inside)
+    noise, records, shifts = predicted_variances(outside, inside)
     weight = divided(outside.count * records, outside.count * records + noise)
     mean = outside.overall + weight * (outside.mean - outside.overall)
     uncertain = records * (1 - weight)
@@ -71,7 +71,7 @@ def predicted(outside: Side, inside: Side, learn_from_members: bool = True) -> P
     )
 
 
-def _variances(outside: Side, inside: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted_variances(outside: Side, inside: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """var_e, var_b and var_d, [...,R,1] each, by the method of moments."""
     sides = (outside, inside)
     squares = sum((side.square - side.total * side.mean).sum(-1, keepdims=True) for side in sides)

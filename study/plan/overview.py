@@ -89,9 +89,10 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
 
 
 def _derived(design: Design) -> list[str]:
-    """What will be computed from sealed scores, and what will not."""
+    """What will be computed from sealed scores, and what of a study file's section will not."""
     spec = design.spec
-    refused = [reason for entry in spec.derived if (reason := entry.refusal(spec.replicates, spec.shadows))]
+    listed = spec.derived if "derived" in spec.resolved else ()
+    refused = [reason for entry in listed if (reason := entry.refusal(spec.replicates, spec.shadows))]
     labels = [entry.label for entry in spec.derived if not entry.refusal(spec.replicates, spec.shadows)]
     by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
     found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from analysis.stats.calibration import calibration_gains
 from analysis.stats.derived_scores import base_labels, takes_replicates
 from analysis.stats.inference import AUC, judged_scores, mean_of
 from analysis.stats.records import records, share_at_risk
@@ -79,3 +80,16 @@ def test_an_attacker_with_other_models_like_it_is_a_row_of_the_threat_table(leak
     assert "whole model" in set(table["attacker"])
     best = table.set_index("attacker")[AUC]
     assert best["whole model + other models like it"] > best["whole model"] + 0.05
+
+
+def test_the_gain_of_calibration_is_beside_what_its_formula_predicts(leaking, tmp_path):
+    """Where records are .8 of the variance calibration gains, where they are nothing it costs, about as predicted."""
+    rows = calibration_gains(leaking)
+    assert list(rows["base"]) == ["white_box", "random"]
+    for row in rows.to_dict("records"):
+        expected = judged_scores(leaking, row["attack"]).aucs.auc.mean() - row["raw"]
+        assert row["effect"] == pytest.approx(expected) and row["low"] < row["effect"] < row["high"]
+        assert row["share"] == pytest.approx(0.8, abs=0.1) and 1 < row["references"] < 2
+        assert row["low"] < row["predicted"] < row["high"]
+    (easy,) = calibration_gains(study(tmp_path, 0.0, 0.8)).to_dict("records")
+    assert easy["share"] < 0.1 and easy["predicted"] < 0 and easy["effect"] < 0

@@ -6,7 +6,7 @@ from tests.null_studies import DESIGNS, summaries
 
 
 @pytest.mark.parametrize(("name", "overrides"), DESIGNS, ids=[name.split()[0] for name, _ in DESIGNS])
-@pytest.mark.parametrize("studies", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("studies", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_derived_attacks_are_at_one_half_in_null_studies(studies, name, overrides):
     """The mean AUC within 4 standard errors of one study's (.025, from 500 to 2,200 coins), and few are shown.
 

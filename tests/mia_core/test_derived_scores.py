@@ -11,7 +11,7 @@ from mia_core.derived.by_person import of_persons
 from mia_core.derived.calibrated import calibrated
 from mia_core.derived.ensemble import ensemble, ensemble_weights
 from mia_core.derived.evidence import Side, normal_scores
-from mia_core.derived.lira import Predicted, _variances, lira, lira_offline, predicted
+from mia_core.derived.lira import Predicted, lira, lira_offline, predicted, predicted_variances
 from mia_core.derived.quantile_regression import quantile_regression
 from mia_core.derived.rmia import rmia
 from mia_core.metrics.influence import aucs
@@ -125,7 +125,7 @@ def test_lira_predicts_in_and_out_scores_as_the_posterior_of_its_normal_model_do
     evidence = Evidence.leave_one_out(scores[0], member[0]).normal
     outside, inside = evidence.side(False), evidence.side(True)
     found = predicted(outside, inside)
-    noise, records, shifts = (float(part[0, 0]) for part in _variances(outside, inside))
+    noise, records, shifts = (float(part[0, 0]) for part in predicted_variances(outside, inside))
     shift = float((inside.overall - outside.overall)[0, 0])
     for i in range(40):
         n_out, n_in = outside.count[0, i], inside.count[0, i]

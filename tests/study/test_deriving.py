@@ -13,6 +13,7 @@ from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from study.design.derivations import Derivations
 from study.design.study_design import Design
+from study.plan import overview
 from study.run import search
 from study.run.deriving import derive
 from study.store import Store, compact, read
@@ -305,3 +306,10 @@ def test_audits_by_other_attacks_read_scores_as_they_are_sealed(derived):
     table = read(store.root, "small", "design")
     rows, scores = read_attacks(store, table[table["label"] == "white_box"])
     assert forward_scores(store, table, rows.assign(cell="one"), scores) is scores
+
+
+def test_a_plan_says_what_is_derived_and_what_of_the_section_is_not():
+    shadowed, few = design_of("shadows=3"), design_of("replicates=2", "derived=[{name: lira, base: random}]")
+    assert overview._derived(shadowed) == ["derived from sealed scores, by 3 shadows a cell: calibrated_white_box"]
+    assert overview._derived(few) == ["not derived: lira_random needs 3 replicates, or shadows, and replicates is 2"]
+    assert overview._derived(design_of("replicates=2")) == []
