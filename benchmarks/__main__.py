@@ -23,7 +23,7 @@ BENCHMARKS = {
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the benchmark."""
     if not arguments:
-        print("\n".join(f"python -m benchmarks {name:14}{words}" for name, words in BENCHMARKS.items()))
+        print("\n".join(f"python -m benchmarks {name:17}{words}" for name, words in BENCHMARKS.items()))
         return 0
     name, *rest = arguments
     if name not in BENCHMARKS:

@@ -518,6 +518,36 @@ MUTANTS = {
         "decision = Decision.CANNOT_BE_SHOWN",
         LIMITS,
     ),
+    "all members that a sample equals are counted": Mutant(
+        "mia_core/metrics/exact_copies.py",
+        "places.setdefault(image.tobytes(), []).append(place)",
+        "places[image.tobytes()] = [place]",
+        "tests/mia_core/test_exact_copies.py",
+    ),
+    "non-members that equal members are left out": Mutant(
+        "mia_core/data/given_folders.py",
+        "        if part[other] < part[record]:",
+        "        if part[other] > part[record]:",
+        "tests/mia_core/test_given_folders.py",
+    ),
+    "an ONNX model's weights in other files are not read": Mutant(
+        "mia_core/releases/onnx_generator.py",
+        "    if tensor.external_data or tensor.data_location == 1:",
+        "    if False:",
+        "tests/mia_core/test_releases.py",
+    ),
+    "a study file's function is run by --allow-code alone": Mutant(
+        "study/spec/release_study.py",
+        "    if release.cls.runs_code and not runs_code:",
+        "    if False:",
+        "tests/study/test_release_study.py",
+    ),
+    "ids of a release depend on its content": Mutant(
+        "study/design/making.py",
+        '        made_of = {"release": given.release.identity}',
+        '        made_of = {"release": given.release.name}',
+        "tests/study/test_release_study.py",
+    ),
 }  # fmt: skip
 
 
