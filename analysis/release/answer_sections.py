@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.format import interval, number, percent
 from analysis.release.answers import COPIES, PERSON, Answer, Answers, Measured
-from analysis.release.evidence import Evidence, Scored
+from analysis.release.release_evidence import Evidence, Scored
 from analysis.release.wording import LIMITS, answer_words, bounds, digits
 from analysis.report.page import Blanks, Block, Cell, Facts, Points, Row, Section, Table, Text
 from analysis.stats.threats import HAS, PRIORS, Attacker, attacker_of, right_of_named

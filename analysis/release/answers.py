@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.release.evidence import CopiesFound, Evidence, Scored
 from analysis.release.gates import Reason, reasons
+from analysis.release.release_evidence import CopiesFound, Evidence, Scored
 from mia_core.metrics.attack_bounds import (
     auc_bounded,
     exact_copies,

@@ -2,8 +2,8 @@
 
 from analysis.format import number
 from analysis.release.answers import Answers
-from analysis.release.evidence import Control, Evidence
 from analysis.release.gates import BLIND, BLIND_FILES, BLIND_MARGIN, WHAT, upper
+from analysis.release.release_evidence import Control, Evidence
 from analysis.report.page import Blanks, Block, Cell, Facts, Points, Row, Section, Table, Text
 from study.spec.policy import Policy
 

@@ -7,7 +7,7 @@ from typing import Any
 from analysis.format import interval, number
 from analysis.release.answers import Answers
 from analysis.release.budget_picture import Point, curves
-from analysis.release.evidence import Evidence, Scored
+from analysis.release.release_evidence import Evidence, Scored
 from analysis.release.release_json import row_of
 from analysis.report.page import Block, Cell, Facts, Heading, Picture, Points, Row, Section, Table, Text
 from mia_core.metrics.attack_bounds import FPR

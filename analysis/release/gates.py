@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
-from analysis.release.evidence import Control, Evidence
+from analysis.release.release_evidence import Control, Evidence
 from mia_core.metrics.decisions import ALPHA
 
 BLIND_MARGIN = 0.05

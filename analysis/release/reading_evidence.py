@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.release.evidence import Control, CopiesFound, Evidence, Guarantee, Scored
+from analysis.release.release_evidence import Control, CopiesFound, Evidence, Guarantee, Scored
 from mia_core.attacks import ATTACKS
 from mia_core.errors import Refused
 from study.store import Store, read

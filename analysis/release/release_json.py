@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.release.answers import Answer, Answers
-from analysis.release.evidence import Evidence, Scored
+from analysis.release.release_evidence import Evidence, Scored
 from mia_core.metrics.attack_bounds import FPR
 from mia_core.metrics.decisions import Bounded
 from mia_core.metrics.leakage import tpr_at_fpr

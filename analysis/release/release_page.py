@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from analysis.release import answer_sections, closing_sections, detail_sections
 from analysis.release.answers import Answers
-from analysis.release.evidence import Evidence
+from analysis.release.release_evidence import Evidence
 from analysis.release.wording import sentences_of
 from analysis.report.headline import CAREFUL, FAILED, SOUND
 from analysis.report.page import FOLDER as REPORT

@@ -2,7 +2,7 @@
 
 from analysis.format import number
 from analysis.release.answers import AUC, COPIES, EPSILON, PERSON, TPR, Answer, Answers
-from analysis.release.evidence import Evidence
+from analysis.release.release_evidence import Evidence
 from mia_core.metrics.decisions import Bounded, Decision
 from study.spec.policy import Policy
 

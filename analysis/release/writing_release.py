@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from analysis.release.answers import answer
-from analysis.release.evidence import Evidence
 from analysis.release.reading_evidence import read_evidence
+from analysis.release.release_evidence import Evidence
 from analysis.release.release_json import document, to_text
 from analysis.release.release_page import page_of
 from analysis.release.wording import first_sentence

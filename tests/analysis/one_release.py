@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.release.evidence import Control, CopiesFound, Evidence, Scored
+from analysis.release.release_evidence import Control, CopiesFound, Evidence, Scored
 from mia_core.access import CAPABILITIES
 from study.spec.policy import policy_of
 from tests.mia_core.releases import release

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.release.answers import answer
-from analysis.release.evidence import CopiesFound, Guarantee
+from analysis.release.release_evidence import CopiesFound, Guarantee
 from mia_core.metrics.decisions import Decision
 from study.spec.policy import policy_of
 from tests.analysis.one_release import POLICY, evidence, with_control

@@ -11,7 +11,7 @@ from html import unescape
 import pytest
 
 from analysis.release.answers import answer
-from analysis.release.evidence import Guarantee
+from analysis.release.release_evidence import Guarantee
 from analysis.release.release_json import document, to_text
 from analysis.release.release_page import page_of
 from analysis.release.writing_release import write_evidence
