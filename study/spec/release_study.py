@@ -139,6 +139,8 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "points": (),
         "design": DesignSpec(),
         "search": None,
+        "derived": (),
+        "shadows": 0,
         "factors": NO_FACTORS,
         "drawn": {},
         "replicates": 1,
