@@ -40,6 +40,7 @@ from analysis.release_tables import (
     threats_over_training,
 )
 from analysis.stats.baselines import audits
+from analysis.stats.calibration import calibration_gains
 from analysis.stats.declared import declared, family_of, replicates_needed
 from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_words, influences, search_words, varied
 from analysis.stats.effects import contrasts, means
@@ -139,6 +140,7 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
     yield f"Release budget after {after}: AUC by number of samples, 95 %, and upper bounds together", released(data)
     yield "The same: how many samples keep the mean AUC of every attack tried under a limit", released_at_most(data)
     yield f"Copies after {after}: shares of samples, members and persons", copy_table(data)
+    yield f"What calibration gains after {after}: AUC less that of the base, and what its formula predicts", gains(data)
     yield f"Declared contrasts: AUC of {data.primary}, Holm over all rows", declared_contrasts(data)
     yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)
     if data.quality:
@@ -302,6 +304,20 @@ def compared(data: StudyData, rows: pd.DataFrame, attack: str) -> pd.DataFrame:
     """Every attack (after its last level of steps) against one."""
     rows = rows[rows["attack"].isin([*last_levels(rows), attack])]
     return _effects(data, contrasts(data, rows, AUC, "attack", attack, [VARIANT, "train_size"]), AUC)
+
+
+def gains(data: StudyData) -> pd.DataFrame:
+    """One row a calibrated attack and cell; adjusted: the base's AUC, for how easy the drawn records are."""
+    table = calibration_gains(data)
+    rows = _records(table)
+    texts: dict[str, Any] = {
+        "AUC": [number(row["raw"], ".3f") for row in rows],
+        "adjusted": [number(row["adjusted"], ".3f") for row in rows],
+        "calibrated less base [95 %]": [effect_text(row, AUC) for row in rows],
+        "predicted from adjusted": [f"{row['predicted']:+.3f}" for row in rows],
+        "share of records in the variance": [number(row["share"], ".2f") for row in rows],
+    }
+    return named(table[[*data.cell, "base"]].assign(**texts))
 
 
 def declared_contrasts(data: StudyData) -> pd.DataFrame:

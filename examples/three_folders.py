@@ -1,8 +1,8 @@
 """Folders to try `mia-study release` on: `python examples/three_folders.py FOLDER`.
 
-From scikit-learn's digits, FOLDER gets `train/` (600 training records), `others/` (600 that were not trained on) and two
-folders of 1,000 samples: those of `copying/` show a training record, slightly noisy, once in ten times, and a digit that is
-in no folder otherwise; those of `fair/` never show a training record. So `copying/` leaks by construction, and `fair/` does not.
+Of scikit-learn's digits, FOLDER gets `train/` (750 training records), `others/` (750 that were not trained on), and two
+folders of 1,000 noisy samples. One in ten samples of `copying/` shows a training record, which leaks by construction;
+`fair/` never shows one. All other samples show digits that are in neither `train/` nor `others/`.
 """
 
 import sys
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-RECORDS, SAMPLES = 600, 1000
+RECORDS, SAMPLES = 750, 1000
 COPIED = 0.1
 """The share of samples in `copying/` that show a training record."""
 

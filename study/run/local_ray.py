@@ -21,6 +21,7 @@ from mia_core import private_files
 from mia_core.errors import Refused, shorten
 from mia_core.paths import expanded
 from study.machine import scratch_base, slots
+from study.outcomes import Stopped
 from study.run import joining
 from study.search_path import folders_of_packages
 from study.signals import terminate_in_order
@@ -29,6 +30,7 @@ SOCKET = "session_2026-01-01_00-00-00_000000_{process}/sockets/plasma_store"
 """The longest name that Ray gives to a socket below its folder."""
 LONGEST = 107
 """Bytes of a socket's path."""
+NOT_STARTED = (ConnectionError, TimeoutError, RuntimeError, ray.exceptions.RayError)
 REMOVAL_SECONDS = 10.0
 """So long Ray's last processes may still write after its end."""
 
@@ -45,7 +47,8 @@ class _OwnCode(JobConfig):  # type: ignore[misc]
 def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
     """A Ray of our own on this machine, without a dashboard, or a running cluster; the one at hand, if there is one.
 
-    ValueError where Ray cannot have a folder of its own.
+    ValueError where Ray cannot have a folder of its own, or a cluster cannot be joined; Stopped where our own Ray does
+    not start.
     """
     if ray.is_initialized():
         yield
@@ -57,11 +60,14 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, job_config=_OwnCode(), **settings)
         except SystemExit:  # by Ray's own handler of SIGTERM, which it puts in the place of ours while it starts
             raise KeyboardInterrupt from None
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-            if cluster is None:
+        except Exception as error:
+            # Ray says that it took too long by an Exception of no further kind.
+            if not isinstance(error, NOT_STARTED) and type(error) is not Exception:
                 raise
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {shorten(said)}") from None
+            said = shorten((str(error).strip().splitlines() or [type(error).__name__])[0])
+            if cluster is None:
+                raise Stopped(f"Ray did not start on this machine, which may be too busy: {said}") from None
+            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {said}") from None
         terminate_in_order()
         try:
             yield

@@ -9,7 +9,7 @@ import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
-from study.outcomes import REFUSED
+from study.outcomes import REFUSED, Stopped
 from study.run import local_ray
 from study.run.local_ray import LONGEST, SOCKET, _alone
 from tests.commands import mia_study
@@ -88,6 +88,28 @@ def test_its_folder_is_gone_though_a_process_of_ray_still_wrote_when_it_ended(sh
     monkeypatch.setattr(local_ray.shutil, "rmtree", writing)
     with _alone(0):
         pass
+    assert list(short.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Exception("The current node timed out during startup.\nMore"), Stopped),  # as Ray raises it
+        (TimeoutError("no answer"), Stopped),
+        (RuntimeError("a port is taken"), Stopped),
+        (KeyError("a fault of ours"), KeyError),
+    ],
+)
+def test_a_ray_that_does_not_start_is_said_and_a_fault_of_ours_stays_one(short, monkeypatch, error, told):
+    def init(**settings):
+        raise error
+
+    monkeypatch.setattr(local_ray.ray, "init", init)
+    with pytest.raises(told) as raised, local_ray.local_ray(None, 0):
+        pass
+    if told is Stopped:
+        first = str(error).splitlines()[0]
+        assert str(raised.value) == f"Ray did not start on this machine, which may be too busy: {first}"
     assert list(short.iterdir()) == []
 
 
