@@ -30,9 +30,9 @@ def rewrite(store: Store, table: str, change: Callable[[pa.Table], pa.Table]) ->
 
 
 def of_format_3(store: Store) -> None:
-    """With markers as they were before they told their format and flags, so that a row's flags are any text."""
+    """With markers as they were before they told format, flags and training, so that a row's flags are any text."""
     for name, marker in store.markers().items():
-        earlier = {key: value for key, value in marker.items() if key not in ("format", "flags")}
+        earlier = {key: value for key, value in marker.items() if key not in ("format", "flags", "training")}
         (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json(earlier))
 
 

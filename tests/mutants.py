@@ -479,13 +479,13 @@ MUTANTS = {
         "mia_core/derived/evidence.py",
         "~np.eye(score.shape[-2], dtype=bool)",
         "np.ones((score.shape[-2],) * 2, dtype=bool)",
-        "tests/mia_core/test_derived_scores.py",
+        "tests/mia_core/test_derived_attacks.py",
     ),
     "LiRA may learn that members score lower": Mutant(
         "mia_core/derived/lira.py",
         "np.maximum(inside.overall - outside.overall, LEAST_SHIFT)",
         "inside.overall - outside.overall",
-        "tests/mia_core/test_derived_scores.py",
+        "tests/mia_core/test_derived_attacks.py",
     ),
     "a derived id does not know the scores used": Mutant(
         "study/design/identity.py", ', "seals": list(seals)}', "}", "tests/study/test_deriving.py"

@@ -21,10 +21,13 @@ ARMS = {
     "search_digits": {"none", "dropout"},
     "attacks_digits": {"none"},
     "attacks_fashion_mnist": {"none"},
+    "derived_digits": {"none"},
+    "derived_fashion_mnist": {"none"},
 }
 LONGEST = {
     "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
     "sensitivity_digits": 80, "search_digits": 120, "attacks_digits": 150, "attacks_fashion_mnist": 80,
+    "derived_digits": 150, "derived_fashion_mnist": 80,
 }  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -100,8 +103,8 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
         "the network that people train is always a row"
     )
     assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
-    fair = path.stem == "privacy_digits"
-    assert len(design.split.coins) == (160 if fair else 0), "only that study is audited by its queries"
+    coins = {"privacy_digits": 160, "derived_digits": 140, "derived_fashion_mnist": 280}
+    assert len(design.split.coins) == coins.get(path.stem, 0), "only these studies have fair coins"
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem.startswith("attacks_")], ids=lambda p: p.stem)

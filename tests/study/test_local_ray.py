@@ -104,6 +104,7 @@ def test_a_ray_that_does_not_start_is_said_and_a_fault_of_ours_stays_one(short, 
     def init(**settings):
         raise error
 
+    monkeypatch.setattr(local_ray.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(local_ray.ray, "init", init)
     with pytest.raises(told) as raised, local_ray.local_ray(None, 0):
         pass
