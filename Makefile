@@ -1,5 +1,5 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make test-all` also those that take long, `make validate` the long checks with known answers (9 minutes),
+# `make test-all` also those that take long, `make validate` the long checks with known answers (half an hour and more),
 # `make test-faults` the soak of injected faults, `make test-cluster` a cluster of hosts made on this machine (as root).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
