@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.release.answers import answer
+from analysis.release.answers import Answers, answer
 from analysis.release.reading_evidence import read_evidence
 from analysis.release.release_evidence import Evidence
 from analysis.release.release_json import document, to_text
@@ -50,5 +50,12 @@ def write_evidence(evidence: Evidence, policy: Policy | None, out: Path) -> Deci
             write_output(out / name, data)
     if not evidence.pairs:
         (out / PRIVATE).unlink(missing_ok=True)  # of a release that was here before
-    say(first_sentence(answers, policy), out / PAGE)
+    say(first_sentence(answers, policy), *_because(answers), out / PAGE)
     return answers.decision
+
+
+def _because(answers: Answers) -> list[str]:
+    """Why nothing can be shown, and what would help."""
+    if answers.decision is not Decision.CANNOT_BE_SHOWN:
+        return []
+    return [f"because: {reason.words} {reason.remedy}" for reason in answers.reasons]

@@ -121,6 +121,9 @@ def _init(options: argparse.Namespace) -> int:
         write_output(out, text.encode())
     for line in pool.notes[:5]:
         say(f"data: {line}")
+    if pool.left_out:
+        listing = shlex.join(["mia-study", "data", str(out)])
+        say(f"data: {pool.left_out} of {pool.left_out + len(pool)} files cannot be used; {listing} says why")
     say(f"{out}: a study of {len(pool)} images; it says in comments what to decide", "")
     say(f"next: {shlex.join(['mia-study', 'sweep', str(out), '--plan'])}")
     return COMPLETE

@@ -77,14 +77,25 @@ def write_policy(path: Path) -> int:
 def run_release(options: argparse.Namespace) -> tuple[int, Store]:
     """Write the study file, run what is missing of it in this process; the exit code if it is not complete, else 0."""
     from study.run import flow
+    from study.terminal import say
 
     document = release_study(options)
     file = options.out / "release.yaml"
     with writing(file):
         write_output(file, (HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)).encode())
+    for line in _known_before(options):
+        say(f"note: {line}, so the answer will be 'cannot be shown'")
     asked = flow.Options(config=str(file), set=options.set, yes=True, allow_code=True, in_process=True)
     code = outcome(lambda: flow.sweep(asked))
     return code if code in (COMPLETE, REFUSED) else CANNOT_BE_SHOWN, Store(str(options.out), STUDY)
+
+
+def _known_before(options: argparse.Namespace) -> list[str]:
+    """What keeps limits from being answered, whatever is found."""
+    return [
+        *(["no limits are given (--policy FILE; --write-policy FILE writes one to fill in)"] * (not options.policy)),
+        *(["--holdout random is not said"] * (options.holdout != "random")),
+    ]
 
 
 def release_study(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mia_core.data import Pool, Split
 from mia_core.data.given_folders import GivenFolders
-from mia_core.data.given_records import MEMBER, GivenRecords
+from mia_core.data.given_records import MEMBER, NON_MEMBER, GivenRecords
 from mia_core.data.images import ImageSettings
 from mia_core.errors import Refused
 from mia_core.releases import Form, Release
@@ -95,7 +95,7 @@ def about_records(pool: Pool, split: Split) -> dict[str, Any]:
     return {
         **given.counts(),
         "persons_members": persons(inside),
-        "persons_non_members": persons(np.isin(np.arange(len(pool)), split.unseen)),
+        "persons_non_members": persons(given.part == NON_MEMBER),
         "known": len(split.known_members),
         "judged_members": int(judged.member.sum()),
         "judged_non_members": int((~judged.member).sum()),

@@ -5,7 +5,7 @@ a file for `mia-study release --policy`, and the section `policy:` of a study fi
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -113,9 +113,17 @@ class Policy:
 def read_policy(path: str | Path) -> Policy:
     """From a YAML file (JSON where its name ends so). Refused, in one line, for whatever is missing or wrong."""
     try:
-        return validate(Policy, documents.load(path), "")
+        values = documents.load(path)
+        if blank := [*_blank(values.get("limits"), REQUIRED), *_blank(values, ("name", "date", "reasons"))]:
+            raise Refused(f"is not filled in: {', '.join(blank)}")
+        return validate(Policy, values, "")
     except Refused as error:
         raise Refused(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def _blank(values: Any, names: Sequence[str]) -> list[str]:
+    """Fields that are there and have no value, as `template` writes them."""
+    return [name for name in names if isinstance(values, Mapping) and name in values and values[name] is None]
 
 
 def policy_of(values: Mapping[str, Any], where: str = "policy") -> Policy:

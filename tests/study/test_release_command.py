@@ -121,4 +121,6 @@ def test_what_is_not_complete_ends_in_cannot_be_shown_and_writes_no_page(tmp_pat
     words = [word for setting in (*sets, f"data.cache={tmp_path / 'cache'}") for word in ("--set", setting)]
     found = run_here("release", tmp_path, *folders, "--out", "answer", *words)
     assert found.returncode == 3 and "incomplete" in found.stdout
+    said = found.stdout.splitlines()
+    assert sum(line.startswith("note: ") and "cannot be shown" in line for line in said[:2]) == 2  # limits, holdout
     assert not (tmp_path / "answer" / "release.html").exists()

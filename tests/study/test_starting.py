@@ -102,4 +102,6 @@ def test_what_cannot_be_started_is_refused_in_one_line_and_nothing_is_written(he
     assert sorted(here.rglob("*")) == before
     assert (here / "there.yaml").read_text() == "study: mine"
     assert init(["broken", "--skip-unreadable"]) == COMPLETE
-    assert "left out: a/x.png: no image of a known format" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left out: a/x.png: no image of a known format" in said
+    assert "data: 1 of 201 files cannot be used; mia-study data broken.yaml says why" in said
