@@ -11,7 +11,7 @@ from study.store import Damaged
 from study.tracking.run_content import Begun
 from study.tracking.tracker import Tracker
 
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 """So long a sweep waits in the end for what MLflow still lacks; `mia-study track` fills in the rest."""
 CALL_SECONDS = 15.0
 """One call of MLflow that is under way then may take so long: three times three seconds, and what lies between."""
