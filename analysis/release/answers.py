@@ -167,7 +167,7 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
             decision = Decision.CANNOT_BE_SHOWN
             own.append(Reason(
                 "copies: too few non-members tell what a copy is: samples that resemble a member were not looked for.",
-                "At least 99 non-members.",
+                "At least 99 judged non-members, of different persons (at quality.copies.alpha of .01).",
             ))  # fmt: skip
         elif decision is Decision.CANNOT_BE_SHOWN:
             own += [
