@@ -1,5 +1,6 @@
 """Members, non-members and reference records as folders of images that a user names: one pool, read by one rule."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from mia_core.errors import Refused
 from mia_core.paths import expanded
 from mia_core.settings import settings
 
+PAGE = re.compile(r", page \d+$", re.ASCII)
+"""After the name of a file with several pages, see `Listing.names`; no image's own name ends so."""
 LARGEST_SIZE = 128
 """Pixels that records have at most where no size is given."""
 SMALLEST_SIZE = 8
@@ -171,10 +174,13 @@ class GivenFolders(Source):
     def _persons(self, roots: dict[str, str], pools: dict[str, Pool]) -> tuple[list[str | None], list[str]]:
         if self.config.groups is None:
             return [None] * sum(map(len, pools.values())), []
-        folders = {part: (expanded(root).resolve().name, pools[part].files) for part, root in roots.items()}
+        files = {part: [PAGE.sub("", name) for name in pools[part].files] for part in roots}
+        whole = {part: list(dict.fromkeys(names)) for part, names in files.items()}
+        folders = {part: (expanded(root).resolve().name, whole[part]) for part, root in roots.items()}
         table = expanded(self.config.groups)
         persons, notes = read_persons(table, self.config.file_column, self.config.person_column, folders)
-        return [person for part in roots for person in persons[part]], notes
+        named = {part: dict(zip(whole[part], persons[part], strict=True)) for part in roots}
+        return [named[part][name] for part in roots for name in files[part]], notes
 
     def _apart(self, pool: Pool) -> Pool:
         """Without records that equal one of a part before theirs, or are of its persons."""

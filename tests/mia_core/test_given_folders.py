@@ -95,6 +95,16 @@ def test_persons_are_read_by_file_name_and_stay_on_one_side(folders):
     }
 
 
+def test_all_pages_of_a_file_are_of_the_person_that_the_table_names(folders):
+    first, *others = [Image.open(folders / "in" / f"in{number:02}.png") for number in range(3)]
+    first.save(folders / "in" / "stack.tif", save_all=True, append_images=[page.rotate(90) for page in others])
+    (folders / "who.csv").write_text("file,person\nstack.tif,p\nin05.png,p\n")
+    pool = pool_of(folders, groups="who.csv", pages="all", shared_persons="leave_out")
+    named = [file for file, person in zip(pool.files, pool.given.persons, strict=True) if person == "p"]
+    assert named == ["members/in05.png", *(f"members/stack.tif, page {page}" for page in (1, 2, 3))]
+    assert len({pool.groups[pool.files.index(file)] for file in named}) == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
