@@ -155,7 +155,7 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
     equal = exact_copies(copies.equal, copies.samples, tail)
     alike: list[Bounded] = []
     if copies.called is not None and copies.alpha is not None and copies.unseen is not None:
-        alike = [excess_copies(copies.called, copies.samples, copies.alpha, copies.unseen, tail)]
+        alike = [excess_copies(copies.called, copies.samples, copies.alpha, copies.unseen, tail, copies.several)]
     values = [*alike, equal]
     if limit is None:
         return Answer(COPIES, None, values, Decision.CANNOT_BE_SHOWN)

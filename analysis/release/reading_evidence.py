@@ -111,6 +111,7 @@ def _copies(store: Store, trial_id: str) -> CopiesFound | None:
         equal=round(exact["value"] * int(exact["samples"])),
         alpha=about.get("alpha"),
         unseen=about.get("unseen_persons", about.get("unseen")),
+        several="unseen_persons" in about,
         members=found["members_copied"]["value"] if "members_copied" in found else None,
         persons=found["persons_copied"]["value"] if "persons_copied" in found else None,
     )

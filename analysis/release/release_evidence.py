@@ -59,7 +59,7 @@ class Control:
 @dataclass(frozen=True)
 class CopiesFound:
     """Of `samples` samples: called, how many are called copies, None where too few unseen records tell what a copy is;
-    equal: how many equal a member; alpha, unseen: as of `find_copies`, in persons. members, persons: shares that are
+    equal: how many equal a member; alpha, unseen, several: as of `false_copies`. members, persons: shares that are
     copied.
     """
 
@@ -70,6 +70,7 @@ class CopiesFound:
     unseen: int | None = None
     members: float | None = None
     persons: float | None = None
+    several: bool = False
 
     @property
     def by_chance(self) -> float | None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
 
 from analysis.stats.effects import mean_columns
 from analysis.stats.inference import judged_scores, mean_of, tpr_of
 from analysis.stats.memorization import interval_of_copies, settings_of_copies
 from analysis.stats.redrawn import words_of
 from analysis.study_data import ARM, StudyData
+from mia_core.metrics.attack_bounds import false_copies
 from mia_core.metrics.copies import rank_of
 from mia_core.metrics.decisions import Bounded, Decision, decide, decide_epsilon, together
 from mia_core.metrics.low_fpr import LowFprTpr, pooled_roc
@@ -146,12 +146,12 @@ def _copies(data: StudyData, where: str, trials: pd.DataFrame, tails: Tails) -> 
         column = f"copies_{extractor}_members"
         rows = trials.dropna(subset=[column]) if column in trials else trials.iloc[:0]
         by = f"copies in {extractor}{where}"
-        rank = rank_of(arguments["alpha"], arguments["unseen"])
-        if len(rows) < MIN_REPLICATES or rank < 1:
+        alpha, unseen = arguments["alpha"], arguments["unseen_persons"]
+        if len(rows) < MIN_REPLICATES or rank_of(alpha, unseen) < 1:
             yield Bounded(by, None, 0.0, None)
             continue
-        chance = beta(rank, arguments["unseen"] + 1 - rank)
-
+        several = unseen < arguments["unseen"]
+        expected, fewest, by_chance = false_copies(alpha, unseen, several, tails.high / 2, tails.low / 2)
         (low, _), (least, most) = (
             interval_of_copies(mean_columns(data, rows, column, 1 - tail) or {}, arguments["samples"], 1 - tail)
             for tail in (tails.low, tails.high)
@@ -159,9 +159,9 @@ def _copies(data: StudyData, where: str, trials: pd.DataFrame, tails: Tails) -> 
         # As in `excess_copies`.
         yield Bounded(
             by,
-            max(0.0, float(rows[column].mean()) - rank / (arguments["unseen"] + 1)),
-            low - float(chance.isf(tails.low / 2)),
-            most - min(least, float(chance.ppf(tails.high / 2))),
+            max(0.0, float(rows[column].mean()) - expected),
+            low - by_chance,
+            most - min(least, fewest),
         )
 
 

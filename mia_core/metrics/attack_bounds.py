@@ -57,22 +57,35 @@ def worst_of(
     return worst_persons(score, member, tail, ALPHA, persons)
 
 
-def excess_copies(called: int, samples: int, alpha: float, unseen: int, tail: float) -> Bounded:
+def excess_copies(called: int, samples: int, alpha: float, unseen: int, tail: float, several: bool = False) -> Bounded:
     """The share of samples that are called copies, beyond the false-copy rate.
 
-    alpha, unseen: as in `find_copies`. With these unseen records the false-copy rate is one draw from Beta(c, U + 1 -
-    c), c the rank of the threshold. Each bound spends half of its error probability on this rate and half on the share
-    (Clopper & Pearson). The upper bound subtracts no more than is called, since samples that are blurrier than records
-    are called copies by chance less often. ValueError where there are too few unseen records for a threshold.
+    alpha, unseen, several: as in `false_copies`. Each bound spends half of its error probability on this rate and half
+    on the share (Clopper & Pearson). The upper bound subtracts no more than is called, since samples that are blurrier
+    than records are called copies by chance less often. ValueError where there are too few unseen persons for a
+    threshold.
+    """
+    expected, fewest, most_by_chance = false_copies(alpha, unseen, several, ALPHA / 2, tail / 2)
+    low = share_bounds(called, samples, tail / 2)[0] - most_by_chance
+    least, most = share_bounds(called, samples, ALPHA / 2)
+    return Bounded("copies", max(0.0, called / samples - expected), low, most - min(least, fewest))
+
+
+def false_copies(
+    alpha: float, unseen: int, several: bool, low_tail: float, high_tail: float
+) -> tuple[float, float, float]:
+    """The share of samples called copies by chance: expected, and its lower and upper bound.
+
+    alpha: as in `find_copies`. unseen: persons that it was calibrated on. several: whether some have several records.
+    With these persons the false-copy rate is one draw from Beta(c, U + 1 - c), c the rank of the threshold. It is of a
+    person, any of whose records may be called. A single image is called less often, by as much as nobody knows: where
+    persons have several records the lower bound is 0. ValueError where there are too few for a threshold.
     """
     rank = rank_of(alpha, unseen)
     if rank < 1:
-        raise ValueError(f"excess_copies: {unseen} unseen records give no threshold at alpha {alpha}")
-    by_chance = beta(rank, unseen + 1 - rank)
-    low = share_bounds(called, samples, tail / 2)[0] - float(by_chance.isf(tail / 2))
-    least, most = share_bounds(called, samples, ALPHA / 2)
-    high = most - min(least, float(by_chance.ppf(ALPHA / 2)))
-    return Bounded("copies", max(0.0, called / samples - rank / (unseen + 1)), low, high)
+        raise ValueError(f"false_copies: {unseen} unseen persons give no threshold at alpha {alpha}")
+    rate = beta(rank, unseen + 1 - rank)
+    return rank / (unseen + 1), 0.0 if several else float(rate.ppf(low_tail)), float(rate.isf(high_tail))
 
 
 def exact_copies(equal: int, samples: int, tail: float) -> Bounded:

@@ -78,7 +78,7 @@ def test_copies_count_beyond_the_false_copy_rate(monkeypatch, shares, decision):
     data = made((0.0,))
     copies = data.wide["replicate"].map(dict(enumerate(shares)))
     data = replace(data, wide=data.wide.assign(copies_pixels_members=copies))
-    about = {"alpha": 0.01, "unseen": 999, "samples": 2000, "neighbors": 10}
+    about = {"alpha": 0.01, "unseen": 999, "unseen_persons": 999, "samples": 2000, "neighbors": 10}
     monkeypatch.setattr("analysis.stats.limits_by_arm.settings_of_copies", lambda data: {"pixels": about})
     row = limits_by_arm(data, NONE).set_index("limit").loc["copies"]
     assert row["decision"] == decision and row["by"] == "copies in pixels"

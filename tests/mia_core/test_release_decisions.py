@@ -19,6 +19,7 @@ from mia_core.metrics.attack_bounds import (
     worst_bounded,
     worst_of,
 )
+from mia_core.metrics.copies import rank_of
 from mia_core.metrics.decisions import Bounded, Decision, decide, together
 from tests.mia_core.releases import release, replaying, tpr_of
 
@@ -146,6 +147,19 @@ def test_the_smallest_replay_probability_that_is_found():
 def test_copies_that_are_not_called_are_not_subtracted():
     none = excess_copies(0, SAMPLES, 0.01, UNSEEN, 0.01)
     assert none.estimate == 0 and none.low < 0 and none.high == pytest.approx(1 - 0.025 ** (1 / SAMPLES))
+
+
+@pytest.mark.parametrize("records", [1, 4])
+def test_an_upper_bound_of_copies_holds_where_persons_have_several_records(records):
+    """Ratios of unseen records are uniform; a sample that copies nobody has such a ratio, .02 of the samples copy."""
+    random, samples, persons, copied, kept, naive = np.random.default_rng(3), 50_000, 2000, 0.02, 0, 0
+    for _ in range(RELEASES):
+        threshold = np.sort(random.random((persons, records)).min(1))[rank_of(0.01, persons) - 1]
+        called = random.binomial(samples, copied + (1 - copied) * threshold)
+        kept += excess_copies(called, samples, 0.01, persons, 0.01, records > 1).high >= copied
+        naive += excess_copies(called, samples, 0.01, persons, 0.01).high >= copied
+    assert kept >= 0.95 * RELEASES
+    assert (naive < 0.5 * RELEASES) == (records > 1)
 
 
 def values(*bounds):
