@@ -1,7 +1,7 @@
 """A release of a generator as an ONNX file, run by onnxruntime on the CPU: latents in, images out."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -122,19 +122,11 @@ class Network:
 
     @property
     def _input(self) -> str:
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            found = ", ".join(f"{item.name} {item.type}" for item in inputs)
-            raise Refused(f"release: the generator has the inputs {found}; one of float32 latents is needed")
-        return str(inputs[0].name)
+        return _only(self._session.get_inputs(), "inputs", "latents")
 
     @property
     def _output(self) -> str:
-        outputs = self._session.get_outputs()
-        if len(outputs) != 1 or outputs[0].type != "tensor(float)":
-            found = ", ".join(f"{item.name} {item.type}" for item in outputs)
-            raise Refused(f"release: the generator has the outputs {found}; one of float32 images is needed")
-        return str(outputs[0].name)
+        return _only(self._session.get_outputs(), "outputs", "images")
 
     @property
     def _rank(self) -> int:
@@ -151,6 +143,14 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_session"}
+
+
+def _only(found: Sequence[Any], words: str, needed: str) -> str:
+    """The name of a network's one input or output, of float32."""
+    if len(found) != 1 or found[0].type != "tensor(float)":
+        named = ", ".join(f"{item.name} {item.type}" for item in found)
+        raise Refused(f"release: the generator has the {words} {named}; one of float32 {needed} is needed")
+    return str(found[0].name)
 
 
 class OnnxModel(Stream):
@@ -218,7 +218,7 @@ def require_harmless(data: bytes) -> None:
                 raise Refused(f"release: the ONNX model has the operator {name}, and only standard ones are run")
         for tensor in (*graph.initializer, *_tensors(graph.node)):
             _require_inside(tensor)
-        for sparse in graph.sparse_initializer:
+        for sparse in (*graph.sparse_initializer, *_sparse_tensors(graph.node)):
             _require_inside(sparse.values)
             _require_inside(sparse.indices)
 
@@ -243,6 +243,14 @@ def _tensors(nodes: Iterable[Any]) -> Iterator[Any]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+
+
+def _sparse_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor"):
+                yield attribute.sparse_tensor
+            yield from attribute.sparse_tensors
 
 
 def _line(error: Exception) -> str:

@@ -210,6 +210,14 @@ def _external_in_a_constant(model):
     model.graph.node.append(node)
 
 
+def _external_in_a_sparse_constant(model):
+    values = numpy_helper.from_array(np.ones(3, np.float32))
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.arange(3)), [3])
+    node = helper.make_node("Constant", [], ["c"], sparse_value=sparse)
+    node.attribute[0].sparse_tensor.values.data_location = TensorProto.EXTERNAL
+    model.graph.node.append(node)
+
+
 def _foreign_inside(model):
     inner = helper.make_graph([helper.make_node("Boom", [], ["y"], domain="evil")], "i", [], [])
     model.graph.node.append(helper.make_node("If", ["c"], ["q"], then_branch=inner, else_branch=inner))
@@ -229,6 +237,7 @@ def _random(model):
         (_function, "functions of its own"),
         (_external, "weights in other files"),
         (_external_in_a_constant, "weights in other files"),
+        (_external_in_a_sparse_constant, "weights in other files"),
         (_random, "other images for the same latents"),
     ],
 )

@@ -10,11 +10,8 @@ from study.store.reading import trial_tables
 from tests.study.running import AIMED, ARMS, assert_same_results, kept, run, same, table
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
-    make_design, store, tmp_path, monkeypatch, arm
-):
-    design = make_design("factors.epochs=[1, 6]", "compute.checkpoint_seconds=0.000001", "attacks=[white_box]")
+def crash_after_epoch_4(monkeypatch, design, store, *arm):
+    """Run a design whose training is cut off at its fourth epoch."""
     original = Trainer.run_to
 
     def crash_late(self, step):
@@ -25,11 +22,25 @@ def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "run_to", crash_late)
         with pytest.raises(KeyboardInterrupt):
-            run(design, store, arm)
+            run(design, store, *arm)
+
+
+def epochs_started(monkeypatch):
+    """Epochs at which trainings go on from here, as they do."""
+    original, started = Trainer.run_to, []
+    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.epoch), original(self, step))[1])
+    return started
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_crash_between_levels_resumes_at_the_checkpoint_with_the_same_bits(
+    make_design, store, tmp_path, monkeypatch, arm
+):
+    design = make_design("factors.epochs=[1, 6]", "compute.checkpoint_seconds=0.000001", "attacks=[white_box]")
+    crash_after_epoch_4(monkeypatch, design, store, arm)
     trials = list(design.trajectories.values())[arm]
     assert [work.trial.epochs for work in missing_of(trials, store)] == [6]
-    started = []
-    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.epoch), original(self, step))[1])
+    started = epochs_started(monkeypatch)
     run(design, store, arm)
     assert min(started) == 4
     assert not (store.folder / "checkpoints" / trials[0].trajectory_id).exists()
@@ -90,19 +101,8 @@ def test_an_interrupted_target_epsilon_resumes_at_its_checkpoint_with_the_same_b
     design = make_design(
         f"factors.defense=[{AIMED}]", "factors.epochs=[6]", "compute.checkpoint_seconds=0.000001", "attacks=[white_box]"
     )
-    original = Trainer.run_to
-
-    def crash_late(self, step):
-        if self.epoch == 4:
-            raise KeyboardInterrupt
-        original(self, step)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "run_to", crash_late)
-        with pytest.raises(KeyboardInterrupt):
-            run(design, store)
-    started = []
-    monkeypatch.setattr(Trainer, "run_to", lambda self, step: (started.append(self.epoch), original(self, step))[1])
+    crash_after_epoch_4(monkeypatch, design, store)
+    started = epochs_started(monkeypatch)
     run(design, store)
     assert min(started) == 4
     fresh = Store(tmp_path / "fresh", "small")
