@@ -14,12 +14,14 @@ from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged
-from study.store import Pass, Store
+from study.store import Pass, Store, seal_together
 from study.store.rows import MODELS_LIKE_IT, joined
 from study.store.score_arrays import Pair, Scored, score_arrays
 
 THREADS = 16
-"""That write passes at once: each mostly waits for the disk, five times a pass."""
+"""That write at once: each mostly waits for the disk, three times a pass."""
+TOGETHER = 512
+"""Passes that are sealed together."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,21 @@ def derive(design: Design, store: Store, sealed: Callable[[str], None] = lambda 
             trials[trial.trial_id] = trial
             results[trial.trial_id] = results.get(trial.trial_id, Attacked()) + attacked
     with ThreadPoolExecutor(THREADS) as threads:
-        for trial_id in threads.map(lambda item: _seal(store, *item), results.items()):
-            sealed(trial_id)
+        for at in range(0, len(results), TOGETHER):
+            some = list(results)[at : at + TOGETHER]
+            seal_together(store, {trial_id: _pass(store, results[trial_id]) for trial_id in some}, threads)
+            for trial_id in some:
+                sealed(trial_id)
     rows = sum(len(attacked.rows) for attacked in results.values())
     return Derived(tuple(results), rows, time.perf_counter() - started)
 
 
-def _seal(store: Store, trial_id: str, attacked: Attacked) -> str:
-    """One pass; the trial's id."""
+def _pass(store: Store, attacked: Attacked) -> tuple[Pass, list[str]]:
+    """What is to be sealed of one trial, and the ids of its attacks."""
     current = Pass(store)
     current.add("attacks", [row.to_dict() for row in attacked.rows])
     current.add("scores", joined(attacked.scores))
-    current.seal(trial_id, train=False, attacks=[row.attack_id for row in attacked.rows], measures=[])
-    return trial_id
+    return current, [row.attack_id for row in attacked.rows]
 
 
 def _rows(

@@ -6,16 +6,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.store.compacting import Compactor, compact
     from study.store.files import Away, Damaged
-    from study.store.new_pass import Pass
+    from study.store.new_pass import Pass, seal_together
     from study.store.passes import Done, Store
     from study.store.reading import TABLES, read
     from study.store.tensors import to_bytes
 
-__all__ = ["TABLES", "Away", "Compactor", "Damaged", "Done", "Pass", "Store", "compact", "read", "to_bytes"]
+__all__ = [
+    "TABLES",
+    "Away",
+    "Compactor",
+    "Damaged",
+    "Done",
+    "Pass",
+    "Store",
+    "compact",
+    "read",
+    "seal_together",
+    "to_bytes",
+]
 
 _HOMES = {
     "files": ("Away", "Damaged"),
-    "new_pass": ("Pass",),
+    "new_pass": ("Pass", "seal_together"),
     "passes": ("Done", "Store"),
     "reading": ("TABLES", "read"),
     "compacting": ("Compactor", "compact"),

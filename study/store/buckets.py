@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -96,12 +96,12 @@ class Bucket(Place):
         name = relative.rpartition("/")[2]
         return _entry(name, found["ContentLength"], found["LastModified"], found["ETag"])
 
-    def write(self, relative: str, data: bytes) -> None:
+    def write(self, relative: str, data: bytes, sync: bool = True) -> None:
         """Create or replace."""
         self._require_lease()
         self._ask("put_object", Key=self._key(relative), Body=data)
 
-    def create(self, relative: str, data: bytes) -> bool:
+    def create(self, relative: str, data: bytes, sync: bool = True) -> bool:
         """Create unless it exists; False when somebody else was first.
 
         A request whose answer was lost is sent again, and then finds what it wrote itself.
@@ -111,6 +111,9 @@ class Bucket(Place):
             return True
         found = self._get(relative)
         return found is not None and found["data"] == data
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Nothing: an object that was put is there to stay."""
 
     def put(self, relative: str, data: bytes, instead_of: str | None) -> str | None:
         """Replace the object of that ETag, or create one where there is none: its ETag, None when that did not hold."""

@@ -44,8 +44,8 @@ def seal(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": sha256(data)}
 
 
-def write(path: Path, data: bytes, modes: Modes = PRIVATE) -> None:
-    """Create or replace; Damaged where a folder lies in its place."""
+def write(path: Path, data: bytes, modes: Modes = PRIVATE, sync: bool = True) -> None:
+    """Create or replace; Damaged where a folder lies in its place. sync: the folder, too, so that the name lasts."""
     temporary = _temporary(path, data, modes)
     try:
         temporary.replace(path)
@@ -54,11 +54,12 @@ def write(path: Path, data: bytes, modes: Modes = PRIVATE) -> None:
         if isinstance(error, IsADirectoryError):
             raise Damaged(f"{path}: is a folder, where a file belongs; move it away") from None
         raise
-    _sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
-def create(path: Path, data: bytes, modes: Modes = PRIVATE) -> bool:
-    """Create unless it exists; False when somebody else was first. The file appears whole.
+def create(path: Path, data: bytes, modes: Modes = PRIVATE, sync: bool = True) -> bool:
+    """Create unless it exists; False when somebody else was first. The file appears whole. sync: as of `write`.
 
     On a file system without hard links it appears empty and is then written: a reader in between takes it for damaged,
     and who replaces it meanwhile was first.
@@ -74,7 +75,8 @@ def create(path: Path, data: bytes, modes: Modes = PRIVATE) -> bool:
         return _create_in_place(path, data, modes)
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
     return True
 
 
@@ -90,7 +92,7 @@ def _create_in_place(path: Path, data: bytes, modes: Modes) -> bool:
                 raise
     except FileExistsError:
         return False
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return path.read_bytes() == data
 
 
@@ -109,7 +111,7 @@ def _temporary(path: Path, data: bytes, modes: Modes) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Where the file system can: some, of other systems or over a network, sync no folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)

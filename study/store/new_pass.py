@@ -1,6 +1,8 @@
 """A pass that is being written: its tables and files, and the done-marker that seals them."""
 
 import secrets
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,13 +49,25 @@ class Pass:
         which the target was, by its nonce, by default the one that counts; of a training that is done again, the one
         that it takes the place of.
         """
-        work = {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
-        name = f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"
-        for table, rows in self._tables.items():
-            self._write_table(table, f"{table}/{name}-{self.nonce}.parquet", rows)
+        work = _work(attacks, measures, train)
+        name = _name(trial_id, work)
+        self._write_tables(name)
         counts = self.store.training(trial_id)
         if (train or training) and counts != training:
             return False  # trained meanwhile, under a name of earlier versions or this one
+        return self._mark(name, trial_id, work, flags, counts, again=train and training is not None)
+
+    def _mark(
+        self,
+        name: str,
+        trial_id: str,
+        work: Mapping[str, Any],
+        flags: str | None,
+        counts: str | None,
+        again: bool = False,
+        sync: bool = True,
+    ) -> bool:
+        """Write the marker. counts: the nonce of the training that counts. again: it takes the place of that."""
         marker = {
             "trial_id": trial_id,
             "work": work,
@@ -62,11 +76,10 @@ class Pass:
             "sealed_at": datetime.now(UTC).isoformat(),
             "format": FORMAT,
             "flags": flags,
-            "training": self.nonce if train else counts,
+            "training": self.nonce if work["train"] else counts,
         }
         relative, data = f"done/{name}.json", seals.to_json(marker)
-        again = train and training is not None
-        if not again and self.store.place.create(relative, data):
+        if not again and self.store.place.create(relative, data, sync):
             return True
         if again or self._may_replace(name, trial_id):
             before = self.store.marked([trial_id]).counted if again else {}
@@ -85,7 +98,38 @@ class Pass:
             return True
         return name in self.store.marked([trial_id]).outdated
 
-    def _write_table(self, table: str, relative: str, rows: Rows) -> None:
-        data = to_parquet(to_table(table, rows))
-        self.store.place.write(relative, data)
-        self._seals[relative] = files.seal(data)
+    def _write_tables(self, name: str, sync: bool = True) -> None:
+        for table, rows in self._tables.items():
+            relative, data = f"{table}/{name}-{self.nonce}.parquet", to_parquet(to_table(table, rows))
+            self.store.place.write(relative, data, sync)
+            self._seals[relative] = files.seal(data)
+
+
+def seal_together(store: Store, passes: Mapping[str, tuple[Pass, Sequence[str]]], threads: Executor) -> None:
+    """Seal a pass of attacks for each of several trials, as `seal` does one by one.
+
+    The done-markers are listed once and each folder is synced once, after all tables and after all markers, where
+    `seal` does so for each pass. passes: by trial id, a pass and the ids of its attacks.
+    """
+    works = {trial_id: _work(attacks, ()) for trial_id, (_, attacks) in passes.items()}
+    names = {trial_id: _name(trial_id, work) for trial_id, work in works.items()}
+    list(threads.map(lambda trial_id: passes[trial_id][0]._write_tables(names[trial_id], sync=False), passes))
+    store.place.sync(sorted({table for current, _ in passes.values() for table in current._tables}))
+    trainings = store.marked(passes).trainings
+
+    def mark(trial_id: str) -> None:
+        current, _ = passes[trial_id]
+        counts = trainings.get(trial_id)
+        current._mark(names[trial_id], trial_id, works[trial_id], flags=None, counts=counts, sync=False)
+
+    list(threads.map(mark, passes))
+    store.place.sync(["done"])
+
+
+def _work(attacks: Sequence[str], measures: Sequence[str], train: bool = False) -> dict[str, Any]:
+    return {"train": train, "attacks": sorted(attacks), "measures": sorted(measures)}
+
+
+def _name(trial_id: str, work: Mapping[str, Any]) -> str:
+    train = work["train"]
+    return f"{trial_id}-{own_names.TRAINING if train else content_id(work)}"

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +66,16 @@ class Place(abc.ABC):
         """A file as a listing has it; None where there is none."""
 
     @abc.abstractmethod
-    def write(self, relative: str, data: bytes) -> None:
-        """Create or replace."""
+    def write(self, relative: str, data: bytes, sync: bool = True) -> None:
+        """Create or replace. sync: False where `sync` follows, which a file's name needs to outlast a power failure."""
 
     @abc.abstractmethod
-    def create(self, relative: str, data: bytes) -> bool:
-        """Create unless it exists; False when somebody else was first."""
+    def create(self, relative: str, data: bytes, sync: bool = True) -> bool:
+        """Create unless it exists; False when somebody else was first. sync: as of `write`."""
+
+    @abc.abstractmethod
+    def sync(self, folders: Iterable[str]) -> None:
+        """Let the names of all files in these folders outlast a power failure, where storage does not by itself."""
 
     @abc.abstractmethod
     def remove(self, relative: str) -> None:
@@ -193,13 +197,18 @@ class Folder(Place):
             return None
         return _entry(path.name, found) if stat.S_ISREG(found.st_mode) else None
 
-    def write(self, relative: str, data: bytes) -> None:
+    def write(self, relative: str, data: bytes, sync: bool = True) -> None:
         """Create or replace."""
-        files.write(self._name(relative), data, self._modes)
+        files.write(self._name(relative), data, self._modes, sync)
 
-    def create(self, relative: str, data: bytes) -> bool:
+    def create(self, relative: str, data: bytes, sync: bool = True) -> bool:
         """Create unless it exists; False when somebody else was first."""
-        return files.create(self._name(relative), data, self._modes)
+        return files.create(self._name(relative), data, self._modes, sync)
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Each folder once, however many files were written."""
+        for folder in folders:
+            files.sync_folder(self.path(folder))
 
     def remove(self, relative: str) -> None:
         """Remove a file, if it is there."""

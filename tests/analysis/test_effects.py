@@ -57,6 +57,7 @@ def test_a_mean_of_auc_is_two_way_and_has_the_control_variate_from_5_replicates_
         assert row.descriptive == (replicates < 5)
 
 
+@pytest.mark.long
 def test_means_and_contrasts_that_are_printed_cover_what_is_true_of_records_like_these():
     gains = [0.4, 0.8]
     truth = [true_auc(gain) for gain in gains]
@@ -92,6 +93,7 @@ def halves(data, size):
     return rows[rows["epochs"] == 40], rows[rows["epochs"] == 10]
 
 
+@pytest.mark.long
 def test_no_difference_is_found_where_there_is_none_in_5_studies_of_100_at_most():
     data = panel_study(np.random.default_rng(3), [0.6, 0.6], 5, PAIR, records=80, attacks=STUDIES)
     found = contrasts(data, data.wide, "auc", "epochs", 10, ["attack"])

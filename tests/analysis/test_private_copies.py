@@ -123,7 +123,7 @@ def public_pages(public, tmp_path_factory):
     return written(public[0].uri, tmp_path_factory.mktemp("of_copy"))
 
 
-@pytest.fixture(params=["notebook_pages", "other_pages", "public_pages"])
+@pytest.fixture(params=[pytest.param("notebook_pages", marks=pytest.mark.long), "other_pages", "public_pages"])
 def pages(request):
     return request.getfixturevalue(request.param)
 
@@ -182,6 +182,7 @@ def numbers_of_records(text):
     return re.findall(rf"(?<![\w.-])(?:{QUERIES // 10000}|{UNITS // 10000})\d{{4}}(?![\w.])", text)
 
 
+@pytest.mark.long
 def test_every_notebook_that_may_fit_had_something_to_show(notebook_pages):
     fitting = [path.stem for path in notebooks.FOLDER.glob("*.ipynb") if path.stem != "06_search"]
     assert notebook_pages.keys() == {*(f"{name}.html" for name in fitting), "named"}

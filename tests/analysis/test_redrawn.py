@@ -37,6 +37,7 @@ def together(random, gains, records=40, replicates=3):
     return replace(made, wide=wide, scores=pd.concat(tables, ignore_index=True))
 
 
+@pytest.mark.long
 def test_nothing_is_shown_of_targets_that_leak_nothing_in_more_than_5_studies_of_100_whatever_is_tried(quick):
     random, runs = np.random.default_rng(1), 60
     p = [strongest(together(random, [0.0] * 5), CELL)["p"] for _ in range(runs)]

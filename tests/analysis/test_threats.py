@@ -87,6 +87,7 @@ def test_named_records_are_right_as_the_tpr_and_its_limits_say(quick):
         assert prior < row[f"{name}_low"] < row[name] < row[f"{name}_high"] < 1
 
 
+@pytest.mark.long
 def test_choosing_the_strongest_shows_nothing_in_more_than_5_studies_of_100_where_nothing_leaks(quick):
     runs, p, above = 60, [], 0
     for seed in range(runs):

@@ -25,6 +25,7 @@ ENDS = {
 """What each command prints last."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("runs", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.soak)])
 def test_commands_end_with_exit_code_0_and_threads_of_arrow_never_need_the_interpreter(tmp_path, runs):

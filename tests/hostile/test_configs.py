@@ -58,6 +58,7 @@ def readers_take_no_bug(kind, sound, folder, capsys):
         assert "This is a bug" not in said and "Traceback" not in said, (reader, said[-1500:])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", AT_ONCE)
 def test_no_reader_takes_forged_settings_for_a_bug(kind, sound, undrawn, tmp_path, capsys):
     readers_take_no_bug(kind, sound, tmp_path, capsys)

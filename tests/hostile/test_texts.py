@@ -123,6 +123,7 @@ def test_pictures_of_a_study_in_a_folder_of_any_name_are_drawn(smallest, tmp_pat
     assert mia_study("figures")([str(folder), str(tmp_path / "pictures")]) == 0
 
 
+@pytest.mark.long
 def test_a_study_in_a_folder_of_any_name_has_all_its_pages_and_runs_nothing(
     sound, tmp_path, capsys, clean, undrawn, unpictured
 ):

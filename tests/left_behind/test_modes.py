@@ -9,7 +9,7 @@ import pytest
 from tests.left_behind.conftest import HOSTILE
 from tests.left_behind.planted import ENVIRONMENT
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
 
 
 def modes(folder):

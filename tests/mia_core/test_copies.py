@@ -94,6 +94,7 @@ def test_a_member_that_is_there_more_than_k_times_is_copied_and_nothing_is_divid
     assert found.tolist() == [0.0]
 
 
+@pytest.mark.long
 def test_one_more_unseen_person_is_called_copied_with_probability_at_most_alpha_however_many_records_each_has():
     # Each run draws members, and V + 1 persons of one to twelve records that resemble each other. The plain rank of
     # records, which takes each for a person of its own, calls more than twice as many persons copied.

@@ -172,6 +172,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("cache_of_test")  # no known epsilon
 def test_the_science_works_without_ray_mlflow_and_the_store_and_a_study_says_what_it_needs():
     found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=120, check=False)

@@ -130,6 +130,7 @@ def test_intervals_cover():
     assert row.good(3.5), row
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("replicates", [5, 10])
 def test_points_of_the_pooled_roc_hold_at_higher_fprs_too(replicates):
     # Four points of each curve; 3 standard errors of 150 studies at 94 % are 5.8 %.

@@ -60,6 +60,7 @@ STRONGEST_ABOVE = (0.65, 0.6, 0.55, 0.5)
 ALL_BELOW = (0.55, 0.54, 0.53, 0.5)
 
 
+@pytest.mark.long
 def test_an_auc_above_its_limit_by_5_points_is_hardly_ever_said_not_to_be():
     found = decisions(STRONGEST_ABOVE)
     assert found["auc"][Decision.NOT_EXCEEDED] <= 5
@@ -67,6 +68,7 @@ def test_an_auc_above_its_limit_by_5_points_is_hardly_ever_said_not_to_be():
     assert found["auc"][Decision.EXCEEDED] >= 150  # the corrected bound is 2.7 standard errors below, the truth 3.9
 
 
+@pytest.mark.long
 def test_a_policy_that_holds_by_5_points_is_said_to_hold_nine_times_in_ten():
     found = decisions(ALL_BELOW)
     assert found["auc"][Decision.NOT_EXCEEDED] >= 190
@@ -92,6 +94,7 @@ def test_nothing_leaks_and_hardly_any_limit_is_said_to_be_exceeded():
     assert found["all"][Decision.NOT_EXCEEDED] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("persons", [(1, 2, 3, 4), pytest.param((4,), marks=pytest.mark.slow)])
 def test_records_of_one_person_are_no_further_evidence(persons):
     # By record, the bounds of 1,000 records of 250 persons are too narrow by up to 1.6.
@@ -103,6 +106,7 @@ def test_records_of_one_person_are_no_further_evidence(persons):
     assert at["auc"][Decision.NOT_EXCEEDED] <= most and at["auc"][Decision.EXCEEDED] <= most
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("persons", [pytest.param((1,), marks=pytest.mark.slow), (1, 2, 3, 4)])
 def test_a_tpr_above_its_limit_is_hardly_ever_said_not_to_be(persons):
     limits = (("tpr_at_1pct_fpr", float(tpr_of(0.6))),)
@@ -135,6 +139,7 @@ def found_replays(probability, seed=8):
     return counted
 
 
+@pytest.mark.long
 def test_the_smallest_replay_probability_that_is_found():
     # 5,000 samples, 1,000 members against 1,000 others, in nine of ten releases: equal samples from .0005 on (one is
     # enough), the TPR from .005, worst persons from .006, samples that resemble from .022, the AUC from .02.

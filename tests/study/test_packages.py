@@ -53,6 +53,7 @@ def run(installed, folder, *words):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_a_wheel_made_from_an_sdist_has_every_file_that_the_packages_need(installed):
     wanted = {file.relative_to(ROOT) for name in ("mia_core", "study", "analysis") for file in (ROOT / name).rglob("*")
               if file.is_file() and file.suffix != ".pyc"}  # fmt: skip
@@ -60,6 +61,7 @@ def test_a_wheel_made_from_an_sdist_has_every_file_that_the_packages_need(instal
     assert {path for path in wanted if not (installed / path).is_file()} == set()
 
 
+@pytest.mark.long
 def test_the_studies_of_configs_are_found_outside_of_a_checkout_and_a_users_own_go_first(installed, tmp_path):
     shown = run(installed, tmp_path, "config", "configs/privacy_digits.yaml")
     assert shown.returncode == 0 and '"study": "privacy_digits"' in shown.stdout, shown.stderr

@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.store import Compactor, Damaged, Pass, Store, compact, compacting, read, seals
+from study.store import Compactor, Damaged, Pass, Store, compact, compacting, files, read, seal_together, seals
 from study.store.manifests import manifests
 from study.store.schema import SCHEMAS, open_parquet, to_parquet, to_table
 from tests.forging import WHOLE_TRIAL
@@ -78,6 +79,51 @@ def test_a_result_cannot_be_sealed_twice(store):
     assert seal(store)
     assert not seal(store)
     assert len(read(store.folder.parent, "small", "trials")) == 1
+
+
+def derived(store, numbers):
+    """Passes of one attack for each trial."""
+    found = {}
+    for number in numbers:
+        trial_id = f"t{number}"
+        current = Pass(store)
+        current.add("attacks", [ATTACK | {"trial_id": trial_id, "auc": number / 10}])
+        found[trial_id] = current, ["a1"]
+    return found
+
+
+def test_passes_that_are_sealed_together_are_as_sealed_one_by_one_and_no_marker_precedes_a_table(store, monkeypatch):
+    others = Store(store.folder.parent, "others")
+    for one in (store, others):
+        one.publish("d1", SPEC, DESIGN, {})
+        seal(one, attacks=())
+    log = []
+    for module, name in ((files, "write"), (files, "create"), (files, "sync_folder")):
+        plain = getattr(module, name)
+
+        def logged(path, *arguments, plain=plain, name=name):
+            log.append((name, path.name if name == "sync_folder" else path.parent.name))
+            return plain(path, *arguments)
+
+        monkeypatch.setattr(module, name, logged)
+    with ThreadPoolExecutor(4) as threads:
+        seal_together(store, derived(store, range(1, 6)), threads)
+    assert log == [
+        *[("write", "attacks")] * 5, ("sync_folder", "attacks"), *[("create", "done")] * 5, ("sync_folder", "done"),
+    ]  # fmt: skip
+    for trial_id, (current, attacks) in derived(others, range(1, 6)).items():
+        assert current.seal(trial_id, train=False, attacks=attacks, measures=[])
+    tables = [read(one.folder.parent, one.study, "attacks", all=True) for one in (store, others)]
+    pd.testing.assert_frame_equal(*(table.sort_values("trial_id", ignore_index=True) for table in tables))
+    assert len(tables[0]) == 5
+    markers = [
+        {(name, str(marker["work"]), marker["training"] is None) for name, marker in one.markers().items()}
+        for one in (store, others)
+    ]
+    assert markers[0] == markers[1]
+    with ThreadPoolExecutor(4) as threads:
+        seal_together(store, derived(store, range(1, 6)), threads)
+    assert len(read(store.folder.parent, store.study, "attacks", all=True)) == 5
 
 
 def test_every_flipped_truncated_or_missing_file_of_a_pass_is_refused(store):

@@ -258,6 +258,7 @@ def use(design, store):
     return refused
 
 
+@pytest.mark.long
 def test_a_pickle_in_place_of_any_file_is_refused_and_not_executed(design, sound, copy, capsys, canary):
     bomb = pickle.dumps(Bomb(canary))
     name = kinds(sound)[9].split("/")[1].removesuffix(".json")

@@ -198,6 +198,7 @@ def scratch():
         yield Path(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupted_sweep_says_it_is_incomplete_leaves_no_scratch_and_goes_on_when_run_again(fresh, scratch, sent):
     arguments = ["--set", "factors.epochs=[1, 2000]", "--set", "attacks=[white_box]", "--set", "replicates=1",
@@ -387,6 +388,7 @@ FEW = [
 ]
 
 
+@pytest.mark.long
 def test_a_sweep_derives_attacks_after_its_trials_and_mlflow_gets_them_and_again_it_does_nothing(fresh):
     overrides = [*NO_CONTROLS, *(word for setting in FEW for word in ("--set", setting))]
     done = sweep(fresh, *overrides)
