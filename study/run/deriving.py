@@ -1,7 +1,7 @@
 """The second stage of a sweep: derived attacks, computed from sealed scores and sealed as passes of their own."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,8 +33,8 @@ class Derived:
     seconds: float
 
 
-def derive(design: Design, store: Store, sealed: Callable[[str], None] = lambda trial_id: None) -> Derived:
-    """Compute what can be derived and is not sealed yet; a pass a trial. sealed: is told each trial's id.
+def derive(design: Design, store: Store) -> Derived:
+    """Compute what can be derived and is not sealed yet; a pass a trial.
 
     Trains nothing. ValueError and Damaged as of reading a store.
     """
@@ -59,8 +59,6 @@ def derive(design: Design, store: Store, sealed: Callable[[str], None] = lambda 
         for at in range(0, len(results), TOGETHER):
             some = list(results)[at : at + TOGETHER]
             seal_together(store, {trial_id: _pass(store, results[trial_id]) for trial_id in some}, threads)
-            for trial_id in some:
-                sealed(trial_id)
     rows = sum(len(attacked.rows) for attacked in results.values())
     return Derived(tuple(results), rows, time.perf_counter() - started)
 

@@ -103,10 +103,12 @@ class Session:
 
     def _derive(self, design: Design, log: Callable[[str], None]) -> bool:
         """Derived attacks on what is sealed by now, which then are in the design's table. log: of trials by id."""
-        if not derive(design, self.store, log).trials:
-            return False
-        self._publish(design)
-        return True
+        found = derive(design, self.store)
+        if found.trials:
+            self._publish(design)  # before they are logged: MLflow gets what the design's table has
+        for trial_id in found.trials:
+            log(trial_id)
+        return bool(found.trials)
 
     def _run(self, todo: Todo, outlook: Outlook, tracker: "TrackerAside") -> None:
         """All of `todo`, or a search to its end. Stopped in place of Refused or Damaged once a trial was sealed."""

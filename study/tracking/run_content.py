@@ -87,15 +87,16 @@ class Begun:
 class RunContent:
     """One run.
 
-    passes: names of what is sealed of the trial. start_ms, end_ms: of the training itself, so that logging again
-    repeats every point and adds none. derived: metrics of derived attacks, which a later pass may replace; derived_ms:
-    when the trial's last pass was sealed, so that MLflow shows the newest of them. curves: key, value, milliseconds and
-    step of each point of the training's history, from its beginning. files: contents by path. data: name of the pool,
-    digest of pool and split, digest of the pool.
+    passes: names of what is sealed of the trial; models: of those, what is of more than derived attacks. start_ms,
+    end_ms: of the training itself, so that logging again repeats every point and adds none. derived: metrics of derived
+    attacks, which a later pass may replace; derived_ms: when the trial's last pass was sealed, so that MLflow shows the
+    newest of them. curves: key, value, milliseconds and step of each point of the training's history, from its
+    beginning. files: contents by path. data: name of the pool, digest of pool and split, digest of the pool.
     """
 
     name: str
     passes: tuple[str, ...]
+    models: tuple[str, ...]
     start_ms: int
     end_ms: int
     step: int
@@ -114,6 +115,7 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     markers = store.markers([trial_id])
     passes, tables = trial_tables(store, trial_id, ("trials", "quality", "attacks", "scores"))
     design = store.design()
+    derived = _derived_ids(tables["attacks"])
     tables = _without_superseded(tables, set(design["id"].to_pylist()))
     row = tables["trials"].iloc[0]
     config = TrialConfig.parse(row["config"])
@@ -126,9 +128,12 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
     factors = [name for name in further if "." in name]
     settings = [*SETTINGS, *(name for name in further if "." not in name)]
     start_ms = end_ms - int(row["seconds_train"] * 1000)
+    sealed = {name: markers.get(name, {}) for name in passes}
+    logged = {name: logged_name(name, marker) for name, marker in sealed.items()}
     return RunContent(
         name=_name(row, config.budget),
-        passes=tuple(logged_name(name, markers.get(name, {})) for name in passes),
+        passes=tuple(logged.values()),
+        models=tuple(logged[name] for name, marker in sealed.items() if not _is_derived(marker, derived)),
         start_ms=start_ms,
         end_ms=end_ms,
         step=int(row[config.budget]),
@@ -152,6 +157,16 @@ def run_content(store: Store, trial_id: str, include_records: bool) -> RunConten
         files=dict(_files(store, trial_id, tables, config, include_records)),
         data=(row["dataset"], content_id([digest, config.value("split", dict)]), digest),
     )
+
+
+def _derived_ids(attacks: pd.DataFrame) -> set[str]:
+    return set(attacks.loc[attacks["base"].notna(), "attack_id"]) if "base" in attacks else set()
+
+
+def _is_derived(marker: Mapping[str, Any], derived: set[str]) -> bool:
+    """Whether a pass is of these attacks alone."""
+    work = marker.get("work", {"train": True})
+    return not work["train"] and not work["measures"] and derived.issuperset(work["attacks"])
 
 
 def _guarantee(row: Any) -> str:
@@ -183,9 +198,9 @@ def _settings(config: TrialConfig) -> dict[str, str]:
 def _without_superseded(tables: Mapping[str, pd.DataFrame], wanted: set[str]) -> dict[str, pd.DataFrame]:
     """Without derived attacks that were computed from fewer replicates than there are now. wanted: ids of a design."""
     attacks, scores = tables["attacks"], tables["scores"]
-    if "base" not in attacks:
+    old = _derived_ids(attacks) - wanted
+    if not old:
         return dict(tables)
-    old = set(attacks.loc[attacks["base"].notna(), "attack_id"]) - wanted
     return {
         **tables,
         "attacks": attacks[~attacks["attack_id"].isin(old)],

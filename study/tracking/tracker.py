@@ -294,16 +294,20 @@ class Tracker:
             data = Dataset(name=name, digest=digest, source_type="local", source=json.dumps({"pool": pool}))
             self._client.log_inputs(self._parent, [DatasetInput(dataset=data)])
             self._has_data = True
-        has_files = self._put(self._client, run_id, content.files)
         self._go_on()
-        self._log_params(run_id, content.params)
-        self._log_metrics(
-            run_id, [(key, value, content.end_ms, content.step) for key, value in content.metrics.items()]
-        )
+        if run and run.passes in self._whole(content.models):  # it lacks derived attacks alone
+            has_files = not run.passes.endswith(NO_FILES)
+        else:
+            has_files = self._put(self._client, run_id, content.files)
+            self._go_on()
+            self._log_params(run_id, content.params)
+            self._log_metrics(
+                run_id, [(key, value, content.end_ms, content.step) for key, value in content.metrics.items()]
+            )
+            self._log_metrics(run_id, content.curves)
         self._log_metrics(
             run_id, [(key, value, content.derived_ms, content.step) for key, value in content.derived.items()]
         )
-        self._log_metrics(run_id, content.curves)
         self._client.set_terminated(run_id, "FINISHED", content.end_ms)
         passes = self._whole(content.passes, has_files)[-1]
         own = {PARENT: self._parent, NAME: content.name, **content.tags, **ownership.tags_of(self._store)}

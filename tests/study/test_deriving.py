@@ -1,6 +1,7 @@
 """The second stage of a sweep, on made scores: which rows there are, what they are computed from, when they change."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from study.design.study_design import Design
 from study.plan import overview
 from study.run import search
 from study.run.deriving import derive
+from study.run.session import Session
 from study.store import Store, compact, read
 from study.store.collecting import garbage
 from study.store.flat import export_flat
@@ -258,6 +260,15 @@ def test_mlflow_gets_derived_metrics_of_the_newest_reference_alone_and_the_worke
     assert found.derived[key] == rows["auc"][trial] != before.derived[key]
     assert found.derived_ms > before.derived_ms and found.end_ms == before.end_ms
     assert key not in found.metrics and found.metrics == before.metrics
+
+
+def test_a_sweep_publishes_what_it_derived_before_mlflow_hears_of_it(tmp_path):
+    design, store, heard = design_of("replicates=3"), Store(tmp_path, "small"), []
+    write(store, design, LEAKS)
+    sweep = SimpleNamespace(store=store, _publish=lambda design: heard.append("published"))
+    assert Session._derive(sweep, design, heard.append)
+    assert heard[0] == "published" and set(heard[1:]) == {trial.trial_id for trial in design.trials}
+    assert not Session._derive(sweep, design, pytest.fail)
 
 
 def test_a_derived_attack_is_an_objective_of_a_search(tmp_path):

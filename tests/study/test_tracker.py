@@ -15,9 +15,11 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from mia_core.data import load_pool
+from study.design.derivations import Derivations
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
+from study.run.deriving import derive
 from study.run.runner import Runner
 from study.store import Store, read
 from study.tracking.addresses import public, without_secrets
@@ -54,7 +56,8 @@ def run(design, store, each=lambda trial_id: None):
 
 
 def publish(design, store):
-    store.publish(design.hash, design.spec.resolved, design_rows(design), CODE)
+    rows = design_rows(design, Derivations(design, store.markers()).found)
+    store.publish(design.hash, design.spec.resolved, rows, CODE)
 
 
 @pytest.fixture(scope="module")
@@ -462,3 +465,29 @@ def test_a_server_killed_between_trials_and_started_again_has_every_metric_once(
         assert any(key.endswith("/auc") for key in run_.data.metrics) or trial_id is None
     seen = repr(rows_of(place / "mlflow.db")) + "".join(warnings) + (place / "server.log").read_text()
     assert "hidden" not in seen
+
+
+def test_a_run_that_lacks_derived_attacks_alone_gets_these_and_nothing_again(tmp_path, monkeypatch):
+    spec = small_spec(*QUICK, "replicates=3", "factors.defense=[none]", "attacks=[white_box]")
+    design, store = Design(spec, load_pool(spec.data)), Store(tmp_path / "results", "small")
+    publish(design, store)
+    run(design, store)
+    add_database(tmp_path)
+    asked = []
+    monkeypatch.setattr(Tracker, "_log_params", lambda self, run_id, params: asked.append(run_id))
+    log = Tracker(store, database(tmp_path), pytest.fail)
+    log.reconcile()
+    assert len(asked) >= len(design.trials)
+    before = said(tmp_path)
+    asked.clear()
+    assert derive(design, store).trials
+    publish(design, store)
+    log.reconcile()
+    assert not asked
+    found = said(tmp_path)
+    for trial in design.trials:
+        added = found[trial.trial_id]["metrics"].keys() - before[trial.trial_id]["metrics"].keys()
+        assert "attack/calibrated_white_box/auc" in added and all("calibrated" in key for key in added)
+        assert found[trial.trial_id]["params"] == before[trial.trial_id]["params"]
+    log.reconcile()
+    assert said(tmp_path) == found
