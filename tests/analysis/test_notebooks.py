@@ -87,6 +87,7 @@ def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(exe
         assert page.read_text().count("<h1") == 1
 
 
+@pytest.mark.long
 def test_a_notebook_without_anything_to_show_of_a_study_says_why(lean, swept, tmp_path):
     study = load(lean.uri)
     assert {name: misfit(name, study) for name in SHOWN} == {
