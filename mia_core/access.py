@@ -9,6 +9,7 @@ from enum import IntEnum
 import torch
 from torch import nn
 
+from mia_core.meter import Meter, Spent
 from mia_core.models import Model
 
 
@@ -65,18 +66,25 @@ class View:
     gradients: Callable[..., torch.Tensor]
 
 
-def view(model: Model, uses: Iterable[str]) -> View:
-    """A view of a model with exactly these capabilities, which the model must offer."""
-    allowed = View()
+SPENDS = {
+    **dict.fromkeys(("generate", "variation", "denoise", "encode", "discriminate"), Spent(queries=1)),
+    "gradients": Spent(queries=1, gradients=1),
+}
+"""What a call spends per row, of the methods that are asked about images; samples and their latents are just there."""
+
+
+def view(model: Model, uses: Iterable[str], meter: Meter | None = None) -> View:
+    """A view of a model with exactly these capabilities, which the model must offer. meter: counts what is asked."""
+    allowed, meter = View(), meter or Meter()
     for capability in uses:
         for name in CAPABILITIES[capability][1]:
-            setattr(allowed, name, _apart(model, name))
+            setattr(allowed, name, _apart(model, name, meter))
     return allowed
 
 
-def _apart(model: Model, name: str) -> object:
+def _apart(model: Model, name: str, meter: Meter) -> object:
     """An attribute of a model; methods are wrapped in functions, so that the view does not expose the model by name."""
     found = getattr(model, name)
-    if isinstance(found, nn.Module) or not callable(found):
-        return found
-    return lambda *arguments, **settings: found(*arguments, **settings)
+    if isinstance(found, nn.Module):
+        return meter.network(found)
+    return meter.function(found, SPENDS.get(name, Spent())) if callable(found) else found
