@@ -87,10 +87,10 @@ class Attack(ABC):
 
     version: part of ids; raise it if a change alters scores. nested: the setting that lists the levels of one run, in
     ascending order: `steps` of the attack's training, `generated`, numbers of samples (`SampleLevels`), or `group`, of
-    parameters. These settings have the same meaning in all attacks: `generated`, the number of samples to draw; `known`, the number of
-    known records on each side, in percent of the smallest training-set size; and `variant`, which distinguishes
-    configurations of one attack in labels, e.g. `_known20`. shared: distances that the attacks of a trial share.
-    meter: counts what the view is asked.
+    parameters. These settings have the same meaning in all attacks: `generated`, the number of samples to draw;
+    `known`, the number of known records on each side, in percent of the smallest training-set size; and `variant`,
+    which distinguishes configurations of one attack in labels, e.g. `_known20`. shared: distances that the attacks of a
+    trial share. meter: counts what the view is asked.
     """
 
     name: ClassVar[str]

@@ -53,4 +53,3 @@ class TimeConfig:
 def power_sum(x_BCHW: torch.Tensor) -> torch.Tensor:
     """‖x‖_4^4 of each image, [B]."""
     return x_BCHW.flatten(1).abs().pow(NORM).sum(1)
-

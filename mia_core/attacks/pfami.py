@@ -19,9 +19,9 @@ from mia_core.streams import Streams
 class PFAMI(Denoising):
     """Mean over times t and neighbors x' of (loss(x', t) - loss(x, t)) / loss(x, t), the noise held fixed.
 
-    A neighbor is the middle of x, as much of its sides as `crops` says, enlarged to the whole. The authors make ten from
-    .95 to .7 at t = 0, 50, .., 450 of 1,000, and take the sixth alone. Deviations: three of that range, averaged; the same
-    noise for all queries too; of a VAE it is not offered.
+    A neighbor is the middle of x, as much of its sides as `crops` says, enlarged to the whole. The authors make ten
+    from .95 to .7 at t = 0, 50, .., 450 of 1,000, and take the sixth alone. Deviations: three of that range, averaged;
+    the same noise for all queries too; their variant for VAEs is left out.
     """
 
     name = "pfami"

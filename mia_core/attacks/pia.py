@@ -1,4 +1,4 @@
-"""PIA (Kong et al. 2024, arXiv 2305.18355): whether the model finds at t the noise that it finds in the image itself."""
+"""PIA (Kong et al. 2024, arXiv 2305.18355): whether the model finds the noise again that it finds in the image."""
 
 import torch
 

@@ -1,10 +1,11 @@
 """SecMI (Duan et al. 2023, arXiv 2302.01316): the error of one deterministic step there and back, from the image on."""
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from annotated_types import Gt
+from pydantic import model_validator
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
@@ -32,14 +33,17 @@ class SecMI(Denoising):
 
         interval: Annotated[int, Gt(0)] = 10
 
-        def __post_init__(self) -> None:
+        @model_validator(mode="after")
+        def _whole_steps(self) -> Self:
             if self.time % self.interval or not self.time:
                 raise Refused(f"time must be a multiple of interval {self.interval}, got {self.time}")
+            return self
 
     config: Config
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
+        self.level(view, self.config.time)
         last = self.config.time - self.config.interval
         x_BCHW = queries
         for start, end in pairwise(range(0, last + 1, self.config.interval)):

@@ -123,9 +123,10 @@ class Attacks:
         """One attack on a target that offers so much, once for each of its levels. relabelled: as of that.
 
         A level of samples has the id of an attack that draws so many and knows no levels: its run serves any numbers.
+        So has a group of parameters.
         """
         attack = entry.choice.build()
-        of_samples = attack.nested == "generated"
+        of_samples, alone = attack.nested == "generated", attack.nested in ("generated", "group")
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
         known = self.relabelled(attack) if relabelled else self.known(attack)
         recipe: dict[str, Any] = {
@@ -139,15 +140,15 @@ class Attacks:
         if EXTRACTOR in attack.needs:
             recipe["extractor"] = self.recipe.id
         made = partial(identity.attack_run, seed=self.spec.seed, version=entry.choice.cls.version)
-        run = made(recipe if of_samples else {**recipe, "generated": attack.generated})
+        run = made(recipe if alone else {**recipe, "generated": attack.generated})
         wanted = []
         for level, label in zip(attack.levels, entry.labels, strict=True):
             own = arguments if attack.nested is None else {**arguments, attack.nested: level}
-            alone = made({**recipe, "arguments": own, "generated": level})
+            own_run = made({**recipe, "arguments": own, "generated": level if of_samples else attack.generated})
             wanted.append(
                 WantedAttack(
                     label=label,
-                    attack_id=identity.attack_id(alone, None) if of_samples else identity.attack_id(run, level),
+                    attack_id=identity.attack_id(own_run, None) if alone else identity.attack_id(run, level),
                     run_id=identity.run_id(run),
                     level=level,
                     choice=entry.choice,

@@ -115,7 +115,9 @@ class AttackRow(Row):
     base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
     cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
-    many samples the attacker saw. smallest_auc: of a blind control, see `mia_core.metrics.blind.Blind`.
+    many samples the attacker saw. model_queries, model_gradients: what was asked of the model per query besides, see
+    `mia_core.meter`; None of derived attacks, of controls without a model, and in rows of earlier versions.
+    smallest_auc: of a blind control, see `mia_core.metrics.blind.Blind`.
     """
 
     trial_id: str
@@ -128,6 +130,8 @@ class AttackRow(Row):
     shadows: int | None = None
     steps: int | None
     released: int
+    model_queries: float | None = None
+    model_gradients: float | None = None
     queries: int | None = None
     judged: int | None = None
     judging: str | None = None
