@@ -1,4 +1,4 @@
-"""Attacks on VAEs, on a linear Gaussian one: its posterior and likelihood are known, and so is what its mean gives away."""
+"""Attacks on VAEs, on a linear Gaussian one: its likelihood is known, and so is what its mean gives away."""
 
 import numpy as np
 import pytest
