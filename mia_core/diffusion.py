@@ -57,6 +57,29 @@ def ddim_step(
     return noised(denoised(x_BCHW, eps_BCHW, abar_from), eps_BCHW, abar_to)
 
 
+def ancestral_step(
+    x_BCHW: torch.Tensor,
+    eps_BCHW: torch.Tensor,
+    abar_from: torch.Tensor,
+    abar_to: torch.Tensor,
+    fresh_BCHW: torch.Tensor,
+) -> torch.Tensor:
+    """A draw of DDPM's x at a larger `abar_to`, given x and the image in it (DDPM, equation 7; DDIM's with eta 1).
+
+    fresh: standard normal noise.
+    """
+    variance = (1 - abar_to) / (1 - abar_from) * (1 - abar_from / abar_to)
+    kept = (1 - abar_to) * (abar_from / (abar_to * (1 - abar_from))).sqrt()  # sqrt(1 - abar_to - variance)
+    image = denoised(x_BCHW, eps_BCHW, abar_from)
+    return abar_to.sqrt() * image + kept * eps_BCHW + variance.sqrt() * fresh_BCHW
+
+
+def noise_within_range(x_BCHW: torch.Tensor, eps_BCHW: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
+    """The noise in x_t if the image in it, which eps says, is moved into [-1, 1]."""
+    image = denoised(x_BCHW, eps_BCHW, alpha_bar).clamp(-1, 1)
+    return (x_BCHW - alpha_bar.sqrt() * image) / (1 - alpha_bar).sqrt()
+
+
 def ddim_times(timesteps: int, steps: int) -> list[int]:
     """`steps` times that increase evenly from 0 to T-1; T-1 alone for one step. ValueError beyond 1 .. T steps."""
     if not 1 <= steps <= timesteps:

@@ -113,7 +113,8 @@ def _queries(design: Design) -> Iterator[Part]:
 
 def _training(design: Design) -> Iterator[Part]:
     for choice, arm, batch in {(cell.target, cell.arm, cell.training.batch_size) for cell in design.cells}:
-        yield _network(design, choice, arm, batch, f"training {choice.name}", "training.batch_size")
+        rows = batch * arm.rows_per_record
+        yield _network(design, choice, arm, rows, f"training {choice.name}", "training.batch_size")
 
 
 def _network(design: Design, choice: Choice[Target], arm: Arm, batch: int, what: str, key: str) -> Part:
