@@ -26,9 +26,9 @@ class Elbo(Autoencoding):
 
     @settings
     class Config(Autoencoding.Config):
-        """draws: N. variance: of p(x | z), by pixel; 1/2 makes -log p(x | z) the sum of squares."""
+        """draws: N. variance: of p(x | z), by pixel; the square of the target's `deviation`, whose default it has."""
 
-        variance: Annotated[float, Gt(0)] = 0.5
+        variance: Annotated[float, Gt(0)] = 0.09
 
     config: Config
 

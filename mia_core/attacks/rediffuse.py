@@ -17,7 +17,8 @@ class ReDiffuse(Attack):
     """-‖x - mean of variations of x‖. It takes an image-to-image service alone.
 
     The authors noise to t = 200 of 1,000 and average ten variations. Deviations: the Euclidean distance in place of a
-    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100.
+    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. A query
+    is asked about alone, as often as it is varied, so that the service's random numbers are the same for all queries.
     """
 
     name = "rediffuse"
@@ -34,7 +35,7 @@ class ReDiffuse(Attack):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        total = torch.zeros_like(queries)
-        for number in range(self.config.variations):
-            total += view.variation(queries, self.config.time, rng.child("variation", number))
-        return Scores(self.levels, -(queries - total / self.config.variations).flatten(1).norm(dim=1)[None])
+        count = self.config.variations
+        asked = (query.expand(count, *query.shape) for query in queries)
+        means = [view.variation(copies, self.config.time, rng.child("variation")).mean(0) for copies in asked]
+        return Scores(self.levels, -(queries - torch.stack(means)).flatten(1).norm(dim=1)[None])
