@@ -17,8 +17,8 @@ class ReDiffuse(Attack):
     """-‖x - mean of variations of x‖. It takes an image-to-image service alone.
 
     The authors noise to t = 200 of 1,000 and average ten variations. Deviations: the Euclidean distance in place of a
-    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. A query
-    is asked about alone, as often as it is varied, so that the service's random numbers are the same for all queries.
+    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. Each
+    query is asked about apart from others, so that the service's random numbers are the same for all.
     """
 
     name = "rediffuse"
