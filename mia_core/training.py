@@ -160,7 +160,7 @@ class Trainer:
         return self.arm.epsilon_of(self.accountant.history) if self.accountant else None
 
     def run_to(self, step: int) -> None:
-        """Train until `step` steps (discriminator updates, if there is one) are done; completed epochs are appended to `history`.
+        """Train until `step` steps (discriminator updates, if any) are done; completed epochs go to `history`.
 
         ValueError if `step` is beyond the horizon.
         """

@@ -114,8 +114,6 @@ class DPSGD(PrivateDefense):
         Batch norm mixes records, so that clipping a record's gradient does not bound its influence. Running statistics
         of any norm depend on records in a way that no gradient covers.
         """
-        if self.config.noise_draws > 1 and target.draws(2, 1, 0) == target.draws(1, 1, 0):
-            return f"dp_sgd.noise_draws: {target.name} draws no random numbers for a record; leave it out"
         if target.beyond_gradients:
             return f"dp_sgd does not cover {target.beyond_gradients} of {target.name}, which no gradient carries"
         for name in target.private:
@@ -126,6 +124,8 @@ class DPSGD(PrivateDefense):
                     return f"dp_sgd does not cover the running statistics of {type(module).__name__} in the {name}"
                 if list(module.parameters(recurse=False)) and not isinstance(module, LAYERS):
                     return f"dp_sgd knows no gradient of a single record for {type(module).__name__} in the {name}"
+        if self.config.noise_draws > 1 and target.draws(2, 1, 0) == target.draws(1, 1, 0):
+            return f"dp_sgd.noise_draws: {target.name} draws no random numbers for a record; leave it out"
         return None
 
     def empty_guarantee(self, units: int) -> str | None:

@@ -8,7 +8,6 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import initialize
@@ -66,8 +65,9 @@ class UNet(nn.Module):
         """As of `convolutions.initialize`, but each residual branch and the output begin at zero, as the authors do."""
         initialize(self, streams)
         last = [module.last for module in self.modules() if isinstance(module, (_Residual, _Attention))]
-        for module in [*last, self.tail[-1]]:
-            nn.init.zeros_(module.weight)
+        for module in [*last, *self.tail]:
+            if isinstance(module, nn.Conv2d):
+                nn.init.zeros_(module.weight)
 
 
 class _Residual(nn.Module):
@@ -134,8 +134,5 @@ def encoding(t_B: torch.Tensor, width: int) -> torch.Tensor:
 
 def doubled(x_BCHW: torch.Tensor) -> torch.Tensor:
     """Each pixel four times [B,C,2H,2W]. torch's upsampling has a gradient on a GPU that is not repeatable."""
-    return (
-        x_BCHW[:, :, :, None, :, None]
-        .expand(-1, -1, -1, 2, -1, 2)
-        .reshape(*x_BCHW.shape[:2], *(2 * n for n in x_BCHW.shape[2:]))
-    )
+    twice = x_BCHW[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
+    return twice.flatten(4).flatten(2, 3)

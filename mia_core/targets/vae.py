@@ -1,6 +1,6 @@
 """Variational autoencoder (Kingma & Welling 2014; arXiv 1312.6114), with the weight beta of Higgins et al. 2017.
 
-An encoder maps each record x to a normal posterior over latents, and the generator decodes z ~ q(z | x). For one record:
+An encoder maps each record x to a normal posterior over latents, and the generator decodes z ~ q(z | x). For a record:
 
     loss = -log p(x | z) + beta KL(q(z | x) || N(0, I))
 

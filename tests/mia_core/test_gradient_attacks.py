@@ -66,7 +66,7 @@ def test_a_group_that_is_not_there_is_refused_as_a_setting(group):
 
 
 def test_a_classifier_on_known_records_finds_as_much_as_the_norms_laws_allow():
-    # The best combination has AUC Phi(sqrt(.8^2 + .6^2) / sqrt 2) = .760; one AUC of 2 x 1,000 records deviates by .011,
+    # The best combination has AUC Phi(sqrt(.8^2 + .6^2) / sqrt 2) = .760; one AUC of 2,000 records deviates by .011,
     # the mean of five by .005; the margin is four of those. The norm of all four tensors tells less.
     found, whole = [], []
     for seed in range(5):
