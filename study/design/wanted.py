@@ -13,6 +13,7 @@ from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.copies import fewest_unseen, rank_of
 from mia_core.metrics.exact_copies import EXACT
+from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.extractor import Recipe
 from mia_core.settings import Choice
 from mia_core.targets import Target
@@ -202,7 +203,9 @@ class Measures:
     def __init__(self, spec: Spec, split: Split, recipe: Recipe) -> None:
         self.spec = spec
         self.split = split
-        takes_network = spec.quality.of_samples or (spec.quality.of_copies and DOMAIN in spec.quality.copies.extractors)
+        near = spec.quality.of_copies or spec.quality.of_members
+        takes_network = spec.quality.of_samples or (near and DOMAIN in spec.quality.copies.extractors)
+        takes_network = takes_network or spec.quality.of_labels
         self.skipped = ONE_CLASS if takes_network and len(np.unique(split.pool.labels)) < 2 else None
         self.members = min(spec.quality.samples, min(spec.train_sizes))
         """Members that samples are compared with, as many in every trial."""
@@ -226,24 +229,38 @@ class Measures:
             ]
             for name in (() if self.skipped else quality.of_samples)
         )
-        self.wanted = (*self.wanted, *self._copies(recipe), *self._exact())
+        further = (*self._near_members(recipe), *self._synthetic(recipe))
+        self.wanted = (*self.wanted, *self._copies(recipe), *further, *self._exact())
 
     @property
     def no_copies(self) -> str | None:
         """Why copies are not looked for, or None."""
-        copies, unseen = self.spec.quality.copies, self.unseen_persons
+        copies = self.spec.quality.copies
         if not self.spec.quality.of_copies:
             return "not in quality.measures"
+        if not_calibrated := self._not_calibrated():
+            return not_calibrated
+        smallest = min(self.spec.train_sizes)
+        if smallest <= copies.neighbors:
+            return f"quality.copies.neighbors of {copies.neighbors} take more than {smallest} members"
+        return None
+
+    def _not_calibrated(self) -> str | None:
+        """Why unseen records give no threshold, or None."""
+        copies, unseen = self.spec.quality.copies, self.unseen_persons
         if not rank_of(copies.alpha, unseen):
             who = "persons" if self.by_person else "records"
             return (
                 f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen {who}, and "
                 f"split.unseen has {unseen}"
             )
-        smallest = min(self.spec.train_sizes)
-        if smallest <= copies.neighbors:
-            return f"quality.copies.neighbors of {copies.neighbors} take more than {smallest} members"
         return None
+
+    @property
+    def no_extraction(self) -> str | None:
+        """Why repeated samples are not looked for, or None."""
+        wanted = set(self.spec.quality.of_members) & set(EXTRACTION)
+        return self._not_calibrated() if wanted else "not in quality.measures"
 
     def _copies(self, recipe: Recipe) -> tuple[WantedMeasure, ...]:
         if self.no_copies:
@@ -271,6 +288,31 @@ class Measures:
             if not (self.skipped and extractor == DOMAIN)
             for name in quality.of_copies
         )
+
+    def _near_members(self, recipe: Recipe) -> Iterator[WantedMeasure]:
+        """What was extracted, and how many samples are authentic."""
+        quality, split = self.spec.quality, self.split
+        calibrated = {
+            "alpha": quality.copies.alpha,
+            "repeats": quality.copies.repeats,
+            "unseen": len(split.unseen),
+            "unseen_persons": self.unseen_persons,
+        }
+        ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
+        for extractor in quality.copies.extractors:
+            for name in quality.of_members if not (self.skipped and extractor == DOMAIN) else ():
+                if not (name in EXTRACTION and self.no_extraction):
+                    arguments = {"samples": quality.samples, **(calibrated if name in EXTRACTION else {})}
+                    depends_on = ids[extractor], split.queries_digest, self.spec.seed
+                    measure_id = identity.measure_id(name, "members", arguments, self.versions, *depends_on)
+                    yield WantedMeasure(name, "members", measure_id, arguments, extractor)
+
+    def _synthetic(self, recipe: Recipe) -> Iterator[WantedMeasure]:
+        arguments = {"samples": self.spec.quality.samples, "records": len(self.split.unseen)}
+        depends_on = recipe.id, self.split.queries_digest, self.spec.seed
+        for name in () if self.skipped else self.spec.quality.of_labels:
+            measure_id = identity.measure_id(name, "unseen", arguments, self.versions, *depends_on)
+            yield WantedMeasure(name, "unseen", measure_id, arguments)
 
     def _exact(self) -> Iterator[WantedMeasure]:
         """Samples of a release that equal a member, which are looked for in any case."""

@@ -20,6 +20,7 @@ from study.design.study_design import Design
 from study.plan.shapes import activations, parameters
 from study.spec.bounds import words
 from study.spec.objectives import PIXELS
+from study.spec.section_models import NEAR_MEMBERS
 
 FLOAT, DOUBLE = 4, 8
 PROCESS = 400 * 2**20
@@ -167,7 +168,8 @@ def _quality(design: Design) -> Iterator[Part]:
 def _copied(design: Design) -> Iterator[Part]:
     """Members, unseen records and samples as points, some of them twice, and a block of distances and their ranks."""
     spec = design.spec
-    for extractor in {item.extractor for item in design.measures.wanted if item.name in copies.COPIES}:
+    near = (*copies.COPIES, *NEAR_MEMBERS)
+    for extractor in {item.extractor for item in design.measures.wanted if item.name in near}:
         members = max(spec.train_sizes)
         points = members + len(design.split.unseen) + spec.quality.samples
         width = _pixels(design) if extractor == PIXELS else spec.quality.extractor.features

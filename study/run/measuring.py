@@ -13,14 +13,17 @@ import torch
 from mia_core.data.pool import to_float, to_uint8
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from mia_core.metrics import COPIES, Extractor, find_copies, measure
+from mia_core.metrics import AUTHENTICITY, COPIES, EXTRACTION, MEASURES, SYNTHETIC, Extractor, find_copies, measure
+from mia_core.metrics.authenticity import authenticity
 from mia_core.metrics.exact_copies import EXACT, exact_copies
+from mia_core.metrics.extraction import extract
 from mia_core.metrics.extractor import train as train_extractor
+from mia_core.metrics.synthetic_training import synthetic_accuracy
 from mia_core.models import Model
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedMeasure
-from study.spec.objectives import EXTRACTOR
+from study.spec.objectives import EXTRACTOR, PIXELS
 from study.store import Store, files, to_bytes
 from study.store.networks import MEASURE_AGAIN
 from study.store.reading import sealed
@@ -93,7 +96,11 @@ class QualityMeasuring:
         samples = model.samples(self.design.spec.quality.samples).cpu()
         of_copies = [item for item in wanted if item.name in COPIES]
         exact = [item for item in wanted if item.name in EXACT]
-        rows = self._of_samples(trial, [item for item in wanted if item.name not in (*COPIES, *EXACT)], samples)
+        rows = self._of_samples(trial, [item for item in wanted if item.name in MEASURES], samples)
+        rows += self._near_members(
+            trial, [item for item in wanted if item.name in (*EXTRACTION, *AUTHENTICITY)], samples
+        )
+        rows += [self._synthetic(trial, item, samples) for item in wanted if item.name in SYNTHETIC]
         pairs = {}
         if exact:
             more, pairs[EXACTLY] = self._exact(trial, exact, samples)
@@ -134,6 +141,37 @@ class QualityMeasuring:
         seconds = (time.perf_counter() - started) / len(wanted)
         rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
         return rows, self._pairs(found.pairs, found.ratios, members) if found else []
+
+    def _near_members(self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor) -> list[QualityRow]:
+        """What was extracted and how many samples are authentic, by extractor; against all members of the trial."""
+        pool, settings, rows = self.design.pool, self.design.spec.quality.copies, []
+        members, unseen = self.design.membership(trial).train, self.design.split.unseen
+        for extractor, group in groupby(wanted, key=lambda item: item.extractor):
+            started, items, values = time.perf_counter(), list(group), {}
+            fake, real = (self._space(extractor, x) for x in (samples, torch.from_numpy(pool.images[members])))
+            names = {item.name for item in items}
+            if names & set(AUTHENTICITY):
+                values["authenticity"] = authenticity(fake, real)
+            if names & set(EXTRACTION):
+                fresh = self._space(extractor, torch.from_numpy(pool.images[unseen]))
+                found = extract(fake, real, fresh, pool.units[unseen], settings.alpha, settings.repeats)
+                values |= {name: getattr(found, name, None) for name in EXTRACTION}
+            seconds = (time.perf_counter() - started) / len(items)
+            rows += [self._row(trial, item, values[item.name], len(samples), seconds) for item in items]
+        return rows
+
+    def _synthetic(self, trial: Trial, wanted: WantedMeasure, samples: torch.Tensor) -> QualityRow:
+        """The accuracy on unseen records of a classifier that samples taught."""
+        started = time.perf_counter()
+        pool, (reference, unseen) = self.design.pool, (self.design.split.reference, self.design.split.unseen)
+        teacher = self._space(EXTRACTOR, torch.from_numpy(pool.images[reference])).numpy()
+        taught = (
+            self._space(PIXELS, samples).numpy(),
+            self._space(PIXELS, torch.from_numpy(pool.images[unseen])).numpy(),
+        )
+        features = self._space(EXTRACTOR, samples).numpy()
+        value = synthetic_accuracy(teacher, pool.labels[reference], features, *taught, pool.labels[unseen])
+        return self._row(trial, wanted, value, len(samples), time.perf_counter() - started)
 
     def _exact(
         self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor
