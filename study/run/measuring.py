@@ -24,6 +24,7 @@ from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedMeasure
 from study.spec.objectives import EXTRACTOR, PIXELS
+from study.spec.section_models import NEAR_MEMBERS
 from study.store import Store, files, to_bytes
 from study.store.networks import MEASURE_AGAIN
 from study.store.reading import sealed
@@ -97,9 +98,7 @@ class QualityMeasuring:
         of_copies = [item for item in wanted if item.name in COPIES]
         exact = [item for item in wanted if item.name in EXACT]
         rows = self._of_samples(trial, [item for item in wanted if item.name in MEASURES], samples)
-        rows += self._near_members(
-            trial, [item for item in wanted if item.name in (*EXTRACTION, *AUTHENTICITY)], samples
-        )
+        rows += self._near_members(trial, [item for item in wanted if item.name in NEAR_MEMBERS], samples)
         rows += [self._synthetic(trial, item, samples) for item in wanted if item.name in SYNTHETIC]
         pairs = {}
         if exact:
@@ -147,7 +146,8 @@ class QualityMeasuring:
         pool, settings, rows = self.design.pool, self.design.spec.quality.copies, []
         members, unseen = self.design.membership(trial).train, self.design.split.unseen
         for extractor, group in groupby(wanted, key=lambda item: item.extractor):
-            started, items, values = time.perf_counter(), list(group), {}
+            started, items = time.perf_counter(), list(group)
+            values: dict[str, float | None] = {}
             fake, real = (self._space(extractor, x) for x in (samples, torch.from_numpy(pool.images[members])))
             names = {item.name for item in items}
             if names & set(AUTHENTICITY):
@@ -165,12 +165,9 @@ class QualityMeasuring:
         started = time.perf_counter()
         pool, (reference, unseen) = self.design.pool, (self.design.split.reference, self.design.split.unseen)
         teacher = self._space(EXTRACTOR, torch.from_numpy(pool.images[reference])).numpy()
-        taught = (
-            self._space(PIXELS, samples).numpy(),
-            self._space(PIXELS, torch.from_numpy(pool.images[unseen])).numpy(),
-        )
-        features = self._space(EXTRACTOR, samples).numpy()
-        value = synthetic_accuracy(teacher, pool.labels[reference], features, *taught, pool.labels[unseen])
+        real = self._space(PIXELS, torch.from_numpy(pool.images[unseen])).numpy()
+        features, pixels = (self._space(extractor, samples).numpy() for extractor in (EXTRACTOR, PIXELS))
+        value = synthetic_accuracy(teacher, pool.labels[reference], features, pixels, real, pool.labels[unseen])
         return self._row(trial, wanted, value, len(samples), time.perf_counter() - started)
 
     def _exact(

@@ -32,8 +32,8 @@ def replayed(members, count, p, seed, noise=0.0):
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_of_a_sampler_that_replays_as_many_members_are_extracted_as_recur_often_enough(noise):
-    # The count of each of n members is binomial. Counts of members are negatively dependent, so that the number of those
-    # with r has at most the deviation of independent ones; of eight draws' mean the margin is four.
+    # The count of each of n members is binomial. Counts of members are negatively dependent, so that the number of
+    # those with r has at most the deviation of independent ones; of eight draws' mean the margin is four.
     n, samples, p, repeats = 100, 300, 0.8, 3
     found = []
     for seed in range(8):
@@ -54,9 +54,10 @@ def test_what_recurs_and_is_no_member_lowers_the_precision():
     assert (found.extracted_members, found.extraction_precision) == (10, 0.25)
 
 
-def test_a_model_of_fresh_records_repeats_nothing():
-    found = extract(points(300, 1), points(100, 2), points(120, 3), np.arange(120), 0.01)
-    assert (found.extracted_members, found.extraction_precision) == (0, None)
+def test_a_model_of_fresh_records_repeats_hardly_anything_and_gives_no_member_away():
+    samples, unseen = points(300, 1), points(120, 3)
+    assert len(repeated(samples, radius_of(unseen, np.arange(120), 0.01), 3)) <= 3
+    assert extract(samples, points(100, 2), unseen, np.arange(120), 0.01).extracted_members == 0
 
 
 def test_a_collapsed_model_is_one_group_that_is_right_only_if_it_is_a_member():
