@@ -107,8 +107,8 @@ def copy_table(data: StudyData) -> pd.DataFrame:
 def extraction_table(data: StudyData) -> pd.DataFrame:
     """One row a cell and an extractor."""
     table = extracted(data)
-    texts = {name: [estimate(row, name, name) for row in _records(table)] for name in NEAR}
-    return named(table[list(data.cell)].assign(**{"in": table["extractor"], **texts}))
+    texts: dict[str, Any] = {name: [estimate(row, name, name) for row in _records(table)] for name in NEAR}
+    return named(table[list(data.cell)].assign(**{"in": table["extractor"]}, **texts))
 
 
 def pairs_of_cells(data: StudyData) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from mia_core.metrics.authenticity import AUTHENTICITY
 from mia_core.metrics.copies import COPIES, rank_of
 from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.low_fpr_bounds import share_bounds
-from study.spec.objectives import EXTRACTOR, PIXELS
+from study.spec.objectives import EXTRACTOR, ONNX, PIXELS
 from study.store import read
 from study.store.pairs import pairs_of
 
@@ -89,7 +89,7 @@ def extracted(data: StudyData) -> pd.DataFrame:
     last, ends = data.last.drop_duplicates("trial_id"), ("", "_low", "_high")
     columns = [*data.cell, "extractor", *(f"{name}{end}" for name in NEAR for end in ends), "replicates"]
     rows = []
-    for extractor in (PIXELS, EXTRACTOR):
+    for extractor in (PIXELS, EXTRACTOR, ONNX):
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for name in NEAR:
             column = f"{name}_{extractor}_members"

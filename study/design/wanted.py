@@ -15,13 +15,14 @@ from mia_core.metrics.copies import fewest_unseen, rank_of
 from mia_core.metrics.exact_copies import EXACT
 from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.extractor import Recipe
+from mia_core.metrics.onnx_extractor import OnnxExtractor
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
 from study.spec.attack_entries import AttackEntry
 from study.spec.factors import Cell
 from study.spec.objectives import EXTRACTOR as DOMAIN
-from study.spec.objectives import PIXELS
+from study.spec.objectives import ONNX, PIXELS
 from study.spec.study_file import Spec
 
 
@@ -66,7 +67,7 @@ def runs(wanted: Iterable[WantedAttack]) -> list[list[WantedAttack]]:
 
 @dataclass(frozen=True)
 class WantedMeasure:
-    """A quality measure against one set of real records. extractor: of its features, or `pixels`."""
+    """A quality measure against one set of real records. extractor: of its features, or `pixels`, or `onnx`."""
 
     name: str
     against: str
@@ -77,7 +78,11 @@ class WantedMeasure:
     @property
     def label(self) -> str:
         """As a design names it: `kid_unseen`, `copies_pixels_members`."""
-        return f"{self.name}_{self.against}" if self.extractor == DOMAIN else f"{self.name}_{PIXELS}_{self.against}"
+        return (
+            f"{self.name}_{self.against}"
+            if self.extractor == DOMAIN
+            else f"{self.name}_{self.extractor}_{self.against}"
+        )
 
 
 EXTRACTOR = "extractor"
@@ -204,8 +209,8 @@ class Measures:
         self.spec = spec
         self.split = split
         near = spec.quality.of_copies or spec.quality.of_members
-        takes_network = spec.quality.of_samples or (near and DOMAIN in spec.quality.copies.extractors)
-        takes_network = takes_network or spec.quality.of_labels
+        compared = spec.quality.of_samples and spec.quality.space == DOMAIN
+        takes_network = compared or spec.quality.of_labels or (near and DOMAIN in spec.quality.copies.extractors)
         self.skipped = ONE_CLASS if takes_network and len(np.unique(split.pool.labels)) < 2 else None
         self.members = min(spec.quality.samples, min(spec.train_sizes))
         """Members that samples are compared with, as many in every trial."""
@@ -214,23 +219,28 @@ class Measures:
         """Whether an unseen person has several records, so that copies are calibrated person by person."""
         self.versions = identity.measures(spec, self.by_person)
         quality = spec.quality
+        self.onnx = None if quality.onnx is None else OnnxExtractor(quality.onnx, split.pool.image_shape).digest
+        """sha256 of the network that the user gives."""
+        self._ids = {PIXELS: PIXELS, DOMAIN: recipe.id, ONNX: self.onnx}
         self.wanted: tuple[WantedMeasure, ...] = tuple(
             WantedMeasure(
                 name,
                 against,
                 identity.measure_id(
-                    name, against, arguments, self.versions, recipe.id, split.queries_digest, spec.seed
+                    *(name, against, arguments, self.versions, self._ids[quality.space]),
+                    *(split.queries_digest, spec.seed),
                 ),
                 arguments,
+                quality.space,
             )
             for against in quality.against
             for arguments in [
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
-            for name in (() if self.skipped else quality.of_samples)
+            for name in (() if self.skipped and quality.space == DOMAIN else quality.of_samples)
         )
-        further = (*self._near_members(recipe), *self._synthetic(recipe))
-        self.wanted = (*self.wanted, *self._copies(recipe), *further, *self._exact())
+        further = (*self._near_members(), *self._synthetic())
+        self.wanted = (*self.wanted, *self._copies(), *further, *self._exact())
 
     @property
     def no_copies(self) -> str | None:
@@ -262,7 +272,7 @@ class Measures:
         wanted = set(self.spec.quality.of_members) & set(EXTRACTION)
         return self._not_calibrated() if wanted else "not in quality.measures"
 
-    def _copies(self, recipe: Recipe) -> tuple[WantedMeasure, ...]:
+    def _copies(self) -> tuple[WantedMeasure, ...]:
         if self.no_copies:
             return ()
         quality, split = self.spec.quality, self.split
@@ -275,12 +285,11 @@ class Measures:
             **({"unseen_persons": self.unseen_persons} if self.by_person else {}),
         }
         depends_on = split.queries_digest, self.spec.seed
-        ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
         return tuple(
             WantedMeasure(
                 name,
                 "members",
-                identity.measure_id(name, "members", arguments, self.versions, ids[extractor], *depends_on),
+                identity.measure_id(name, "members", arguments, self.versions, self._ids[extractor], *depends_on),
                 arguments,
                 extractor,
             )
@@ -289,7 +298,7 @@ class Measures:
             for name in quality.of_copies
         )
 
-    def _near_members(self, recipe: Recipe) -> Iterator[WantedMeasure]:
+    def _near_members(self) -> Iterator[WantedMeasure]:
         """What was extracted, and how many samples are authentic."""
         quality, split = self.spec.quality, self.split
         calibrated = {
@@ -298,18 +307,17 @@ class Measures:
             "unseen": len(split.unseen),
             "unseen_persons": self.unseen_persons,
         }
-        ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
         for extractor in quality.copies.extractors:
             for name in quality.of_members if not (self.skipped and extractor == DOMAIN) else ():
                 if not (name in EXTRACTION and self.no_extraction):
                     arguments = {"samples": quality.samples, **(calibrated if name in EXTRACTION else {})}
-                    depends_on = ids[extractor], split.queries_digest, self.spec.seed
+                    depends_on = self._ids[extractor], split.queries_digest, self.spec.seed
                     measure_id = identity.measure_id(name, "members", arguments, self.versions, *depends_on)
                     yield WantedMeasure(name, "members", measure_id, arguments, extractor)
 
-    def _synthetic(self, recipe: Recipe) -> Iterator[WantedMeasure]:
+    def _synthetic(self) -> Iterator[WantedMeasure]:
         arguments = {"samples": self.spec.quality.samples, "records": len(self.split.unseen)}
-        depends_on = recipe.id, self.split.queries_digest, self.spec.seed
+        depends_on = self._ids[DOMAIN], self.split.queries_digest, self.spec.seed
         for name in () if self.skipped else self.spec.quality.of_labels:
             measure_id = identity.measure_id(name, "unseen", arguments, self.versions, *depends_on)
             yield WantedMeasure(name, "unseen", measure_id, arguments)

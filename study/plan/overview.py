@@ -68,7 +68,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(line)
     if design.measures.skipped:
         near = (*spec.quality.of_copies, *spec.quality.of_members)
-        names = [*spec.quality.of_samples, *(f"{name} in features" for name in near), *spec.quality.of_labels]
+        names = [*spec.quality.of_samples] if spec.quality.onnx is None else []
+        names += [*(f"{name} in features" for name in near), *spec.quality.of_labels]
         console.tell(f"skipped: {', '.join(names)}: {design.measures.skipped}")
     if design.spec.quality.of_copies and design.measures.no_copies:
         console.tell(f"no copies: {design.measures.no_copies}")
