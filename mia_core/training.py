@@ -26,7 +26,7 @@ from mia_core.settings import added_later, plain, settings
 from mia_core.step_draws import STEP, Draw, Draws
 from mia_core.step_draws import index as index_draw
 from mia_core.streams import Streams
-from mia_core.targets import Adversarial, Batch, RecordGradients, Target, placed
+from mia_core.targets import Batch, PerRecord, RecordGradients, Target, placed
 from mia_core.tf32 import tf32
 from mia_core.training_records import Records
 from mia_core.training_state import Epoch, State
@@ -140,19 +140,14 @@ class Trainer:
         return epochs_of(self.step, self.train_size, self.config.batch_size)
 
     @property
-    def adversarial(self) -> bool:
-        """Whether the target has a discriminator."""
-        return isinstance(self.target, Adversarial)
-
-    @property
     def next_epoch_step(self) -> int:
         """The step at which the current epoch ends."""
         return steps_of(self.epoch + 1, self.train_size, self.config.batch_size)
 
     @property
     def generator_steps(self) -> int:
-        """Generator updates so far; one per step unless a discriminator learns more often."""
-        return math.ceil(self.step / self.config.generator_every) if self.adversarial else self.step
+        """Generator updates so far."""
+        return self.step if isinstance(self.target, PerRecord) else math.ceil(self.step / self.config.generator_every)
 
     @property
     def epsilon(self) -> float | None:

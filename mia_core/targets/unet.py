@@ -118,10 +118,18 @@ class _Level(nn.Module):
         return self.attention(self.residual(x_BCHW, time_BE))
 
 
+class _Norm(nn.GroupNorm):
+    """Group norm of maps that lie in memory channel by channel: faster on a CPU, and the only ones that vmap knows."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """As many pixels as x."""
+        return super().forward(x_BCHW.contiguous())
+
+
 def _norm(channels: int) -> nn.GroupNorm:
     """At most 32 groups, as the authors have, of at least four channels."""
     most = min(32, max(1, channels // 4))
-    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
+    return _Norm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def encoding(t_B: torch.Tensor, width: int) -> torch.Tensor:

@@ -53,7 +53,9 @@ class TrialRow(OpenRow):
 
     delta, epsilon, target_epsilon, epsilon_unit, noise_key: None without a guarantee. epsilon_unit: `record` or
     `person`, what is added or removed; earlier versions knew records alone, and lack it. noise_key: `secret` where
-    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. flags:
+    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed.
+    loss_members, loss_unseen: mean loss of the judged members and of the records in `unseen` under what is released;
+    None for targets without a loss of a real record alone, and where there are no such records. flags:
     DIVERGED, or None; steps are then those of the level, which were not all done, and epsilon is of those done. config:
     JSON, see `TrialConfig`. versions: JSON.
     """
@@ -79,6 +81,8 @@ class TrialRow(OpenRow):
     target_epsilon: float | None = None
     epsilon_unit: str | None = None
     noise_key: str | None = None
+    loss_members: float | None = None
+    loss_unseen: float | None = None
     seconds_train: float
     peak_bytes: int
     device: str

@@ -52,6 +52,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "target_epsilon": REAL,
         "epsilon_unit": TEXT,
         "noise_key": TEXT,
+        "loss_members": REAL,
+        "loss_unseen": REAL,
         "seconds_train": REAL,
         "peak_bytes": WHOLE,
         "device": TEXT,

@@ -36,8 +36,15 @@ TARGET_TABLE: dict[str, dict[str, Any]] = {
     "vae 16 bernoulli": {"name": "vae", "width": 4, "latent": 4, "norm": "none", "likelihood": "bernoulli", "size": 16},
     "ddpm": {"name": "ddpm", "width": 4, "multipliers": [1, 2], "attention": 4, "timesteps": 40, "sampling_steps": 5},
     "ddpm 16 random": {
-        **{"name": "ddpm", "width": 4, "multipliers": [1, 1], "blocks": 2, "schedule": "cosine", "size": 16},
-        **{"timesteps": 30, "sampler": "ddpm", "sampling_steps": 1},
+        "name": "ddpm",
+        "width": 4,
+        "multipliers": [1, 1],
+        "blocks": 2,
+        "schedule": "cosine",
+        "timesteps": 30,
+        "sampler": "ddpm",
+        "sampling_steps": 1,
+        "size": 16,
     },
 }
 """Settings, and the size of the images where it is not 8."""

@@ -87,16 +87,17 @@ class Diffusion(Model):
     def samples(self, count):
         return torch.zeros(count, 1, 2, 2)
 
-    alpha_bar, gradient_names = torch.ones(1), ("all",)
+    alpha_bar = torch.tensor([0.9, 0.5])
+    gradient_names = ("weight",)
 
     def denoise(self, x, t):
         return x - t
 
-    def variation(self, x, strength=1.0):
-        return x * strength
+    def variation(self, x, time, rng):
+        return x * time
 
-    def gradients(self, x):
-        return 2 * x
+    def gradients(self, x, rng):
+        return 2 * x.flatten(1).sum(1, keepdim=True)
 
 
 class Denoising(Attack):
@@ -108,9 +109,9 @@ class Denoising(Attack):
         """Nothing to set."""
 
     def run(self, view, queries, knowledge, rng):
-        parts = view.denoise(queries, 0.5) + view.variation(queries, strength=3.0) + view.gradients(queries)
+        parts = view.denoise(queries, view.alpha_bar[1]) + view.variation(queries, 3, rng)
         assert not hasattr(view, "samples")
-        return Scores(self.levels, parts.flatten(1).sum(1)[None])
+        return Scores(self.levels, (parts.flatten(1).sum(1) + view.gradients(queries, rng)[:, 0])[None])
 
 
 def test_a_model_of_a_user_is_attacked_by_what_it_offers():
