@@ -11,6 +11,7 @@ from mia_core.attacks import ATTACKS, RECORDS, Attack, Knowledge, Scores
 from mia_core.attacks.attack import KNOWLEDGE
 from mia_core.data.pool import to_float
 from mia_core.errors import Refused
+from mia_core.meter import Spent
 from mia_core.models import Snapshot
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -122,6 +123,18 @@ def test_nested_levels_equal_separate_runs_bit_for_bit(attack):
         scores = alone(snapshot, queries_for(target), knowledge_for(target), Streams(1)).scores
         assert torch.equal(scores.values[0], values)
     assert row.ties or not torch.equal(nested[0], nested[1])
+
+
+@pytest.mark.parametrize(
+    ("attack", "queries", "gradients"), [("latent 0.0", 8, 0), ("generator 0.0", 8, 6), ("euclidean nested", 0, 0)]
+)
+def test_each_level_says_what_it_asked_of_the_model(attack, queries, gradients):
+    # Two starts; the start itself and three steps are looked at, and a gradient is taken before each step.
+    row = ATTACK_TABLE[attack]
+    built = ATTACKS.choose(row.spec).build()
+    snapshot = Snapshot(trained(row.target, "none")[0].target, Streams(2))
+    found = built(snapshot, queries_for(row.target), knowledge_for(row.target), Streams(1))
+    assert found.spent == (Spent(queries=11 * queries, gradients=11 * gradients),) * 2
 
 
 @pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if row.needs])
