@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.format import NONE, TPR_WORDS, estimate, form_of, named, number, of_100, p_value, percent
 from analysis.stats.budget import allowed, budget, words_of_statement
 from analysis.stats.inference import AUC, TPR
-from analysis.stats.memorization import copies, pairs
+from analysis.stats.memorization import NEAR, copies, extracted, pairs
 from analysis.stats.redrawn import words_of
 from analysis.stats.threats import PRIORS, RIGHT, threats
 from analysis.study_data import ARM, StudyData
@@ -102,6 +102,13 @@ def copy_table(data: StudyData) -> pd.DataFrame:
         "more": ["yes" if beyond else "not shown" for beyond in table["beyond"]],
     }
     return named(table[list(data.cell)].assign(**texts))
+
+
+def extraction_table(data: StudyData) -> pd.DataFrame:
+    """One row a cell and an extractor."""
+    table = extracted(data)
+    texts: dict[str, Any] = {name: [estimate(row, name, name) for row in _records(table)] for name in NEAR}
+    return named(table[list(data.cell)].assign(**{"in": table["extractor"]}, **texts))
 
 
 def pairs_of_cells(data: StudyData) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from mia_core.persons import RECORD
 from study.design.looks import Declared, declared
 from study.design.trial_config import TrialConfig, parsed
 from study.spec.factors import Budget, budget_of
+from study.spec.objectives import EXTRACTOR, ONNX
 from study.store import Store, read
 from study.store.reading import last_levels
 from study.store.roles import STUDIED
@@ -152,7 +153,12 @@ class StudyData:
     @property
     def quality(self) -> str | None:
         """The measure that stands for quality: KID before FID, against unseen records before members; None without."""
-        names = [f"{measure}_domain_{against}" for measure in ("kid", "fid") for against in ("unseen", "members")]
+        names = [
+            f"{measure}_{extractor}_{against}"
+            for extractor in (EXTRACTOR, ONNX)
+            for measure in ("kid", "fid")
+            for against in ("unseen", "members")
+        ]
         return next((name for name in names if name in self.wide and self.wide[name].notna().any()), None)
 
     @property

@@ -33,6 +33,7 @@ from analysis.format import (
 from analysis.format import effect as effect_text
 from analysis.release_tables import (
     copy_table,
+    extraction_table,
     pairs_of_cells,
     released,
     released_at_most,
@@ -140,6 +141,10 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
     yield f"Release budget after {after}: AUC by number of samples, 95 %, and upper bounds together", released(data)
     yield "The same: how many samples keep the mean AUC of every attack tried under a limit", released_at_most(data)
     yield f"Copies after {after}: shares of samples, members and persons", copy_table(data)
+    yield (
+        f"Extraction after {after}: members found in what recurs, the share that is right, authentic samples",
+        (extraction_table(data)),
+    )
     yield f"What calibration gains after {after}: AUC less that of the base, and what its formula predicts", gains(data)
     yield f"Declared contrasts: AUC of {data.primary}, Holm over all rows", declared_contrasts(data)
     yield f"Main effects (exploratory): AUC of {attack}", averaged(data, attack, AUC)

@@ -50,6 +50,13 @@ class Rows:
         """int64: the record indices without padding."""
         return self.index if self.units is None else self.index[self.units != PADDING]
 
+    def repeated(self, times: int) -> "Rows":
+        """Each row so many times in a row."""
+        if times == 1:
+            return self
+        units = None if self.units is None else self.units.repeat_interleave(times)
+        return Rows(self.index.repeat_interleave(times), units)
+
 
 class Batches(Protocol):
     """Which records a training sees, step by step."""

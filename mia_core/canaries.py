@@ -4,7 +4,7 @@ An audit of a private training guesses the coins of records that an attack disti
 that (Nasr et al. 2021, arXiv 2101.04535; Steinke et al. 2023, arXiv 2305.08846). Kinds, from weak to strong:
 
     noise         images of uniform random pixels, unlike any record
-    mislabelled   images from an untrained generator among the real records: "real" is the only label of an image
+    mislabelled   images from an untrained target among the real records: "real" is the only label of an image
     gradient      records with a gradient coordinate each to themselves, as large as clipping allows (Dirac canaries)
 
 Canaries are additional training records, each of a separate person. They are sampled, clipped and noised like all
@@ -25,7 +25,7 @@ from mia_core.models import Snapshot
 from mia_core.persons import Persons
 from mia_core.settings import Choice
 from mia_core.streams import Streams
-from mia_core.targets import Networks, RecordGradients, RecordLosses, Target
+from mia_core.targets import Networks, PerRecord, RecordGradients, RecordLosses, Target
 from mia_core.training import Trainer
 
 Kind = Literal["noise", "mislabelled", "gradient"]
@@ -61,10 +61,15 @@ class Canaries:
         return _Attached(rule, target, facts.records, self.coins) if self.kind == "gradient" else rule
 
     def scores(self, trainer: Trainer) -> np.ndarray:
-        """float32 [K], higher = more likely trained on: the summed noisy gradient of a canary's coordinate, or D(x)."""
+        """float32 [K], higher = more likely trained on.
+
+        The summed noisy gradient of a canary's coordinate, or D(x), or minus the loss of targets without discriminator.
+        """
         if self.kind == "gradient":
             return -trainer.target.get_parameter(f"{NETWORK}.weight").detach()[0].cpu().numpy()
         images = to_float(torch.from_numpy(self.images)).to(trainer.images.device)
+        if isinstance(trainer.target, PerRecord):
+            return -trainer.target.mean_losses(images, Streams("canaries")).cpu().numpy()
         return Snapshot(trainer.target, Streams()).discriminate(images).cpu().numpy()
 
 
@@ -115,4 +120,4 @@ def _untrained(target: Choice[Target], image_shape: tuple[int, int, int], count:
     network.initialize(streams.child("untrained"))
     z = torch.empty(count, network.latent_dimension).normal_(generator=streams.torch("latents"))
     with torch.no_grad():
-        return to_uint8(network.train().generate(z).clamp(-1, 1))
+        return to_uint8(network.train().sample(z, streams.child("sampling")).clamp(-1, 1))

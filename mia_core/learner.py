@@ -92,6 +92,15 @@ class OneTraining:
         for name in networks:
             self.optimizers[name].step()
 
+    @torch.no_grad()
+    def average(self, name: str, decay: torch.Tensor) -> None:
+        """See `Learner`."""
+        of = self.target.get_submodule(self.target.averages[name])
+        own: list[torch.Tensor] = list(self.target.get_submodule(name).parameters())
+        theirs: list[torch.Tensor] = list(of.parameters())
+        torch._foreach_mul_(own, decay)
+        torch._foreach_add_(own, list(torch._foreach_mul(theirs, 1 - decay)))
+
     def buffer(self, name: str) -> torch.Tensor:
         """See `Learner`."""
         return self.target.get_buffer(name).clone()

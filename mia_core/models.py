@@ -13,7 +13,7 @@ from torch import nn
 from mia_core.data.pool import to_float
 from mia_core.errors import Refused
 from mia_core.streams import Streams
-from mia_core.targets import Adversarial, Target
+from mia_core.targets import DDPM, Adversarial, PerRecord, Target
 
 CHUNK = 256
 """Samples and scores per chunk. With fixed chunks, the k-th sample does not depend on how many are requested."""
@@ -102,8 +102,10 @@ class Snapshot(Stream):
         z = torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
         return z.to(self.device)
 
+    @torch.no_grad()
     def _draw(self, number: int) -> torch.Tensor:
-        return self.generate(self._latents(number))
+        self.target.eval()
+        return self.target.sample(self._latents(number), self._streams.child("sampling", number))
 
     @torch.no_grad()
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
@@ -124,6 +126,48 @@ class Snapshot(Stream):
         assert isinstance(self.target, Adversarial)
         self.target.eval()
         return torch.cat([self.target.discriminate(x) for x in x_BCHW.split(CHUNK)])
+
+    # Targets that learn from records alone
+
+    @property
+    def _per_record(self) -> PerRecord:
+        assert isinstance(self.target, PerRecord)
+        self.target.eval()
+        return self.target
+
+    @property
+    def gradient_names(self) -> tuple[str, ...]:
+        """See `PerRecord`."""
+        return self._per_record.gradient_names
+
+    def gradients(self, x_BCHW: torch.Tensor, rng: Streams) -> torch.Tensor:
+        """Norms [B,P], see `PerRecord.gradient_norms`."""
+        return self._per_record.gradient_norms(x_BCHW, rng)
+
+    # Diffusion models
+
+    @property
+    def _diffusion(self) -> DDPM:
+        assert isinstance(self.target, DDPM)
+        self.target.eval()
+        return self.target
+
+    @property
+    def alpha_bar(self) -> torch.Tensor:
+        """The share of the signal's variance that is left at each time, [T]."""
+        return self._diffusion.alpha_bar
+
+    @torch.no_grad()
+    def denoise(self, x_BCHW: torch.Tensor, t_B: torch.Tensor) -> torch.Tensor:
+        """The noise [B,C,H,W] that the target finds in noised images at times t, int64 [B]."""
+        parts = zip(x_BCHW.split(CHUNK), t_B.split(CHUNK), strict=True)
+        return torch.cat([self._diffusion.denoise(x, t) for x, t in parts])
+
+    @torch.no_grad()
+    def variation(self, x_BCHW: torch.Tensor, time: int, rng: Streams) -> torch.Tensor:
+        """Images that were noised to a time and denoised again; a row does not depend on those after its chunk."""
+        parts = enumerate(x_BCHW.split(CHUNK))
+        return torch.cat([self._diffusion.variation(x, time, rng.child("chunk", number)) for number, x in parts])
 
 
 class _Generator(nn.Module):

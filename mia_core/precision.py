@@ -36,7 +36,7 @@ class _Lowered(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, x: torch.Tensor, *more: torch.Tensor) -> Any:
         with torch.autocast(x.device.type, torch.bfloat16):
-            found = self.network(x)
+            found = self.network(x, *more)
         return tuple(part.float() for part in found) if isinstance(found, tuple) else found.float()

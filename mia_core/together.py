@@ -102,11 +102,15 @@ class Together:
         self.bases = trainers[0].learner.networks
         self.parameters: dict[str, dict[str, Any]] = {}
         self.buffers: dict[str, dict[str, Any]] = {}
+        self.averages: dict[str, dict[str, torch.Tensor]] = {}
         for name in self.bases:
             weights, buffers = stack_module_state([trainer.learner.networks[name] for trainer in trainers])
             # Contiguous: vmap does not support requests for another memory format.
             self.parameters[name] = {key: nn.Parameter(value.detach().contiguous()) for key, value in weights.items()}
             self.buffers[name] = buffers
+        for name in self.target.averages:
+            weights, _ = stack_module_state([trainer.target.get_submodule(name) for trainer in trainers])
+            self.averages[name] = {key: value.detach().contiguous() for key, value in weights.items()}
         own = {name for name, _ in self.target.named_buffers(recurse=False)}
         self.state = {name: torch.stack([t.target.get_buffer(name) for t in trainers]) for name in own}
         self.optimizers = {name: self._optimizer(name) for name in self.bases}
@@ -173,6 +177,13 @@ class Together:
         for name in networks:
             self.optimizers[name].step()
 
+    @torch.no_grad()
+    def average(self, name: str, decay: torch.Tensor) -> None:
+        """See `Learner`."""
+        of = self.parameters[self.target.averages[name]]
+        for key, own in self.averages[name].items():
+            own.copy_(_times(decay, own) + _times(1 - decay, of[key]))
+
     def buffer(self, name: str) -> torch.Tensor:
         """See `Learner`."""
         return self.state[name].clone()
@@ -204,6 +215,9 @@ class Together:
                         if value.shape == like.shape:
                             fields[field] = torch.empty_like(like).copy_(value)
                 trainer.optimizers[name].load_state_dict({**trainer.optimizers[name].state_dict(), "state": state})
+            for name, weights in self.averages.items():
+                for key, value in weights.items():
+                    trainer.target.get_submodule(name).get_parameter(key).copy_(value[number])
             for name, value in self.state.items():
                 trainer.target.get_buffer(name).copy_(value[number])
 

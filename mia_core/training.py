@@ -26,7 +26,7 @@ from mia_core.settings import added_later, plain, settings
 from mia_core.step_draws import STEP, Draw, Draws
 from mia_core.step_draws import index as index_draw
 from mia_core.streams import Streams
-from mia_core.targets import Batch, RecordGradients, Target, placed
+from mia_core.targets import Batch, PerRecord, RecordGradients, Target, placed
 from mia_core.tf32 import tf32
 from mia_core.training_records import Records
 from mia_core.training_state import Epoch, State
@@ -37,7 +37,8 @@ VERSION = 3
 
 @settings
 class TrainingConfig:
-    """batch_size: real records per step, and generated ones. generator_every: discriminator steps per generator step.
+    """batch_size: real records per step, and generated ones. generator_every: discriminator steps per generator step,
+    of targets with a discriminator; all networks of the others learn in every step.
 
     beta1: of Adam; None for the target's default, or if the target does not train with Adam. precision: the number
     format of networks during training, see `mia_core.precision`.
@@ -146,7 +147,7 @@ class Trainer:
     @property
     def generator_steps(self) -> int:
         """Generator updates so far."""
-        return math.ceil(self.step / self.config.generator_every)
+        return self.step if isinstance(self.target, PerRecord) else math.ceil(self.step / self.config.generator_every)
 
     @property
     def epsilon(self) -> float | None:
@@ -154,7 +155,7 @@ class Trainer:
         return self.arm.epsilon_of(self.accountant.history) if self.accountant else None
 
     def run_to(self, step: int) -> None:
-        """Train until `step` discriminator updates are done; completed epochs are appended to `history`.
+        """Train until `step` steps (discriminator updates, if any) are done; completed epochs go to `history`.
 
         ValueError if `step` is beyond the horizon.
         """
@@ -185,7 +186,7 @@ class Trainer:
 
     def batch(self) -> Batch:
         """The input of the next step."""
-        rows = self.batches.rows(self.step)
+        rows = self.batches.rows(self.step).repeated(self.arm.rows_per_record)
         known = self.contrast.per_step(self.config.batch_size) if self.contrast else 0
         fakes = self.config.batch_size - known
         wanted = self.target.draws(len(rows.index), fakes, known)

@@ -531,7 +531,7 @@ MUTANTS = {
         "tests/mia_core/test_given_folders.py",
     ),
     "an ONNX model's weights in other files are not read": Mutant(
-        "mia_core/releases/onnx_generator.py",
+        "mia_core/onnx_files.py",
         "    if tensor.external_data or tensor.data_location == 1:",
         "    if False:",
         "tests/mia_core/test_releases.py",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import plots
-from analysis.format import AUC_WORDS, TPR_WORDS, interval, number, of_100, p_value, percent
+from analysis.format import AUC_WORDS, TPR_WORDS, estimate, interval, number, of_100, p_value, percent
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Row, Section, Table, Text
@@ -19,7 +19,7 @@ from analysis.report.shown import DATA, call
 from analysis.report.sources import SCORES, Cited, Source, of_picture, source, stored
 from analysis.stats.budget import allowed, budget, words_of_statement
 from analysis.stats.inference import AUC, TPR
-from analysis.stats.memorization import copies, pairs
+from analysis.stats.memorization import NEAR, copies, extracted, pairs
 from analysis.stats.threats import PRIORS, RIGHT, threats
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.copies import COPIES
@@ -45,6 +45,10 @@ WHAT = (
     "A sample copies one member; members and persons are counted once. More than chance: the lower end of the share "
     "of samples lies above what is called a copy by chance, given these unseen records, in 95 of 100 cases. Where "
     "nothing is found, that does not show that nothing is copied: crops, flips and parts are not looked for."
+)
+RECURS = (
+    "Extraction: samples that recur are taken for training records. Right: the share of what was taken that is a "
+    "member. Authentic: samples farther from their nearest member than that one is from its nearest other member."
 )
 SHARES = {"copies": "samples", "members_copied": "members", "persons_copied": "persons"}
 
@@ -192,9 +196,30 @@ def copied(data: StudyData, verdict: Verdict, include_records: bool) -> Section 
         ),
         Table("copies-table", f"Shares of samples, members and persons, over replicates: {where}", columns, rows),
     ]
+    blocks += _extracted(data, verdict, used, where)
     if include_records:
         blocks += _pairs(data, verdict)
     return Section("copies", "What is copied", blocks)
+
+
+def _extracted(data: StudyData, verdict: Verdict, used: pd.DataFrame, where: str) -> list[Block]:
+    """What was extracted; nothing where it was not measured."""
+    own = in_cell(extracted(data), {VARIANT: verdict.cell[VARIANT], "train_size": verdict.cell["train_size"]})
+    if own.empty:
+        return []
+    origin = source(data, verdict.attack, used, f"extraction: {where}", call("extracted", DATA))
+    rows = [
+        Row([Cell(str(row[ARM])), Cell(row["extractor"]), *(_estimated(row, name, origin) for name in NEAR)])
+        for row in own.to_dict("records")
+    ]
+    columns = ["arm", "in", "members extracted [95 %]", "right [95 %]", "authentic [95 %]"]
+    return [Text((RECURS,)), Table("extraction-table", f"Extraction, over replicates: {where}", columns, rows)]
+
+
+def _estimated(row: Mapping[Any, Any], name: str, origin: Source) -> Cell:
+    if pd.isna(row[name]):
+        return Cell("-")
+    return Cell(number=Cited(estimate(row, name, name), origin), value=row[name])
 
 
 def _share(row: Mapping[Any, Any], name: str, origin: Source) -> Cell:

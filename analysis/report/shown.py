@@ -19,6 +19,7 @@ MODULES = {
     "budget": "analysis.stats.budget",
     "by_class": "analysis.stats.records",
     "copies": "analysis.stats.memorization",
+    "extracted": "analysis.stats.memorization",
     "pairs": "analysis.stats.memorization",
     "threats": "analysis.stats.threats",
     "declared": "analysis.stats.declared",

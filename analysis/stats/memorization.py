@@ -15,11 +15,15 @@ from scipy.stats import beta
 
 from analysis.stats.effects import means
 from analysis.study_data import StudyData
+from mia_core.metrics.authenticity import AUTHENTICITY
 from mia_core.metrics.copies import COPIES, rank_of
+from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.low_fpr_bounds import share_bounds
+from study.spec.objectives import EXTRACTOR, ONNX, PIXELS
 from study.store import read
 from study.store.pairs import pairs_of
 
+NEAR = (*EXTRACTION, *AUTHENTICITY)
 COPIED = tuple(f"{name}{end}" for name in COPIES for end in ("", "_low", "_high"))
 
 
@@ -73,6 +77,31 @@ def interval_of_copies(row: Mapping[Any, Any], samples: int, level: float = 0.95
         return float("nan"), float("nan")
     hits, tail = row["mean"] * samples, (1 - level) / 2
     return share_bounds(hits, samples, tail)
+
+
+def extracted(data: StudyData) -> pd.DataFrame:
+    """One row a cell after the last level of training, and an extractor (`pixels`, or of features).
+
+    Columns of `data.cell`, extractor, extracted_members (a number of members), extraction_precision (over the
+    replicates in which anything recurs) and authenticity, null where not measured, each with _low and _high, a t
+    interval over replicates (null where none differed); replicates. Empty where none of them was measured.
+    """
+    last, ends = data.last.drop_duplicates("trial_id"), ("", "_low", "_high")
+    columns = [*data.cell, "extractor", *(f"{name}{end}" for name in NEAR for end in ends), "replicates"]
+    rows = []
+    for extractor in (PIXELS, EXTRACTOR, ONNX):
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for name in NEAR:
+            column = f"{name}_{extractor}_members"
+            for row in means(data, last, column, data.cell).to_dict("records") if column in last else ():
+                cell = found.setdefault(tuple(row[key] for key in data.cell), {"replicates": 0})
+                differ = row["low"] < row["high"]
+                low, high = (row["low"], row["high"]) if differ else (float("nan"), float("nan"))
+                cell |= {name: row["mean"], f"{name}_low": low, f"{name}_high": high}
+                cell["replicates"] = max(cell["replicates"], row["replicates"])
+        about = {"extractor": extractor}
+        rows += [{**dict(zip(data.cell, key, strict=True)), **about, **values} for key, values in found.items()]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def pairs(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:

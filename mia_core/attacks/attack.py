@@ -16,6 +16,7 @@ from pydantic import BeforeValidator
 from mia_core.access import CAPABILITIES, Access, View, access_of, view
 from mia_core.attacks.shared import Shared
 from mia_core.errors import Refused
+from mia_core.meter import Meter, Spent
 from mia_core.models import Model
 from mia_core.settings import Nothing, Registry
 from mia_core.streams import Streams
@@ -50,19 +51,22 @@ RECORDS = KNOWLEDGE - {"extractor"}
 class Scores:
     """values [L,Q] float32, higher = member, at levels [L].
 
-    levels: steps of attack training, or numbers of samples; (None,) for an attack with neither.
+    levels: steps of attack training, numbers of samples, or groups of parameters; (None,) for an attack without. spent:
+    what each level asked of the model, if levels ask one after another; None if all of them share all that was asked.
     """
 
     levels: tuple[int | None, ...]
     values: torch.Tensor
+    spent: tuple[Spent, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """Checked scores, and the seconds the attack took."""
+    """Checked scores, what each level asked of the model for all queries together, and the seconds the attack took."""
 
     scores: Scores
     seconds: float
+    spent: tuple[Spent, ...]
 
 
 def _whole_numbers(value: Any) -> Any:
@@ -82,20 +86,22 @@ class Attack(ABC):
     """An attack with its settings; subclasses set `name`, `uses`, and `Config` if there are settings.
 
     version: part of ids; raise it if a change alters scores. nested: the setting that lists the levels of one run, in
-    ascending order: `steps` of the attack's training, or `generated`, numbers of samples (`SampleLevels`). These
-    settings have the same meaning in all attacks: `generated`, the number of samples to draw; `known`, the number of
-    known records on each side, in percent of the smallest training-set size; and `variant`, which distinguishes
-    configurations of one attack in labels, e.g. `_known20`. shared: distances that the attacks of a trial share.
+    ascending order: `steps` of the attack's training, `generated`, numbers of samples (`SampleLevels`), or `group`, of
+    parameters. These settings have the same meaning in all attacks: `generated`, the number of samples to draw;
+    `known`, the number of known records on each side, in percent of the smallest training-set size; and `variant`,
+    which distinguishes configurations of one attack in labels, e.g. `_known20`. shared: distances that the attacks of a
+    trial share. meter: counts what the view is asked.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    nested: ClassVar[Literal["steps", "generated"] | None] = None
+    nested: ClassVar[Literal["steps", "generated", "group"] | None] = None
     Config: ClassVar[type] = Nothing
 
     def __init__(self, config: Any) -> None:
         self.config = config
         self.shared = Shared()
+        self.meter = Meter()
         assert self.uses <= CAPABILITIES.keys() and self.needs <= KNOWLEDGE, (self.uses, self.needs)
 
     @property
@@ -181,8 +187,8 @@ class Attack(ABC):
         started = time.perf_counter()
         if knowledge.prepared is None and (prepared := self.prepare(knowledge)) is not None:
             knowledge = replace(knowledge, prepared=prepared)
-        self.shared = shared or Shared()
-        scores = self.run(view(model, self.uses), queries.to(model.device), knowledge, rng)
+        self.shared, self.meter = shared or Shared(), Meter()
+        scores = self.run(view(model, self.uses, self.meter), queries.to(model.device), knowledge, rng)
         seconds = time.perf_counter() - started
         values = scores.values.detach().to("cpu", torch.float32)
         if scores.levels != self.levels or values.shape != (len(self.levels), len(queries)):
@@ -192,7 +198,8 @@ class Attack(ABC):
             )
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"{self.name}: {int((~torch.isfinite(values)).sum())} scores are not finite")
-        return Result(Scores(scores.levels, values), seconds)
+        spent = scores.spent or (self.meter.spent,) * len(scores.levels)
+        return Result(Scores(scores.levels, values), seconds, spent)
 
     def _listed(self, setting: str) -> tuple[int, ...]:
         value = getattr(self.config, setting)

@@ -75,15 +75,17 @@ class Reconstruction(Attack):
         """-min_z L(z), over all starts and steps, the starts themselves included."""
         search = self.shared.search(Pixels(), queries, view.samples(self.generated))
         latents = view.latents(self.generated)
-        values = []
+        values, spent = [], []
         for level in self.numbers:
+            before = self.meter.spent
             near_QS = search.nearest([level], min(self.config.starts, level))[1][0]
             parts = [
                 self.least(view, Loss(self.config, queries[rows], knowledge), latents[near_QS[rows]], rng)
                 for rows in _batches(len(queries), max(1, BATCH // near_QS.shape[1]))
             ]
             values.append(-torch.cat(parts))
-        return Scores(self.levels, torch.stack(values))
+            spent.append(self.meter.spent - before)
+        return Scores(self.levels, torch.stack(values), tuple(spent))
 
     def least(self, view: View, loss: Loss, starts_QSZ: torch.Tensor, rng: Streams) -> torch.Tensor:
         """The least loss [Q] of searches from these latents."""

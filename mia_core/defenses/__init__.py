@@ -1,6 +1,7 @@
 """Defenses, one per file, and arms: combinations of defenses that a study compares."""
 
 from mia_core.defenses.arm import Arm, labels
+from mia_core.defenses.augmentation import Augmentation
 from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, TrainingFacts
 from mia_core.defenses.dp_sgd import DPSGD
 from mia_core.defenses.dropout import Dropout
@@ -13,6 +14,7 @@ __all__ = [
     "DEFENSES",
     "DPSGD",
     "Arm",
+    "Augmentation",
     "Defense",
     "Dropout",
     "NoiseLayer",

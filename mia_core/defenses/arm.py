@@ -1,5 +1,6 @@
 """An arm: one level of the factor `defense`, i.e. no defense, one, or several together."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,6 +119,11 @@ class Arm:
     def poisson(self) -> bool:
         """Whether batches are Poisson samples."""
         return self._private is not None
+
+    @property
+    def rows_per_record(self) -> int:
+        """Rows of a batch for each of its records, each row with random numbers of its own."""
+        return math.prod(defense.rows_per_record for defense in self.defenses)
 
     @property
     def control(self) -> bool:

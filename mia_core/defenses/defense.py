@@ -67,6 +67,11 @@ class Defense(ABC):
         return ""
 
     @property
+    def rows_per_record(self) -> int:
+        """Rows of a batch for each of its records, each row with random numbers of its own."""
+        return 1
+
+    @property
     def control(self) -> bool:
         """Whether this is a control, which isolates one effect of a defense and is not meant to protect."""
         return False

@@ -14,6 +14,8 @@ class DerivedAttack(ABC):
 
     version: part of ids; raise it if a change alters scores. combines: whether it takes several attacks at once.
     needs_persons: whether it takes units of several records. needs_reference: whether it takes other trainings.
+    needs_shadows: whether these must be shadows, since it learns or chooses from labels, and those of other replicates
+    are judged.
     """
 
     name: ClassVar[str]
@@ -22,6 +24,7 @@ class DerivedAttack(ABC):
     combines: ClassVar[bool] = False
     needs_persons: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
+    needs_shadows: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

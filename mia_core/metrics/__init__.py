@@ -12,14 +12,20 @@ from mia_core.metrics.audit import (
     independent_trainings,
     one_run,
 )
+from mia_core.metrics.authenticity import AUTHENTICITY
 from mia_core.metrics.copies import COPIES, Copies, find_copies
+from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.extractor import Extractor, ExtractorConfig
 from mia_core.metrics.leakage import Leakage, judge, roc
 from mia_core.metrics.quality import MEASURES, Prdc, frechet_distance, kernel_distance, measure, prdc
+from mia_core.metrics.synthetic_training import SYNTHETIC
 
 __all__ = [
+    "AUTHENTICITY",
     "COPIES",
+    "EXTRACTION",
     "MEASURES",
+    "SYNTHETIC",
     "Bound",
     "Copies",
     "Extractor",

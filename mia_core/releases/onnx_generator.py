@@ -1,7 +1,6 @@
 """A release of a generator as an ONNX file, run by onnxruntime on the CPU: latents in, images out."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,20 +9,13 @@ import torch
 from annotated_types import MinLen
 from pydantic import StringConstraints
 
-from mia_core.errors import Refused, shorten
+from mia_core.errors import Refused
 from mia_core.models import CHUNK, Stream
-from mia_core.opening import MEBIBYTE, read_regular
-from mia_core.paths import expanded
+from mia_core.onnx_files import read_onnx, session, the_one
 from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_shape
 from mia_core.releases.sample_arrays import BOUNDS
 from mia_core.settings import settings
 from mia_core.streams import Streams
-
-MOST_BYTES = 2000 * MEBIBYTE
-"""A file of protocol buffers has less than 2 GiB."""
-DOMAINS = ("", "ai.onnx")
-"""Of the operators that onnxruntime brings along."""
-NEEDED = "release: an ONNX generator needs onnxruntime and onnx; install mia-study[onnx]"
 
 
 @RELEASES.register
@@ -72,11 +64,7 @@ class Network:
 
     def __init__(self, config: OnnxGenerator.Config) -> None:
         self.config = config
-        try:
-            self.data = read_regular(expanded(config.root), MOST_BYTES)
-        except OSError as error:
-            raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
-        require_harmless(self.data)
+        self.data = read_onnx(config.root, "root", "release")
         self.law, _, size = config.latent.partition(":")
         self.latent_dimension = int(size)
 
@@ -106,27 +94,15 @@ class Network:
 
     @cached_property
     def _session(self) -> Any:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise Refused(NEEDED) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 4
-        try:
-            return onnxruntime.InferenceSession(self.data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of onnxruntime, which has classes for each code
-            raise Refused(f"release: onnxruntime does not take the generator: {_line(error)}") from None
+        return session(self.data, "release", "the generator")
 
     @property
     def _input(self) -> str:
-        return _only(self._session.get_inputs(), "inputs", "latents")
+        return the_one(self._session.get_inputs(), "inputs", "latents", "release", "the generator")
 
     @property
     def _output(self) -> str:
-        return _only(self._session.get_outputs(), "outputs", "images")
+        return the_one(self._session.get_outputs(), "outputs", "images", "release", "the generator")
 
     @property
     def _rank(self) -> int:
@@ -143,14 +119,6 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_session"}
-
-
-def _only(found: Sequence[Any], words: str, needed: str) -> str:
-    """The name of a network's one input or output, of float32."""
-    if len(found) != 1 or found[0].type != "tensor(float)":
-        named = ", ".join(f"{item.name} {item.type}" for item in found)
-        raise Refused(f"release: the generator has the {words} {named}; one of float32 {needed} is needed")
-    return str(found[0].name)
 
 
 class OnnxModel(Stream):
@@ -195,63 +163,3 @@ class OnnxModel(Stream):
 
     def _draw(self, number: int) -> torch.Tensor:
         return self.generate(self._latents(number))
-
-
-def require_harmless(data: bytes) -> None:
-    """Refused for what is no ONNX model, has operators that are not standard, functions, or data in other files."""
-    try:
-        import onnx
-    except ImportError:
-        raise Refused(NEEDED) from None
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # of protobuf
-        raise Refused(f"release: no ONNX model: {_line(error)}") from None
-    if not model.graph.node:
-        raise Refused("release: no ONNX model, or one without operators")
-    if model.functions:
-        raise Refused("release: the ONNX model defines functions of its own, which are not run; export it without them")
-    for graph in _graphs(model.graph):
-        for node in graph.node:
-            if node.domain not in DOMAINS:
-                name = shorten(f"{node.domain}.{node.op_type}")
-                raise Refused(f"release: the ONNX model has the operator {name}, and only standard ones are run")
-        for tensor in (*graph.initializer, *_tensors(graph.node)):
-            _require_inside(tensor)
-        for sparse in (*graph.sparse_initializer, *_sparse_tensors(graph.node)):
-            _require_inside(sparse.values)
-            _require_inside(sparse.indices)
-
-
-def _require_inside(tensor: Any) -> None:
-    if tensor.external_data or tensor.data_location == 1:
-        raise Refused("release: the ONNX model keeps weights in other files, which are not read; save it as one file")
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph and those within its operators."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
-
-
-def _tensors(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def _sparse_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("sparse_tensor"):
-                yield attribute.sparse_tensor
-            yield from attribute.sparse_tensors
-
-
-def _line(error: Exception) -> str:
-    return shorten(" ".join(str(error).split()) or type(error).__name__, 200)

@@ -3,6 +3,7 @@
 from mia_core.targets.adversarial import Adversarial
 from mia_core.targets.began import BEGAN
 from mia_core.targets.dcgan import DCGAN
+from mia_core.targets.ddpm import DDPM
 from mia_core.targets.gradients import (
     Losses,
     Networks,
@@ -13,14 +14,18 @@ from mia_core.targets.gradients import (
     add_gradient,
     mean_gradients,
 )
+from mia_core.targets.per_record import PerRecord
 from mia_core.targets.target import TARGETS, Batch, Learner, Target, placed
+from mia_core.targets.vae import VAE
 from mia_core.targets.vae_gan import VAEGAN
 from mia_core.targets.wgan_gp import WGANGP
 
 __all__ = [
     "BEGAN",
     "DCGAN",
+    "DDPM",
     "TARGETS",
+    "VAE",
     "VAEGAN",
     "WGANGP",
     "Adversarial",
@@ -28,6 +33,7 @@ __all__ = [
     "Learner",
     "Losses",
     "Networks",
+    "PerRecord",
     "RecordGradients",
     "RecordLosses",
     "Target",

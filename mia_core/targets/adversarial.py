@@ -26,7 +26,7 @@ class Adversarial(Target):
     judges_alone: whether the discriminator can learn to separate two sets of records without a generator.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({"samples", "latent", "generator", "discriminate"})
+    offers = frozenset({"samples", "latent", "generator", "discriminate"})
     networks: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     private: ClassVar[tuple[str, ...]] = ("discriminator",)
     together: ClassVar[bool] = False

@@ -87,6 +87,10 @@ class Learner(Protocol):
         """Do an optimizer step for each of these networks."""
         ...
 
+    def average(self, name: str, decay: torch.Tensor) -> None:
+        """Set the weights of one of the target's `averages` to decay * own + (1 - decay) * those of its network."""
+        ...
+
     def buffer(self, name: str) -> torch.Tensor:
         """A copy of a tensor of the target's state that no optimizer changes."""
         ...
@@ -103,12 +107,13 @@ class Learner(Protocol):
 class Target(nn.Module, ABC):
     """A generative model; subclasses set `name`, `offers`, `networks`, and `Config` if there are settings.
 
-    offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`. networks: attributes of the
-    networks that learn. version: part of ids; raise it if a change alters trained targets. private: networks whose
-    gradients depend on real records, which a private defense has to treat. beyond_gradients: other state that depends
-    on real records, if any; defenses that treat gradients do not cover it. published: settings that affect leakage,
-    with the values of the published network. beta1, beta2: of Adam; a training may override beta1, which is None for a
-    target that does not train with Adam.
+    offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`; settings may leave some out.
+    networks: attributes of the networks that learn. averages: attributes of networks that are averages of the weights
+    of others, by whose attributes. version: part of ids; raise it if a change alters trained targets. private: networks
+    whose gradients depend on real records, which a private defense has to treat. beyond_gradients: other state that
+    depends on real records, if any; defenses that treat gradients do not cover it. published: settings that affect
+    leakage, with the values of the published network. beta1, beta2: of Adam; a training may override beta1, which is
+    None for a target that does not train with Adam.
     """
 
     name: ClassVar[str]
@@ -116,7 +121,8 @@ class Target(nn.Module, ABC):
     networks: ClassVar[tuple[str, ...]]
     beta1: ClassVar[float | None] = None
     beta2: ClassVar[float] = 0.999
-    offers: ClassVar[frozenset[str]]
+    averages: ClassVar[Mapping[str, str]] = {}
+    offers: frozenset[str]
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
     published: ClassVar[Mapping[str, Any]] = {}
@@ -136,6 +142,10 @@ class Target(nn.Module, ABC):
     @abstractmethod
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
         """Images [B,C,H,W] for standard normal latents [B,Z]."""
+
+    def sample(self, z_BZ: torch.Tensor, rng: Streams) -> torch.Tensor:
+        """Images [B,C,H,W] that begin from standard normal latents [B,Z]. rng: of targets that draw more on the way."""
+        return self.generate(z_BZ)
 
     @abstractmethod
     def draws(self, records: int, fakes: int, contrast: int) -> dict[str, Draw]:

@@ -103,6 +103,8 @@ class Derivations:
             return None
         if cls.needs_reference and not shadows and (self.design.spec.shadows or len(trials) < FEWEST_REPLICATES):
             return None
+        if cls.needs_shadows and not shadows:
+            return None
         seals = {
             trial.trial_id: [
                 f"{trial.trial_id} {self.seals.get((trial.trial_id, base.attack_id), '')}" for base in bases

@@ -12,7 +12,7 @@ from mia_core import training
 from mia_core.data import Pool
 from mia_core.derived import DerivedAttack
 from mia_core.hashing import content_id
-from mia_core.metrics import copies, exact_copies, quality
+from mia_core.metrics import authenticity, copies, exact_copies, extraction, quality, synthetic_training
 from mia_core.settings import Choice
 from study.spec.factors import Cell
 from study.spec.study_file import Spec
@@ -20,7 +20,14 @@ from study.spec.study_file import Spec
 LOOP = "training"
 """The training loop, among versions."""
 
-MEASURES = {**quality.VERSIONS, **copies.VERSIONS, **exact_copies.VERSIONS}
+MEASURES = {
+    **quality.VERSIONS,
+    **copies.VERSIONS,
+    **exact_copies.VERSIONS,
+    **extraction.VERSIONS,
+    **authenticity.VERSIONS,
+    **synthetic_training.VERSIONS,
+}
 """Versions of measures."""
 
 

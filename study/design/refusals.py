@@ -54,7 +54,7 @@ def require_quality(spec: Spec, split: Split, recipe: Recipe, measures: Measures
     for goal in spec.search.goals if spec.search else ():
         if goal.attack is None and goal.measure not in labels:
             raise Refused(f"search.objectives: {goal.name} is not measured: {measures.skipped or measures.no_copies}")
-    if quality.of_samples and not measures.skipped:
+    if set(quality.of_samples) & {wanted.name for wanted in measures.wanted}:
         if "unseen" in quality.against and len(split.unseen) < quality.samples:
             raise Refused(
                 f"quality.samples: {quality.samples} need as many unseen records, and split.unseen has "

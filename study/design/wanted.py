@@ -13,14 +13,16 @@ from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.copies import fewest_unseen, rank_of
 from mia_core.metrics.exact_copies import EXACT
+from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.extractor import Recipe
+from mia_core.metrics.onnx_extractor import OnnxExtractor
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
 from study.spec.attack_entries import AttackEntry
 from study.spec.factors import Cell
 from study.spec.objectives import EXTRACTOR as DOMAIN
-from study.spec.objectives import PIXELS
+from study.spec.objectives import ONNX, PIXELS
 from study.spec.study_file import Spec
 
 
@@ -65,7 +67,7 @@ def runs(wanted: Iterable[WantedAttack]) -> list[list[WantedAttack]]:
 
 @dataclass(frozen=True)
 class WantedMeasure:
-    """A quality measure against one set of real records. extractor: of its features, or `pixels`."""
+    """A quality measure against one set of real records. extractor: of its features, or `pixels`, or `onnx`."""
 
     name: str
     against: str
@@ -76,7 +78,11 @@ class WantedMeasure:
     @property
     def label(self) -> str:
         """As a design names it: `kid_unseen`, `copies_pixels_members`."""
-        return f"{self.name}_{self.against}" if self.extractor == DOMAIN else f"{self.name}_{PIXELS}_{self.against}"
+        return (
+            f"{self.name}_{self.against}"
+            if self.extractor == DOMAIN
+            else f"{self.name}_{self.extractor}_{self.against}"
+        )
 
 
 EXTRACTOR = "extractor"
@@ -123,9 +129,10 @@ class Attacks:
         """One attack on a target that offers so much, once for each of its levels. relabelled: as of that.
 
         A level of samples has the id of an attack that draws so many and knows no levels: its run serves any numbers.
+        So has a group of parameters.
         """
         attack = entry.choice.build()
-        of_samples = attack.nested == "generated"
+        of_samples, alone = attack.nested == "generated", attack.nested in ("generated", "group")
         arguments = {key: value for key, value in entry.choice.arguments().items() if key != attack.nested}
         known = self.relabelled(attack) if relabelled else self.known(attack)
         recipe: dict[str, Any] = {
@@ -139,15 +146,15 @@ class Attacks:
         if EXTRACTOR in attack.needs:
             recipe["extractor"] = self.recipe.id
         made = partial(identity.attack_run, seed=self.spec.seed, version=entry.choice.cls.version)
-        run = made(recipe if of_samples else {**recipe, "generated": attack.generated})
+        run = made(recipe if alone else {**recipe, "generated": attack.generated})
         wanted = []
         for level, label in zip(attack.levels, entry.labels, strict=True):
             own = arguments if attack.nested is None else {**arguments, attack.nested: level}
-            alone = made({**recipe, "arguments": own, "generated": level})
+            own_run = made({**recipe, "arguments": own, "generated": level if of_samples else attack.generated})
             wanted.append(
                 WantedAttack(
                     label=label,
-                    attack_id=identity.attack_id(alone, None) if of_samples else identity.attack_id(run, level),
+                    attack_id=identity.attack_id(own_run, None) if alone else identity.attack_id(run, level),
                     run_id=identity.run_id(run),
                     level=level,
                     choice=entry.choice,
@@ -201,7 +208,9 @@ class Measures:
     def __init__(self, spec: Spec, split: Split, recipe: Recipe) -> None:
         self.spec = spec
         self.split = split
-        takes_network = spec.quality.of_samples or (spec.quality.of_copies and DOMAIN in spec.quality.copies.extractors)
+        near = spec.quality.of_copies or spec.quality.of_members
+        compared = spec.quality.of_samples and spec.quality.space == DOMAIN
+        takes_network = compared or spec.quality.of_labels or (near and DOMAIN in spec.quality.copies.extractors)
         self.skipped = ONE_CLASS if takes_network and len(np.unique(split.pool.labels)) < 2 else None
         self.members = min(spec.quality.samples, min(spec.train_sizes))
         """Members that samples are compared with, as many in every trial."""
@@ -210,41 +219,60 @@ class Measures:
         """Whether an unseen person has several records, so that copies are calibrated person by person."""
         self.versions = identity.measures(spec, self.by_person)
         quality = spec.quality
+        self.onnx = None if quality.onnx is None else OnnxExtractor(quality.onnx, split.pool.image_shape).digest
+        """sha256 of the network that the user gives."""
+        self._ids = {PIXELS: PIXELS, DOMAIN: recipe.id, ONNX: self.onnx}
         self.wanted: tuple[WantedMeasure, ...] = tuple(
             WantedMeasure(
                 name,
                 against,
                 identity.measure_id(
-                    name, against, arguments, self.versions, recipe.id, split.queries_digest, spec.seed
+                    *(name, against, arguments, self.versions, self._ids[quality.space]),
+                    *(split.queries_digest, spec.seed),
                 ),
                 arguments,
+                quality.space,
             )
             for against in quality.against
             for arguments in [
                 {"samples": quality.samples, "records": quality.samples if against == "unseen" else self.members}
             ]
-            for name in (() if self.skipped else quality.of_samples)
+            for name in (() if self.skipped and quality.space == DOMAIN else quality.of_samples)
         )
-        self.wanted = (*self.wanted, *self._copies(recipe), *self._exact())
+        further = (*self._near_members(), *self._synthetic())
+        self.wanted = (*self.wanted, *self._copies(), *further, *self._exact())
 
     @property
     def no_copies(self) -> str | None:
         """Why copies are not looked for, or None."""
-        copies, unseen = self.spec.quality.copies, self.unseen_persons
+        copies = self.spec.quality.copies
         if not self.spec.quality.of_copies:
             return "not in quality.measures"
+        if not_calibrated := self._not_calibrated():
+            return not_calibrated
+        smallest = min(self.spec.train_sizes)
+        if smallest <= copies.neighbors:
+            return f"quality.copies.neighbors of {copies.neighbors} take more than {smallest} members"
+        return None
+
+    def _not_calibrated(self) -> str | None:
+        """Why unseen records give no threshold, or None."""
+        copies, unseen = self.spec.quality.copies, self.unseen_persons
         if not rank_of(copies.alpha, unseen):
             who = "persons" if self.by_person else "records"
             return (
                 f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen {who}, and "
                 f"split.unseen has {unseen}"
             )
-        smallest = min(self.spec.train_sizes)
-        if smallest <= copies.neighbors:
-            return f"quality.copies.neighbors of {copies.neighbors} take more than {smallest} members"
         return None
 
-    def _copies(self, recipe: Recipe) -> tuple[WantedMeasure, ...]:
+    @property
+    def no_extraction(self) -> str | None:
+        """Why repeated samples are not looked for, or None."""
+        wanted = set(self.spec.quality.of_members) & set(EXTRACTION)
+        return self._not_calibrated() if wanted else "not in quality.measures"
+
+    def _copies(self) -> tuple[WantedMeasure, ...]:
         if self.no_copies:
             return ()
         quality, split = self.spec.quality, self.split
@@ -257,12 +285,11 @@ class Measures:
             **({"unseen_persons": self.unseen_persons} if self.by_person else {}),
         }
         depends_on = split.queries_digest, self.spec.seed
-        ids = {PIXELS: PIXELS, DOMAIN: recipe.id}
         return tuple(
             WantedMeasure(
                 name,
                 "members",
-                identity.measure_id(name, "members", arguments, self.versions, ids[extractor], *depends_on),
+                identity.measure_id(name, "members", arguments, self.versions, self._ids[extractor], *depends_on),
                 arguments,
                 extractor,
             )
@@ -270,6 +297,30 @@ class Measures:
             if not (self.skipped and extractor == DOMAIN)
             for name in quality.of_copies
         )
+
+    def _near_members(self) -> Iterator[WantedMeasure]:
+        """What was extracted, and how many samples are authentic."""
+        quality, split = self.spec.quality, self.split
+        calibrated = {
+            "alpha": quality.copies.alpha,
+            "repeats": quality.copies.repeats,
+            "unseen": len(split.unseen),
+            "unseen_persons": self.unseen_persons,
+        }
+        for extractor in quality.copies.extractors:
+            for name in quality.of_members if not (self.skipped and extractor == DOMAIN) else ():
+                if not (name in EXTRACTION and self.no_extraction):
+                    arguments = {"samples": quality.samples, **(calibrated if name in EXTRACTION else {})}
+                    depends_on = self._ids[extractor], split.queries_digest, self.spec.seed
+                    measure_id = identity.measure_id(name, "members", arguments, self.versions, *depends_on)
+                    yield WantedMeasure(name, "members", measure_id, arguments, extractor)
+
+    def _synthetic(self) -> Iterator[WantedMeasure]:
+        arguments = {"samples": self.spec.quality.samples, "records": len(self.split.unseen)}
+        depends_on = self._ids[DOMAIN], self.split.queries_digest, self.spec.seed
+        for name in () if self.skipped else self.spec.quality.of_labels:
+            measure_id = identity.measure_id(name, "unseen", arguments, self.versions, *depends_on)
+            yield WantedMeasure(name, "unseen", measure_id, arguments)
 
     def _exact(self) -> Iterator[WantedMeasure]:
         """Samples of a release that equal a member, which are looked for in any case."""

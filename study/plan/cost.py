@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
-from mia_core.targets import Target
+from mia_core.targets import Adversarial, PerRecord, Target
 from mia_core.training import TrainingConfig
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
@@ -28,7 +28,7 @@ from study.design.trials import Trial
 from study.design.wanted import WantedAttack, runs
 from study.design.work import Work
 from study.plan.past import Past
-from study.plan.shapes import defended
+from study.plan.shapes import defended, judge
 from study.spec.section_models import ComputeSpec
 from study.store.roles import CANARY, MEMBER_ONLY
 
@@ -277,10 +277,16 @@ def _of_cluster(trials: pd.DataFrame, device: str | None, nodes: frozenset[str])
 
 
 def step_cost(target: Choice[Target], training: TrainingConfig, arm: Arm, shape: Any) -> float:
-    """Arithmetic of one optimizer step, for comparing steps: discriminator on both sides, generator, records a step."""
-    generate, discriminate = _flops(target, arm, shape)
-    generator = (3 * generate + 3 * discriminate) / training.generator_every
-    return training.batch_size * (generate + 6 * discriminate + generator) * (PRIVATE if arm.poisson else 1)
+    """Arithmetic of one optimizer step, for comparing steps: discriminator on both sides, generator, records a step.
+
+    Of a target without discriminator: the loss of each record, and its gradient.
+    """
+    generate, judge = _flops(target, arm, shape)
+    rows = training.batch_size * (PRIVATE if arm.poisson else 1)
+    if issubclass(target.cls, PerRecord):
+        return rows * arm.rows_per_record * 3 * judge
+    generator = (3 * generate + 3 * judge) / training.generator_every
+    return rows * (generate + 6 * judge + generator)
 
 
 def pilot(design: Design, todo: Mapping[str, Sequence[Work]], found: Estimate) -> dict[str, Sequence[Work]]:
@@ -339,15 +345,20 @@ def _totals(works: Mapping[str, Sequence[Seconds]]) -> list[float]:
 
 @cache
 def _flops(target: Choice[Target], arm: Arm, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Operations of generating one record, and of judging one; counted on shapes, without computing anything."""
+    """Operations of generating one record in a step, and of judging one; counted on shapes, without computing."""
     network = defended(target, arm, shape)
     counts = []
     with torch.device("meta"):
-        for run, size in ((network.generate, (1, network.latent_dimension)), (network.discriminate, (1, *shape))):
+        for run in (lambda: _generate(network), lambda: judge(network)):
             with FlopCounterMode(display=False) as counter, torch.no_grad():
-                run(torch.empty(size))
+                run()
             counts.append(counter.get_total_flops())
     return counts[0], counts[1]
+
+
+def _generate(network: Target) -> None:
+    if isinstance(network, Adversarial):
+        network.generate(torch.empty(1, network.latent_dimension))
 
 
 def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape: Any) -> Iterable[TimedStep]:

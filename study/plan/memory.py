@@ -20,6 +20,7 @@ from study.design.study_design import Design
 from study.plan.shapes import activations, parameters
 from study.spec.bounds import words
 from study.spec.objectives import PIXELS
+from study.spec.section_models import NEAR_MEMBERS
 
 FLOAT, DOUBLE = 4, 8
 PROCESS = 400 * 2**20
@@ -113,7 +114,8 @@ def _queries(design: Design) -> Iterator[Part]:
 
 def _training(design: Design) -> Iterator[Part]:
     for choice, arm, batch in {(cell.target, cell.arm, cell.training.batch_size) for cell in design.cells}:
-        yield _network(design, choice, arm, batch, f"training {choice.name}", "training.batch_size")
+        rows = batch * arm.rows_per_record
+        yield _network(design, choice, arm, rows, f"training {choice.name}", "training.batch_size")
 
 
 def _network(design: Design, choice: Choice[Target], arm: Arm, batch: int, what: str, key: str) -> Part:
@@ -166,7 +168,8 @@ def _quality(design: Design) -> Iterator[Part]:
 def _copied(design: Design) -> Iterator[Part]:
     """Members, unseen records and samples as points, some of them twice, and a block of distances and their ranks."""
     spec = design.spec
-    for extractor in {item.extractor for item in design.measures.wanted if item.name in copies.COPIES}:
+    near = (*copies.COPIES, *NEAR_MEMBERS)
+    for extractor in {item.extractor for item in design.measures.wanted if item.name in near}:
         members = max(spec.train_sizes)
         points = members + len(design.split.unseen) + spec.quality.samples
         width = _pixels(design) if extractor == PIXELS else spec.quality.extractor.features

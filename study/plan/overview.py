@@ -9,6 +9,7 @@ from rich.table import Table
 from mia_core.data.description import described
 from mia_core.defenses import labels
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
+from mia_core.metrics.extraction import EXTRACTION
 from mia_core.persons import Unit
 from study.design.refusals import no_coins
 from study.design.release_fitted import Released, about_records
@@ -66,10 +67,14 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     for line in _derived(design):
         console.tell(line)
     if design.measures.skipped:
-        names = [*spec.quality.of_samples, *(f"{name} in features" for name in spec.quality.of_copies)]
+        near = (*spec.quality.of_copies, *spec.quality.of_members)
+        names = [*spec.quality.of_samples] if spec.quality.onnx is None else []
+        names += [*(f"{name} in features" for name in near), *spec.quality.of_labels]
         console.tell(f"skipped: {', '.join(names)}: {design.measures.skipped}")
     if design.spec.quality.of_copies and design.measures.no_copies:
         console.tell(f"no copies: {design.measures.no_copies}")
+    if set(spec.quality.of_members) & set(EXTRACTION) and design.measures.no_extraction:
+        console.tell(f"no extraction: {design.measures.no_extraction}")
     for (arm, target), reason in design.refused.items():
         console.tell(f"skipped: {arm} with {target}: {reason}")
     for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):

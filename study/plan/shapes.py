@@ -7,18 +7,30 @@ from torch import nn
 
 from mia_core.defenses import Arm
 from mia_core.settings import Choice
-from mia_core.targets import Adversarial, Target
+from mia_core.targets import Adversarial, PerRecord, Target
 from study.design.refusals import shaped
+
+KINDS = {"normal": torch.float32, "uniform": torch.float32, "index": torch.int64}
+"""Types of random tensors, by their law."""
 
 
 @cache
-def defended(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> Adversarial:
+def defended(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> Target:
     """A target with an arm's defenses, on the device `meta`, in evaluation mode."""
     network = shaped(target, image_shape)
     with torch.device("meta"):
         arm.modify(network)
-    assert isinstance(network, Adversarial)
     return network.eval()
+
+
+def judge(network: Target, records: int = 1) -> None:
+    """Run what judges real records: the discriminator, or the loss of a target without one."""
+    x = torch.empty(records, *network.image_shape)
+    if isinstance(network, Adversarial):
+        network.discriminate(x)
+    elif isinstance(network, PerRecord):
+        drawn = [torch.empty(draw.shape, dtype=KINDS[draw.law]) for draw in network.record_draws(records).values()]
+        network.record_losses({name: network.get_submodule(name) for name in network.networks}, x, *drawn)
 
 
 def parameters(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> int:
@@ -28,7 +40,7 @@ def parameters(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, in
 
 @cache
 def activations(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, int]) -> int:
-    """How many numbers the layers of a target give for one record, generated and judged."""
+    """How many numbers the layers of a target give in a step for one record: generated, if it has to be, and judged."""
     network, counts = defended(target, arm, image_shape), []
 
     def count(module: nn.Module, given: object, found: object) -> None:
@@ -38,7 +50,9 @@ def activations(target: Choice[Target], arm: Arm, image_shape: tuple[int, int, i
     hooks = [module.register_forward_hook(count) for module in leaves]
     try:
         with torch.device("meta"), torch.no_grad():
-            network.discriminate(network.generate(torch.empty(1, network.latent_dimension)))
+            if isinstance(network, Adversarial):
+                network.generate(torch.empty(1, network.latent_dimension))
+            judge(network)
     finally:
         for hook in hooks:
             hook.remove()

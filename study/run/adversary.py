@@ -113,11 +113,15 @@ class Adversary:
         attack = choice.cls(config)
         rng = Streams("attack", self.design.spec.seed, trial.replicate, levels[0].run_id)
         result = attack(model, images, self._knowledge(attack, trial), rng, shared)
-        each = zip(levels, result.scores.values.numpy(), strict=True)
-        return sum(
-            (judged(self.design, trial, item, values, queries, seconds=result.seconds) for item, values in each),
-            Attacked(),
-        )
+        found = Attacked()
+        for item, values, spent in zip(levels, result.scores.values.numpy(), result.spent, strict=True):
+            columns = {
+                "seconds": result.seconds,
+                "model_queries": spent.queries / len(images),
+                "model_gradients": spent.gradients / len(images),
+            }
+            found += judged(self.design, trial, item, values, queries, **columns)
+        return found
 
     def _queries(self, trial: Trial, membership: Membership) -> Queries:
         split, queries = self.design.split, membership.queries

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -13,14 +14,19 @@ import torch
 from mia_core.data.pool import to_float, to_uint8
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
-from mia_core.metrics import COPIES, Extractor, find_copies, measure
+from mia_core.metrics import AUTHENTICITY, COPIES, EXTRACTION, MEASURES, SYNTHETIC, Extractor, find_copies, measure
+from mia_core.metrics.authenticity import authenticity
 from mia_core.metrics.exact_copies import EXACT, exact_copies
+from mia_core.metrics.extraction import extract
 from mia_core.metrics.extractor import train as train_extractor
+from mia_core.metrics.onnx_extractor import OnnxExtractor
+from mia_core.metrics.synthetic_training import synthetic_accuracy
 from mia_core.models import Model
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedMeasure
-from study.spec.objectives import EXTRACTOR
+from study.spec.objectives import EXTRACTOR, ONNX, PIXELS
+from study.spec.section_models import NEAR_MEMBERS
 from study.store import Store, files, to_bytes
 from study.store.networks import MEASURE_AGAIN
 from study.store.reading import sealed
@@ -49,7 +55,7 @@ def feature_network(design: Design, store: Store) -> tuple[Extractor, str]:
 
 def require_same_network(design: Design, store: Store, sha256: str) -> None:
     """Refused where another network measured what this design wants and the store has sealed."""
-    wanted = {item.measure_id for item in design.measures.wanted}
+    wanted = {item.measure_id for item in design.measures.wanted if item.extractor == EXTRACTOR}
     rows = sealed(store, "quality", store.markers()).select(["measure_id", "extractor_sha256"]).to_pylist()
     others = {row["extractor_sha256"] for row in rows if row["measure_id"] in wanted} - {sha256, None}
     if others:
@@ -80,6 +86,16 @@ class QualityMeasuring:
         self.store = store
         self._network: tuple[Extractor, str] | None = None
 
+    @cached_property
+    def given(self) -> OnnxExtractor:
+        """The network that the user gives; Refused if its file has changed since the study was planned."""
+        path = self.design.spec.quality.onnx
+        assert path is not None
+        found = OnnxExtractor(path, self.design.pool.image_shape)
+        if found.digest != self.design.measures.onnx:
+            raise Refused(f"quality.onnx: {path} is another file than the one that was planned with; bring it back")
+        return found
+
     @property
     def network(self) -> tuple[Extractor, str]:
         """See `feature_network`."""
@@ -93,7 +109,9 @@ class QualityMeasuring:
         samples = model.samples(self.design.spec.quality.samples).cpu()
         of_copies = [item for item in wanted if item.name in COPIES]
         exact = [item for item in wanted if item.name in EXACT]
-        rows = self._of_samples(trial, [item for item in wanted if item.name not in (*COPIES, *EXACT)], samples)
+        rows = self._of_samples(trial, [item for item in wanted if item.name in MEASURES], samples)
+        rows += self._near_members(trial, [item for item in wanted if item.name in NEAR_MEMBERS], samples)
+        rows += [self._synthetic(trial, item, samples) for item in wanted if item.name in SYNTHETIC]
         pairs = {}
         if exact:
             more, pairs[EXACTLY] = self._exact(trial, exact, samples)
@@ -107,14 +125,14 @@ class QualityMeasuring:
         """Measures of samples as a whole, against members or unseen records."""
         if not wanted:
             return []
-        extractor, _ = self.network
-        fake = extractor.features(samples)
+        space = wanted[0].extractor
+        fake = self._space(space, samples)
         rows: list[QualityRow] = []
         for against, group in groupby(wanted, key=lambda item: item.against):
             items = list(group)
             started = time.perf_counter()
             indices = self.design.measures.records(against, trial.replicate, trial.cell.train_size)
-            real = extractor.features(torch.from_numpy(self.design.pool.images[indices]))
+            real = self._space(space, torch.from_numpy(self.design.pool.images[indices]))
             values = measure(tuple(item.name for item in items), fake, real)
             seconds = (time.perf_counter() - started) / len(items)
             rows += [self._row(trial, item, values[item.name], len(samples), seconds) for item in items]
@@ -134,6 +152,35 @@ class QualityMeasuring:
         seconds = (time.perf_counter() - started) / len(wanted)
         rows = [self._row(trial, item, getattr(found, item.name, None), len(samples), seconds) for item in wanted]
         return rows, self._pairs(found.pairs, found.ratios, members) if found else []
+
+    def _near_members(self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor) -> list[QualityRow]:
+        """What was extracted and how many samples are authentic, by extractor; against all members of the trial."""
+        pool, settings, rows = self.design.pool, self.design.spec.quality.copies, []
+        members, unseen = self.design.membership(trial).train, self.design.split.unseen
+        for extractor, group in groupby(wanted, key=lambda item: item.extractor):
+            started, items = time.perf_counter(), list(group)
+            values: dict[str, float | None] = {}
+            fake, real = (self._space(extractor, x) for x in (samples, torch.from_numpy(pool.images[members])))
+            names = {item.name for item in items}
+            if names & set(AUTHENTICITY):
+                values["authenticity"] = authenticity(fake, real)
+            if names & set(EXTRACTION):
+                fresh = self._space(extractor, torch.from_numpy(pool.images[unseen]))
+                found = extract(fake, real, fresh, pool.units[unseen], settings.alpha, settings.repeats)
+                values |= {name: getattr(found, name, None) for name in EXTRACTION}
+            seconds = (time.perf_counter() - started) / len(items)
+            rows += [self._row(trial, item, values[item.name], len(samples), seconds) for item in items]
+        return rows
+
+    def _synthetic(self, trial: Trial, wanted: WantedMeasure, samples: torch.Tensor) -> QualityRow:
+        """The accuracy on unseen records of a classifier that samples taught."""
+        started = time.perf_counter()
+        pool, (reference, unseen) = self.design.pool, (self.design.split.reference, self.design.split.unseen)
+        teacher = self._space(EXTRACTOR, torch.from_numpy(pool.images[reference])).numpy()
+        real = self._space(PIXELS, torch.from_numpy(pool.images[unseen])).numpy()
+        features, pixels = (self._space(extractor, samples).numpy() for extractor in (EXTRACTOR, PIXELS))
+        value = synthetic_accuracy(teacher, pool.labels[reference], features, pixels, real, pool.labels[unseen])
+        return self._row(trial, wanted, value, len(samples), time.perf_counter() - started)
 
     def _exact(
         self, trial: Trial, wanted: Sequence[WantedMeasure], samples: torch.Tensor
@@ -165,7 +212,12 @@ class QualityMeasuring:
         """Images, uint8 or float [-1, 1] [B,C,H,W], as points [B,D]: pixels, or features of the extractor."""
         if extractor == EXTRACTOR:
             return self.network[0].features(images)
+        if extractor == ONNX:
+            return self.given.features(images)
         return (to_float(images) if images.dtype == torch.uint8 else images).flatten(1)
+
+    def _sha256(self, extractor: str) -> str | None:
+        return self.network[1] if extractor == EXTRACTOR else self.design.measures.onnx if extractor == ONNX else None
 
     def _row(
         self, trial: Trial, wanted: WantedMeasure, value: float | None, samples: int, seconds: float
@@ -176,7 +228,7 @@ class QualityMeasuring:
             measure_id=wanted.measure_id,
             arguments=canonical_json(wanted.arguments),
             extractor=wanted.extractor,
-            extractor_sha256=self.network[1] if wanted.extractor == EXTRACTOR else None,
+            extractor_sha256=self._sha256(wanted.extractor),
             against=wanted.against,
             value=_finite(value),
             samples=samples,

@@ -21,6 +21,7 @@ from study.run.attack_row import without_target
 from study.run.canary_audit import audit
 from study.run.measuring import QualityMeasuring, unmeasured
 from study.run.pass_content import PassContent
+from study.run.record_losses import record_losses
 from study.run.trajectory import TrainingProgress, Trajectory
 from study.run.trial_row import history_rows, row_of_a_later_level, trial_row
 from study.store import Damaged, Store
@@ -106,7 +107,8 @@ class Runner:
             trajectory.diverged = True
             return self._seal_diverged(work, content, trajectory, None, started)
         if work.train:
-            row = self._trial_row(trial, len(membership.train), trajectory)
+            losses = record_losses(self.design, trial, snapshot, membership)
+            row = self._trial_row(trial, len(membership.train), trajectory, losses=losses)
             content.add_training(row, history_rows(trial, trajectory.trainer, self._last_step_below(trial)))
             if self.design.spec.keep_targets:
                 content.add_target(target.state_dict())
@@ -225,10 +227,15 @@ class Runner:
         return Streams("samples", self.design.spec.seed, trial.replicate)
 
     def _trial_row(
-        self, trial: Trial, members: int, trajectory: Trajectory | None = None, flags: str | None = None
+        self,
+        trial: Trial,
+        members: int,
+        trajectory: Trajectory | None = None,
+        flags: str | None = None,
+        losses: Mapping[str, float | None] | None = None,
     ) -> TrialRow:
         trained, seconds = (trajectory.trainer, trajectory.seconds) if trajectory else (None, 0.0)
-        return trial_row(self.design, trial, members, self.device, self.code, trained, seconds, flags)
+        return trial_row(self.design, trial, members, self.device, self.code, trained, seconds, flags, losses)
 
     def _last_step_below(self, trial: Trial) -> int:
         """Of the sealed levels below: a restart may be before it, and the history until there is sealed already."""

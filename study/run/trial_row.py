@@ -25,11 +25,12 @@ def trial_row(
     trained: Trainer | None,
     seconds: float,
     flags: str | None = None,
+    losses: Mapping[str, float | None] | None = None,
 ) -> TrialRow:
     """The row of a trial that ends now.
 
     members: records trained on. code: of the driver, see `code_versions`. trained: the trainer at the trial's level,
-    after so many seconds of training; None for a control that trains nothing.
+    after so many seconds of training; None for a control that trains nothing. losses: columns of `record_losses`.
     """
     spec, cell = design.spec, trial.cell
     values = {
@@ -55,6 +56,7 @@ def trial_row(
         "delta": cell.arm.delta,
         "epsilon_unit": cell.arm.unit if trained and cell.arm.guaranteed else None,
         "noise_key": SECRET if trained and cell.arm.guaranteed else None,
+        **(losses or {}),
         "seconds_train": seconds,
         "peak_bytes": peak_bytes(device),
         "device": device_name(device),

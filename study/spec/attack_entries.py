@@ -29,7 +29,7 @@ class AttackEntry:
 
     @property
     def labels(self) -> list[str]:
-        """Of its rows, one a level: of steps; numbers of samples are settings of entries of their own."""
+        """Of its rows, one a level of steps; other levels are settings of entries of their own."""
         attack = self.choice.build()
         return [f"{self.label}_steps{level}" if attack.nested == "steps" else self.label for level in attack.levels]
 

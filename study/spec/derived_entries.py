@@ -28,6 +28,8 @@ class DerivedEntry:
 
     def refusal(self, replicates: int, shadows: int) -> str | None:
         """Why it cannot be computed in a study with so many replicates and shadows, or None."""
+        if self.choice.cls.needs_shadows and not shadows:
+            return f"{self.label} needs shadows, and the study trains none; set e.g. `shadows: 8`"
         if not self.choice.cls.needs_reference or shadows or replicates >= FEWEST_REPLICATES:
             return None
         return f"{self.label} needs {FEWEST_REPLICATES} replicates, or shadows, and replicates is {replicates}"
@@ -43,9 +45,10 @@ def derived_entries(
     """All derived attacks of a study; of None, the default one.
 
     An item is a name, or a mapping of a name, settings, `base` (one label or several; by default every attack after its
-    last steps) and `label`. One that takes a single attack stands for as many as it has bases. primary: the label of
-    the attack that audits claims; the default is of it, or of the first attack where it is none of `attacks`. Refused
-    for unknown bases, and for labels that are not unique.
+    last steps) and `label`. One that takes a single attack stands for as many as it has bases; one that combines takes
+    the name of an attack for all of its settings. primary: the label of the attack that audits claims; the default is
+    of it, or of the first attack where it is none of `attacks`. Refused for unknown bases, and for labels that are not
+    unique.
     """
     if items is None:
         known = [attack.label for attack in attacks]
@@ -62,33 +65,41 @@ def derived_entries(
 
 def _entries(item: Any, where: str, attacks: Sequence[AttackEntry]) -> list[DerivedEntry]:
     values = dict(item) if isinstance(item, Mapping) else {"name": item}
-    label, bases = values.pop("label", None), _bases(values.pop("base", None), f"{where}.base", attacks)
+    label, base = values.pop("label", None), values.pop("base", None)
     choice = DERIVED.choose(values, where)
+    bases = _bases(base, f"{where}.base", attacks, choice.cls.combines)
     if label is not None and not is_word(label):
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     if choice.cls.combines:
         if len(bases) < 2:
             raise Refused(f"{where}.base: {choice.name} combines attacks, and needs at least two")
-        return [DerivedEntry(label or choice.name, choice, bases)]
+        several = isinstance(base, str)
+        return [DerivedEntry(label or (f"{choice.name}_{base}" if several else choice.name), choice, bases)]
     if label is not None and len(bases) > 1:
         raise Refused(f"{where}.label: is for one attack, and there are {len(bases)} bases; name one `base:`")
     return [DerivedEntry(label or f"{choice.name}_{base}", choice, (base,)) for base in bases]
 
 
-def _bases(given: Any, where: str, attacks: Sequence[AttackEntry]) -> tuple[str, ...]:
-    """Labels of rows: of an attack with levels of steps, its name stands for the last one."""
+def _bases(given: Any, where: str, attacks: Sequence[AttackEntry], combined: bool) -> tuple[str, ...]:
+    """Labels of rows: of an attack with levels of steps, its label stands for the last one.
+
+    combined: whether the name of an attack, if no label, stands for all of its rows: `pia` for each of its times.
+    """
     last = {attack.label: attack.labels[-1] for attack in attacks}
     rows = {label: label for attack in attacks for label in attack.labels}
     if given is None:
         found = tuple(last.values())
     else:
         words = [given] if isinstance(given, str) else given
-        known = {**last, **rows}
+        known: dict[str, tuple[str, ...]] = {label: (row,) for label, row in {**last, **rows}.items()}
+        for attack in attacks if combined else ():
+            own = tuple(label for other in attacks if other.choice.name == attack.choice.name for label in other.labels)
+            known.setdefault(attack.choice.name, own)
         if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
             raise Refused(f"{where}: expected the label of an attack, or several, got {shorten(repr(given))}")
         if unknown := [word for word in words if word not in known]:
             raise Refused(f"{where}: unknown attack {shorten(repr(unknown[0]))}{nearest(unknown[0], known)}")
-        found = tuple(dict.fromkeys(known[word] for word in words))
+        found = tuple(dict.fromkeys(label for word in words for label in known[word]))
     if not found:
         raise Refused(f"{where}: the study has no attack whose scores could be taken; list one in `attacks`")
     return found

@@ -13,6 +13,8 @@ from mia_core.settings import nearest, settings
 EXTRACTOR = "domain"
 PIXELS = "pixels"
 """In place of an extractor, of measures that take records as they are."""
+ONNX = "onnx"
+"""The extractor that a user gives as a file."""
 LEAKAGE = (
     "auc",
     "accuracy_top_n",
@@ -99,7 +101,7 @@ class Objective:
 def wide_name(label: str) -> str:
     """The wide name of a measure, as a design names it: `kid_domain_unseen` of `kid_unseen`."""
     measure, against = label.rsplit("_", 1)
-    return label if measure.endswith(f"_{PIXELS}") else f"{measure}_{EXTRACTOR}_{against}"
+    return label if measure.endswith((f"_{PIXELS}", f"_{ONNX}")) else f"{measure}_{EXTRACTOR}_{against}"
 
 
 def check_objectives(search: SearchSpec, attacks: Sequence[str], measures: Sequence[str]) -> None:

@@ -6,24 +6,26 @@ if the study file gives it, so that the ids of earlier studies stay.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field
-from typing import Annotated, Any, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
-from pydantic import Strict, field_validator
+from pydantic import Strict, field_validator, model_validator
 
 from mia_core.canaries import Kind
 from mia_core.errors import Refused, shorten
-from mia_core.metrics import COPIES, MEASURES, ExtractorConfig
+from mia_core.metrics import AUTHENTICITY, COPIES, EXTRACTION, MEASURES, SYNTHETIC, ExtractorConfig
 from mia_core.metrics.copies import ALPHA, NEIGHBORS
-from mia_core.settings import added_later, nearest, settings, validate
+from mia_core.metrics.extraction import REPEATS
+from mia_core.settings import added_later, nearest, plain, settings, validate
 from mia_core.training import TrainingConfig
 from study.spec.locations import TRACKING
-from study.spec.objectives import EXTRACTOR, PIXELS, SearchSpec
+from study.spec.objectives import EXTRACTOR, ONNX, PIXELS, SearchSpec
 from study.spec.policy import Policy
 from study.spec.sampling import DesignSpec
 
 Word = Annotated[str, MinLen(1)]
+NEAR_MEMBERS = (*EXTRACTION, *AUTHENTICITY)
 
 
 def _distinct(words: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
@@ -36,26 +38,30 @@ def _distinct(words: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
 @settings
 class CopiesSpec:
     """How samples that copy a member are told. alpha: the false-copy rate, the chance of one more unseen person that a
-    record of theirs is called a copy, at most. neighbors: members that the nearest one is compared with. extractors:
-    `pixels`, `domain`.
+    record of theirs is called a copy, at most; also that two unseen persons are so near that samples would count as
+    repeated. neighbors: members that the nearest one is compared with. extractors: `pixels`, `domain`, `onnx`. repeats:
+    samples that must recur to be taken for a training record.
     """
 
     alpha: Annotated[float, Gt(0), Lt(1)] = ALPHA
     neighbors: Annotated[int, Gt(0)] = NEIGHBORS
     extractors: Annotated[tuple[str, ...], Strict(False)] = (PIXELS, EXTRACTOR)
+    repeats: Annotated[int, Ge(2)] = added_later(REPEATS)
 
     @field_validator("extractors")
     @classmethod
     def _known(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct(words, (PIXELS, EXTRACTOR))
+        return _distinct(words, (PIXELS, EXTRACTOR, ONNX))
 
 
 @settings
 class QualitySpec:
     """measures: of `kid fid precision recall density coverage`, and `copies members_copied persons_copied`, which need
-    enough unseen records. against: `members`, `unseen`; copies are of members always.
+    enough unseen records; if named, also `extracted_members extraction_precision` and `authenticity`, in the spaces of
+    copies, and `synthetic_accuracy`. against: `members`, `unseen`; copies are of members always.
 
-    samples: generated samples, and at most so many reference records, the same in every trial.
+    samples: generated samples, and at most so many reference records, the same in every trial. onnx: the path of a
+    network, in whose features samples are compared with records in place of those of the study's own.
     """
 
     measures: Annotated[tuple[str, ...], Strict(False)] = (*MEASURES, *COPIES)
@@ -63,6 +69,7 @@ class QualitySpec:
     samples: Annotated[int, Gt(0)] = 300
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     copies: CopiesSpec = field(default_factory=CopiesSpec)
+    onnx: Word | None = added_later(None)
 
     @field_validator("extractor", "copies", mode="before")
     @classmethod
@@ -73,7 +80,19 @@ class QualitySpec:
     @field_validator("measures", "against")
     @classmethod
     def _known(cls, words: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        return _distinct(words, (*MEASURES, *COPIES) if info.field_name == "measures" else ("unseen", "members"))
+        every = (*MEASURES, *COPIES, *NEAR_MEMBERS, *SYNTHETIC)
+        return _distinct(words, every if info.field_name == "measures" else ("unseen", "members"))
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if ONNX in self.copies.extractors and self.onnx is None:
+            raise Refused("copies.extractors: onnx is the network of quality.onnx, which is not given; name its file")
+        return self
+
+    @property
+    def space(self) -> str:
+        """The extractor in whose features samples are compared with records."""
+        return EXTRACTOR if self.onnx is None else ONNX
 
     @property
     def of_samples(self) -> tuple[str, ...]:
@@ -86,16 +105,28 @@ class QualitySpec:
         return tuple(name for name in self.measures if name in COPIES)
 
     @property
+    def of_members(self) -> tuple[str, ...]:
+        """Further measures of how near samples come to members, in the spaces of copies."""
+        return tuple(name for name in self.measures if name in NEAR_MEMBERS)
+
+    @property
+    def of_labels(self) -> tuple[str, ...]:
+        """The measures that take labels of records."""
+        return tuple(name for name in self.measures if name in SYNTHETIC)
+
+    @property
     def labels(self) -> list[str]:
         """Of all measures, as a design names them."""
-        told = [f"{name}_{against}" for name in self.of_samples for against in self.against]
-        words = {PIXELS: f"{PIXELS}_", EXTRACTOR: ""}
-        return told + [f"{name}_{words[of]}members" for of in self.copies.extractors for name in self.of_copies]
+        words = {PIXELS: f"{PIXELS}_", ONNX: f"{ONNX}_", EXTRACTOR: ""}
+        told = [f"{name}_{words[self.space]}{against}" for name in self.of_samples for against in self.against]
+        near = (*self.of_copies, *self.of_members)
+        told += [f"{name}_{words[of]}members" for of in self.copies.extractors for name in near]
+        return told + [f"{name}_unseen" for name in self.of_labels]
 
     def to_dict(self) -> dict[str, Any]:
         """The form a resolved spec has; without copies what it had before there were any."""
-        values = asdict(self)
-        if not self.of_copies:
+        values = {**plain(self), "copies": plain(self.copies)}
+        if not (self.of_copies or self.of_members):
             del values["copies"]
         return values
 

@@ -53,7 +53,9 @@ class TrialRow(OpenRow):
 
     delta, epsilon, target_epsilon, epsilon_unit, noise_key: None without a guarantee. epsilon_unit: `record` or
     `person`, what is added or removed; earlier versions knew records alone, and lack it. noise_key: `secret` where
-    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed. flags:
+    noise and samples were drawn under a key that nothing keeps; earlier versions drew theirs from the seed.
+    loss_members, loss_unseen: mean loss of the judged members and of the records in `unseen` under what is released;
+    None for targets without a loss of a real record alone, and where there are no such records. flags:
     DIVERGED, or None; steps are then those of the level, which were not all done, and epsilon is of those done. config:
     JSON, see `TrialConfig`. versions: JSON.
     """
@@ -79,6 +81,8 @@ class TrialRow(OpenRow):
     target_epsilon: float | None = None
     epsilon_unit: str | None = None
     noise_key: str | None = None
+    loss_members: float | None = None
+    loss_unseen: float | None = None
     seconds_train: float
     peak_bytes: int
     device: str
@@ -115,7 +119,9 @@ class AttackRow(Row):
     base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
     cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
-    many samples the attacker saw. smallest_auc: of a blind control, see `mia_core.metrics.blind.Blind`.
+    many samples the attacker saw. model_queries, model_gradients: what was asked of the model per query besides, see
+    `mia_core.meter`; None of derived attacks, of controls without a model, and in rows of earlier versions.
+    smallest_auc: of a blind control, see `mia_core.metrics.blind.Blind`.
     """
 
     trial_id: str
@@ -128,6 +134,8 @@ class AttackRow(Row):
     shadows: int | None = None
     steps: int | None
     released: int
+    model_queries: float | None = None
+    model_gradients: float | None = None
     queries: int | None = None
     judged: int | None = None
     judging: str | None = None

@@ -4,6 +4,7 @@ import re
 from html import unescape
 from importlib import import_module
 
+import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from analysis.report import shown
 from analysis.report.building import build
 from analysis.report.release import copied
 from analysis.stats.budget import allowed, budget
-from analysis.stats.memorization import copies, pairs
+from analysis.stats.memorization import copies, extracted, pairs
 from analysis.stats.threats import threats
 from analysis.study_data import load
 from mia_core.data.pool import to_float
@@ -48,7 +49,9 @@ def released(make_study):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runner, "_snapshot", snapshot)
         return make_study(
-            "replicates=5", "split.unseen=150", "quality.measures=[copies, members_copied, persons_copied]",
+            "replicates=5", "split.unseen=150",
+            "quality.measures=[copies, members_copied, persons_copied, extracted_members, extraction_precision, "
+            "authenticity]",
             "attacks=[white_box, {name: euclidean, generated: [20, 40, 80]}]",
         )  # fmt: skip
 
@@ -86,6 +89,20 @@ def test_shares_are_means_over_replicates_beside_what_chance_calls_a_copy(data):
     # The share of unseen records below the smallest of 150 ratios is Beta(1, 150): 95 % are below 2 %.
     assert pixels["most_by_chance"] == pytest.approx(1 - 0.05 ** (1 / 150))
     assert pixels["beyond"] and 0 <= pixels["copies_low"] < pixels["copies_high"] <= 1
+
+
+def test_what_is_extracted_is_a_mean_over_replicates_and_stands_beside_copies(data, page):
+    table = extracted(data).set_index("extractor")
+    assert set(table.index) == {"pixels", "domain"}
+    values = read(data.store.root, data.name, "quality")
+    for extractor, row in table.iterrows():
+        for name in ("extracted_members", "extraction_precision", "authenticity"):
+            own = values[(values["measure"] == name) & (values["extractor"] == extractor)]["value"].dropna()
+            assert pd.isna(row[name]) if own.empty else row[name] == pytest.approx(own.mean())
+        assert row["replicates"] == 5
+    assert table.loc["pixels", "authenticity"] <= 1 - REPLAYED / 40
+    shown = text(section(page, "copies"))
+    assert "Extraction, over replicates" in shown and f"{table.loc['pixels', 'authenticity']:.3f}" in shown
 
 
 def test_pairs_name_the_members_that_samples_replay(data, released):

@@ -38,7 +38,8 @@ def pool(count: int, seed: int = 0, largest_group: int = 1, copies: float = 0.0)
 
 
 def target(name: str, size: int = 8, channels: int = 1, seed: int = 0, **config: Any) -> Target:
-    choice = TARGETS.choose({"name": name, "width": 4, "latent": 8, **config})
+    latent = {} if name == "ddpm" else {"latent": 8}
+    choice = TARGETS.choose({"name": name, "width": 4, **latent, **config})
     built = choice.build((channels, size, size))
     built.initialize(Streams(seed))
     return built

@@ -32,6 +32,20 @@ TARGET_TABLE: dict[str, dict[str, Any]] = {
     "wgan_gp": {"name": "wgan_gp", "width": 4, "latent": 4},
     "wgan_gp 16 authors": {"name": "wgan_gp", "width": 4, "latent": 4, "networks": "authors", "size": 16},
     "wgan_gp 16 none": {"name": "wgan_gp", "width": 4, "latent": 4, "norm": "none", "size": 16},
+    "vae": {"name": "vae", "width": 4, "latent": 4},
+    "vae 16 bernoulli": {"name": "vae", "width": 4, "latent": 4, "norm": "none", "likelihood": "bernoulli", "size": 16},
+    "ddpm": {"name": "ddpm", "width": 4, "multipliers": [1, 2], "attention": 4, "timesteps": 40, "sampling_steps": 5},
+    "ddpm 16 random": {
+        "name": "ddpm",
+        "width": 4,
+        "multipliers": [1, 1],
+        "blocks": 2,
+        "schedule": "cosine",
+        "timesteps": 30,
+        "sampler": "ddpm",
+        "sampling_steps": 1,
+        "size": 16,
+    },
 }
 """Settings, and the size of the images where it is not 8."""
 
@@ -43,28 +57,45 @@ ARM_TABLE: dict[str, Any] = {
     "weight_norm": "weight_norm",
     "noise_layer": NOISE,
     "real_weight": {"name": "real_weight", "weight": 0.1},
+    "augmentation": {"name": "augmentation", "crop": 2},
     "dropout+weight_norm+noise_layer": ["dropout", "weight_norm", NOISE],
     "dp_sgd": PRIVATE,
     "clip only": {**PRIVATE, "sigma": 0.0},
+    "dp_sgd 2 draws+augmentation": [{**PRIVATE, "noise_draws": 2}, "augmentation"],
     "dp_sgd+dropout": [PRIVATE, "dropout"],
     "dp_sgd+weight_norm": [PRIVATE, "weight_norm"],
     "dp_sgd+noise_layer": [PRIVATE, NOISE],
     "all": [NOISE, "weight_norm", PRIVATE, "dropout"],
 }
 
-REFUSALS = {  # of a defense by a target
+REFUSALS = {  # of a defense, or of one arm, by a target
     ("dp_sgd", "began"): "dp_sgd does not cover the balance k of began, which no gradient carries",
     ("dp_sgd", "began 16"): "dp_sgd does not cover the balance k of began, which no gradient carries",
     ("dp_sgd", "dcgan 16 batch"): ("dp_sgd needs a discriminator without batch norm; set target.norm to group or none"),
     ("dp_sgd", "vae_gan 16 batch"): (
         "dp_sgd needs a discriminator without batch norm; set target.norm to group or none"
     ),
+    **{
+        ("dp_sgd 2 draws+augmentation", target): (
+            "dp_sgd.noise_draws: dcgan draws no random numbers for a record; leave it out"
+        )
+        for target in ("dcgan", "dcgan 16 authors")
+    },
+    **{
+        (defense, target): f"{defense} needs a discriminator, and {target.split()[0]} has none"
+        for target in TARGET_TABLE
+        if target.split()[0] in ("vae", "ddpm")
+        for defense in ("dropout", "weight_norm", "noise_layer")
+    },
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the attack should declare. draws: samples. random: whether scores depend on rng. ties: among queries."""
+    """What the attack should declare. draws: samples. random: whether scores depend on rng. ties: among queries.
+
+    target: one that offers what the attack uses.
+    """
 
     spec: dict[str, Any]
     uses: frozenset[str]
@@ -75,6 +106,7 @@ class Row:
     known: int = 0
     random: bool = False
     ties: bool = False
+    target: str = "dcgan"
 
     @property
     def name(self) -> str:
@@ -92,6 +124,9 @@ SURROGATES = {
 NOTHING: frozenset[str] = frozenset()
 SAMPLES = frozenset({"samples"}), Access.SAMPLES
 REFERENCE = frozenset({"reference"})
+
+DENOISE = frozenset({"denoise"}), Access.GENERATOR
+GRADIENTS = frozenset({"gradients"}), Access.WHITE_BOX
 
 SIDES = {
     None: frozenset(),
@@ -180,14 +215,47 @@ ATTACK_TABLE: dict[str, Row] = {
     },
 }
 
+ATTACK_TABLE |= {
+    "diffusion_loss": Row({"name": "diffusion_loss", "time": 20, "draws": 2}, *DENOISE, 0, random=True, target="ddpm"),
+    "secmi": Row({"name": "secmi", "time": 20, "interval": 5}, *DENOISE, 0, target="ddpm"),
+    "pia": Row({"name": "pia", "time": 20}, *DENOISE, 0, target="ddpm"),
+    "pian": Row({"name": "pian", "time": 20}, *DENOISE, 0, target="ddpm"),
+    "sima": Row({"name": "sima", "time": 20}, *DENOISE, 0, target="ddpm"),
+    "pfami": Row({"name": "pfami", "times": [5, 20], "crops": [0.8]}, *DENOISE, 0, random=True, target="ddpm"),
+    "rediffuse": Row(
+        {"name": "rediffuse", "time": 20, "variations": 2}, frozenset({"variation"}), Access.LATENT, 0,
+        random=True, target="ddpm",
+    ),
+    **{
+        name: Row(
+            {"name": name, "draws": 3}, frozenset({"encode", "generator"}), Access.WHITE_BOX, 0,
+            random=True, target="vae",
+        )
+        for name in ("vae_reconstruction", "elbo")
+    },
+    **{
+        f"gradient_norms {target}": Row(
+            {"name": "gradient_norms", "group": [0, 1, 3], "groups": 3}, *GRADIENTS, 0, (0, 1, 3),
+            random=True, target=target,
+        )
+        for target in ("ddpm", "vae")
+    },
+    "known_gradients": Row(
+        {"name": "known_gradients", "known": 10}, *GRADIENTS, 0, needs=SIDES["both"], known=10, random=True,
+        target="vae",
+    ),
+}  # fmt: skip
+
 # What follows reads the tables only
 
-PAIRS = [
-    (target, arm)
-    for target in TARGET_TABLE
-    for arm in ARM_TABLE
-    if not any((choice.name, target) in REFUSALS for choice in Arm.parse(ARM_TABLE[arm]).choices)
-]
+
+def refusals(target, arm):
+    """Why a target refuses an arm: of each defense that it refuses, or of the arm."""
+    keys = [*(choice.name for choice in Arm.parse(ARM_TABLE[arm]).choices), arm]
+    return [REFUSALS[key, target] for key in keys if (key, target) in REFUSALS]
+
+
+PAIRS = [(target, arm) for target in TARGET_TABLE for arm in ARM_TABLE if not refusals(target, arm)]
 ONE_OF_EACH = {row.name: key for key, row in ATTACK_TABLE.items()}
 """Every attack once: it sees of an arm only the networks that it left, and of a target only its size."""
 
@@ -241,11 +309,19 @@ def pooled(images):
     return torch.nn.functional.avg_pool2d(images, 2).flatten(1).sin()
 
 
-def run(attack, target, queries=None, arm="none", rng=1, snapshot=None, knowledge=None):
+def run(attack, target=None, queries=None, arm="none", rng=1, snapshot=None, knowledge=None):
+    target = target or ATTACK_TABLE[attack].target
     built = ATTACKS.choose(ATTACK_TABLE[attack].spec).build()
     queries = queries_for(target) if queries is None else queries
     snapshot = snapshot or Snapshot(trained(target, arm)[0].target, Streams(2))
     return built(snapshot, queries, knowledge or knowledge_for(target), Streams(rng)).scores
+
+
+def scores_of(snapshot, images):
+    """Scores [B] of a target that are its own: the discriminator's, or each image's loss."""
+    if "discriminate" in snapshot.offers:
+        return snapshot.discriminate(images)
+    return snapshot.target.mean_losses(images, Streams(5))
 
 
 def same_states(a, b):

@@ -26,7 +26,7 @@ TARGET = {"name": "dcgan", "width": 2, "latent": 2}
 SHAPE = (1, 8, 8)
 
 
-def clip_the_mean(networks, losses, records, clip):
+def clip_the_mean(networks, losses, records, clip, units=None):
     """Clips the mean gradient of the batch, to `clip`, instead of each record's."""
     values = losses(networks, *records)
     count = max(1, len(records[0]))

@@ -6,6 +6,7 @@ from torch import nn
 
 from mia_core.access import CAPABILITIES, Access, access_of, view
 from mia_core.attacks import Attack, Knowledge, Scores
+from mia_core.meter import Meter, Spent
 from mia_core.models import Model, Snapshot
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -86,14 +87,17 @@ class Diffusion(Model):
     def samples(self, count):
         return torch.zeros(count, 1, 2, 2)
 
+    alpha_bar = torch.tensor([0.9, 0.5])
+    gradient_names = ("weight",)
+
     def denoise(self, x, t):
         return x - t
 
-    def variation(self, x, strength=1.0):
-        return x * strength
+    def variation(self, x, time, rng):
+        return x * time
 
-    def gradients(self, x):
-        return 2 * x
+    def gradients(self, x, rng):
+        return 2 * x.flatten(1).sum(1, keepdim=True)
 
 
 class Denoising(Attack):
@@ -105,15 +109,29 @@ class Denoising(Attack):
         """Nothing to set."""
 
     def run(self, view, queries, knowledge, rng):
-        parts = view.denoise(queries, 0.5) + view.variation(queries, strength=3.0) + view.gradients(queries)
+        parts = view.denoise(queries, view.alpha_bar[1]) + view.variation(queries, 3, rng)
         assert not hasattr(view, "samples")
-        return Scores(self.levels, parts.flatten(1).sum(1)[None])
+        return Scores(self.levels, (parts.flatten(1).sum(1) + view.gradients(queries, rng)[:, 0])[None])
 
 
 def test_a_model_of_a_user_is_attacked_by_what_it_offers():
     queries = torch.full((3, 1, 2, 2), 0.25)
-    scores = Denoising(Denoising.Config())(Diffusion(), queries, Knowledge(), Streams(0)).scores
-    assert scores.values.tolist() == [[4 * (0.25 - 0.5 + 0.75 + 0.5)] * 3]
+    result = Denoising(Denoising.Config())(Diffusion(), queries, Knowledge(), Streams(0))
+    assert result.scores.values.tolist() == [[4 * (0.25 - 0.5 + 0.75 + 0.5)] * 3]
+    assert result.spent == (Spent(queries=9, gradients=3),)
+
+
+def test_a_gradient_through_the_generator_counts_for_each_image_that_it_comes_back_through(snapshot):
+    meter = Meter()
+    allowed = view(snapshot, {"generator", "latent", "samples"}, meter)
+    allowed.samples(20), allowed.latents(20)
+    assert meter.spent == Spent()
+    z = torch.zeros(5, 8, requires_grad=True)
+    images = allowed.generator(z)
+    assert meter.spent == Spent(queries=5)
+    images.sum().backward()
+    allowed.generate(z.detach())
+    assert meter.spent == Spent(queries=10, gradients=5)
 
 
 def test_generate_equals_the_generator_and_samples_are_made_by_it(snapshot):

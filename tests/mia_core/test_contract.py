@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mia_core.access import view
+from mia_core.access import CAPABILITIES, view
 from mia_core.attacks import ATTACKS
 from mia_core.defenses import DEFENSES, Arm
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, Adversarial
 from tests.mia_core.contract import (
     ARM_TABLE,
     ATTACK_TABLE,
@@ -24,7 +24,9 @@ from tests.mia_core.contract import (
     every_target,
     make_trainer,
     queries_for,
+    refusals,
     same_states,
+    scores_of,
     trained,
 )
 from tests.mia_core.states import assert_same
@@ -50,7 +52,7 @@ def test_everything_registered_is_in_the_tables():
 @pytest.mark.parametrize("arm", ARM_TABLE)
 def test_a_pair_is_refused_with_the_reason_of_the_table_or_fits(target, arm):
     parsed = Arm.parse(ARM_TABLE[arm])
-    expected = [REFUSALS[c.name, target] for c in parsed.choices if (c.name, target) in REFUSALS]
+    expected = refusals(target, arm)
     assert parsed.refusal(build(target)) == (expected[0] if expected else None)
     if expected:
         with pytest.raises(ValueError, match=f"^{expected[0]}$"):
@@ -67,7 +69,7 @@ def test_a_defense_of_the_discriminator_refuses_a_target_without_one(defense):
 
 @pytest.mark.parametrize("target", [name for name in TARGET_TABLE if ("dp_sgd", name) not in REFUSALS])
 def test_dp_sgd_refuses_batch_norm_in_any_private_network_and_in_no_other(target):
-    for name in ("discriminator", "generator", "encoder"):
+    for name in ("discriminator", "generator", "encoder", "denoiser"):
         built = build(target)
         if not hasattr(built, name):
             continue
@@ -89,9 +91,11 @@ def test_every_parameter_and_buffer_learns_and_stays_finite(target, arm):
     assert [name for name, value in after.items() if torch.equal(value, before[name])] == []
     assert len(trainer.history) == 2
     for row in trainer.history:
-        assert row.means.keys() >= {"loss_generator", "loss_discriminator", "d_real", "d_fake"}
+        reported = {"d_real", "d_fake"} if isinstance(trainer.target, Adversarial) else set()
+        assert row.means.keys() >= {f"loss_{name}" for name in trainer.target.networks} - {"loss_encoder"} | reported
         assert all(np.isfinite(value) for value in row.means.values())
-    assert all(parameter.requires_grad for parameter in trainer.target.parameters())
+    averages = {id(p) for name in trainer.target.averages for p in trainer.target.get_submodule(name).parameters()}
+    assert all(parameter.requires_grad != (id(parameter) in averages) for parameter in trainer.target.parameters())
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -103,7 +107,7 @@ def test_training_in_pieces_evaluated_and_taken_up_again_equals_one_go(target, a
         begun.run_to(stop)
         assert not any(module.training for module in begun.target.modules())
         snapshot = Snapshot(begun.target, Streams("evaluation"))
-        snapshot.discriminate(snapshot.samples(5))
+        scores_of(snapshot, snapshot.samples(5))
     state = begun.state(unsealed=True)
     begun.run_to(END)
     assert_same(begun, whole)
@@ -122,11 +126,11 @@ def test_samples_are_images_and_scores_depend_on_the_record_alone(target, arm):
     assert samples.shape[1:] == queries.shape[1:]
     assert float(samples.abs().max()) <= 1
     assert len(torch.unique(samples, dim=0)) > 30
-    together = snapshot.discriminate(queries)
+    together = scores_of(snapshot, queries)
     assert together.shape == (len(queries),)
     assert float(together.std()) > 0
     torch.testing.assert_close(
-        torch.cat([snapshot.discriminate(x[None]) for x in queries]), together, atol=1e-5, rtol=0
+        torch.cat([scores_of(snapshot, x[None]) for x in queries]), together, atol=1e-5, rtol=1e-5
     )
 
 
@@ -137,10 +141,11 @@ def test_arms_start_from_the_same_function_and_draws_of_one_do_not_depend_on_ano
         if pair[0] == target:
             other = make_trainer(*pair).target.eval()
             with torch.no_grad():
-                torch.testing.assert_close(
-                    other.discriminate(queries_for(target)), plain.discriminate(queries_for(target)), rtol=0, atol=1e-5
-                )
-            assert same_states(other.generator.state_dict(), plain.generator.state_dict())
+                found = [scores_of(Snapshot(one, Streams(2)), queries_for(target)) for one in (other, plain)]
+                torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+            for name in ("generator", "denoiser"):
+                if hasattr(plain, name):
+                    assert same_states(getattr(other, name).state_dict(), getattr(plain, name).state_dict())
 
 
 @every_target
@@ -148,14 +153,32 @@ def test_a_snapshot_has_what_its_target_offers(target):
     built = trained(target, "none")[0].target
     offered = view(Snapshot(built, Streams(2)), built.offers)
     queries, z = queries_for(target), torch.randn(3, built.latent_dimension, generator=Streams(0).torch("z"))
-    assert built.offers >= {"samples", "latent", "generator"}, "every target is a generator"
+    assert "samples" in built.offers, "every target is a generator"
     assert offered.samples(4).shape == queries[:4].shape
-    assert offered.generate(z).shape == queries[:3].shape
-    torch.testing.assert_close(offered.generator(z), offered.generate(z), atol=1e-6, rtol=0)
+    for images in [offered.generate(z)] if "latent" in built.offers else []:
+        assert images.shape == queries[:3].shape
+        torch.testing.assert_close(offered.generate(offered.latents(4)), offered.samples(4), atol=1e-5, rtol=0)
+        if "generator" in built.offers:
+            torch.testing.assert_close(offered.generator(z), images, atol=1e-6, rtol=0)
     for score in [offered.discriminate(queries)] if "discriminate" in built.offers else []:
         assert score.shape == (11,)
         assert float(score.std()) > 0
     for moment in offered.encode(queries) if "encode" in built.offers else []:
         assert moment.shape == (11, built.latent_dimension)
         assert float(moment.std(dim=0).min()) > 0
-    assert built.offers <= {"samples", "latent", "generator", "discriminate", "encode"}, "the rest is not tested here"
+    for eps in [offered.denoise(queries, torch.arange(11))] if "denoise" in built.offers else []:
+        assert eps.shape == queries.shape
+        assert not eps.requires_grad
+        assert float(eps.std()) > 0
+        assert bool((offered.alpha_bar.diff() < 0).all())
+    for time in (0, 20) if "variation" in built.offers else ():
+        images = offered.variation(queries, time, Streams(4))
+        assert images.shape == queries.shape
+        assert float(images.abs().max()) <= 1
+        assert torch.equal(images, offered.variation(queries, time, Streams(4)))
+        assert not torch.equal(images, offered.variation(queries, time, Streams(5)))
+    for norms in [offered.gradients(queries, Streams(4))] if "gradients" in built.offers else []:
+        assert norms.shape == (11, len(offered.gradient_names))
+        assert float(norms.std(dim=0).min()) > 0
+        assert all(p.grad is None or p.requires_grad for p in built.parameters())
+    assert built.offers <= CAPABILITIES.keys()

@@ -1,4 +1,7 @@
-"""DP-SGD where a record has several losses: VAE-GAN's three networks, WGAN-GP's loss and penalty."""
+"""DP-SGD where a record has several losses: VAE-GAN's three networks, WGAN-GP's loss and penalty.
+
+Targets that learn from records alone are in `test_private_records`.
+"""
 
 import copy
 import math

@@ -72,7 +72,15 @@ def test_a_sealed_state_has_no_values_of_a_private_step_and_an_unsealed_one_goes
     assert len(plain.state()[1]["begun_epoch"]["d_real"]) == 3
 
 
-@pytest.mark.parametrize("name", ["vae_gan", "wgan_gp", "dcgan"])
+FIRST = {
+    "vae_gan": "discriminator.last.weight",
+    "vae": "generator.0.weight",
+    "ddpm": "denoiser.tail.2.weight",
+}
+"""A weight that a first step changes, where it is not the discriminator's first."""
+
+
+@pytest.mark.parametrize("name", ["vae_gan", "wgan_gp", "dcgan", "vae", "ddpm"])
 def test_what_a_private_step_draws_for_its_records_follows_from_the_key_and_not_from_the_seed(make_trainer, name):
     """Who knew these draws would see them move from record to record where one is left out."""
     setting = {**SETUPS["dp_sgd"]["arm"], "sigma": 1e-9}
@@ -81,9 +89,7 @@ def test_what_a_private_step_draws_for_its_records_follows_from_the_key_and_not_
     def weights(**given):
         trainer = make_trainer(arm, name=name, batch_size=13, **given)  # every record in every step: no sampling
         trainer.run_to(1)
-        return trainer.target.state_dict()[
-            "discriminator.last.weight" if name == "vae_gan" else "discriminator.0.0.weight"
-        ]
+        return trainer.target.state_dict()[FIRST.get(name, "discriminator.0.0.weight")]
 
     assert torch.equal(weights(noise=1), weights(noise=1))
     assert not torch.allclose(weights(noise=1), weights(noise=2), atol=1e-6), "noise of 1e-9 does not tell them apart"

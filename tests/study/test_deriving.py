@@ -247,6 +247,42 @@ def test_an_attack_with_levels_of_steps_stands_for_its_last_one_unless_a_level_i
     assert again.derived == spec.derived and again.resolved == spec.resolved
 
 
+def by_number(trial, label, queries, member):
+    """Made scores: how much higher members' are, by the attack's label."""
+    shift = {"euclidean_generated20": 0.3, "euclidean_generated70": 1.2}[label]
+    return hard_records(0.0, shift)(trial, label, queries, member)
+
+
+CHOSEN = ("attacks=[{name: euclidean, generated: [20, 70]}]", "replicates=2")
+
+
+@pytest.mark.parametrize("name", ["best_on_shadows", "shadow_classifier"])
+def test_what_learns_from_labels_takes_shadows_and_all_settings_of_an_attack_by_its_name(tmp_path, name):
+    design = design_of(*CHOSEN, "shadows=3", f"derived=[{{name: {name}, base: euclidean}}]")
+    (entry,) = design.spec.derived
+    assert entry.label == f"{name}_euclidean"
+    assert entry.bases == ("euclidean_generated20", "euclidean_generated70")
+    store = Store(tmp_path, "small")
+    assert len(write_and_derive(store, design, by_number)) == 2
+    found, _ = stacked(store, entry.label)
+    score = np.stack([stacked(store, base)[0] for base in entry.bases])
+    reference, member = zip(*(stacked(store, base, SHADOW) for base in entry.bases), strict=True)
+    evidence = Evidence.shadows(score, np.stack(reference), member[0])
+    expected = entry.choice.build()(evidence, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if name == "best_on_shadows":
+        np.testing.assert_array_equal(found, score[1])
+
+
+@pytest.mark.parametrize("name", ["best_on_shadows", "shadow_classifier"])
+def test_what_learns_from_labels_is_not_derived_from_judged_ones(tmp_path, name):
+    overrides = (CHOSEN[0], "replicates=5", f"derived=[{{name: {name}, base: euclidean}}]")
+    design, store = design_of(*overrides), Store(tmp_path, "small")
+    assert write_and_derive(store, design, by_number) == []
+    reason = f"not derived: {name}_euclidean needs shadows, and the study trains none; set e.g. `shadows: 8`"
+    assert overview._derived(design) == [reason]
+
+
 def test_mlflow_gets_derived_metrics_of_the_newest_reference_alone_and_the_workers_picture(tmp_path):
     few, many = design_of("replicates=3"), design_of("replicates=4")
     store = Store(tmp_path, "small")

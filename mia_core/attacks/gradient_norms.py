@@ -1,0 +1,68 @@
+"""Norms of a record's gradient, by groups of parameters: the features of GSA (Pang et al. 2025, PoPETs)."""
+
+from typing import Annotated, Any, Self
+
+import torch
+from annotated_types import Ge, Gt
+from pydantic import BeforeValidator, model_validator
+
+from mia_core.access import View
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
+from mia_core.errors import Refused
+from mia_core.settings import settings
+from mia_core.streams import Streams
+
+SMALLEST = torch.finfo(torch.float32).tiny
+"""Norms count as this at least, so that their logarithms are finite."""
+
+
+def _numbers(value: Any) -> Any:
+    several = value if isinstance(value, (list, tuple)) else (value,)
+    if not several or list(several) != sorted(set(several)):
+        raise Refused("must be a whole number from 0, or several, ascending")
+    return tuple(value) if isinstance(value, list) else value
+
+
+Groups = Annotated[Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_numbers)]
+
+
+@ATTACKS.register
+class GradientNorms(Attack):
+    """-log of the norm of the gradient of a record's loss, over all parameters or one group of them.
+
+    GSA fits a classifier on the norms of every tensor under shadow models: that is the derived attack
+    `shadow_classifier` of the groups 1, 2, .., `groups`. Deviations: groups of tensors, so that every target has as
+    many features; logistic regression in place of XGBoost. With known records in place of shadows it is
+    `known_gradients`.
+    """
+
+    name = "gradient_norms"
+    uses = frozenset({"gradients"})
+    nested = "group"
+
+    @settings
+    class Config:
+        """group: 0 for all parameters, or the number of a group. groups: in which the tensors are, in their order."""
+
+        group: Groups = 0
+        groups: Annotated[int, Gt(0)] = 8
+
+        @model_validator(mode="after")
+        def _there(self) -> Self:
+            largest = max(self.group) if isinstance(self.group, tuple) else self.group
+            if largest > self.groups:
+                raise Refused(f"group {largest} is beyond the {self.groups} groups; raise `groups`, or lower it")
+            return self
+
+    config: Config
+
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+        """[L,Q]."""
+        norms_QP = view.gradients(queries, rng)
+        if norms_QP.shape[1] < self.config.groups:
+            raise Refused(
+                f"gradient_norms: {self.config.groups} groups of {norms_QP.shape[1]} parameters; set `groups` lower"
+            )
+        parts = (norms_QP, *norms_QP.tensor_split(self.config.groups, dim=1))
+        each = [parts[level].norm(dim=1).clamp_min(SMALLEST).log() for level in self._listed("group")]
+        return Scores(self.levels, -torch.stack(each))

@@ -1,0 +1,41 @@
+"""ReDiffuse (Li et al. 2025, arXiv 2405.20771): how near a model's variations of an image are to it, on average."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+
+from mia_core.access import View
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.denoising import Time
+from mia_core.settings import settings
+from mia_core.streams import Streams
+
+
+@ATTACKS.register
+class ReDiffuse(Attack):
+    """-‖x - mean of variations of x‖. It takes an image-to-image service alone.
+
+    The authors noise to t = 200 of 1,000 and average ten variations. Deviations: the Euclidean distance in place of a
+    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. Each
+    query is asked about apart from others, so that the service's random numbers are the same for all.
+    """
+
+    name = "rediffuse"
+    uses = frozenset({"variation"})
+
+    @settings
+    class Config:
+        """time: t up to which noise is added. variations: to average."""
+
+        time: Time = 200
+        variations: Annotated[int, Gt(0)] = 10
+
+    config: Config
+
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+        """[1,Q]."""
+        count = self.config.variations
+        asked = (query.expand(count, *query.shape) for query in queries)
+        means = [view.variation(copies, self.config.time, rng.child("variation")).mean(0) for copies in asked]
+        return Scores(self.levels, -(queries - torch.stack(means)).flatten(1).norm(dim=1)[None])

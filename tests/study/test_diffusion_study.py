@@ -1,0 +1,82 @@
+"""A study of diffusion models: attacks on denoiser, variations and gradients, what is learned on shadows, and costs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mia_core.data import load_pool
+from mia_core.derived import Evidence
+from mia_core.derived.best_on_shadows import mean_auc
+from mia_core.derived.shadow_classifier import classified
+from study.design.study_design import Design
+from study.run.deriving import derive
+from study.store import Store, read
+from study.store.roles import SHADOW, STUDY
+from tests.made_scores import publish
+from tests.small import small_spec
+from tests.study.running import run
+
+DDPM = "{name: ddpm, width: 4, multipliers: [1, 2], attention: 4, timesteps: 40, sampling_steps: 4}"
+ATTACKS = """attacks=[{name: pia, time: [10, 20]}, {name: secmi, time: 10, interval: 5}, {name: rediffuse, time: 10},
+    {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}]"""
+GROUPS = ["gradient_norms_group1", "gradient_norms_group2"]
+DERIVED = f"derived=[{{name: best_on_shadows, base: pia}}, {{name: shadow_classifier, base: {GROUPS}, label: gsa}}]"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    spec = small_spec(
+        f"target={DDPM}", ATTACKS, DERIVED, "shadows=2", "quality.measures=[]", "factors.train_size=[40]",
+        "factors.epochs=[1]", "factors.defense=[none]", "controls={blind: false, nulls: 0, copycat: false}",
+    )  # fmt: skip
+    design = Design(spec, load_pool(spec.data))
+    store = Store(tmp_path_factory.mktemp("diffusion"), "small")
+    for number in range(len(design.trajectories)):
+        assert not any(item.failed for item in run(design, store, number))
+    assert len(derive(design, store).trials) == 2
+    publish(store, design)
+    return store
+
+
+def scores(store, role, labels):
+    """Scores [K,R,Q] and members [R,Q] of attacks on the trials of a role."""
+    rows = read(store.root, "small", "wide").query("role == @role")
+    table = read(store.root, "small", "scores").set_index(["trial_id", "attack_id"])
+    parts = [
+        [table.loc[key].sort_values("query") for key in zip(own["trial_id"], own["attack_id"], strict=True)]
+        for own in (rows[rows["attack"] == label].sort_values("replicate") for label in labels)
+    ]
+    return np.array([[part["score"] for part in own] for own in parts]), np.array([part["member"] for part in parts[0]])
+
+
+def test_rows_say_what_was_asked_of_the_model_per_query(store):
+    rows = read(store.root, "small", "attacks").drop_duplicates("attack").set_index("attack")
+    asked = {label: tuple(row) for label, row in rows[["model_queries", "model_gradients"]].iterrows()}
+    assert {label: costs for label, costs in asked.items() if not any(map(pd.isna, costs))} == {
+        "pia_time10": (2, 0),
+        "pia_time20": (2, 0),
+        "secmi": (3, 0),
+        "rediffuse": (10, 0),
+        **{f"gradient_norms_group{number}": (1, 1) for number in range(3)},
+        "euclidean": (0, 0),
+    }
+    assert {label for label, costs in asked.items() if all(map(pd.isna, costs))} == {"best_on_shadows_pia", "gsa"}
+
+
+def test_a_time_is_chosen_by_its_auc_under_shadows(store):
+    times = ["pia_time10", "pia_time20"]
+    (score, _), (reference, member) = (scores(store, role, times) for role in (STUDY, SHADOW))
+    best = mean_auc(Evidence.shadows(score, reference, member))[0].argmax()
+    np.testing.assert_array_equal(scores(store, STUDY, ["best_on_shadows_pia"])[0][0], score[best])
+
+
+def test_gsa_is_a_classifier_of_gradient_norms_that_was_fitted_on_shadows(store):
+    (score, _), (reference, member) = (scores(store, role, GROUPS) for role in (STUDY, SHADOW))
+    expected = classified(Evidence.shadows(score, reference, member))
+    np.testing.assert_allclose(scores(store, STUDY, ["gsa"])[0][0], expected, rtol=1e-5)
+
+
+def test_the_groups_of_one_run_make_up_the_whole_gradient(store):
+    found, _ = scores(store, STUDY, ["gradient_norms_group0", *GROUPS])
+    norms = np.exp(-found.astype(float))
+    np.testing.assert_allclose(norms[0], np.hypot(norms[1], norms[2]), rtol=1e-4)
