@@ -54,9 +54,11 @@ def export_public(store: Store, out: Path) -> int:
     config; the data set's name and numbers stay. So do the path of a network that quality is measured by, and a
     release's folders, files and recipient, and there is no policy, which names who signed it. Of versions VERSIONS
     stay: software, threads and processor type, no host. Device names, times, the sha256 of the data and the seed
-    stay. NOTICE says what no epsilon covers, and what follows from the seed. It is for others to read, so its
-    folders and files have the modes that the umask leaves, where those of a study are for their owner alone. It
-    appears whole or not at all. ValueError for an `out` that holds something, Damaged when a sealed file is.
+    stay. NOTICE says what no epsilon covers, and what follows from the seed.
+
+    It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
+    for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
+    sealed file is.
     """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise Refused(f"{out}: holds something; give a folder that is absent or empty")
