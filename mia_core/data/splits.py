@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import model_validator
 
+from mia_core.data.listed_members import listed_members
 from mia_core.data.near_duplicates import near_groups
 from mia_core.data.pool import Pool, join
 from mia_core.errors import Refused
@@ -435,15 +437,32 @@ class Logan(Split):
 
     @settings
     class Config(SplitSettings):
-        """Sizes in records, as in the panel; the remaining records are LOGAN's pool."""
+        """Sizes in records, as in the panel; the remaining records are LOGAN's pool.
+
+        members: published indices of the pool's records, see `listed_members`: replicate 0 trains on those that are in
+        no other part, and further replicates on random ones. members_sha256: of that file.
+        """
 
         reference: Count = 0
         unseen: Count = 0
         known: Count = 0
+        members: str | None = added_later(None)
+        members_sha256: str | None = added_later(None)
+
+        @model_validator(mode="after")
+        def _both(self) -> Self:
+            if (self.members is None) != (self.members_sha256 is None):
+                raise Refused("give members and members_sha256 together: results depend on what is in the file")
+            return self
 
     config: Config
+    _listed: np.ndarray | None = None
 
     def _check(self, smallest: int, largest: int) -> None:
+        if self.config.members and self.config.members_sha256:
+            if smallest < largest:
+                raise Refused("split.members: members of one train_size are listed; give one in factors.train_size")
+            self._listed = listed_members(self.config.members, self.config.members_sha256, len(self.pool))
         parts = {"reference": self.config.reference, "unseen": self.config.unseen, "train_size": largest}
         _refuse_too_small(self.pool, {**parts, "known_non_members": self.config.known, "one non-member": 1})
 
@@ -460,8 +479,15 @@ class Logan(Split):
             )
 
     def membership(self, replicate: int, train_size: int) -> Membership:
-        """The first units of the replicate's order that fit into train_size."""
-        members = self._shuffled(self._units, "members", replicate).fill(train_size - len(self.known_members))
+        """The first units of the replicate's order that fit into train_size; in replicate 0 those listed, if any are.
+
+        A unit is listed if its first record is.
+        """
+        if self._listed is not None and replicate == 0:
+            first = self._units.records[np.cumsum(self._units.sizes) - self._units.sizes]
+            members = self._units.pick(np.isin(first, self._listed)).records
+        else:
+            members = self._shuffled(self._units, "members", replicate).fill(train_size - len(self.known_members))
         train = np.sort(np.concatenate([self.known_members, members]))
         return Membership(train=train, queries=self._queries, member=np.isin(self._queries, train))
 

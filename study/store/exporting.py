@@ -51,10 +51,10 @@ def export_public(store: Store, out: Path) -> int:
     have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints,
     failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell what was
     declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each trial's
-    config; the data set's name and numbers stay. So do a release's folders, files and recipient, and there is no
-    policy, which names who signed it. Of versions VERSIONS stay: software, threads and processor type, no host. Device
-    names, times, the sha256 of the data and the seed stay. NOTICE says what no epsilon covers, and what follows from
-    the seed.
+    config; the data set's name and numbers stay. So do the path of a network that quality is measured by, and a
+    release's folders, files and recipient, and there is no policy, which names who signed it. Of versions VERSIONS
+    stay: software, threads and processor type, no host. Device names, times, the sha256 of the data and the seed
+    stay. NOTICE says what no epsilon covers, and what follows from the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
@@ -131,6 +131,9 @@ def told(settings: Mapping[str, Any]) -> dict[str, Any]:
     if release is not None:
         own = release if isinstance(release, Mapping) else {}
         shown["release"] = {key: None if key in OF_RELEASE else value for key, value in own.items()}
+    quality = settings.get("quality")
+    if isinstance(quality, Mapping) and "onnx" in quality:
+        shown["quality"] = {**quality, "onnx": None}
     shown.pop("policy", None)  # it names who signed it
     return shown
 

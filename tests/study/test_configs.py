@@ -7,6 +7,7 @@ from mia_core.attacks import ATTACKS
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
 from mia_core.targets import DCGAN
+from study.design.refusals import shaped
 from study.design.study_design import Design
 from study.run.search import begun
 from study.spec.study_file import read
@@ -24,15 +25,18 @@ ARMS = {
     "attacks_fashion_mnist": {"none"},
     "derived_digits": {"none"},
     "derived_fashion_mnist": {"none"},
+    "diffusion_digits": {"none", "dp_sgd"},
+    "diffusion_fashion_mnist": {"none", "dp_sgd"},
 }
 LONGEST = {
     "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
     "sensitivity_digits": 80, "search_digits": 120, "attacks_digits": 150, "attacks_fashion_mnist": 80,
-    "derived_digits": 150, "derived_fashion_mnist": 80,
+    "derived_digits": 150, "derived_fashion_mnist": 80, "diffusion_digits": 240, "diffusion_fashion_mnist": 80,
 }  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 LOGAN = [path for path in CONFIGS if path.stem.startswith("logan_")]
+SECMI = [path for path in CONFIGS if path.stem.startswith("secmi_")]
 LFW_PHOTOGRAPHS = [530, 236, 144, 121, 109, 77, 71, 60, 55, 53]  # of the ten most frequent identities
 
 
@@ -74,7 +78,18 @@ def test_the_papers_studies_plan_in_full_on_data_of_their_size(path):
     assert {"white_box", "euclidean", "random", "local_gan_steps15000", "discriminative_members30_steps1000"} <= attacks
 
 
-@pytest.mark.parametrize("path", LOGAN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SECMI, ids=lambda path: path.stem)
+def test_secmis_study_trains_its_diffusion_model_on_a_random_half(path):
+    spec = read(path)
+    design = Design(spec, stand_in(spec.data.name, spec.data.config.size))
+    (cell,) = design.cells
+    assert spec.replicates >= 5
+    assert cell.train_size == 25_000
+    network = shaped(cell.target, (3, 32, 32)).denoiser
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(35.7e6, rel=0.01), "the authors' size"
+
+
+@pytest.mark.parametrize("path", [*LOGAN, *SECMI], ids=lambda path: path.stem)
 def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
     full, spec = read(path), read(path, preset="quick")
     if spec.data.name == "fashion_mnist" and not DEBIAN.is_dir():
@@ -86,7 +101,7 @@ def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
     assert {entry.label for entry in spec.attacks} == {entry.label for entry in full.attacks}
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in LOGAN], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in (*LOGAN, *SECMI)], ids=lambda path: path.stem)
 def test_every_config_makes_a_whole_design(path, tmp_path):
     if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
@@ -100,11 +115,12 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
     assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control
     published = {cell.label for cell in design.cells if cell.target.cls.is_published(cell.target.config)}
-    assert {"dcgan"} <= published <= {"dcgan", "vae_gan", "began", "wgan_gp"}, (
+    assert {"dcgan"} <= published <= {"dcgan", "vae_gan", "began", "wgan_gp", "vae", "ddpm"}, (
         "the network that people train is always a row"
     )
     assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
     coins = {"privacy_digits": 160, "derived_digits": 140, "derived_fashion_mnist": 280}
+    coins |= {"diffusion_digits": 180, "diffusion_fashion_mnist": 360}
     assert len(design.split.coins) == coins.get(path.stem, 0), "only these studies have fair coins"
 
 

@@ -15,6 +15,7 @@ from mia_core.metrics.onnx_extractor import OnnxExtractor
 from mia_core.models import SampleFolder
 from study.design.study_design import Design
 from study.run.measuring import QualityMeasuring
+from study.store.exporting import told
 from tests.small import small_spec
 
 SHAPE = (1, 8, 8)
@@ -119,3 +120,11 @@ def test_a_pool_of_one_class_is_measured_by_a_given_network(make_design, path):
     )
     assert plain.measures.skipped and not plain.measures.wanted
     assert given.measures.skipped is None and len(given.measures.wanted) == 2
+
+
+def test_a_public_copy_does_not_name_its_path(make_design, path):
+    resolved = make_design(f"quality.onnx={path}").spec.resolved
+    shown = told(resolved)
+    assert resolved["quality"]["onnx"] == path and str(path) not in str(shown)
+    assert {**shown["quality"], "onnx": path} == resolved["quality"]
+    assert told(make_design().spec.resolved)["quality"] == make_design().spec.resolved["quality"]
