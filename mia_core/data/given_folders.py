@@ -24,6 +24,10 @@ PAGE = re.compile(r", page \d+$", re.ASCII)
 LARGEST_SIZE = 128
 """Pixels that records have at most where no size is given."""
 SMALLEST_SIZE = 8
+WINDOWED = (
+    "windowed", "windowed_pixels", "clipped_below", "clipped_above", "pixels_below", "pixels_above"
+)  # fmt: skip
+"""Counts of `FromFiles` on images of more than 8 bits."""
 GRAY = ("1", "L", "I;16")
 
 
@@ -254,5 +258,5 @@ def _together(parts: Sequence[FromFiles | None]) -> FromFiles:
         enlarged=sum(part.enlarged for part in seen),
         smallest=min((part.smallest for part in seen if part.smallest is not None), default=None),
         unoriented=sum(part.unoriented for part in seen),
-        windowed=sum(part.windowed for part in seen),
+        **{name: sum(getattr(part, name) for part in seen) for name in WINDOWED},
     )

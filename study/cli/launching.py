@@ -101,6 +101,8 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
     text = "the study file to write (default: the folder's name, with .yaml, here)"
     parser.add_argument("out", nargs="?", metavar="OUT", help=text)
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
+    text = "a setting of data in that file, e.g. --set data.group_folders=true; may be repeated"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -116,7 +118,7 @@ def _init(options: argparse.Namespace) -> int:
     out = Path(options.out or f"{Path(options.images).absolute().name or 'mine'}.yaml")
     if out.exists() or out.is_symlink():
         raise Refused(f"{out}: is there already; remove it, or name another place for the study file")
-    text, pool = first_study(options.images, str(out), options.skip_unreadable)
+    text, pool = first_study(options.images, str(out), options.skip_unreadable, options.set)
     with writing(out):
         write_output(out, text.encode())
     for line in pool.notes[:5]:
@@ -136,8 +138,14 @@ COMMANDS = (
         summary="write a commented study file for your folder of images",
         add_arguments=_init_arguments,
         run=_init,
-        details="Its sizes fit the number of images; `sweep OUT --plan` says what it would run. No file is replaced.",
-        examples=("init images", "init ~/scans scans.yaml --skip-unreadable"),
+        details="Its sizes fit the number of images, and persons where --set names them; `sweep OUT --plan` says what "
+        "it would run. No file is replaced.",
+        examples=(
+            "init images",
+            "init ~/scans scans.yaml --skip-unreadable",
+            "init ~/scans --set 'data.window=[0,4095]'  # 16 bits: black, white",
+            "init ~/scans --set data.group_folders=true  # a folder a person",
+        ),
     ),
     Command(
         name="sweep",
