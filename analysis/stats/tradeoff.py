@@ -237,8 +237,9 @@ def least_leakage(
     """The cell of least AUC whose quality is at most a limit (at least, where higher is better), for each `by`.
 
     Chosen among cells of which it is shown that they keep to the limit: in MIN_REPLICATES replicates or more, their
-    interval, simultaneous over all cells of the group, does not reach beyond it. A second row has the cell chosen by means alone, where that is another one; it is the first where the
-    limit is shown of no cell, and `reason` says so. Having been chosen takes nothing from an interval's 95 %.
+    interval, simultaneous over all cells of the group, does not reach beyond it. A second row has the cell chosen by
+    means alone, where that is another one; it is the first where the limit is shown of no cell, and `reason` says so.
+    Having been chosen takes nothing from an interval's 95 %.
     Columns of `data.cell` (null where no cell satisfies), leakage, quality (both with _low and _high), confidence (that
     this cell keeps to the limit, by itself), shown, candidates (cells to choose from), replicates, descriptive, reason.
     """

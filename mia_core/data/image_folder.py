@@ -80,8 +80,12 @@ class ImageFolder(ImageSource):
 
     def _by_table(self, root: Path, found: "_Found") -> None:
         config, where = self.config, root / expanded(str(self.config.labels), variables="none")
-        wanted = [config.file_column, config.label_column, config.group_column]
-        table = read_table(where, [column for column in wanted if column])
+        wanted = {
+            column: f"data.{name}"
+            for name in ("file_column", "label_column", "group_column")
+            if (column := getattr(config, name))
+        }
+        table = read_table(where, list(wanted), named_by=wanted)
         names, bare, missing, meant = Names(found.images, SUFFIXES), 0, [], set()
         for row in table.rows:
             written = row[config.file_column]

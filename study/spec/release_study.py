@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from annotated_types import MaxLen, MinLen
 
 from mia_core.attacks import ATTACKS
-from mia_core.data import SOURCES, SPLITS
+from mia_core.data import SOURCES, SPLITS, Source
 from mia_core.errors import Refused
 from mia_core.metrics import COPIES
-from mia_core.releases import RELEASES
-from mia_core.settings import plain, settings, validate
+from mia_core.paths import expanded
+from mia_core.releases import RELEASES, Release
+from mia_core.settings import Choice, plain, settings, validate
 from study.spec.attack_entries import AttackEntry, attack_entries
 from study.spec.factors import NO_FACTORS
 from study.spec.locations import TRACKING, results_location, tracking_uri
@@ -102,6 +103,7 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
     if twice := moved.keys() & sections.data.keys():
         raise Refused(f"split.{min(twice)}: is in data too; leave one of them out")
     data = SOURCES.choose({"name": "given_folders", **sections.data, **moved}, "data")
+    _require_other_folders(release, data)
     items = default_attacks() if sections.attacks is None else sections.attacks
     attacks = attack_entries(items, NO_FACTORS, False, 1)
     known = max((entry.choice.build().known for entry in attacks), default=0)
@@ -155,6 +157,24 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "compute": validate(ComputeSpec, sections.compute, "compute"),
         "resolved": resolved,
     }
+
+
+def _require_other_folders(release: Choice[Release], data: Choice[Source]) -> None:
+    """Refused where samples are the records themselves: the same folder, or one in the other."""
+    if release.name != "samples":
+        return
+    samples = expanded(release.config.root).resolve()
+    for name in FOLDERS:
+        root = getattr(data.config, name, None)
+        if root is None or name == "groups":
+            continue
+        records = expanded(root).resolve()
+        if samples == records or samples in records.parents or records in samples.parents:
+            how = "is" if samples == records else "is in" if records in samples.parents else "has in it"
+            raise Refused(
+                f"release.root: {release.config.root} {how} the folder of split.{name}, {root}; samples are what the "
+                "generator made, in a folder of their own"
+            )
 
 
 def _quality(given: Mapping[str, Any]) -> dict[str, Any]:
