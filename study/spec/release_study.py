@@ -1,12 +1,13 @@
 """The study of a release: a document with a section `release`, which says what is given and trains nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, replace
 from typing import Annotated, Any
 
 from annotated_types import MaxLen, MinLen
 
-from mia_core.attacks import ATTACKS
+from mia_core.access import CAPABILITIES
+from mia_core.attacks import ATTACKS, attacks_on
 from mia_core.data import SOURCES, SPLITS, Source
 from mia_core.errors import Refused
 from mia_core.metrics import COPIES
@@ -63,12 +64,13 @@ class ReleaseSections:
 def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) -> list[dict[str, Any]]:
     """Every attack that some release can be tried by; what one does not permit is listed with the reason.
 
-    generated: numbers of samples. known: in percent of the members, of the fitted attack; 0 leaves it out.
+    Of capabilities that the attacks listed here do not use, every registered attack is tried. generated: numbers of
+    samples. known: in percent of the members, of fitted attacks; 0 leaves these out.
     """
     numbers = list(generated)
     searches = {"generated": generated[-1], "perceptual": 0.0, "starts": 2, "steps": 50}
     fitted = [{"name": "discriminative", "known": known, "generated": generated[-1]}] if known else []
-    return [
+    listed = [
         {"name": "euclidean", "generated": numbers},
         {"name": "nearest", "generated": numbers},
         {"name": "monte_carlo", "generated": numbers},
@@ -80,6 +82,16 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
         {"name": "generator", **searches},
         {"name": "white_box"},
     ]
+    used = frozenset[str]().union(*(ATTACKS.choose(item).build().uses for item in listed))
+    return [*listed, *_others(used, known)]
+
+
+def _others(used: frozenset[str], known: int) -> Iterator[dict[str, Any]]:
+    """Registered attacks that use a capability which is not in `used`."""
+    for name in sorted({name for capability in CAPABILITIES.keys() - used for name in attacks_on(capability)}):
+        fitted = "known" in ATTACKS.choose(name).cls.Config.__dataclass_fields__
+        if known or not fitted:
+            yield {"name": name, **({"known": known} if fitted else {})}
 
 
 def natural_shape(given: Mapping[str, Any]) -> tuple[int, ...] | None:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from analysis.release.answers import _open, answer
+from analysis.release.gates import coverage
 from analysis.release.release_evidence import CopiesFound, Guarantee
 from analysis.release.wording import sentences_of
 from mia_core.metrics.decisions import Bounded, Decision
+from mia_core.attacks import ATTACKS, Attack, attacks_on
 from study.spec.policy import policy_of
+from study.spec.release_study import default_attacks
 from tests.analysis.one_release import POLICY, evidence, with_control
 
 HOLDS, EXCEEDED, OPEN = Decision.NOT_EXCEEDED, Decision.EXCEEDED, Decision.CANNOT_BE_SHOWN
@@ -205,3 +208,23 @@ def test_without_limits_the_first_sentences_are_the_strongest_findings(leaking):
         "AUC of any attack", "TPR at 1 % FPR of any attack", "Share of samples that copy a member, beyond chance",
         "Worst persons",
     ]  # fmt: skip
+
+
+def test_whether_there_is_an_attack_on_a_capability_is_asked_of_the_registry(sound, monkeypatch):
+    class Made(Attack):
+        name = "made"
+        uses = frozenset({"encode"})
+
+        def run(self, view, queries, knowledge, rng):
+            raise AssertionError
+
+    of = replace(sound, released={**sound.released, "offers": ["samples", "encode"]})
+    others = attacks_on("encode")
+    monkeypatch.setattr(ATTACKS, "_classes", {n: c for n, c in ATTACKS._classes.items() if n not in others})
+    (reason,) = coverage(of)
+    assert reason.words.endswith("no attack that uses it was tried: there is none here.")
+    assert not any(item["name"] == "made" for item in default_attacks())
+    ATTACKS.register(Made)  # in the copy of the registry
+    (reason,) = coverage(of)
+    assert reason.words.endswith("no attack that uses it was tried.") and "(made)" in reason.remedy
+    assert {"name": "made"} in default_attacks()
