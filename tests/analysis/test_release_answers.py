@@ -9,8 +9,8 @@ from analysis.release.answers import _open, answer
 from analysis.release.gates import coverage
 from analysis.release.release_evidence import CopiesFound, Guarantee
 from analysis.release.wording import sentences_of
-from mia_core.metrics.decisions import Bounded, Decision
 from mia_core.attacks import ATTACKS, Attack, attacks_on
+from mia_core.metrics.decisions import Bounded, Decision
 from study.spec.policy import policy_of
 from study.spec.release_study import default_attacks
 from tests.analysis.one_release import POLICY, evidence, with_control
