@@ -70,7 +70,7 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
     numbers = list(generated)
     searches = {"generated": generated[-1], "perceptual": 0.0, "starts": 2, "steps": 50}
     fitted = [{"name": "discriminative", "known": known, "generated": generated[-1]}] if known else []
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"name": "euclidean", "generated": numbers},
         {"name": "nearest", "generated": numbers},
         {"name": "monte_carlo", "generated": numbers},
@@ -89,7 +89,7 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
 def _others(used: frozenset[str], known: int) -> Iterator[dict[str, Any]]:
     """Registered attacks that use a capability which is not in `used`."""
     for name in sorted({name for capability in CAPABILITIES.keys() - used for name in attacks_on(capability)}):
-        fitted = "known" in ATTACKS.choose(name).cls.Config.__dataclass_fields__
+        fitted = hasattr(ATTACKS.choose(name).config, "known")
         if known or not fitted:
             yield {"name": name, **({"known": known} if fitted else {})}
 
