@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mia_core import private_files
-from mia_core.data.pool import FromFiles, Pool
+from mia_core.data.pool import LEFT_OUT, FromFiles, Pool
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.opening import MEBIBYTE, read_regular
@@ -76,7 +76,7 @@ def load(folder: Path, notes: Sequence[str] = (), left_out: Sequence[str] = ()) 
         if (odd or (seen and seen.windowed)) and manifest.get("reads", 1) < READS:
             return None
         out = (*left_out, *odd)
-        told = (*notes, *(f"left out: {line}" for line in out))
+        told = (*notes, *(f"{LEFT_OUT}{line}" for line in out))
         files = tuple(manifest["files"])
         pool = Pool(manifest["name"], images, labels, groups, told, files, seen, len(out))
         return (pool, odd) if pool.digest == manifest["digest"] else None

@@ -17,7 +17,7 @@ from mia_core.data.file_facts import FACTS, file_facts, is_lossy
 from mia_core.data.given_persons import read_persons, require_apart, shared_persons
 from mia_core.data.given_records import MEMBER, NON_MEMBER, PARTS, GivenRecords, LeftOut
 from mia_core.data.images import ImageSettings, ImageSource, Listing, Window, below
-from mia_core.data.pool import SOURCES, FromFiles, Named, Pool, Size, Source
+from mia_core.data.pool import LEFT_OUT, SOURCES, FromFiles, Named, Pool, Size, Source
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from mia_core.settings import added_later, settings
@@ -118,7 +118,7 @@ class GivenFolders(Source):
         persons, of_persons = self._persons(roots, pools, {part: listing.files for part, listing in listed.items()})
         files = [f"{part}/{file}" for part, pool in pools.items() for file in pool.files]
         odd = [f"{part}/{line}" for part, named in read.items() for line in named.left_out]
-        notes += [f"{part}: {note}" for part, pool in pools.items() for note in pool.notes if "left out: " not in note]
+        notes += [f"{part}: {note}" for part, pool in pools.items() for note in pool.notes if LEFT_OUT not in note]
         if odd:
             notes.append(f"{len(odd)} files cannot be read, and are left out")
         whole = Pool(
@@ -232,7 +232,7 @@ class GivenFolders(Source):
             images=pool.images[kept],
             labels=pool.labels[kept],
             groups=_numbered(records.persons),
-            notes=(*given.notes, *(f"left out: {count} {why}" for why, count in records.reasons().items())),
+            notes=(*given.notes, *(f"{LEFT_OUT}{count} {why}" for why, count in records.reasons().items())),
             files=tuple(pool.files[record] for record in kept),
             left_out=pool.left_out + len(left_out),
             given=records,

@@ -19,7 +19,7 @@ from mia_core.errors import Refused
 from mia_core.hashing import array_digest, content_id
 from mia_core.settings import added_later, plain, settings
 
-SHOWN = 4
+SHOWN = 5
 """Reasons that a refusal gives, those of most files first."""
 DETAILS = re.compile(r"\d[\d.,]*|\(.*?\)|;.*")
 
@@ -230,7 +230,7 @@ def in_words(odd: Sequence[str]) -> str:
     most = sorted(kinds.values(), key=len, reverse=True)
     told = [f"{len(lines)} like {lines[0]}" if len(lines) > 1 else lines[0] for lines in most[:SHOWN]]
     rest = sum(map(len, most[SHOWN:]))
-    more = f"; and {rest} for {len(most) - SHOWN} other reasons" if rest else ""
+    more = f"; and {rest} more for other reasons" if rest else ""
     return f": {'; '.join(told)}{more}" if odd else ""
 
 

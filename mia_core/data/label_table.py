@@ -36,26 +36,48 @@ def read_table(
 ) -> Table:
     """A CSV file with a header, in UTF-8, UTF-16 or Windows-1252, separated by comma, semicolon, tab or bar.
 
-    setting: that names the table, for refusals. named_by: settings that name columns, by column.
-
-    Refused when it cannot be read, when one of the columns is missing or there twice, when a row has no value there,
-    and when a row has more or fewer cells than the header. Rows without any value are passed over, and so are empty
-    cells beyond the header.
+    setting: that names the table, for refusals. named_by: settings that name columns, by column. Refused when it cannot
+    be read, when one of the columns is missing or there twice, when a row has no value there, and when a row has more
+    or fewer cells than the header. Rows without any value are passed over, and so are empty cells beyond the header.
     """
+    found = _read(path, columns, setting)
+    header = found.header
+    _check_header(f"{setting}: {path}", header, columns, named_by or {})
+    rows, numbers = [], []
+    for number, cells in enumerate(found.rows[1:], start=2 + found.skipped):
+        if any(cell.strip() for cell in cells):
+            rows.append(_row(f"{setting}: {path}, row {number}", header, cells, columns, found.separator))
+            numbers.append(number)
+    return Table(rows, numbers, found.notes)
+
+
+def header_of(path: Path) -> list[str]:
+    """The columns of a table. Refused when it cannot be read as one."""
+    return _read(path, (), "data.labels").header
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """rows: from the header on. skipped: lines that stand before it."""
+
+    rows: list[list[str]]
+    separator: str
+    skipped: int
+    notes: tuple[str, ...]
+
+    @property
+    def header(self) -> list[str]:
+        return [form(name) for name in self.rows[0]] if self.rows else []
+
+
+def _read(path: Path, columns: Sequence[str], setting: str) -> _Cells:
     try:
         text, notes = _text(read_regular(path, TABLE_BYTES), setting, path.name)
         separator, skipped = _separator(text, columns)
-        found = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))[skipped:]
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))[skipped:]
     except (OSError, UnicodeError, csv.Error) as error:
         raise Refused(f"{setting}: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    header = [form(name) for name in found[0]] if found else []
-    _check_header(f"{setting}: {path}", header, columns, named_by or {})
-    rows, numbers = [], []
-    for number, cells in enumerate(found[1:], start=2 + skipped):
-        if any(cell.strip() for cell in cells):
-            rows.append(_row(f"{setting}: {path}, row {number}", header, cells, columns, separator))
-            numbers.append(number)
-    return Table(rows, numbers, notes)
+    return _Cells(rows, separator, skipped, notes)
 
 
 def _text(data: bytes, setting: str, name: str) -> tuple[str, tuple[str, ...]]:

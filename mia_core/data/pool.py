@@ -24,6 +24,9 @@ from mia_core.streams import Streams
 Size = Annotated[int, Ge(8), Le(1024)]
 """Height and width in pixels of a pool's records."""
 
+LEFT_OUT = "left out: "
+"""How a pool's notes begin that say what was left out."""
+
 
 @dataclass(frozen=True)
 class FromFiles:

@@ -109,6 +109,8 @@ def _init(options: argparse.Namespace) -> int:
     import shlex
     from pathlib import Path
 
+    from mia_core.data.images import in_words
+    from mia_core.data.pool import LEFT_OUT
     from mia_core.errors import Refused
     from study.outcomes import writing
     from study.plan.starting import first_study
@@ -121,11 +123,13 @@ def _init(options: argparse.Namespace) -> int:
     text, pool = first_study(options.images, str(out), options.skip_unreadable, options.set)
     with writing(out):
         write_output(out, text.encode())
-    for line in pool.notes[:5]:
-        say(f"data: {line}")
-    if pool.left_out:
+    left_out = [note.removeprefix(LEFT_OUT) for note in pool.notes if note.startswith(LEFT_OUT)]
+    for line in pool.notes:
+        if not line.startswith(LEFT_OUT):
+            say(f"data: {line}")
+    if left_out:
         listing = shlex.join(["mia-study", "data", str(out)])
-        say(f"data: {pool.left_out} of {pool.left_out + len(pool)} files cannot be used; {listing} says why")
+        say(f"data: {len(left_out)} files or labels are left out{in_words(left_out)}; {listing} names them")
     say(f"{out}: a study of {len(pool)} images; it says in comments what to decide", "")
     say(f"next: {shlex.join(['mia-study', 'sweep', str(out), '--plan'])}")
     return COMPLETE

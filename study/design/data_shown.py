@@ -11,6 +11,7 @@ from mia_core.data import Named, Pool, Source, load_named
 from mia_core.data.contact_sheet import contact_sheet
 from mia_core.data.description import ALIKE_BITS, described, near_copies, sets_of
 from mia_core.data.images import in_words
+from mia_core.data.pool import LEFT_OUT
 from mia_core.errors import Refused
 from mia_core.settings import Choice
 from study.outcomes import COMPLETE, writing
@@ -71,7 +72,7 @@ def _show(console: Console, named: Named, bits: int, count: int) -> None:
     for key, words in described(pool, bits).items():
         console.tell(f"{key}: {words}")
     for note in pool.notes:
-        if not note.startswith("left out: "):
+        if not note.startswith(LEFT_OUT):
             console.tell(f"note: {note}")
     labels, sizes = np.unique(pool.labels, return_counts=True)
     if len(labels) > 1:

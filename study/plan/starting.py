@@ -1,6 +1,5 @@
 """A first study file for somebody's folder of images: sizes that fit it, and a comment on each thing to decide."""
 
-import csv
 import json
 import re
 import shlex
@@ -11,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from mia_core.data import SOURCES, Pool, load_pool
 from mia_core.data.decoding import DEEP_GRAY, SUFFIXES
 from mia_core.data.images import below
+from mia_core.data.label_table import header_of
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from study.design.study_design import Design
@@ -30,8 +31,10 @@ SMALL = (0.1, 0.2)
 """Of these, the smaller training set, tried in turn: a person is at most a tenth of the records that are judged."""
 LOOKED_AT = 20
 NAMES_PERSONS = frozenset(("group_folders", "group_column"))
-SETTABLE = ("on_unreadable", "on_unmatched", "window", "transparency", "pages")
-"""Settings of data that a refusal may name as the way out."""
+SETTABLE = {
+    "on_unreadable": "skip", "on_unmatched": "skip", "window": "", "transparency": "white", "pages": "first"
+}  # fmt: skip
+"""Settings of data that a refusal may name as the way out, with a value."""
 
 FILE = """\
 # A study of the images in {root}: how training-set size, epochs and two defenses change what a DCGAN leaks about them.
@@ -156,31 +159,32 @@ def _way_out(words: str, images: Sequence[Path]) -> str:
         if name == "on_unreadable":
             flags.append("--skip-unreadable")
         elif name == "window":
-            low, high = _values(images) or ("BLACK", "WHITE")
-            flags.append(f"--set 'data.window=[{low},{high}]', the least and largest value of {LOOKED_AT} of them")
+            low, high = _values(images)
+            flags.append(f"--set 'data.window=[{low},{high}]' (the least and the largest value of some of them)")
         else:
-            flags.append(f"--set data.{name}=...")
-    return f"; init takes {'; or '.join(flags)}"
+            flags.append(f"--set data.{name}={SETTABLE[name]}")
+    return f"; init takes {', '.join(flags)}"
 
 
 def _sizes(records: int, small_share: float, largest: int) -> dict[str, int]:
     """Numbers of records of a study that takes at most nine tenths of so many; largest: images of one person."""
     small = int(small_share * records)
-    known = max(2, -(-small // 10), largest if largest > 1 else 0)
+    known = -(-max(2, -(-small // 10)) // largest) * largest  # whole persons fill it, also if all are as large
     panel = max(2, 2 * int(0.6 * (small - known)))
     reference = records // 4
     unseen = records // 8
+    samples = unseen if largest == 1 else 9 * unseen // 10  # whole persons may leave a tenth of a part empty
     batch = max(2, min(32, small // 2))
     large = int(0.35 * records)
     return {
         "small": small, "large": large, "known": known, "panel": panel, "reference": reference, "unseen": unseen,
-        "batch": batch, "samples": min(300, unseen), "features": min(32, reference // 2),
+        "batch": batch, "samples": min(300, samples), "features": min(32, reference // 2),
     }  # fmt: skip
 
 
-def _opened(images: Sequence[Path]) -> Iterator[Image.Image]:
-    """Some of the images, spread over all; those that cannot be opened are passed over."""
-    for file in images[:: max(1, len(images) // LOOKED_AT)]:
+def _opened(images: Sequence[Path], every: bool = False) -> Iterator[ImageFile]:
+    """Some of the images, spread over all, or all of them; those that cannot be opened are passed over."""
+    for file in images if every else images[:: max(1, len(images) // LOOKED_AT)]:
         try:
             with Image.open(file) as image:
                 yield image
@@ -198,11 +202,10 @@ def _shape(images: Sequence[Path]) -> dict[str, int]:
     }
 
 
-def _values(images: Sequence[Path]) -> tuple[float, float] | None:
-    """The least and the largest value of some of the images with more than 8 bits."""
-    arrays = [np.asarray(image) for image in _opened(images) if image.mode in DEEP_GRAY]
-    if not arrays:
-        return None
+def _values(images: Sequence[Path]) -> tuple[float, float]:
+    """The least and the largest value of some of the images with more than 8 bits, of which there is one or more."""
+    deep = [Path(str(image.filename)) for image in _opened(images, every=True) if image.mode in DEEP_GRAY]
+    arrays = [np.asarray(image) for image in _opened(deep)]
     return min(array.min().item() for array in arrays), max(array.max().item() for array in arrays)
 
 
@@ -211,9 +214,8 @@ def _table(tables: Sequence[Path]) -> str:
     lines = []
     for table in tables[:3]:
         try:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                header = next(csv.reader(file), [])
-        except (OSError, ValueError, csv.Error):
+            header = header_of(table)
+        except Refused:
             continue
         columns = ", ".join(_in_comment(name) for name in header[:12])
         lines.append(f"  # {_in_comment(table.name)} has the columns {columns}\n")

@@ -181,7 +181,7 @@ def test_reasons_that_differ_by_their_numbers_alone_are_counted_as_one_and_the_r
     odd = [f"{n}.png: has transparency ({n} % of its pixels); put it on black" for n in range(3)]
     odd += [f"d{n}.png: {reason}" for n, reason in enumerate(("empty file", "no pixels", "a pipe", "a link", "a door"))]
     told = "3 like 0.png: has transparency (0 % of its pixels); put it on black; d0.png: empty file; d1.png: no pixels"
-    assert images.in_words(odd) == f": {told}; d2.png: a pipe; and 2 for 2 other reasons"
+    assert images.in_words(odd) == f": {told}; d2.png: a pipe; d3.png: a link; and 1 more for other reasons"
     assert images.in_words([]) == ""
 
 
