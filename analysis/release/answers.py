@@ -152,7 +152,7 @@ def _settled_by(limit: float, values: Sequence[Bounded], records: int) -> str:
     below = [(_times(one.high - one.estimate, limit - one.estimate), one.by, one.estimate) for one in values
              if one.estimate is not None and one.high is not None and one.estimate < limit]  # fmt: skip
     if not above and not below:
-        return "More records."
+        return f"More records: {records:,} non-members are judged now, too few for an estimate."
     times, by, estimate = min(above) if above else max(below)
     many = f"About {max(times, 1.1):.2g}" if times <= MOST_TIMES else f"More than {MOST_TIMES}"
     what = "is" if above else "is not"

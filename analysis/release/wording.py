@@ -62,7 +62,7 @@ def _strongest(answers: Answers) -> list[str]:
     found = []
     for one in answers.answers:
         if one.values:
-            highest = max(one.values, key=lambda value: value.low)
+            highest = max(one.values, key=lambda value: (value.low, value.estimate or 0.0))
             found.append(f"{_capital(LIMITS[one.name])}: {bounds(one.name, highest)}, by {highest.by}.")
     return found
 
@@ -77,7 +77,8 @@ def bounds(name: str, value: Bounded | None) -> str:
     if value is None:
         return "not measured"
     most = "not known" if value.high is None else f"at most {digits(name, value.high)}"
-    return f"{digits(name, value.estimate)}; at least {digits(name, max(0.0, value.low))}, {most}"
+    estimate = "too few for an estimate" if value.estimate is None else digits(name, value.estimate)
+    return f"{estimate}; at least {digits(name, max(0.0, value.low))}, {most}"
 
 
 def answer_words(answer: Answer) -> str:

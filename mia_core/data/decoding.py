@@ -202,7 +202,7 @@ def _windowed(image: ImageFile, reading: Reading) -> tuple[Image.Image, int, int
         raise Refused("has pixels that are no numbers")
     if reading.window is None:
         raise Refused(
-            f"has more than 8 bits (values {values.min():g} to {values.max():g}); data.window=[black, white] says "
+            f"has more than 8 bits (values {values.min():g} to {values.max():g}); data.window=[black,white] says "
             "which values are black and white"
         )
     low, high = reading.window

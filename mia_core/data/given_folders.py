@@ -70,9 +70,9 @@ class GivenFolders(Source):
 
         groups: a CSV file of files and persons, with the columns file_column and person_column. shared_persons: persons
         among members and non-members are refused, or their non-members left out. size: pixels of the central square
-        after resizing, the same for all; null for the members' most frequent one, at most 128. channels: 3 or 1; null
-        for 1 if all members are gray. compression: `equalize` encodes all images as JPEG of quality 90 if some folders
-        have lossy formats and others do not, `keep` takes them as they are. near_copies: records that
+        after resizing, the same for all; null for the members' most frequent one, at most 128, see `halving`. channels:
+        3 or 1; null for 1 if all members are gray. compression: `equalize` encodes all images as JPEG of quality 90 if
+        some folders have lossy formats and others do not, `keep` takes them as they are. near_copies: records that
         nearly equal one of a part before theirs (`near_pairs`, by ALIKE_BITS and ALIKE_LEVELS) are left out, or kept.
         on_unreadable, cache, window, transparency, pages: as in image_folder.
         """
@@ -165,7 +165,7 @@ class GivenFolders(Source):
         sides = np.rint(np.expm1(members[:, [FACTS.index("width"), FACTS.index("height")]])).min(1).astype(int)
         values, counts = np.unique(sides, return_counts=True)
         usual = int(values[np.lexsort((values, counts))[-1]])
-        size = config.size or min(max(usual, SMALLEST_SIZE), LARGEST_SIZE)
+        size = config.size or halving(min(max(usual, SMALLEST_SIZE), LARGEST_SIZE))
         gray = members[:, [FACTS.index(f"mode_{mode}") for mode in GRAY]].any(1)
         channels: Literal[1, 3] = config.channels or (1 if gray.all() else 3)
         why = "as data.size says" if config.size else f"most members have a shorter side of {usual}"
@@ -237,6 +237,12 @@ class GivenFolders(Source):
             left_out=pool.left_out + len(left_out),
             given=records,
         )
+
+
+def halving(size: int) -> int:
+    """The largest number of pixels from 8 up to `size` that halves down to 4 to 7: networks of attacks halve images."""
+    step = 2 ** (size.bit_length() - 3)
+    return size // step * step
 
 
 def _equal_before(copies: np.ndarray, part: np.ndarray) -> dict[int, int]:

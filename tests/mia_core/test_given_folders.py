@@ -9,8 +9,10 @@ from PIL import Image
 from mia_core.data import SOURCES, SPLITS, load_pool
 from mia_core.data.compression import reencoded
 from mia_core.data.file_facts import FACTS, file_facts, standardized
+from mia_core.data.given_folders import halving
 from mia_core.data.given_records import MEMBER, NON_MEMBER, REFERENCE
 from mia_core.errors import Refused
+from mia_core.targets.convolutions import halvings
 
 
 def write(folder, count, seed, suffix=".png", size=(12, 12), **settings):
@@ -49,6 +51,13 @@ def test_each_record_has_its_part_and_the_members_size(folders):
     for number in range(3):
         Image.fromarray(np.full((300, 200), 9 * number, np.uint8)).save(gray / f"{number}.png")
     assert pool_of(folders, members="gray").image_shape == (1, 128, 128)
+
+
+def test_the_size_that_is_chosen_is_one_that_networks_of_attacks_can_halve():
+    assert [halving(size) for size in (8, 9, 12, 28, 42, 63, 64, 100, 128)] == [8, 8, 12, 28, 40, 56, 64, 96, 128]
+    for size in range(8, 129):
+        halvings("dcgan", (1, halving(size), halving(size)))
+        assert 0.8 * size <= halving(size) <= size
 
 
 def test_the_digest_depends_on_parts_and_not_on_paths(folders, tmp_path):

@@ -62,7 +62,7 @@ def test_more_than_8_bits_are_read_by_an_explicit_window(tmp_path, name, window)
     found = decode(tmp_path / name, window=window)
     assert np.abs(found.pixels[0].astype(int) - windowed(values, *window)).max() <= 1  # a half may go either way
     assert found.windowed
-    assert f"(values {values.min():g} to {values.max():g}); data.window=[black, white]" in reason(tmp_path / name)
+    assert f"(values {values.min():g} to {values.max():g}); data.window=[black,white]" in reason(tmp_path / name)
 
 
 def test_a_pgm_of_12_bits_is_windowed_in_its_own_values(tmp_path):
