@@ -524,6 +524,52 @@ MUTANTS = {
         "places[image.tobytes()] = [place]",
         "tests/mia_core/test_exact_copies.py",
     ),
+    # Folders and releases, as newcomers found them
+    "what a window clips is not counted": Mutant(
+        "mia_core/data/decoding.py",
+        "int((values < low).sum()), int((values > high).sum())",
+        "0, 0",
+        "tests/mia_core/test_messy_folder.py",
+    ),
+    "on_unreadable leaves out what a table does not name": Mutant(
+        "mia_core/data/images.py",
+        'if listing.unmatched and self.config.on_unmatched == "refuse":',
+        'if listing.unmatched and self.config.on_unreadable == "refuse":',
+        "tests/mia_core/test_image_folder.py",
+    ),
+    "near-copies between folders stay": Mutant(
+        "mia_core/data/given_folders.py",
+        'if self.config.near_copies == "leave_out":',
+        "if False:",
+        "tests/mia_core/test_given_folders.py",
+    ),
+    "a size of records that no network can halve": Mutant(
+        "mia_core/data/given_folders.py",
+        "return size // step * step",
+        "return size",
+        "tests/mia_core/test_given_folders.py",
+    ),
+    "persons that init was told of do not fill its sizes": Mutant(
+        "study/plan/starting.py",
+        "known = -(-max(2, -(-small // 10)) // largest) * largest",
+        "known = max(2, -(-small // 10))",
+        "tests/study/test_starting.py",
+    ),
+    "a refused release leaves its folder": Mutant(
+        "study/cli/release_command.py", "if code == REFUSED:", "if False:", "tests/study/test_release_command.py"
+    ),
+    "samples may be the records": Mutant(
+        "study/spec/release_study.py",
+        "    _require_other_folders(release, data)\n",
+        "",
+        "tests/study/test_release_command.py",
+    ),
+    "an interval beyond a limit keeps to it": Mutant(
+        "analysis/stats/tradeoff.py",
+        "ALPHA / (2 * max(1, len(confidence)))",
+        "ALPHA / max(1, len(confidence))",
+        "tests/analysis/test_tradeoff.py",
+    ),
     "non-members that equal members are left out": Mutant(
         "mia_core/data/given_folders.py",
         "        if part[other] < part[record]:",

@@ -22,6 +22,8 @@ from study.spec.policy import Limits, Policy
 AUC, TPR, COPIES, PERSON, EPSILON = "auc", "tpr_at_1pct_fpr", "copies", "worst_person", "epsilon"
 SHORT = {AUC: "AUC", TPR: "TPR at 1 % FPR", COPIES: "copies", PERSON: "worst persons"}
 """Limits in words of a reason."""
+MOST_TIMES = 100
+"""As many records are named as what would settle a limit; an estimate at the limit needs any number."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ def _of_attacks(
     if limit is None:
         return Answer(name, None, values, Decision.CANNOT_BE_SHOWN)
     decision = _gated(decide(values, limit), gates)
-    own = [] if decision is not Decision.CANNOT_BE_SHOWN else _open(name, limit, values, evidence)
-    return Answer(name, limit, values, decision, own)
+    return Answer(name, limit, values, decision, _open(name, limit, values, evidence))
 
 
 def _gated(decision: Decision, gates: Sequence[Reason]) -> Decision:
@@ -124,27 +125,46 @@ def _gated(decision: Decision, gates: Sequence[Reason]) -> Decision:
 
 
 def _open(name: str, limit: float, values: Sequence[Bounded], evidence: Evidence) -> list[Reason]:
-    """Whose upper bounds are not below a limit."""
+    """Why bounds say neither that a limit is exceeded nor that it is not, and what would settle it; else nothing."""
+    if decide(values, limit) is not Decision.CANNOT_BE_SHOWN:
+        return []
     found = []
-    for value in values:
-        if value.high is None:
-            few = f"{SHORT[name]}: {value.by} is judged on fewer than {WORST} member persons."
-            found.append(Reason(few, f"At least {WORST} member persons."))
-        elif value.high >= limit:
-            remedy = f"A release that leaks less to {value.by}"
-            if value.estimate is not None and value.estimate < limit:
-                times = ((value.high - value.estimate) / (limit - value.estimate)) ** 2
-                records = int(evidence.given["judged_non_members"])
-                remedy = (
-                    f"About {max(times, 1.1):.2g} times as many records ({records:,} non-members are judged now), if "
-                    f"{value.by} stays at {value.estimate:.3f}; or a release that leaks less to it"
-                )
-            found.append(
-                Reason(
-                    f"{SHORT[name]}: {value.by} may be at {value.high:.3f}, and the limit is {limit:g}.", f"{remedy}."
-                )
-            )
+    if few := [value.by for value in values if value.high is None]:
+        words = f"{SHORT[name]}: fewer than {WORST} member persons are judged by {', '.join(few)}."
+        found.append(Reason(words, f"At least {WORST} member persons."))
+    beyond = [(value, value.high) for value in values if value.high is not None and value.high >= limit]
+    if beyond:
+        beyond.sort(key=lambda pair: -pair[1])
+        said = ", ".join(f"{value.by} may be at {high:.3f}" for value, high in beyond)
+        remedy = _settled_by(limit, [value for value, _ in beyond], int(evidence.given["judged_non_members"]))
+        found.append(Reason(f"{SHORT[name]}: {said}, and the limit is {limit:g}.", remedy))
     return found
+
+
+def _settled_by(limit: float, values: Sequence[Bounded], records: int) -> str:
+    """What would settle a limit: the number of records with which bounds would leave it, were estimates to stay.
+
+    Bounds come nearer to an estimate as the square root of the number of records. values: with upper bounds beyond the
+    limit. A limit is exceeded if one is above it, and not exceeded if all are below.
+    """
+    above = [(_times(one.estimate - one.low, one.estimate - limit), one.by, one.estimate) for one in values
+             if one.estimate is not None and one.estimate >= limit]  # fmt: skip
+    below = [(_times(one.high - one.estimate, limit - one.estimate), one.by, one.estimate) for one in values
+             if one.estimate is not None and one.high is not None and one.estimate < limit]  # fmt: skip
+    if not above and not below:
+        return f"More records: {records:,} non-members are judged now, too few for an estimate."
+    times, by, estimate = min(above) if above else max(below)
+    many = f"About {max(times, 1.1):.2g}" if times <= MOST_TIMES else f"More than {MOST_TIMES}"
+    what = "is" if above else "is not"
+    return (
+        f"{many} times as many records ({records:,} non-members are judged now) would show that the limit {what} "
+        f"exceeded, if {by} stays at {estimate:.3f}; or a release that leaks less."
+    )
+
+
+def _times(reach: float, room: float) -> float:
+    """So many times as many records bring a bound that reaches so far from its estimate within the room."""
+    return float("inf") if room <= 0 else (reach / room) ** 2
 
 
 def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[Reason], tail: float) -> Answer:

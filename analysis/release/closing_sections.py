@@ -2,7 +2,7 @@
 
 from analysis.format import number
 from analysis.release.answers import Answers
-from analysis.release.gates import BLIND, BLIND_FILES, BLIND_MARGIN, WHAT, upper
+from analysis.release.gates import BLIND, BLIND_FILES, BLIND_MARGIN, WHAT, coverage, upper
 from analysis.release.release_evidence import Control, Evidence
 from analysis.report.page import Blanks, Block, Cell, Facts, Points, Row, Section, Table, Text
 from study.spec.policy import Policy
@@ -31,8 +31,7 @@ def not_tried(evidence: Evidence) -> Section:
     if evidence.skipped:
         rows = [Row([Cell(label), Cell(why)]) for label, why in evidence.skipped.items()]
         blocks.append(Table("skipped-table", "Attacks not tried", ["attack", "why"], rows, sortable=False))
-    for name in evidence.uncovered:
-        blocks.append(Text((f"The release gives away `{name}`, and no attack that uses it was tried.",)))
+    blocks += [Text((reason.words,)) for reason in coverage(evidence)]
     return Section("not-tried", "What was not tried, and why", [*blocks, Points(NOT_MEASURED)])
 
 

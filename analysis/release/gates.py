@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from scipy.stats import norm
 
 from analysis.release.release_evidence import Control, Evidence
+from mia_core.attacks import attacks_on
 from mia_core.metrics.decisions import ALPHA
 
 BLIND_MARGIN = 0.05
@@ -41,7 +42,7 @@ class Reason:
 
 def reasons(evidence: Evidence) -> list[Reason]:
     """All that keeps bounds of attacks from answering limits."""
-    return [*_holdout(evidence), *_blind(evidence), *_known_answers(evidence), *_coverage(evidence)]
+    return [*_holdout(evidence), *_blind(evidence), *_known_answers(evidence), *coverage(evidence), *_none(evidence)]
 
 
 def upper(control: Control) -> float | None:
@@ -110,11 +111,18 @@ def _known_answers(evidence: Evidence) -> Iterator[Reason]:
                 )
 
 
-def _coverage(evidence: Evidence) -> Iterator[Reason]:
+def coverage(evidence: Evidence) -> Iterator[Reason]:
+    """Capabilities that are given away and that no attack used."""
     for name in evidence.uncovered:
+        there = attacks_on(name)
+        in_brackets = f" ({', '.join(there)})" if there else ""
         yield Reason(
-            f"The release gives away `{name}`, and no attack that uses it was tried.",
-            f"An attack that uses `{name}`, or a release without it.",
+            f"The release gives away `{name}`, and no attack that uses it was tried"
+            f"{'.' if there else ': there is none here.'}",
+            f"An attack that uses `{name}`{in_brackets}, or a release without it.",
         )
+
+
+def _none(evidence: Evidence) -> Iterator[Reason]:
     if not evidence.attacks:
         yield Reason("No attack was tried.", "An attack.")

@@ -60,7 +60,7 @@ def page_of(evidence: Evidence, answers: Answers, policy: Policy | None) -> Rele
         about=f"{about}.",
         standing=STANDINGS[answers.decision],
         badge="no limits were given" if policy is None else answers.decision.words,
-        sentences=sentences_of(evidence, answers, policy),
+        sentences=sentences_of(answers, policy),
         sections=[
             answer_sections.released(evidence),
             answer_sections.limits(answers),

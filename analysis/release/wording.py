@@ -2,7 +2,6 @@
 
 from analysis.format import number
 from analysis.release.answers import AUC, COPIES, EPSILON, PERSON, TPR, Answer, Answers
-from analysis.release.release_evidence import Evidence
 from mia_core.metrics.decisions import Bounded, Decision
 from study.spec.policy import Policy
 
@@ -30,8 +29,18 @@ def first_sentence(answers: Answers, policy: Policy | None) -> str:
     return NO_LIMITS if policy is None else ANSWERS[answers.decision]
 
 
-def sentences_of(evidence: Evidence, answers: Answers, policy: Policy | None) -> list[str]:
+def sentences_of(answers: Answers, policy: Policy | None) -> list[str]:
     """The answer, with what it rests on."""
+    found = findings(answers, policy)
+    if answers.gates and answers.decision is Decision.CANNOT_BE_SHOWN:
+        others = len(answers.gates) - 1
+        more = "" if not others else f" {others} more reason{'s are' if others > 1 else ' is'} below."
+        found.append(f"{answers.gates[0].words}{more}")
+    return [*found, SCOPE]
+
+
+def findings(answers: Answers, policy: Policy | None) -> list[str]:
+    """The answer, limits that are exceeded and those of which nothing can be shown; without limits what was found."""
     found = [first_sentence(answers, policy)]
     for one in answers.answers:
         if one.decision is Decision.EXCEEDED and one.limit is not None:
@@ -40,14 +49,22 @@ def sentences_of(evidence: Evidence, answers: Answers, policy: Policy | None) ->
                 f"{_capital(LIMITS[one.name])}: at least {digits(one.name, highest.low)} by {highest.by}, and the "
                 f"limit is {one.limit:g}."
             )
+    if policy is None:
+        found += _strongest(answers)
     still = [LIMITS[one.name] for one in answers.answers if one.decision is Decision.CANNOT_BE_SHOWN]
     if policy is not None and answers.decision is not Decision.NOT_EXCEEDED and still:
         found.append(f"Cannot be shown: {'; '.join(still)}.")
-    if answers.gates and policy is not None and answers.decision is Decision.CANNOT_BE_SHOWN:
-        others = len(answers.gates) - 1
-        more = "" if not others else f" {others} more reason{'s are' if others > 1 else ' is'} below."
-        found.append(f"{answers.gates[0].words}{more}")
-    return [*found, SCOPE]
+    return found
+
+
+def _strongest(answers: Answers) -> list[str]:
+    """Of each kind of finding the strongest, by its lower bound."""
+    found = []
+    for one in answers.answers:
+        if one.values:
+            highest = max(one.values, key=lambda value: (value.low, value.estimate or 0.0))
+            found.append(f"{_capital(LIMITS[one.name])}: {bounds(one.name, highest)}, by {highest.by}.")
+    return found
 
 
 def digits(name: str, value: float | None) -> str:
@@ -60,7 +77,8 @@ def bounds(name: str, value: Bounded | None) -> str:
     if value is None:
         return "not measured"
     most = "not known" if value.high is None else f"at most {digits(name, value.high)}"
-    return f"{digits(name, value.estimate)}; at least {digits(name, max(0.0, value.low))}, {most}"
+    estimate = "too few for an estimate" if value.estimate is None else digits(name, value.estimate)
+    return f"{estimate}; at least {digits(name, max(0.0, value.low))}, {most}"
 
 
 def answer_words(answer: Answer) -> str:

@@ -7,7 +7,7 @@ from analysis.release.reading_evidence import read_evidence
 from analysis.release.release_evidence import Evidence
 from analysis.release.release_json import document, to_text
 from analysis.release.release_page import page_of
-from analysis.release.wording import first_sentence
+from analysis.release.wording import findings
 from mia_core.metrics.decisions import Decision
 from study.outcomes import writing
 from study.spec.policy import Policy, policy_of
@@ -50,12 +50,12 @@ def write_evidence(evidence: Evidence, policy: Policy | None, out: Path) -> Deci
             write_output(out / name, data)
     if not evidence.pairs:
         (out / PRIVATE).unlink(missing_ok=True)  # of a release that was here before
-    say(first_sentence(answers, policy), *_because(answers), out / PAGE)
+    say(*findings(answers, policy), *_because(answers), out / PAGE)
     return answers.decision
 
 
 def _because(answers: Answers) -> list[str]:
-    """Why nothing can be shown, and what would help."""
-    if answers.decision is not Decision.CANNOT_BE_SHOWN:
+    """Why something cannot be shown, and what would settle it."""
+    if not any(answer.limit is None or answer.decision is Decision.CANNOT_BE_SHOWN for answer in answers.answers):
         return []
     return [f"because: {reason.words} {reason.remedy}" for reason in answers.reasons]

@@ -236,10 +236,10 @@ def least_leakage(
 ) -> pd.DataFrame:
     """The cell of least AUC whose quality is at most a limit (at least, where higher is better), for each `by`.
 
-    Chosen among cells of which it is shown that they keep to the limit: one-sided 95 %, by Bonferroni over all cells of
-    the group. A second row has the cell chosen by means alone, where that is another one; it is the first where the
-    limit is shown of no cell, and `reason` says so. Intervals are simultaneous over all cells of the group, so that
-    having been chosen takes nothing from their 95 %.
+    Chosen among cells of which it is shown that they keep to the limit: in MIN_REPLICATES replicates or more, their
+    interval, simultaneous over all cells of the group, does not reach beyond it. A second row has the cell chosen by
+    means alone, where that is another one; it is the first where the limit is shown of no cell, and `reason` says so.
+    Having been chosen takes nothing from an interval's 95 %.
     Columns of `data.cell` (null where no cell satisfies), leakage, quality (both with _low and _high), confidence (that
     this cell keeps to the limit, by itself), shown, candidates (cells to choose from), replicates, descriptive, reason.
     """
@@ -280,14 +280,16 @@ def _chosen(
         else:
             means, objective = leakage, loss.mean(0) if count else leakage
             confidence = np.array([float(mean_of(data, part).p_greater(limit)) for part in rows_of])
-        ways, shown = choice(means <= limit, objective, confidence)
+        few = count < MIN_REPLICATES
+        ways, shown = choice(means <= limit, objective, np.zeros(candidates) if few else confidence)
+        why = f"it takes {MIN_REPLICATES} replicates, and there are {count}" if few else f"not shown to have {words}"
         if not ways:
             rows.append({**row, "reason": f"no cell has {words} by its mean"})
         level = 1 - ALPHA / candidates
         for number in ways:
             auc = mean_columns(data, rows_of[number], AUC, level)
             assert auc is not None
-            reason = None if shown[number] else f"chosen by its mean: not shown to have {words}"
+            reason = None if shown[number] else f"chosen by its mean: {why}"
             rows.append(
                 {
                     **row,
@@ -315,9 +317,10 @@ def _rows_of(data: StudyData, attack: str, own: list[Any], replicates: pd.Index)
 def choice(within: np.ndarray, objective: np.ndarray, confidence: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Of K cells the chosen ones, the one that is shown to keep to the limit first; and of which [K] that is shown.
 
-    within [K]: whether the mean keeps to it. objective [K]: lower is better. confidence [K]: one-sided, of each alone.
+    within [K]: whether the mean keeps to it. objective [K]: lower is better. confidence [K]: one-sided, of each alone;
+    that of the end of a two-sided interval, simultaneous over the cells, is 1 - ALPHA / 2K.
     """
-    shown = confidence >= 1 - ALPHA / max(1, len(confidence))
+    shown = confidence >= 1 - ALPHA / (2 * max(1, len(confidence)))
     ways = [int(np.where(which, objective, np.inf).argmin()) for which in (shown, within) if which.any()]
     return list(dict.fromkeys(ways)), shown
 

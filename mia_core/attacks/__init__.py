@@ -1,6 +1,7 @@
 """Attacks, one a file. A score is always higher = more likely a member."""
 
 from mia_core.attacks.attack import ATTACKS, RECORDS, Attack, Knowledge, Result, Scores
+from mia_core.attacks.by_capability import attacks_on
 from mia_core.attacks.diffusion_loss import DiffusionLoss
 from mia_core.attacks.discriminative import Discriminative
 from mia_core.attacks.domias import Domias
@@ -55,4 +56,5 @@ __all__ = [
     "SimA",
     "VaeReconstruction",
     "WhiteBox",
+    "attacks_on",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mia_core import private_files
-from mia_core.data.pool import FromFiles, Pool
+from mia_core.data.pool import LEFT_OUT, FromFiles, Pool
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
 from mia_core.opening import MEBIBYTE, read_regular
@@ -26,8 +26,11 @@ from mia_core.paths import expanded
 IMAGES, RECORDS, MANIFEST = "images.npy", "records.npy", "manifest.json"
 MANIFEST_BYTES = 256 * MEBIBYTE
 """Enough for millions of file names."""
-READS = 2
-"""Version of what can be decoded: raised if more can be, so that pools which left files out are decoded again."""
+READS = 3
+"""Version of what can be decoded: raised if more can be, so that pools which left files out are decoded again.
+
+From 3 on it is known what a window clipped.
+"""
 
 
 def cache_folder(setting: str | None) -> Path:
@@ -55,8 +58,9 @@ def require_room(folder: Path, needed: int) -> None:
 def load(folder: Path, notes: Sequence[str] = (), left_out: Sequence[str] = ()) -> tuple[Pool, list[str]] | None:
     """A pool with memory-mapped images, and the records left out when it was decoded.
 
-    None if it is absent or damaged, or if an earlier version left out records that may be decoded today. notes: put
-    before the pool's notes about records that were left out. left_out: files left out before decoding.
+    None if it is absent or damaged, if an earlier version left out records that may be decoded today, or if it did not
+    count what a window clipped. notes: put before the pool's notes about records that were left out. left_out: files
+    left out before decoding.
     """
     try:
         manifest = json.loads(read_regular(folder / MANIFEST, MANIFEST_BYTES))
@@ -68,11 +72,11 @@ def load(folder: Path, notes: Sequence[str] = (), left_out: Sequence[str] = ()) 
         images = np.asarray(np.load(folder / IMAGES, mmap_mode="r"))
         labels, groups = np.load(folder / RECORDS)
         odd: list[str] = manifest["odd"]
-        if odd and manifest.get("reads", 1) < READS:
-            return None
         seen = FromFiles(**manifest["from_files"]) if "from_files" in manifest else None
+        if (odd or (seen and seen.windowed)) and manifest.get("reads", 1) < READS:
+            return None
         out = (*left_out, *odd)
-        told = (*notes, *(f"left out: {line}" for line in out))
+        told = (*notes, *(f"{LEFT_OUT}{line}" for line in out))
         files = tuple(manifest["files"])
         pool = Pool(manifest["name"], images, labels, groups, told, files, seen, len(out))
         return (pool, odd) if pool.digest == manifest["digest"] else None

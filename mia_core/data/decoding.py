@@ -52,7 +52,7 @@ class Reading:
 @dataclass(frozen=True)
 class Decoded:
     """pixels: uint8 [channels, size, size]. width, height: of the image in its file. oriented: whether its EXIF could
-    be read. windowed: whether it had more than 8 bits.
+    be read. windowed: whether it had more than 8 bits. below, above: its pixels with values beyond the window's ends.
     """
 
     pixels: np.ndarray
@@ -60,6 +60,8 @@ class Decoded:
     height: int
     oriented: bool = True
     windowed: bool = False
+    below: int = 0
+    above: int = 0
 
 
 Place = tuple[Path, int]
@@ -96,7 +98,8 @@ def decode(path: Path, page: int, reading: Reading) -> Decoded:
                 raise Refused(reason)
             width, height = image.size
             windowed = image.mode in DEEP_GRAY
-            upright, oriented = _plain(image, reading)
+            plain, below, above = _eight_bits_of(image, reading)
+            upright, oriented = _upright(plain.convert("L" if reading.channels == 1 else "RGB"))
     except ValueError:
         raise
     except PIL.UnidentifiedImageError:
@@ -104,20 +107,20 @@ def decode(path: Path, page: int, reading: Reading) -> Decoded:
     except Exception as error:  # damaged files make decoders raise anything
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or repr(error)
         raise Refused(f"cannot be decoded: {reason}") from None
-    return Decoded(squared(upright, reading), width, height, oriented, windowed)
+    return Decoded(squared(upright, reading), width, height, oriented, windowed, below, above)
 
 
 def decode_opened(image: ImageFile, reading: Reading) -> np.ndarray:
     """uint8 [channels, size, size] of an image that is open, by the same rule. ValueError as of `decode`."""
     if reason := _odd(image, reading):
         raise Refused(reason)
-    return squared(_plain(image, reading)[0], reading)
+    plain, _, _ = _eight_bits_of(image, reading)
+    return squared(_upright(plain.convert("L" if reading.channels == 1 else "RGB"))[0], reading)
 
 
-def _plain(image: ImageFile, reading: Reading) -> tuple[Image.Image, bool]:
-    """With 8 bits and the channels wanted, upright; and whether its orientation could be read."""
-    plain = _windowed(image, reading) if image.mode in DEEP_GRAY else _eight_bits(image, reading)
-    return _upright(plain.convert("L" if reading.channels == 1 else "RGB"))
+def _eight_bits_of(image: ImageFile, reading: Reading) -> tuple[Image.Image, int, int]:
+    """With 8 bits; and how many of its pixels lay below and above the window."""
+    return _windowed(image, reading) if image.mode in DEEP_GRAY else (_eight_bits(image, reading), 0, 0)
 
 
 def squared(upright: Image.Image, reading: Reading) -> np.ndarray:
@@ -186,8 +189,11 @@ def _eight_bits(image: ImageFile, reading: Reading) -> Image.Image:
     return found
 
 
-def _windowed(image: ImageFile, reading: Reading) -> Image.Image:
-    """8 bits of more: the window's lower end is black, its upper end white, and what is beyond as the nearer end."""
+def _windowed(image: ImageFile, reading: Reading) -> tuple[Image.Image, int, int]:
+    """8 bits of more: the window's lower end is black, its upper end white, and what is beyond as the nearer end.
+
+    And the numbers of pixels below the lower end and above the upper one.
+    """
     maximum = _maximum(image)
     values = np.asarray(image).astype(np.float64)
     if maximum:
@@ -196,7 +202,7 @@ def _windowed(image: ImageFile, reading: Reading) -> Image.Image:
         raise Refused("has pixels that are no numbers")
     if reading.window is None:
         raise Refused(
-            f"has more than 8 bits (values {values.min():g} to {values.max():g}); data.window=[black, white] says "
+            f"has more than 8 bits (values {values.min():g} to {values.max():g}); data.window=[black,white] says "
             "which values are black and white"
         )
     low, high = reading.window
@@ -205,7 +211,7 @@ def _windowed(image: ImageFile, reading: Reading) -> Image.Image:
     inverted = image.format == "TIFF" and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     found = Image.fromarray(255 - gray if inverted else gray)
     found.info = dict(image.info)
-    return found
+    return found, int((values < low).sum()), int((values > high).sum())
 
 
 def _maximum(image: ImageFile) -> int | None:

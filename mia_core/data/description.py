@@ -3,7 +3,7 @@
 import numpy as np
 
 from mia_core.data import near_duplicates
-from mia_core.data.pool import Pool
+from mia_core.data.pool import FromFiles, Pool
 
 ALIKE_BITS = 4
 ALIKE_LEVELS = 8
@@ -93,11 +93,26 @@ def _of_files(pool: Pool) -> dict[str, str]:
             rest = count - seen.windowed
             others = f"; the others ({rest:,}) have 8 bits, and are taken as they are" if rest else ""
             words["window"] = f"{_count(seen.windowed, 'image')} of more than 8 bits{others}"
+            words["clipped"] = _clipped(seen)
         if seen.unoriented:
             words["orientation"] = f"not known of {_count(seen.unoriented, 'image')}, for EXIF that cannot be read"
     if seen or pool.left_out:
         words["left out"] = _count(pool.left_out, "file") if pool.left_out else "none"
     return words
+
+
+def _clipped(seen: FromFiles) -> str:
+    """What the window took to its nearer end."""
+    ends = (
+        ("below the window, and are black", seen.clipped_below, seen.pixels_below),
+        ("above it, and are white", seen.clipped_above, seen.pixels_above),
+    )
+    told = [
+        f"{100 * pixels / seen.windowed_pixels:.2g} % of the pixels lie {what}, in {_count(images, 'image')}"
+        for what, images, pixels in ends
+        if images
+    ]
+    return "; ".join(told) or "none: the window holds all values"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,6 +1,7 @@
 """Members, non-members and reference records as folders of images that a user names: one pool, read by one rule."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,22 +9,28 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mia_core.data import near_duplicates
 from mia_core.data.compression import QUALITY, reencoded
 from mia_core.data.decoding import SUFFIXES, Pages, Transparency
+from mia_core.data.description import ALIKE_BITS, ALIKE_LEVELS
 from mia_core.data.file_facts import FACTS, file_facts, is_lossy
 from mia_core.data.given_persons import read_persons, require_apart, shared_persons
 from mia_core.data.given_records import MEMBER, NON_MEMBER, PARTS, GivenRecords, LeftOut
 from mia_core.data.images import ImageSettings, ImageSource, Listing, Window, below
-from mia_core.data.pool import SOURCES, FromFiles, Named, Pool, Size, Source
+from mia_core.data.pool import LEFT_OUT, SOURCES, FromFiles, Named, Pool, Size, Source
 from mia_core.errors import Refused
 from mia_core.paths import expanded
-from mia_core.settings import settings
+from mia_core.settings import added_later, settings
 
 PAGE = re.compile(r", page \d+$", re.ASCII)
 """After the name of a file with several pages, see `Listing.names`; no image's own name ends so."""
 LARGEST_SIZE = 128
 """Pixels that records have at most where no size is given."""
 SMALLEST_SIZE = 8
+WINDOWED = (
+    "windowed", "windowed_pixels", "clipped_below", "clipped_above", "pixels_below", "pixels_above"
+)  # fmt: skip
+"""Counts of `FromFiles` on images of more than 8 bits."""
 GRAY = ("1", "L", "I;16")
 
 
@@ -50,8 +57,9 @@ class PlainFolder(ImageSource):
 class GivenFolders(Source):
     """A pool of the records of a release, with the part of each.
 
-    Records that equal one of a part before theirs (members, non-members, reference) are left out: what equals a member
-    was trained on. Equal records of one part stay. What is left out is counted, and named in private files only.
+    Records that equal one of a part before theirs (members, non-members, reference), or nearly do, are left out: what
+    equals a member was trained on, and so was, for all that an attack can tell, what shows the same scan. Equal records
+    of one part stay. What is left out is counted, and named in private files only.
     """
 
     name = "given_folders"
@@ -62,10 +70,11 @@ class GivenFolders(Source):
 
         groups: a CSV file of files and persons, with the columns file_column and person_column. shared_persons: persons
         among members and non-members are refused, or their non-members left out. size: pixels of the central square
-        after resizing, the same for all; null for the members' most frequent one, at most 128. channels: 3 or 1; null
-        for 1 if all members are gray. compression: `equalize` encodes all images as JPEG of quality 90 if some folders
-        have lossy formats and others do not, `keep` takes them as they are. on_unreadable, cache, window, transparency,
-        pages: as in image_folder.
+        after resizing, the same for all; null for the members' most frequent one, at most 128, see `halving`. channels:
+        3 or 1; null for 1 if all members are gray. compression: `equalize` encodes all images as JPEG of quality 90 if
+        some folders have lossy formats and others do not, `keep` takes them as they are. near_copies: records that
+        nearly equal one of a part before theirs (`near_pairs`, by ALIKE_BITS and ALIKE_LEVELS) are left out, or kept.
+        on_unreadable, cache, window, transparency, pages: as in image_folder.
         """
 
         members: str
@@ -83,6 +92,7 @@ class GivenFolders(Source):
         window: Window | None = None
         transparency: Transparency = "refuse"
         pages: Pages = "refuse"
+        near_copies: Literal["leave_out", "keep"] = added_later("leave_out")
 
     config: Config
 
@@ -105,10 +115,10 @@ class GivenFolders(Source):
         if quality is not None:
             images = reencoded(images, quality)
             notes.append(f"some folders have lossy files and others do not: all images were JPEG of quality {quality}")
-        persons, of_persons = self._persons(roots, pools)
+        persons, of_persons = self._persons(roots, pools, {part: listing.files for part, listing in listed.items()})
         files = [f"{part}/{file}" for part, pool in pools.items() for file in pool.files]
         odd = [f"{part}/{line}" for part, named in read.items() for line in named.left_out]
-        notes += [f"{part}: {note}" for part, pool in pools.items() for note in pool.notes if "left out: " not in note]
+        notes += [f"{part}: {note}" for part, pool in pools.items() for note in pool.notes if LEFT_OUT not in note]
         if odd:
             notes.append(f"{len(odd)} files cannot be read, and are left out")
         whole = Pool(
@@ -155,7 +165,7 @@ class GivenFolders(Source):
         sides = np.rint(np.expm1(members[:, [FACTS.index("width"), FACTS.index("height")]])).min(1).astype(int)
         values, counts = np.unique(sides, return_counts=True)
         usual = int(values[np.lexsort((values, counts))[-1]])
-        size = config.size or min(max(usual, SMALLEST_SIZE), LARGEST_SIZE)
+        size = config.size or halving(min(max(usual, SMALLEST_SIZE), LARGEST_SIZE))
         gray = members[:, [FACTS.index(f"mode_{mode}") for mode in GRAY]].any(1)
         channels: Literal[1, 3] = config.channels or (1 if gray.all() else 3)
         why = "as data.size says" if config.size else f"most members have a shorter side of {usual}"
@@ -171,16 +181,17 @@ class GivenFolders(Source):
         shares = [is_lossy(facts[part == number]).mean() for number in np.unique(part)]
         return QUALITY if max(shares) - min(shares) > 0 else None
 
-    def _persons(self, roots: dict[str, str], pools: dict[str, Pool]) -> tuple[list[str | None], list[str]]:
+    def _persons(
+        self, roots: dict[str, str], pools: dict[str, Pool], listed: dict[str, Sequence[str]]
+    ) -> tuple[list[str | None], list[str]]:
+        """Of each record, and notes. listed: all files of each part, whether they can be read or not."""
         if self.config.groups is None:
             return [None] * sum(map(len, pools.values())), []
-        files = {part: [PAGE.sub("", name) for name in pools[part].files] for part in roots}
-        whole = {part: list(dict.fromkeys(names)) for part, names in files.items()}
-        folders = {part: (expanded(root).resolve().name, whole[part]) for part, root in roots.items()}
+        folders = {part: (expanded(root).resolve().name, listed[part]) for part, root in roots.items()}
         table = expanded(self.config.groups)
         persons, notes = read_persons(table, self.config.file_column, self.config.person_column, folders)
-        named = {part: dict(zip(whole[part], persons[part], strict=True)) for part in roots}
-        return [named[part][name] for part in roots for name in files[part]], notes
+        named = {part: dict(zip(listed[part], persons[part], strict=True)) for part in roots}
+        return [named[part][PAGE.sub("", name)] for part in roots for name in pools[part].files], notes
 
     def _apart(self, pool: Pool) -> Pool:
         """Without records that equal one of a part before theirs, or are of its persons."""
@@ -190,6 +201,10 @@ class GivenFolders(Source):
             record: (other, f"{PARTS[given.part[record]]} that equal {PARTS[given.part[other]]}")
             for record, other in _equal_before(pool.copies, given.part).items()
         }
+        if self.config.near_copies == "leave_out":
+            for record, other in _alike_before(pool.images, given.part).items():
+                words = f"{PARTS[given.part[record]]} that nearly equal {PARTS[given.part[other]]}"
+                found.setdefault(record, (other, words))
         shared = shared_persons(given.part, given.persons)
         if self.config.shared_persons == "refuse":
             require_apart(given.part, given.persons, {key: other for key, other in shared.items() if key not in found})
@@ -202,7 +217,9 @@ class GivenFolders(Source):
         part = given.part[kept]
         for side in (MEMBER, NON_MEMBER):
             if (part == side).sum() < 2:
-                raise Refused(f"split.{PARTS[side]}: {(part == side).sum()} usable records are left, and 2 are needed")
+                raise Refused(
+                    _too_few(PARTS[side], int((part == side).sum()), int((given.part == side).sum()), left_out)
+                )
         records = replace(
             given,
             part=part,
@@ -215,11 +232,17 @@ class GivenFolders(Source):
             images=pool.images[kept],
             labels=pool.labels[kept],
             groups=_numbered(records.persons),
-            notes=(*given.notes, *(f"left out: {count} {why}" for why, count in records.reasons().items())),
+            notes=(*given.notes, *(f"{LEFT_OUT}{count} {why}" for why, count in records.reasons().items())),
             files=tuple(pool.files[record] for record in kept),
             left_out=pool.left_out + len(left_out),
             given=records,
         )
+
+
+def halving(size: int) -> int:
+    """The largest number of pixels from 8 up to `size` that halves down to 4 to 7: networks of attacks halve images."""
+    step = 2 ** (size.bit_length() - 3)
+    return size // step * step
 
 
 def _equal_before(copies: np.ndarray, part: np.ndarray) -> dict[int, int]:
@@ -231,6 +254,28 @@ def _equal_before(copies: np.ndarray, part: np.ndarray) -> dict[int, int]:
         if part[other] < part[record]:
             found[record] = other
     return found
+
+
+def _alike_before(images: np.ndarray, part: np.ndarray) -> dict[int, int]:
+    """Records that nearly equal one of an earlier part, and the first such record of the first such part.
+
+    images: uint8 [N,C,H,W]; part: int64 [N].
+    """
+    row, column = near_duplicates.near_pairs(images, ALIKE_BITS, ALIKE_LEVELS)
+    first, later = np.where(part[row] <= part[column], (row, column), (column, row))
+    apart = part[first] < part[later]
+    order = np.lexsort((first[apart], part[first[apart]], later[apart]))
+    found: dict[int, int] = {}
+    for record, other in zip(later[apart][order].tolist(), first[apart][order].tolist(), strict=True):
+        found.setdefault(record, other)
+    return found
+
+
+def _too_few(part: str, left: int, listed: int, left_out: Sequence[LeftOut]) -> str:
+    """Why a part has no two records."""
+    reasons = Counter(item.reason for item in left_out if item.file.startswith(f"{part}/"))
+    why = "; ".join(f"{count} {reason} were left out" for reason, count in reasons.items())
+    return f"split.{part}: {left} of {listed} records are left, and 2 are needed{why and f': {why}'}"
 
 
 def _numbered(persons: Sequence[str | None]) -> np.ndarray:
@@ -254,5 +299,5 @@ def _together(parts: Sequence[FromFiles | None]) -> FromFiles:
         enlarged=sum(part.enlarged for part in seen),
         smallest=min((part.smallest for part in seen if part.smallest is not None), default=None),
         unoriented=sum(part.unoriented for part in seen),
-        windowed=sum(part.windowed for part in seen),
+        **{name: sum(getattr(part, name) for part in seen) for name in WINDOWED},
     )

@@ -17,11 +17,13 @@ def read_persons(
 ) -> tuple[dict[str, list[str | None]], list[str]]:
     """The person of each file, by part, None where the table has none; and notes, a line each.
 
-    folders: by part, the name of its folder and the files below it. A row names a file by its path below a folder, with
-    the folder's or the part's name before it where several folders have such a file. Refused for a row that names no
-    file or several, for a file with two persons, and for persons that differ by spelling alone.
+    folders: by part, the name of its folder and the files below it, also those that cannot be read. A row names a file
+    by its path below a folder, with the folder's or the part's name before it where several folders have such a file.
+    Refused for rows that name no file or several, for a file with two persons, and for persons that differ by spelling
+    alone.
     """
-    found = read_table(table, (file_column, person_column))
+    settings = {file_column: "data.file_column", person_column: "data.person_column"}
+    found = read_table(table, (file_column, person_column), "split.groups", settings)
     places = {part: {name: number for number, name in enumerate(files)} for part, (_, files) in folders.items()}
     names = {part: Names(files, SUFFIXES) for part, (_, files) in folders.items()}
     persons: dict[str, list[str | None]] = {part: [None] * len(files) for part, (_, files) in folders.items()}
@@ -32,6 +34,7 @@ def read_persons(
             f"split.groups: {table} has the persons {pairs[0][0]!r} and {pairs[0][1]!r}, which differ by spelling "
             "alone; one person must not be two: write them alike, or, if they are two, so that they differ by more"
         )
+    nowhere: list[str] = []
     for row, number in zip(found.rows, found.numbers, strict=True):
         written, where = row[file_column], f"split.groups: {table}, row {number}"
         matches = {(part, file) for part in folders if (file := names[part].find(written))}
@@ -42,15 +45,22 @@ def read_persons(
                 for part, (folder, _) in folders.items()
                 if first in (part, folder) and (file := names[part].find(rest))
             }
-        if len(matches) != 1:
+        if not matches:
+            nowhere.append(f"{written!r} in row {number}")
+            continue
+        if len(matches) > 1:
             parts = " and ".join(sorted(part for part, _ in matches))
-            why = f"is in {parts}; write the folder's name before it" if matches else "is in none of the folders"
-            raise Refused(f"{where}: {written!r} {why}")
+            raise Refused(f"{where}: {written!r} is in {parts}; write the folder's name before it")
         ((part, file),) = matches
         person, place = one[row[person_column]], places[part][file]
         if persons[part][place] not in (None, person):
             raise Refused(f"{where}: {written!r} has two persons; leave one of the rows out")
         persons[part][place] = person
+    if nowhere:
+        raise Refused(
+            f"split.groups: {table} names {len(nowhere)} files of {len(found.rows)} that are in none of the folders, "
+            f"first {nowhere[0]}; leave these rows out, or name the files as they are below a folder"
+        )
     without = sum(person is None for part in persons.values() for person in part)
     notes = [f"{without} images have no person in the table of persons, and count as one each"] if without else []
     return persons, [*found.notes, *notes]

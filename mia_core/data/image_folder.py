@@ -70,7 +70,7 @@ class ImageFolder(ImageSource):
             groups, names = _numbered(found.rows[file][1] for file in files)
             self._refuse_alike(names)
             found.note_unknown(names, groups)
-        return Listing(root, files, labels, groups, found.odd, tuple(found.notes), classes)
+        return Listing(root, files, labels, groups, found.odd, tuple(found.notes), classes, unmatched=found.unmatched)
 
     def _by_folder(self, found: "_Found") -> None:
         folders = {file: file.rpartition("/")[0].partition("/")[0] for file in found.images}
@@ -80,8 +80,12 @@ class ImageFolder(ImageSource):
 
     def _by_table(self, root: Path, found: "_Found") -> None:
         config, where = self.config, root / expanded(str(self.config.labels), variables="none")
-        wanted = [config.file_column, config.label_column, config.group_column]
-        table = read_table(where, [column for column in wanted if column])
+        wanted = {
+            column: f"data.{name}"
+            for name in ("file_column", "label_column", "group_column")
+            if (column := getattr(config, name))
+        }
+        table = read_table(where, list(wanted), named_by=wanted)
         names, bare, missing, meant = Names(found.images, SUFFIXES), 0, [], set()
         for row in table.rows:
             written = row[config.file_column]
@@ -106,8 +110,8 @@ class ImageFolder(ImageSource):
             if name in found.named_as_odd:
                 continue
             near = [file for file in names.near(name) if file not in found.rows]
-            found.odd.append(f"{name}: in {config.labels}, but not there{_near(near)}")
-        found.odd += [f"{file}: not in {config.labels}" for file in unlisted if file not in meant]
+            found.unmatched.append(f"{name}: in {config.labels}, but not there{_near(near)}")
+        found.unmatched += [f"{file}: not in {config.labels}" for file in unlisted if file not in meant]
 
     def _refuse_alike(self, names: Sequence[str]) -> None:
         """Where persons may be split by spelling alone: nobody can tell which is right but who has the data."""
@@ -127,12 +131,13 @@ class ImageFolder(ImageSource):
 
 @dataclass
 class _Found:
-    """What is in the folder. rows: label and group, by file. odd, notes: a line each."""
+    """What is in the folder. rows: label and group, by file. odd, unmatched, notes: a line each, as of `Listing`."""
 
     images: list[str]
     everything: list[str]
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     named_as_odd: set[str] = field(default_factory=set)
 
@@ -148,7 +153,7 @@ class _Found:
 
     def keep_within_folders(self) -> None:
         """Only files that lie in a sub-folder."""
-        self.odd += [f"{file}: in no sub-folder" for file, (_, group) in self.rows.items() if not group]
+        self.unmatched += [f"{file}: in no sub-folder" for file, (_, group) in self.rows.items() if not group]
         self.rows = {file: row for file, row in self.rows.items() if row[1]}
 
     def note_unknown(self, names: Sequence[str], groups: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Data sets of image files: decoded and resized once, cached as a pool; unusable files are listed."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,9 @@ from mia_core.errors import Refused
 from mia_core.hashing import array_digest, content_id
 from mia_core.settings import added_later, plain, settings
 
-SHOWN = 3
+SHOWN = 5
+"""Reasons that a refusal gives, those of most files first."""
+DETAILS = re.compile(r"\d[\d.,]*|\(.*?\)|;.*")
 
 Window = Annotated[tuple[float, float], Strict(False)]
 
@@ -27,12 +30,13 @@ Window = Annotated[tuple[float, float], Strict(False)]
 class ImageSettings:
     """root: the folder. size: pixels, of the central square after resizing. channels: 3 for color, 1 for gray.
 
-    fraction: random share of the records, drawn by `seed`. on_unreadable: `refuse` the data set if an image cannot be
-    used, or `skip` that image and report it in the plan. cache: folder of decoded pools, by default
-    `~/.cache/mia-study`. window: the values of 16-bit, 32-bit and float images that become black and white, e.g.
-    `[0, 4095]`; 8-bit images are used as they are. transparency: images that are not opaque are refused, or composed
-    onto `black` or `white`. pages: files with several pages or frames are refused, or their `first` page is used, or
-    `all` pages are records of one group.
+    fraction: random share of the records, drawn by `seed`. on_unreadable: `refuse` the data set if an image cannot
+    be used, or `skip` that image and report it in the plan. on_unmatched: likewise where images and their labels or
+    persons do not match: rows of a table without an image, images without a row or in no sub-folder. cache: folder
+    of decoded pools, by default `~/.cache/mia-study`. window: the values of 16-bit, 32-bit and float images that
+    become black and white, e.g. `[0, 4095]`; 8-bit images are used as they are. transparency: images that are not
+    opaque are refused, or composed onto `black` or `white`. pages: files with several pages or frames are refused,
+    or their `first` page is used, or `all` pages are records of one group.
     """
 
     root: str = "data"
@@ -45,6 +49,7 @@ class ImageSettings:
     window: Window | None = added_later(None)
     transparency: Transparency = added_later("refuse")
     pages: Pages = added_later("refuse")
+    on_unmatched: Literal["refuse", "skip"] = added_later("refuse")
 
     @field_validator("window")
     @classmethod
@@ -62,6 +67,7 @@ class Listing:
 
     files: paths relative to root, one per record. labels, groups: int64 [N]. odd: one line per file that cannot be
     used. classes: names by label. pages: page of each record in its file, from 0; None if each record is a whole file.
+    unmatched: one line per row of a table without a file, and per file without a label or person.
     """
 
     root: Path
@@ -72,6 +78,12 @@ class Listing:
     notes: tuple[str, ...] = ()
     classes: Sequence[str] = ()
     pages: Sequence[int] | None = None
+    unmatched: Sequence[str] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line each, if neither is refused."""
+        return (*self.odd, *self.unmatched)
 
     @property
     def names(self) -> list[str]:
@@ -117,7 +129,7 @@ class ImageSource(Source):
     def load(self) -> Pool:
         """uint8 [N, channels, size, size], memory-mapped from the cache; decoded first if it is not cached.
 
-        Refused, with the first images that cannot be used, unless they are to be skipped.
+        Refused, with the reasons by count, where images cannot be used or lack labels, unless they are to be skipped.
         """
         return self.named().pool
 
@@ -127,23 +139,28 @@ class ImageSource(Source):
         if self.config.fraction < 1:
             listing = listing.pick(draw(len(listing.files), self.config.fraction, self.config.seed))
         if not listing.files:
-            raise Refused(f"data: no usable image in {listing.root}{_first(listing.odd)}")
+            raise Refused(f"data: no usable image in {listing.root}{in_words(listing.left_out)}")
         self._refuse(listing, listing.odd)
+        if listing.unmatched and self.config.on_unmatched == "refuse":
+            raise Refused(
+                f"data: {len(listing.unmatched)} images or labels of {listing.root} do not match"
+                f"{in_words(listing.unmatched)}; mend them, or leave them out with data.on_unmatched=skip"
+            )
         if self.config.pages == "all":
             listing = listing.with_pages()
         folder = cache.cache_folder(self.config.cache) / f"{self.name}-{self._key(listing)}"
-        if (cached := cache.load(folder, listing.notes, listing.odd)) is None:
+        if (cached := cache.load(folder, listing.notes, listing.left_out)) is None:
             self._decode(listing, folder)
-            cached = cache.load(folder, listing.notes, listing.odd)
+            cached = cache.load(folder, listing.notes, listing.left_out)
             assert cached is not None, f"{folder} cannot be read back"
         pool, odd = cached
         self._refuse(listing, odd)
-        return Named(pool, listing.classes, (*listing.odd, *odd))
+        return Named(pool, listing.classes, (*listing.left_out, *odd))
 
     def _refuse(self, listing: Listing, odd: Sequence[str]) -> None:
         if odd and self.config.on_unreadable == "refuse":
             raise Refused(
-                f"data: {len(odd)} records of {listing.root} cannot be used{_first(odd)}; mend them, or leave them "
+                f"data: {len(odd)} records of {listing.root} cannot be used{in_words(odd)}; mend them, or leave them "
                 "out with data.on_unreadable=skip"
             )
 
@@ -170,7 +187,7 @@ class ImageSource(Source):
                     kept.append(number)
                     seen = _with(seen, image, config.size)
             if not kept:
-                raise Refused(f"data: no image of {listing.root} can be used{_first(odd)}")
+                raise Refused(f"data: no image of {listing.root} can be used{in_words(odd)}")
             good = listing.pick(kept)
             writer.seal(self.name, good.labels, good.groups, good.names, odd, seen)
 
@@ -185,6 +202,11 @@ def _with(seen: FromFiles, image: Decoded, size: int) -> FromFiles:
         smallest=min(seen.smallest or short, short),
         unoriented=seen.unoriented + (not image.oriented),
         windowed=seen.windowed + image.windowed,
+        windowed_pixels=seen.windowed_pixels + image.windowed * image.width * image.height,
+        clipped_below=seen.clipped_below + (image.below > 0),
+        clipped_above=seen.clipped_above + (image.above > 0),
+        pixels_below=seen.pixels_below + image.below,
+        pixels_above=seen.pixels_above + image.above,
     )
 
 
@@ -197,9 +219,19 @@ def _state(path: Path) -> tuple[int, int, int]:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _first(odd: Sequence[str]) -> str:
-    more = f"; and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-    return f": {'; '.join(odd[:SHOWN])}{more}" if odd else ""
+def in_words(odd: Sequence[str]) -> str:
+    """Reasons for lines `file: reason`, those of most files first, each with its number and one file; "" for none.
+
+    Numbers, and what follows a semicolon or stands between brackets, tell no reasons apart.
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in odd:
+        kinds.setdefault(DETAILS.sub("", line.partition(": ")[2]), []).append(line)
+    most = sorted(kinds.values(), key=len, reverse=True)
+    told = [f"{len(lines)} like {lines[0]}" if len(lines) > 1 else lines[0] for lines in most[:SHOWN]]
+    rest = sum(map(len, most[SHOWN:]))
+    more = f"; and {rest} more for other reasons" if rest else ""
+    return f": {'; '.join(told)}{more}" if odd else ""
 
 
 def below(folder: Path) -> list[str]:

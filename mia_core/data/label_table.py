@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,37 +31,63 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Table:
+def read_table(
+    path: Path, columns: Sequence[str], setting: str = "data.labels", named_by: Mapping[str, str] | None = None
+) -> Table:
     """A CSV file with a header, in UTF-8, UTF-16 or Windows-1252, separated by comma, semicolon, tab or bar.
 
-    Refused when it cannot be read, when one of the columns is missing or there twice, when a row has no value there,
-    and when a row has more or fewer cells than the header. Rows without any value are passed over, and so are empty
-    cells beyond the header.
+    setting: that names the table, for refusals. named_by: settings that name columns, by column. Refused when it cannot
+    be read, when one of the columns is missing or there twice, when a row has no value there, and when a row has more
+    or fewer cells than the header. Rows without any value are passed over, and so are empty cells beyond the header.
     """
-    try:
-        text, notes = _text(read_regular(path, TABLE_BYTES), path.name)
-        separator, skipped = _separator(text, columns)
-        found = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))[skipped:]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise Refused(f"data.labels: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    header = [form(name) for name in found[0]] if found else []
-    _check_header(path, header, columns)
+    found = _read(path, columns, setting)
+    header = found.header
+    _check_header(f"{setting}: {path}", header, columns, named_by or {})
     rows, numbers = [], []
-    for number, cells in enumerate(found[1:], start=2 + skipped):
+    for number, cells in enumerate(found.rows[1:], start=2 + found.skipped):
         if any(cell.strip() for cell in cells):
-            rows.append(_row(f"data.labels: {path}, row {number}", header, cells, columns, separator))
+            rows.append(_row(f"{setting}: {path}, row {number}", header, cells, columns, found.separator))
             numbers.append(number)
-    return Table(rows, numbers, notes)
+    return Table(rows, numbers, found.notes)
 
 
-def _text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+def header_of(path: Path) -> list[str]:
+    """The columns of a table. Refused when it cannot be read as one."""
+    return _read(path, (), "data.labels").header
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """rows: from the header on. skipped: lines that stand before it."""
+
+    rows: list[list[str]]
+    separator: str
+    skipped: int
+    notes: tuple[str, ...]
+
+    @property
+    def header(self) -> list[str]:
+        return [form(name) for name in self.rows[0]] if self.rows else []
+
+
+def _read(path: Path, columns: Sequence[str], setting: str) -> _Cells:
+    try:
+        text, notes = _text(read_regular(path, TABLE_BYTES), setting, path.name)
+        separator, skipped = _separator(text, columns)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))[skipped:]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise Refused(f"{setting}: {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return _Cells(rows, separator, skipped, notes)
+
+
+def _text(data: bytes, setting: str, name: str) -> tuple[str, tuple[str, ...]]:
     """Its text, and what is to be said of its encoding."""
     if words := disguise(data[:HEAD_BYTES]):
-        raise Refused(f"data.labels: {name} {words}; a table is a CSV file")
+        raise Refused(f"{setting}: {name} {words}; a table is a CSV file")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16"), ()
     if b"\x00" in data:
-        raise Refused(f"data.labels: {name} is no text, or UTF-16 without a mark at its start; save it as CSV in UTF-8")
+        raise Refused(f"{setting}: {name} is no text, or UTF-16 without a mark at its start; save it as CSV in UTF-8")
     try:
         return data.decode("utf-8-sig"), ()
     except UnicodeDecodeError:
@@ -80,12 +106,13 @@ def _separator(text: str, columns: Sequence[str]) -> tuple[str, int]:
     return max(SEPARATORS, key=lambda separator: (fits[separator], len(cells[separator]))), 0
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+def _check_header(where: str, header: Sequence[str], columns: Sequence[str], named_by: Mapping[str, str]) -> None:
     for column in columns:
         if column not in header:
-            raise Refused(f"data.labels: {path} has no column {column!r}{nearest(column, filter(None, header))}")
+            way = f"; name another by {named_by[column]}" if column in named_by else ""
+            raise Refused(f"{where} has no column {column!r}{nearest(column, filter(None, header))}{way}")
         if header.count(column) > 1:
-            raise Refused(f"data.labels: {path} has {header.count(column)} columns {column!r}; rename all but one")
+            raise Refused(f"{where} has {header.count(column)} columns {column!r}; rename all but one")
 
 
 def _row(where: str, header: Sequence[str], cells: list[str], columns: Sequence[str], separator: str) -> dict[str, str]:

@@ -76,8 +76,13 @@ def near_groups(images: np.ndarray, distance: int) -> np.ndarray:
 
 
 def near_copies(images: np.ndarray, distance: int, levels: float) -> np.ndarray:
-    """int64 [N]: records whose hashes are at most `distance` bits apart, and whose 16 x 16 gray thumbnails at most
-    `levels` of 255 (root mean square), share a number, through chains too.
+    """int64 [N]: records that `near_pairs` pairs share a number, through chains too."""
+    return _merge(np.arange(len(images)), [near_pairs(images, distance, levels)])
+
+
+def near_pairs(images: np.ndarray, distance: int, levels: float) -> np.ndarray:
+    """int64 [2, P], the lower index first: records whose hashes are at most `distance` bits apart, and whose 16 x 16
+    gray thumbnails at most `levels` of 255 (root mean square).
 
     Smooth images may have one hash and be others: the thumbnails tell them apart.
     """
@@ -92,7 +97,7 @@ def near_copies(images: np.ndarray, distance: int, levels: float) -> np.ndarray:
                 apart = (squares[rows, None] + squares - 2 * flat[rows] @ flat.T) / THUMBNAIL**2
                 row, column = np.nonzero((apart <= levels**2) & (distances(own[rows], own) <= distance))
                 pairs.append(members[np.stack([row + rows.start, column])[:, row + rows.start < column]])
-    return _merge(np.arange(len(images)), pairs)
+    return np.concatenate(pairs, axis=1)
 
 
 def _merge(groups: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:

@@ -24,6 +24,9 @@ from mia_core.streams import Streams
 Size = Annotated[int, Ge(8), Le(1024)]
 """Height and width in pixels of a pool's records."""
 
+LEFT_OUT = "left out: "
+"""How a pool's notes begin that say what was left out."""
+
 
 @dataclass(frozen=True)
 class FromFiles:
@@ -31,7 +34,8 @@ class FromFiles:
 
     cropped: not square; most_cut: the largest share of one that the central square leaves out. enlarged: with a side
     shorter than the records'; smallest: the shortest side. unoriented: with EXIF that cannot be read. windowed: with
-    more than 8 bits.
+    more than 8 bits. clipped_below, clipped_above: with values beyond an end of the window; pixels_below, pixels_above:
+    so many values, of all windowed_pixels.
     """
 
     cropped: int = 0
@@ -40,6 +44,11 @@ class FromFiles:
     smallest: int | None = None
     unoriented: int = 0
     windowed: int = 0
+    windowed_pixels: int = 0
+    clipped_below: int = 0
+    clipped_above: int = 0
+    pixels_below: int = 0
+    pixels_above: int = 0
 
 
 @dataclass(frozen=True)

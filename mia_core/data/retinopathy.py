@@ -56,11 +56,14 @@ class Retinopathy(ImageSource):
             )
         grades, notes = self._grades(root)
         images, odd = _images(root)
-        odd += [f"{file}: not in {', '.join(self.config.labels)}" for eye, file in images.items() if eye not in grades]
+        tables = ", ".join(self.config.labels)
+        unmatched = [f"{file}: not in {tables}" for eye, file in images.items() if eye not in grades]
         wanted = {eye: grade for eye, grade in grades.items() if grade in self.config.grades}
         near = {key(eye): file for eye, file in images.items() if eye not in grades}
         for eye in (eye for eye in wanted if eye not in images):
-            odd.append(f"{eye}: graded, but not there{f'; is {near[key(eye)]} meant' if key(eye) in near else ''}")
+            unmatched.append(
+                f"{eye}: graded, but not there{f'; is {near[key(eye)]} meant' if key(eye) in near else ''}"
+            )
         eyes = sorted(set(wanted) & set(images))
         patients = [eye.rpartition("_")[0] for eye in eyes]
         for one, other in alike(patients):
@@ -75,6 +78,7 @@ class Retinopathy(ImageSource):
             odd,
             notes,
             [f"grade {grade}" for grade in range(5)],
+            unmatched=unmatched,
         )
 
     def _grades(self, root: Path) -> tuple[dict[str, int], tuple[str, ...]]:

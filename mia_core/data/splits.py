@@ -213,7 +213,8 @@ class Split(ABC):
 
         largest: maximal number of records per unit. Refused if the part is more than a tenth too small.
         """
-        count: int = getattr(self.config, "known" if part.startswith("known") else part)
+        setting = "known" if part.startswith("known") else part
+        count: int = getattr(self.config, setting)
         room = count
         taken = np.zeros(len(self._remaining.sizes), dtype=bool)
         for position, size in enumerate(self._remaining.sizes.tolist()):
@@ -222,7 +223,8 @@ class Split(ABC):
                 room -= size
         if TENTH * room > count:
             raise Refused(
-                f"split.{part}: whole groups and duplicates fill {count - room} of {count} records: "
+                f"split.{setting}: whole groups and duplicates fill {count - room} of {count} "
+                f"{part.replace('_', ' ') if setting != part else 'records'}: "
                 f"{self._units_in_words}. They stay together; give other sizes, or more and smaller groups"
             )
         units, self._remaining = self._remaining.pick(taken), self._remaining.pick(~taken)

@@ -26,7 +26,7 @@ def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) 
     if base > 2 * smallest or (count == 0 and base > smallest):
         raise Refused(
             f"target: {target} cannot halve {height} pixels down to {smallest}..{2 * smallest}; "
-            "use e.g. 16, 28, 32 or 64"
+            "set data.size to e.g. 16, 28, 32 or 64"
         )
     return base, count
 

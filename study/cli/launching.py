@@ -101,12 +101,16 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
     text = "the study file to write (default: the folder's name, with .yaml, here)"
     parser.add_argument("out", nargs="?", metavar="OUT", help=text)
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
+    text = "a setting of data in that file, e.g. --set data.group_folders=true; may be repeated"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
 def _init(options: argparse.Namespace) -> int:
     import shlex
     from pathlib import Path
 
+    from mia_core.data.images import in_words
+    from mia_core.data.pool import LEFT_OUT
     from mia_core.errors import Refused
     from study.outcomes import writing
     from study.plan.starting import first_study
@@ -116,14 +120,16 @@ def _init(options: argparse.Namespace) -> int:
     out = Path(options.out or f"{Path(options.images).absolute().name or 'mine'}.yaml")
     if out.exists() or out.is_symlink():
         raise Refused(f"{out}: is there already; remove it, or name another place for the study file")
-    text, pool = first_study(options.images, str(out), options.skip_unreadable)
+    text, pool = first_study(options.images, str(out), options.skip_unreadable, options.set)
     with writing(out):
         write_output(out, text.encode())
-    for line in pool.notes[:5]:
-        say(f"data: {line}")
-    if pool.left_out:
+    left_out = [note.removeprefix(LEFT_OUT) for note in pool.notes if note.startswith(LEFT_OUT)]
+    for line in pool.notes:
+        if not line.startswith(LEFT_OUT):
+            say(f"data: {line}")
+    if left_out:
         listing = shlex.join(["mia-study", "data", str(out)])
-        say(f"data: {pool.left_out} of {pool.left_out + len(pool)} files cannot be used; {listing} says why")
+        say(f"data: {len(left_out)} files or labels are left out{in_words(left_out)}; {listing} names them")
     say(f"{out}: a study of {len(pool)} images; it says in comments what to decide", "")
     say(f"next: {shlex.join(['mia-study', 'sweep', str(out), '--plan'])}")
     return COMPLETE
@@ -136,8 +142,14 @@ COMMANDS = (
         summary="write a commented study file for your folder of images",
         add_arguments=_init_arguments,
         run=_init,
-        details="Its sizes fit the number of images; `sweep OUT --plan` says what it would run. No file is replaced.",
-        examples=("init images", "init ~/scans scans.yaml --skip-unreadable"),
+        details="Its sizes fit the number of images, and persons where --set names them; `sweep OUT --plan` says what "
+        "it would run. No file is replaced.",
+        examples=(
+            "init images",
+            "init ~/scans scans.yaml --skip-unreadable",
+            "init ~/scans --set 'data.window=[0,4095]'  # 16 bits: black, white",
+            "init ~/scans --set data.group_folders=true  # a folder a person",
+        ),
     ),
     Command(
         name="sweep",

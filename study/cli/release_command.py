@@ -1,6 +1,7 @@
 """A release by its command line: the study file that it stands for, written beside its results, and its run."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 
 from mia_core.errors import Refused
 from study.cli.arguments import number
+from study.cli.release_flags import refused_by_flags
 from study.outcomes import COMPLETE, REFUSED, outcome, writing
 from study.store import Store
 from study.store.outputs import write_output
@@ -15,6 +17,7 @@ from study.store.outputs import write_output
 STUDY = "release"
 """The name of the study, and so of the store's folder in the output folder."""
 CANNOT_BE_SHOWN = 3
+KINDS = ("samples", "onnx", "weights", "callable")
 RELEASE_CODES = """exit codes:
   0  no limit is exceeded by the attacks that were tried
   1  a limit is exceeded
@@ -75,19 +78,44 @@ def write_policy(path: Path) -> int:
 
 
 def run_release(options: argparse.Namespace) -> tuple[int, Store]:
-    """Write the study file, run what is missing of it in this process; the exit code if it is not complete, else 0."""
-    from study.run import flow
+    """Write the study file, run what is missing of it in this process; the exit code if it is not complete, else 0.
+
+    What is refused leaves no file and no folder behind, and an earlier study file as it was.
+    """
     from study.terminal import say
 
-    document = release_study(options)
+    kind = _kind(options)
+    with refused_by_flags(kind):
+        document = release_study(options)
     file = options.out / "release.yaml"
+    before = file.read_bytes() if file.is_file() else None
+    made = [folder for folder in (options.out, *options.out.parents) if not folder.exists()]
     with writing(file):
         write_output(file, (HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)).encode())
     for line in _known_before(options):
         say(f"note: {line}, so the answer will be 'cannot be shown'")
-    asked = flow.Options(config=str(file), set=options.set, yes=True, allow_code=True, in_process=True)
-    code = outcome(lambda: flow.sweep(asked))
+    code = outcome(lambda: _swept(str(file), options.set, kind))
+    if code == REFUSED:
+        _undo(file, before, made)
     return code if code in (COMPLETE, REFUSED) else CANNOT_BE_SHOWN, Store(str(options.out), STUDY)
+
+
+def _swept(file: str, settings: list[str], kind: str) -> int:
+    from study.run import flow
+
+    with refused_by_flags(kind):
+        return flow.sweep(flow.Options(config=file, set=settings, yes=True, allow_code=True, in_process=True))
+
+
+def _undo(file: Path, before: bytes | None, made: list[Path]) -> None:
+    """Take back the study file of a refused command, and folders that are empty then."""
+    if before is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_output(file, before)
+    for folder in (file.parent / STUDY, *made):
+        with contextlib.suppress(OSError):  # of an earlier run, or of others
+            folder.rmdir()
 
 
 def _known_before(options: argparse.Namespace) -> list[str]:
@@ -123,12 +151,17 @@ def release_study(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
-    kinds = {"samples": options.samples, "onnx": options.onnx, "weights": options.weights, "callable": options.callable}
-    named = {kind: given for kind, given in kinds.items() if given is not None}
+def _kind(options: argparse.Namespace) -> str:
+    """samples, onnx, weights or callable. Refused unless exactly one is named."""
+    named = [kind for kind in KINDS if getattr(options, kind) is not None]
     if len(named) != 1:
         raise Refused("--samples, --onnx, --weights or --callable: name what is released, by one of them")
-    ((kind, given),) = named.items()
+    return named[0]
+
+
+def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
+    kind = _kind(options)
+    given = getattr(options, kind)
     takes = {"samples": ("key", "range"), "onnx": ("latent", "range"), "weights": ("target",), "callable": ("range",)}
     settings = {"latent": options.latent, "range": options.range, "key": options.key, "target": options.target}
     for word, value in settings.items():

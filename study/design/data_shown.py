@@ -10,6 +10,8 @@ from rich.table import Table
 from mia_core.data import Named, Pool, Source, load_named
 from mia_core.data.contact_sheet import contact_sheet
 from mia_core.data.description import ALIKE_BITS, described, near_copies, sets_of
+from mia_core.data.images import in_words
+from mia_core.data.pool import LEFT_OUT
 from mia_core.errors import Refused
 from mia_core.settings import Choice
 from study.outcomes import COMPLETE, writing
@@ -34,8 +36,11 @@ def run(config: str, overrides: Sequence[str], preset: str | None, count: int, o
         raise Refused(f"--output {output}: must end in .png")
     named = load_named(_skipping(spec.data))
     _show(Console(), named, bits_of(spec), count)
-    if named.left_out and _skipping(spec.data) != spec.data:
-        say("a sweep is refused until these are mended, or left out with data.on_unreadable=skip")
+    if named.left_out:
+        try:
+            load_named(spec.data)
+        except Refused as error:
+            say(f"a sweep is refused: {error}")
     path = _write(contact_sheet(named.pool), output, Store(spec.results, spec.study))
     say(f"contact sheet: {path}")
     return COMPLETE
@@ -45,7 +50,8 @@ def _skipping(choice: Choice[Source]) -> Choice[Source]:
     """The same data, of which what cannot be used is left out."""
     if not hasattr(choice.config, "on_unreadable"):
         return choice
-    return replace(choice, config=replace(choice.config, on_unreadable="skip"))
+    skipping = {name: "skip" for name in ("on_unreadable", "on_unmatched") if hasattr(choice.config, name)}
+    return replace(choice, config=replace(choice.config, **skipping))
 
 
 def bits_of(spec: Spec) -> int:
@@ -66,7 +72,7 @@ def _show(console: Console, named: Named, bits: int, count: int) -> None:
     for key, words in described(pool, bits).items():
         console.tell(f"{key}: {words}")
     for note in pool.notes:
-        if not note.startswith("left out: "):
+        if not note.startswith(LEFT_OUT):
             console.tell(f"note: {note}")
     labels, sizes = np.unique(pool.labels, return_counts=True)
     if len(labels) > 1:
@@ -81,6 +87,8 @@ def _show(console: Console, named: Named, bits: int, count: int) -> None:
         console.say("", _title("left out", len(named.left_out), count))
         for line in named.left_out[:count]:
             console.say(f"  {line}")
+        if len(named.left_out) > count:
+            console.say(f"by reason{in_words(named.left_out)}")
 
 
 def _sets(console: Console, what: str, sets: Sequence[np.ndarray], named: Named, count: int) -> None:

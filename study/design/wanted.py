@@ -260,9 +260,11 @@ class Measures:
         copies, unseen = self.spec.quality.copies, self.unseen_persons
         if not rank_of(copies.alpha, unseen):
             who = "persons" if self.by_person else "records"
+            there = f"split.unseen has {unseen}"
+            if self.spec.release is not None:
+                there = f"there are {unseen} among the non-members that are judged"
             return (
-                f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen {who}, and "
-                f"split.unseen has {unseen}"
+                f"a false-copy rate of {copies.alpha:g} takes {fewest_unseen(copies.alpha)} unseen {who}, and {there}"
             )
         return None
 

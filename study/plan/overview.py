@@ -77,8 +77,8 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(f"no extraction: {design.measures.no_extraction}")
     for (arm, target), reason in design.refused.items():
         console.tell(f"skipped: {arm} with {target}: {reason}")
-    for reason in sorted({f"{w.label}: {w.skipped}" for trial in design.trials for w in trial.attacks if w.skipped}):
-        console.tell(f"skipped: {reason}")
+    for line in _skipped(design):
+        console.tell(line)
     for line in (*_guarantees(design), *_audit(design)):
         console.tell(line)
     for line in outlook.lines() if outlook else ():
@@ -91,6 +91,16 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.tell(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
         console.tell("note: no arm `none`, so defenses have no control to be compared with")
+
+
+def _skipped(design: Design) -> Iterator[str]:
+    """A line a reason, with the attacks that it keeps from being tried."""
+    names: dict[str, set[str]] = {}
+    for attack in (attack for trial in design.trials for attack in trial.attacks if attack.skipped):
+        assert attack.choice is not None and attack.skipped is not None
+        names.setdefault(attack.skipped, set()).add(attack.choice.name)
+    for reason, attacks in sorted(names.items()):
+        yield f"skipped: {', '.join(sorted(attacks))}: {reason}"
 
 
 def _derived(design: Design) -> list[str]:

@@ -1,29 +1,40 @@
 """A first study file for somebody's folder of images: sizes that fit it, and a comment on each thing to decide."""
 
-import csv
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from mia_core.data import SOURCES, Pool, load_pool
-from mia_core.data.decoding import SUFFIXES
+from mia_core.data.decoding import DEEP_GRAY, SUFFIXES
 from mia_core.data.images import below
+from mia_core.data.label_table import header_of
 from mia_core.errors import Refused
 from mia_core.paths import expanded
 from study.design.study_design import Design
 from study.spec import documents
+from study.spec.overrides import override
 from study.spec.study_file import parse
 
 FEWEST = 200
 """Images below which no study of two training-set sizes has enough records to judge."""
 SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)
 """Of the images, tried in turn: groups and copies that stay together leave less room than there are images."""
+SMALL = (0.1, 0.2)
+"""Of these, the smaller training set, tried in turn: a person is at most a tenth of the records that are judged."""
 LOOKED_AT = 20
+NAMES_PERSONS = frozenset(("group_folders", "group_column"))
+SETTABLE = {
+    "on_unreadable": "skip", "on_unmatched": "skip", "window": "", "transparency": "white", "pages": "first"
+}  # fmt: skip
+"""Settings of data that a refusal may name as the way out, with a value."""
 
 FILE = """\
 # A study of the images in {root}: how training-set size, epochs and two defenses change what a DCGAN leaks about them.
@@ -39,10 +50,7 @@ data:
   size: {size}  # pixels of the central square; 64 shows more, and takes four times as long
   channels: {channels}  # 3 for color, 1 for gray
   on_unreadable: {on_unreadable}  # refuse, or skip: leave out what cannot be read, and say so in the plan
-{table}  # Records of one person or patient must not be on both sides of membership. Where a person has several images:
-  # group_folders: true  # first-level sub-folders are persons
-  # or labels, file_column, label_column and group_column name a CSV file in root and its columns (docs/data.md)
-split:
+{further}{persons}split:
   reference: {reference}  # for the feature network, and to judge quality against
   unseen: {unseen}
   panel: {panel}  # records that are judged; each is a member by a fair coin in every replicate
@@ -66,45 +74,57 @@ attacks:
   - {{name: euclidean, generated: 1000}}  # sees samples alone
 {quality}
 """
+PERSONS = """\
+{table}  # Records of one person or patient must not be on both sides of membership. Where a person has several images:
+  # group_folders: true  # first-level sub-folders are persons
+  # or labels, file_column, label_column and group_column name a CSV file in root and its columns.
+  # The sizes below fit no persons yet; `mia-study init` writes some that do with --set data.group_folders=true, or
+  # --set data.labels=TABLE.csv --set data.group_column=COLUMN.
+"""
 QUALITY = "quality: {{samples: {samples}, extractor: {{features: {features}}}}}"
 NO_LABELS = """\
 quality: {measures: []}  # measures of quality need labels of two classes or more: sub-folders or a CSV file
 """
 
 
-def first_study(root: str, out: str, skip: bool = False) -> tuple[str, Pool]:
+def first_study(root: str, out: str, skip: bool = False, settings: Sequence[str] = ()) -> tuple[str, Pool]:
     """Text of a study file, which a plan accepts, and the pool that it is of.
 
     root: the folder of images. out: where the file goes, for its own comments. skip: leave unreadable images out.
-    Refused where there are too few images, or where persons are too large for any sizes.
+    settings: `data.key=value`, of the section data. Refused where there are too few images, or where persons are too
+    large for any sizes.
     """
     folder = expanded(root)
     if not folder.is_dir():
         raise Refused(f"{root}: is no folder; name the one that your images are in")
     files = [folder / name for name in below(folder)]
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
-    shape = _shape(images)
-    given = {"name": "image_folder", "root": root, **shape, "on_unreadable": "skip" if skip else "refuse"}
+    known = {"name": "image_folder", "root": root, **_shape(images), "on_unreadable": "skip" if skip else "refuse"}
+    given = {**known, **_of_data(settings)}
     try:
         pool = load_pool(SOURCES.choose(given, "data"))
     except Refused as error:
-        hint = "" if skip or "on_unreadable" not in str(error) else ", which init does with --skip-unreadable"
-        raise Refused(f"{error}{hint}") from None
+        raise Refused(f"{error}{_way_out(str(error), images)}") from None
     if len(pool) < FEWEST:
         raise Refused(f"{root}: has {len(pool)} usable images, and a study needs {FEWEST} or more")
+    table = _table([file for file in files if file.suffix.lower() == ".csv" and file.parent == folder])
+    further = {key: value for key, value in given.items() if key not in known}
     words = {
-        **shape,
+        "size": given["size"],
+        "channels": given["channels"],
         "root": _in_comment(root),
         "quoted": json.dumps(root, ensure_ascii=False),
         "images": len(pool),
         "out": shlex.quote(_in_comment(out)),
         "study": _name(folder),
         "on_unreadable": given["on_unreadable"],
-        "table": _table([file for file in files if file.suffix.lower() == ".csv" and file.parent == folder]),
+        "further": "".join(f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in further.items()),
+        "persons": "" if NAMES_PERSONS & further.keys() else PERSONS.format(table=table),
     }
+    largest = int(np.bincount(pool.units).max()) if NAMES_PERSONS & further.keys() else 1
     refusal = Refused(root)
-    for share in SHARES:
-        sizes = _sizes(int(share * len(pool)))
+    for small, share in product(SMALL, SHARES):
+        sizes = _sizes(int(share * len(pool)), small, largest)
         quality = QUALITY.format(**sizes) if len(np.unique(pool.labels)) > 1 else NO_LABELS.rstrip()
         text = FILE.format(**words, **sizes, quality=quality)
         try:
@@ -118,32 +138,75 @@ def first_study(root: str, out: str, skip: bool = False) -> tuple[str, Pool]:
     raise refusal
 
 
-def _sizes(records: int) -> dict[str, int]:
-    """Numbers of records of a study that takes at most nine tenths of so many."""
-    small = records // 10
-    known = max(2, -(-small // 10))
+def _of_data(settings: Sequence[str]) -> dict[str, Any]:
+    """Settings of the section data by name, as a study file would have them."""
+    document: dict[str, Any] = {"data": {}}
+    for setting in settings:
+        if not setting.startswith("data."):
+            raise Refused(f"--set {setting}: init takes settings of data, e.g. data.window; change others in its file")
+        override(document, setting)
+    found: dict[str, Any] = document["data"]
+    return found
+
+
+def _way_out(words: str, images: Sequence[Path]) -> str:
+    """What init takes for settings that a refusal names."""
+    named = [name for name in SETTABLE if f"data.{name}=" in words]
+    if not named:
+        return ""
+    flags = []
+    for name in named:
+        if name == "on_unreadable":
+            flags.append("--skip-unreadable")
+        elif name == "window":
+            low, high = _values(images)
+            flags.append(f"--set 'data.window=[{low},{high}]' (the least and the largest value of some of them)")
+        else:
+            flags.append(f"--set data.{name}={SETTABLE[name]}")
+    return f"; init takes {', '.join(flags)}"
+
+
+def _sizes(records: int, small_share: float, largest: int) -> dict[str, int]:
+    """Numbers of records of a study that takes at most nine tenths of so many; largest: images of one person."""
+    small = int(small_share * records)
+    known = -(-max(2, -(-small // 10)) // largest) * largest  # whole persons fill it, also if all are as large
     panel = max(2, 2 * int(0.6 * (small - known)))
     reference = records // 4
     unseen = records // 8
+    samples = unseen if largest == 1 else 9 * unseen // 10  # whole persons may leave a tenth of a part empty
     batch = max(2, min(32, small // 2))
     large = int(0.35 * records)
     return {
         "small": small, "large": large, "known": known, "panel": panel, "reference": reference, "unseen": unseen,
-        "batch": batch, "samples": min(300, unseen), "features": min(32, reference // 2),
+        "batch": batch, "samples": min(300, samples), "features": min(32, reference // 2),
     }  # fmt: skip
 
 
-def _shape(images: Sequence[Path]) -> dict[str, int]:
-    """Pixels and channels by some of the images, spread over all; those that cannot be opened are passed over."""
-    sides, color = [], False
-    for file in images[:: max(1, len(images) // LOOKED_AT)]:
+def _opened(images: Sequence[Path], every: bool = False) -> Iterator[ImageFile]:
+    """Some of the images, spread over all, or all of them; those that cannot be opened are passed over."""
+    for file in images if every else images[:: max(1, len(images) // LOOKED_AT)]:
         try:
             with Image.open(file) as image:
-                sides.append(min(image.size))
-                color |= image.mode not in ("1", "L", "I;16", "I", "F")
+                yield image
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
-    return {"size": 16 if sides and max(sides) < 32 else 32, "channels": 3 if color or not sides else 1}
+
+
+def _shape(images: Sequence[Path]) -> dict[str, int]:
+    """Pixels and channels by some of the images."""
+    looked = [(min(image.size), image.mode) for image in _opened(images)]
+    color = any(mode not in ("1", "L", *DEEP_GRAY) for _, mode in looked)
+    return {
+        "size": 16 if looked and max(side for side, _ in looked) < 32 else 32,
+        "channels": 3 if color or not looked else 1,
+    }
+
+
+def _values(images: Sequence[Path]) -> tuple[float, float]:
+    """The least and the largest value of some of the images with more than 8 bits, of which there is one or more."""
+    deep = [Path(str(image.filename)) for image in _opened(images, every=True) if image.mode in DEEP_GRAY]
+    arrays = [np.asarray(image) for image in _opened(deep)]
+    return min(array.min().item() for array in arrays), max(array.max().item() for array in arrays)
 
 
 def _table(tables: Sequence[Path]) -> str:
@@ -151,9 +214,8 @@ def _table(tables: Sequence[Path]) -> str:
     lines = []
     for table in tables[:3]:
         try:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                header = next(csv.reader(file), [])
-        except (OSError, ValueError, csv.Error):
+            header = header_of(table)
+        except Refused:
             continue
         columns = ", ".join(_in_comment(name) for name in header[:12])
         lines.append(f"  # {_in_comment(table.name)} has the columns {columns}\n")

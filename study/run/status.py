@@ -180,7 +180,7 @@ def _size(store: Store) -> tuple[int, int]:
 
 def _next(store: Store, running: bool, left: int, config: str | None) -> str:
     if not left:
-        return shlex.join(["mia-study", "report" if "release" in store.resolved() else "notebooks", store.uri])
+        return shlex.join(["mia-study", "report", store.uri])
     if store.public:
         return "nothing: a public copy, which is no more complete than the study it was made of"
     if running:

@@ -1,17 +1,19 @@
 """The study of a release: a document with a section `release`, which says what is given and trains nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, replace
 from typing import Annotated, Any
 
 from annotated_types import MaxLen, MinLen
 
-from mia_core.attacks import ATTACKS
-from mia_core.data import SOURCES, SPLITS
+from mia_core.access import CAPABILITIES
+from mia_core.attacks import ATTACKS, attacks_on
+from mia_core.data import SOURCES, SPLITS, Source
 from mia_core.errors import Refused
 from mia_core.metrics import COPIES
-from mia_core.releases import RELEASES
-from mia_core.settings import plain, settings, validate
+from mia_core.paths import expanded
+from mia_core.releases import RELEASES, Release
+from mia_core.settings import Choice, plain, settings, validate
 from study.spec.attack_entries import AttackEntry, attack_entries
 from study.spec.factors import NO_FACTORS
 from study.spec.locations import TRACKING, results_location, tracking_uri
@@ -62,12 +64,13 @@ class ReleaseSections:
 def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) -> list[dict[str, Any]]:
     """Every attack that some release can be tried by; what one does not permit is listed with the reason.
 
-    generated: numbers of samples. known: in percent of the members, of the fitted attack; 0 leaves it out.
+    Of capabilities that the attacks listed here do not use, every registered attack is tried. generated: numbers of
+    samples. known: in percent of the members, of fitted attacks; 0 leaves these out.
     """
     numbers = list(generated)
     searches = {"generated": generated[-1], "perceptual": 0.0, "starts": 2, "steps": 50}
     fitted = [{"name": "discriminative", "known": known, "generated": generated[-1]}] if known else []
-    return [
+    listed: list[dict[str, Any]] = [
         {"name": "euclidean", "generated": numbers},
         {"name": "nearest", "generated": numbers},
         {"name": "monte_carlo", "generated": numbers},
@@ -79,6 +82,16 @@ def default_attacks(generated: tuple[int, ...] = GENERATED, known: int = KNOWN) 
         {"name": "generator", **searches},
         {"name": "white_box"},
     ]
+    used = frozenset[str]().union(*(ATTACKS.choose(item).build().uses for item in listed))
+    return [*listed, *_others(used, known)]
+
+
+def _others(used: frozenset[str], known: int) -> Iterator[dict[str, Any]]:
+    """Registered attacks that use a capability which is not in `used`."""
+    for name in sorted({name for capability in CAPABILITIES.keys() - used for name in attacks_on(capability)}):
+        fitted = hasattr(ATTACKS.choose(name).config, "known")
+        if known or not fitted:
+            yield {"name": name, **({"known": known} if fitted else {})}
 
 
 def natural_shape(given: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -102,6 +115,7 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
     if twice := moved.keys() & sections.data.keys():
         raise Refused(f"split.{min(twice)}: is in data too; leave one of them out")
     data = SOURCES.choose({"name": "given_folders", **sections.data, **moved}, "data")
+    _require_other_folders(release, data)
     items = default_attacks() if sections.attacks is None else sections.attacks
     attacks = attack_entries(items, NO_FACTORS, False, 1)
     known = max((entry.choice.build().known for entry in attacks), default=0)
@@ -155,6 +169,24 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "compute": validate(ComputeSpec, sections.compute, "compute"),
         "resolved": resolved,
     }
+
+
+def _require_other_folders(release: Choice[Release], data: Choice[Source]) -> None:
+    """Refused where samples are the records themselves: the same folder, or one in the other."""
+    if release.name != "samples":
+        return
+    samples = expanded(release.config.root).resolve()
+    for name in FOLDERS:
+        root = getattr(data.config, name, None)
+        if root is None or name == "groups":
+            continue
+        records = expanded(root).resolve()
+        if samples == records or samples in records.parents or records in samples.parents:
+            how = "is" if samples == records else "is in" if records in samples.parents else "has in it"
+            raise Refused(
+                f"release.root: {release.config.root} {how} the folder of split.{name}, {root}; samples are what the "
+                "generator made, in a folder of their own"
+            )
 
 
 def _quality(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from scipy.stats import norm, rankdata
 from mia_core.streams import Streams
 from study.store import Done, Store, read
 from study.store.reading import tables_by_trial
-from study.store.roles import BLIND, BLIND_FILES, COPYCAT, HELD_OUT, MEMBER_ONLY, NULL
+from study.store.roles import BLIND, BLIND_FILES, COPYCAT, HELD_OUT, MEMBER_ONLY, NULL, RELEASE
 from study.terminal import say
 
 CONTROLS = (BLIND, BLIND_FILES, NULL, MEMBER_ONLY, HELD_OUT, COPYCAT)
@@ -60,7 +60,8 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     table.insert(COLUMNS.index("p_holm"), "p_holm", holm(table["p"].to_numpy(float)))
     table["standing"] = [_standing(row) for row in table.to_dict("records")]
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    release = bool((design["role"] == RELEASE).any())
+    table["verdict"] = [_verdict(row, release) for row in table.to_dict("records")]
     table["ok"] = table["standing"] != FAILED
     absent = _absent(design, set(table["control"]), store.done())
     return pd.concat([table, absent], ignore_index=True).astype(
@@ -261,12 +262,14 @@ def _standing(row: Mapping[Any, Any]) -> str:
     return SHOWN if shown else INCONCLUSIVE
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
+def _verdict(row: Mapping[Any, Any], release: bool) -> str:
+    """release: of one trained model, which has neither replicates nor nulls; more records are what it may have."""
     standing, above = row["standing"], _limit(row) - 0.5
+    more = {BLIND: "members and non-members", MEMBER_ONLY: "members"} if release else {BLIND: "replicates"}
     return {
         BLIND: {
             SHOWN: "members are not told from non-members without a target",
-            INCONCLUSIVE: f"nothing found, at most {above:.2f} above 0.5; more replicates would show more",
+            INCONCLUSIVE: f"nothing found, at most {above:.2f} above 0.5; more {more[BLIND]} would show more",
             FAILED: "members differ from non-members without any target: every attack's AUC is inflated, "
             "by how much is not known",
         },
@@ -294,7 +297,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
         },
         MEMBER_ONLY: {
             SHOWN: "halves of the members are not told apart",
-            INCONCLUSIVE: f"at most {above:.2f} above 0.5; more nulls would show more",
+            INCONCLUSIVE: f"at most {above:.2f} above 0.5; more {more.get(MEMBER_ONLY, 'nulls')} would show more",
             FAILED: "LEAKS: the attack tells halves of the members apart, which differ in nothing but their labels",
         },
     }[row["control"]][standing]

@@ -5,10 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.release.answers import answer
+from analysis.release.answers import _open, answer
+from analysis.release.gates import coverage
 from analysis.release.release_evidence import CopiesFound, Guarantee
-from mia_core.metrics.decisions import Decision
+from analysis.release.wording import sentences_of
+from mia_core.attacks import ATTACKS, Attack, attacks_on
+from mia_core.metrics.decisions import Bounded, Decision
 from study.spec.policy import policy_of
+from study.spec.release_study import default_attacks
 from tests.analysis.one_release import POLICY, evidence, with_control
 
 HOLDS, EXCEEDED, OPEN = Decision.NOT_EXCEEDED, Decision.EXCEEDED, Decision.CANNOT_BE_SHOWN
@@ -159,3 +163,68 @@ def test_fewer_than_20_member_persons_cannot_show_the_worst(sound):
     ]
     found = answer(replace(sound, attacks=attacks), POLICY)
     assert limits_of(found)["worst_person"] is OPEN and "fewer than 20 member persons" in words(found)
+
+
+def test_what_would_settle_a_limit_is_said_once_a_limit_in_records_and_not_attack_by_attack(leaking):
+    found = answer(leaking, with_limits(tpr_at_1pct_fpr=0.08, worst_person=0.9))
+    assert found.decision is EXCEEDED
+    still = [one for one in found.answers if one.decision is OPEN]
+    assert still and all(len(one.reasons) == 1 for one in still)
+    remedies = [reason.remedy for reason in found.reasons]
+    assert len(set(remedies)) == len(remedies)
+    assert all("times as many records (1,000 non-members are judged now)" in remedy for remedy in remedies), remedies
+    assert all("or a release that leaks less" in remedy for remedy in remedies)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "said"),
+    [
+        (0.58, 0.54, 0.62, "About 4 times as many records (1,000 non-members are judged now) would show that the limit "
+         "is not exceeded, if euclidean stays at 0.580"),
+        (0.62, 0.58, 0.66, "About 4 times as many records (1,000 non-members are judged now) would show that the limit "
+         "is exceeded, if euclidean stays at 0.620"),
+        (0.6, 0.5, 0.7, "More than 100 times as many"),
+        (0.5999, 0.5, 0.7, "More than 100 times as many"),
+    ],
+)  # fmt: skip
+def test_as_many_records_settle_a_limit_as_bring_the_bound_to_it(sound, estimate, low, high, said):
+    of = replace(sound, given={**sound.given, "judged_non_members": 1000})
+    (reason,) = _open("auc", 0.6, [Bounded("euclidean", estimate, low, high), Bounded("domias", 0.5, 0.4, 0.55)], of)
+    assert reason.remedy.startswith(said)
+    assert "euclidean may be at" in reason.words and "domias" not in reason.words
+
+
+def test_one_attack_above_its_limit_is_enough_to_settle_it_and_all_must_be_below(sound):
+    near, far = Bounded("near", 0.61, 0.58, 0.64), Bounded("far", 0.65, 0.59, 0.71)
+    assert "if far stays" in _open("auc", 0.6, [near, far], sound)[0].remedy
+    near, far = Bounded("near", 0.59, 0.5, 0.64), Bounded("far", 0.5, 0.4, 0.61)
+    assert "if near stays" in _open("auc", 0.6, [near, far], sound)[0].remedy
+
+
+def test_without_limits_the_first_sentences_are_the_strongest_findings(leaking):
+    told = sentences_of(answer(leaking, None), None)
+    assert told[1].startswith("AUC of any attack: 0.7") and told[1].endswith(", by euclidean.")
+    assert [sentence.partition(":")[0] for sentence in told[1:5]] == [
+        "AUC of any attack", "TPR at 1 % FPR of any attack", "Share of samples that copy a member, beyond chance",
+        "Worst persons",
+    ]  # fmt: skip
+
+
+def test_whether_there_is_an_attack_on_a_capability_is_asked_of_the_registry(sound, monkeypatch):
+    class Made(Attack):
+        name = "made"
+        uses = frozenset({"encode"})
+
+        def run(self, view, queries, knowledge, rng):
+            raise AssertionError
+
+    of = replace(sound, released={**sound.released, "offers": ["samples", "encode"]})
+    others = attacks_on("encode")
+    monkeypatch.setattr(ATTACKS, "_classes", {n: c for n, c in ATTACKS._classes.items() if n not in others})
+    (reason,) = coverage(of)
+    assert reason.words.endswith("no attack that uses it was tried: there is none here.")
+    assert not any(item["name"] == "made" for item in default_attacks())
+    ATTACKS.register(Made)  # in the copy of the registry
+    (reason,) = coverage(of)
+    assert reason.words.endswith("no attack that uses it was tried.") and "(made)" in reason.remedy
+    assert {"name": "made"} in default_attacks()

@@ -150,10 +150,34 @@ def test_a_limit_of_leakage_is_shown_to_be_kept_in_5_studies_of_100_at_most_wher
 
 
 def test_the_first_chosen_is_shown_to_keep_to_the_limit_and_the_second_keeps_to_it_by_its_mean():
-    ways, shown = choice(np.array([True, True, False]), np.array([3.0, 2.0, 1.0]), np.array([0.99, 0.9, 0.2]))
+    ways, shown = choice(np.array([True, True, False]), np.array([3.0, 2.0, 1.0]), np.array([0.995, 0.985, 0.2]))
     assert ways == [0, 1] and shown.tolist() == [True, False, False]
     values = np.array([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]])
     assert confidence_of_loss(values, 2.0).tolist() == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("replicates", [3, 5, 8])
+def test_what_is_shown_to_keep_to_a_limit_has_an_interval_within_it_and_few_replicates_show_nothing(replicates):
+    random = np.random.default_rng(replicates)
+    leakage = np.array([0.9, 0.6, 0.4, 0.2]) + 0.03 * random.normal(size=(replicates, 4))
+    quality = np.array([0.2, 0.5, 1.0, 2.0]) + 0.2 * random.normal(size=(replicates, 4))
+    made = study(leakage, quality, PATH)
+    shown = 0
+    for limit in np.linspace(0.2, 3, 60):
+        rows = least_leakage(made, "white_box", at_most=limit)
+        kept = rows[rows["shown"].astype(bool)]
+        shown += len(kept)
+        assert (kept["quality_high"] <= limit).all()
+        others = rows[~rows["shown"].astype(bool) & rows["arm"].notna()]
+        assert others["reason"].str.startswith("chosen by its mean").all()
+        if replicates < 5:
+            assert others["reason"].str.endswith("it takes 5 replicates, and there are 3").all()
+    for limit in np.linspace(0.5, 0.99, 40):
+        rows = best_quality(made, "white_box", at_most=limit)
+        kept = rows[rows["shown"].astype(bool)]
+        shown += len(kept)
+        assert (kept["leakage_high"] <= limit).all()
+    assert bool(shown) == (replicates >= 5)
 
 
 def test_no_cell_that_satisfies_is_said_with_the_reason_and_means_alone_are_told_from_what_is_shown():

@@ -9,8 +9,10 @@ from PIL import Image
 from mia_core.data import SOURCES, SPLITS, load_pool
 from mia_core.data.compression import reencoded
 from mia_core.data.file_facts import FACTS, file_facts, standardized
+from mia_core.data.given_folders import halving
 from mia_core.data.given_records import MEMBER, NON_MEMBER, REFERENCE
 from mia_core.errors import Refused
+from mia_core.targets.convolutions import halvings
 
 
 def write(folder, count, seed, suffix=".png", size=(12, 12), **settings):
@@ -51,6 +53,13 @@ def test_each_record_has_its_part_and_the_members_size(folders):
     assert pool_of(folders, members="gray").image_shape == (1, 128, 128)
 
 
+def test_the_size_that_is_chosen_is_one_that_networks_of_attacks_can_halve():
+    assert [halving(size) for size in (8, 9, 12, 28, 42, 63, 64, 100, 128)] == [8, 8, 12, 28, 40, 56, 64, 96, 128]
+    for size in range(8, 129):
+        halvings("dcgan", (1, halving(size), halving(size)))
+        assert 0.8 * size <= halving(size) <= size
+
+
 def test_the_digest_depends_on_parts_and_not_on_paths(folders, tmp_path):
     pool = pool_of(folders)
     moved = tmp_path / "moved"
@@ -75,6 +84,60 @@ def test_what_equals_a_record_of_an_earlier_part_is_left_out_and_named_in_privat
     }
     assert pool.left_out == 3 and "left out: 1 non_members that equal members" in pool.notes
     assert "copy" not in " ".join(pool.notes) and "copy" not in repr(pool.given)
+
+
+def test_near_copies_of_a_record_of_an_earlier_part_are_left_out_and_named_as_copies_are(folders):
+    """The same pictures, brighter by a little and saved with loss: what no other record of the folders is."""
+
+    def saved_again(source, target):
+        pixels = np.asarray(Image.open(folders / source)).astype(int)
+        Image.fromarray((pixels + 3).clip(0, 255).astype(np.uint8)).save(folders / target)
+
+    saved_again("in/in03.png", "out/again.png")
+    saved_again("out/again.png", "ref/again.png")  # of the member, and of the non-member that is left out
+    saved_again("out/out02.png", "ref/another.png")
+    saved_again("in/in05.png", "in/twice.png")  # of one part: both stay
+    shutil.copy(folders / "in" / "in04.png", folders / "out" / "copy.png")
+    pool = pool_of(folders)
+    assert pool.given.counts() == {"members": 13, "non_members": 10, "reference": 8}
+    assert {(item.file, item.equals) for item in pool.given.left_out} == {
+        ("non_members/again.png", "members/in03.png"),
+        ("non_members/copy.png", "members/in04.png"),
+        ("reference/again.png", "members/in03.png"),
+        ("reference/another.png", "non_members/out02.png"),
+    }
+    assert pool.given.reasons() == {
+        "non_members that equal members": 1,
+        "non_members that nearly equal members": 1,
+        "reference that nearly equal members": 1,
+        "reference that nearly equal non_members": 1,
+    }
+    kept = pool_of(folders, near_copies="keep").given
+    assert kept.counts() == {"members": 13, "non_members": 11, "reference": 10}
+
+
+def test_records_that_are_all_left_out_are_said_with_the_reason(folders):
+    shutil.rmtree(folders / "out")
+    shutil.copytree(folders / "in", folders / "out")
+    with pytest.raises(
+        Refused,
+        match=r"split\.non_members: 0 of 12 records are left, .*: 12 non_members that equal members were left out",
+    ):
+        pool_of(folders)
+
+
+def test_a_table_of_persons_may_name_images_that_are_skipped(folders):
+    (folders / "in" / "broken.png").write_bytes(b"no image")
+    (folders / "who.csv").write_text("\ufefffile;person\nbroken.png;p\nin00.png;p\n", encoding="utf-8")
+    pool = pool_of(folders, groups="who.csv", on_unreadable="skip")
+    assert pool.given.counts()["members"] == 12 and pool.given.persons[0] == "p"
+
+
+def test_a_table_of_persons_with_other_columns_is_refused_with_the_settings_that_name_them(folders):
+    (folders / "who.csv").write_text("image,patient\nin00.png,p\n")
+    with pytest.raises(Refused, match=r"split\.groups: .*no column 'file'.*name another by data\.file_column"):
+        pool_of(folders, groups="who.csv")
+    assert pool_of(folders, groups="who.csv", file_column="image", person_column="patient").given.persons[0] == "p"
 
 
 def test_persons_are_read_by_file_name_and_stay_on_one_side(folders):
@@ -108,7 +171,10 @@ def test_all_pages_of_a_file_are_of_the_person_that_the_table_names(folders):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("nowhere.png,p", "'nowhere.png' is in none of the folders"),
+        (
+            "nowhere.png,p\nin00.png,p\nlost.png,q",
+            "names 2 files of 3 that are in none .* first 'nowhere.png' in row 2",
+        ),
         ("same.png,p", "is in members and non_members; write the folder's name before it"),
         ("in00.png,p\nin00.png,q", "has two persons"),
         ("in00.png,Ann\nin01.png,ann", "differ by spelling alone"),

@@ -55,17 +55,21 @@ def test_labels_and_groups_come_from_named_columns(root):
 
 def test_files_missing_on_either_side_of_the_table_are_listed(root):
     (root / "table.csv").write_text("file,label\nb/1.png,x\na/3.bmp,y\na/4.png,y\nc/5.png,y\nlost.png,x\n../up.png,x\n")
-    message = r"3 records .* lost.png: in table.csv, but not there; ../up.png: .*; b/deep/2.png: not in table.csv"
-    with pytest.raises(ValueError, match=message):
-        load(root, labels="table.csv")
-    assert load(root, labels="table.csv", on_unreadable="skip").labels.tolist() == [1, 1, 0, 1]
+    message = (
+        r"3 images or labels .*: 2 like lost.png: in table.csv, but not there; b/deep/2.png: not in table.csv; mend "
+        r"them, or leave them out with data.on_unmatched=skip"
+    )
+    for unreadable in ("refuse", "skip"):  # which leaves out images that cannot be read, and no mistake of a table
+        with pytest.raises(ValueError, match=message):
+            load(root, labels="table.csv", on_unreadable=unreadable)
+    assert load(root, labels="table.csv", on_unmatched="skip").labels.tolist() == [1, 1, 0, 1]
 
 
 def test_an_image_outside_the_sub_folders_is_listed(root):
     Image.new("RGB", (9, 9)).save(root / "stray.png")
-    with pytest.raises(ValueError, match=r"1 records .*: stray.png: in no sub-folder"):
+    with pytest.raises(ValueError, match=r"1 images or labels .*: stray.png: in no sub-folder"):
         load(root)
-    assert load(root, on_unreadable="skip").notes == ("left out: stray.png: in no sub-folder",)
+    assert load(root, on_unmatched="skip").notes == ("left out: stray.png: in no sub-folder",)
 
 
 def test_numbers_are_in_numerical_order_and_words_that_are_equal_as_numbers_in_their_own(root):

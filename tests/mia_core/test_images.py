@@ -160,18 +160,29 @@ def people(folder, count=6):
         save(folder / f"{number % 2}" / f"{number}.png", noise(8, 8, 3, seed=number))
 
 
-def test_odd_images_are_refused_first_ones_named_and_left_out_on_request(tmp_path):
+def test_odd_images_are_refused_by_reason_with_an_example_each_and_left_out_on_request(tmp_path):
     people(tmp_path / "pictures")
-    for name in ("a", "b", "c", "d", "e"):
+    for name in ("c", "d", "e", "f"):
         (tmp_path / "pictures" / "1" / f"{name}.png").touch()
-    message = r"5 records of .* cannot be used: 1/a.png: empty file; 1/b.png: .*; 1/c.png: .*; and 2 more; .*skip"
+    (tmp_path / "pictures" / "1" / "a.png").write_bytes(b"words")
+    message = (
+        r"5 records of .* cannot be used: 4 like 1/c.png: empty file; 1/a.png: no image of a known format; mend .*skip"
+    )
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "pictures")
     pool = load(tmp_path / "pictures", on_unreadable="skip")
     assert pool.images.shape == (6, 3, 8, 8)
     assert pool.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert pool.notes[0] == "left out: 1/a.png: empty file"
+    assert pool.notes[1] == "left out: 1/c.png: empty file"
     assert len(pool.notes) == 5
+
+
+def test_reasons_that_differ_by_their_numbers_alone_are_counted_as_one_and_the_rest_by_number():
+    odd = [f"{n}.png: has transparency ({n} % of its pixels); put it on black" for n in range(3)]
+    odd += [f"d{n}.png: {reason}" for n, reason in enumerate(("empty file", "no pixels", "a pipe", "a link", "a door"))]
+    told = "3 like 0.png: has transparency (0 % of its pixels); put it on black; d0.png: empty file; d1.png: no pixels"
+    assert images.in_words(odd) == f": {told}; d2.png: a pipe; d3.png: a link; and 1 more for other reasons"
+    assert images.in_words([]) == ""
 
 
 def test_what_was_left_out_is_known_from_the_cache_and_still_refused_without_skip(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from mia_core.data import SOURCES, cache, decoding, images, load_named, load_pool
 from mia_core.data.decoding import Reading
+from mia_core.data.description import described
+from mia_core.hashing import content_id
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca\n"
 ANNEX = "/annex/objects/MD5E-s123--d41d8cd98f00b204e9800998ecf8427e.png\n"
@@ -60,7 +62,7 @@ def test_more_than_8_bits_are_read_by_an_explicit_window(tmp_path, name, window)
     found = decode(tmp_path / name, window=window)
     assert np.abs(found.pixels[0].astype(int) - windowed(values, *window)).max() <= 1  # a half may go either way
     assert found.windowed
-    assert f"(values {values.min():g} to {values.max():g}); data.window=[black, white]" in reason(tmp_path / name)
+    assert f"(values {values.min():g} to {values.max():g}); data.window=[black,white]" in reason(tmp_path / name)
 
 
 def test_a_pgm_of_12_bits_is_windowed_in_its_own_values(tmp_path):
@@ -95,6 +97,38 @@ def test_a_window_changes_no_image_of_8_bits_and_how_many_have_more_is_said(tmp_
     assert np.array_equal(pool.images[1, 0], windowed(noise(8, 8, seed=1).astype(int) * 16, 0, 4095))
     assert pool.from_files.windowed == 1
     assert load(tmp_path, window=[0, 1000]).digest != pool.digest  # another window is another pool, not the cached one
+
+
+def test_what_lies_outside_of_the_window_is_counted_at_either_end(tmp_path):
+    dark, bright = np.full((8, 8), 500, np.uint16), np.full((8, 8), 500, np.uint16)
+    dark[0, :2] = 99  # two below
+    bright[0, :4] = 1001  # four above
+    dark[1, 0], bright[1, 0] = 100, 1000  # at the ends: black and white, and not clipped
+    for name, values in {"dark": dark, "bright": bright, "plain": np.full((8, 8), 300, np.uint16)}.items():
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    pool = load(tmp_path, window=[100, 1000])
+    assert described(pool)["clipped"] == (
+        "1 % of the pixels lie below the window, and are black, in 1 image; "
+        "2.1 % of the pixels lie above it, and are white, in 1 image"
+    )
+    again = load(tmp_path, window=[100, 1000])  # from the cache
+    assert described(again)["clipped"] == described(pool)["clipped"]
+    assert described(load(tmp_path, window=[0, 1001]))["clipped"] == "none: the window holds all values"
+
+
+def test_a_pool_of_an_earlier_version_that_did_not_count_what_a_window_clipped_is_decoded_again(
+    tmp_path, cache_of_test
+):
+    Image.fromarray(np.full((8, 8), 5000, np.uint16)).save(tmp_path / "a.png")
+    load(tmp_path, window=[0, 4095])
+    (folder,) = cache_of_test.iterdir()
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    counted = ("windowed_pixels", "clipped_below", "clipped_above", "pixels_below", "pixels_above")
+    manifest["from_files"] = {key: n for key, n in manifest["from_files"].items() if key not in counted}
+    before = {key: value for key, value in manifest.items() if key != "check"} | {"reads": 2}
+    path.write_text(json.dumps({**before, "check": content_id(before)}))
+    assert load(tmp_path, window=[0, 4095]).from_files.clipped_above == 1
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -207,7 +241,7 @@ def test_images_that_are_not_read_are_refused_by_count_and_files_that_are_none_a
     (tmp_path / "c.dcm").write_bytes(DICOM)
     (tmp_path / "d.nii.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "e").write_bytes((tmp_path / "a.png").read_bytes())
-    message = r"4 records of .*: IM0001: is DICOM.*; c.dcm: is DICOM.*; d.nii.gz: is a volume.*; and 1 more; .*skip"
+    message = r"4 records of .*: 2 like IM0001: is DICOM.*; d.nii.gz: is a volume.*; e: is a PNG image .*; mend .*skip"
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
     left_out = load_named(choose(tmp_path, on_unreadable="skip")).left_out
@@ -337,7 +371,7 @@ def test_a_name_that_may_mean_a_file_is_refused_with_that_file(tmp_path, file):
     numbered(tmp_path, [file, "other.png"])
     table(tmp_path, ["file,label", f"{NEAR[file]},1", "other.png,0"])
     with pytest.raises(
-        ValueError, match=rf"1 records .*: {NEAR[file]}: in t.csv, but not there; is {file} meant; mend"
+        ValueError, match=rf"1 images or labels .*: {NEAR[file]}: in t.csv, but not there; is {file} meant; mend"
     ):
         load(tmp_path, labels="t.csv")
 
@@ -345,7 +379,7 @@ def test_a_name_that_may_mean_a_file_is_refused_with_that_file(tmp_path, file):
 def test_a_bare_name_of_two_files_is_refused_and_names_without_suffixes_are_said(tmp_path):
     numbered(tmp_path, ["a.png", "b.png", "b.bmp"])
     table(tmp_path, ["file,label", "a,1"])
-    pool = load(tmp_path, labels="t.csv", on_unreadable="skip")
+    pool = load(tmp_path, labels="t.csv", on_unmatched="skip")
     assert "1 rows of t.csv name their file without its suffix" in pool.notes
     table(tmp_path, ["file,label", "a,1", "b,1"])
     with pytest.raises(ValueError, match=r"b: in t.csv, but not there; is b.bmp meant \(or 1 more\)"):

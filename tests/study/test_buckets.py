@@ -33,22 +33,6 @@ FEW = ("factors.train_size=[40]", "factors.defense=[none]", "replicates=2", "con
        "attacks=[white_box, {name: euclidean, generated: 64}]", "quality.measures=[kid]")  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def server():
-    with object_store() as environment:
-        yield environment
-
-
-@pytest.fixture
-def bucket(server, monkeypatch, request):
-    """A results root of this test alone; the environment leads to the server."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{abs(hash(request.node.nodeid))}/results"
-
-
 @pytest.fixture(params=["folder", "bucket"])
 def place(request, tmp_path):
     """The place of an empty study."""

@@ -93,7 +93,7 @@ def test_the_picture_goes_where_it_is_wanted_and_only_a_png_does(study, capsys, 
 def test_it_shows_all_that_a_sweep_is_refused_for(study, capsys):
     assert main([str(study), "--set", "data.on_unreadable=refuse"]) == COMPLETE
     said = capsys.readouterr().out
-    assert "left out: 1 file" in said and "a sweep is refused until these are mended, or left out with" in said
+    assert "left out: 1 file" in said and "a sweep is refused: data: 1 records" in said
     assert main([str(study)]) == COMPLETE
     assert "a sweep is refused" not in capsys.readouterr().out
 

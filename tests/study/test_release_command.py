@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from mia_core.errors import Refused
 from study.cli.release_command import release_arguments, release_study
+from study.cli.release_flags import by_flags
 from study.spec.study_file import parse
 from tests.commands import run_here
 from tests.study.given_release import SAMPLES, make_folders
@@ -124,3 +126,61 @@ def test_what_is_not_complete_ends_in_cannot_be_shown_and_writes_no_page(tmp_pat
     said = found.stdout.splitlines()
     assert sum(line.startswith("note: ") and "cannot be shown" in line for line in said[:2]) == 2  # limits, holdout
     assert not (tmp_path / "answer" / "release.html").exists()
+
+
+def refused(folder, *words):
+    """The line of a command that is refused."""
+    found = run_here("release", folder, *words, "--out", "answer", "--set", f"data.cache={folder / 'cache'}")
+    assert found.returncode == 2, found.stdout + found.stderr
+    lines = [line for line in found.stderr.splitlines() if line.startswith("refused: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_refusals_name_flags_and_leave_nothing_behind(tmp_path):
+    import numpy as np
+
+    make_folders(tmp_path)
+    np.savez(tmp_path / "two.npz", x=np.zeros((9, 8, 8), np.uint8), y=np.zeros((9, 8, 8), np.uint8))
+    np.save(tmp_path / "wide.npy", np.full((9, 8, 8), 7.0))
+    (tmp_path / "who.csv").write_text("image,patient\nmembers000.png,p\n")
+    (tmp_path / "samples" / "x.png").write_bytes(b"no image")
+    folders = ("--members", "members", "--non-members", "others")
+    for words, message in {
+        (*folders, "--samples", "two.npz"): "has 2 arrays (x, y); name one by --key",
+        (*folders, "--samples", "wide.npy"): "; --range is one of -1,1",
+        (*folders, "--samples", "nowhere"): "refused: --samples: ",
+        (*folders, "--samples", "samples"): "leave them out with --set data.on_unreadable=skip",
+        (*folders, "--samples", "two.npz", "--key", "x", "--groups", "who.csv"): "by --set data.file_column",
+        (*folders, "--samples", "members"): "is the folder of --members",
+        (*folders, "--samples", "members/.."): "has in it the folder of --members",
+        ("--members", "members", "--non-members", "nowhere", "--samples", "two.npz"): "refused: --non-members: ",
+        ("--members", "members", "--non-members", "members", "--samples", "two.npz"): "is the folder of members",
+    }.items():
+        told = refused(tmp_path, *words)
+        assert message in told and "release." not in told and "split." not in told, told
+        assert not (tmp_path / "answer").exists()
+    shutil.rmtree(tmp_path / "others")
+    shutil.copytree(tmp_path / "members", tmp_path / "others")
+    told = refused(tmp_path, *folders, "--samples", "two.npz", "--key", "x")
+    assert "--non-members: 0 of 110 records are left" in told and "110 non_members that equal members" in told
+    (tmp_path / "answer").mkdir()
+    (tmp_path / "answer" / "release.yaml").write_text("of an earlier answer")
+    refused(tmp_path, *folders, "--samples", "nowhere")
+    assert (tmp_path / "answer" / "release.yaml").read_text() == "of an earlier answer"
+    assert [path.name for path in (tmp_path / "answer").iterdir()] == ["release.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("release.key; release.root: x", "--key; --samples: x"),
+        ("set data.size=24 and data.channels=1", "set --size 24 and --set data.channels=1"),
+        ("/my/data.size/split.groups and a.release.key", "/my/data.size/split.groups and a.release.key"),
+        ("data.size.png, x-data.size", "data.size.png, x-data.size"),
+        ("--set data.pages: expected", "--set data.pages: expected"),
+        ("split.known_percent: raise it", "--set split.known_percent: raise it"),
+    ],
+)
+def test_settings_become_flags_and_paths_stay(words, told):
+    assert by_flags(words, "samples") == told

@@ -224,6 +224,27 @@ def test_a_plan_says_what_is_given_and_what_is_not_tried(made):
     assert "left out: 2 non_members that equal members" in said and "power" not in said
 
 
+def test_a_plan_says_once_why_attacks_are_skipped(made):
+    folder, _ = made
+    split = {key: value for key, value in document(folder)["split"].items() if key != "reference"}
+    wanted = document(folder, split=split)
+    del wanted["attacks"]
+    (folder / "bare.yaml").write_text(yaml.safe_dump(wanted))
+    lines = run_here("sweep", folder, "bare.yaml", "--plan").stdout.splitlines()
+    assert [line for line in lines if "no reference records" in line] == [
+        "skipped: domias, gen_lra, monte_carlo, nearest: no reference records were given"
+    ]
+
+
+def test_controls_of_a_release_ask_for_records_and_not_for_replicates_or_nulls(made):
+    folder, _ = made
+    table = controls.verdicts(folder / "results", "given")
+    words = " ".join(table["verdict"])
+    assert {"blind", "member_only"} <= set(table.loc[table["standing"] == "inconclusive", "control"])
+    assert "more members and non-members would show more" in words and "more members would show more" in words
+    assert "replicates" not in words and "nulls" not in words
+
+
 def test_a_public_copy_names_no_folder_no_recipient_and_no_signer(made, tmp_path):
     folder, _ = made
     store = Store(str(folder / "results"), "given")

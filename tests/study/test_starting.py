@@ -93,7 +93,7 @@ def test_what_cannot_be_started_is_refused_in_one_line_and_nothing_is_written(he
     for words, message in {
         ("absent",): "absent: is no folder; name the one that your images are in",
         ("few",): "few: has 5 usable images, and a study needs 200 or more",
-        ("broken",): "which init does with --skip-unreadable",
+        ("broken",): "init takes --skip-unreadable",
         ("broken", "there.yaml"): "there.yaml: is there already",
     }.items():
         assert init(words) == REFUSED
@@ -103,5 +103,73 @@ def test_what_cannot_be_started_is_refused_in_one_line_and_nothing_is_written(he
     assert (here / "there.yaml").read_text() == "study: mine"
     assert init(["broken", "--skip-unreadable"]) == COMPLETE
     said = capsys.readouterr().out
-    assert "left out: a/x.png: no image of a known format" in said
-    assert "data: 1 of 201 files cannot be used; mia-study data broken.yaml says why" in said
+    words = "1 files or labels are left out: a/x.png: no image of a known format"
+    assert f"data: {words}; mia-study data broken.yaml names them" in said
+
+
+def write_deep(folder, count):
+    random = np.random.default_rng(1)
+    (folder / "a").mkdir(parents=True)
+    for number in range(count):
+        values = random.integers(20, 3000, (20, 20)).astype(np.uint16)
+        values[0, :2] = 20, 3000
+        Image.fromarray(values).save(folder / "a" / f"{number:04d}.png")
+
+
+def test_16_bit_images_are_refused_with_the_setting_that_init_takes_and_with_it_a_plan_accepts_the_file(here, capsys):
+    write_deep(here / "x", 205)
+    assert init(["x"]) == REFUSED
+    told = capsys.readouterr().err
+    assert "205 like a/0000.png: has more than 8 bits (values 20 to 3000)" in told and told.count("\n") == 1
+    setting = "data.window=[20,3000]"
+    assert f"init takes --set '{setting}' (the least" in told
+    assert init(["x", "--set", setting]) == COMPLETE
+    assert "  window: [20, 3000]\n" in (here / "x.yaml").read_text()
+    assert sweep(["x.yaml", "--plan"]) == COMPLETE
+    assert "the window holds all values" in capsys.readouterr().out
+
+
+def test_files_of_several_pages_end_in_a_file_too(here, capsys):
+    (here / "x").mkdir()
+    random = np.random.default_rng(2)
+    for number in range(70):
+        first, *others = [Image.fromarray(random.integers(0, 255, (9, 9), dtype=np.uint8)) for _ in range(3)]
+        first.save(here / "x" / f"{number}.tif", save_all=True, append_images=others)
+    assert init(["x"]) == REFUSED
+    assert "--set data.pages=first" in capsys.readouterr().err
+    assert init(["x", "--set", "data.pages=all"]) == COMPLETE
+    assert sweep(["x.yaml", "--plan"]) == COMPLETE
+
+
+@pytest.mark.parametrize("images", [2, 3, 5])
+def test_persons_that_are_named_get_sizes_that_fit_them(here, capsys, images):
+    write_images(here / "x", 240)
+    rows = [f"{path.relative_to(here / 'x')};{number // images}" for number, path in enumerate(here.glob("x/*/*.png"))]
+    (here / "x" / "who.csv").write_text("\ufefffile;patient\n" + "\n".join(rows), encoding="utf-8")
+    assert init(["x"]) == COMPLETE
+    text = (here / "x.yaml").read_text()
+    assert "# who.csv has the columns file, patient\n" in text  # whatever separates them
+    assert "--set data.labels=TABLE.csv --set data.group_column=COLUMN" in text
+    named = {"labels": "who.csv", "label_column": "null", "group_column": "patient"}
+    words = [word for key, value in named.items() for word in ("--set", f"data.{key}={value}")]
+    assert init(["x", "y.yaml", *words]) == COMPLETE
+    text = (here / "y.yaml").read_text()
+    assert '  group_column: "patient"\n' in text and "fit no persons yet" not in text
+    assert sweep(["y.yaml", "--plan"]) == COMPLETE
+    assert f"persons: {240 // images}, of {images} images" in capsys.readouterr().out
+    assert study_file.read("y.yaml").train_sizes[-1] >= 0.3 * 240, "most of the images are used"
+
+
+def test_persons_named_later_are_refused_in_the_words_of_the_file(here, capsys):
+    write_images(here / "x", 240, classes=tuple("abcdefghij"))
+    assert init(["x"]) == COMPLETE
+    assert sweep(["x.yaml", "--plan", "--set", "data.group_folders=true"]) == REFUSED
+    told = capsys.readouterr().err
+    key = re.search(r"(\w+)\.(\w+): whole groups", told)
+    assert key and f"\n  {key[2]}: " in (here / "x.yaml").read_text(), told
+
+
+def test_init_takes_settings_of_data_alone(here, capsys):
+    write_images(here / "x", 200, side=(8, 8))
+    assert init(["x", "--set", "replicates=2"]) == REFUSED
+    assert "init takes settings of data" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_a_complete_study_names_the_next_step_and_exits_0(design, begun, capsys)
     assert main([begun.uri]) == COMPLETE
     shown = capsys.readouterr().out
     assert "complete, not running" in shown
-    assert f"mia-study notebooks {begun.uri}" in shown
+    assert f"mia-study report {begun.uri}" in shown
 
 
 def test_a_store_without_levels_or_with_a_damaged_marker_is_told_all_the_same(design, store):

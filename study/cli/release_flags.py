@@ -1,0 +1,57 @@
+"""Refusals of a release that was asked for by a command line, in the words of that command line."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from mia_core.data.given_folders import GivenFolders
+from mia_core.data.given_split import Given
+from mia_core.errors import Refused
+
+FLAGS = {
+    "release.key": "--key",
+    "release.range": "--range",
+    "release.latent": "--latent",
+    "release.target": "--target",
+    "release.function": "--callable",
+    "release.recipient": "--recipient",
+    "release.epsilon": "--epsilon",
+    "release.delta": "--delta",
+    "release.epsilon_unit": "--epsilon-unit",
+    "split.members": "--members",
+    "split.non_members": "--non-members",
+    "split.reference": "--reference",
+    "split.groups": "--groups",
+    "split.holdout": "--holdout",
+    "data.size": "--size",
+}
+"""Settings that have a flag; every other one of the records and of their split is said by --set."""
+SETTABLE = (
+    *(f"data.{name}" for name in GivenFolders.Config.__dataclass_fields__),
+    *(f"split.{name}" for name in Given.Config.__dataclass_fields__),
+)
+
+
+@contextlib.contextmanager
+def refused_by_flags(kind: str) -> Iterator[None]:
+    """kind: of the release, whose flag is `--kind`."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(by_flags(str(error), kind)) from None
+
+
+def by_flags(words: str, kind: str) -> str:
+    """`release.key` becomes `--key`, `data.size=24` becomes `--size 24`, `data.pages=first` `--set data.pages=first`.
+
+    A name in a path is no setting, and what --set says already stays.
+    """
+    flags = {**{name: f"--set {name}" for name in SETTABLE}, **FLAGS, "release.root": f"--{kind}"}
+    names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
+    return re.sub(
+        rf"(?<![\w./-])(?<!--set )({names})(?![\w.])(=?)", lambda found: _said(flags[found[1]], found[2]), words
+    )
+
+
+def _said(flag: str, sign: str) -> str:
+    return flag + (sign if flag.startswith("--set ") else " " * len(sign))
