@@ -55,9 +55,10 @@ class View:
 
     denoise: `denoise(x, t)` returns the noise [B,C,H,W] that the model finds in noised images [B,C,H,W] at times t,
     int64 [B]; alpha_bar: its schedule [T], see `mia_core.diffusion`; without gradients. variation: `variation(x, time,
-    rng)` adds noise to images up to one time and removes it by the model's own sampler, as an image-to-image service
-    does. gradients: `gradients(x, rng)` returns norms [B,P]: for each image and each parameter, named in
-    gradient_names, the norm of the gradient of the image's training loss, with the same random numbers for all images.
+    rng)` adds noise to images up to one time, the same to all, and removes it by the model's own sampler, as an
+    image-to-image service does. gradients: `gradients(x, rng)` returns norms [B,P]: for each image and each parameter,
+    named in gradient_names, the norm of the gradient of the image's training loss, with the same random numbers for all
+    images.
     """
 
     samples: Callable[[int], torch.Tensor]

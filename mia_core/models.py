@@ -165,9 +165,8 @@ class Snapshot(Stream):
 
     @torch.no_grad()
     def variation(self, x_BCHW: torch.Tensor, time: int, rng: Streams) -> torch.Tensor:
-        """Images that were noised to a time and denoised again; a row does not depend on those after its chunk."""
-        parts = enumerate(x_BCHW.split(CHUNK))
-        return torch.cat([self._diffusion.variation(x, time, rng.child("chunk", number)) for number, x in parts])
+        """Images that were noised to a time and denoised again, all with the same noise."""
+        return torch.cat([self._diffusion.variation(x, time, rng) for x in x_BCHW.split(CHUNK)])
 
 
 class _Generator(nn.Module):

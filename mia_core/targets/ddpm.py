@@ -157,20 +157,26 @@ class DDPM(PerRecord):
         """Images from x_T, by the sampler of the settings. rng: of DDPM's steps."""
         if self.config.sampler == "ddim":
             return self.generate(z_BZ)
-        return self._down(z_BZ.view(-1, *self.image_shape), range(self.config.timesteps), rng)
+        return self._down(z_BZ.view(-1, *self.image_shape), range(self.config.timesteps), rng, len(z_BZ))
 
     def variation(self, x_BCHW: torch.Tensor, time: int, rng: Streams) -> torch.Tensor:
-        """Images with noise of a time t in 0 .. T-1, which the sampler then removes. ValueError for another time."""
+        """Images with noise of a time t in 0 .. T-1, which the sampler then removes. ValueError for another time.
+
+        All images get the same noise, so that what becomes of one does not depend on the others.
+        """
         if not 0 <= time < self.config.timesteps:
             raise ValueError(f"time {time} is not one of the {self.config.timesteps} timesteps")
-        eps = torch.randn(x_BCHW.shape, generator=rng.torch("noise")).to(x_BCHW.device)
+        eps = torch.randn(1, *self.image_shape, generator=rng.torch("noise")).to(x_BCHW.device)
         ddim = self.config.sampler == "ddim"
         steps = self.config.sampling_steps if ddim else self.config.timesteps
         times = [t for t in ddim_times(self.config.timesteps, steps) if t < time] + [time]
         return self._down(noised(x_BCHW, eps, self.alpha_bar[time]), times, None if ddim else rng)
 
-    def _down(self, x_BCHW: torch.Tensor, times: list[int] | range, rng: Streams | None) -> torch.Tensor:
-        """From the noise of the last of these times through all of them to an image. rng: of DDPM's; None for DDIM."""
+    def _down(self, x_BCHW: torch.Tensor, times: list[int] | range, rng: Streams | None, rows: int = 1) -> torch.Tensor:
+        """From the noise of the last of these times through all of them to an image.
+
+        rng: of DDPM's steps; None for DDIM. rows: of the noise of a step, B or 1.
+        """
         levels = [(time, self.alpha_bar[time]) for time in reversed(times)] + [(-1, torch.ones_like(self.alpha_bar[0]))]
         for (time, here), (_, below) in pairwise(levels):
             eps = self.denoise(x_BCHW, torch.full((len(x_BCHW),), time, device=x_BCHW.device))
@@ -178,6 +184,6 @@ class DDPM(PerRecord):
             if rng is None:
                 x_BCHW = ddim_step(x_BCHW, eps, here, below)
             else:
-                fresh = torch.randn(x_BCHW.shape, generator=rng.torch("step", time)).to(x_BCHW.device)
+                fresh = torch.randn(rows, *self.image_shape, generator=rng.torch("step", time)).to(x_BCHW.device)
                 x_BCHW = ancestral_step(x_BCHW, eps, here, below, fresh)
         return x_BCHW.clamp(-1, 1)  # beyond it by rounding alone

@@ -15,7 +15,7 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
-from mia_core.targets import DCGAN, TARGETS
+from mia_core.targets import DCGAN, TARGETS, Adversarial
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
 
@@ -48,6 +48,9 @@ TARGET_TABLE: dict[str, dict[str, Any]] = {
     },
 }
 """Settings, and the size of the images where it is not 8."""
+
+ADVERSARIAL = [name for name in TARGETS.names() if issubclass(TARGETS.find(name), Adversarial)]
+"""Targets with a discriminator, by name."""
 
 PRIVATE = {"name": "dp_sgd", "sigma": 0.5, "clip": 1.0, "delta": 1e-3}
 NOISE = {"name": "noise_layer", "sigma": 0.3}

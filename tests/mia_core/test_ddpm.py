@@ -163,6 +163,8 @@ def test_a_variation_of_little_noise_is_near_the_image_and_of_much_noise_is_not(
     apart = [float((snapshot.variation(x, time, Streams(3)) - x).abs().mean()) for time in (0, 20, 59)]
     noise = math.sqrt(float(1 - small.alpha_bar[0]))
     assert 0 < apart[0] < noise < apart[1] < apart[2]
+    alone = torch.cat([snapshot.variation(image[None], 20, Streams(3)) for image in x])
+    torch.testing.assert_close(alone, snapshot.variation(x, 20, Streams(3)), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="time 60 is not one of the 60 timesteps"):
         snapshot.variation(x, 60, Streams(3))
 

@@ -13,7 +13,8 @@ from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import tpr_at_fpr
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, Adversarial
+from mia_core.targets import TARGETS
+from tests.mia_core.contract import ADVERSARIAL
 from tests.mia_core.replay import Replay
 from tests.mia_core.steps import take_step
 
@@ -26,7 +27,6 @@ SURROGATES = {
 }
 every_surrogate = pytest.mark.parametrize("surrogate", SURROGATES)
 DISTANCE_ATTACKS = ["euclidean"]
-ADVERSARIAL = [name for name in TARGETS.names() if issubclass(TARGETS.find(name), Adversarial)]
 
 
 def floats(images):

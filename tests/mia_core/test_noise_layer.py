@@ -9,7 +9,7 @@ from mia_core.defenses import Arm, RandomLayer
 from mia_core.defenses.noise_layer import GaussianNoise
 from mia_core.step_draws import STEP, Draws
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from tests.mia_core.contract import ADVERSARIAL
 
 NOISE = {"name": "noise_layer", "sigma": 0.5}
 
@@ -26,7 +26,7 @@ def purposes(trainer):
     return given
 
 
-every_target = pytest.mark.parametrize("name", TARGETS.names())
+every_target = pytest.mark.parametrize("name", ADVERSARIAL)
 
 
 def layer(sigma=0.3, index=0, seed=1, step=0):

@@ -281,6 +281,20 @@ def test_weights_of_a_target_offer_all_that_the_target_offers(form, tmp_path):
         release(form, **given, target={"name": "dcgan", "width": 4, "latent": 6})
 
 
+def test_weights_of_a_diffusion_model_are_attacked_by_their_average(form, tmp_path):
+    spec = {"name": "ddpm", "width": 4, "multipliers": [1, 1], "timesteps": 30, "sampling_steps": 3}
+    target = TARGETS.choose(spec).build(form.image_shape)
+    target.initialize(Streams("x"))
+    with torch.no_grad():
+        target.ema.tail[-1].bias += 1
+    save_file({name: tensor.contiguous() for name, tensor in target.state_dict().items()}, tmp_path / "w.safetensors")
+    model = release(form, name="weights", root=str(tmp_path / "w.safetensors"), target=spec).model()
+    assert model.offers == {"samples", "latent", "denoise", "variation", "gradients"}
+    x = torch.zeros(2, *form.image_shape)
+    assert torch.equal(model.denoise(x, torch.tensor([0, 29])), torch.ones_like(x))
+    assert model.gradients(x, Streams(1)).shape == (2, len(model.gradient_names))
+
+
 def test_a_function_is_asked_in_chunks_and_must_repeat_itself(form, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "their_sampler.py").write_text(

@@ -8,9 +8,10 @@ from torch.nn.utils.parametrize import is_parametrized
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, placed
+from mia_core.targets import placed
+from tests.mia_core.contract import ADVERSARIAL
 
-every_target = pytest.mark.parametrize("name", TARGETS.names())
+every_target = pytest.mark.parametrize("name", ADVERSARIAL)
 
 
 def weighted(network):
