@@ -43,8 +43,9 @@ def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
     if data.quality:
         figures["leakage_against_quality"] = plots.leakage_against_quality(data, attack, data.quality)
         figures["front"] = plots.front(data, front(data, attack), attack)
-    if data.private:
+    if data.private_under(attack):
         figures["against_epsilon"] = plots.against_epsilon(data, attack)
+    if data.private:
         claimed = epsilons(data)
         if len(claimed):
             figures["audited_epsilon"] = plots.audited(data, claimed)

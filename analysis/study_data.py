@@ -186,6 +186,10 @@ class StudyData:
         """Whether any arm has an epsilon."""
         return bool(self.wide["epsilon"].notna().any())
 
+    def private_under(self, attack: str) -> bool:
+        """Whether any arm has an epsilon where this attack was run; it may fit other targets alone."""
+        return bool(self.attack(attack)["epsilon"].notna().any())
+
     @property
     def epsilon_units(self) -> set[str]:
         """What its epsilons are about: RECORD, PERSON, or both; empty without any."""

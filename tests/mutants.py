@@ -594,6 +594,12 @@ MUTANTS = {
         '        made_of = {"release": given.release.name}',
         "tests/study/test_release_study.py",
     ),
+    "a picture of epsilons needs an attack on a private arm": Mutant(
+        "analysis/study_data.py",
+        '        return bool(self.attack(attack)["epsilon"].notna().any())',
+        "        return self.private",
+        "tests/analysis/test_tables.py",
+    ),
 }  # fmt: skip
 
 

@@ -42,11 +42,11 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     A column per variant with private arms and training-set size, a line per level of training. The gray bar at each
     private point is the most that its guarantee lets any attack have in expectation. Arms without an epsilon guarantee
     nothing, and are drawn to the right of the dashed line, those of other variants too. TPR is left out where no cell
-    has non-members enough for it. ValueError without private arms.
+    has non-members enough for it. ValueError without private arms under the attack.
     """
     rows = data.attack(attack)
-    if not data.private:
-        raise Refused(f"study {data.name} has no arm with an epsilon")
+    if not data.private_under(attack):
+        raise Refused(f"study {data.name} has no arm with an epsilon under {attack}")
     shown = {axis_words(value, attack): value}
     most = {AUC: "coin_auc", TPR: "coin_tpr"}
     if value == AUC and means(data, rows, TPR, data.cell)["mean"].notna().any():

@@ -28,7 +28,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
         )),
         *(Text((words,)) for words in about_noise(data)),
     ]  # fmt: skip
-    if drawable(data):
+    if drawable(data) and data.private_under(verdict.attack):
         figure = plots.against_epsilon(data, verdict.attack)
         caption = (
             "Gray bars: the most that the guarantee lets any attack have, in expectation; a mean over few replicates "

@@ -136,6 +136,16 @@ def test_leakage_against_epsilon_is_drawn_for_any_epsilon_at_any_delta(made, eps
     plots.drawing.plt.close(figure)
 
 
+def test_an_attack_that_fits_no_target_with_a_private_arm_has_no_picture_against_epsilon(made):
+    # As white_box, in a study whose diffusion model has the private arms and whose GAN has none.
+    made.wide.loc[made.wide[ARM] != "none", "epsilon"] = 3.0
+    unfit = (made.wide["attack"] == "white_box") & made.wide["epsilon"].notna()
+    less = replace(made, wide=made.wide[~unfit])
+    assert made.private_under("white_box") and less.private and not less.private_under("white_box")
+    with pytest.raises(ValueError, match="no arm with an epsilon under white_box"):
+        plots.against_epsilon(less, "white_box")
+
+
 @pytest.mark.slow
 def test_arms_stand_in_the_order_of_the_study(made):
     table = dict(tables.tables(made, "white_box"))["Arms after 20 epochs: AUC by attack"]
