@@ -82,7 +82,7 @@ def executing(study: str | Path, include_records: bool = False) -> Iterator[Call
 def to_page(document: nbformat.NotebookNode, title: str) -> str:
     """HTML of an executed notebook's words and outputs, in one piece; it is changed.
 
-    title: `STUDY: NOTEBOOK`; the page begins with the study's name. What its kernel wrote to stderr is left out: warnings
+    title: `STUDY: NOTEBOOK`; the page begins with the name. What its kernel wrote to stderr is left out: warnings
     name folders of this machine.
     """
     for cell in document.cells:

@@ -31,19 +31,26 @@ class Read(HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.elements, self.words, self._inside = [], [], []
+        self._inline = False  # a term inside of a sentence begins or ends
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        self._inline = tag == "abbr"
         if tag in ("script", "style"):
             self._inside.append(tag)
 
     def handle_endtag(self, tag):
         if self._inside and self._inside[-1] == tag:
             self._inside.pop()
+        self._inline = tag == "abbr"
 
     def handle_data(self, data):
-        if not self._inside:
+        if self._inside:
+            return
+        if self._inline and self.words:
+            self.words[-1] += data
+        else:
             self.words.append(data)
 
     @property
