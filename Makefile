@@ -1,7 +1,7 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
 # `make test-long` those that take 10 seconds and more, `make test-all` all of them, `make validate` the long checks with
-# known answers (half an hour and more), `make test-faults` the soak of injected faults, `make test-cluster` a cluster of
-# hosts made on this machine (as root).
+# known answers (half an hour and more), `make docs` the documentation's site, `make test-faults` the soak of injected
+# faults, `make test-cluster` a cluster of hosts made on this machine (as root).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Modules are compiled once, and not again by each of the processes that sweeps and tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test test-long test-all test-browser test-cluster test-faults validate lint lock
+.PHONY: sweep test test-long test-all test-browser test-cluster test-faults validate docs lint lock
 .DEFAULT_GOAL := sweep
 
 $(STAMP): constraints.txt pyproject.toml
@@ -46,6 +46,9 @@ test-cluster: $(STAMP)
 
 validate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.validation
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet --strict
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

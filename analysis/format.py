@@ -12,6 +12,8 @@ from analysis.study_data import ARM, VARIANT, lower_is_better
 
 NONE = "-"
 """Where there is no number."""
+MINUS = "\N{MINUS SIGN}"
+"""Before a negative number, as in pictures."""
 EFFECT, P, P_HOLM = "difference [95 %]", "p (not corrected)", "p (Holm)"
 """Heads of the columns of effects."""
 WORDS = {VARIANT: "target", ARM: "arm", "train_size": "n"}
@@ -30,10 +32,12 @@ def number(value: Any, form: str = ".3g") -> str:
 
 
 def _digits(value: Any, form: str) -> str:
-    """What rounds to zero has no minus."""
+    """With a true minus; what rounds to zero has none."""
     text = format(value, form)
     digits = text.lstrip("+-")
-    return text if text[:1] != "-" or digits.strip("0.%") else format(0.0, form)
+    if text[:1] != "-":
+        return text
+    return f"{MINUS}{digits}" if digits.strip("0.%") else format(0.0, form)
 
 
 def interval(mean: Any, low: Any, high: Any, form: str = ".3f") -> str:

@@ -34,7 +34,7 @@ def main(study: str, database: str, out: str) -> int:
         path = Path(scratch) / "report.html"
         if report([study, "--out", str(path)]):
             return 1
-        page.open(path.as_uri(), 1180, 1090)
+        page.open(path.as_uri(), 1300, 1060)
         page.wait("document.readyState === 'complete' && document.querySelector('h1')")
         page.photograph(Path(out) / "report.png")
         shutil.copy(database, Path(scratch) / "mlflow.db")

@@ -13,4 +13,5 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """A report's pictures are empty while `patch` lasts."""
     for name in [name for name, value in vars(plots).items() if isinstance(value, FunctionType)]:
         patch.setattr(plots, name, lambda *arguments, **named: None)
+    patch.setattr(sections, "page_wide", lambda figure: ("", ""))
     patch.setattr(sections, "inline", lambda figure, name, words: Markup("<svg></svg>"))

@@ -27,6 +27,8 @@ from study.terminal import say
 FOLDER = Path(__file__).parent
 RECORDS = "05_records_at_risk"
 """The notebook that names records, where they are included; its page has another name then."""
+BEGIN = '%reset -f\n__import__("pandas").set_option("display.max_colwidth", None)'
+"""Run before each notebook: it begins without names, and its tables cut no words."""
 UNSCORED = "a public copy has no scores"
 DRAWN = "its design draws points, and crosses no levels"
 SEARCHED = "a search chose its points by what came out, and no effect is estimated from them"
@@ -63,7 +65,7 @@ def executing(study: str | Path, include_records: bool = False) -> Iterator[Call
 
     def execute(notebook: Path) -> nbformat.NotebookNode:
         document = nbformat.read(notebook, as_version=4)
-        document.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        document.cells.insert(0, nbformat.v4.new_code_cell(BEGIN))
         client = NotebookClient(document, km=manager, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
         client.execute(env={**os.environ, **told})
         del document.cells[0]
@@ -80,15 +82,18 @@ def executing(study: str | Path, include_records: bool = False) -> Iterator[Call
 def to_page(document: nbformat.NotebookNode, title: str) -> str:
     """HTML of an executed notebook's words and outputs, in one piece; it is changed.
 
-    What its kernel wrote to stderr is left out: warnings name folders of this machine.
+    title: `STUDY: NOTEBOOK`; the page begins with the name. What its kernel wrote to stderr is left out: warnings
+    name folders of this machine.
     """
     for cell in document.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
-    body, _ = exporter.from_notebook_node(document)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=True, exclude_anchor_links=True, exclude_output_prompt=True
+    )
+    body, _ = exporter.from_notebook_node(document)  # escapes what it is given
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("page.html").render(title=title, body=Markup(body))  # escaped by nbconvert
+    return environment.get_template("page.html").render(title=title, study=title.partition(": ")[0], body=Markup(body))
 
 
 def run(folder: str, include_records: bool) -> None:

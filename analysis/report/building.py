@@ -8,8 +8,9 @@ import pandas as pd
 from analysis.checks import cautions
 from analysis.report import findings, limits, of_points, of_search, privacy, records_at_risk, release, sections
 from analysis.report.headline import CAREFUL, FAILED, SOUND, Sentence, Verdict, verdict
-from analysis.report.page import Page, Section, Tile
+from analysis.report.page import Check, Page, Section, Tile
 from analysis.report.sources import Cited
+from analysis.report.vocabulary import Vocabulary
 from analysis.stats.baselines import audits, verdicts
 from analysis.stats.drawn_points import influences
 from analysis.stats.limits_by_arm import limits_by_arm
@@ -43,25 +44,25 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
             sections.how(data),
             of_points.points(data, found),
         ]
-        return _page(data, of_points.about(data), found, of_points.tiles(data, found, moved), parts, policy)
+        return _page(data, of_points.about(data), found, of_points.tiles(data, found, moved), parts, policy, judged)
     found = verdict(data, judged, audited, _missing(data))
-    parts = [
-        sections.leakage(data, found),
+    parts = [  # in the order of questions: who, what, how surely and of whom; what changes it; what protects
         release.who(data, found),
-        release.how_many(data, found),
-        release.copied(data, found, include_records),
-        findings.changes(data, found),
-        findings.tradeoff(data, found),
-        findings.samples(data, found) if include_records else None,
+        sections.leakage(data, found),
         sections.roc(data, found),
-        findings.scaling(data, found),
-        privacy.privacy(data, found, audited),
         records_at_risk.risk(data, found, include_records),
+        release.copied(data, found, include_records),
+        release.how_many(data, found),
+        findings.changes(data, found),
+        findings.scaling(data, found),
+        findings.tradeoff(data, found),
+        privacy.privacy(data, found, audited),
+        findings.samples(data, found) if include_records else None,
         sections.controls(data, judged, told),
         sections.how(data),
         sections.cells(data, found),
     ]
-    return _page(data, _about(data), found, _tiles(data, found), parts, policy)
+    return _page(data, _about(data), found, _tiles(data, found), parts, policy, judged)
 
 
 def _of_search(
@@ -79,7 +80,7 @@ def _of_search(
         sections.how(data),
         of_search.points(data, came_out),
     ]
-    return _page(data, of_search.about(data), found, of_search.tiles(data, came_out), parts, policy)
+    return _page(data, of_search.about(data), found, of_search.tiles(data, came_out), parts, policy, judged)
 
 
 def _page(
@@ -89,6 +90,7 @@ def _page(
     tiles: Sequence[Tile],
     parts: Sequence[Section | None],
     policy: pd.DataFrame,
+    judged: pd.DataFrame,
 ) -> Page:
     sections = [limits.section(data, policy, _missing(data)), *parts]
     return Page(
@@ -99,7 +101,20 @@ def _page(
         badge=_badge(found),
         tiles=tiles,
         sections=[part for part in sections if part],
+        checks=checks(judged),
+        vocabulary=Vocabulary.of(data.arms, data.attacks),
     )
+
+
+def checks(judged: pd.DataFrame) -> list[Check]:
+    """What each kind of control says, from `verdicts`: failed before inconclusive before shown."""
+    found = []
+    for name, rows in judged.groupby("control", sort=False) if "standing" in judged else ():
+        standings = rows["standing"].dropna().tolist()
+        counts = {one: standings.count(one) for one in ("failed", "inconclusive", "shown") if one in standings}
+        words = ", ".join(f"{count} {one}" for one, count in counts.items()) or "not run"
+        found.append(Check(str(name), words, next(iter(counts), "inconclusive")))
+    return found
 
 
 def _missing(data: StudyData) -> int:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from analysis.report.headline import Sentence, Verdict
 from analysis.report.provenance import Number
 from analysis.report.sources import Cited, Ledger, preamble
+from analysis.report.vocabulary import Vocabulary
 from study.terminal import plain
 
 FOLDER = Path(__file__).parent
@@ -43,11 +45,15 @@ class Points:
 
 @dataclass(frozen=True)
 class Picture:
-    """An `<svg>` of `analysis.report.svg`. rows: of what it shows, where no table beside it says them."""
+    """An `<svg>` of `analysis.report.svg`. rows: of what it shows, where no table beside it says them.
+
+    title: what it shows, in the words of a heading.
+    """
 
     svg: Markup
     caption: str
     rows: Cited | None = None
+    title: str = ""
     kind: ClassVar[str] = "picture"
 
 
@@ -95,6 +101,12 @@ class Table:
     filter: bool = False
     folded: bool = False
     kind: ClassVar[str] = "table"
+
+    @property
+    def numeric(self) -> Sequence[bool]:
+        """Of each column, whether it has numbers, which are aligned at their right."""
+        cells = [[row.cells[place] for row in self.rows] for place in range(len(self.columns))]
+        return [any(one.number or one.value is not None for one in column) for column in cells]
 
 
 @dataclass(frozen=True)
@@ -154,8 +166,17 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What one kind of control says, in a word or two. standing: what it is colored by."""
+
+    name: str
+    words: str
+    standing: str
+
+
+@dataclass(frozen=True)
 class Page:
-    """place: where the study is, as Python that computes its numbers again names it."""
+    """place: where the study is, as Python that computes its numbers again names it. checks: beside the badge."""
 
     title: str
     about: str
@@ -164,32 +185,46 @@ class Page:
     badge: str
     tiles: Sequence[Tile]
     sections: Sequence[Section]
+    checks: Sequence[Check] = ()
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
     ledger: Ledger = field(default_factory=Ledger)
 
     def html(self) -> str:
         """The whole page, in one piece."""
         inlined = {name: Markup((FOLDER / file).read_text()) for name, file in INLINED.items()}  # our own
-        template = environment().get_template("page.html")
+        template = environment(vocabulary=self.vocabulary).get_template("page.html")
         return template.render(page=self, ledger=self.ledger, cite=self.ledger.cite, preamble=self._preamble, **inlined)
 
     def _preamble(self) -> str:
         return preamble(self.place, self.ledger)
 
 
-def environment(*folders: Path) -> Environment:
-    """Of templates in those folders and here; every text of a page is made printable and escaped."""
-    return Environment(
+def environment(*folders: Path, vocabulary: Vocabulary | None = None) -> Environment:
+    """Of templates in those folders and here; every text of a page is made printable and escaped.
+
+    Labels of arms are said in words, but for texts that go through the filter `verbatim`, as code does. The filter
+    `explain` says what terms mean.
+    """
+    words = vocabulary or Vocabulary()
+
+    def said(value: object) -> object:
+        """Every text of a page; then it is escaped."""
+        return words.say(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    made = Environment(
         loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
-        finalize=_printable,
+        finalize=said,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    made.filters |= {"explain": words.explain, "relabel": words.relabel, "verbatim": verbatim}
+    return made
 
 
-def _printable(value: object) -> object:
-    """Every text of a page; then it is escaped."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def verbatim(text: str) -> Markup:
+    """A text between tags as it is: there, quotes need no escaping, and code is full of them."""
+    return Markup(escape(plain(text), quote=False))
 
 
 INLINED = {"style": "style.css", "script": "script.js"}

@@ -73,7 +73,7 @@ def who(data: StudyData, verdict: Verdict) -> Section | None:
     right = [f"right at {percent(prior)}" for prior in PRIORS]
     columns = ["attacker", "strongest attack", "attacks", f"{AUC_WORDS} [95 %]", "p", f"{TPR_WORDS} [95 %]", *right]
     return Section("threats", "Who could attack", [
-        Text((f"On {where}: {WHO}",)), Table("threats-table", CAPTION, columns, rows)
+        Table("threats-table", CAPTION, columns, rows), Text((f"On {where}: {WHO}",))
     ])  # fmt: skip
 
 

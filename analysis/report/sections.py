@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.checks import LEAST_NON_MEMBERS
 from analysis.format import AUC_WORDS, P_HOLM, TPR_WORDS, p_value, percent
+from analysis.format import number as number_words
 from analysis.report.conditions import Condition
 from analysis.report.headline import Verdict
 from analysis.report.page import Block, Cell, Code, Facts, Heading, Picture, Points, Row, Section, Table, Text
 from analysis.report.provenance import Number, in_cell, mean
 from analysis.report.shown import DATA, WIDE_OF_DATA, Shown, call, columns_of
 from analysis.report.sources import SCORES, Cited, Source, condition, of_picture, source, stored
-from analysis.report.svg import inline
+from analysis.report.svg import inline, page_wide
 from analysis.stats.guarantees import ceilings, per_unit
 from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
@@ -272,8 +273,14 @@ def _largest_tpr(data: StudyData, attack: str, own: pd.DataFrame, most: float | 
 
 
 def picture(figure: Figure, name: str, words: str, caption: str, origin: Source | None = None) -> Picture:
-    """A figure in the page. origin: of what it shows, where no table beside it says that."""
-    return Picture(inline(figure, name, words), caption, Cited("Rows of the store", origin) if origin else None)
+    """A figure in the page, whose title and extent become its caption's first words.
+
+    origin: of what it shows, where no table beside it says that.
+    """
+    title, extent = page_wide(figure)
+    caption = f"{extent}. {caption}" if extent else caption
+    rows = Cited("Rows of the store", origin) if origin else None
+    return Picture(inline(figure, name, words), caption, rows, title)
 
 
 def cell_of(number: Number | None) -> Cell:
@@ -289,7 +296,7 @@ def words_of(data: StudyData, cell: Mapping[Any, Any]) -> str:
 def _words(data: StudyData, cell: Mapping[Any, Any]) -> Iterator[str]:
     if len(data.variants) > 1:
         yield str(cell[VARIANT])
-    yield f"arm {cell[ARM]}"
+    yield "no defense" if cell[ARM] == "none" else str(cell[ARM])
     yield f"n = {cell['train_size']}"
     yield f"{cell[data.budget]} {data.budget}"
 
@@ -310,7 +317,7 @@ def plain(value: Any, form: str = ".3g", origin: Source | None = None) -> Cell:
     """Anything in a table; a dash for null."""
     if value is None or pd.isna(value):
         return Cell("-")
-    text = format(value, form) if isinstance(value, float) else str(value)
+    text = number_words(value, form) if isinstance(value, float) else str(value)
     number = None if isinstance(value, str) else float(value)
     return Cell(number=Cited(text, origin), value=number) if origin else Cell(text, value=number)
 

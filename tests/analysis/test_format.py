@@ -43,7 +43,7 @@ def test_shares_have_decimals_distances_have_digits_and_differences_a_sign(value
 
 def test_an_effect_is_in_the_values_own_units_with_the_p_that_was_asked_for():
     assert texts_of_effect(EFFECT_ROW, "auc", "p_holm") == {
-        EFFECT: "-0.050 [-0.080, -0.021]", P_HOLM: "0.012", "replicates": "5",
+        EFFECT: "−0.050 [−0.080, −0.021]", P_HOLM: "0.012", "replicates": "5",
     }  # fmt: skip
     assert p_value(0.00123) == "0.0012" and p_value(np.nan) == "-"
 

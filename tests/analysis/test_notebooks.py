@@ -84,7 +84,9 @@ def test_the_command_writes_pages_beside_the_study_and_says_which_do_not_fit(exe
     for notebook in NOTEBOOKS[:-2]:
         page = folder / "reports" / f"{notebook.stem}.html"
         assert str(page) in said
-        assert page.read_text().count("<h1") == 1
+        text = page.read_text()
+        assert text.count("<h1") == 1 and '<p class="study">Study small</p>' in text
+        assert "Out[" not in text
 
 
 @pytest.mark.long

@@ -71,7 +71,7 @@ def section(page, name):
 
 
 def text(html):
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", re.sub(r"</?abbr[^>]*>", "", html))).split())
 
 
 def test_shares_are_means_over_replicates_beside_what_chance_calls_a_copy(data):

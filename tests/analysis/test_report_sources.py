@@ -56,6 +56,8 @@ class Traced(HTMLParser):
             self._inside.append((tag, attrs))
         if tag == "table":
             self._heads = []
+        if tag == "th":
+            self._heads.append("")
         if tag == "tr":
             self._row, self._column = {}, 0
         if tag == "td":
@@ -79,7 +81,7 @@ class Traced(HTMLParser):
     def handle_data(self, data):
         tags = [tag for tag, _ in self._inside]
         if "th" in tags:
-            self._heads.append(data)
+            self._heads[-1] += data
         if "td" in tags:
             self._cell += data
         if "a" in tags and self._inside[-1][1].get("class") == "num":

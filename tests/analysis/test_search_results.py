@@ -104,7 +104,7 @@ def confirm(store, number, **changed):
 
 
 def text_of(path):
-    page = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", path.read_text(), flags=re.S)
+    page = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", re.sub(r"</?abbr[^>]*>", "", path.read_text()), flags=re.S)
     return unescape(" ".join(page.split()))
 
 

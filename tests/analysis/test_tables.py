@@ -92,7 +92,7 @@ def test_attacks_are_compared_inside_replicates(made):
         "What other attacks give, less white_box: AUC after the last epochs, arm none"
     ]
     row = table[(table["target"] == "dcgan") & (table["n"] == 100) & (table["attack"] == "random")].iloc[0]
-    assert row["difference [95 %]"].startswith(f"{mean_of_five(0) - mean_of_five(0.8):+.3f} [-0.")
+    assert row["difference [95 %]"].startswith(f"{mean_of_five(0) - mean_of_five(0.8):+.3f} [-0.".replace("-", "−"))
     assert "local_gan_steps5" not in set(table["attack"])
 
 
