@@ -325,6 +325,10 @@ MUTANTS = {
     "a diverged training is gone on with": Mutant(
         RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
+    "all variations are one": Mutant(
+        "mia_core/attacks/rediffuse.py", 'rng.child("variation", number)', 'rng.child("variation")',
+        "tests/mia_core/test_diffusion_attacks.py",
+    ),
     "odd losses are no divergence": Mutant(
         TRAJECTORY, "self.diverged = _has_odd_loss(trainer) or (", "self.diverged = False and (", DIVERGED
     ),

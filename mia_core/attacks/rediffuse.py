@@ -17,11 +17,12 @@ class ReDiffuse(Attack):
     """-‖x - mean of variations of x‖. It takes an image-to-image service alone.
 
     The authors noise to t = 200 of 1,000 and average ten variations. Deviations: the Euclidean distance in place of a
-    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. Each
-    query is asked about apart from others, so that the service's random numbers are the same for all.
+    network trained on differences of labelled queries; the model's own sampler in place of DDIM in steps of 100. The
+    service adds the same noise to all images of a call, so each variation of all queries is a call of its own.
     """
 
     name = "rediffuse"
+    version = 2
     uses = frozenset({"variation"})
 
     @settings
@@ -35,7 +36,7 @@ class ReDiffuse(Attack):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        count = self.config.variations
-        asked = (query.expand(count, *query.shape) for query in queries)
-        means = [view.variation(copies, self.config.time, rng.child("variation")).mean(0) for copies in asked]
-        return Scores(self.levels, -(queries - torch.stack(means)).flatten(1).norm(dim=1)[None])
+        total = torch.zeros_like(queries)
+        for number in range(self.config.variations):
+            total += view.variation(queries, self.config.time, rng.child("variation", number))
+        return Scores(self.levels, -(queries - total / self.config.variations).flatten(1).norm(dim=1)[None])

@@ -257,7 +257,7 @@ def test_the_shown_python_works_where_the_page_says(telling, public, other_pages
         (public_pages["report.html"], "small", public[0].folder.parent, public[0]),
     ):
         assert re.findall(r"Run where <code>([^<]+)/</code> lies:", page) == [first]
-        (line,) = re.findall(r"data = load\(&#3[49];([^&]+)&#3[49];\)", page)
+        (line,) = re.findall(r"data = load\('([^']+)'\)", page)
         monkeypatch.chdir(above)
         assert (above / first).is_dir()
         assert load(line).folder == store.uri

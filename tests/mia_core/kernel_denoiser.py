@@ -47,8 +47,8 @@ class KernelDenoiser(Stream):
         return ((1 - level_B).sqrt() / spread_B)[:, None].mul(mean_BD).float().reshape(x_BCHW.shape)
 
     def variation(self, x_BCHW, time, rng):
-        """Noised to `time`, then two DDIM steps, to half of it and to 0."""
-        eps = torch.randn(x_BCHW.shape, generator=rng.torch("noise"))
+        """Noised to `time`, all by the same noise, then two DDIM steps, to half of it and to 0."""
+        eps = torch.randn(1, *self.record_shape, generator=rng.torch("noise"))
         x_BCHW = noised(x_BCHW, eps, self.alpha_bar[time])
         for start, end in ((time, time // 2), (time // 2, 0)):
             noise = self.denoise(x_BCHW, torch.full((len(x_BCHW),), start))

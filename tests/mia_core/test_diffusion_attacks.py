@@ -110,8 +110,9 @@ def test_a_score_is_that_of_the_published_formula(name):
 def test_rediffuse_is_minus_the_distance_to_the_mean_of_the_models_variations():
     x = records(1)[:30]
     model = KernelDenoiser(x[:20], 0.6)
-    varied = [model.variation(one.repeat(10, 1, 1, 1), 200, Streams(0, "attack", "variation")) for one in x]
-    expected = -(x - torch.stack(varied).mean(1)).flatten(1).norm(dim=1)
+    varied = torch.stack([model.variation(x, 200, Streams(0, "attack", "variation", k)) for k in range(10)])
+    assert (varied[1:] - varied[0]).abs().amax((1, 2, 3, 4)).min() > 0.1, "each is of other noise"
+    expected = -(x - varied.mean(0)).flatten(1).norm(dim=1)
     np.testing.assert_allclose(scores_of({"name": "rediffuse"}, model, x), expected, rtol=1e-5)
 
 
