@@ -47,6 +47,7 @@ from analysis.stats.drawn_points import LEFT_OUT, Influence, by_point, design_wo
 from analysis.stats.effects import contrasts, means
 from analysis.stats.guarantees import guarantees
 from analysis.stats.inference import AUC, TPR
+from analysis.stats.losses import loss_gaps
 from analysis.stats.redrawn import leakage_shown, words_of
 from analysis.stats.search_results import Search, confirmed, search
 from analysis.stats.sensitivity import main_effects
@@ -140,6 +141,7 @@ def _of_cells(data: StudyData, attack: str) -> Iterator[tuple[str, pd.DataFrame]
     yield f"The same over {budget}: the strongest attack of each attacker and its AUC", threats_over_training(data)
     yield f"Release budget after {after}: AUC by number of samples, 95 %, and upper bounds together", released(data)
     yield "The same: how many samples keep the mean AUC of every attack tried under a limit", released_at_most(data)
+    yield f"Losses over {budget}: of judged members, of unseen records, and the gap between them", losses(data)
     yield f"Copies after {after}: shares of samples, members and persons", copy_table(data)
     yield (
         f"Extraction after {after}: members found in what recurs, the share that is right, authentic samples",
@@ -268,7 +270,7 @@ def arms(data: StudyData, rows: pd.DataFrame, value: str) -> pd.DataFrame:
     rows = rows[(rows["train_size"] == rows["train_size"].max()) & rows["attack"].isin(last_levels(rows))]
     table = means(data, rows, value, [VARIANT, ARM, "attack"])
     table["text"] = [estimate(row, value) for row in _records(table)]
-    table = table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)]
+    table = table.pivot(index=[VARIANT, ARM], columns="attack", values="text")[last_levels(rows)].fillna(NONE)
     return named(table.reindex(pd.MultiIndex.from_frame(rows[[VARIANT, ARM]].drop_duplicates())).reset_index())
 
 
@@ -277,6 +279,16 @@ def over_training(data: StudyData, attack: str, value: str) -> pd.DataFrame:
     rows = data.attack(attack)
     rows = rows[rows[ARM] == data.arms[0]]
     return _spread(means(data, rows, value, [data.budget, VARIANT, "train_size"]), value, data.budget)
+
+
+def losses(data: StudyData) -> pd.DataFrame:
+    """One row a cell of a target that has a loss of a record alone."""
+    table = loss_gaps(data)
+    texts = {
+        name: [interval(row[name], row[f"{name}_low"], row[f"{name}_high"], ".3g") for row in _records(table)]
+        for name in ("members", "unseen", "gap")
+    }
+    return named(table[[*data.cell, "replicates"]].assign(**texts))
 
 
 def beside_epsilon(data: StudyData, attack: str) -> pd.DataFrame:

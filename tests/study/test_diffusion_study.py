@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.checks import cautions
+from analysis.stats.losses import loss_gaps
+from analysis.study_data import load
 from mia_core.data import load_pool
 from mia_core.derived import Evidence
 from mia_core.derived.best_on_shadows import mean_auc
@@ -18,7 +21,7 @@ from tests.study.running import run
 
 DDPM = "{name: ddpm, width: 4, multipliers: [1, 2], attention: 4, timesteps: 40, sampling_steps: 4}"
 ATTACKS = """attacks=[{name: pia, time: [10, 20]}, {name: secmi, time: 10, interval: 5}, {name: rediffuse, time: 10},
-    {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}]"""
+    {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}, white_box]"""
 GROUPS = ["gradient_norms_group1", "gradient_norms_group2"]
 DERIVED = f"derived=[{{name: best_on_shadows, base: pia}}, {{name: shadow_classifier, base: {GROUPS}, label: gsa}}]"
 
@@ -47,6 +50,22 @@ def scores(store, role, labels):
         for own in (rows[rows["attack"] == label].sort_values("replicate") for label in labels)
     ]
     return np.array([[part["score"] for part in own] for own in parts]), np.array([part["member"] for part in parts[0]])
+
+
+def test_an_attack_that_the_target_does_not_permit_is_skipped_and_not_missing(store):
+    rows = read(store.root, "small", "attacks").query("attack == 'white_box'")
+    assert rows["skipped"].notna().all() and len(rows)
+    assert not any("white_box" in word for word in cautions(load(store.folder)))
+
+
+def test_the_gap_of_losses_is_the_mean_over_replicates_of_unseen_less_members(store):
+    trials = read(store.root, "small", "trials").query("role == @STUDY")
+    (row,) = loss_gaps(load(store.folder)).to_dict("records")
+    gaps = trials["loss_unseen"] - trials["loss_members"]
+    assert row["gap"] == pytest.approx(gaps.mean(), abs=1e-12) and row["replicates"] == len(gaps) == 2
+    half = 12.7062047 * gaps.std() / 2**0.5  # of t with one degree of freedom
+    assert (row["gap_low"], row["gap_high"]) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    assert row["unseen"] == pytest.approx(trials["loss_unseen"].mean())
 
 
 def test_rows_say_what_was_asked_of_the_model_per_query(store):
