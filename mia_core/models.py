@@ -26,10 +26,12 @@ class Model(ABC):
     """A model that an attack runs on. Subclasses set `name`, for messages, and `offers`.
 
     offers: its capabilities, keys of `mia_core.access.CAPABILITIES`, which lists the attributes each of them requires.
+    timesteps: T of a diffusion model whose times are 0 .. T-1; None of other models, or where it is not known.
     """
 
     name: str
     offers: frozenset[str]
+    timesteps: int | None = None
 
     @property
     @abstractmethod
@@ -71,6 +73,7 @@ class Snapshot(Stream):
         self.target = target
         self.name = target.name
         self.offers = target.offers
+        self.timesteps = target.timesteps
         self._streams = streams
 
     @property

@@ -325,6 +325,14 @@ MUTANTS = {
     "a diverged training is gone on with": Mutant(
         RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
+    "targets of one name offer the same": Mutant(
+        "study/design/wanted.py", "key = entry.label, target.name, target.offers, target.timesteps, queries",
+        "key = entry.label, target.name, queries", "tests/study/test_diffusion_study.py",
+    ),
+    "any time is planned": Mutant(
+        "mia_core/attacks/attack.py", "timesteps is not None and (latest", "False and (latest",
+        "tests/study/test_diffusion_study.py",
+    ),
     "all variations are one": Mutant(
         "mia_core/attacks/rediffuse.py", 'rng.child("variation", number)', 'rng.child("variation")',
         "tests/mia_core/test_diffusion_attacks.py",

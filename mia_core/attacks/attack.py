@@ -140,6 +140,11 @@ class Attack(ABC):
         return getattr(self.config, "known", 0)
 
     @property
+    def times(self) -> tuple[int, ...]:
+        """The times of a diffusion model that the attack looks at, if any."""
+        return ()
+
+    @property
     def variant(self) -> str:
         """What tells this attack from others of its name in a study's labels."""
         return getattr(self.config, "variant", "")
@@ -155,10 +160,15 @@ class Attack(ABC):
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """Score queries [Q,C,H,W]; `view` has what the attack uses and no more, all randomness comes from `rng`."""
 
-    def unfit(self, model: str, offers: frozenset[str]) -> str | None:
-        """Why a model that offers so much cannot be attacked, or None. model: its name."""
-        missing = self.uses - offers
-        return f"{model} does not offer {', '.join(sorted(missing))}" if missing else None
+    def unfit(self, model: str, offers: frozenset[str], timesteps: int | None = None) -> str | None:
+        """Why a model that offers so much cannot be attacked, or None. model: its name. timesteps: T of a diffusion
+        model, whose times are 0 .. T-1; None if there are none, or they are not known.
+        """
+        if missing := self.uses - offers:
+            return f"{model} does not offer {', '.join(sorted(missing))}"
+        if timesteps is not None and (latest := max(self.times, default=0)) >= timesteps:
+            return f"{model} has times below its {timesteps} timesteps, and {latest} is none; set an earlier time"
+        return None
 
     def __call__(
         self,
@@ -172,7 +182,7 @@ class Attack(ABC):
 
         shared: of other attacks on the same model by the same queries.
         """
-        if reason := self.unfit(model.name, model.offers):
+        if reason := self.unfit(model.name, model.offers, model.timesteps):
             raise Refused(f"{self.name}: {reason}")
         if missing := self.needs - knowledge.has():
             raise Refused(f"{self.name} needs {', '.join(sorted(missing))}")

@@ -3,14 +3,13 @@
 Shapes: B images, T timesteps. Times are indices t = 0 .. T-1, as in `mia_core.diffusion`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
 
 from mia_core.access import View
 from mia_core.attacks.attack import Attack
-from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams
 
@@ -23,13 +22,12 @@ class Denoising(Attack):
     """An attack that asks the denoiser. Its times are settings: declared, or chosen by `best_on_shadows`."""
 
     uses = frozenset({"denoise"})
+    config: Any
 
-    @staticmethod
-    def level(view: View, time: int) -> torch.Tensor:
-        """alpha_bar at a time; Refused for a time that the model does not have."""
-        if time >= len(view.alpha_bar):
-            raise Refused(f"time {time}: the model has {len(view.alpha_bar)} timesteps; set an earlier time")
-        return view.alpha_bar[time]
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The setting `time`."""
+        return (self.config.time,)
 
     @staticmethod
     def noise(view: View, x_BCHW: torch.Tensor, time: int) -> torch.Tensor:

@@ -33,7 +33,8 @@ class DiffusionLoss(Denoising):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        time, level = self.config.time, self.level(view, self.config.time)
+        time = self.config.time
+        level = view.alpha_bar[time]
         total = torch.zeros(len(queries), device=queries.device)
         for draw in range(self.config.draws):
             eps = self.drawn(queries, rng, draw)

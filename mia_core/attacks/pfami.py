@@ -35,6 +35,11 @@ class PFAMI(Denoising):
 
     config: Config
 
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The setting `times`."""
+        return self.config.times
+
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
         neighbors = [cropped(queries, part) for part in self.config.crops]
@@ -47,7 +52,7 @@ class PFAMI(Denoising):
         return Scores(self.levels, total[None] / (len(self.config.times) * len(neighbors)))
 
     def _loss(self, view: View, x_BCHW: torch.Tensor, eps: torch.Tensor, time: int) -> torch.Tensor:
-        noise = self.noise(view, noised(x_BCHW, eps, self.level(view, time)), time)
+        noise = self.noise(view, noised(x_BCHW, eps, view.alpha_bar[time]), time)
         return (eps - noise).square().flatten(1).mean(1)
 
 

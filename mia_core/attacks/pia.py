@@ -29,7 +29,8 @@ class PIA(Denoising):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        time, level = self.config.time, self.level(view, self.config.time)
+        time = self.config.time
+        level = view.alpha_bar[time]
         first = self.normalized(self.noise(view, queries, 0))
         second = self.noise(view, noised(queries, first, level), time)
         return Scores(self.levels, -power_sum(first - second)[None])

@@ -34,6 +34,11 @@ class ReDiffuse(Attack):
 
     config: Config
 
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The setting `time`."""
+        return (self.config.time,)
+
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
         total = torch.zeros_like(queries)

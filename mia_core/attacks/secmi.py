@@ -43,7 +43,6 @@ class SecMI(Denoising):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        self.level(view, self.config.time)
         last = self.config.time - self.config.interval
         x_BCHW = queries
         for start, end in pairwise(range(0, last + 1, self.config.interval)):
@@ -53,4 +52,4 @@ class SecMI(Denoising):
 
     def _step(self, view: View, x_BCHW: torch.Tensor, start: int, end: int) -> torch.Tensor:
         noise = self.noise(view, x_BCHW, start)
-        return ddim_step(x_BCHW, noise, self.level(view, start), self.level(view, end))
+        return ddim_step(x_BCHW, noise, view.alpha_bar[start], view.alpha_bar[end])

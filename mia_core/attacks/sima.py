@@ -26,5 +26,4 @@ class SimA(Denoising):
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""
-        self.level(view, self.config.time)
         return Scores(self.levels, -power_sum(self.noise(view, queries, self.config.time))[None])

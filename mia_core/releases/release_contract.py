@@ -64,7 +64,7 @@ class Release(ABC):
     digest: SHA-256 of its content. depends: settings that its images depend on besides, without paths. count: how many
     samples there are, None for as many as one asks. words: what it is, in a line without paths. notes: what was done to
     its images, likewise. files: names of its samples, by number, if they have any; as private as records. runs_code:
-    whether it runs the user's code. version: raised if equal content gives other images.
+    whether it runs the user's code. timesteps: as a model's. version: raised if equal content gives other images.
     """
 
     name: ClassVar[str]
@@ -79,6 +79,7 @@ class Release(ABC):
     notes: tuple[str, ...] = ()
     files: Sequence[str] = ()
     offers: frozenset[str] = frozenset({"samples"})
+    timesteps: int | None = None
 
     def __init__(self, config: Any, form: Form) -> None:
         """Read the content. Refused, with the way out, if it is not there, or no such release."""

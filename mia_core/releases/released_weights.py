@@ -47,7 +47,8 @@ class ReleasedWeights(Release):
             self._data = read_regular(path, MOST_BYTES)
         except OSError as error:
             raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
-        self.offers = self._target().offers
+        target = self._target()
+        self.offers, self.timesteps = target.offers, target.timesteps
         self.digest = hashlib.sha256(self._data).hexdigest()
         self.depends = {"target": self._choice.to_dict()}
         self.words = f"weights of {self._choice.name} ({len(self._data):,} bytes)"

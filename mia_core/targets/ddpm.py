@@ -96,6 +96,7 @@ class DDPM(PerRecord):
         if config.width < 2:
             raise Refused(f"target.width: {self.name} encodes times in `width` numbers and needs at least 2")
         self.latent_dimension = prod(image_shape)
+        self.timesteps = config.timesteps
         if config.sampler == "ddpm":
             self.offers = type(self).offers - {"latent"}
         self.denoiser, self.ema = (

@@ -108,6 +108,7 @@ class Target(nn.Module, ABC):
     """A generative model; subclasses set `name`, `offers`, `networks`, and `Config` if there are settings.
 
     offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`; settings may leave some out.
+    timesteps: T of a diffusion model, whose times are 0 .. T-1.
     networks: attributes of the networks that learn. averages: attributes of networks that are averages of the weights
     of others, by whose attributes. version: part of ids; raise it if a change alters trained targets. private: networks
     whose gradients depend on real records, which a private defense has to treat. beyond_gradients: other state that
@@ -123,6 +124,7 @@ class Target(nn.Module, ABC):
     beta2: ClassVar[float] = 0.999
     averages: ClassVar[Mapping[str, str]] = {}
     offers: frozenset[str]
+    timesteps: int | None = None
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
     published: ClassVar[Mapping[str, Any]] = {}

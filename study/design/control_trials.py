@@ -123,7 +123,7 @@ class Controls:
                     continue
                 digest = array_digest(judged.queries, judged.member)[:16]
                 of = self.maker.trained(cell, replicate, cell.levels[-1])
-                offers = self.maker.targets[cell.target.name].offers
+                offers = self.maker.targets[cell.target].offers
                 wanted = [
                     item
                     for entry in fitted

@@ -20,14 +20,14 @@ from study.store.roles import MEMBER_ONLY, NULL, RELEASE, SHADOW, STUDIED, STUDY
 
 
 class TrialMaker:
-    """Makes the trials of one study. targets: by name, for what they offer."""
+    """Makes the trials of one study. targets: by name and settings, for what they offer."""
 
     def __init__(
         self,
         spec: Spec,
         pool: Pool,
         split: Split,
-        targets: Mapping[str, Target],
+        targets: Mapping[Choice[Target], Target],
         attacks: Attacks,
         measures: Measures,
     ) -> None:
@@ -49,7 +49,7 @@ class TrialMaker:
         if cell.arm.needs_horizon:
             besides["horizon"] = steps
         trajectory_id = identity.training_id(self.spec, self.pool, replicate, cell, **besides)
-        target = self.targets[cell.target.name]
+        target = self.targets[cell.target]
         queries = self._queries_digest(cell.train_size, replicate, role)
         return Trial(
             trial_id=identity.trial_id(trajectory_id, steps),
@@ -87,7 +87,9 @@ class TrialMaker:
         """The trial of a release: all attacks on it, and what it copies."""
         name, queries = given.release.name, self.split.queries_digest
         wanted = [
-            item for entry in self.spec.attacks for item in self.attacks.levels(entry, given.offers, name, queries)
+            item
+            for entry in self.spec.attacks
+            for item in self.attacks.levels(entry, given.offers, name, queries, timesteps=given.release.timesteps)
         ]
         target: Choice[Target] = Choice(name, Target, Nothing())  # type: ignore[type-abstract]
         made_of = {"release": given.release.identity}

@@ -1,6 +1,6 @@
 """What does not fit: arms to targets, attacks to what is known, audits and quality measures to the split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,7 +9,6 @@ from mia_core import precision
 from mia_core.data import Pool, Split
 from mia_core.data.splits import FAIR
 from mia_core.errors import Refused, shorten
-from mia_core.hashing import canonical_json
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.settings import Choice
@@ -70,20 +69,18 @@ def require_quality(spec: Spec, split: Split, recipe: Recipe, measures: Measures
         raise Refused(f"split.reference: the extractor {reason}; or lower quality.extractor.features")
 
 
-def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[str, Target], dict[tuple[str, str], str]]:
-    """Targets by name, and why arms do not fit them, by the labels of both.
+def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target], dict[tuple[str, str], str]]:
+    """Targets by name and settings, and why arms do not fit them, by the labels of both.
 
     Targets have shapes and no values. Refused for an arm that fits no target of the study, or guarantees nothing.
     """
-    built: dict[str, Target] = {}
-    targets: dict[str, Target] = {}
+    targets: dict[Choice[Target], Target] = {}
     reasons: dict[tuple[str, str], str] = {}
     fitting: set[tuple[str, str]] = set()
     for cell in spec.cells:
-        settings = canonical_json(cell.target.to_dict())
-        if settings not in built:
-            built[settings] = shaped(cell.target, pool.image_shape)
-        target = targets[cell.target.name] = built[settings]
+        if cell.target not in targets:
+            targets[cell.target] = shaped(cell.target, pool.image_shape)
+        target = targets[cell.target]
         pair = cell.arm.label, cell.label
         size, batch = cell.train_size, cell.training.batch_size
         persons = nominal_persons(pool.units, size) if cell.arm.unit == PERSON else None
@@ -128,7 +125,7 @@ def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting
             raise Refused(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
 
 
-def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks) -> None:
+def require_attacks(spec: Spec, targets: Iterable[Target], attacks: Attacks) -> None:
     """Refused for an attack that fits no target, or that needs records which the split does not have."""
     if spec.attacks:
         most = max(spec.attacks, key=lambda entry: entry.choice.build().known)
@@ -138,7 +135,7 @@ def require_attacks(spec: Spec, targets: Mapping[str, Target], attacks: Attacks)
             raise Refused(f"attacks: {most.label}: {error}") from None
     for entry in spec.attacks if spec.release is None else ():  # of a release, what cannot be tried is listed
         attack = entry.choice.build()
-        reasons = {attack.unfit(target.name, target.offers) for target in targets.values()}
+        reasons = dict.fromkeys(attack.unfit(target.name, target.offers, target.timesteps) for target in targets)
         if None not in reasons:
             raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
         for word, records in attacks.known(attack).items():

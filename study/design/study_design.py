@@ -54,7 +54,7 @@ class Design:
         self.measures = Measures(spec, self.split, self.recipe)
         require_quality(spec, self.split, self.recipe, self.measures)
         targets, self.refused = refused_pairs(spec, pool)
-        require_attacks(spec, targets, self.attacks)
+        require_attacks(spec, targets.values(), self.attacks)
         maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)
         self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.label) not in self.refused)
         controls: Controls | ReleaseControls

@@ -98,7 +98,7 @@ class Attacks:
         self.spec = spec
         self.split = split
         self.recipe = recipe
-        self._made: dict[tuple[str, str, str], list[WantedAttack]] = {}
+        self._made: dict[tuple[Any, ...], list[WantedAttack]] = {}
 
     def known(self, attack: Attack) -> dict[str, np.ndarray]:
         """Indices of the records that an attacker knows, of the words it needs."""
@@ -117,16 +117,25 @@ class Attacks:
         for entry in self.spec.attacks:
             levels = cell.levels[-1:] if entry.at == "last" else entry.at
             if levels is None or level in levels:
-                key = entry.label, target.name, queries
+                key = entry.label, target.name, target.offers, target.timesteps, queries
                 if key not in self._made:
-                    self._made[key] = self.levels(entry, target.offers, target.name, queries)
+                    self._made[key] = self.levels(
+                        entry, target.offers, target.name, queries, timesteps=target.timesteps
+                    )
                 wanted += self._made[key]
         return tuple(wanted)
 
     def levels(
-        self, entry: AttackEntry, offers: frozenset[str], target: str, queries: str, relabelled: bool = False
+        self,
+        entry: AttackEntry,
+        offers: frozenset[str],
+        target: str,
+        queries: str,
+        relabelled: bool = False,
+        timesteps: int | None = None,
     ) -> list[WantedAttack]:
-        """One attack on a target that offers so much, once for each of its levels. relabelled: as of that.
+        """One attack on a target that offers so much, once for each of its levels. relabelled: as of that. timesteps:
+        of a diffusion model.
 
         A level of samples has the id of an attack that draws so many and knows no levels: its run serves any numbers.
         So has a group of parameters.
@@ -162,7 +171,7 @@ class Attacks:
                     access=attack.access,
                     knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
                     generated=level if of_samples and level else attack.generated,
-                    skipped=attack.unfit(target, offers) or self._unknowable(attack),
+                    skipped=attack.unfit(target, offers, timesteps) or self._unknowable(attack),
                 )
             )
         return wanted

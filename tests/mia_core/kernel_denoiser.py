@@ -20,7 +20,8 @@ class KernelDenoiser(Stream):
     def __init__(self, members, bandwidth, streams=None):
         super().__init__()
         self.members, self.bandwidth = members.double(), bandwidth
-        self.alpha_bar = linear(1000)
+        self.timesteps = 1000
+        self.alpha_bar = linear(self.timesteps)
         self._streams = streams or Streams("kernel denoiser")
 
     @property

@@ -193,11 +193,14 @@ def test_what_an_attack_asks_of_the_model_is_counted_per_query(name):
     assert meter.spent == Spent(queries=7 * COSTS[name])
 
 
-@pytest.mark.parametrize("name", ["diffusion_loss", "secmi", "pia", "pian", "sima"])
+@pytest.mark.parametrize("name", [*FORMULAS, "rediffuse"])
 def test_a_time_that_the_model_does_not_have_is_refused(name):
-    x = records(1)[:7]
-    with pytest.raises(Refused, match="time 2000: the model has 1000 timesteps; set an earlier time"):
-        scores_of({"name": name, "time": 2000}, KernelDenoiser(x, 0.6), x)
+    x = records(1)[:7].clamp(-1, 1)
+    late, last = ({"times": [0, t]} if name == "pfami" else {"time": t} for t in (1000, 990))
+    attack = ATTACKS.choose({"name": name, **late}).build()
+    with pytest.raises(Refused, match="a kernel denoiser has times below its 1000 timesteps, and 1000 is none; set an"):
+        attack(KernelDenoiser(x, 0.6), x, Knowledge(), Streams(0))
+    assert ATTACKS.choose({"name": name, **last}).build().unfit("a model", attack.uses, 1000) is None
 
 
 @pytest.mark.parametrize("time", [0, 95])

@@ -11,6 +11,7 @@ from mia_core.data import load_pool
 from mia_core.derived import Evidence
 from mia_core.derived.best_on_shadows import mean_auc
 from mia_core.derived.shadow_classifier import classified
+from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.run.deriving import derive
 from study.store import Store, read
@@ -99,3 +100,32 @@ def test_the_groups_of_one_run_make_up_the_whole_gradient(store):
     found, _ = scores(store, STUDY, ["gradient_norms_group0", *GROUPS])
     norms = np.exp(-found.astype(float))
     np.testing.assert_allclose(norms[0], np.hypot(norms[1], norms[2]), rtol=1e-4)
+
+
+# Plans
+
+
+def design_of(*settings):
+    spec = small_spec(*settings, "factors.train_size=[40]", "factors.defense=[none]", "quality.measures=[]")
+    return Design(spec, load_pool(spec.data))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["{name: pia, time: 40}", "{name: secmi}", "{name: pfami}", "{name: rediffuse}", "{name: sima, time: [1, 99]}"],
+)
+def test_a_time_that_no_target_has_is_refused_by_the_plan(attack):
+    with pytest.raises(Refused, match="fits no target of this study: ddpm has times below its 40 timesteps"):
+        design_of(f"target={DDPM}", f"attacks=[random, {attack}]")
+
+
+def test_of_targets_with_several_settings_each_is_attacked_as_it_is():
+    targets = ", ".join(
+        f"{{name: ddpm, label: {label}, width: 4, multipliers: [1, 1], sampling_steps: 4, {own}}}"
+        for label, own in (("a", "timesteps: 40"), ("b", "timesteps: 40, sampler: ddpm"), ("c", "timesteps: 100"))
+    )
+    latent = "{name: latent, generated: 20, perceptual: 0, starts: 1, steps: 2}"
+    design = design_of("target=~", f"factors.target=[{targets}]", f"attacks=[{latent}, {{name: sima, time: 50}}]")
+    found = {trial.cell.label: [wanted.skipped for wanted in trial.attacks] for trial in design.trials}
+    late = "ddpm has times below its 40 timesteps, and 50 is none; set an earlier time"
+    assert found == {"a": [None, late], "b": ["ddpm does not offer latent", late], "c": [None, None]}

@@ -32,7 +32,7 @@ def settings(values):
 @pytest.mark.parametrize("target", TARGET_TABLE)
 def test_a_plan_has_the_pairs_that_a_training_takes_and_refuses_the_others(make_design, target, precision):
     row = {key: value for key, value in TARGET_TABLE[target].items() if key != "size"}
-    given = f"target={settings(row)}", f"training.precision={precision}", "factors.train_size=[40]"
+    given = f"target={settings(row)}", f"training.precision={precision}", "factors.train_size=[40]", "attacks=[random]"
     plain = make_design(*given, "factors.defense=[none]")
     (cell,) = plain.cells
     reasons = {
