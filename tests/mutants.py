@@ -333,6 +333,10 @@ MUTANTS = {
         "mia_core/attacks/attack.py", "timesteps is not None and (latest", "False and (latest",
         "tests/study/test_diffusion_study.py",
     ),
+    "weights that nothing attacks are released": Mutant(
+        "mia_core/releases/released_weights.py", 'if any(name.startswith(f"{network}.") for name in tensors):',
+        "if False:", "tests/mia_core/test_releases.py",
+    ),
     "all variations are one": Mutant(
         "mia_core/attacks/rediffuse.py", 'rng.child("variation", number)', 'rng.child("variation")',
         "tests/mia_core/test_diffusion_attacks.py",

@@ -1,6 +1,7 @@
 """A release of weights of one of our targets, with its name and settings: all that it offers can be attacked."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -21,7 +22,11 @@ MOST_BYTES = 8 * 1024 * MEBIBYTE
 
 @RELEASES.register
 class ReleasedWeights(Release):
-    """Weights of all networks of the target, discriminator and encoder too: what is in the file is what is released."""
+    """Weights of all networks of the target, discriminator and encoder too: what is in the file is what is released.
+
+    Of a target that is attacked by an average of its weights, the file has the average alone: the weights that it is of
+    would be released too, and no attack would look at them.
+    """
 
     name = "weights"
 
@@ -66,7 +71,10 @@ class ReleasedWeights(Release):
         target = self._choice.build(self.form.image_shape)
         try:
             tensors = load(self._data)
-            target.load_state_dict(tensors)
+            _require_averages_alone(target, tensors)
+            target.load_state_dict({**_beside_averages(target, tensors), **tensors})
+        except Refused:
+            raise
         except Exception as error:  # of safetensors, which is no class that is documented, or RuntimeError of torch
             reason = shorten(" ".join(str(error).split()), 200)
             raise Refused(
@@ -76,3 +84,22 @@ class ReleasedWeights(Release):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
             raise Refused("release.root: has weights that are no finite numbers")
         return target.eval().requires_grad_(False)
+
+
+def _require_averages_alone(target: Target, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refused if the file has weights that nothing attacks: those that an average is of."""
+    for average, network in target.averages.items():
+        if any(name.startswith(f"{network}.") for name in tensors):
+            raise Refused(
+                f"release.root: has the weights of `{network}` beside `{average}`, their average, which alone is "
+                f"attacked; release a file of its tensors `{average}.*` alone (docs/release.md has the lines)"
+            )
+
+
+def _beside_averages(target: Target, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a target with averages has besides them; nothing that is attacked depends on it."""
+    found = {name: value for name, value in target.state_dict().items() if target.averages and "." not in name}
+    for average, network in target.averages.items():
+        own = {name: value for name, value in tensors.items() if name.startswith(f"{average}.")}
+        found |= {f"{network}{name.removeprefix(average)}": value for name, value in own.items()}
+    return found

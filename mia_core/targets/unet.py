@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import initialize
@@ -133,11 +134,13 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 def encoding(t_B: torch.Tensor, width: int) -> torch.Tensor:
-    """Sines and cosines [B,width] of a time at `width`/2 frequencies from 1 down to 1/10,000 (Vaswani et al. 2017)."""
+    """Sines and cosines [B,width] of a time at `width`/2 frequencies from 1 down to 1/10,000 (Vaswani et al. 2017), and
+    a 0 if the width is odd.
+    """
     half = width // 2
     frequency = torch.exp(torch.arange(half, device=t_B.device) * (-math.log(10_000) / max(1, half - 1)))
     angle = t_B[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], 1)
+    return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, width % 2))
 
 
 def doubled(x_BCHW: torch.Tensor) -> torch.Tensor:

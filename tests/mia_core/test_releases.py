@@ -287,8 +287,18 @@ def test_weights_of_a_diffusion_model_are_attacked_by_their_average(form, tmp_pa
     target.initialize(Streams("x"))
     with torch.no_grad():
         target.ema.tail[-1].bias += 1
-    save_file({name: tensor.contiguous() for name, tensor in target.state_dict().items()}, tmp_path / "w.safetensors")
-    model = release(form, name="weights", root=str(tmp_path / "w.safetensors"), target=spec).model()
+    every = {name: tensor.contiguous() for name, tensor in target.state_dict().items()}
+    given = {"name": "weights", "root": str(tmp_path / "w.safetensors"), "target": spec}
+    save_file(every, tmp_path / "w.safetensors")
+    with pytest.raises(Refused, match="has the weights of `denoiser` beside `ema`, their average, which alone is"):
+        release(form, **given)
+    average = {name: tensor for name, tensor in every.items() if name.startswith("ema.")}
+    save_file(dict(list(average.items())[1:]), tmp_path / "w.safetensors")
+    with pytest.raises(Refused, match="no weights of ddpm with these settings"):
+        release(form, **given)
+    save_file(average, tmp_path / "w.safetensors")
+    model = release(form, **given).model()
+    assert model.timesteps == 30
     assert model.offers == {"samples", "latent", "denoise", "variation", "gradients"}
     x = torch.zeros(2, *form.image_shape)
     assert torch.equal(model.denoise(x, torch.tensor([0, 29])), torch.ones_like(x))
