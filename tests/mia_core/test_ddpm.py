@@ -187,3 +187,11 @@ def test_a_step_is_given_a_time_and_noise_for_every_record(make_target):
     assert found.keys() == {"time", "noise"}
     assert set(found["time"].tolist()) == set(range(60))
     assert found["noise"].shape == (500, 1, 8, 8)
+
+
+def test_an_odd_width_is_a_network_whose_times_differ(make_images):
+    found = encoding(torch.arange(60), 3)
+    assert found.shape == (60, 3)
+    assert torch.equal(found[:, :2], encoding(torch.arange(60), 2)) and not found[:, 2].any()
+    target = DDPM(DDPM.Config(width=3, multipliers=(1, 1), timesteps=60), (1, 8, 8))
+    assert target.denoise(floats(make_images(2)), torch.tensor([0, 59])).shape == (2, 1, 8, 8)
