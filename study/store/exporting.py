@@ -3,7 +3,7 @@
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from study.store.schema import to_parquet
 TABLES = ("trials", "quality", "attacks", "history")
 COVERED = ("trajectory_id", "epoch", "step", "epsilon", "seconds")
 """Columns of a private training's `history` that are no functions of its records; the others are its curves."""
+LOSSES = ("loss_members", "loss_unseen")
+"""Columns of `trials` that its epsilon does not cover either."""
 VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
 ABOUT = ("git_commit", "lock", "format")
 NOTICE = "NOTICE.txt"
@@ -31,7 +33,7 @@ A public copy of the study {study}.
 
 It has what was measured of each trained model, and its settings. Left out are the scores of single records, trained
 models, samples, feature networks (which were trained on reference records), checkpoints, failures, reports, names of
-machines, hashes of records, the data's folders, files and columns, and the curves of private trainings.
+machines, hashes of records, the data's folders, files and columns, and the curves and losses of private trainings.
 
 No epsilon covers what is here: results of attacks, measures of quality and training curves are functions of the
 records.
@@ -46,15 +48,15 @@ OF_RELEASE = ("root", "function", "key", "recipient")
 def export_public(store: Store, out: Path) -> int:
     """Write a public copy into `out`, absent or empty before; returns how many passes it has.
 
-    It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew.
-    Left out: scores (the one table with a row a record), hashes of the pool's records (data/), curves of trainings that
-    have an epsilon (null, for it does not cover them), targets, resume states, samples, feature networks, checkpoints,
-    failures with their paths and tracebacks, reports, earlier designs (but not their specs, which tell what was
-    declared). Words among the data's settings (folders, files, columns) become null, in the specs and in each trial's
-    config; the data set's name and numbers stay. So do the path of a network that quality is measured by, and a
-    release's folders, files and recipient, and there is no policy, which names who signed it. Of versions VERSIONS
-    stay: software, threads and processor type, no host. Device names, times, the sha256 of the data and the seed
-    stay. NOTICE says what no epsilon covers, and what follows from the seed.
+    It has the current design and spec, and of its trials the tables in TABLES with all their columns, sealed anew. Left
+    out: scores (the one table with a row a record), hashes of the pool's records (data/), curves and losses of
+    trainings that have an epsilon (null, for it does not cover them), targets, resume states, samples, feature
+    networks, checkpoints, failures with their paths and tracebacks, reports, earlier designs (but not their specs,
+    which tell what was declared). Words among the data's settings (folders, files, columns) become null, in the specs
+    and in each trial's config; the data set's name and numbers stay. So do the path of a network that quality is
+    measured by, and a release's folders, files and recipient, and there is no policy, which names who signed it. Of
+    versions VERSIONS stay: software, threads and processor type, no host. Device names, times, the sha256 of the data
+    and the seed stay. NOTICE says what no epsilon covers, and what follows from the seed.
 
     It is for others to read, so its folders and files have the modes that the umask leaves, where those of a study are
     for their owner alone. It appears whole or not at all. ValueError for an `out` that holds something, Damaged when a
@@ -93,7 +95,9 @@ def _copy_pass(store: Store, copy: Store, name: str, marker: Mapping[str, Any]) 
     for relative, found in rows.items():
         table = own[relative]
         public = _without_machines(found) if table == "trials" else found
-        data = to_parquet(_without_curves(public) if table == "history" and private else public)
+        if private:
+            public = _without(public, _uncovered(table, public.column_names))
+        data = to_parquet(public)
         copy.place.write(relative, data)
         sealed[relative] = files.seal(data)
     copy.place.write(f"done/{name}.json", seals.to_json({**marker, "files": sealed}))
@@ -105,11 +109,19 @@ def _is_private(trials: pa.Table) -> bool:
     return any(value is not None for values in stated for value in values)
 
 
-def _without_curves(history: pa.Table) -> pa.Table:
-    fields = enumerate(history.schema)
-    for at, field in ((at, field) for at, field in fields if field.name not in COVERED):
-        history = history.set_column(at, field, pa.nulls(len(history), field.type))
-    return history
+def _uncovered(table: str, columns: Sequence[str]) -> list[str]:
+    """Columns of a private training's table that no epsilon covers, and that only its maker needs."""
+    if table == "history":
+        return [name for name in columns if name not in COVERED]
+    return [name for name in LOSSES if name in columns] if table == "trials" else []
+
+
+def _without(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """With null in these columns."""
+    for name in columns:
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), pa.nulls(len(rows), rows.schema.field(at).type))
+    return rows
 
 
 def _without_machines(trials: pa.Table) -> pa.Table:

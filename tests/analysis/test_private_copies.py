@@ -357,7 +357,9 @@ def test_curves_of_private_trainings_are_left_out_of_a_public_copy_and_others_st
     order = ["trajectory_id", "epoch"]
     others = [table[~table["trajectory_id"].isin(private)].sort_values(order) for table in (copied, whole)]
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True)[list(whole)] for table in others))
-    assert "the curves of private trainings" in " ".join((public[0].folder / "NOTICE.txt").read_text().split())
+    assert "the curves and losses of private trainings" in " ".join(
+        (public[0].folder / "NOTICE.txt").read_text().split()
+    )
 
 
 # Noise that can be drawn again

@@ -15,6 +15,7 @@ from mia_core.errors import Refused
 from study.design.study_design import Design
 from study.run.deriving import derive
 from study.store import Store, read
+from study.store.exporting import export_public
 from study.store.roles import SHADOW, STUDY
 from tests.made_scores import publish
 from tests.small import small_spec
@@ -22,7 +23,7 @@ from tests.study.running import run
 
 DDPM = "{name: ddpm, width: 4, multipliers: [1, 2], attention: 4, timesteps: 40, sampling_steps: 4}"
 ATTACKS = """attacks=[{name: pia, time: [10, 20]}, {name: secmi, time: 10, interval: 5}, {name: rediffuse, time: 10},
-    {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}, white_box]"""
+    {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}]"""
 GROUPS = ["gradient_norms_group1", "gradient_norms_group2"]
 DERIVED = f"derived=[{{name: best_on_shadows, base: pia}}, {{name: shadow_classifier, base: {GROUPS}, label: gsa}}]"
 
@@ -53,10 +54,21 @@ def scores(store, role, labels):
     return np.array([[part["score"] for part in own] for own in parts]), np.array([part["member"] for part in parts[0]])
 
 
-def test_an_attack_that_the_target_does_not_permit_is_skipped_and_not_missing(store):
-    rows = read(store.root, "small", "attacks").query("attack == 'white_box'")
-    assert rows["skipped"].notna().all() and len(rows)
-    assert not any("white_box" in word for word in cautions(load(store.folder)))
+def test_an_attack_that_a_target_does_not_permit_is_skipped_there_and_not_missing(tmp_path):
+    spec = small_spec(
+        "target=null", "factors.target=[{name: dcgan, width: 4, latent: 4}, {name: vae, width: 4, latent: 4}]",
+        "attacks=[{name: euclidean, generated: 20}, white_box]", "quality.measures=[]", "factors.epochs=[1]",
+        "factors.train_size=[40]", "factors.defense=[none]", "replicates=1",
+        "controls={blind: false, nulls: 0, copycat: false}",
+    )  # fmt: skip
+    design, store = Design(spec, load_pool(spec.data)), Store(tmp_path, "small")
+    for number in range(len(design.trajectories)):
+        assert not any(item.failed for item in run(design, store, number))
+    publish(store, design)
+    assert (
+        read(tmp_path, "small", "attacks").query("attack == 'white_box'")["skipped"].notna().tolist().count(True) == 1
+    )
+    assert not any("white_box" in word and "trials only" in word for word in cautions(load(store.folder)))
 
 
 def test_the_gap_of_losses_is_the_mean_over_replicates_of_unseen_less_members(store):
@@ -129,3 +141,23 @@ def test_of_targets_with_several_settings_each_is_attacked_as_it_is():
     found = {trial.cell.label: [wanted.skipped for wanted in trial.attacks] for trial in design.trials}
     late = "ddpm has times below its 40 timesteps, and 50 is none; set an earlier time"
     assert found == {"a": [None, late], "b": ["ddpm does not offer latent", late], "c": [None, None]}
+
+
+def test_a_public_copy_has_no_losses_of_private_trainings_and_those_of_others(tmp_path):
+    spec = small_spec(
+        "target={name: vae, width: 4, latent: 4}", "attacks=[random]", "quality.measures=[]", "factors.epochs=[1]",
+        "factors.train_size=[40]", "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}]",
+        "controls={blind: false, nulls: 0, copycat: false}", "replicates=1",
+    )  # fmt: skip
+    design, store = Design(spec, load_pool(spec.data)), Store(tmp_path, "small")
+    for number in range(len(design.trajectories)):
+        assert not any(item.failed for item in run(design, store, number))
+    publish(store, design)
+    export_public(store, tmp_path / "public")
+    losses = ["loss_members", "loss_unseen"]
+    whole, copied = (
+        read(root, name, "trials").sort_values("defense") for root, name in ((tmp_path, "small"), (tmp_path, "public"))
+    )
+    assert list(copied["defense"]) == ["dp_sgd", "none"] and whole[losses].notna().all(axis=None)
+    assert copied[losses].isna().all(axis=1).tolist() == [True, False]
+    assert copied[losses].iloc[1].equals(whole[losses].iloc[1])
