@@ -57,11 +57,38 @@ ATTACKED_WITH = (
 )
 
 
+NULL_TARGETS = {
+    "GANs": (tuple({"name": name, "latent": 8} for name in ("dcgan", "vae_gan", "began")), ATTACKED_WITH),
+    "diffusion models": (
+        ({"name": "ddpm", "multipliers": [1, 2], "attention": 4, "sampling_steps": 5},),
+        (
+            {"name": "diffusion_loss", "draws": 5},
+            {"name": "secmi"},
+            {"name": "pia"},
+            {"name": "pian"},
+            {"name": "sima"},
+            {"name": "pfami", "times": [0, 200, 400]},
+            {"name": "rediffuse", "variations": 3},
+        ),
+    ),
+    "VAEs": (
+        ({"name": "vae", "latent": 8},),
+        (
+            {"name": "vae_reconstruction", "draws": 20},
+            {"name": "elbo", "draws": 20},
+            {"name": "gradient_norms"},
+            {"name": "known_gradients", "known": 20},
+        ),
+    ),
+}
+"""Targets, and the attacks on them."""
+
+
 def main() -> int:
     """Run all checks."""
     torch.set_num_threads(1)
     passed = [
-        null_targets(),
+        *(null_targets(kind) for kind in NULL_TARGETS),
         copies(),
         sums_of_known_epsilon(),
         private_training(),
@@ -85,13 +112,14 @@ def halved(images: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(images, 2).flatten(1)
 
 
-def null_targets() -> bool:
-    """Each null: new queries, labels by coin, known, training and reference records from 1,797 digits of 8x8 pixels.
+def null_targets(kind: str) -> bool:
+    """Of NULL_TARGETS of that kind, in turn, by their attacks. Each null: new queries, labels by coin, known, training and reference records from 1,797 digits of 8x8 pixels.
 
     Every mean must be 0.50 +- .01 (at 200 x 200 queries a mean over 200 nulls has a standard error of .0021, so
     4.8 of them) and 93 to 97 % of the rows' intervals must cover 0.5 (95 % has a standard error of 1.5 %, so an honest
     attack fails this with probability 0.2; a failure is counted only below 91 or above 99 %, at 1 in 100 an attack).
     """
+    targets, attacks = NULL_TARGETS[kind]
     pool = load_pool(SOURCES.choose({"name": "digits", "size": 8}))
     found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for seed in range(NULLS):
@@ -99,16 +127,15 @@ def null_targets() -> bool:
         queries, members, others, train, reference = np.split(order[:880], [400, 420, 440, 480])
         member = np.repeat([True, False], 200)
         floats = [to_float(torch.from_numpy(pool.images[part])) for part in (queries, members, others, reference)]
-        targets = ({"name": "dcgan"}, {"name": "vae_gan"}, {"name": "began"})
-        target = {**targets[seed % 3], "width": 4, "latent": 8}
+        target = {**targets[seed % len(targets)], "width": 4}
         snapshot = trained(pool.images[train], 40, seed, target, batch_size=16, learning_rate=1e-3)
         knowledge = Knowledge(floats[1], floats[2], floats[3], extractor=halved)
-        for spec in ATTACKED_WITH:
+        for spec in attacks:
             attack = ATTACKS.choose(spec).build()
             scores = attack(snapshot, floats[0], knowledge, Streams("attack", seed)).scores.values[0].numpy()
             auc, low, high = trial_intervals(scores, member)
             found[spec["name"] + attack.variant].append((float(auc), float(low), float(high)))
-    print(f"### Null targets: {NULLS}, a third of each architecture\n")
+    print(f"### Null targets, {kind}: {NULLS}, as many of each architecture\n")
     print("| attack | mean AUC | standard error | intervals that cover 0.5 |\n| --- | --- | --- | --- |")
     good = True
     for label, intervals in found.items():
