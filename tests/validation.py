@@ -113,8 +113,9 @@ def halved(images: torch.Tensor) -> torch.Tensor:
 
 
 def null_targets(kind: str) -> bool:
-    """Of NULL_TARGETS of that kind, in turn, by their attacks. Each null: new queries, labels by coin, known, training and reference records from 1,797 digits of 8x8 pixels.
+    """Of NULL_TARGETS of that kind, in turn, by their attacks.
 
+    Each null: new queries, labels by coin, known, training and reference records from 1,797 digits of 8x8 pixels.
     Every mean must be 0.50 +- .01 (at 200 x 200 queries a mean over 200 nulls has a standard error of .0021, so
     4.8 of them) and 93 to 97 % of the rows' intervals must cover 0.5 (95 % has a standard error of 1.5 %, so an honest
     attack fails this with probability 0.2; a failure is counted only below 91 or above 99 %, at 1 in 100 an attack).
