@@ -258,14 +258,15 @@ def said(name):
     """Every sentence of the verdict, the cautions and the sections on what changes it and on records."""
     study, _, beside = name.partition("; ")
     data = STUDIES[study]()
-    tables = {"blind finds": BLIND, "silent": SILENT, "no controls": pd.DataFrame()}
-    controls = tables.get(beside, SOUND)
+    found = {"blind finds": BLIND, "silent": SILENT, "no controls": pd.DataFrame()}
+    controls = found.get(beside, SOUND)
     audits = AUDIT if beside == "false claim" else pd.DataFrame()
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
         patch.setattr(redrawn, "DRAWS", 399)
         patch.setattr(Store, "public", True)  # where a study has no scores
-        patch.setattr(checks, "read", lambda *_: design_of(data, beside))
+        tables = {"design": design_of(data, beside), "attacks": pd.DataFrame(columns=["trial_id", "attack", "skipped"])}
+        patch.setattr(checks, "read", lambda root, study, table: tables[table])
         patch.setattr(headline, "_noise_is_guessable", lambda data: beside == "noise from the seed")
         if beside == "pool at hand":
             patch.setattr(guarantees, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))
