@@ -4,8 +4,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from mia_core.data.given_folders import GivenFolders
-from mia_core.data.given_split import Given
 from mia_core.errors import Refused
 
 FLAGS = {
@@ -26,10 +24,6 @@ FLAGS = {
     "data.size": "--size",
 }
 """Settings that have a flag; every other one of the records and of their split is said by --set."""
-SETTABLE = (
-    *(f"data.{name}" for name in GivenFolders.Config.__dataclass_fields__),
-    *(f"split.{name}" for name in Given.Config.__dataclass_fields__),
-)
 
 
 @contextlib.contextmanager
@@ -46,7 +40,7 @@ def by_flags(words: str, kind: str) -> str:
 
     A name in a path is no setting, and what --set says already stays.
     """
-    flags = {**{name: f"--set {name}" for name in SETTABLE}, **FLAGS, "release.root": f"--{kind}"}
+    flags = {**{name: f"--set {name}" for name in _settable()}, **FLAGS, "release.root": f"--{kind}"}
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
     return re.sub(
         rf"(?<![\w./-])(?<!--set )({names})(?![\w.])(=?)", lambda found: _said(flags[found[1]], found[2]), words
@@ -55,3 +49,12 @@ def by_flags(words: str, kind: str) -> str:
 
 def _said(flag: str, sign: str) -> str:
     return flag + (sign if flag.startswith("--set ") else " " * len(sign))
+
+
+def _settable() -> list[str]:
+    """Settings of the records and of their split; asked for late, because these import what a help text need not."""
+    from mia_core.data.given_folders import GivenFolders
+    from mia_core.data.given_split import Given
+
+    sections = {"data": GivenFolders.Config, "split": Given.Config}
+    return [f"{section}.{name}" for section, config in sections.items() for name in config.__dataclass_fields__]
