@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 
 from mia_core.errors import Refused
 
@@ -57,4 +58,4 @@ def _settable() -> list[str]:
     from mia_core.data.given_split import Given
 
     sections = {"data": GivenFolders.Config, "split": Given.Config}
-    return [f"{section}.{name}" for section, config in sections.items() for name in config.__dataclass_fields__]
+    return [f"{section}.{item.name}" for section, config in sections.items() for item in fields(config)]
