@@ -445,6 +445,14 @@ MUTANTS = {
     "a carriage return ends a row": Mutant(
         "study/store/spreadsheets.py", 'lineterminator="\\r\\n"', 'lineterminator="\\n"', "tests/study/test_flat.py"
     ),
+    "noise has no bound": Mutant(
+        "mia_core/defenses/dp_sgd.py", "Annotated[float, Ge(0), Le(MOST_NOISE)]", "Annotated[float, Ge(0)]",
+        "tests/mia_core/test_dp_sgd.py",
+    ),
+    "who enters hosts is taken for a mapping": Mutant(
+        "study/run/cluster.py", "if not isinstance(auth, Mapping):  # which", "if False:  # which",
+        "tests/study/test_cluster_check.py",
+    ),
     "curves of private trainings go public": Mutant(
         "study/store/exporting.py", "        if private:", "        if False:",
         COPIES

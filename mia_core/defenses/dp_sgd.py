@@ -13,7 +13,7 @@ from functools import partial
 from typing import Annotated, Any, Self
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 from torch import nn
 
@@ -27,6 +27,9 @@ from mia_core.persons import PERSON, RECORD, Unit
 from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, settings
 from mia_core.targets import RecordGradients, RecordLosses, Target, add_gradient
+
+MOST_NOISE = 1e6
+"""Of sigma: a larger one leaves an epsilon that rounds to that of none, and its square is beyond floating point."""
 
 
 @DEFENSES.register
@@ -49,7 +52,7 @@ class DPSGD(PrivateDefense):
         as long, and cost no privacy.
         """
 
-        sigma: Annotated[float, Ge(0)] | None = None
+        sigma: Annotated[float, Ge(0), Le(MOST_NOISE)] | None = None
         target_epsilon: Annotated[float, Gt(0)] | None = None
         clip: Annotated[float, Gt(0)]
         delta: Annotated[float, Gt(0), Lt(1)]

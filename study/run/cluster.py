@@ -283,7 +283,9 @@ def down(path: Path, written: Mapping[str, Any]) -> int:
         raise Refused(f"{path}: provider.type: needs a word, such as local or aws")
     local = provider["type"] == "local"
     found = [*_odd(written), *(_hosts(provider) if local else ())]
-    auth = written.get("auth") or {}
+    auth = written.get("auth")
+    if not isinstance(auth, Mapping):  # which `_odd` has found, unless it is empty
+        auth = {}
     found += [f"auth.{key}: needs a text" for key in ("ssh_user", "ssh_private_key") if local and key not in auth]
     if found:
         raise Refused(f"{path}: {found[0]}")

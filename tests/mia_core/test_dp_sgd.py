@@ -13,6 +13,7 @@ from mia_core import vision  # noqa: F401  before opacus, which reaches torchvis
 from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.defenses.dp_sgd import PrivateGradients
+from mia_core.errors import Refused
 from mia_core.secret_draws import SecretDraws
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
@@ -255,3 +256,9 @@ def test_a_target_whose_buffers_take_up_records_is_refused(make_target):
     assert reason == "dp_sgd does not cover the running statistics of InstanceNorm2d in the discriminator"
     target.discriminator[-1] = nn.InstanceNorm2d(1)
     assert Arm.parse(CLIP_ONLY).refusal(target) is None
+
+
+@pytest.mark.parametrize("sigma", [1e7, 1e308])
+def test_noise_whose_square_is_beyond_floating_point_is_refused(sigma):
+    with pytest.raises(Refused, match="sigma"):
+        Arm.parse({"name": "dp_sgd", "sigma": sigma, "clip": 1.0, "delta": 1e-5})

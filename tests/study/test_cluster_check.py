@@ -373,6 +373,14 @@ def test_a_value_of_an_odd_kind_is_refused_by_check_and_by_down(tmp_path, capsys
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("auth", ["7", "true", "x", "[]", "~"])
+def test_down_of_own_hosts_refuses_odd_words_on_who_enters_them(tmp_path, capsys, auth):
+    path = tmp_path / "some.yaml"
+    path.write_text(f"provider: {{type: local, head_ip: 10.0.0.1, worker_ips: []}}\nauth: {auth}\n")
+    assert mia_study("cluster")(["down", str(path)]) == REFUSED
+    assert "auth: needs names with a text each" in capsys.readouterr().err
+
+
 def test_down_needs_to_know_who_enters_hosts(tmp_path, capsys):
     check(tmp_path, capsys, filled("configs/clusters/onprem.yaml").replace("  ssh_private_key:", "  other:"))
     assert mia_study("cluster")(["down", str(tmp_path / "some.yaml")]) == REFUSED
