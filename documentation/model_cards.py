@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from documentation.docstrings import code, constants, in_cell, settings_table, tests_of, told
-from mia_core.attacks import ATTACKS
+from mia_core.attacks import ATTACKS, Attack
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
 from mia_core.metrics import MEASURES
@@ -130,7 +130,9 @@ def _tests(module: ModuleType) -> list[str]:
 
 
 def _words(names: object) -> str:
-    """Names in a row; what is a property depends on an object's settings."""
+    """Names in a row; what an attack has made a property of its own depends on its settings."""
+    if names is Attack.needs:
+        return "nothing"
     if isinstance(names, property):
         return "depends on settings"
     assert names is None or isinstance(names, Iterable)
