@@ -265,7 +265,16 @@ ONE_OF_EACH = {row.name: key for key, row in ATTACK_TABLE.items()}
 END = 6
 """Steps of training: two epochs of three."""
 
-every_pair = pytest.mark.parametrize(("target", "arm"), PAIRS, ids=[f"{a}-{b}" for a, b in PAIRS])
+LONG_CHAIN, ARMS_OF_IT = "ddpm 16 random", ("none", "dp_sgd 2 draws+augmentation")
+"""Samples of this target take a chain of all its timesteps: `make test` has these arms of it, `make test-all` all."""
+every_pair = pytest.mark.parametrize(
+    ("target", "arm"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0] == LONG_CHAIN and pair[1] not in ARMS_OF_IT else ())
+        for pair in PAIRS
+    ],
+    ids=[f"{a}-{b}" for a, b in PAIRS],
+)
 every_attack = pytest.mark.parametrize("attack", ATTACK_TABLE)
 every_target = pytest.mark.parametrize("target", TARGET_TABLE)
 
