@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -189,12 +190,12 @@ KNOWN = {
 }
 """Columns without nulls, on which readers rely."""
 
-SHARE, COUNT, SIGNED = (0, 1), (0, 2**62), (-1, 1)
+SHARE, COUNT, SIGNED, BELOW_1 = (0, 1), (0, 2**62), (-1, 1), (0, math.nextafter(1, 0))
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "trials": {
         **dict.fromkeys(("train_size", "members", "epochs", "steps", "generator_steps", "replicate"), COUNT),
         **dict.fromkeys(("epsilon", "target_epsilon", "seconds_train", "peak_bytes"), COUNT),
-        "delta": SHARE,
+        "delta": BELOW_1,
     },
     "quality": dict.fromkeys(("samples", "seconds"), COUNT),
     "attacks": {
@@ -397,6 +398,10 @@ def _require_known(name: str, table: pa.Table) -> None:
     for column in KNOWN.get(name, ()):
         if column not in table.column_names or table[column].null_count:
             raise pa.ArrowInvalid(f"lacks the {column} of some rows")
+    if name == "trials" and {"epsilon", "delta"} <= set(table.column_names):
+        guaranteed = table.filter(pc.is_valid(table["epsilon"]))
+        if guaranteed["delta"].null_count:
+            raise pa.ArrowInvalid("has an epsilon without a delta")
 
 
 def _require_ranges(name: str, table: pa.Table) -> None:
