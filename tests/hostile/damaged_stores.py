@@ -206,7 +206,7 @@ def _advice(design: Design, store: Store, expected) -> str:
             _drop(store.folder / name)
         for name in re.findall(r"remove ((?:done|features)/[^ :]+\.json)", said):
             _drop(store.folder / name)
-        for name in re.findall(r"DAMAGED (\S+): .*(?:remove the link|is a folder)", said):
+        for name in re.findall(r"(?:DAMAGED|refused:) (\S+): .*(?:remove the link|is a folder)", said):
             _drop(store.folder / name)
         for line in re.findall(r"`(mia-study store [^`]*)`", said):
             words = shlex.split(line)
