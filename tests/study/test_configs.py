@@ -39,6 +39,7 @@ LONGEST = {
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 LOGAN = [path for path in CONFIGS if path.stem.startswith("logan_")]
 SECMI = [path for path in CONFIGS if path.stem.startswith("secmi_")]
+LIKE_LOGAN = [path for path in CONFIGS if path.stem == "diffusion_cifar10"]
 LFW_PHOTOGRAPHS = [530, 236, 144, 121, 109, 77, 71, 60, 55, 53]  # of the ten most frequent identities
 
 
@@ -91,7 +92,17 @@ def test_secmis_study_trains_its_diffusion_model_on_a_random_half(path):
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(35.7e6, rel=0.01), "the authors' size"
 
 
-@pytest.mark.parametrize("path", [*LOGAN, *SECMI], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LIKE_LOGAN, ids=lambda path: path.stem)
+def test_a_vae_and_a_diffusion_model_are_studied_as_logan_did(path):
+    spec = read(path)
+    design = Design(spec, stand_in(spec.data.name, spec.data.config.size))
+    assert spec.replicates >= 5 and spec.split.name == "logan"
+    assert {cell.target.name for cell in design.cells} == {"vae", "ddpm"}
+    pool = len(design.split.membership(0, min(spec.train_sizes)).queries)
+    np.testing.assert_allclose(np.array(spec.train_sizes) / pool, [0.1, 0.5], atol=0.02)
+
+
+@pytest.mark.parametrize("path", [*LOGAN, *SECMI, *LIKE_LOGAN], ids=lambda path: path.stem)
 def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
     full, spec = read(path), read(path, preset="quick")
     if spec.data.name == "fashion_mnist" and not DEBIAN.is_dir():
@@ -103,7 +114,9 @@ def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
     assert {entry.label for entry in spec.attacks} == {entry.label for entry in full.attacks}
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in (*LOGAN, *SECMI)], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path not in (*LOGAN, *SECMI, *LIKE_LOGAN)], ids=lambda path: path.stem
+)
 def test_every_config_makes_a_whole_design(path, tmp_path):
     if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
