@@ -7,7 +7,7 @@ from mia_core.derived.derived_attack import DERIVED, DerivedAttack
 from mia_core.derived.evidence import Evidence, divided
 
 
-def mean_auc(evidence: Evidence) -> np.ndarray:
+def auc_on_shadows(evidence: Evidence) -> np.ndarray:
     """The AUC of each attack under each target's reference trainings, on average, [...,R,K]; ties half."""
     rank_KSQ = rankdata(evidence.reference, axis=-1)
     inside = evidence.member.sum(-1)[..., None, :]
@@ -28,6 +28,6 @@ class BestOnShadows(DerivedAttack):
 
     def __call__(self, evidence: Evidence, probability: float) -> np.ndarray:
         """Scores [...,R,Q]."""
-        best = mean_auc(evidence).argmax(-1)
+        best = auc_on_shadows(evidence).argmax(-1)
         found: np.ndarray = evidence.score[best, np.arange(evidence.score.shape[1])]
         return found

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mia_core.derived import DERIVED, Evidence
-from mia_core.derived.best_on_shadows import mean_auc
+from mia_core.derived.best_on_shadows import auc_on_shadows
 from mia_core.derived.shadow_classifier import classified
 from mia_core.metrics.influence import aucs
 
@@ -35,7 +35,7 @@ def auc(scores, member):
 def test_the_attack_with_the_largest_mean_auc_under_shadows_is_taken():
     score, reference, _, held = drawn((0.2, 1.0, 0.5))
     each = np.array([[auc(reference[k, s][None], held[s][None]) for s in range(4)] for k in range(3)])
-    found = mean_auc(Evidence.shadows(score, reference, held))
+    found = auc_on_shadows(Evidence.shadows(score, reference, held))
     np.testing.assert_allclose(found, np.broadcast_to(each.mean(1), (3, 3)))
     np.testing.assert_array_equal(attacked("best_on_shadows", score, reference, held), score[1])
 
@@ -44,7 +44,7 @@ def test_equal_scores_count_half_and_of_equal_attacks_the_first_is_taken():
     score, reference, _, held = drawn((1.0, 1.0))
     reference = np.stack([reference[0], reference[0]])
     np.testing.assert_array_equal(attacked("best_on_shadows", score, reference, held), score[0])
-    assert (mean_auc(Evidence.shadows(score, np.zeros_like(reference), held)) == 0.5).all()
+    assert (auc_on_shadows(Evidence.shadows(score, np.zeros_like(reference), held)) == 0.5).all()
 
 
 def test_a_classifier_is_scikit_learns_logistic_regression_on_all_shadows_scores():

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from analysis.checks import cautions
+from analysis.study_data import load
 from mia_core.data import load_pool
 from mia_core.derived import Evidence
 from mia_core.derived.calibrated import calibrated
@@ -190,6 +192,15 @@ def test_every_derived_attack_is_sealed_for_every_base(tmp_path):
     assert set(rows.loc[rows["attack"] == "ensemble", "base"]) == {
         "+".join(item.attack_id for item in design.trials[0].attacks)
     }
+    (said,) = [word for word in cautions(load(store.folder)) if "too short" in word]
+    assert said.startswith("Intervals of ensemble are too short")
+
+
+def test_an_ensemble_that_was_fitted_on_shadows_has_no_caution(tmp_path):
+    design, store = design_of("derived=[calibrated,ensemble]", "shadows=3"), Store(tmp_path, "small")
+    write_and_derive(store, design, LEAKS)
+    assert "ensemble" in set(read(tmp_path, "small", "attacks")["attack"])
+    assert not any("too short" in word for word in cautions(load(store.folder)))
 
 
 def test_a_damaged_derived_pass_is_derived_again(tmp_path):

@@ -9,7 +9,7 @@ from analysis.stats.losses import loss_gaps
 from analysis.study_data import load
 from mia_core.data import load_pool
 from mia_core.derived import Evidence
-from mia_core.derived.best_on_shadows import mean_auc
+from mia_core.derived.best_on_shadows import auc_on_shadows
 from mia_core.derived.shadow_classifier import classified
 from mia_core.errors import Refused
 from study.design.study_design import Design
@@ -98,7 +98,7 @@ def test_rows_say_what_was_asked_of_the_model_per_query(store):
 def test_a_time_is_chosen_by_its_auc_under_shadows(store):
     times = ["pia_time10", "pia_time20"]
     (score, _), (reference, member) = (scores(store, role, times) for role in (STUDY, SHADOW))
-    best = mean_auc(Evidence.shadows(score, reference, member))[0].argmax()
+    best = auc_on_shadows(Evidence.shadows(score, reference, member))[0].argmax()
     np.testing.assert_array_equal(scores(store, STUDY, ["best_on_shadows_pia"])[0][0], score[best])
 
 
