@@ -36,12 +36,11 @@ class Elbo(Autoencoding):
         self,
         view: View,
         x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
+        z_BNZ: torch.Tensor,
         log_variance_BZ: torch.Tensor,
         noise_NZ: torch.Tensor,
     ) -> torch.Tensor:
         """See the class."""
-        z_BNZ = mean_BZ[:, None] + (log_variance_BZ[:, None] / 2).exp() * noise_NZ
         variance, pixels = self.config.variance, x_BCHW[0].numel()
         likelihood = -self.distances(view, x_BCHW, z_BNZ) / variance - pixels * (math.log(variance) + LOG_2_PI)
         prior = -(z_BNZ.square() + LOG_2_PI).sum(2)

@@ -35,18 +35,21 @@ class Autoencoding(Attack):
             noise_NZ = noise_NZ.to(queries.device)
             rows = max(1, BATCH // len(noise_NZ))
             parts = zip(queries.split(rows), mean_QZ.split(rows), log_variance_QZ.split(rows), strict=True)
-            values = [self.score(view, x, mean, log_variance, noise_NZ) for x, mean, log_variance in parts]
+            values = []
+            for x, mean, log_variance in parts:
+                z_BNZ = mean[:, None] + (log_variance[:, None] / 2).exp() * noise_NZ
+                values.append(self.score(view, x, z_BNZ, log_variance, noise_NZ))
         return Scores(self.levels, torch.cat(values)[None])
 
     def score(
         self,
         view: View,
         x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
+        z_BNZ: torch.Tensor,
         log_variance_BZ: torch.Tensor,
         noise_NZ: torch.Tensor,
     ) -> torch.Tensor:
-        """[B], by draws noise [N,Z] of the posteriors."""
+        """[B], by draws z of the records' posteriors, made of standard normal noise."""
         raise NotImplementedError
 
     @staticmethod
@@ -70,10 +73,9 @@ class VaeReconstruction(Autoencoding):
         self,
         view: View,
         x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
+        z_BNZ: torch.Tensor,
         log_variance_BZ: torch.Tensor,
         noise_NZ: torch.Tensor,
     ) -> torch.Tensor:
         """See the class."""
-        z_BNZ = mean_BZ[:, None] + (log_variance_BZ[:, None] / 2).exp() * noise_NZ
         return -self.distances(view, x_BCHW, z_BNZ).sqrt().mean(1)
