@@ -60,6 +60,8 @@ def _entries(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
     values = dict(item)
     label = values.pop("label", values.get("name"))
     at = _at(values.pop("at", None), f"{where}.at", factors, ranged)
+    if "name" not in values:
+        raise Refused(f"{where}: expected a name or a mapping with a name, got {shorten(repr(item))}")
     if not is_word(label):
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
     cls = ATTACKS.find(values.get("name"))

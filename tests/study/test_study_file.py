@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from mia_core.errors import Refused
 from study import outcomes
 from study.spec.study_file import parse, read
 from tests.commands import mia_study
@@ -398,3 +399,8 @@ def test_steps_stay_one_nested_attack_and_at_holds_for_every_attack_of_a_list():
 def test_attacks_that_labels_do_not_tell_apart_are_refused_with_the_way_out(items):
     with pytest.raises(ValueError, match=r"attacks: label: .* is there twice; give each its own `label:`"):
         small_spec(f"attacks=[{items}]")
+
+
+def test_an_attack_without_a_name_is_refused_as_that_and_not_by_a_label_that_nobody_gave():
+    with pytest.raises(Refused, match=r"attacks\[0\]: expected a name or a mapping with a name"):
+        small_spec("attacks=[{name:white_box,time:5}]")  # without blanks these are two keys
