@@ -8,10 +8,12 @@ from mia_core.data import (
     given_split,
     image_folder,
     lfw,
+    logan_split,
+    panel_split,
     retinopathy,
 )
 from mia_core.data.pool import SOURCES, Named, Pool, Source, load_named, load_pool
-from mia_core.data.splits import SPLITS, Membership, Split
+from mia_core.data.split import SPLITS, Membership, Split
 
 __all__ = [
     "SOURCES",
@@ -30,5 +32,7 @@ __all__ = [
     "lfw",
     "load_named",
     "load_pool",
+    "logan_split",
+    "panel_split",
     "retinopathy",
 ]

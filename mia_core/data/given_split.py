@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 
 from mia_core.data.given_records import MEMBER, NON_MEMBER, REFERENCE
 from mia_core.data.pool import Pool
-from mia_core.data.splits import SPLITS, Membership, Split, SplitSettings
+from mia_core.data.split import SPLITS, Membership, Split, SplitSettings
 from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.streams import Streams

@@ -7,7 +7,7 @@ import torch
 
 from mia_core import precision
 from mia_core.data import Pool, Split
-from mia_core.data.splits import FAIR
+from mia_core.data.split import FAIR
 from mia_core.errors import Refused, shorten
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mia_core.data.splits import FAIR
+from mia_core.data.split import FAIR
 from mia_core.defenses import labels
 from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from mia_core.data.splits import FAIR
+from mia_core.data.split import FAIR
 from mia_core.derived import DERIVED, Evidence
 from study.store import Store
 from study.store.rows import MODELS_LIKE_IT

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from mia_core.data.splits import SPLITS
+from mia_core.data import SPLITS
 from mia_core.errors import Refused
 
 PARTS = {"reference": 60, "unseen": 40, "known": 10}

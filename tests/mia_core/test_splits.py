@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2
 
 from mia_core.data import SOURCES, SPLITS, Pool, load_pool
-from mia_core.data.splits import Units
+from mia_core.data.ordered_units import Units
 from mia_core.hashing import array_digest
 from tests.mia_core.split_cases import LOGAN, PANEL, REPLICATES, SIZES, build, same
 

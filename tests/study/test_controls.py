@@ -6,7 +6,7 @@ from scipy.stats import kstest, norm
 
 from mia_core.attacks import Discriminative, Euclidean, WhiteBox
 from mia_core.attacks.attack import Scores
-from mia_core.data.splits import Panel
+from mia_core.data.panel_split import Panel
 from mia_core.metrics.leakage import judge
 from mia_core.streams import Streams
 from mia_core.training import Trainer
