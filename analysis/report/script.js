@@ -55,9 +55,9 @@ const open = () => {
 };
 addEventListener("hashchange", open);
 open();
-// On paper, nothing can be unfolded: tables are, but for the sources.
+// On paper, nothing can be unfolded or pointed at: tables and the meanings of words are, but for the sources.
 addEventListener("beforeprint", () => {
-  for (const folded of document.querySelectorAll("details")) folded.open ||= folded.querySelector("table") !== null;
+  for (const folded of document.querySelectorAll("details")) folded.open ||= folded.querySelector("table, dl") !== null;
 });
 // A slider over limits shows the rows of a table that answer at the chosen one.
 for (const slider of document.querySelectorAll("input[data-limits]")) {

@@ -310,6 +310,7 @@ def test_in_a_browser_tables_sort_limits_choose_and_it_prints(page, tmp_path):
         assert tab.wait(f"document.querySelector('{source}').closest('details').open")
         assert -1 <= tab.run(f"document.querySelector('{source}').getBoundingClientRect().top") < 900
         tab.print(tmp_path / "report.pdf")
+        assert tab.run("document.querySelector('details > dl').parentElement.open")  # words, which none points at
         for width in (400, 1180):
             tab.open(path.as_uri(), width, 900)
             tab.wait(f"innerWidth === {width} && document.readyState === 'complete' && document.querySelector('h1')")
