@@ -18,8 +18,8 @@ LEAST_DIMENSIONS = 96
 """With fewer, a product in float32 is as fast."""
 COLUMNS = 32
 """AMX multiplies so many bfloat16 columns at a time."""
-CHUNK = 256
-"""Points rounded at once."""
+FILLED_ELEMENTS = 2**17
+"""Coordinates rounded at once: 512 KiB."""
 
 
 class Products:
@@ -56,30 +56,32 @@ class Products:
         found = self.matrix.new_zeros(len(x_QD), self.matrix.shape[1])
         norms_Q, moved_Q = self._fill(x_QD, found, self._parts)
         found[:, : x_QD.shape[1]].mul_(-2)
-        # Of a sum of p products, and of norms; of numbers that are centered in float32, a few.
-        relative = (self.matrix.shape[1] + 10) * torch.finfo(torch.float32).eps
-        sums = relative * (norms_Q.sqrt() + self._farthest).square()
-        moved = (1 + relative) * (moved_Q + self._moved)
+        # Of a sum of p products, and of norms; of numbers that are centered in float32, a few. Smaller ones than `tiny`
+        # may be lost.
+        columns, float32 = self.matrix.shape[1], torch.finfo(torch.float32)
+        relative, lost = (columns + 10) * float32.eps, 4 * columns * float32.tiny
+        sums = relative * (norms_Q.sqrt() + self._farthest).square() + lost
+        moved = (1 + relative) * (moved_Q + self._moved + math.sqrt(lost)) if self.rounded else moved_Q
         return found, Errors(sums, moved, torch.finfo(torch.bfloat16).eps if self.rounded else 0.0)
 
     def _fill(self, x_BD: torch.Tensor, out_Bp: torch.Tensor, place: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Write rounded coordinates, their squared norms after `place` columns, and ones beside; norms, moved [B]."""
         dimension = x_BD.shape[1]
-        norms_B, moved_B = (torch.zeros(len(x_BD), dtype=torch.float64, device=x_BD.device) for _ in range(2))
-        out_Bp[:, dimension : dimension + 2 * self._parts] = 1
-        for part, out, norms, moved in zip(*(a.split(CHUNK) for a in (x_BD, out_Bp, norms_B, moved_B)), strict=True):
+        norms_B, moved_B = (self._center.new_zeros(len(x_BD)) for _ in range(2))
+        step = max(1, FILLED_ELEMENTS // dimension)
+        for part, out, norms, moved in zip(*(a.split(step) for a in (x_BD, out_Bp, norms_B, moved_B)), strict=True):
             centered = (part - self._center).float()
-            coordinates = out[:, :dimension]
-            coordinates.copy_(centered)
-            values = coordinates.float()
-            norms.copy_(torch.linalg.vector_norm(values, dim=1).square_())
+            values = out[:, :dimension].copy_(centered).float()
+            torch.linalg.vector_norm(values, dim=1, out=norms)
             if self.rounded:
-                moved.copy_(torch.linalg.vector_norm(centered.sub_(values), dim=1))
-            rest = norms.float()
-            for column in range(dimension + place, dimension + place + self._parts):
-                out[:, column] = rest
-                rest = rest - out[:, column].float()
-        return norms_B, moved_B
+                torch.linalg.vector_norm(centered.sub_(values), dim=1, out=moved)
+        norms_B.square_()
+        out_Bp[:, dimension : dimension + 2 * self._parts] = 1
+        rest_B = norms_B
+        for column in range(dimension + place, dimension + place + self._parts):
+            out_Bp[:, column] = rest_B
+            rest_B = rest_B - out_Bp[:, column].float()
+        return norms_B.double(), moved_B.double()
 
     def minima(self, weights_Bp: torch.Tensor) -> torch.Tensor:
         """The smallest squared distance to each group, float32 [B,G]. weights: of queries, see `weights`."""
@@ -113,7 +115,7 @@ class Errors:
     """How far squared distances of products are off, for each of some queries; all float64 [B]."""
 
     def __init__(self, sums_B: torch.Tensor, moved_B: torch.Tensor, written: float) -> None:
-        """sums: of a product. moved: of a distance, by rounded points. written: of a product as it is kept, relative."""
+        """sums: of a product. moved: of a distance, by rounding. written: of a product as it is kept, relative to it."""
         self.sums, self.moved, self.written = sums_B, moved_B, written
 
     def __getitem__(self, rows: slice | torch.Tensor) -> "Errors":
