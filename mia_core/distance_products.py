@@ -115,7 +115,7 @@ class Errors:
     """How far squared distances of products are off, for each of some queries; all float64 [B]."""
 
     def __init__(self, sums_B: torch.Tensor, moved_B: torch.Tensor, written: float) -> None:
-        """sums: of a product. moved: of a distance, by rounding. written: of a product as it is kept, relative to it."""
+        """sums: of a product. moved: of a distance, by rounding. written: of a product as it is kept, relative."""
         self.sums, self.moved, self.written = sums_B, moved_B, written
 
     def __getitem__(self, rows: slice | torch.Tensor) -> "Errors":

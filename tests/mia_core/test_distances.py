@@ -198,6 +198,14 @@ def test_squares_of_products_are_within_their_errors(dimension, scale, offset, k
             assert bool((value > error.certain(distance * (1 - 1e-9) - 1e-300)).all()), "it is farther than that"
 
 
+@given(rounded=st.booleans(), scale=st.sampled_from([1e-5, 1.0, 1e9]), seed=st.integers(0, 1000))
+def test_norms_keep_the_digits_of_float32(rounded, scale, seed):
+    products = Products(scale * points(40, 30, seed, "y"), rounded=rounded)
+    coordinates, norms = products.matrix[:40, :30].double(), products.matrix[:40, 30:].double()
+    parts = norms.shape[1] // 2 if not rounded else 3
+    torch.testing.assert_close(norms[:, :parts].sum(1), coordinates.square().sum(1), rtol=2e-6, atol=0)
+
+
 def test_rounding_decides_most(monkeypatch):
     # Bounds that decide nothing would be within their errors, too.
     x, y = (images_like(n, 324, 0, name) for n, name in ((100, "x"), (2000, "y")))
