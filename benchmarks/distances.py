@@ -7,7 +7,8 @@ space (`mia_core.distances.Search`). The other way is one brute-force search of 
 and number of samples, and for Monte Carlo one of the reference records besides. Both get the same points, and as many
 threads.
 
-The command checks that both find the same distances and counts, and prints how much more CPU time scikit-learn takes.
+The command checks that both find the same distances and counts, and prints how much more CPU time scikit-learn takes
+than ours, and than ours with no points rounded to bfloat16, as on processors without matrix units for these.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.measuring import interleaved, spread, table
 from mia_core.data.pool import to_uint8
+from mia_core.distance_products import Products
 from mia_core.distances import Search
 from mia_core.front import train
 from mia_core.spaces import ColorHistogram, Hog, Pca, Pixels, Space, embedded
@@ -95,9 +97,12 @@ def points(images: torch.Tensor, counts: Sequence[int]) -> Points:
     return found
 
 
-def ours(given: Points, slack: float = 0.0) -> dict[str, torch.Tensor]:
-    """Distances [L,Q,k], or counts [L,Q], by attack. slack: added to Monte Carlo's radii, as a share of them."""
-    searches = {name: Search(x, y) for name, (x, y, _) in given.items()}
+def ours(given: Points, slack: float = 0.0, rounded: bool | None = None) -> dict[str, torch.Tensor]:
+    """Distances [L,Q,k], or counts [L,Q], by attack.
+
+    slack: added to Monte Carlo's radii, as a share of them. rounded: see `Products`.
+    """
+    searches = {name: Search(x, y, Products(y, rounded=rounded)) for name, (x, y, _) in given.items()}
     found = {attack: searches[space].nearest(levels, k)[0] for attack, (space, k, levels) in NEIGHBORS.items()}
     for attack, space in COUNTS.items():
         radii = radii_of(searches[space], given[space][2])
@@ -138,7 +143,9 @@ def _fitted(y: np.ndarray, k: int) -> NearestNeighbors:
 
 def check(given: Points) -> None:
     """AssertionError unless both find the same; counts, but for what is at the radius up to rounding."""
-    mine, other = ours(given), theirs(given, None)
+    mine, other, float32 = ours(given), theirs(given, None), ours(given, rounded=False)
+    for attack, values in mine.items():
+        assert torch.equal(values, float32[attack]), attack
     for attack in NEIGHBORS:
         np.testing.assert_allclose(mine[attack], other[attack], rtol=1e-3, atol=1e-3, err_msg=attack)
     fewer, more = ours(given, -ROUNDING), ours(given, ROUNDING)
@@ -167,6 +174,7 @@ def main(arguments: Sequence[str]) -> int:
             seconds = interleaved(
                 {
                     "ours": partial(ours, given),
+                    "float32": partial(ours, given, rounded=False),
                     "theirs": partial(theirs, given, None),
                     "without": partial(theirs, given, radii),
                 },
@@ -175,7 +183,9 @@ def main(arguments: Sequence[str]) -> int:
                 "cpu",
                 time.process_time,
             )
-            rows.append([name, *(spread(seconds[way] / seconds["ours"]) for way in ("theirs", "without"))])
-    columns = ("records", "scikit-learn / ours", "scikit-learn without Monte Carlo's radius / ours")
+            pairs = (("theirs", "ours"), ("without", "ours"), ("theirs", "float32"))
+            rows.append([name, *(spread(seconds[way] / seconds[other]) for way, other in pairs)])
+    known = "scikit-learn without Monte Carlo's radius / ours"
+    columns = ("records", "scikit-learn / ours", known, "scikit-learn / ours in float32")
     table(f"All distance attacks of a trial at {LEVELS} samples, {options.threads} threads", columns, rows)
     return 0

@@ -5,11 +5,10 @@ Shapes: Q queries, N points, D dimensions, L levels (the first N_l points each),
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 
-from mia_core.lower_bounds import GROUP, LowerBounds
+from mia_core.distance_products import GROUP, Products
 
 SHORTLIST = 16
 MOST_PAIRS = 256
@@ -17,13 +16,11 @@ MOST_PAIRS = 256
 DENSE = 16
 """Groups are looked into one by one where at most one in so many has a point that is near enough."""
 WORTH = 20
-"""Pairs are measured in float32 where they are at most one in so many: a product of all takes as long."""
+"""Pairs are measured where they are at most one in so many; else a finer product of all takes less time."""
 BLOCK_ELEMENTS = 2**23
 """Pairs of queries and points that are looked at together."""
 KEPT_ELEMENTS = 2**26
 """Minima of one search that are kept for the next question: 256 MiB at most; above, they are computed again."""
-GATHERED_ELEMENTS = 2**17
-"""Numbers of group members at once: 512 KiB."""
 EXACT_ELEMENTS = 2**18
 """Differences measured at once: 2 MiB."""
 
@@ -57,22 +54,19 @@ def _require(k: int, points: int) -> None:
 
 
 class Search:
-    """Questions about the same queries and points, answered from minima of lower bounds over groups of points.
+    """Questions about the same queries and points, answered from minima of squared distances to groups of points.
 
-    The minima (`LowerBounds`, float32) are computed once for every k, radius and level, and say where to look. What
-    their error bound leaves undecided is measured by subtraction in float64, so answers are those of `nearest`, and of
-    a count of exact distances.
+    The minima (`Products`, float32 or bfloat16) are computed once for every k, radius and level, and say where to look.
+    What their error bounds leave undecided is measured by subtraction in float64, so answers are those of `nearest`,
+    and of a count of exact distances.
     """
 
-    def __init__(self, x_QD: torch.Tensor, y_ND: torch.Tensor, bounds: LowerBounds | None = None) -> None:
-        """bounds: of these points, where they are known."""
+    def __init__(self, x_QD: torch.Tensor, y_ND: torch.Tensor, products: Products | None = None) -> None:
+        """products: of these points, where they are known."""
         self.x, self.y = x_QD, y_ND
-        self._bounds = LowerBounds(y_ND) if bounds is None else bounds
-        self._weights, self._norms_Q = self._bounds.weights(x_QD)
-        self._error_Q = self._bounds.error(self._norms_Q)
-        # Of a difference and of a sum of D squares in float32, each relative to itself.
-        self._rounding = (x_QD.shape[1] + 8) * torch.finfo(torch.float32).eps
-        self._plain: LowerBounds | None = None
+        self._products = Products(y_ND) if products is None else products
+        self._weights, self._errors = self._products.weights(x_QD)
+        self._plain: Products | None = None
         self._nearest: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
         self._kept: list[torch.Tensor] | None = [] if len(x_QD) * len(y_ND) <= GROUP * KEPT_ELEMENTS else None
 
@@ -83,7 +77,7 @@ class Search:
 
     def among(self, x_QD: torch.Tensor) -> "Search":
         """Another search, of other queries, among the same points."""
-        return Search(x_QD, self.y, self._bounds)
+        return Search(x_QD, self.y, self._products)
 
     def nearest(self, levels: Sequence[int], k: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """The k smallest distances [L,Q,k], ascending, to the first points of each level, and their indices [L,Q,k].
@@ -109,19 +103,16 @@ class Search:
 
     def smallest(self, count: int, level: int) -> float:
         """The `count`-th smallest distance of all queries to the first points of a level."""
-        if not self._bounds.exact:
-            return self._finer(slice(None)).smallest(count, level)
-        found = self._norms_Q.new_empty(0)
+        found = self.x.new_empty(0, dtype=torch.float64)
         for rows, minima in self._blocks():
             whole = minima[:, : level // GROUP]
-            ranks = whole if whole.numel() >= count else self._bounds.ranks(self._weights[rows], level)
-            part = (ranks + self._norms_Q[rows, None]).flatten()
+            squares = whole if whole.numel() >= count else self._products.squares(self._weights[rows], level)
+            part = self._errors[rows].highest(squares.T).flatten()
             found = torch.cat([found, part.topk(min(count, len(part)), largest=False).values])
             found = found.topk(min(count, len(found)), largest=False).values
-        edge = found[-1] + 2 * self._error_Q.max()
         exact = []
         for rows, minima in self._blocks():
-            row, column, _ = self._within(rows, minima, edge - self._norms_Q[rows], level)
+            row, column, _ = self._within(rows, minima, self._errors[rows].possible(found[-1]), level)
             exact.append(self._between(rows.start + row, column))
         return float(torch.cat(exact).kthvalue(count).values)
 
@@ -132,118 +123,89 @@ class Search:
         for place, start in enumerate(range(0, len(self.x), rows)):
             block = slice(start, min(start + rows, len(self.x)))
             if self._kept is None:
-                yield block, self._bounds.minima(self._weights[block])
+                yield block, self._products.minima(self._weights[block])
                 continue
             if place == len(self._kept):
-                self._kept.append(self._bounds.minima(self._weights[block]))
+                self._kept.append(self._products.minima(self._weights[block]))
             yield block, self._kept[place]
 
     def _nearest_of(self, rows: slice, minima: torch.Tensor, level: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Distances [B,k] and indices [B,k] of some queries."""
-        # k points have a rank of at most the k-th smallest minimum of groups.
+        # k points have a square of at most the k-th smallest minimum of groups.
         few = level < 2 * k * GROUP
-        ranks = self._bounds.ranks(self._weights[rows], level) if few else minima[:, : level // GROUP]
-        highest = ranks.amin(1) if k == 1 else ranks.topk(k, dim=1, largest=False).values[:, -1]
-        edges = highest.double() + 2 * self._error_Q[rows]
-        pairs = self._pairs(rows, minima, edges, level, k)
-        if not self._bounds.exact:
-            reach = pairs.lowest(self._about(rows, pairs), k)[0][:, -1] * (1 + self._rounding)
-            edges = torch.where(pairs.open, edges, reach.square() - self._norms_Q[rows] + self._error_Q[rows])
-            pairs = self._pairs(rows, minima, edges, level, k)
-            about = self._about(rows, pairs)
-            reach = pairs.lowest(about, k)[0][:, -1] * (1 + self._rounding) / (1 - self._rounding)
-            pairs = pairs.where(about <= reach[pairs.row])
-        distances, indices = pairs.lowest(self._between(rows.start + pairs.row, pairs.column), k)
-        distances = distances.to(self.x.dtype)
-        if bool(pairs.open.any()):
-            queries = torch.arange(rows.start, rows.stop, device=indices.device)[pairs.open]
-            if self._bounds.exact:
-                distances[pairs.open], indices[pairs.open] = nearest(self.x[queries], self.y[:level], k)
-            else:
-                answer = self._finer(queries).nearest([level], k)
-                distances[pairs.open], indices[pairs.open] = answer[0][0], answer[1][0]
-        return distances, indices
-
-    def _pairs(self, rows: slice, minima: torch.Tensor, edges_B: torch.Tensor, level: int, k: int) -> "_Pairs":
-        """All pairs with a rank up to an edge, but none of a query that has too many."""
-        row, column, _ = self._within(rows, minima, edges_B, level)
-        counts = row.bincount(minlength=len(edges_B))
+        squares = self._products.squares(self._weights[rows], level) if few else minima[:, : level // GROUP]
+        highest = squares.amin(1) if k == 1 else squares.topk(k, dim=1, largest=False).values[:, -1]
+        errors = self._errors[rows]
+        row, column, _ = self._within(rows, minima, errors.possible(errors.highest(highest)), level)
+        counts = row.bincount(minlength=len(highest))
         # Fewer than k are found only of what is not a number.
-        pairs = _Pairs(row, column, (counts > k + MOST_PAIRS) | (counts < k))
-        return pairs.where(~pairs.open[row]) if bool(pairs.open.any()) else pairs
+        many = (counts > k + MOST_PAIRS) | (counts < k)
+        if bool(many.any()):
+            row, column = row[~many[row]], column[~many[row]]
+        distances, indices = _lowest(row, column, self._between(rows.start + row, column), len(highest), k)
+        distances = distances.to(self.x.dtype)
+        if bool(many.any()):
+            queries = torch.arange(rows.start, rows.stop, device=indices.device)[many]
+            if self._products.rounded:
+                answer = self._finer(queries).nearest([level], k)
+                distances[many], indices[many] = answer[0][0], answer[1][0]
+            else:
+                distances[many], indices[many] = nearest(self.x[queries], self.y[:level], k)
+        return distances, indices
 
     def _count_of(self, rows: slice, minima: torch.Tensor, radius: float, level: int) -> torch.Tensor:
         """Of some queries, int64 [B]."""
-        edges, error = radius**2 - self._norms_Q[rows], self._error_Q[rows]
-        row, column, ranks = self._within(rows, minima, edges + error, level)
-        if self._bounds.exact:
-            inside = ranks <= (edges - error).float()[row]
-            unsure = (~inside).nonzero()[:, 0]
-        elif len(row) * WORTH > len(edges) * len(self.y):
+        errors = self._errors[rows]
+        row, column, squares = self._within(rows, minima, errors.possible(radius), level)
+        inside = squares <= errors.certain(radius).float()[row]
+        unsure = (~inside).nonzero()[:, 0]
+        if self._products.rounded and len(unsure) * WORTH > len(minima) * len(self.y):
             return self._finer(rows).counts([radius], [level])[0]
-        else:
-            about = self._about(rows, _Pairs(row, column, row))
-            inside = about < radius * (1 - self._rounding)
-            unsure = (~inside & (about <= radius * (1 + self._rounding))).nonzero()[:, 0]
         inside[unsure] = self._between(rows.start + row[unsure], column[unsure]) <= radius
-        return row[inside].bincount(minlength=len(edges))
+        return row[inside].bincount(minlength=len(minima))
 
     def _within(
         self, rows: slice, minima: torch.Tensor, edges_B: torch.Tensor, stop: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Row, column and rank [P] of all ranks up to an edge, in the first columns; in order of rows and columns."""
+        """Row, column and square [P] of all squares up to an edge, in the first columns; by rows, then columns."""
         edges, weights = edges_B.float(), self._weights[rows]
         near = minima[:, : math.ceil(stop / GROUP)] <= edges[:, None]
         row, group = near.nonzero(as_tuple=True)
         if len(row) * DENSE > near.numel():
-            ranks = self._bounds.ranks(weights, stop)
-            row, column = (ranks <= edges[:, None]).nonzero(as_tuple=True)
-            return row, column, ranks[row, column]
-        step = max(1, GATHERED_ELEMENTS // (GROUP * weights.shape[1]))
-        parts = zip(row.split(step), group.split(step), strict=True)
-        ranks = torch.cat([self._bounds.of_groups(weights.index_select(0, i), g) for i, g in parts])
+            squares = self._products.squares(weights, stop)
+            row, column = (squares <= edges[:, None]).nonzero(as_tuple=True)
+            return row, column, squares[row, column]
+        squares = self._products.of_groups(weights, row, group)
         columns = group[:, None] * GROUP + torch.arange(GROUP, device=group.device)
-        among, member = ((ranks <= edges[row, None]) & (columns < stop)).nonzero(as_tuple=True)
-        return row[among], columns[among, member], ranks[among, member]
+        among, member = ((squares <= edges[row, None]) & (columns < stop)).nonzero(as_tuple=True)
+        return row[among], columns[among, member], squares[among, member]
 
     def _finer(self, rows: slice | torch.Tensor) -> "Search":
-        """Of some queries, by bounds that are the distances."""
+        """Of some queries, by products of points that are not rounded."""
         if self._plain is None:
-            self._plain = LowerBounds(self.y, reduced=False)
+            self._plain = Products(self.y, rounded=False)
         return Search(self.x[rows], self.y, self._plain)
 
-    def _about(self, rows: slice, pairs: "_Pairs") -> torch.Tensor:
-        """The distance of each pair [P], up to `_rounding` of it."""
-        return self._between(rows.start + pairs.row, pairs.column, exact=False).double()
-
-    def _between(self, queries_P: torch.Tensor, points_P: torch.Tensor, *, exact: bool = True) -> torch.Tensor:
+    def _between(self, queries_P: torch.Tensor, points_P: torch.Tensor) -> torch.Tensor:
         """The distance of each pair [P], float64: differences of float32 numbers are exact there."""
         step = max(1, EXACT_ELEMENTS // self.x.shape[1])
-        found = self.x.new_empty(len(queries_P), dtype=torch.float64 if exact else self.x.dtype)
+        found = self.x.new_empty(len(queries_P), dtype=torch.float64)
         for i, j, out in zip(queries_P.split(step), points_P.split(step), found.split(step), strict=True):
-            x = self.x.index_select(0, i)
-            out.copy_((x.double() if exact else x).sub_(self.y.index_select(0, j)).norm(dim=1))
+            out.copy_(self.x.index_select(0, i).double().sub_(self.y.index_select(0, j)).norm(dim=1))
         return found
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Rows and columns [P], in order; rows [B] of which none are here."""
+def _lowest(
+    row: torch.Tensor, column: torch.Tensor, values: torch.Tensor, rows: int, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k smallest values [B,k] of each row, ascending, and their columns; infinite where there are none.
 
-    row: torch.Tensor
-    column: torch.Tensor
-    open: torch.Tensor
-
-    def where(self, kept_P: torch.Tensor) -> "_Pairs":
-        """Some of them."""
-        return _Pairs(self.row[kept_P], self.column[kept_P], self.open)
-
-    def lowest(self, values_P: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The k smallest values [B,k] of each row, ascending, and their columns; infinite where there are none."""
-        counts = self.row.bincount(minlength=len(self.open))
-        place = torch.arange(len(self.row), device=self.row.device) - (counts.cumsum(0) - counts)[self.row]
-        values = values_P.new_full((len(counts), max(k, int(counts.max()))), torch.inf)
-        columns = torch.zeros_like(values, dtype=torch.long)
-        values[self.row, place], columns[self.row, place] = values_P, self.column
-        values, order = values.sort(dim=1, stable=True)
-        return values[:, :k], columns.gather(1, order[:, :k])
+    row, column, values: [P], in order of rows.
+    """
+    counts = row.bincount(minlength=rows)
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    table = values.new_full((rows, max(k, int(counts.max()))), torch.inf)
+    columns = torch.zeros_like(table, dtype=torch.long)
+    table[row, place], columns[row, place] = values, column
+    table, order = table.sort(dim=1, stable=True)
+    return table[:, :k], columns.gather(1, order[:, :k])

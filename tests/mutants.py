@@ -45,6 +45,7 @@ COPIES, LEFT, RAY = "tests/analysis/test_private_copies.py", "tests/left_behind"
 SCHEMA, DOCUMENTS, LOCAL_RAY = "study/store/schema.py", "study/spec/documents.py", "study/run/local_ray.py"
 PLACES, SHOWN = "study/store/places.py", "analysis/report/shown.py"
 BOUNDS, MEMORY = "tests/study/test_bounds.py", "tests/study/test_memory.py"
+PRODUCTS, DISTANCES = "mia_core/distance_products.py", "tests/mia_core/test_distances.py"
 HARDWARE, DATA_BOUNDS = "tests/mia_core/test_hardware.py", "tests/mia_core/test_data_bounds.py"
 FILE_SYSTEMS, ENVIRONMENTS = "tests/study/test_file_systems.py", "tests/study/test_environments.py"
 BUCKET_ERRORS, DATA_CHANGES = "tests/study/test_bucket_errors.py", "tests/study/test_data_changes.py"
@@ -198,6 +199,18 @@ MUTANTS = {
     "distances are held whole": Mutant(
         "mia_core/metrics/quality.py", "rows = max(1, BLOCK_BYTES //", "rows = max(len(x_MD), BLOCK_BYTES //",
         "tests/mia_core/test_quality.py",
+    ),
+    "points are not moved by rounding": Mutant(
+        PRODUCTS, "(moved_Q + self._moved + math.sqrt(lost))", "math.sqrt(lost)", DISTANCES
+    ),
+    "products are kept as they are summed": Mutant(
+        PRODUCTS, "torch.finfo(torch.bfloat16).eps if self.rounded else 0.0", "0.0", DISTANCES
+    ),
+    "sums of products have no error": Mutant(
+        PRODUCTS, "relative * (norms_Q.sqrt() + self._farthest).square() + lost", "0 * norms_Q + lost", DISTANCES
+    ),
+    "norms are rounded as coordinates are": Mutant(
+        PRODUCTS, "self._parts = 3 if rounded", "self._parts = 1 if rounded", DISTANCES
     ),
     "records beyond memory are resized": Mutant(
         "mia_core/data/pool.py", "if needed > there:", "if False:", DATA_BOUNDS,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mia_core import distances as distances_module
+from mia_core.distance_products import Products
 from mia_core.distances import Search, nearest
-from mia_core.lower_bounds import LowerBounds
 from mia_core.streams import Streams
 
 
@@ -139,8 +139,8 @@ def test_a_search_that_keeps_no_distances_and_one_of_small_blocks_answer_the_sam
 def test_products_are_computed_once_for_all_questions(monkeypatch):
     x, y = points(90, 20, 0, "x"), points(700, 20, 0, "y")
     search, calls = Search(x, y), []
-    plain = LowerBounds.minima
-    monkeypatch.setattr(LowerBounds, "minima", lambda *given: calls.append(1) or plain(*given))
+    plain = Products.minima
+    monkeypatch.setattr(Products, "minima", lambda *given: calls.append(1) or plain(*given))
     search.nearest([100, 700], 3)
     search.counts([3.0, 2.0], [100, 700])
     search.nearest([700], 1)
@@ -152,41 +152,85 @@ def test_a_level_with_fewer_points_than_neighbors_is_refused():
         Search(torch.zeros(2, 3), torch.zeros(9, 3)).nearest([4, 9], 5)
 
 
-# Lower bounds in few dimensions
+# Points rounded to bfloat16
 
 
 def images_like(count, dimension, seed, name, noise=0.02):
-    """Points near 20 directions, so that few axes stand for all dimensions."""
+    """Points near 20 directions, as images are: their nearest neighbors are nearer than most points."""
     directions = points(20, dimension, seed, "directions")
     return points(count, 20, seed, name) @ directions + noise * points(count, dimension, seed, name + " noise")
 
 
-@given(dimension=st.integers(96, 400), scale=st.sampled_from([1.0, 1e-5]), seed=st.integers(0, 1000))
-def test_ranks_of_few_axes_are_below_squared_distances_up_to_their_error(dimension, scale, seed):
-    x, y = (scale * images_like(n, dimension, seed, name) for n, name in ((20, "x"), (300, "y")))
-    bounds = LowerBounds(y)
-    assert not bounds.exact
-    weights, norms = bounds.weights(x)
-    squared = (x.double()[:, None] - y.double()[None]).square().sum(2)
-    ranks = bounds.ranks(weights, 300).double() + norms[:, None]
-    assert bool((ranks <= squared + bounds.error(norms)[:, None]).all())
-    minima = bounds.minima(weights)
-    assert torch.equal(minima.argmin(1), bounds.ranks(weights, 300).argmin(1) // 16)
+@given(
+    dimension=st.integers(1, 400),
+    scale=st.sampled_from([1.0, 1e-5, 1e-20, 1e9]),
+    offset=st.sampled_from([0.0, 1.0, 300.0]),
+    kind=st.sampled_from(["apart", "copies", "collapsed"]),
+    rounded=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_squares_of_products_are_within_their_errors(dimension, scale, offset, kind, rounded, seed):
+    x, y = (images_like(n, dimension, seed, name) for n, name in ((20, "x"), (300, "y")))
+    if kind == "copies":
+        x = y[:20].clone()
+    if kind == "collapsed":
+        y = y[:1] + 1e-4 * y
+    x, y = scale * (x + offset), scale * (y + offset)
+    products = Products(y, rounded=rounded)
+    weights, errors = products.weights(x)
+    exact = (x.double()[:, None] - y.double()[None]).norm(dim=2)
+    minima, squares = products.minima(weights), products.squares(weights, 300)
+    members = products.of_groups(weights, torch.arange(20), torch.arange(20) % 19)
+    assert bool((minima == torch.inf).sum() == 0)
+    assert bool((members[18, 12:] == torch.inf).all()), "300 points are 18 groups and 12 more"
+    groups = torch.arange(300) // 16
+    nearest_of_group = torch.full((20, 19), torch.inf, dtype=torch.float64).scatter_reduce(
+        1, groups.expand(20, -1), exact, "amin"
+    )
+    of_members = torch.nn.functional.pad(exact, (0, 4), value=torch.inf).unflatten(1, (19, 16))
+    of_members = of_members[torch.arange(20), torch.arange(20) % 19]
+    for found, true in ((squares, exact), (minima, nearest_of_group), (members, of_members)):
+        for column in range(found.shape[1]):
+            some = true[:, column].isfinite()
+            value, distance, error = found[some, column], true[some, column], errors[some]
+            assert bool((error.highest(value) >= distance).all())
+            assert bool((value.double() <= error.possible(distance)).all())
+            assert bool((value > error.certain(distance * (1 - 1e-9) - 1e-300)).all()), "it is farther than that"
 
 
-def test_points_of_too_many_directions_keep_all_dimensions():
-    assert LowerBounds(points(400, 200, 0, "y")).exact
+@given(rounded=st.booleans(), scale=st.sampled_from([1e-5, 1.0, 1e9]), seed=st.integers(0, 1000))
+def test_norms_keep_the_digits_of_float32(rounded, scale, seed):
+    products = Products(scale * points(40, 30, seed, "y"), rounded=rounded)
+    coordinates, norms = products.matrix[:40, :30].double(), products.matrix[:40, 30:].double()
+    parts = norms.shape[1] // 2 if not rounded else 3
+    torch.testing.assert_close(norms[:, :parts].sum(1), coordinates.square().sum(1), rtol=2e-6, atol=0)
+
+
+def test_rounding_decides_most(monkeypatch):
+    # Bounds that decide nothing would be within their errors, too.
+    x, y = (images_like(n, 324, 0, name) for n, name in ((100, "x"), (2000, "y")))
+    search, measured = Search(x, y, Products(y, rounded=True)), []
+    plain = Search._between
+    monkeypatch.setattr(Search, "_between", lambda self, i, j: measured.append(len(i)) or plain(self, i, j))
+    every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
+    assert torch.equal(search.nearest([2000])[0][0, :, 0], every.amin(1).float())
+    assert sum(measured) < 300
+    measured.clear()
+    radius = float(every.flatten().kthvalue(2000).values)
+    assert torch.equal(search.counts([radius], [2000])[0], (every <= radius).sum(1))
+    assert sum(measured) < 1000, "of 2,000 that are within the radius, and as many that are little beyond"
 
 
 @given(
     count=st.integers(256, 420),
-    dimension=st.integers(96, 300),
+    dimension=st.integers(1, 300),
     k=st.integers(1, 20),
-    kind=st.sampled_from(["apart", "copies", "ties", "collapsed", "far"]),
+    kind=st.sampled_from(["apart", "copies", "ties", "collapsed", "far", "alike"]),
     crowd=st.sampled_from([0, 3, 256]),
+    rounded=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_a_search_by_few_axes_answers_what_brute_force_does(count, dimension, k, kind, crowd, seed):
+def test_a_search_answers_what_brute_force_does_rounded_or_not(count, dimension, k, kind, crowd, rounded, seed):
     x, y = (images_like(n, dimension, seed, name) for n, name in ((25, "x"), (count, "y")))
     match kind:
         case "copies":
@@ -198,11 +242,13 @@ def test_a_search_by_few_axes_answers_what_brute_force_does(count, dimension, k,
             x[:5] = y[3:8]
         case "far":
             x, y = x + 100, y + 100
+        case "alike":
+            y = y[:1] + 1e-3 * y
     levels = [20, 50, count]
     every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances_module, "MOST_PAIRS", crowd)
-        search = Search(x, y)
+        search = Search(x, y, Products(y, rounded=rounded))
         distances, indices = search.nearest(levels, k)
         radii = [float(every[:, :level].flatten().kthvalue(30).values) for level in levels]
         counts = search.counts(radii, levels)
@@ -218,16 +264,31 @@ def test_a_search_by_few_axes_answers_what_brute_force_does(count, dimension, k,
     assert smallest == radii
 
 
-def test_a_level_of_one_point_has_one_neighbor_by_few_axes_too():
+def test_a_level_of_one_point_has_one_neighbor():
     x, y = (images_like(n, 120, 0, name) for n, name in ((9, "x"), (300, "y")))
-    distances, indices = Search(x, y).nearest([1, 300])
-    assert torch.equal(distances[0, :, 0], (x.double() - y[0].double()).norm(dim=1).float())
-    assert torch.equal(indices[0], torch.zeros(9, 1, dtype=torch.long))
-    assert torch.equal(distances[1], nearest(x, y)[0])
+    for rounded in (False, True):
+        distances, indices = Search(x, y, Products(y, rounded=rounded)).nearest([1, 300])
+        assert torch.equal(distances[0, :, 0], (x.double() - y[0].double()).norm(dim=1).float())
+        assert torch.equal(indices[0], torch.zeros(9, 1, dtype=torch.long))
+        assert torch.equal(distances[1], nearest(x, y)[0])
 
 
-def test_where_many_are_within_a_radius_counts_are_exact_by_few_axes_too():
+def test_where_rounding_decides_little_a_finer_product_counts(monkeypatch):
     x, y = (images_like(n, 120, 0, name) for n, name in ((30, "x"), (300, "y")))
+    y = y[:1] + 1e-3 * y
     every = (x.double()[:, None] - y.double()[None]).norm(dim=2)
-    radius = float(every.flatten().median())
-    assert torch.equal(Search(x, y).counts([radius], [300])[0], (every <= radius).sum(1))
+    radius, made = float(every.flatten().median()), []
+    search = Search(x, y, Products(y, rounded=True))
+    finer = Search._finer
+    monkeypatch.setattr(Search, "_finer", lambda *given: made.append(1) or finer(*given))
+    monkeypatch.setattr(distances_module, "WORTH", 10000)
+    assert torch.equal(search.counts([radius], [300])[0], (every <= radius).sum(1))
+    assert made
+
+
+@pytest.mark.parametrize(
+    ("dimension", "units", "rounded"), [(96, True, True), (95, True, False), (96, False, False), (784, True, True)]
+)
+def test_points_are_rounded_where_that_is_faster(monkeypatch, dimension, units, rounded):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+    assert Products(points(40, dimension, 0, "y")).rounded == (rounded and torch.backends.mkldnn.is_available())
