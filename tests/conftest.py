@@ -17,6 +17,11 @@ settings.load_profile("repeatable")
 
 OPENED = pytest.StashKey[bool]()
 
+SMALL_FILE = 2**16
+"""Bytes of a table that is parsed once."""
+
+gc.disable()  # until all is collected: imports and tests stay
+
 
 def pytest_configure(config):
     """Whatever looks for a Ray that runs finds the address of one that does not, and never comes to an end."""
@@ -40,6 +45,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """What was imported stays, and is not looked through for garbage; nor is what lives long, again and again."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
@@ -81,6 +87,22 @@ def moments_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rdp, "_compute_rdp", functools.cache(rdp._compute_rdp))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_once():
+    """A small Parquet file is parsed and checked once, wherever a store has the same bytes again."""
+    from study.store import manifests, passes, schema, verifying
+
+    once = functools.lru_cache(maxsize=1024)(schema.from_parquet)
+
+    def parsed(data, name=None, encoded=()):
+        return (once if len(data) <= SMALL_FILE else schema.from_parquet)(bytes(data), name, tuple(encoded))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (manifests, passes, verifying):
+            patch.setattr(module, "from_parquet", parsed)
         yield
 
 

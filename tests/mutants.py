@@ -637,6 +637,12 @@ MUTANTS = {
         "        return self.private",
         "tests/analysis/test_tables.py",
     ),
+    "larger units do not wait": Mutant(
+        "mia_core/data/ordered_units.py",
+        "if self.sizes.max(initial=0) <= max(1, start // (TENTH - 1)):",
+        "if self.sizes.max(initial=0) <= max(1, start):",
+        "tests/mia_core/test_splits.py",
+    ),
 }  # fmt: skip
 
 

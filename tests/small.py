@@ -1,5 +1,7 @@
 """The smallest study that has everything: two sizes, two nested levels, three arms, three attacks, all measures."""
 
+import copy
+import functools
 import logging
 import shutil
 import subprocess
@@ -35,9 +37,12 @@ tracking: ~
 """
 
 
+_document = functools.cache(functools.partial(documents.parse, SMALL, "small"))
+
+
 def small_spec(*overrides: str) -> Spec:
     """The study, with `key=value` overrides."""
-    document = documents.parse(SMALL, "small")
+    document = copy.deepcopy(_document())
     for setting in overrides:
         override(document, setting)
     return parse(document)

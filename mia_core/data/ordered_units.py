@@ -42,6 +42,8 @@ class Units:
         The order is kept, except that a larger unit waits until enough others precede it. So `fill` comes within a
         tenth of any room, unless only larger units are left: they come last, smallest first.
         """
+        if self.sizes.max(initial=0) <= max(1, start // (TENTH - 1)):  # none waits
+            return self
         order: list[int] = []
         waiting: list[tuple[int, int]] = []
         total = start

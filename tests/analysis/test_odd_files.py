@@ -41,7 +41,16 @@ DEAR = {
 
 @pytest.fixture(scope="module")
 def made(make_study):
-    store = make_study("replicates=2", "quality.measures=[]")
+    return prepared(make_study("replicates=2", "quality.measures=[]"))
+
+
+@pytest.fixture(scope="module")
+def least(make_study):
+    """Of one replicate, which has a file of each kind, too."""
+    return prepared(make_study("replicates=1", "quality.measures=[]"))
+
+
+def prepared(store):
     compact(store)
     store.save_failure("x", {"trial": "x", "error": "x", "command": "x"})
     store.save_report(REPORT, b"<p>an earlier report")
@@ -81,8 +90,8 @@ def run(commands, store, tmp_path, capsys):
 
 @pytest.mark.parametrize("pattern", KINDS)
 @pytest.mark.parametrize("kind", ODD)
-def test_nothing_waits_or_leaves_the_store_and_nothing_outside_changes(kind, pattern, made, tmp_path, capsys):
-    store, path, outside = replaced(made, tmp_path, pattern, kind)
+def test_nothing_waits_or_leaves_the_store_and_nothing_outside_changes(kind, pattern, least, tmp_path, capsys):
+    store, path, outside = replaced(least, tmp_path, pattern, kind)
     before = state(outside)
     found = run(CHEAP, store, tmp_path, capsys)
     assert state(outside) == before

@@ -14,6 +14,7 @@ import pytest
 import torch
 from skimage.data import lfw_subset
 
+from mia_core import models
 from mia_core.data import Pool
 from mia_core.defenses import Arm
 from mia_core.streams import Streams
@@ -164,6 +165,14 @@ def tar_gz(files: dict[str, bytes]) -> bytes:
 @pytest.fixture(scope="session")
 def make_tar_gz() -> Callable[[dict[str, bytes]], bytes]:
     return tar_gz
+
+
+@pytest.fixture(scope="module")
+def small_chunks() -> Iterator[None]:
+    """Models draw and judge 64 images at once in place of 256, so that a few samples cost no whole chunk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "CHUNK", 64)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.mia_core.contract import (
 )
 from tests.mia_core.states import assert_same
 
-pytestmark = pytest.mark.usefixtures("repeatable")
+pytestmark = pytest.mark.usefixtures("repeatable", "small_chunks")
 
 
 # The tables are complete

@@ -191,8 +191,9 @@ def test_mistake_5_a_target_that_was_attacked_goes_on_learning_as_one_that_was_n
         trainer.run_to(3)
         if attacked:
             snapshot = Snapshot(trainer.target, Streams(1))
-            for name in ("white_box", "euclidean") if target in ADVERSARIAL else ("euclidean",):
-                ATTACKS.choose(name).build()(snapshot, floats(make_images(9)), Knowledge(), Streams(2))
+            nearest = {"name": "euclidean", "generated": 64}
+            for attack in ("white_box", nearest) if target in ADVERSARIAL else (nearest,):
+                ATTACKS.choose(attack).build()(snapshot, floats(make_images(9)), Knowledge(), Streams(2))
         trainer.run_to(6)
         weights.append(trainer.target.state_dict())
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -403,6 +403,11 @@ def test_single_records_keep_their_order():
     assert np.array_equal(units_of([1] * 50).small_first(0).records, units_of([1] * 50).records)
 
 
+def test_units_keep_their_order_where_even_the_largest_adds_no_more_than_a_tenth():
+    assert units_of([3, 1, 2]).small_first(27).sizes.tolist() == [3, 1, 2]
+    assert units_of([3, 1, 2]).small_first(26).sizes.tolist() == [1, 3, 2]
+
+
 @pytest.fixture(scope="module")
 def faces_pool():
     """1,500 records: identities of 300, 200 and 100, twenty of 20, and 500 of one, as skewed as LFW's."""

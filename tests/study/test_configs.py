@@ -1,3 +1,4 @@
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_every_config_states_its_purpose_command_time_and_expectation(path):
         assert any(line.startswith(f"# {word}") for line in header), word
 
 
+@lru_cache(maxsize=2)
 def stand_in(name, size):
     """Noise in the sizes and groups of a data set that is not at hand: what a plan depends on."""
     groups = {
@@ -60,6 +62,10 @@ def stand_in(name, size):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (len(groups), 3, size, size), dtype=np.uint8)
     return Pool(name, images, groups if name == "lfw" else random.integers(2, 10, len(groups)), groups)
+
+
+pool_of = lru_cache(maxsize=4)(load_pool)
+"""Records at hand; one pool for all studies of the same."""
 
 
 @pytest.mark.parametrize("path", LOGAN, ids=lambda path: path.stem)
@@ -107,7 +113,7 @@ def test_the_papers_studies_have_a_quick_preset_on_data_at_hand(path):
     full, spec = read(path), read(path, preset="quick")
     if spec.data.name == "fashion_mnist" and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
-    design = Design(spec, load_pool(spec.data))
+    design = Design(spec, pool_of(spec.data))
     assert spec.study == f"{full.study}_quick"
     assert spec.split.name == full.split.name
     assert {cell.target.name for cell in design.cells} == {cell.target.name for cell in full.cells}
@@ -122,7 +128,7 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
         pytest.skip("needs Debian's dataset-fashion-mnist")
     spec = read(path)
     spec = begun(spec, Store(tmp_path, spec.study))
-    design = Design(spec, load_pool(spec.data))
+    design = Design(spec, pool_of(spec.data))
     assert len(design.trials) == sum(len(cell.levels) for cell in design.cells) * spec.replicates
     assert len(spec.cells) - len(design.cells) == len(design.refused) * len(spec.train_sizes)
     assert {trial.cell.arm.defense for trial in design.trials} == ARMS[path.stem]
@@ -146,7 +152,7 @@ def test_the_studies_of_attacks_have_them_all_and_skip_none(path, preset):
     if "fashion_mnist" in path.stem and not DEBIAN.is_dir():
         pytest.skip("needs Debian's dataset-fashion-mnist")
     spec = read(path, preset=preset)
-    design = Design(spec, load_pool(spec.data))
+    design = Design(spec, pool_of(spec.data))
     fitting = {name for name in ATTACKS.names() if ATTACKS.choose(name).build().uses <= DCGAN.offers}
     assert {entry.choice.name for entry in spec.attacks} == fitting - {"discriminative"}
     assert {cell.target.name for cell in design.cells} == {"dcgan", "vae_gan", "wgan_gp"}
@@ -160,7 +166,7 @@ def test_the_studies_of_attacks_have_them_all_and_skip_none(path, preset):
 def test_the_audit_of_every_commit_is_of_a_quick_study_with_fair_coins():
     (path,) = (path for path in CONFIGS if path.stem == "privacy_digits")
     spec = read(path, preset="quick")
-    design = Design(spec, load_pool(spec.data))
+    design = Design(spec, pool_of(spec.data))
     assert spec.study == "privacy_digits_quick"
     assert len(design.split.coins) == 160
     assert {trial.role for trial in design.controls} >= {"canary", "blind", "null", "copycat"}

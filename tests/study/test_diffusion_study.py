@@ -33,6 +33,7 @@ def store(tmp_path_factory):
     spec = small_spec(
         f"target={DDPM}", ATTACKS, DERIVED, "shadows=2", "quality.measures=[]", "factors.train_size=[40]",
         "factors.epochs=[1]", "factors.defense=[none]", "controls={blind: false, nulls: 0, copycat: false}",
+        "split.panel=20", "split.extra_non_members=20",
     )  # fmt: skip
     design = Design(spec, load_pool(spec.data))
     store = Store(tmp_path_factory.mktemp("diffusion"), "small")
