@@ -326,7 +326,7 @@ MUTANTS = {
         RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
     "targets of one name offer the same": Mutant(
-        "study/design/wanted.py", "key = entry.label, target.name, target.offers, target.timesteps, queries",
+        "study/design/wanted.py", "key = entry.label, target.facts, queries",
         "key = entry.label, target.name, queries", "tests/study/test_diffusion_study.py",
     ),
     "any time is planned": Mutant(

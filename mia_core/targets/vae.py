@@ -57,6 +57,7 @@ class VAE(PerRecord):
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
+        self.deviation = config.deviation if config.likelihood == "gaussian" else None
         base, count = halvings(self.name, image_shape)
         channels = discriminator_channels(config.width, image_shape[1], count)
         smallest = image_shape[1] >> len(channels)

@@ -40,7 +40,8 @@ class Spec:
     points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
     shadows: trainings of each cell that derived attacks take as their reference. experiment: of MLflow, None for one of
     the study's name. resolved: all that determines results, defaults filled in, as plain values to read again.
-    release: what is given in place of cells, which a study of a release has none of.
+    release: what is given in place of cells, which a study of a release has none of. default_attacks: whether the study
+    file of a release names none.
     """
 
     study: str
@@ -70,6 +71,7 @@ class Spec:
     compute: ComputeSpec
     resolved: dict[str, Any]
     release: Choice[Release] | None = None
+    default_attacks: bool = False
 
     @property
     def calibrating(self) -> frozenset[str]:

@@ -231,10 +231,10 @@ ATTACK_TABLE |= {
     ),
     **{
         name: Row(
-            {"name": name, "draws": 3}, frozenset({"encode", "generator"}), Access.WHITE_BOX, 0,
+            {"name": name, "draws": 3, **given}, frozenset({"encode", "generator"}), Access.WHITE_BOX, 0,
             random=True, target="vae",
         )
-        for name in ("vae_reconstruction", "elbo")
+        for name, given in (("vae_reconstruction", {}), ("elbo", {"variance": 0.2}), ("pfami_vae", {"variance": 0.2}))
     },
     **{
         f"gradient_norms {target}": Row(

@@ -6,8 +6,7 @@ import pytest
 from mia_core.attacks import ATTACKS
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
-from mia_core.targets import DCGAN
-from study.design.refusals import shaped
+from mia_core.targets import DCGAN, shaped
 from study.design.study_design import Design
 from study.run.search import begun
 from study.spec.study_file import read
