@@ -47,6 +47,12 @@ class PerRecord(Target):
     def judging_draws(self, rng: Streams) -> tuple[torch.Tensor, ...]:
         """R draws [R,...] of a record's random numbers, on the CPU, which are the same for all records."""
 
+    @classmethod
+    def unread_training(cls) -> dict[str, str]:
+        """Also what tells a generator's steps from a discriminator's."""
+        reason = "has no discriminator, and all of its networks learn in every step"
+        return super().unread_training() | {"generator_every": reason}
+
     @property
     def facts(self) -> ModelFacts:
         """With the number of released parameters."""

@@ -187,6 +187,16 @@ class Target(nn.Module, ABC):
         """Whether these settings give the published network, as far as leakage is concerned."""
         return all(getattr(config, name) == value for name, value in cls.published.items())
 
+    @classmethod
+    def unread_training(cls) -> dict[str, str]:
+        """Settings of a training that mean nothing to this target, each with the reason."""
+        return {} if cls.beta1 is not None else {"beta1": "does not train with Adam and has no beta1"}
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """Settings of its own that mean nothing beside the others of `config`, each with the reason."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """The device of the parameters."""
@@ -194,6 +204,14 @@ class Target(nn.Module, ABC):
 
 
 TARGETS: Registry[Target] = Registry("target")
+
+
+def require_read(target: Choice[Target], where: str = "target") -> None:
+    """Refused where a setting that is not at its default means nothing beside the others. where: of messages."""
+    default = target.cls.Config()
+    for name, reason in target.cls.unread(target.config).items():
+        if getattr(target.config, name) != getattr(default, name):
+            raise Refused(f"{where}.{name}: {target.name} {reason}; leave it out")
 
 
 def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:

@@ -11,7 +11,7 @@ those of `vae_gan`.
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -68,6 +68,12 @@ class VAE(PerRecord):
             nn.Conv2d(channels[-1], 2 * config.latent, smallest),
             nn.Flatten(),
         )
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The deviation of another likelihood."""
+        reason = "with likelihood bernoulli has no deviation of pixels"
+        return {"deviation": reason} if config.likelihood == "bernoulli" else {}
 
     def record_draws(self, records: int) -> dict[str, Draw]:
         """The posterior noise of each record."""
