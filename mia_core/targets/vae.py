@@ -21,7 +21,7 @@ from torch.nn.functional import softplus
 from mia_core.settings import settings
 from mia_core.step_draws import Draw, normal
 from mia_core.streams import Streams
-from mia_core.targets.convolutions import discriminator_channels, down, halvings, up
+from mia_core.targets.convolutions import Stacks
 from mia_core.targets.gradients import Networks
 from mia_core.targets.per_record import JUDGING_DRAWS, PerRecord
 from mia_core.targets.target import TARGETS
@@ -58,16 +58,9 @@ class VAE(PerRecord):
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
         self.deviation = config.deviation if config.likelihood == "gaussian" else None
-        base, count = halvings(self.name, image_shape)
-        channels = discriminator_channels(config.width, image_shape[1], count)
-        smallest = image_shape[1] >> len(channels)
-        wider = [2 * width for width in channels[:count]]
-        self.generator = up(config.latent, base, wider, image_shape[0], config.norm)[:-1]  # tanh is in `images`
-        self.encoder = nn.Sequential(
-            *down(image_shape[0], channels, config.norm, config.width),
-            nn.Conv2d(channels[-1], 2 * config.latent, smallest),
-            nn.Flatten(),
-        )
+        stacks = Stacks.of(self.name, image_shape, config.width)
+        self.generator = stacks.up(config.latent, config.norm)[:-1]  # tanh is in `generate`
+        self.encoder = nn.Sequential(*stacks.down(config.norm), stacks.last(2 * config.latent), nn.Flatten())
 
     @classmethod
     def unread(cls, config: Any) -> dict[str, str]:
