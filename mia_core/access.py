@@ -30,7 +30,7 @@ CAPABILITIES = {
     "variation": (Access.LATENT, ("variation",)),
     "generator": (Access.GENERATOR, ("generator",)),
     "denoise": (Access.GENERATOR, ("denoise", "alpha_bar")),
-    "encode": (Access.WHITE_BOX, ("encode",)),
+    "encode": (Access.WHITE_BOX, ("encode", "deviation")),
     "discriminate": (Access.WHITE_BOX, ("discriminate",)),
     "gradients": (Access.WHITE_BOX, ("gradients", "gradient_names")),
 }
@@ -51,7 +51,8 @@ class View:
     samples: `samples(k)` returns the first k images [k,C,H,W] of the model's fixed sequence. generate: maps latents
     [B,Z] to images, with Z = latent_dimension. latents: `latents(k)` returns the latents [k,Z] of the first k
     samples. generator: the same as a differentiable network. encode: mean and log variance [B,Z] of the posterior
-    of each image. discriminate: one score [B] per image.
+    of each image; deviation: of the normal likelihood of pixels about what is decoded, None without one. discriminate:
+    one score [B] per image.
 
     denoise: `denoise(x, t)` returns the noise [B,C,H,W] that the model finds in noised images [B,C,H,W] at times t,
     int64 [B]; alpha_bar: its schedule [T], see `mia_core.diffusion`; without gradients. variation: `variation(x, time,
@@ -70,6 +71,7 @@ class View:
     denoise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     alpha_bar: torch.Tensor
     encode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    deviation: float | None
     discriminate: Callable[[torch.Tensor], torch.Tensor]
     gradients: Callable[[torch.Tensor, Streams], torch.Tensor]
     gradient_names: tuple[str, ...]

@@ -29,7 +29,7 @@ from mia_core.models import Sampler as Sampler
 from mia_core.persons import PERSON, Persons
 from mia_core.settings import validate
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, require_read
 from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
@@ -75,8 +75,10 @@ def train(
     arm, streams = Arm.parse(defense), Streams("front", seed)
     if persons is not None and arm.unit != PERSON:
         raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
+    choice = TARGETS.choose(target)
+    require_read(choice)
     trainer = Trainer(
-        target=TARGETS.choose(target).build(tuple(records.shape[1:])),
+        target=choice.build(tuple(records.shape[1:])),
         records=Records(records, len(records), _persons(persons, len(records)) if arm.unit == PERSON else None),
         config=config,
         arm=arm,

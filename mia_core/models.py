@@ -12,6 +12,7 @@ from torch import nn
 
 from mia_core.data.pool import to_float
 from mia_core.errors import Refused
+from mia_core.model_facts import ModelFacts
 from mia_core.streams import Streams
 from mia_core.targets import DDPM, Adversarial, PerRecord, Target
 
@@ -26,12 +27,19 @@ class Model(ABC):
     """A model that an attack runs on. Subclasses set `name`, for messages, and `offers`.
 
     offers: its capabilities, keys of `mia_core.access.CAPABILITIES`, which lists the attributes each of them requires.
-    timesteps: T of a diffusion model whose times are 0 .. T-1; None of other models, or where it is not known.
+    timesteps, deviation: see `ModelFacts`.
     """
 
     name: str
     offers: frozenset[str]
     timesteps: int | None = None
+    deviation: float | None = None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What tells whether an attack fits it."""
+        tensors = len(getattr(self, "gradient_names")) if "gradients" in self.offers else None  # noqa: B009
+        return ModelFacts(self.name, self.offers, self.record_shape, self.timesteps, self.deviation, tensors)
 
     @property
     @abstractmethod
@@ -73,7 +81,7 @@ class Snapshot(Stream):
         self.target = target
         self.name = target.name
         self.offers = target.offers
-        self.timesteps = target.timesteps
+        self.timesteps, self.deviation = target.timesteps, target.deviation
         self._streams = streams
 
     @property

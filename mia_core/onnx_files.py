@@ -1,8 +1,9 @@
 """ONNX files of users: read whole, checked to do nothing but compute, and run by onnxruntime on the CPU."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from mia_core.errors import Refused, shorten
@@ -44,6 +45,18 @@ def session(data: bytes, where: str, what: str) -> Any:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of onnxruntime, which has classes for each code
         raise Refused(f"{where}: onnxruntime does not take {what}: {_line(error)}") from None
+
+
+def computed(session: Any, output: str, given: Mapping[str, np.ndarray], where: str, what: str) -> np.ndarray:
+    """What a network makes of its inputs. Refused where it does not take them, or makes no array of numbers of them."""
+    try:
+        found = session.run([output], dict(given))[0]
+    except Exception as error:  # of onnxruntime, which has classes for each code
+        shapes = ", ".join(str(list(value.shape)) for value in given.values())
+        raise Refused(f"{where}: {what} does not take inputs of {shapes}: {_line(error)}") from None
+    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or not np.isfinite(found).all():
+        raise Refused(f"{where}: {what} gives no finite numbers")
+    return found
 
 
 def the_one(found: Sequence[Any], words: str, needed: str, where: str, what: str) -> str:

@@ -40,7 +40,8 @@ class TrainingConfig:
     """batch_size: real records per step, and generated ones. generator_every: discriminator steps per generator step,
     of targets with a discriminator; all networks of the others learn in every step.
 
-    beta1: of Adam; None for the target's default, or if the target does not train with Adam. precision: the number
+    beta1: of Adam; None for the target's default, or if the target does not train with Adam. What a target does not
+    read is refused for it (`Target.unread_training`), unless it has its default. precision: the number
     format of networks during training, see `mia_core.precision`.
     """
 
@@ -55,9 +56,10 @@ class TrainingConfig:
         return plain(self)
 
     def of(self, target: type[Target]) -> "TrainingConfig":
-        """These settings with the target's beta1 if none is set; Refused if one is set and the target has no Adam."""
-        if self.beta1 is not None and target.beta1 is None:
-            raise Refused(f"training.beta1: {target.name} does not train with Adam and has no beta1; leave it out")
+        """These settings with the target's beta1 if none is set; Refused for one that the target does not read."""
+        for name, reason in target.unread_training().items():
+            if getattr(self, name) != getattr(TrainingConfig, name):
+                raise Refused(f"training.{name}: {target.name} {reason}; leave it out")
         return replace(self, beta1=target.beta1) if self.beta1 is None else self
 
 

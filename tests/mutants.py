@@ -180,7 +180,7 @@ MUTANTS = {
     ),
     "memory is not counted": Mutant("study/plan/memory.py", "if needed <= memory:", "if True:", MEMORY),
     "parameters beyond numbers are a bug": Mutant(
-        "study/design/refusals.py", 'if "verflow" not in str(error):', "if True:", MEMORY
+        "mia_core/targets/target.py", 'if "verflow" not in str(error):', "if True:", MEMORY
     ),
     "memory does not set how many run": Mutant(
         "study/plan/capacity.py", "min(node.cpus, memory.at_once(node.memory))", "node.cpus", MEMORY
@@ -339,7 +339,7 @@ MUTANTS = {
         RUNS, "before = None if begun else self._diverged_before(trial)", "before = None", DIVERGED
     ),
     "targets of one name offer the same": Mutant(
-        "study/design/wanted.py", "key = entry.label, target.name, target.offers, target.timesteps, queries",
+        "study/design/wanted.py", "key = entry.label, target.facts, queries",
         "key = entry.label, target.name, queries", "tests/study/test_diffusion_study.py",
     ),
     "any time is planned": Mutant(
@@ -630,6 +630,51 @@ MUTANTS = {
         '        made_of = {"release": given.release.identity}',
         '        made_of = {"release": given.release.name}',
         "tests/study/test_release_study.py",
+    ),
+    "a likelihood has the variance of the default": Mutant(
+        "mia_core/attacks/autoencoding.py", "return view.deviation**2", "return 0.09",
+        "tests/mia_core/test_vae_attacks.py",
+    ),
+    "a model without a likelihood is planned": Mutant(
+        "mia_core/attacks/autoencoding.py", "model.deviation is None and self.config.variance is None", "False",
+        "tests/study/test_diffusion_study.py",
+    ),
+    "the growth of a loss is not relative": Mutant(
+        "mia_core/attacks/pfami_vae.py", "- own) / own for", "- own) for",
+        "tests/mia_core/test_vae_attacks.py",
+    ),
+    "any number of groups is planned": Mutant(
+        "mia_core/attacks/gradient_norms.py", "model.tensors < self.config.groups", "False",
+        "tests/study/test_diffusion_study.py",
+    ),
+    "any surrogate is planned": Mutant(
+        "mia_core/attacks/surrogate.py", "shaped(TARGETS.choose(self.config.surrogate), (channels, height, width))",
+        "pass", "tests/study/test_diffusion_study.py",
+    ),
+    "one reference record is enough": Mutant(
+        "study/design/wanted.py", "self._different(records) < attack.fewest", "False",
+        "tests/study/test_diffusion_study.py",
+    ),
+    "a release is tried at times of 1,000": Mutant(
+        "study/design/release_fitted.py", "if spec.default_attacks and", "if False and",
+        "tests/study/test_release_study.py",
+    ),
+    "settings that a study file gives a release are changed": Mutant(
+        "study/design/release_fitted.py", "if spec.default_attacks and", "if",
+        "tests/study/test_release_study.py",
+    ),
+    "settings of a training that nothing reads are taken": Mutant(
+        "mia_core/training.py", "if getattr(self, name) != getattr(TrainingConfig, name):", "if False:",
+        "tests/mia_core/test_training.py",
+    ),
+    "settings of a study that nothing reads are taken": Mutant(
+        "study/spec/study_file.py", "    require_read_training(spec.factors.targets", "    (spec.factors.targets",
+        "tests/study/test_study_file.py",
+    ),
+    "errors of onnxruntime leave as they are": Mutant(
+        "mia_core/onnx_files.py",
+        "    except Exception as error:  # of onnxruntime, which has classes for each code\n        shapes",
+        "    except ZeroDivisionError as error:\n        shapes", "tests/mia_core/test_releases.py",
     ),
     "a picture of epsilons needs an attack on a private arm": Mutant(
         "analysis/study_data.py",

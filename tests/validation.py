@@ -76,6 +76,7 @@ NULL_TARGETS = {
         (
             {"name": "vae_reconstruction", "draws": 20},
             {"name": "elbo", "draws": 20},
+            {"name": "pfami_vae"},
             {"name": "gradient_norms"},
             {"name": "known_gradients", "known": 20},
         ),

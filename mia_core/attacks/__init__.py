@@ -16,6 +16,7 @@ from mia_core.attacks.local_gan import LocalGAN
 from mia_core.attacks.monte_carlo import MonteCarlo
 from mia_core.attacks.nearest import Nearest
 from mia_core.attacks.pfami import PFAMI
+from mia_core.attacks.pfami_vae import VaePFAMI
 from mia_core.attacks.pia import PIA
 from mia_core.attacks.pian import PIAN
 from mia_core.attacks.random_guess import Random
@@ -54,6 +55,7 @@ __all__ = [
     "SecMI",
     "Shared",
     "SimA",
+    "VaePFAMI",
     "VaeReconstruction",
     "WhiteBox",
     "attacks_on",

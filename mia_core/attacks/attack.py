@@ -17,6 +17,7 @@ from mia_core.access import CAPABILITIES, Access, View, access_of, view
 from mia_core.attacks.shared import Shared
 from mia_core.errors import Refused
 from mia_core.meter import Meter, Spent
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Model
 from mia_core.settings import Nothing, Registry
 from mia_core.streams import Streams
@@ -140,6 +141,11 @@ class Attack(ABC):
         return getattr(self.config, "known", 0)
 
     @property
+    def fewest(self) -> int:
+        """How many records of each kind that it knows, 1 or 2 that differ, a run takes at least."""
+        return 1
+
+    @property
     def times(self) -> tuple[int, ...]:
         """The times of a diffusion model that the attack looks at, if any."""
         return ()
@@ -160,14 +166,20 @@ class Attack(ABC):
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """Score queries [Q,C,H,W]; `view` has what the attack uses and no more, all randomness comes from `rng`."""
 
-    def unfit(self, model: str, offers: frozenset[str], timesteps: int | None = None) -> str | None:
-        """Why a model that offers so much cannot be attacked, or None. model: its name. timesteps: T of a diffusion
-        model, whose times are 0 .. T-1; None if there are none, or they are not known.
-        """
-        if missing := self.uses - offers:
-            return f"{model} does not offer {', '.join(sorted(missing))}"
-        if timesteps is not None and (latest := max(self.times, default=0)) >= timesteps:
-            return f"{model} has times below its {timesteps} timesteps, and {latest} is none; set an earlier time"
+    def of_timesteps(self, timesteps: int) -> dict[str, Any]:
+        """The settings that bring its times, of 1,000 timesteps, to the same parts of so many; none without times."""
+        return {}
+
+    def unfit(self, model: ModelFacts) -> str | None:
+        """Why a model cannot be attacked, or None. What only a run could refuse would be refused in every trial."""
+        if missing := self.uses - model.offers:
+            return f"{model.name} does not offer {', '.join(sorted(missing))}"
+        if model.timesteps is not None and (latest := max(self.times, default=0)) >= model.timesteps:
+            earlier = ", ".join(f"{name}: {value}" for name, value in self.of_timesteps(model.timesteps).items())
+            return (
+                f"{model.name} has times below its {model.timesteps} timesteps, and {latest} is none; set an earlier "
+                f"one ({earlier} is the same part of them as of 1,000)"
+            )
         return None
 
     def __call__(
@@ -182,7 +194,7 @@ class Attack(ABC):
 
         shared: of other attacks on the same model by the same queries.
         """
-        if reason := self.unfit(model.name, model.offers, model.timesteps):
+        if reason := self.unfit(model.facts):
             raise Refused(f"{self.name}: {reason}")
         if missing := self.needs - knowledge.has():
             raise Refused(f"{self.name} needs {', '.join(sorted(missing))}")

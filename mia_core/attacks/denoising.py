@@ -14,6 +14,8 @@ from mia_core.settings import settings
 from mia_core.streams import Streams
 
 Time = Annotated[int, Ge(0)]
+AUTHORS_TIMESTEPS = 1000
+"""T of the models that the attacks' default times are of."""
 NORM = 4
 """The power of distances between noises, of PIA and of SimA, as in the papers' experiments on images."""
 
@@ -29,6 +31,10 @@ class Denoising(Attack):
         """The setting `time`."""
         return (self.config.time,)
 
+    def of_timesteps(self, timesteps: int) -> dict[str, Any]:
+        """See `Attack`."""
+        return {"time": at_part(self.config.time, timesteps)}
+
     @staticmethod
     def noise(view: View, x_BCHW: torch.Tensor, time: int) -> torch.Tensor:
         """The noise that the model finds in images at a time."""
@@ -39,6 +45,11 @@ class Denoising(Attack):
         """Normal noise [1,C,H,W], the same for all images."""
         noise = torch.randn(1, *like_BCHW.shape[1:], generator=rng.torch("noise", draw))
         return noise.to(like_BCHW.device)
+
+
+def at_part(time: int, timesteps: int) -> int:
+    """The time that is the same part of `timesteps` as `time` is of 1,000."""
+    return round(time * timesteps / AUTHORS_TIMESTEPS)
 
 
 @settings

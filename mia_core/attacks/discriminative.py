@@ -10,8 +10,8 @@ import torch
 from pydantic import field_validator
 
 from mia_core.access import View
-from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
-from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level
+from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
+from mia_core.attacks.surrogate import SurrogateAttack, SurrogateConfig, scores_by_level
 from mia_core.data.pool import to_uint8
 from mia_core.errors import Refused
 from mia_core.settings import settings
@@ -20,11 +20,10 @@ from mia_core.targets import TARGETS, Adversarial
 
 
 @ATTACKS.register
-class Discriminative(Attack):
+class Discriminative(SurrogateAttack):
     """The score is the output of the trained discriminator."""
 
     name = "discriminative"
-    nested = "steps"
 
     @settings
     class Config(SurrogateConfig):

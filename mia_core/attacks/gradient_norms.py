@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, model_validator
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
 from mia_core.errors import Refused
+from mia_core.model_facts import ModelFacts
 from mia_core.settings import settings
 from mia_core.streams import Streams
 
@@ -56,13 +57,18 @@ class GradientNorms(Attack):
 
     config: Config
 
+    def unfit(self, model: ModelFacts) -> str | None:
+        """Also for a model with fewer parameter tensors than groups, of which some would be empty."""
+        if reason := super().unfit(model):
+            return reason
+        if model.tensors is not None and model.tensors < self.config.groups:
+            there = f"{model.name} has {model.tensors} parameter tensors"
+            return f"{there}, and {self.config.groups} groups are too many; set `groups` lower"
+        return None
+
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[L,Q]."""
         norms_QP = view.gradients(queries, rng)
-        if norms_QP.shape[1] < self.config.groups:
-            raise Refused(
-                f"gradient_norms: {self.config.groups} groups of {norms_QP.shape[1]} parameters; set `groups` lower"
-            )
         parts = (norms_QP, *norms_QP.tensor_split(self.config.groups, dim=1))
         each = [parts[level].norm(dim=1).clamp_min(SMALLEST).log() for level in self._listed("group")]
         return Scores(self.levels, -torch.stack(each))

@@ -11,8 +11,8 @@ from annotated_types import Gt, Lt
 from pydantic import ValidationInfo, field_validator
 
 from mia_core.access import View
-from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
-from mia_core.attacks.surrogate import SurrogateConfig, scores_by_level, with_share
+from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
+from mia_core.attacks.surrogate import SurrogateAttack, SurrogateConfig, scores_by_level, with_share
 from mia_core.data.pool import to_uint8
 from mia_core.errors import Refused
 from mia_core.settings import settings
@@ -20,12 +20,11 @@ from mia_core.streams import Streams
 
 
 @ATTACKS.register
-class LocalGAN(Attack):
+class LocalGAN(SurrogateAttack):
     """The attacker's GAN, of an architecture of its own, is trained on samples of the target."""
 
     name = "local_gan"
     uses = frozenset({"samples"})
-    nested = "steps"
 
     @settings
     class Config(SurrogateConfig):

@@ -57,6 +57,11 @@ class MonteCarlo(Attack):
 
     config: Config
 
+    @property
+    def fewest(self) -> int:
+        """Of a PCA, two."""
+        return 2 if self.config.space == "pca" else 1
+
     def prepare(self, knowledge: Knowledge) -> _Prepared:
         """The space, and the reference records in it."""
         assert knowledge.reference is not None

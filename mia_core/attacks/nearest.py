@@ -44,6 +44,11 @@ class Nearest(Attack):
         """Reference records, or what was fitted on them."""
         return frozenset({"reference" if self.config.space == "pca" else "extractor"})
 
+    @property
+    def fewest(self) -> int:
+        """Of a PCA, two."""
+        return 2 if self.config.space == "pca" else 1
+
     def prepare(self, knowledge: Knowledge) -> Space:
         """The space."""
         if self.config.space == "features":

@@ -1,18 +1,21 @@
 """PFAMI (Fu et al. 2023, arXiv 2308.12143): how much the loss grows from a record to its neighbors."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Gt, Lt, MinLen
 from pydantic import Strict
 from torch.nn.functional import interpolate
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
-from mia_core.attacks.denoising import Denoising
+from mia_core.attacks.denoising import Denoising, Time, at_part
 from mia_core.diffusion import noised
 from mia_core.settings import settings
 from mia_core.streams import Streams
+
+Crops = Annotated[tuple[Annotated[float, Gt(0), Lt(1)], ...], MinLen(1), Strict(False)]
+CROPS = 0.95, 0.825, 0.7
 
 
 @ATTACKS.register
@@ -21,7 +24,7 @@ class PFAMI(Denoising):
 
     A neighbor is the middle of x, as much of its sides as `crops` says, enlarged to the whole. The authors make ten
     from .95 to .7 at t = 0, 50, .., 450 of 1,000, and take the sixth alone. Deviations: three of that range, averaged;
-    the same noise for all queries too; their variant for VAEs is left out.
+    the same noise for all queries too. On VAEs it is `pfami_vae`.
     """
 
     name = "pfami"
@@ -30,8 +33,8 @@ class PFAMI(Denoising):
     class Config:
         """times: of the losses. crops: parts of an image's sides that neighbors keep."""
 
-        times: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), Strict(False)] = tuple(range(0, 500, 50))
-        crops: Annotated[tuple[Annotated[float, Gt(0), Lt(1)], ...], MinLen(1), Strict(False)] = (0.95, 0.825, 0.7)
+        times: Annotated[tuple[Time, ...], MinLen(1), Strict(False)] = tuple(range(0, 500, 50))
+        crops: Crops = CROPS
 
     config: Config
 
@@ -39,6 +42,10 @@ class PFAMI(Denoising):
     def times(self) -> tuple[int, ...]:
         """The setting `times`."""
         return self.config.times
+
+    def of_timesteps(self, timesteps: int) -> dict[str, Any]:
+        """See `Attack`."""
+        return {"times": [at_part(time, timesteps) for time in self.times]}
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""

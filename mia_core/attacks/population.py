@@ -37,6 +37,11 @@ class PopulationAttack(Attack):
     needs = frozenset({"reference"})
     nested: ClassVar = "generated"
 
+    @property
+    def fewest(self) -> int:
+        """Two records differ in one direction."""
+        return 2
+
     def prepare(self, knowledge: Knowledge) -> Population:
         """The density of the reference records."""
         assert knowledge.reference is not None

@@ -1,13 +1,13 @@
 """ReDiffuse (Li et al. 2025, arXiv 2405.20771): how near a model's variations of an image are to it, on average."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
-from mia_core.attacks.denoising import Time
+from mia_core.attacks.denoising import Time, at_part
 from mia_core.settings import settings
 from mia_core.streams import Streams
 
@@ -38,6 +38,10 @@ class ReDiffuse(Attack):
     def times(self) -> tuple[int, ...]:
         """The setting `time`."""
         return (self.config.time,)
+
+    def of_timesteps(self, timesteps: int) -> dict[str, Any]:
+        """See `Attack`."""
+        return {"time": at_part(self.config.time, timesteps)}
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""

@@ -1,7 +1,7 @@
 """SecMI (Duan et al. 2023, arXiv 2302.01316): the error of one deterministic step there and back, from the image on."""
 
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Gt
@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
-from mia_core.attacks.denoising import Denoising, TimeConfig
+from mia_core.attacks.denoising import Denoising, TimeConfig, at_part
 from mia_core.diffusion import ddim_step
 from mia_core.errors import Refused
 from mia_core.settings import settings
@@ -40,6 +40,12 @@ class SecMI(Denoising):
             return self
 
     config: Config
+
+    def of_timesteps(self, timesteps: int) -> dict[str, Any]:
+        """See `Attack`; a whole number of steps."""
+        interval = max(1, at_part(self.config.interval, timesteps))
+        steps = max(1, round(at_part(self.config.time, timesteps) / interval))
+        return {"time": steps * interval, "interval": interval}
 
     def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
         """[1,Q]."""

@@ -1,20 +1,22 @@
 """An attacker's own network: the settings that attacks with a surrogate share, and its training in nested levels."""
 
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from annotated_types import Gt, MinLen
 from pydantic import Strict, field_validator
 
+from mia_core.attacks.attack import Attack
 from mia_core.data.pool import to_uint8
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
 from mia_core.settings import settings
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, shaped
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Contrast, Records
 
@@ -52,6 +54,23 @@ class SurrogateConfig:
         """`` for the default architecture, else `_<name>`."""
         name = TARGETS.choose(self.surrogate).name
         return "" if name == "dcgan" else f"_{name}"
+
+
+class SurrogateAttack(Attack):
+    """An attack that trains a surrogate on images of the model's shape."""
+
+    nested: ClassVar = "steps"
+
+    def unfit(self, model: ModelFacts) -> str | None:
+        """Also where there is no such surrogate for images of this shape."""
+        if reason := super().unfit(model):
+            return reason
+        channels, height, width = model.record_shape
+        try:
+            shaped(TARGETS.choose(self.config.surrogate), (channels, height, width))
+        except Refused as error:
+            return f"there is no such surrogate: {str(error).removeprefix('target: ')}"
+        return None
 
 
 def scores_by_level(

@@ -25,12 +25,15 @@ NONE = "none"
 
 
 def labels(arms: Sequence["Arm"]) -> list[str]:
-    """The label of each arm. Arms with equal labels get the settings in which they differ: `dp_sgd sigma=1 clip=2`."""
+    """The label of each arm. Arms with equal labels get the settings in which they differ: `dp_sgd sigma=1 clip=2`.
+
+    A setting that was added later is no column of arms that have its default, and not told of them.
+    """
     words = []
     for arm in arms:
         alike = [other.columns() for other in arms if other.label == arm.label]
         own = arm.columns().items()
-        telling = (f"{key}={x:g}" for key, x in own if x is not None and any(y[key] != x for y in alike))
+        telling = (f"{key}={x:g}" for key, x in own if x is not None and any(y.get(key) != x for y in alike))
         words.append(" ".join([arm.label, *telling]))
     return words
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from mia_core.data.pool import to_float
-from mia_core.errors import Refused, shorten
-from mia_core.onnx_files import read_onnx, session, the_one
+from mia_core.errors import Refused
+from mia_core.onnx_files import computed, read_onnx, session, the_one
 
 WHERE, WHAT = "quality", "the network of quality.onnx"
 
@@ -39,12 +39,7 @@ class OnnxExtractor:
 
     def _run(self, x_BCHW: np.ndarray) -> np.ndarray:
         given = {self._input: np.ascontiguousarray(x_BCHW, dtype=np.float32)}
-        try:
-            found = self._session.run([self._output], given)[0]
-        except Exception as error:  # of onnxruntime, which has classes for each code
-            reason = shorten(" ".join(str(error).split()), 200)
-            raise Refused(f"{WHERE}: {WHAT} does not take images {list(x_BCHW.shape)}: {reason}") from None
-        if found.ndim not in (2, 4) or len(found) != len(x_BCHW) or not np.isfinite(found).all():
-            raise Refused(f"{WHERE}: {WHAT} gives {list(found.shape)} for {len(x_BCHW)} images, or no numbers")
-        features: np.ndarray = found.reshape(len(found), -1)
-        return features
+        found = computed(self._session, self._output, given, WHERE, WHAT)
+        if found.ndim not in (2, 4) or len(found) != len(x_BCHW) or not found.size:
+            raise Refused(f"{WHERE}: {WHAT} gives {list(found.shape)} for {len(x_BCHW)} images; [B, d] is needed")
+        return found.reshape(len(found), -1)

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from mia_core.errors import Refused
 from mia_core.models import CHUNK, Stream
-from mia_core.onnx_files import read_onnx, session, the_one
+from mia_core.onnx_files import computed, read_onnx, session, the_one
 from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_shape
 from mia_core.releases.sample_arrays import BOUNDS
 from mia_core.settings import settings
@@ -73,10 +73,13 @@ class Network:
         if self.law == "uniform":
             z_BZ = (2 * torch.special.ndtr(torch.from_numpy(z_BZ).double()) - 1).float().numpy()
         given = z_BZ.reshape(*z_BZ.shape, *[1] * (self._rank - 2))
-        images = self._session.run([self._output], {self._input: np.ascontiguousarray(given)})[0]
+        latents = {self._input: np.ascontiguousarray(given)}
+        images = computed(self._session, self._output, latents, "release", "the generator")
         low, high = BOUNDS[self.config.range]
-        if images.ndim != 4 or len(images) != len(z_BZ) or not np.isfinite(images).all():
-            raise Refused(f"release: the generator gives {list(images.shape)} for {len(z_BZ)} latents, or no numbers")
+        if images.ndim != 4 or len(images) != len(z_BZ) or not images.size:
+            raise Refused(
+                f"release: the generator gives {list(images.shape)} for {len(z_BZ)} latents; [B, C, H, W] is needed"
+            )
         if images.min() < low - 0.01 * (high - low) or images.max() > high + 0.01 * (high - low):
             raise Refused(
                 f"release: the generator's images have values from {images.min():g} to {images.max():g}, and "
@@ -85,9 +88,10 @@ class Network:
         return (images.astype(np.float32).clip(low, high) - low) * np.float32(2 / (high - low)) - 1
 
     def probe(self) -> np.ndarray:
-        """Images of two latents; the same again, or Refused."""
-        z = torch.randn(2, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
-        first, again = self.generate(z), self.generate(z)
+        """Images of two latents. Refused unless they are the same again, and as many of another number of latents."""
+        z = torch.randn(3, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
+        first, again = self.generate(z[:2]), self.generate(z[:2])
+        self.generate(z)
         if not np.array_equal(first, again):
             raise Refused("release: the generator gives other images for the same latents; take its random parts out")
         return first

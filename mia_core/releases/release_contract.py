@@ -14,6 +14,7 @@ from pydantic import model_validator
 from mia_core.data.compression import reencoded
 from mia_core.data.images import ImageSettings
 from mia_core.errors import Refused
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Model
 from mia_core.settings import Registry, settings
 
@@ -64,7 +65,7 @@ class Release(ABC):
     digest: SHA-256 of its content. depends: settings that its images depend on besides, without paths. count: how many
     samples there are, None for as many as one asks. words: what it is, in a line without paths. notes: what was done to
     its images, likewise. files: names of its samples, by number, if they have any; as private as records. runs_code:
-    whether it runs the user's code. timesteps: as a model's. version: raised if equal content gives other images.
+    whether it runs the user's code. version: raised if equal content gives other images.
     """
 
     name: ClassVar[str]
@@ -79,7 +80,6 @@ class Release(ABC):
     notes: tuple[str, ...] = ()
     files: Sequence[str] = ()
     offers: frozenset[str] = frozenset({"samples"})
-    timesteps: int | None = None
 
     def __init__(self, config: Any, form: Form) -> None:
         """Read the content. Refused, with the way out, if it is not there, or no such release."""
@@ -94,6 +94,11 @@ class Release(ABC):
     @abstractmethod
     def model(self, device: torch.device | str = "cpu") -> Model:
         """What attacks run on: images of the form's shape, in one fixed sequence."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What tells whether an attack fits it."""
+        return ModelFacts(self.name, self.offers, self.form.image_shape)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -9,6 +10,7 @@ from annotated_types import MinLen
 from pydantic import field_validator
 
 from mia_core.errors import Refused, shorten
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
 from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.paths import expanded
@@ -53,10 +55,15 @@ class ReleasedWeights(Release):
         except OSError as error:
             raise Refused(f"release.root: {config.root} cannot be read: {error.strerror or error}") from None
         target = self._target()
-        self.offers, self.timesteps = target.offers, target.timesteps
+        self.offers, self._facts = target.offers, replace(target.facts, name=self.name)
         self.digest = hashlib.sha256(self._data).hexdigest()
         self.depends = {"target": self._choice.to_dict()}
         self.words = f"weights of {self._choice.name} ({len(self._data):,} bytes)"
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The target's."""
+        return self._facts
 
     def model(self, device: torch.device | str = "cpu") -> Snapshot:
         """The target in evaluation mode."""

@@ -1,5 +1,6 @@
 """Strided convolutional stacks in the style of DCGAN, and their initial weights; building blocks of several targets."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -31,43 +32,62 @@ def halvings(target: str, image_shape: tuple[int, int, int], smallest: int = 4) 
     return base, count
 
 
-def discriminator_channels(width: int, size: int, count: int) -> list[int]:
-    """Channels after each strided convolution, doubling from `width`; `count` of them, or more on small images."""
-    while count < DISCRIMINATOR_DEPTH and size >> (count + 1) >= 2:
-        count += 1
-    return [width * 2**level for level in range(count)]
+@dataclass(frozen=True)
+class Stacks:
+    """The networks of DCGAN's shape for images of one size, whose convolutions halve or double them.
 
-
-def down(image_channels: int, channels: list[int], norm: str, width: int, bias: bool = True) -> list[nn.Module]:
-    """Blocks [B,C,H,W] to [B,channels[-1],H/2^L,W/2^L]: convolution, norm (not in the first), LeakyReLU.
-
-    norm: `group` with groups of `width`/2 channels or more, `batch`, or `none`. bias: of the convolutions.
+    image_channels: C. width: channels at the highest resolution. base: side of the smallest map of a generator.
+    doublings: of a generator. channels: after each strided convolution of `down`, doubling from `width`. smallest: side
+    of the map after them.
     """
-    blocks: list[nn.Module] = []
-    previous = image_channels
-    for level, count in enumerate(channels):
-        layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1, bias=bias)]
-        if level:
-            layers += normalization(norm, count, width)
-        blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
-        previous = count
-    return blocks
 
+    image_channels: int
+    width: int
+    base: int
+    doublings: int
+    channels: tuple[int, ...]
+    smallest: int
 
-def up(
-    latent: int, base: int, channels: list[int], image_channels: int, norm: str = "batch", bias: bool = True
-) -> nn.Sequential:
-    """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1]. channels: from the highest resolution to the lowest.
+    @classmethod
+    def of(cls, target: str, image_shape: tuple[int, int, int], width: int) -> "Stacks":
+        """For images [C,H,W], see `halvings`. On small images `down` halves more often than a generator doubles."""
+        base, doublings = halvings(target, image_shape)
+        depth = doublings
+        while depth < DISCRIMINATOR_DEPTH and image_shape[1] >> (depth + 1) >= 2:
+            depth += 1
+        channels = tuple(width * 2**level for level in range(depth))
+        return cls(image_shape[0], width, base, doublings, channels, image_shape[1] >> depth)
 
-    bias: of the last convolution, which returns the image; the others precede a norm and have none.
-    """
-    widths = channels[::-1]
-    layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], base, bias=False)]
-    for width, narrower in pairwise(widths):
-        layers += [*normalization(norm, width, widths[-1]), nn.ReLU(True)]
-        layers.append(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False))
-    layers += [*normalization(norm, widths[-1], widths[-1]), nn.ReLU(True)]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1, bias=bias), nn.Tanh())
+    def down(self, norm: str, bias: bool = True) -> list[nn.Module]:
+        """Blocks [B,C,H,W] to [B,channels[-1],smallest,smallest]: convolution, norm (not in the first), LeakyReLU.
+
+        norm: `group` with groups of `width`/2 channels or more, `batch`, or `none`. bias: of the convolutions.
+        """
+        blocks: list[nn.Module] = []
+        for level, (previous, count) in enumerate(pairwise([self.image_channels, *self.channels])):
+            layers: list[nn.Module] = [nn.Conv2d(previous, count, 4, 2, 1, bias=bias)]
+            if level:
+                layers += normalization(norm, count, self.width)
+            blocks.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
+        return blocks
+
+    def last(self, outputs: int, bias: bool = True) -> nn.Conv2d:
+        """What `down` returns to [B,outputs,1,1]."""
+        return nn.Conv2d(self.channels[-1], outputs, self.smallest, bias=bias)
+
+    def up(self, latent: int, norm: str = "batch", widening: int = 2, bias: bool = True) -> nn.Sequential:
+        """Latents [B,Z,1,1] to images [B,C,H,W] in [-1, 1]. widening: its channels in those of `down`.
+
+        bias: of the last convolution, which returns the image; the others precede a norm and have none.
+        """
+        widths = [widening * channels for channels in self.channels[: self.doublings][::-1]]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], self.base, bias=False)]
+        for width, narrower in pairwise(widths):
+            layers += [*normalization(norm, width, widths[-1]), nn.ReLU(True)]
+            layers.append(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False))
+        layers += [*normalization(norm, widths[-1], widths[-1]), nn.ReLU(True)]
+        last = nn.ConvTranspose2d(widths[-1], self.image_channels, 4, 2, 1, bias=bias)
+        return nn.Sequential(*layers, last, nn.Tanh())
 
 
 def normalization(norm: str, channels: int, width: int) -> list[nn.Module]:

@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 from mia_core.settings import added_later, settings
 from mia_core.streams import Streams
 from mia_core.targets.adversarial import Adversarial
-from mia_core.targets.convolutions import discriminator_channels, down, halvings, initialize, up
+from mia_core.targets.convolutions import Stacks, initialize
 from mia_core.targets.gradients import Networks, Terms
 from mia_core.targets.target import TARGETS
 
@@ -54,15 +54,9 @@ class DCGAN(Adversarial):
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
-        base, count = halvings(self.name, image_shape)
-        channels = discriminator_channels(config.width, image_shape[1], count)
-        bias = config.networks == "scaled"
-        generator_channels = [2 * width if config.networks == "scaled" else width for width in channels[:count]]
-        self.generator = up(config.latent, base, generator_channels, image_shape[0], bias=bias)
-        self.discriminator: nn.Sequential = nn.Sequential(
-            *down(image_shape[0], channels, config.norm, config.width, bias),
-            nn.Conv2d(channels[-1], 1, image_shape[1] >> len(channels), bias=bias),
-        )
+        stacks, scaled = Stacks.of(self.name, image_shape, config.width), config.networks == "scaled"
+        self.generator = stacks.up(config.latent, widening=2 if scaled else 1, bias=scaled)
+        self.discriminator: nn.Sequential = nn.Sequential(*stacks.down(config.norm, scaled), stacks.last(1, scaled))
 
     def initialize(self, streams: Streams) -> None:
         """See `convolutions.initialize`."""

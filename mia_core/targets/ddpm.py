@@ -13,7 +13,7 @@ x_T is the latent, or by DDPM's T random steps. As in the authors' code, both ke
 from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -107,6 +107,11 @@ class DDPM(PerRecord):
         alpha_bar = SCHEDULES[config.schedule](config.timesteps).to(torch.get_default_dtype())
         self.register_buffer("alpha_bar", alpha_bar, persistent=False)
         self.register_buffer("updates", torch.zeros(()))
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The steps of another sampler."""
+        return {"sampling_steps": "with sampler ddpm takes all timesteps"} if config.sampler == "ddpm" else {}
 
     def initialize(self, streams: Streams) -> None:
         """See `UNet.initialize`; the average begins at the same weights."""

@@ -9,12 +9,14 @@ Every network learns in every step. Shapes: B batch, C H W image, R draws of a r
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from mia_core.model_facts import ModelFacts
 from mia_core.step_draws import Draw
 from mia_core.streams import Streams
 from mia_core.targets.gradients import Networks
@@ -44,6 +46,17 @@ class PerRecord(Target):
     @abstractmethod
     def judging_draws(self, rng: Streams) -> tuple[torch.Tensor, ...]:
         """R draws [R,...] of a record's random numbers, on the CPU, which are the same for all records."""
+
+    @classmethod
+    def unread_training(cls) -> dict[str, str]:
+        """Also what tells a generator's steps from a discriminator's."""
+        reason = "has no discriminator, and all of its networks learn in every step"
+        return super().unread_training() | {"generator_every": reason}
+
+    @property
+    def facts(self) -> ModelFacts:
+        """With the number of released parameters."""
+        return replace(super().facts, tensors=len(self.gradient_names))
 
     @property
     def released(self) -> Mapping[str, nn.Module]:

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from mia_core.batches import Rows
-from mia_core.settings import Nothing, Registry
+from mia_core.errors import Refused, shorten
+from mia_core.model_facts import ModelFacts
+from mia_core.settings import Choice, Nothing, Registry
 from mia_core.step_draws import Draw
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import initialize
@@ -108,7 +110,7 @@ class Target(nn.Module, ABC):
     """A generative model; subclasses set `name`, `offers`, `networks`, and `Config` if there are settings.
 
     offers: capabilities of a trained snapshot, keys of `mia_core.access.CAPABILITIES`; settings may leave some out.
-    timesteps: T of a diffusion model, whose times are 0 .. T-1.
+    timesteps, deviation: see `ModelFacts`.
     networks: attributes of the networks that learn. averages: attributes of networks that are averages of the weights
     of others, by whose attributes. version: part of ids; raise it if a change alters trained targets. private: networks
     whose gradients depend on real records, which a private defense has to treat. beyond_gradients: other state that
@@ -125,6 +127,7 @@ class Target(nn.Module, ABC):
     averages: ClassVar[Mapping[str, str]] = {}
     offers: frozenset[str]
     timesteps: int | None = None
+    deviation: float | None = None
     private: ClassVar[tuple[str, ...]]
     beyond_gradients: ClassVar[str | None] = None
     published: ClassVar[Mapping[str, Any]] = {}
@@ -136,6 +139,11 @@ class Target(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.image_shape = image_shape
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What tells whether an attack fits it, once it is trained."""
+        return ModelFacts(self.name, self.offers, self.image_shape, self.timesteps, self.deviation)
 
     def initialize(self, streams: Streams) -> None:
         """Draw all initial weights from `streams`, as of `convolutions.initialize`."""
@@ -179,6 +187,16 @@ class Target(nn.Module, ABC):
         """Whether these settings give the published network, as far as leakage is concerned."""
         return all(getattr(config, name) == value for name, value in cls.published.items())
 
+    @classmethod
+    def unread_training(cls) -> dict[str, str]:
+        """Settings of a training that mean nothing to this target, each with the reason."""
+        return {} if cls.beta1 is not None else {"beta1": "does not train with Adam and has no beta1"}
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """Settings of its own that mean nothing beside the others of `config`, each with the reason."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """The device of the parameters."""
@@ -186,3 +204,26 @@ class Target(nn.Module, ABC):
 
 
 TARGETS: Registry[Target] = Registry("target")
+
+
+def require_read(target: Choice[Target], where: str = "target") -> None:
+    """Refused where a setting that is not at its default means nothing beside the others. where: of messages."""
+    default = target.cls.Config()
+    for name, reason in target.cls.unread(target.config).items():
+        if getattr(target.config, name) != getattr(default, name):
+            raise Refused(f"{where}.{name}: {target.name} {reason}; leave it out")
+
+
+def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:
+    """A target without memory for its parameters; Refused where not even their number can be counted."""
+    try:
+        with torch.device("meta"):
+            return target.build(image_shape)
+    except (RuntimeError, TypeError) as error:
+        if "verflow" not in str(error):  # torch's word for more elements than 64 bits count
+            raise
+    settings = ", ".join(f"{key}={value}" for key, value in target.arguments().items() if isinstance(value, int))
+    raise Refused(
+        f"target: {target.name} with {shorten(settings)} has more parameters than can be counted; lower its width or "
+        "its latent size"
+    )

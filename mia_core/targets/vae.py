@@ -11,7 +11,7 @@ those of `vae_gan`.
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -21,7 +21,7 @@ from torch.nn.functional import softplus
 from mia_core.settings import settings
 from mia_core.step_draws import Draw, normal
 from mia_core.streams import Streams
-from mia_core.targets.convolutions import discriminator_channels, down, halvings, up
+from mia_core.targets.convolutions import Stacks
 from mia_core.targets.gradients import Networks
 from mia_core.targets.per_record import JUDGING_DRAWS, PerRecord
 from mia_core.targets.target import TARGETS
@@ -57,16 +57,16 @@ class VAE(PerRecord):
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
-        base, count = halvings(self.name, image_shape)
-        channels = discriminator_channels(config.width, image_shape[1], count)
-        smallest = image_shape[1] >> len(channels)
-        wider = [2 * width for width in channels[:count]]
-        self.generator = up(config.latent, base, wider, image_shape[0], config.norm)[:-1]  # tanh is in `images`
-        self.encoder = nn.Sequential(
-            *down(image_shape[0], channels, config.norm, config.width),
-            nn.Conv2d(channels[-1], 2 * config.latent, smallest),
-            nn.Flatten(),
-        )
+        self.deviation = config.deviation if config.likelihood == "gaussian" else None
+        stacks = Stacks.of(self.name, image_shape, config.width)
+        self.generator = stacks.up(config.latent, config.norm)[:-1]  # tanh is in `generate`
+        self.encoder = nn.Sequential(*stacks.down(config.norm), stacks.last(2 * config.latent), nn.Flatten())
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The deviation of another likelihood."""
+        reason = "with likelihood bernoulli has no deviation of pixels"
+        return {"deviation": reason} if config.likelihood == "bernoulli" else {}
 
     def record_draws(self, records: int) -> dict[str, Draw]:
         """The posterior noise of each record."""

@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 from mia_core.settings import settings
 from mia_core.step_draws import Draw, normal
 from mia_core.targets.adversarial import Adversarial
-from mia_core.targets.convolutions import discriminator_channels, down, halvings, up
+from mia_core.targets.convolutions import Stacks
 from mia_core.targets.gradients import Networks, RecordLosses, Terms
 from mia_core.targets.optimizers import RMSprop
 from mia_core.targets.target import TARGETS
@@ -60,14 +60,10 @@ class VAEGAN(Adversarial):
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
         super().__init__(config, image_shape)
         self.latent_dimension = config.latent
-        base, count = halvings(self.name, image_shape)
-        channels = discriminator_channels(config.width, image_shape[1], count)
-        blocks = [down(image_shape[0], channels, config.norm, config.width) for _ in range(2)]
-        smallest = image_shape[1] >> len(channels)
-        wider = [2 * width for width in channels[:count]]
-        self.generator = up(config.latent, base, wider, image_shape[0], config.norm)
-        self.discriminator: Discriminator = Discriminator(blocks[0], nn.Conv2d(channels[-1], 1, smallest))
-        self.encoder = nn.Sequential(*blocks[1], nn.Conv2d(channels[-1], 2 * config.latent, smallest), nn.Flatten())
+        stacks = Stacks.of(self.name, image_shape, config.width)
+        self.generator = stacks.up(config.latent, config.norm)
+        self.discriminator: Discriminator = Discriminator(stacks.down(config.norm), stacks.last(1))
+        self.encoder = nn.Sequential(*stacks.down(config.norm), stacks.last(2 * config.latent), nn.Flatten())
 
     def optimizer(
         self, parameters: list[nn.Parameter], learning_rate: float, beta1: float | None

@@ -7,6 +7,7 @@ from mia_core.attacks import ATTACKS
 from mia_core.data import Split
 from mia_core.hashing import array_digest
 from mia_core.metrics.blind import SETTINGS
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Copycat
 from mia_core.settings import Choice, settings
 from mia_core.targets import Target
@@ -95,7 +96,8 @@ class Controls:
         for train_size in self._sizes:
             choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * train_size})
             entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
-            (wanted,) = self.maker.attacks.levels(entry, Copycat.offers, COPYCAT, self.split.queries_digest)
+            model = ModelFacts(COPYCAT, Copycat.offers, self.split.pool.image_shape)
+            (wanted,) = self.maker.attacks.levels(entry, model, self.split.queries_digest)
             replayed = {"train_size": train_size}
             trials.append(self.maker.untrained(COPYCAT, COPYCAT_TARGET, train_size, 0, (wanted,), replayed))
         return trials
@@ -123,11 +125,11 @@ class Controls:
                     continue
                 digest = array_digest(judged.queries, judged.member)[:16]
                 of = self.maker.trained(cell, replicate, cell.levels[-1])
-                offers = self.maker.targets[cell.target].offers
+                facts = self.maker.targets[cell.target].facts
                 wanted = [
                     item
                     for entry in fitted
-                    for item in self.maker.attacks.levels(entry, offers, cell.target.name, digest, relabelled=True)
+                    for item in self.maker.attacks.levels(entry, facts, digest, relabelled=True)
                     if item.skipped is None
                 ]
                 trials += [self.maker.member_only(of, tuple(wanted))] if wanted else []

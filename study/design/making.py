@@ -85,13 +85,9 @@ class TrialMaker:
 
     def released(self, given: Released) -> Trial:
         """The trial of a release: all attacks on it, and what it copies."""
-        name, queries = given.release.name, self.split.queries_digest
-        wanted = [
-            item
-            for entry in self.spec.attacks
-            for item in self.attacks.levels(entry, given.offers, name, queries, timesteps=given.release.timesteps)
-        ]
-        target: Choice[Target] = Choice(name, Target, Nothing())  # type: ignore[type-abstract]
+        facts, queries = given.release.facts, self.split.queries_digest
+        wanted = [item for entry in self.spec.attacks for item in self.attacks.levels(entry, facts, queries)]
+        target: Choice[Target] = Choice(facts.name, Target, Nothing())  # type: ignore[type-abstract]
         made_of = {"release": given.release.identity}
         trial = self.untrained(RELEASE, target, self.split.smallest, 0, tuple(wanted), made_of)
         return replace(trial, measures=self.measures.wanted)

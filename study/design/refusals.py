@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-
 from mia_core import precision
 from mia_core.data import Pool, Split
 from mia_core.data.split import FAIR
-from mia_core.errors import Refused, shorten
+from mia_core.errors import Refused
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
 from mia_core.settings import Choice
-from mia_core.targets import Target
+from mia_core.targets import Target, shaped
 from study.design.wanted import Attacks, Measures
 from study.spec.objectives import EXTRACTOR
 from study.spec.study_file import Spec
@@ -99,21 +97,6 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target],
     return targets, reasons
 
 
-def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:
-    """A target without memory for its parameters; Refused where not even their number can be counted."""
-    try:
-        with torch.device("meta"):
-            return target.build(image_shape)
-    except (RuntimeError, TypeError) as error:
-        if "verflow" not in str(error):  # torch's word for more elements than 64 bits count
-            raise
-    settings = ", ".join(f"{key}={value}" for key, value in target.arguments().items() if isinstance(value, int))
-    raise Refused(
-        f"target: {target.name} with {shorten(settings)} has more parameters than can be counted; lower its width or "
-        "its latent size"
-    )
-
-
 def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting: set[tuple[str, str]]) -> None:
     arms = {arm for arm, _ in fitting}
     for (label, name), reason in reasons.items():
@@ -135,14 +118,8 @@ def require_attacks(spec: Spec, targets: Iterable[Target], attacks: Attacks) -> 
             raise Refused(f"attacks: {most.label}: {error}") from None
     for entry in spec.attacks if spec.release is None else ():  # of a release, what cannot be tried is listed
         attack = entry.choice.build()
-        reasons = dict.fromkeys(attack.unfit(target.name, target.offers, target.timesteps) for target in targets)
+        reasons = dict.fromkeys(attack.unfit(target.facts) for target in targets)
         if None not in reasons:
             raise Refused(f"attacks: {entry.label} fits no target of this study: {', '.join(map(str, reasons))}")
-        for word, records in attacks.known(attack).items():
-            if not len(records):
-                reason = (
-                    "split.reference leaves none"
-                    if word == "reference"
-                    else f"{attack.known} % of the smallest train_size {attacks.split.smallest} is no record"
-                )
-                raise Refused(f"attacks: {entry.label} needs {word}, and {reason}")
+        if lacking := attacks.lacking(attack):
+            raise Refused(f"attacks: {entry.label} {lacking}")

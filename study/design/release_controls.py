@@ -11,6 +11,7 @@ from mia_core.data.file_facts import FACTS
 from mia_core.data.given_split import Given
 from mia_core.hashing import array_digest
 from mia_core.metrics.blind import SETTINGS
+from mia_core.model_facts import ModelFacts
 from mia_core.models import Copycat, SampleFolder
 from study.design import identity
 from study.design.control_trials import COPIES, COPYCAT_TARGET, NO_TARGET
@@ -24,15 +25,15 @@ from study.store.roles import BLIND, BLIND_FILES, COPYCAT, HELD_OUT, MEMBER_ONLY
 
 
 class ReleaseControls:
-    """of: the trial of the release. offers: its capabilities. left_out: why a control is left out, by its name."""
+    """of: the trial of the release. facts: of the release. left_out: why a control is left out, by its name."""
 
-    def __init__(self, spec: Spec, split: Split, maker: TrialMaker, of: Trial, offers: frozenset[str]) -> None:
+    def __init__(self, spec: Spec, split: Split, maker: TrialMaker, of: Trial, facts: ModelFacts) -> None:
         assert isinstance(split, Given)
         self.spec = spec
         self.split = split
         self.maker = maker
         self.of = of
-        self.offers = offers
+        self.facts = facts
         self.left_out: dict[str, str] = {}
         self.trials: tuple[Trial, ...] = (
             *(*self._blind(BLIND), *self._blind(BLIND_FILES)),
@@ -70,7 +71,8 @@ class ReleaseControls:
             return []
         choice = ATTACKS.choose({"name": "euclidean", "generated": COPIES * self._size})
         entry = AttackEntry(f"{COPYCAT}_euclidean", choice)
-        wanted = self.maker.attacks.levels(entry, Copycat.offers, COPYCAT, self.split.queries_digest)
+        model = replace(self.facts, name=COPYCAT, offers=Copycat.offers)
+        wanted = self.maker.attacks.levels(entry, model, self.split.queries_digest)
         replayed = {"train_size": self._size}
         return [self.maker.untrained(COPYCAT, COPYCAT_TARGET, self._size, 0, tuple(wanted), replayed)]
 
@@ -93,7 +95,7 @@ class ReleaseControls:
         wanted = [
             item
             for entry in fitted
-            for item in self.maker.attacks.levels(entry, self.offers, self.of.cell.target.name, digest, relabelled=True)
+            for item in self.maker.attacks.levels(entry, self.facts, digest, relabelled=True)
             if item.skipped is None
         ]
         return [self.maker.member_only(self.of, tuple(wanted))] if wanted else []
@@ -110,6 +112,7 @@ class ReleaseControls:
             self.left_out[HELD_OUT] = "needs four non-members that are judged"
             return []
         digest = array_digest(judged.queries, judged.member, stand_in)[:16]
+        model = replace(self.facts, name=HELD_OUT, offers=SampleFolder.offers)
         wanted: dict[str, WantedAttack] = {}
         for entry in self.spec.attacks:
             attack = entry.choice.build()
@@ -118,7 +121,7 @@ class ReleaseControls:
             alike = all_of(replace(entry, label=HELD_OUT), len(stand_in))
             stem = entry.label.replace(f"_generated{attack.generated}", "")
             alike = replace(alike, label=f"{HELD_OUT}_{stem}")
-            for item in self.maker.attacks.levels(alike, SampleFolder.offers, HELD_OUT, digest):
+            for item in self.maker.attacks.levels(alike, model, digest):
                 if item.skipped is None:
                     wanted[item.attack_id] = item
         if not wanted:

@@ -5,20 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from mia_core.attacks.denoising import AUTHORS_TIMESTEPS
 from mia_core.data import Pool, Split
 from mia_core.data.given_folders import GivenFolders
 from mia_core.data.given_records import MEMBER, NON_MEMBER, GivenRecords
 from mia_core.data.images import ImageSettings
 from mia_core.errors import Refused
 from mia_core.releases import Form, Release
-from study.spec.release_study import within
+from study.spec.release_study import at_timesteps, within
 from study.spec.study_file import Spec
 
 
 @dataclass(frozen=True)
 class Released:
     """release: loaded. spec: with the number of members as its training-set size, and attacks by no more samples than
-    are given. notes: on the release and on these attacks, a line each, without names.
+    are given, the default ones at times that the model has. notes: on the release and on these attacks, a line each,
+    without names.
     """
 
     release: Release
@@ -31,11 +33,14 @@ class Released:
         assert spec.release is not None
         release = spec.release.build(form_of(spec, pool))
         attacks, quality = spec.attacks, spec.quality
-        notes = release.notes
+        notes, timesteps = release.notes, release.facts.timesteps
+        if spec.default_attacks and timesteps is not None and timesteps != AUTHORS_TIMESTEPS:
+            attacks = at_timesteps(attacks, timesteps)
+            notes += (f"attacks at times of {AUTHORS_TIMESTEPS:,} timesteps look at the same parts of {timesteps:,}",)
         if release.count is not None:
             if release.count < FEWEST:
                 raise Refused(f"release: {release.count} samples are given, and attacks need {FEWEST} or more")
-            attacks, beyond = within(spec.attacks, release.count, release.offers)
+            attacks, beyond = within(attacks, release.count, release.offers)
             if beyond:
                 asked = ", ".join(f"{number:,}" for number in beyond)
                 notes += (f"attacks by {asked} samples see all {release.count:,}: no more are given",)
@@ -47,11 +52,6 @@ class Released:
     def about(self) -> dict[str, Any]:
         """What is kept with results: plain values without paths or names of files."""
         return {**self.release.about(), "notes": list(self.notes)}
-
-    @property
-    def offers(self) -> frozenset[str]:
-        """Capabilities of the release."""
-        return self.release.offers
 
 
 FEWEST = 2

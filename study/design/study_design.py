@@ -60,7 +60,7 @@ class Design:
         controls: Controls | ReleaseControls
         if self.released is not None:
             self.trials: tuple[Trial, ...] = (maker.released(self.released),)
-            controls = ReleaseControls(spec, self.split, maker, self.trials[0], self.released.offers)
+            controls = ReleaseControls(spec, self.split, maker, self.trials[0], self.released.release.facts)
         else:
             self.trials = tuple(
                 maker.trained(cell, replicate, level, ADAPTIVE if spec.search else STUDY)

@@ -16,6 +16,7 @@ from mia_core.metrics.exact_copies import EXACT
 from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.extractor import Recipe
 from mia_core.metrics.onnx_extractor import OnnxExtractor
+from mia_core.model_facts import ModelFacts
 from mia_core.settings import Choice
 from mia_core.targets import Target
 from study.design import identity
@@ -117,25 +118,20 @@ class Attacks:
         for entry in self.spec.attacks:
             levels = cell.levels[-1:] if entry.at == "last" else entry.at
             if levels is None or level in levels:
-                key = entry.label, target.name, target.offers, target.timesteps, queries
+                key = entry.label, target.facts, queries
                 if key not in self._made:
-                    self._made[key] = self.levels(
-                        entry, target.offers, target.name, queries, timesteps=target.timesteps
-                    )
+                    self._made[key] = self.levels(entry, target.facts, queries)
                 wanted += self._made[key]
         return tuple(wanted)
 
     def levels(
         self,
         entry: AttackEntry,
-        offers: frozenset[str],
-        target: str,
+        model: ModelFacts,
         queries: str,
         relabelled: bool = False,
-        timesteps: int | None = None,
     ) -> list[WantedAttack]:
-        """One attack on a target that offers so much, once for each of its levels. relabelled: as of that. timesteps:
-        of a diffusion model.
+        """One attack on a model, once for each of its levels. relabelled: as of that.
 
         A level of samples has the id of an attack that draws so many and knows no levels: its run serves any numbers.
         So has a group of parameters.
@@ -171,26 +167,41 @@ class Attacks:
                     access=attack.access,
                     knowledge="two halves of " + self._words(attack) if relabelled else self._words(attack),
                     generated=level if of_samples and level else attack.generated,
-                    skipped=attack.unfit(target, offers, timesteps) or self._unknowable(attack),
+                    skipped=attack.unfit(model) or self._unknowable(attack),
                 )
             )
         return wanted
 
     def _unknowable(self, attack: Attack) -> str | None:
         """Why nobody can know what the attack needs, or None. What a trained study lacks is refused beforehand."""
-        if self.spec.release is not None and (lacking := self._lacking(attack)):
+        if self.spec.release is not None and (lacking := self.lacking(attack)):
             return lacking
         if EXTRACTOR not in attack.needs:
             return None
         reason = self.recipe.refusal(len(self.split.reference))
         return reason and f"the extractor of reference records {reason}"
 
-    def _lacking(self, attack: Attack) -> str | None:
-        """Which records a release's attacker does not have, or None."""
+    def lacking(self, attack: Attack) -> str | None:
+        """Which records the attacker does not have, or has too few of, or None."""
         for word, records in self.known(attack).items():
+            if len(records) and self._different(records) < attack.fewest:
+                there = "there is 1" if len(records) == 1 else f"all {len(records)} are the same image"
+                return f"needs {attack.fewest} {word} records that differ, and {there}"
             if not len(records):
-                return "no reference records were given" if word == "reference" else f"there are no {word} to know"
+                return self._none(word, attack.known)
         return None
+
+    def _none(self, word: str, known: int) -> str:
+        if self.spec.release is not None:
+            return "no reference records were given" if word == "reference" else f"there are no {word} to know"
+        if word == "reference":
+            return "needs reference, and split.reference leaves none"
+        return f"needs {word}, and {known} % of the smallest train_size {self.split.smallest} is no record"
+
+    def _different(self, records: np.ndarray) -> int:
+        """1 if all of these records are the same image, else 2."""
+        images = self.split.pool.images
+        return 1 + any(not np.array_equal(images[records[0]], images[other]) for other in records[1:])
 
     def _words(self, attack: Attack) -> str:
         """What the attacker knows besides the view, e.g. `none`, `known_members 20 % (40)`, with + between."""

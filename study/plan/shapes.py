@@ -7,8 +7,7 @@ from torch import nn
 
 from mia_core.defenses import Arm
 from mia_core.settings import Choice
-from mia_core.targets import Adversarial, PerRecord, Target
-from study.design.refusals import shaped
+from mia_core.targets import Adversarial, PerRecord, Target, shaped
 
 KINDS = {"normal": torch.float32, "uniform": torch.float32, "index": torch.int64}
 """Types of random tensors, by their law."""

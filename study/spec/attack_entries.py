@@ -87,7 +87,7 @@ def _entries(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
 def _telling(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
     """The numbers that tell an attack's settings from others of its label, e.g. `_generated2000`, `_share0_5`."""
     numbers = {key: value for key, value in own.items() if isinstance(value, (int, float))}
-    words = [f"_{key}{value}" for key, value in numbers.items() if any(other[key] != value for other in alike)]
+    words = [f"_{key}{value}" for key, value in numbers.items() if any(other.get(key) != value for other in alike)]
     return "".join(words).replace(".", "_")
 
 

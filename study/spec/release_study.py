@@ -159,6 +159,7 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "drawn": {},
         "replicates": 1,
         "attacks": attacks,
+        "default_attacks": sections.attacks is None,
         "quality": quality,
         "controls": replace(controls, nulls=min(controls.nulls, 1)),
         "audit": audit,
@@ -221,6 +222,16 @@ def within(
         else:
             kept.append(entry)
     return tuple(kept), tuple(sorted(beyond))
+
+
+def at_timesteps(attacks: tuple[AttackEntry, ...], timesteps: int) -> tuple[AttackEntry, ...]:
+    """Attacks whose times, of 1,000 timesteps, are brought to the same parts of so many."""
+    fitted = []
+    for entry in attacks:
+        settings = entry.choice.build().of_timesteps(timesteps)
+        given = {**entry.choice.to_dict(), **settings}
+        fitted.append(replace(entry, choice=ATTACKS.choose(given, f"attacks.{entry.label}")) if settings else entry)
+    return tuple(fitted)
 
 
 def all_of(entry: AttackEntry, count: int) -> AttackEntry:

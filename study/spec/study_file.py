@@ -10,6 +10,7 @@ from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused, shorten
 from mia_core.releases import Release
 from mia_core.settings import Choice, nearest, plain, validate
+from mia_core.targets import require_read
 from mia_core.training import TrainingConfig
 from study.spec import bounds, documents
 from study.spec.attack_entries import AttackEntry, attack_entries
@@ -29,7 +30,7 @@ from study.spec.policy import policy_of
 from study.spec.release_study import release_fields
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
-from study.spec.target_levels import require_taken_beta1
+from study.spec.target_levels import require_read_training
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Spec:
     points: of a design that draws, or a search: each point's cell, by its number, and level; drawn: them as columns.
     shadows: trainings of each cell that derived attacks take as their reference. experiment: of MLflow, None for one of
     the study's name. resolved: all that determines results, defaults filled in, as plain values to read again.
-    release: what is given in place of cells, which a study of a release has none of.
+    release: what is given in place of cells, which a study of a release has none of. default_attacks: whether the study
+    file of a release names none.
     """
 
     study: str
@@ -70,6 +72,7 @@ class Spec:
     compute: ComputeSpec
     resolved: dict[str, Any]
     release: Choice[Release] | None = None
+    default_attacks: bool = False
 
     @property
     def calibrating(self) -> frozenset[str]:
@@ -88,7 +91,9 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
     for setting in overrides:
         override(document, setting)
     spec = parse(document, allow_code)
-    require_taken_beta1(spec.factors.targets, spec.factors.training, "training.beta1" in spec.factors.levels)
+    require_read_training(spec.factors.targets, spec.factors.training, spec.factors.levels)
+    for cell in () if spec.points else spec.cells:  # of points that are drawn, some have settings in vain
+        require_read(cell.target)
     return spec
 
 

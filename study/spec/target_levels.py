@@ -1,11 +1,11 @@
 """Levels of the factor `target`: what a study calls them, which settings and training each has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from mia_core.errors import Refused
-from mia_core.settings import Choice, validate
+from mia_core.settings import Choice, plain, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study.spec.values import unique, values_of
@@ -59,26 +59,37 @@ def settings_of(
         values[section][key] = level
     choice = TARGETS.choose(values["target"], "target")
     config = validate(TrainingConfig, values["training"], "training")
-    # A study's beta1 is for those of its targets that have one; what nobody takes is refused by `require_taken_beta1`.
-    return choice, (replace(config, beta1=None) if choice.cls.beta1 is None else config).of(choice.cls)
+    # A study's settings are for those of its targets that read them; for the others they have their defaults.
+    return choice, replace(config, **{name: DEFAULT[name] for name in choice.cls.unread_training()}).of(choice.cls)
 
 
-def require_taken_beta1(targets: Sequence[Mapping[str, Any]], training: Mapping[str, Any], varied: bool) -> None:
-    """Refused where a study gives a beta1 that no target takes, or gives one to a target, or as a factor, in vain.
+def require_read_training(
+    targets: Sequence[Mapping[str, Any]], training: Mapping[str, Any], varied: Collection[str]
+) -> None:
+    """Refused where a study gives a setting of a training that no target reads, or gives it to a target, or as a
+    factor, in vain.
 
-    training: the study's. varied: whether it is a factor. Specs of earlier versions give it everywhere; they are read
-    all the same.
+    training: the study's. varied: names of its factors. Specs of earlier versions are read all the same.
     """
-    classes = [TARGETS.find(target["name"]) for target in targets]
-    without = list(dict.fromkeys(cls.name for cls in classes if cls and cls.beta1 is None))
-    reason = f"{' and '.join(without)} trains without Adam and has no beta1"
-    if without and varied:
-        raise Refused(f"factors.training.beta1: {reason}; leave the factor out, or that target")
-    for target in targets:
-        if target["name"] in without and target.get("training", {}).get("beta1") is not None:
-            raise Refused(f"target.training.beta1: {target['name']} trains without Adam and has no beta1; leave it out")
-    if all(cls and cls.beta1 is None for cls in classes) and training.get("beta1") is not None:
-        raise Refused(f"training.beta1: {reason}; leave it out")
+    unread = {target["name"]: TARGETS.choose(target["name"]).cls.unread_training() for target in targets}
+    for setting in dict.fromkeys(name for reasons in unread.values() for name in reasons):
+        without = [name for name in unread if setting in unread[name]]
+        reason = ", ".join(f"{name} {unread[name][setting]}" for name in without)
+        if f"training.{setting}" in varied:
+            raise Refused(f"factors.training.{setting}: {reason}; leave the factor out, or that target")
+        for target in targets:
+            name = target["name"]
+            if name in without and _given(target.get("training", {}), setting):
+                raise Refused(f"target.training.{setting}: {name} {unread[name][setting]}; leave it out")
+        if len(without) == len(unread) and _given(training, setting):
+            raise Refused(f"training.{setting}: {reason}; leave it out")
+
+
+DEFAULT = plain(TrainingConfig())
+
+
+def _given(training: Mapping[str, Any], setting: str) -> bool:
+    return training.get(setting, DEFAULT[setting]) != DEFAULT[setting]
 
 
 def _taken(name: object) -> set[str]:

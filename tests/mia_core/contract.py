@@ -231,10 +231,10 @@ ATTACK_TABLE |= {
     ),
     **{
         name: Row(
-            {"name": name, "draws": 3}, frozenset({"encode", "generator"}), Access.WHITE_BOX, 0,
+            {"name": name, "draws": 3, **given}, frozenset({"encode", "generator"}), Access.WHITE_BOX, 0,
             random=True, target="vae",
         )
-        for name in ("vae_reconstruction", "elbo")
+        for name, given in (("vae_reconstruction", {}), ("elbo", {"variance": 0.2}), ("pfami_vae", {"variance": 0.2}))
     },
     **{
         f"gradient_norms {target}": Row(
@@ -291,7 +291,8 @@ def build(target):
 
 
 def make_trainer(target, arm, generator_every=2):
-    config = TrainingConfig(batch_size=4, learning_rate=2e-3, generator_every=generator_every)
+    steps = {"generator_every": generator_every} if TARGET_TABLE[target]["name"] in ADVERSARIAL else {}
+    config = TrainingConfig(batch_size=4, learning_rate=2e-3, **steps)
     images = images_for(target, 12, 0)
     return Trainer(build(target), Records(images, 12), config, Arm.parse(ARM_TABLE[arm]), Streams(9), bytes(32))
 

@@ -176,3 +176,8 @@ def test_the_noise_of_a_target_is_found_for_its_horizon_and_a_target_without_one
     for ask in (arm.sigma, lambda rate: arm.epsilon(rate, 4)):
         with pytest.raises(ValueError, match="target_epsilon needs a horizon"):
             ask(0.25)
+
+
+def test_a_setting_that_was_added_later_tells_arms_apart_where_it_is_not_at_its_default():
+    arms = [Arm.parse(spec) for spec in (DP, {**DP, "noise_draws": 4}, {**DP, "noise_draws": 2})]
+    assert labels(arms) == ["dp_sgd sigma=2", "dp_sgd sigma=2 noise_draws=4", "dp_sgd sigma=2 noise_draws=2"]

@@ -1,6 +1,7 @@
 """Every attack on every target: what it promises, and what the base class checks. Rows are in `contract`."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,10 +158,10 @@ def test_a_model_that_lacks_what_an_attack_uses_is_refused_with_what_it_lacks(at
     for left in row.uses:
         bare = Snapshot(trained(row.target, "none")[0].target, Streams(2))
         bare.offers = bare.offers - {left}
-        assert built.unfit("dcgan", bare.offers) == f"dcgan does not offer {left}"
+        assert built.unfit(bare.facts) == f"{row.target} does not offer {left}"
         with pytest.raises(Refused, match=f"^{row.name}: {row.target} does not offer {left}$"):
             run(attack, snapshot=bare)
-    assert built.unfit("dcgan", row.uses) is None
+    assert built.unfit(replace(trained(row.target, "none")[0].target.facts, offers=row.uses)) is None
 
 
 @pytest.mark.parametrize("attack", [key for key, row in ATTACK_TABLE.items() if row.needs])

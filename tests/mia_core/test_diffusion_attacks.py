@@ -200,7 +200,7 @@ def test_a_time_that_the_model_does_not_have_is_refused(name):
     attack = ATTACKS.choose({"name": name, **late}).build()
     with pytest.raises(Refused, match="a kernel denoiser has times below its 1000 timesteps, and 1000 is none; set an"):
         attack(KernelDenoiser(x, 0.6), x, Knowledge(), Streams(0))
-    assert ATTACKS.choose({"name": name, **last}).build().unfit("a model", attack.uses, 1000) is None
+    assert ATTACKS.choose({"name": name, **last}).build().unfit(KernelDenoiser(x, 0.6).facts) is None
 
 
 @pytest.mark.parametrize("time", [0, 95])

@@ -53,7 +53,9 @@ def test_a_gradient_of_zero_is_a_finite_score():
             return torch.zeros(len(x_BCHW), 4)
 
     attack = ATTACKS.choose({"name": "gradient_norms"}).build()
-    with pytest.raises(Refused, match="8 groups of 4 parameters; set `groups` lower"):
+    with pytest.raises(
+        Refused, match="made norms has 4 parameter tensors, and 8 groups are too many; set `groups` lower"
+    ):
         attack(Zero(), records(3, 1, False), Knowledge(), Streams(0))
     found = ATTACKS.choose({"name": "gradient_norms", "groups": 2}).build()
     assert found(Zero(), records(3, 1, False), Knowledge(), Streams(0)).scores.values.isfinite().all()

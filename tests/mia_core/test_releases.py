@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,9 +258,68 @@ def test_onnx_models_of_other_shapes_are_refused_with_the_way_out(form, tmp_path
     root, _ = graph(tmp_path, batch=2)
     with pytest.raises(Refused, match="with any B"):
         release(form, name="onnx", root=root, latent=f"normal:{LATENT}")
+
+
+def _batches_of_two(model):
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([2, 3, SIZE, SIZE]), "s"))
+
+
+def _another_size(model):
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([-1, 3, SIZE, 7]), "s"))
+
+
+def _flat(model):
+    model.graph.node.pop()
+    model.graph.node[1].output[0] = "x"
+    model.graph.output[0].type.tensor_type.shape.dim.pop()
+    model.graph.output[0].type.tensor_type.shape.dim.pop()
+
+
+def _unknown(model):
+    model.graph.node[1].op_type = "Tanhh"
+
+
+def _logarithm(model):
+    model.graph.node[1].op_type = "Log"
+
+
+def _nothing(model):
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((LATENT, 0), np.float32), "W"))
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([-1, 3, 0, 0]), "s"))
+
+
+def _of_integers(model):
+    model.graph.node.append(helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("i", TensorProto.INT64, ["B", 3, SIZE, SIZE]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_batches_of_two, r"does not take inputs of \[3, 4\]: "),
+        (_another_size, r"does not take inputs of \[2, 4\]: "),
+        (_flat, r"gives \[2, 192\] for 2 latents; \[B, C, H, W\] is needed"),
+        (_unknown, "onnxruntime does not take the generator: .*Tanhh"),
+        (_logarithm, "gives no finite numbers"),
+        (_nothing, "onnxruntime does not take the generator: "),
+        (_of_integers, r"has the outputs i tensor\(int64\); one of float32 images is needed"),
+    ],
+)
+def test_onnx_models_that_fail_are_refused_in_one_line(form, tmp_path, change, words):
+    root, _ = graph(tmp_path, change)
+    with pytest.raises(Refused, match=f"^release: .*({words})") as found:
+        release(form, name="onnx", root=root, latent=f"normal:{LATENT}")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+def test_a_part_of_an_onnx_file_and_other_bytes_are_refused(form, tmp_path, kept):
+    root, _ = graph(tmp_path)
+    (tmp_path / "cut.onnx").write_bytes(Path(root).read_bytes()[:kept])
     (tmp_path / "none.onnx").write_bytes(b"no model")
-    with pytest.raises(Refused, match="no ONNX model"):
-        release(form, name="onnx", root=str(tmp_path / "none.onnx"), latent=f"normal:{LATENT}")
+    for name in ("cut.onnx", "none.onnx"):
+        with pytest.raises(Refused, match=r"^release: no ONNX model"):
+            release(form, name="onnx", root=str(tmp_path / name), latent=f"normal:{LATENT}")
 
 
 def test_weights_of_a_target_offer_all_that_the_target_offers(form, tmp_path):

@@ -11,7 +11,7 @@ from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS
+from mia_core.targets import TARGETS, Adversarial
 from mia_core.together import refusal, run_together
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Contrast, Records
@@ -40,7 +40,8 @@ def images(seed, count=12):
 def make(target="dcgan", seed=0, arm="none", contrast=None, learning_rate=2e-4, **training):
     latent = {} if target == "ddpm" else {"latent": 4}
     built = TARGETS.choose({"name": target.split()[0], **latent, **TARGETS_AT_ONCE[target]}).build((1, 16, 16))
-    config = TrainingConfig(**{"batch_size": 4, "learning_rate": learning_rate, "generator_every": 2, **training})
+    steps = {"generator_every": 2} if isinstance(built, Adversarial) else {}
+    config = TrainingConfig(**{"batch_size": 4, "learning_rate": learning_rate, **steps, **training})
     return Trainer(built, Records(images(seed), 12, contrast=contrast), config, Arm.parse(arm), Streams(seed))
 
 

@@ -15,7 +15,7 @@ from mia_core.defenses.dropout import DropoutLayer
 from mia_core.models import Snapshot
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import placed
+from mia_core.targets import TARGETS, placed, require_read
 from mia_core.training import Epoch, Trainer, TrainingConfig
 from mia_core.training_records import Records
 from tests.mia_core.ledger import AIMED, DP, END, ledger
@@ -255,6 +255,33 @@ def test_a_beta1_for_a_target_that_trains_without_adam_is_refused(make_target, m
         Trainer(make_target("vae_gan"), Records(make_images(13), 13), config, Arm(), Streams(1))
     own = Trainer(make_target("vae_gan"), Records(make_images(13), 13), TrainingConfig(), Arm(), Streams(1))
     assert own.config.beta1 is None
+
+
+@pytest.mark.parametrize("name", ["vae", "ddpm"])
+def test_discriminator_steps_of_a_target_without_discriminator_are_refused(name, make_images):
+    target, records = TARGETS.choose(name).build((1, 8, 8)), Records(make_images(13), 13)
+    message = (
+        f"training.generator_every: {name} has no discriminator, and all of its networks learn in every step; leave"
+    )
+    with pytest.raises(ValueError, match=message):
+        Trainer(target, records, TrainingConfig(batch_size=4, generator_every=2), Arm(), Streams(1))
+    Trainer(target, records, TrainingConfig(batch_size=4, generator_every=1), Arm(), Streams(1))
+
+
+@pytest.mark.parametrize(
+    ("unread", "read", "message"),
+    [
+        ({"name": "vae", "likelihood": "bernoulli", "deviation": 0.5}, {"name": "vae", "deviation": 0.5},
+         "target.deviation: vae with likelihood bernoulli has no deviation of pixels; leave it out"),
+        ({"name": "ddpm", "sampler": "ddpm", "sampling_steps": 5}, {"name": "ddpm", "sampling_steps": 5},
+         "target.sampling_steps: ddpm with sampler ddpm takes all timesteps; leave it out"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_means_nothing_beside_another_is_refused(unread, read, message):
+    with pytest.raises(ValueError, match=message):
+        require_read(TARGETS.choose(unread))
+    require_read(TARGETS.choose(read))
+    require_read(TARGETS.choose({key: value for key, value in unread.items() if key in ("name", "likelihood")}))
 
 
 def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):

@@ -7,8 +7,7 @@ import pytest
 from mia_core.attacks import ATTACKS
 from mia_core.data import Pool, load_pool
 from mia_core.data.fashion_mnist import DEBIAN
-from mia_core.targets import DCGAN
-from study.design.refusals import shaped
+from mia_core.targets import DCGAN, shaped
 from study.design.study_design import Design
 from study.run.search import begun
 from study.spec.study_file import read
@@ -28,13 +27,14 @@ ARMS = {
     "derived_fashion_mnist": {"none"},
     "diffusion_digits": {"none"},
     "diffusion_private_digits": {"none", "dp_sgd"},
+    "diffusion_private_fashion_mnist": {"none", "dp_sgd"},
     "diffusion_fashion_mnist": {"none"},
 }
 LONGEST = {
     "digits": 150, "fashion_mnist": 160, "targets_digits": 150, "targets_fashion_mnist": 80, "privacy_digits": 150,
     "sensitivity_digits": 80, "search_digits": 120, "attacks_digits": 150, "attacks_fashion_mnist": 80,
     "derived_digits": 150, "derived_fashion_mnist": 80, "diffusion_digits": 240, "diffusion_private_digits": 120,
-    "diffusion_fashion_mnist": 80,
+    "diffusion_fashion_mnist": 80, "diffusion_private_fashion_mnist": 120,
 }  # fmt: skip
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -136,13 +136,14 @@ def test_every_config_makes_a_whole_design(path, tmp_path):
     assert LONGEST[path.stem] == (max(spec.factors.bounds("epochs")) if spec.points else max(spec.levels))
     assert not design.no_control
     published = {cell.label for cell in design.cells if cell.target.cls.is_published(cell.target.config)}
-    always = "ddpm" if path.stem == "diffusion_private_digits" else "dcgan"
+    always = "ddpm" if path.stem.startswith("diffusion_private") else "dcgan"
     assert {always} <= published <= {"dcgan", "vae_gan", "began", "wgan_gp", "vae", "ddpm"}, (
         "the network that people train is always a row"
     )
     assert design.split.judges(design.split.membership(0, min(spec.train_sizes)).queries).all()
     coins = {"privacy_digits": 160, "derived_digits": 140, "derived_fashion_mnist": 280}
     coins |= {"diffusion_digits": 180, "diffusion_private_digits": 180, "diffusion_fashion_mnist": 360}
+    coins |= {"diffusion_private_fashion_mnist": 360}
     assert len(design.split.coins) == coins.get(path.stem, 0), "only these studies have fair coins"
 
 

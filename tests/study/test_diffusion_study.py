@@ -1,5 +1,7 @@
 """A study of diffusion models: attacks on denoiser, variations and gradients, what is learned on shadows, and costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,6 +134,46 @@ def test_a_time_that_no_target_has_is_refused_by_the_plan(attack):
         design_of(f"target={DDPM}", f"attacks=[random, {attack}]")
 
 
+VAE_GAN = "{name: vae_gan, width: 4, latent: 4}"
+
+
+@pytest.mark.parametrize(
+    ("target", "attack", "reason"),
+    [
+        (DDPM, "{name: gradient_norms, groups: 999}", "fits no target .*: ddpm has [0-9]+ parameter tensors, and 999 "
+         "groups are too many; set `groups` lower"),
+        (VAE_GAN, "elbo", "fits no target .*: vae_gan has no normal likelihood of pixels"),
+        (VAE_GAN, "pfami_vae", "fits no target .*: vae_gan has no normal likelihood of pixels"),
+        (DDPM, "{name: local_gan, surrogate: {name: dcgan}}", "fits no target .*: there is no such surrogate: dcgan "
+         "cannot halve 18 pixels down to 4..8; set data.size"),
+        (DDPM, "{name: discriminative, known: 10, real: members, surrogate: {name: dcgan}}", "there is no such surrog"),
+        (DDPM, "domias", "domias needs 2 reference records that differ, and there is 1"),
+        (DDPM, "gen_lra", "gen_lra needs 2 reference records that differ, and there is 1"),
+        (DDPM, "{name: monte_carlo, space: pca}", "monte_carlo_pca needs 2 reference records that differ"),
+        (DDPM, "{name: nearest, space: pca}", "nearest_pca needs 2 reference records that differ"),
+    ],
+)  # fmt: skip
+def test_what_every_trial_would_refuse_is_refused_by_the_plan(target, attack, reason):
+    odd = ["data={name: digits, size: 18}"] if "surrogate" in attack else []
+    few = ["split.reference=1"] if "reference" in reason else []
+    with pytest.raises(Refused, match=reason):
+        design_of(f"target={target}", f"attacks=[random, {attack}]", *odd, *few)
+
+
+def test_one_reference_record_is_enough_for_what_takes_no_principal_components():
+    design_of(f"target={DDPM}", "attacks=[{name: monte_carlo, space: hog}]", "split.reference=1")
+
+
+def test_reference_records_that_are_all_the_same_are_too_few():
+    design = design_of(f"target={DDPM}", "attacks=[domias]")
+    attack = design.spec.attacks[0].choice.build()
+    assert design.attacks.lacking(attack) is None
+    pool = design.split.pool
+    design.split.pool = replace(pool, images=np.broadcast_to(pool.images[:1], pool.images.shape))
+    reason = "needs 2 reference records that differ, and all 80 are the same image"
+    assert design.attacks.lacking(attack) == reason
+
+
 def test_of_targets_with_several_settings_each_is_attacked_as_it_is():
     targets = ", ".join(
         f"{{name: ddpm, label: {label}, width: 4, multipliers: [1, 1], sampling_steps: 4, {own}}}"
@@ -140,7 +182,10 @@ def test_of_targets_with_several_settings_each_is_attacked_as_it_is():
     latent = "{name: latent, generated: 20, perceptual: 0, starts: 1, steps: 2}"
     design = design_of("target=~", f"factors.target=[{targets}]", f"attacks=[{latent}, {{name: sima, time: 50}}]")
     found = {trial.cell.label: [wanted.skipped for wanted in trial.attacks] for trial in design.trials}
-    late = "ddpm has times below its 40 timesteps, and 50 is none; set an earlier time"
+    late = (
+        "ddpm has times below its 40 timesteps, and 50 is none; set an earlier one (time: 2 is the same part of them "
+        "as of 1,000)"
+    )
     assert found == {"a": [None, late], "b": ["ddpm does not offer latent", late], "c": [None, None]}
 
 

@@ -61,10 +61,10 @@ def test_features_are_those_of_the_network_of_bytes_and_floats_alike(path):
     ("settings", "words"),
     [
         ({"size": 16, "weight": np.ones((256, 5), np.float32)}, r"'B', 1, 16, 16\], and the images are \[1, 8, 8\]"),
-        ({"size": "S", "weight": np.ones((256, 5), np.float32)}, r"does not take images \[2, 1, 8, 8\]: .*MatMul"),
+        ({"size": "S", "weight": np.ones((256, 5), np.float32)}, r"does not take inputs of \[2, 1, 8, 8\]: .*MatMul"),
         ({"batch": 4}, "takes batches of 4 alone; export it with any number of images"),
         ({"change": lambda m: setattr(m.graph.node[2], "domain", "of.mine")}, "has the operator of.mine.Tanh"),
-        ({"weight": np.full((64, 5), np.nan, np.float32)}, "or no numbers"),
+        ({"weight": np.full((64, 5), np.nan, np.float32)}, "gives no finite numbers"),
         ({"change": lambda m: m.graph.output.add().CopyFrom(m.graph.output[0])}, "has the outputs features"),
     ],
     ids=["size", "inner size", "batch", "operator", "nan", "outputs"],

@@ -4,16 +4,19 @@ import argparse
 import json
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from onnx import TensorProto, helper, numpy_helper
 
 from mia_core.errors import Refused
 from study.cli.release_command import release_arguments, release_study
 from study.cli.release_flags import by_flags
 from study.spec.study_file import parse
-from tests.commands import run_here
+from tests.commands import MIA_STUDY, run_here
 from tests.study.given_release import SAMPLES, make_folders
 
 
@@ -138,8 +141,6 @@ def refused(folder, *words):
 
 
 def test_refusals_name_flags_and_leave_nothing_behind(tmp_path):
-    import numpy as np
-
     make_folders(tmp_path)
     np.savez(tmp_path / "two.npz", x=np.zeros((9, 8, 8), np.uint8), y=np.zeros((9, 8, 8), np.uint8))
     np.save(tmp_path / "wide.npy", np.full((9, 8, 8), 7.0))
@@ -169,6 +170,22 @@ def test_refusals_name_flags_and_leave_nothing_behind(tmp_path):
     refused(tmp_path, *folders, "--samples", "nowhere")
     assert (tmp_path / "answer" / "release.yaml").read_text() == "of an earlier answer"
     assert [path.name for path in (tmp_path / "answer").iterdir()] == ["release.yaml"]
+
+
+def test_a_network_that_fails_is_refused_in_one_line_and_nothing_else_is_printed(tmp_path):
+    make_folders(tmp_path)
+    nodes = [helper.make_node("Reshape", ["z", "s"], ["x"])]  # of 2 x 5 numbers no images of 8 x 8
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("z", "x")]
+    ends[0].CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["B", 5]))
+    shape = numpy_helper.from_array(np.array([-1, 3, 8, 8]), "s")
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], [shape]), ir_version=8)
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    words = ("release", "--onnx", "g.onnx", "--latent", "normal:5", "--members", "members", "--non-members", "others")
+    found = subprocess.run((*MIA_STUDY, *words), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2 and not found.stdout
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("refused: release: the generator does not take inputs of [2, 5]: ")
+    assert not (tmp_path / "release").exists()
 
 
 @pytest.mark.parametrize(

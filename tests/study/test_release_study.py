@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from mia_core.access import CAPABILITIES
-from mia_core.attacks import attacks_on
+from mia_core.attacks import ATTACKS, attacks_on
 from mia_core.data import load_pool
 from mia_core.errors import Refused
+from mia_core.streams import Streams
+from mia_core.targets import TARGETS
 from study.design.study_design import Design
 from study.design.work import missing
 from study.run import flow
@@ -27,6 +30,7 @@ from tests.study.given_release import (
     OTHERS,
     REFERENCE,
     SAMPLES,
+    SIZE,
     copied,
     document,
     made_once,
@@ -49,6 +53,55 @@ def tables(made):
 def design_of(folder, **sections):
     spec = parse(document(folder, **sections))
     return Design(spec, load_pool(spec.data))
+
+
+def given_weights(folder, timesteps):
+    """A release of weights of a diffusion model with so many timesteps."""
+    target = {"name": "ddpm", "width": 4, "multipliers": [1, 1], "timesteps": timesteps, "sampling_steps": 3}
+    built = TARGETS.choose(target).build((3, SIZE, SIZE))
+    built.initialize(Streams("x"))
+    average = {name: value.contiguous() for name, value in built.state_dict().items() if name.startswith("ema.")}
+    save_file(average, folder / "w.safetensors")
+    return {"name": "weights", "root": str(folder / "w.safetensors"), "target": target}
+
+
+AT_TIMES = ("diffusion_loss", "pfami", "pia", "pian", "rediffuse", "secmi", "sima")
+
+
+def settings_at_times(design):
+    return {item.label: item.arguments for item in design.trials[0].attacks if item.label in AT_TIMES}
+
+
+def test_a_diffusion_model_is_tried_at_the_same_parts_of_its_own_timesteps(tmp_path):
+    copied(tmp_path)
+    designs = {T: design_of(tmp_path, release=given_weights(tmp_path, T), attacks=None) for T in (1000, 40, 250)}
+    found = {T: settings_at_times(design) for T, design in designs.items()}
+    assert found[1000] == {name: ATTACKS.choose(name).arguments() for name in AT_TIMES}
+    times = {T: [tuple(of[name].get("times", [of[name].get("time")])) for name in AT_TIMES] for T, of in found.items()}
+    assert times[40] == [(4,), tuple(range(0, 20, 2)), (8,), (8,), (8,), (4,), (4,)]
+    assert times[250][5:] == [(24,), (25,)]
+    assert [found[T]["secmi"]["interval"] for T in (1000, 40, 250)] == [10, 1, 2]
+    for T, design in designs.items():
+        assert all(item.skipped is None for item in design.trials[0].attacks if item.label in AT_TIMES)
+        said = f"attacks at times of 1,000 timesteps look at the same parts of {T:,}"
+        assert (said in design.released.notes) == (T != 1000)
+
+
+def test_a_time_that_a_study_file_asks_for_is_kept_and_skipped_with_the_one_that_would_do(tmp_path):
+    copied(tmp_path)
+    attacks = [{"name": "sima", "time": 30}, {"name": "sima", "time": 100, "label": "late"}]
+    design = design_of(tmp_path, release=given_weights(tmp_path, 40), attacks=attacks)
+    early, late = design.trials[0].attacks
+    assert early.arguments["time"] == 30 and early.skipped is None
+    assert late.skipped.endswith("and 100 is none; set an earlier one (time: 4 is the same part of them as of 1,000)")
+
+
+@pytest.mark.parametrize("attack", ["local_gan", "discriminative_samples10"])
+def test_a_surrogate_that_there_is_not_for_a_releases_images_is_said(tmp_path, attack):
+    copied(tmp_path)
+    design = design_of(tmp_path, data={"cache": str(tmp_path / "cache"), "size": 9}, attacks=None)
+    (found,) = [item for item in design.trials[0].attacks if item.label.startswith(attack)]
+    assert "there is no such surrogate: dcgan cannot halve 9 pixels" in found.skipped
 
 
 def test_there_is_one_trial_of_the_release_with_what_is_known_of_it_and_no_path(made, tables):

@@ -274,9 +274,26 @@ def test_a_target_has_its_own_beta1_unless_the_study_gives_one_and_vae_gan_has_n
             ("target=~", "factors.target=[dcgan, vae_gan]", "factors.training.beta1=[0.0, 0.5]"),
             "factors.training.beta1: vae_gan .* has no beta1; leave the factor out, or that target",
         ),
+        (("target=vae", "training.generator_every=2"), "training.generator_every: vae has no discriminator, .*; leave"),
+        (
+            ("target=~", "factors.target=[wgan_gp, {name: ddpm, training: {generator_every: 5}}]"),
+            "target.training.generator_every: ddpm has no discriminator, .*; leave it out",
+        ),
+        (
+            ("target=~", "factors.target=[dcgan, vae, ddpm]", "factors.training.generator_every=[1, 5]"),
+            "factors.training.generator_every: vae has no .*, ddpm has no .*; leave the factor out, or that target",
+        ),
+        (
+            ("target={name: vae, likelihood: bernoulli, deviation: 0.5}",),
+            "target.deviation: vae with likelihood bernoulli has no deviation of pixels; leave it out",
+        ),
+        (
+            ("target=vae", "factors.target.likelihood=[gaussian, bernoulli]", "factors.target.deviation=[0.2, 0.3]"),
+            "target.deviation: vae with likelihood bernoulli",
+        ),
     ],
 )
-def test_a_beta1_that_a_target_cannot_take_is_refused_with_a_way_out(file, overrides, message):
+def test_a_setting_that_a_target_does_not_read_is_refused_with_a_way_out(file, overrides, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         read(file, overrides)
 
@@ -285,6 +302,23 @@ def test_a_spec_of_an_earlier_version_that_gave_vae_gan_a_beta1_is_read(file):
     resolved = read(file, ["target={name: vae_gan, training: {learning_rate: 0.001}}"]).resolved
     resolved["training"]["beta1"] = resolved["factors"]["target"][0]["training"]["beta1"] = 0.5
     assert beta1s(parse(resolved)) == {"vae_gan": None}
+
+
+def test_discriminator_steps_of_a_study_are_those_of_its_targets_with_a_discriminator(file):
+    targets = "factors.target=[wgan_gp, vae]"
+    plain, given = (read(file, ["target=~", targets, *more]) for more in ((), ("training.generator_every=5",)))
+    steps = {cell.target.name: cell.training.generator_every for cell in given.cells}
+    assert steps == {"wgan_gp": 5, "vae": 1}
+    assert [cell for cell in given.cells if cell.target.name == "vae"] == [
+        cell for cell in plain.cells if cell.target.name == "vae"
+    ]
+
+
+def test_a_spec_of_an_earlier_version_that_gave_a_vae_discriminator_steps_is_read(file):
+    resolved = read(file, ["target={name: vae, training: {learning_rate: 0.001}}"]).resolved
+    training = resolved["factors"]["target"][0]["training"]
+    resolved["training"]["generator_every"] = training["generator_every"] = 5
+    assert {cell.training.generator_every for cell in parse(resolved).cells} == {1}
 
 
 def test_a_dotted_setting_varies_every_target_that_is_a_level():
