@@ -130,9 +130,9 @@ SENTENCES = {
         "TPR at 1 % FPR cannot be told with {others} non-members over the replicates of a cell: it takes {least}."
     ),
     "perfect": "Some AUCs are exactly 1: differences between such cells are not seen.",
-    "fitted on others": (
-        "Intervals of {attacks} are too short: each replicate's was fitted on the others that it is averaged with, and "
-        "where nothing leaks they cover 82 to 86 % in place of 95 %. What redrawn coins say of it holds."
+    "derived by an earlier version": (
+        "Rows of {attacks} are of an earlier version, and their intervals may be too short: those of an ensemble cover "
+        "82 to 86 % in place of 95 % where nothing leaks. The same sweep again derives them anew, and trains nothing."
     ),
     # Sections.
     "epsilon per record": "Epsilon is for adding or removing one record.",

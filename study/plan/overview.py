@@ -107,8 +107,9 @@ def _derived(design: Design) -> list[str]:
     """What will be computed from sealed scores, and what of a study file's section will not."""
     spec = design.spec
     listed = spec.derived if "derived" in spec.resolved else ()
-    refused = [reason for entry in listed if (reason := entry.refusal(spec.replicates, spec.shadows))]
-    labels = [entry.label for entry in spec.derived if not entry.refusal(spec.replicates, spec.shadows)]
+    about = spec.replicates, spec.shadows, len(design.split.never_members)
+    refused = [reason for entry in listed if (reason := entry.refusal(*about))]
+    labels = [entry.label for entry in spec.derived if not entry.refusal(*about)]
     by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
     found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []
     return found + [f"not derived: {reason}" for reason in refused]
