@@ -110,8 +110,9 @@ def _derived(design: Design) -> list[str]:
     about = spec.replicates, spec.shadows, len(design.split.never_members)
     refused = [reason for entry in listed if (reason := entry.refusal(*about))]
     labels = [entry.label for entry in spec.derived if not entry.refusal(*about)]
-    by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
-    found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []
+    by = f", by {spec.shadows} shadows a cell" if spec.shadows else ", by the other replicates"
+    alone = all(not entry.choice.cls.needs_reference for entry in spec.derived if entry.label in labels)
+    found = [f"derived from sealed scores{'' if alone else by}: {', '.join(labels)}"] if labels else []
     return found + [f"not derived: {reason}" for reason in refused]
 
 
