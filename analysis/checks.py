@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.format import form_of, number, replicates
 from analysis.sentences import line
 from analysis.stats.baselines import audits, verdicts
-from analysis.stats.derived_scores import of_earlier_version
+from analysis.stats.derived_scores import fitted_on_each_other
 from analysis.stats.inference import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
 from mia_core.metrics.two_way import MIN_REPLICATES
@@ -142,8 +142,8 @@ def _measured(data: StudyData) -> Iterator[str]:
         yield line("few non-members", others=others, least=LEAST_NON_MEMBERS)
     if (data.wide[AUC] == 1).any():
         yield line("perfect")
-    if attacks := [attack for attack in data.attacks if of_earlier_version(data.attack(attack))]:
-        yield line("derived by an earlier version", attacks=", ".join(attacks))
+    if attacks := [attack for attack in data.attacks if fitted_on_each_other(data.attack(attack))]:
+        yield line("fitted on each other", attacks=", ".join(attacks))
 
 
 def _non_members(data: StudyData) -> int:

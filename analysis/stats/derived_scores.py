@@ -28,12 +28,16 @@ def takes_replicates(rows: pd.DataFrame) -> bool:
     return bool((derived & rows["knowledge"].astype(str).str.contains(MODELS_LIKE_IT)).any())
 
 
-def of_earlier_version(rows: pd.DataFrame) -> bool:
-    """Whether rows of one attack were derived by an earlier version of it: its scores are no longer made so."""
-    if "base" not in rows or rows["base"].isna().all():
+def fitted_on_each_other(rows: pd.DataFrame) -> bool:
+    """Whether rows of one attack are of an earlier version, in which replicates learned from each other.
+
+    What they learned is applied to all records, so that intervals over replicates are too short, see
+    `mia_core.derived.evidence.one_way`.
+    """
+    if not takes_replicates(rows):
         return False
     choice, version = derived_of(rows.loc[rows["base"].notna(), "arguments"].iloc[0])
-    return version < choice.cls.version
+    return choice.cls.learns_direction and version < choice.cls.version
 
 
 def base_labels(data: StudyData, attack: str) -> list[str]:

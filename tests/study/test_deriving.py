@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.checks import cautions
+from analysis.stats.records import records
 from analysis.stats.threats import threats
 from analysis.study_data import load
 from mia_core.data import load_pool
@@ -248,7 +249,8 @@ def test_rows_of_an_earlier_version_are_read_with_a_caution_and_derived_anew_by_
     data = load(store.folder)
     assert len(data.attack("ensemble")) == 5 and len(threats(data, cell_of(data)))
     (said,) = [word for word in cautions(data) if "earlier version" in word]
-    assert said.startswith("Rows of ensemble are of an earlier version")
+    assert said.startswith("Intervals of ensemble are too short")
+    assert records(data, "ensemble").attrs["reason"].startswith("an earlier version fitted ensemble")
     assert len(write_and_derive(store, design, LEAKS)) == 5
     again = load(store.folder)
     assert len(again.attack("ensemble")) == 5
