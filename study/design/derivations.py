@@ -1,8 +1,8 @@
 """What can be derived from scores that are sealed: each derived attack in each cell, with the ids of its rows.
 
 Scores are taken from a whole cell: of all of its trials (and shadows) but those whose training diverged. While one is
-missing nothing is derived there. An id has the seals of the scores used: where each replicate has all others as its reference, a cell with more
-replicates has other rows.
+missing nothing is derived there. An id has the seals of the scores used: where each replicate has all others as its
+reference, a cell with more replicates has other rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
