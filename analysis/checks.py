@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.format import form_of, number, replicates
 from analysis.sentences import line
 from analysis.stats.baselines import audits, verdicts
-from analysis.stats.derived_scores import takes_replicates
+from analysis.stats.derived_scores import fitted_on_each_other
 from analysis.stats.inference import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
 from mia_core.metrics.two_way import MIN_REPLICATES
@@ -142,18 +142,8 @@ def _measured(data: StudyData) -> Iterator[str]:
         yield line("few non-members", others=others, least=LEAST_NON_MEMBERS)
     if (data.wide[AUC] == 1).any():
         yield line("perfect")
-    if attacks := _fitted_on_others(data):
-        yield line("fitted on others", attacks=", ".join(attacks))
-
-
-def _fitted_on_others(data: StudyData) -> list[str]:
-    """Ensembles that were fitted on other replicates, not on shadows: their replicates share errors of the fits."""
-    rows = {attack: data.attack(attack) for attack in data.attacks}
-    return [
-        attack
-        for attack, own in rows.items()
-        if takes_replicates(own) and own["base"].str.contains("+", regex=False).any()
-    ]
+    if attacks := [attack for attack in data.attacks if fitted_on_each_other(data.attack(attack))]:
+        yield line("fitted on each other", attacks=", ".join(attacks))
 
 
 def _non_members(data: StudyData) -> int:

@@ -130,9 +130,9 @@ SENTENCES = {
         "TPR at 1 % FPR cannot be told with {others} non-members over the replicates of a cell: it takes {least}."
     ),
     "perfect": "Some AUCs are exactly 1: differences between such cells are not seen.",
-    "fitted on others": (
-        "Intervals of {attacks} are too short: each replicate's was fitted on the others that it is averaged with, and "
-        "where nothing leaks they cover 82 to 86 % in place of 95 %. What redrawn coins say of it holds."
+    "fitted on each other": (
+        "Intervals of {attacks} are too short: an earlier version fitted replicates on each other, and where nothing "
+        "leaks they cover 82 to 86 % in place of 95 %. The same sweep again derives them anew, and trains nothing."
     ),
     # Sections.
     "epsilon per record": "Epsilon is for adding or removing one record.",

@@ -63,6 +63,7 @@ def derived_cards() -> str:
             "takes several attacks": "yes" if cls.combines else "no",
             "takes other trainings": "yes" if cls.needs_reference else "no",
             "takes persons of several records": "yes" if cls.needs_persons else "no",
+            "takes queries that are never members": str(DERIVED.choose(name).build().fewest_never_members or "no"),
         }
         cards.append(_card(name, cls, facts))
     return _page(

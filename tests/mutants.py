@@ -514,9 +514,36 @@ MUTANTS = {
     # Derived attacks
     "a replicate's own coins enter its derived scores": Mutant(
         "mia_core/derived/evidence.py",
-        "~np.eye(score.shape[-2], dtype=bool)",
-        "np.ones((score.shape[-2],) * 2, dtype=bool)",
+        "~np.eye(replicates, dtype=bool)",
+        "np.ones((replicates, replicates), dtype=bool)",
         "tests/mia_core/test_derived_attacks.py",
+    ),
+    "replicates of an ensemble learn from each other": Mutant(
+        "mia_core/derived/derived_attack.py",
+        "(one_way if cls.learns_direction else all_others)(replicates)",
+        "all_others(replicates)",
+        "tests/mia_core/test_derived_attacks.py",
+    ),
+    "the first and the third replicate learn from each other": Mutant(
+        "mia_core/derived/evidence.py",
+        "uses[0, 2], uses[2, 0] = True, False",
+        "uses[0, 2] = True",
+        "tests/mia_core/test_derived_attacks.py",
+    ),
+    "further replicates change rows of an ensemble": Mutant(
+        "study/design/derivations.py",
+        "entry.choice.cls.needs_reference and not entry.choice.cls.learns_direction",
+        "entry.choice.cls.needs_reference",
+        "tests/study/test_deriving.py",
+    ),
+    "quantiles are fitted on judged records": Mutant(
+        "study/run/deriving.py", "never_member=~of.judged", "never_member=of.judged", "tests/study/test_deriving.py"
+    ),
+    "single records are told by scores that their own coins are in": Mutant(
+        "analysis/stats/record_panel.py",
+        "bases[0] if len(bases) == 1 and takes_replicates(data.attack(attack)) else attack",
+        "attack",
+        "tests/analysis/test_derived_scores.py",
     ),
     "LiRA may learn that members score lower": Mutant(
         "mia_core/derived/lira.py",

@@ -33,6 +33,10 @@ DESIGNS = (
         ),
     ),
     ("four shadows", ("shadows=4",)),
+    (
+        "200 never members",
+        ("split.extra_non_members=200", "derived=[{name: quantile_regression, base: white_box}]"),
+    ),
 )
 SHARE = 0.8
 """Of the scores' variance that is the records'."""

@@ -17,7 +17,7 @@ from analysis.report.sections import picture, plain, words_of
 from analysis.report.shown import DATA, call
 from analysis.report.sources import SCORES, Cited, Source, source
 from analysis.sentences import filled
-from analysis.stats.records import by_class, records, reliability, share_at_risk
+from analysis.stats.records import by_class, by_group, records, reliability, risk_by_attack, share_at_risk
 from analysis.study_data import StudyData
 
 SHOWN = 50
@@ -57,6 +57,9 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
         blocks.append(Text(filled("reliable", reliability=reliable)))
     else:
         blocks.append(Text(filled("reliability not known", reason=str(again["reason"]))))
+    others = risk_by_attack(data, verdict.attack, verdict.cell)
+    if len(others) > 1 or others["persons"].any():
+        blocks.append(_by_attack(others, origin("records and persons by attack", "risk_by_attack")))
     classes = by_class(data, verdict.attack, verdict.cell)
     if len(classes):
         of_class = origin("leakage by class", "by_class")
@@ -76,7 +79,35 @@ def risk(data: StudyData, verdict: Verdict, include_records: bool) -> Section | 
         ]  # fmt: skip
         columns = ["record of the pool", "class", "leakage (shrunk)", "q", "replicates"]
         blocks.append(Table("record-table", f"The {len(rows)} records most at risk", columns, rows, folded=True))
+        persons = by_group(data, verdict.attack, verdict.cell)
+        if len(persons):
+            blocks.append(_persons(persons.head(SHOWN), origin("each person's leakage", "by_group")))
     return Section("risk", title, blocks)
+
+
+def _by_attack(table: pd.DataFrame, origin: Source) -> Table:
+    """How much each attack tells of single records, and of persons where some have several."""
+    persons = bool(table["persons"].any())
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [Cell(row["attack"]), plain(row["records"], origin=origin)]
+        cells += [plain(f"{100 * row[name]:.0f} %", origin=origin) for name in ("share", "low")]
+        cells.append(plain(row["named"], origin=origin))
+        if persons:
+            cells.append(plain(f"{row['persons_named']} of {row['persons']}", origin=origin))
+        rows.append(Row(cells))
+    columns = ["attack", "records", "leak, estimated", "leak, at least", "named one by one"]
+    return Table("risk-by-attack", "By attack", [*columns, *(["persons named"] if persons else [])], rows, folded=True)
+
+
+def _persons(table: pd.DataFrame, origin: Source) -> Table:
+    rows = [
+        Row([Cell(str(row["unit"])), plain(row["records"], origin=origin), plain(row["shrunk"], origin=origin),
+             plain(row["q"], ".2g", origin), plain(f"{row['inside']} in, {row['outside']} out", origin=origin)])
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    columns = ["person", "records", "leakage (shrunk)", "q", "replicates"]
+    return Table("person-table", f"The {len(rows)} persons most at risk", columns, rows, folded=True)
 
 
 def _how_many(found: dict[Any, Any], where: str, origin: Source) -> Sentence:

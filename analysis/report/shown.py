@@ -37,6 +37,8 @@ MODULES = {
     "onset": "analysis.stats.scaling",
     "records": "analysis.stats.records",
     "reliability": "analysis.stats.records",
+    "risk_by_attack": "analysis.stats.records",
+    "by_group": "analysis.stats.records",
     "share_at_risk": "analysis.stats.records",
     "rows": "analysis.report.conditions",
     "against_size": "analysis.stats.scaling",

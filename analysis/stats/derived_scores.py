@@ -5,16 +5,15 @@ for every redraw, and a control variate, which takes coins of other replicates t
 Scores that were calibrated by shadows, whose coins are fixed, are scores like any other.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.study_data import StudyData
-from mia_core.derived import DERIVED, Evidence
+from mia_core.derived import Evidence
 from mia_core.errors import Refused
+from study.spec.derived_entries import derived_of
 from study.store.rows import MODELS_LIKE_IT
 
 Scores = Callable[[StudyData, str, Sequence[str]], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -27,6 +26,18 @@ def takes_replicates(rows: pd.DataFrame) -> bool:
         return False
     derived = rows["base"].notna() & rows["shadows"].isna()
     return bool((derived & rows["knowledge"].astype(str).str.contains(MODELS_LIKE_IT)).any())
+
+
+def fitted_on_each_other(rows: pd.DataFrame) -> bool:
+    """Whether rows of one attack are of an earlier version, in which replicates learned from each other.
+
+    What they learned is applied to all records, so that intervals over replicates are too short, see
+    `mia_core.derived.evidence.one_way`.
+    """
+    if not takes_replicates(rows):
+        return False
+    choice, version = derived_of(rows.loc[rows["base"].notna(), "arguments"].iloc[0])
+    return choice.cls.learns_direction and version < choice.cls.version
 
 
 def base_labels(data: StudyData, attack: str) -> list[str]:
@@ -50,8 +61,8 @@ def as_function_of_coins(
 
     probability: of a record to be a member. scores: reads those of the bases.
     """
-    arguments: dict[str, Any] = json.loads(data.attack(attack)["arguments"].iloc[0])
-    derive = DERIVED.choose({key: value for key, value in arguments.items() if key != "bases"}).build()
+    choice, _ = derived_of(data.attack(attack)["arguments"].iloc[0])
+    derive, uses = choice.build(), choice.cls.uses(len(trials))
     parts = [scores(data, label, trials) for label in base_labels(data, attack)]
     stacked, unit = np.stack([part[0] for part in parts]), parts[0][2]
-    return lambda coins: derive(Evidence.leave_one_out(stacked, coins, unit), probability)
+    return lambda coins: derive(Evidence.among(uses, stacked, coins, unit), probability)

@@ -5,22 +5,19 @@ are made comparable by their normal scores inside each trial: the normal quantil
 those of `mia_core.metrics.record_effects`; `reliability` says how much of the spread would be found again.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.stats.baselines import UNAVAILABLE
 from analysis.stats.cells import EXPLORATORY
 from analysis.stats.derived_scores import base_labels
-from analysis.stats.inference import judged_scores, probability_of
 from analysis.stats.pool_at_hand import pool_at_hand
-from analysis.study_data import ARM, VARIANT, StudyData
-from mia_core.derived.evidence import normal_scores
-from mia_core.errors import Refused
+from analysis.stats.record_panel import Cell, Panel, panel_of, scored_by
+from analysis.study_data import StudyData
 from mia_core.metrics.influence import sum_by_unit, units_of
 from mia_core.metrics.record_effects import (
     coin_p_values,
@@ -34,48 +31,13 @@ from mia_core.metrics.record_effects import (
 from mia_core.metrics.split_half import split_half
 from mia_core.metrics.two_way import MIN_REPLICATES, two_way_variance
 from mia_core.streams import Streams
-from study.verdicts.controls import holm
+from study.verdicts.controls import ALPHA, holm
 
-FEWEST_REPLICATES = 3
-"""Noise is what differs between trials on one side; two replicates have one trial a side."""
 NAMES = ["query", "unit", "label"]
 """Columns that say which record or group a row is of, or its class: shown only where records are included."""
 ESTIMATES = ("inside", "outside", "difference", "error", "shrunk", "low", "high", "p", "q")
+BY_ATTACK = ("attack", "records", "share", "low", "named", "persons", "persons_named")
 BY_CLASS = ("label", "records", "difference", "low", "high", "against_others", "p")
-Cell = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Judged records of one cell: normal scores and members, [J, R] each, of records that every replicate judges.
-
-    query, unit [J]: of the pool. probability: of each coin.
-    """
-
-    query: np.ndarray
-    unit: np.ndarray
-    score: np.ndarray
-    member: np.ndarray
-    probability: float
-
-    @property
-    def replicates(self) -> int:
-        """R."""
-        return self.score.shape[1]
-
-    @property
-    def units(self) -> int:
-        """How many of them are independent."""
-        return len(np.unique(self.unit))
-
-    def by_unit(self) -> "Panel":
-        """Units with several records, each as one record with their mean score."""
-        names, number = np.unique(self.unit, return_inverse=True)
-        size = np.bincount(number)
-        score = sum_by_unit(self.score.T, number).T / size[:, None]
-        member = self.member[np.unique(number, return_index=True)[1]]
-        several = size > 1
-        return Panel(names[several], names[several], score[several], member[several], self.probability)
 
 
 def records(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:
@@ -88,7 +50,7 @@ def records(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFr
     q, its false-discovery rate. Without rows, and with `attrs["reason"]`, for fewer than three replicates or a public
     copy.
     """
-    found = _panel(data, attack, cell)
+    found = panel_of(data, attack, cell)
     table = pd.DataFrame(columns=["query", *ESTIMATES]) if isinstance(found, str) else estimates(found, "query")
     units = {} if isinstance(found, str) else dict(zip(found.query, found.unit, strict=True))
     labels, _ = classes(data)
@@ -104,7 +66,7 @@ def by_group(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataF
 
     Columns unit, records, then as of `records`. Without rows where every record is its own unit.
     """
-    found = _panel(data, attack, cell)
+    found = panel_of(data, attack, cell)
     reason, table = (found, pd.DataFrame()) if isinstance(found, str) else (None, pd.DataFrame())
     if not isinstance(found, str):
         groups = found.by_unit()
@@ -126,7 +88,7 @@ def share_at_risk(data: StudyData, attack: str, cell: Cell | None = None) -> pd.
     in none: nothing can be said of them), replicates, share (Storey's estimate, on the low side), low (a 95 % lower
     bound), least_p (no record's p can be smaller), reason (why not, or null).
     """
-    found = _panel(data, attack, cell)
+    found = panel_of(data, attack, cell)
     columns = ["records", "one_sided", "replicates", "share", "low", "least_p", "reason"]
     if isinstance(found, str):
         return pd.DataFrame([{"records": 0, "one_sided": 0, "reason": found}]).reindex(columns=columns)
@@ -145,6 +107,34 @@ def share_at_risk(data: StudyData, attack: str, cell: Cell | None = None) -> pd.
     return pd.DataFrame([row], columns=columns)
 
 
+def risk_by_attack(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:
+    """How much an attack and each derived attack of the cell tell of single records and persons, without naming them.
+
+    One row an attack whose scores tell a record's difference (see `scored_by`): attack, records (with replicates on
+    both sides), share, low (as of `share_at_risk`), named (records whose q is at most 0.05), persons (units with
+    several records, on both sides), persons_named. cell: as of `records`.
+    """
+    there = data.wide
+    for name, level in (cell or {}).items():
+        there = there[there[name] == level]
+    derived = [label for label in data.attacks if base_labels(data, label) and label in set(there["attack"])]
+    labels = dict.fromkeys([scored_by(data, attack), *(label for label in derived if scored_by(data, label) == label)])
+    rows = []
+    for label in labels:
+        found = panel_of(data, label, cell)
+        if isinstance(found, str):
+            continue
+        table, groups = estimates(found, "query"), estimates(found.by_unit(), "unit")
+        share = share_at_risk(data, label, cell).iloc[0]
+        of_records = {"records": len(table), "share": share["share"], "low": share["low"], "named": _named(table)}
+        rows.append({"attack": label, **of_records, "persons": len(groups), "persons_named": _named(groups)})
+    return pd.DataFrame(rows, columns=list(BY_ATTACK))
+
+
+def _named(table: pd.DataFrame) -> int:
+    return int((table["q"] <= ALPHA).sum())
+
+
 def by_class(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:
     """Each class's members less its non-members inside each replicate, and whether that differs from the other classes.
 
@@ -153,7 +143,7 @@ def by_class(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataF
     `attrs["reason"]`, when the data are not at hand: a store has no classes.
     """
     labels, reason = classes(data)
-    found = _panel(data, attack, cell) if reason is None else reason
+    found = panel_of(data, attack, cell) if reason is None else reason
     rows = []
     if not isinstance(found, str):
         label = np.array([labels.get(query, np.nan) for query in found.query.tolist()])
@@ -229,7 +219,7 @@ def reliability(data: StudyData, attack: str, cell: Cell | None = None) -> pd.Da
     noise and 1 for none; low, high: 95 %, over records drawn again. One row with records (those with two trials or more
     on each side), replicates, reason (why not, or null).
     """
-    found = _panel(data, attack, cell)
+    found = panel_of(data, attack, cell)
     row: dict[str, Any] = {"records": 0, "replicates": 0}
     reason = found if isinstance(found, str) else None
     if not isinstance(found, str):
@@ -249,36 +239,6 @@ def classes(data: StudyData) -> tuple[dict[int, int], str | None]:
     """Class of each record of the pool, or none and why; the data have to be at hand."""
     pool = pool_at_hand(data)
     return ({}, pool) if isinstance(pool, str) else (dict(enumerate(pool.labels.tolist())), None)
-
-
-def _panel(data: StudyData, attack: str, cell: Cell | None) -> Panel | str:
-    """The judged records of one cell, or why there are none.
-
-    Of a derived attack those of its base: the difference between a record's scores as a member and as a non-member is
-    calibrated by itself, and its coins could not be drawn again if they were in other replicates' scores.
-    """
-    bases = base_labels(data, attack)
-    if len(bases) > 1:
-        return f"{attack} learns from other replicates' coins; ask for one of {', '.join(bases)}"
-    attack = bases[0] if bases else attack
-    rows = data.attack(attack)
-    at = {VARIANT: data.variants[0], ARM: data.arms[0], "train_size": rows["train_size"].min(), data.budget: None}
-    at |= cell or {}
-    if unknown := set(at) - set(data.cell):
-        raise Refused(f"records: a cell has {', '.join(data.cell)}, not {', '.join(sorted(unknown))}")
-    for name in (VARIANT, ARM, "train_size"):
-        rows = rows[rows[name] == at[name]]
-    last = at[data.budget]
-    rows = rows[rows[data.budget] == (rows[data.budget].max() if last is None else last)]
-    if rows.empty:
-        raise Refused(f"records: no trial of {attack} at {at}")
-    if data.public:
-        return UNAVAILABLE
-    if rows["replicate"].nunique() < FEWEST_REPLICATES:
-        return f"{rows['replicate'].nunique()} replicates; a record's noise is seen from {FEWEST_REPLICATES} on"
-    judged = judged_scores(data, attack)
-    score, member = judged.of(list(rows.sort_values("replicate")["trial_id"]))
-    return Panel(judged.query, judged.unit, normal_scores(score).T, member.T, probability_of(data, member))
 
 
 def estimates(found: Panel, key: str) -> pd.DataFrame:

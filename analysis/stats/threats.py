@@ -17,7 +17,7 @@ from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import coins_of
 from analysis.study_data import StudyData
 from mia_core.access import Access
-from study.store.rows import MODELS_LIKE_IT
+from study.store.rows import MODELS_LIKE_IT, NEVER_MEMBERS
 from study.verdicts.controls import ALPHA
 
 FPR = 0.01
@@ -37,6 +37,7 @@ KNOWS = {
     "known_members": "known records",
     "known_non_members": "known records",
     MODELS_LIKE_IT: "other models like it",
+    NEVER_MEMBERS: "reference records",
 }
 """What attacks need to know, in words of a threat."""
 NUMBERS = (AUC, TPR, *RIGHT)

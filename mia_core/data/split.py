@@ -225,6 +225,11 @@ class Split(ABC):
 
     judged: np.ndarray
 
+    @property
+    def never_members(self) -> np.ndarray:
+        """int64 [.], queries that are members in no replicate, and so are not judged."""
+        return np.setdiff1d(self._queries, self.judged)
+
     coins: np.ndarray = np.empty(0, dtype=np.int64)
     """int64 [.], queries whose membership is an independent fair coin each: audits of privacy claims may use them."""
 

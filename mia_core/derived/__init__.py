@@ -7,6 +7,7 @@ from mia_core.derived.derived_attack import DERIVED, DerivedAttack
 from mia_core.derived.ensemble import Ensemble
 from mia_core.derived.evidence import Evidence
 from mia_core.derived.lira import Lira
+from mia_core.derived.quantile_regression import QuantileRegression
 from mia_core.derived.rmia import Rmia
 from mia_core.derived.shadow_classifier import ShadowClassifier
 
@@ -20,6 +21,7 @@ __all__ = [
     "Lira",
     "PersonMaximum",
     "PersonSum",
+    "QuantileRegression",
     "Rmia",
     "ShadowClassifier",
 ]

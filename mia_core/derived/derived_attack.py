@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mia_core.derived.evidence import Evidence
+from mia_core.derived.evidence import Evidence, all_others, one_way
 from mia_core.settings import Nothing, Registry
 
 
@@ -14,8 +14,9 @@ class DerivedAttack(ABC):
 
     version: part of ids; raise it if a change alters scores. combines: whether it takes several attacks at once.
     needs_persons: whether it takes units of several records. needs_reference: whether it takes other trainings.
-    needs_shadows: whether these must be shadows, since it learns or chooses from labels, and those of other replicates
-    are judged.
+    learns_direction: whether it learns from coins what it applies to all records, so that without shadows two
+    replicates may not learn from each other. needs_shadows: whether other trainings must be shadows, since it learns
+    or chooses from labels, and those of other replicates are judged.
     """
 
     name: ClassVar[str]
@@ -24,10 +25,21 @@ class DerivedAttack(ABC):
     combines: ClassVar[bool] = False
     needs_persons: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
+    learns_direction: ClassVar[bool] = False
     needs_shadows: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    def fewest_never_members(self) -> int:
+        """How many queries it takes that no training of the study has among its members."""
+        return 0
+
+    @classmethod
+    def uses(cls, replicates: int) -> np.ndarray:
+        """bool [R,R]: which replicates are the reference of which, where there are no shadows."""
+        return (one_way if cls.learns_direction else all_others)(replicates)
 
     @abstractmethod
     def __call__(self, evidence: Evidence, probability: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What a derived attack takes: scores of targets, and of the trainings that serve as their references.
 
-Shapes: K attacks, R targets, S reference trainings, Q queries. A reference training is another replicate of the cell,
-or a shadow. Its coins are known to the attacker. A target's own coins never enter its reference: a derived score of a
-target that leaks nothing is independent of the target's coins, so its AUC has expectation exactly 1/2.
+Shapes: K attacks, R targets, S reference trainings, Q queries, D pixels. A reference training is another replicate of
+the cell, or a shadow. Its coins are known to the attacker. A target's own coins never enter its reference: a derived
+score of a target that leaks nothing is independent of the target's coins, so its AUC has expectation exactly 1/2.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,9 @@ class Evidence:
 
     score [K,R,Q], reference [K,S,Q]: of K attacks, a single one for all but ensembles. member bool [...,S,Q]: of the
     reference trainings; leading axes are alternatives, such as redrawn coins. uses bool [R,S]: which trainings are the
-    reference of which target. unit [Q]: the person or set of duplicates of each query.
+    reference of which target. unit [Q]: the person or set of duplicates of each query. never_member bool [Q]: queries
+    that no training of the study has among its members. records [Q,D]: the queries themselves; both None where no
+    attack takes them.
     """
 
     score: np.ndarray
@@ -27,6 +29,8 @@ class Evidence:
     member: np.ndarray
     uses: np.ndarray
     unit: np.ndarray
+    never_member: np.ndarray | None = None
+    records: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         (kinds, targets, queries), trainings = self.score.shape, self.reference.shape[1]
@@ -34,16 +38,19 @@ class Evidence:
         found = (self.reference.shape, self.member.shape[-2:], self.uses.shape, self.unit.shape)
         if expected != found or self.member.dtype != np.bool_ or self.uses.dtype != np.bool_:
             raise ValueError(f"derived attacks: scores {self.score.shape} take {expected}, got {found}")
+        given = [part for part in (self.never_member, self.records) if part is not None]
+        if any(len(part) != queries for part in given):
+            raise ValueError(f"derived attacks: {queries} queries, and {[len(part) for part in given]} are described")
 
     @classmethod
     def leave_one_out(cls, score: np.ndarray, member: np.ndarray, unit: np.ndarray | None = None) -> "Evidence":
         """Each replicate with all others as its reference: score [K,R,Q], or [R,Q] of one attack; member [...,R,Q]."""
-        return cls._of_replicates(score, member, unit, ~np.eye(score.shape[-2], dtype=bool))
+        return cls.among(all_others(score.shape[-2]), score, member, unit)
 
     @classmethod
     def forward(cls, score: np.ndarray, member: np.ndarray, unit: np.ndarray | None = None) -> "Evidence":
         """Each replicate r with the replicates q < r as its reference: what audits may pool over replicates."""
-        return cls._of_replicates(score, member, unit, np.tri(score.shape[-2], k=-1, dtype=bool))
+        return cls.among(all_before(score.shape[-2]), score, member, unit)
 
     @classmethod
     def shadows(
@@ -55,9 +62,10 @@ class Evidence:
         return cls(score, reference, member, uses, _units(unit, score))
 
     @classmethod
-    def _of_replicates(
-        cls, score: np.ndarray, member: np.ndarray, unit: np.ndarray | None, uses: np.ndarray
+    def among(
+        cls, uses: np.ndarray, score: np.ndarray, member: np.ndarray, unit: np.ndarray | None = None
     ) -> "Evidence":
+        """Replicates as each other's references, as uses [R,R] says."""
         score = _several(score)
         return cls(score, score, member, uses, _units(unit, score))
 
@@ -108,6 +116,32 @@ class Side:
     def overall(self) -> np.ndarray:
         """The mean over all records and trainings of this side, [...,R,1]; 0 without any."""
         return divided(self.total.sum(-1, keepdims=True), self.count.sum(-1, keepdims=True))
+
+
+def all_others(replicates: int) -> np.ndarray:
+    """uses [R,R]: each replicate has all others as its reference."""
+    return ~np.eye(replicates, dtype=bool)
+
+
+def all_before(replicates: int) -> np.ndarray:
+    """uses [R,R]: each replicate has those before it as its reference."""
+    return np.tri(replicates, k=-1, dtype=bool)
+
+
+def one_way(replicates: int) -> np.ndarray:
+    """uses [R,R]: of two replicates, one is a reference of the other, and never both of each other.
+
+    Each replicate has those before it, but the first has the third, which has the second alone: so from three
+    replicates on each has one, and further replicates change nothing for earlier ones. Let r learn one direction from
+    the coins of others, as the weights of attacks. If nothing leaks, its AUC has expectation 1/2 given all coins but
+    its own. Where q does not learn from r, the AUC of q does not depend on these, so both are uncorrelated, and the
+    spread over replicates estimates the variance of their mean. Where both learn from each other, as in `all_others`,
+    both AUCs have the same product of r's coins and q's: the variance of the mean is up to twice what the spread says.
+    """
+    uses = all_before(replicates)
+    if replicates > 2:
+        uses[0, 2], uses[2, 0] = True, False
+    return uses
 
 
 def divided(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

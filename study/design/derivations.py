@@ -1,7 +1,8 @@
 """What can be derived from scores that are sealed: each derived attack in each cell, with the ids of its rows.
 
 Scores are taken from a whole cell: of all of its trials (and shadows) but those whose training diverged. While one is
-missing nothing is derived there. An id has the seals of the scores used, so a cell with more replicates has other rows.
+missing nothing is derived there. An id has the seals of the scores used: where each replicate has all others as its
+reference, a cell with more replicates has other rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,10 @@ class Derivation:
     shadows: tuple[Trial, ...]
     bases: tuple[WantedAttack, ...]
     ids: Mapping[str, str]
+
+    def reference(self, trial: Trial) -> tuple[Trial, ...]:
+        """Whose scores and coins are the reference of one of the trials."""
+        return self.shadows or tuple(reference_of(self.entry, self.trials)[self.trials.index(trial)])
 
     @property
     def trainings(self) -> tuple[Trial, ...]:
@@ -89,7 +94,7 @@ class Derivations:
 
     def _derivation(self, entry: DerivedEntry, trials: Sequence[Trial], shadows: Sequence[Trial]) -> Derivation | None:
         """None where it does not fit, or scores are missing."""
-        cls = entry.choice.cls
+        cls, never_members = entry.choice.cls, len(self.design.split.never_members)
         trials, shadows = ([one for one in some if one.trial_id not in self.diverged] for some in (trials, shadows))
         shadows = shadows if cls.needs_reference else []
         bases = (
@@ -105,6 +110,8 @@ class Derivations:
             return None
         if cls.needs_shadows and not shadows:
             return None
+        if never_members < entry.choice.build().fewest_never_members:
+            return None
         seals = {
             trial.trial_id: [
                 f"{trial.trial_id} {self.seals.get((trial.trial_id, base.attack_id), '')}" for base in bases
@@ -113,12 +120,25 @@ class Derivations:
         }
         if any(seal.endswith(" ") for own in seals.values() for seal in own):
             return None
-        shared = [seal for one in (shadows or trials) for seal in seals[one.trial_id]] if cls.needs_reference else []
-        alone = bool(shadows) or not cls.needs_reference
         names = [base.attack_id for base in bases]
-        common = None if alone else identity.derived_id(entry.choice, names, shared)
         ids = {
-            one.trial_id: common or identity.derived_id(entry.choice, names, [*seals[one.trial_id], *shared])
-            for one in trials
+            one.trial_id: identity.derived_id(entry.choice, names, [seal for by in used for seal in seals[by.trial_id]])
+            for one, used in zip(trials, _used(entry, trials, shadows), strict=True)
         }
         return Derivation(entry, tuple(trials), tuple(shadows), bases, ids)
+
+
+def reference_of(entry: DerivedEntry, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Of each trial, by replicate, the others that are its reference, where there are no shadows."""
+    if not entry.choice.cls.needs_reference:
+        return [[] for _ in trials]
+    return [[trials[place] for place in np.flatnonzero(row).tolist()] for row in entry.choice.cls.uses(len(trials))]
+
+
+def _used(entry: DerivedEntry, trials: Sequence[Trial], shadows: Sequence[Trial]) -> list[list[Trial]]:
+    """Of each trial, all whose scores its own are derived from, in an order that is the same for equal sets."""
+    if shadows:
+        return [[trial, *shadows] for trial in trials]
+    if entry.choice.cls.needs_reference and not entry.choice.cls.learns_direction:
+        return [list(trials)] * len(trials)
+    return [[trial, *found] for trial, found in zip(trials, reference_of(entry, trials), strict=True)]

@@ -107,10 +107,12 @@ def _derived(design: Design) -> list[str]:
     """What will be computed from sealed scores, and what of a study file's section will not."""
     spec = design.spec
     listed = spec.derived if "derived" in spec.resolved else ()
-    refused = [reason for entry in listed if (reason := entry.refusal(spec.replicates, spec.shadows))]
-    labels = [entry.label for entry in spec.derived if not entry.refusal(spec.replicates, spec.shadows)]
-    by = f"{spec.shadows} shadows a cell" if spec.shadows else "the other replicates"
-    found = [f"derived from sealed scores, by {by}: {', '.join(labels)}"] if labels else []
+    about = spec.replicates, spec.shadows, len(design.split.never_members)
+    refused = [reason for entry in listed if (reason := entry.refusal(*about))]
+    labels = [entry.label for entry in spec.derived if not entry.refusal(*about)]
+    by = f", by {spec.shadows} shadows a cell" if spec.shadows else ", by the other replicates"
+    alone = all(not entry.choice.cls.needs_reference for entry in spec.derived if entry.label in labels)
+    found = [f"derived from sealed scores{'' if alone else by}: {', '.join(labels)}"] if labels else []
     return found + [f"not derived: {reason}" for reason in refused]
 
 

@@ -4,18 +4,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+import torch
 
+from mia_core.data.pool import to_float
 from mia_core.derived import Evidence
 from study.design.derivations import Derivation, Derivations
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.design.wanted import WantedAttack
 from study.run.attack_row import Attacked, Queries, judged
+from study.spec.derived_entries import derived_arguments
 from study.store import Pass, Store, seal_together
-from study.store.rows import MODELS_LIKE_IT, joined
+from study.store.rows import MODELS_LIKE_IT, NEVER_MEMBERS, joined
 from study.store.score_arrays import Pair, Scored, score_arrays
 
 THREADS = 16
@@ -78,23 +80,26 @@ def _rows(
     started = time.perf_counter()
     evidence = evidence_of(one, scores)
     attack = one.entry.choice.build()
+    if attack.fewest_never_members:
+        evidence = _with_records(evidence, design, scores[one.pairs[0]])
     with np.errstate(over="ignore"):
         values = attack(evidence, probability_of(design)).astype(np.float32)
     seconds = (time.perf_counter() - started) / len(one.trials)
+    never_members = 0 if evidence.never_member is None else int(evidence.never_member.sum())
     place = {trial.trial_id: number for number, trial in enumerate(one.trials)}
     base = "+".join(wanted.attack_id for wanted in one.bases)
     for trial in lacking:
         first = scores[trial.trial_id, one.bases[0].attack_id]
         queries = Queries(first.query, first.unit, first.member, first.judged, first.coin)
-        wanted = _wanted(one, trial)
+        wanted = _wanted(one, trial, never_members)
         found = judged(design, trial, wanted, values[place[trial.trial_id]], queries, seconds=seconds)
         steps = one.bases[0].steps if len(one.bases) == 1 else None
         rows = [replace(row, base=base, shadows=len(one.shadows) or None, steps=steps) for row in found.rows]
         yield trial, replace(found, rows=rows)
 
 
-def evidence_of(one: Derivation, scores: Mapping[Pair, Scored], forward: bool = False) -> Evidence:
-    """Scores of a derivation's trials and of their reference. forward: without shadows, of earlier replicates alone."""
+def evidence_of(one: Derivation, scores: Mapping[Pair, Scored]) -> Evidence:
+    """Scores of a derivation's trials and of their reference."""
 
     def stacked(trials: Sequence[Trial], bases: Sequence[WantedAttack] = one.bases) -> np.ndarray:
         return np.stack(
@@ -107,8 +112,14 @@ def evidence_of(one: Derivation, scores: Mapping[Pair, Scored], forward: bool = 
     unit = scores[one.trials[0].trial_id, one.bases[0].attack_id].unit
     if one.shadows:
         return Evidence.shadows(stacked(one.trials), stacked(one.shadows), members(one.shadows), unit)
-    of = Evidence.forward if forward else Evidence.leave_one_out
-    return of(stacked(one.trials), members(one.trials), unit)
+    uses = one.entry.choice.cls.uses(len(one.trials))
+    return Evidence.among(uses, stacked(one.trials), members(one.trials), unit)
+
+
+def _with_records(evidence: Evidence, design: Design, of: Scored) -> Evidence:
+    """With the images of all queries, and which of them are never members: those that are not judged."""
+    images = to_float(torch.from_numpy(design.pool.images[of.query]))
+    return replace(evidence, never_member=~of.judged, records=images.flatten(1).numpy())
 
 
 def probability_of(design: Design) -> float:
@@ -119,20 +130,21 @@ def probability_of(design: Design) -> float:
     return float(member.mean())
 
 
-def _wanted(one: Derivation, trial: Trial) -> WantedAttack:
-    """What a row of it says of the attack."""
-    attack_id = one.ids[trial.trial_id]
+def _wanted(one: Derivation, trial: Trial, never_members: int) -> WantedAttack:
+    """What a row of it says of the attack. never_members: how many records it takes that are that."""
+    attack_id, choice = one.ids[trial.trial_id], one.entry.choice
     known = [base.knowledge for base in one.bases if base.knowledge != "none"]
-    if one.entry.choice.cls.needs_reference:
-        known.append(f"{MODELS_LIKE_IT} ({len(one.shadows) or len(one.trials) - 1})")
-    arguments: dict[str, Any] = {**one.entry.choice.to_dict(), "bases": list(one.entry.bases)}
+    if choice.cls.needs_reference:
+        known.append(f"{MODELS_LIKE_IT} ({len(one.reference(trial))})")
+    if never_members:
+        known.append(f"{NEVER_MEMBERS} ({never_members})")
     return WantedAttack(
         label=one.entry.label,
         attack_id=attack_id,
         run_id=attack_id,
         level=None,
         choice=None,
-        arguments=arguments,
+        arguments=derived_arguments(choice, one.entry.bases),
         access=max(base.access for base in one.bases),
         knowledge=" + ".join(dict.fromkeys(known)) or "none",
         generated=max(base.generated for base in one.bases),

@@ -1,5 +1,6 @@
 """The section `derived:`: attacks that are computed from sealed scores of the study's attacks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,13 @@ class DerivedEntry:
     choice: Choice[DerivedAttack]
     bases: tuple[str, ...]
 
-    def refusal(self, replicates: int, shadows: int) -> str | None:
-        """Why it cannot be computed in a study with so many replicates and shadows, or None."""
+    def refusal(self, replicates: int, shadows: int, never_members: int) -> str | None:
+        """Why it cannot be computed in a study with so many replicates, shadows and queries that are never members."""
+        if never_members < (fewest := self.choice.build().fewest_never_members):
+            return (
+                f"{self.label} needs {fewest} queries that are never members, and the split has {never_members}; set "
+                f"e.g. `split.extra_non_members: {2 * fewest}`"
+            )
         if self.choice.cls.needs_shadows and not shadows:
             return f"{self.label} needs shadows, and the study trains none; set e.g. `shadows: 8`"
         if not self.choice.cls.needs_reference or shadows or replicates >= FEWEST_REPLICATES:
@@ -37,6 +43,20 @@ class DerivedEntry:
     def to_dict(self) -> dict[str, Any]:
         """The form a spec has."""
         return {**self.choice.to_dict(), "label": self.label, "base": list(self.bases)}
+
+
+def derived_arguments(choice: Choice[DerivedAttack], bases: Sequence[str]) -> dict[str, Any]:
+    """What a row says of a derived attack in `arguments`; its version where that is above 1."""
+    version = choice.cls.version
+    return {**choice.to_dict(), "bases": list(bases), **({"version": version} if version > 1 else {})}
+
+
+def derived_of(arguments: str) -> tuple[Choice[DerivedAttack], int]:
+    """The derived attack of a row's `arguments`, and the version that made the row."""
+    found = json.loads(arguments)
+    return DERIVED.choose({key: found[key] for key in found if key not in ("bases", "version")}), found.get(
+        "version", 1
+    )
 
 
 def derived_entries(

@@ -127,7 +127,7 @@ def parse(document: Mapping[str, Any], allow_code: bool = False) -> Spec:
         raise Refused("shadows: are for derived attacks, and `derived` lists none; leave one of them out")
     if search:
         check_objectives(search, *_columns(attacks, derived, quality))
-        _require_derived(search, derived, sections)
+        _require_derived(search, derived, sections, split)
     resolved = {
         "study": sections.study,
         "seed": sections.seed,
@@ -230,11 +230,14 @@ def _drawn(design: DesignSpec, search: SearchSpec | None, factors: Factors, seed
     return draw(design, factors, seed) if design.draws else {}
 
 
-def _require_derived(search: SearchSpec, derived: Sequence[DerivedEntry], sections: Sections) -> None:
+def _require_derived(
+    search: SearchSpec, derived: Sequence[DerivedEntry], sections: Sections, split: Choice[Split]
+) -> None:
     """Refused for an objective that no point would ever have."""
     goals = {goal.attack[0] for goal in search.goals if goal.attack}
+    about = sections.replicates, sections.shadows, getattr(split.config, "extra_non_members", 0)
     for entry in derived:
-        if entry.label in goals and (reason := entry.refusal(sections.replicates, sections.shadows)):
+        if entry.label in goals and (reason := entry.refusal(*about)):
             raise Refused(f"search.objectives: {reason}")
 
 

@@ -13,6 +13,8 @@ DIVERGED = "diverged"
 
 MODELS_LIKE_IT = "models_like_it"
 """In `knowledge` of a derived attack: other models of its cell, and which records they were trained on."""
+NEVER_MEMBERS = "never_members"
+"""In `knowledge` of a derived attack: records that no training of the study has, and their scores."""
 
 
 @dataclass(frozen=True, kw_only=True)

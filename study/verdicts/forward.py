@@ -1,12 +1,11 @@
 """Derived scores as audits may pool them over replicates: forward, each replicate by those before it."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from mia_core.data.split import FAIR
-from mia_core.derived import DERIVED, Evidence
+from mia_core.derived import Evidence
+from study.spec.derived_entries import derived_of
 from study.store import Store
 from study.store.rows import MODELS_LIKE_IT
 from study.verdicts.controls import Scores, read_attacks
@@ -28,7 +27,7 @@ def forward_scores(store: Store, design: pd.DataFrame, rows: pd.DataFrame, score
     for _, group in rows[learned].groupby(["cell", "attack"], sort=False):
         group = group.sort_values("replicate")
         first = group.iloc[0]
-        arguments = {key: value for key, value in json.loads(first["arguments"]).items() if key != "bases"}
+        choice, _ = derived_of(first["arguments"])
         parts = [
             [of_bases[trial, name].sort_values("query") for trial in group["trial_id"]]
             for name in first["base"].split("+")
@@ -36,7 +35,7 @@ def forward_scores(store: Store, design: pd.DataFrame, rows: pd.DataFrame, score
         stacked = np.array([[part["score"] for part in own] for own in parts], dtype=float)
         member = np.array([part["member"] for part in parts[0]], dtype=bool)
         unit = parts[0][0]["unit"].to_numpy()
-        values = DERIVED.choose(arguments).build()(Evidence.forward(stacked, member, unit), FAIR)
+        values = choice.build()(Evidence.forward(stacked, member, unit), FAIR)
         for trial, name, part, own in zip(group["trial_id"], group["attack_id"], parts[0], values, strict=True):
             found[trial, name] = part.assign(attack_id=name, score=own)
     return found

@@ -4,6 +4,7 @@ import pytest
 from analysis.stats import records as module
 from analysis.stats.records import by_class, by_group, records, reliability, share_at_risk
 from analysis.study_data import load
+from mia_core.derived.evidence import normal_scores
 from study.store import read
 from tests.analysis.synthetic import write_store
 
@@ -17,7 +18,7 @@ def test_normal_scores_inside_trials_keep_what_membership_changes():
     def panel(replicates):
         member = random.random((100, replicates)) < 0.5
         values = difficulty + member * effect[:, None] + random.normal(size=member.shape)
-        return module.Panel(np.arange(100), np.arange(100), module.normal_scores(np.exp(values.T)).T, member, 0.5)
+        return module.Panel(np.arange(100), np.arange(100), normal_scores(np.exp(values.T)).T, member, 0.5)
 
     many = panel(3000)
     truth = (many.score * many.member).sum(1) / many.member.sum(1)

@@ -225,7 +225,7 @@ PAIRS = {
     "no quality": ("leaks", "defense"),
     "few non-members": ("leaks", "many records"),
     "perfect": ("perfect", "leaks"),
-    "fitted on others": ("leaks; an ensemble", "leaks"),
+    "fitted on each other": ("leaks; an old ensemble", "leaks"),
     "nothing to compare": ("leaks", "leaks late"),
     "epsilon per record": ("private", "both units"),
     "epsilon per person": ("unit is a person", "both units"),
@@ -268,7 +268,7 @@ def said(name):
         patch.setattr(Store, "public", True)  # where a study has no scores
         tables = {"design": design_of(data, beside), "attacks": pd.DataFrame(columns=["trial_id", "attack", "skipped"])}
         patch.setattr(checks, "read", lambda root, study, table: tables[table])
-        patch.setattr(checks, "_fitted_on_others", lambda data: ["ensemble"] if beside == "an ensemble" else [])
+        patch.setattr(checks, "fitted_on_each_other", lambda rows: beside == "an old ensemble")
         patch.setattr(headline, "_noise_is_guessable", lambda data: beside == "noise from the seed")
         if beside == "pool at hand":
             patch.setattr(guarantees, "pool_at_hand", lambda data: SimpleNamespace(units=np.arange(200) // 4))

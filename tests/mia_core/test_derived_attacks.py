@@ -1,20 +1,23 @@
 """Derived attacks: known answers, plain references, and nulls that are at 1/2 by construction."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
+from sklearn.linear_model import QuantileRegressor
 
 from mia_core.derived import DERIVED, Evidence
 from mia_core.derived.by_person import of_persons
 from mia_core.derived.calibrated import calibrated
 from mia_core.derived.ensemble import ensemble, ensemble_weights
-from mia_core.derived.evidence import Side, normal_scores
+from mia_core.derived.evidence import Side, all_others, normal_scores, one_way
 from mia_core.derived.lira import Predicted, lira, lira_offline, predicted, predicted_variances
-from mia_core.derived.quantile_regression import quantile_regression
+from mia_core.derived.quantile_regression import linear_quantile
 from mia_core.derived.rmia import rmia
 from mia_core.metrics.influence import aucs
+from mia_core.metrics.two_way import mean_auc
 from tests.mia_core.leaking_scores import Population
 
 SINGLE = {
@@ -163,25 +166,112 @@ def test_an_ensemble_has_fishers_weights_of_the_other_trainings():
         held = np.concatenate([member[q] for q in others])
         sides = [rows[held], rows[~held]]
         scatter = sum(((side - side.mean(0)).T @ (side - side.mean(0)) for side in sides), np.zeros((3, 3)))
-        expected = np.linalg.solve(scatter / len(rows) + 0.1 * np.eye(3), sides[0].mean(0) - sides[1].mean(0))
+        shift = (3 * (sides[0].mean(0) - sides[1].mean(0)) + 0.2) / 4
+        expected = np.linalg.solve(scatter / len(rows) + 0.1 * np.eye(3), shift)
         np.testing.assert_allclose(found[r], expected)
     assert auc(ensemble(Evidence.leave_one_out(scores, member)), member) > max(auc(one, member) for one in scores)
 
 
-def test_quantile_regression_knows_what_is_high_for_a_record_like_this():
-    """Scores whose center and spread are linear in a feature: the ratio ranks as if both were known."""
-    random = np.random.default_rng(3)
-    feature = random.random(1500)
-    member, never = random.random(1500) < 0.3, np.arange(1500) >= 700
-    member[never] = False
-    noise = random.normal(size=1500) + 1.2 * member
-    score = 5 * feature + (0.2 + feature) * noise
-    judged = ~never
-    found = quantile_regression(score, feature[:, None], never)
-    assert auc(found[judged], member[judged]) == pytest.approx(auc(noise[judged], member[judged]), abs=0.02)
-    assert auc(score[judged], member[judged]) < auc(found[judged], member[judged]) - 0.1
-    with pytest.raises(ValueError, match="100 records that are never members"):
-        quantile_regression(score, feature[:, None], np.arange(1500) >= 1450)
+def with_records(targets=1, records=4000, never=2000, seed=3, shift=1.2):
+    """Scores [1,R,Q] whose center and spread are linear in a pixel, members `shift` SD higher; noise [R,Q] alone."""
+    random = np.random.default_rng(seed)
+    pixels = random.random((records, 3)).astype(np.float32) * np.array([2, 0.1, 0.1], np.float32)
+    outside = np.arange(records) >= records - never
+    member = (random.random((targets, records)) < 0.3) & ~outside
+    noise = random.normal(size=(targets, records)) + shift * member
+    score = 5 * pixels[:, 0] + (0.2 + pixels[:, 0]) * noise
+    evidence = Evidence.among(np.zeros((targets, targets), dtype=bool), score, member)
+    return replace(evidence, never_member=outside, records=pixels), noise
+
+
+def quantiles(evidence, **settings):
+    return DERIVED.choose({"name": "quantile_regression", **settings}).build()(evidence, 0.5)
+
+
+def test_quantile_regression_ranks_as_if_center_and_spread_of_a_record_like_this_were_known():
+    """AUC of the noise alone, Phi(1.2 / sqrt 2) = .802; over 6 x 2,000 judged records it deviates by .005."""
+    evidence, noise = with_records(6)
+    judged = ~evidence.never_member
+    member = evidence.member[:, judged]
+    found = auc(quantiles(evidence)[:, judged], member)
+    assert found == pytest.approx(norm.cdf(1.2 / 2**0.5), abs=0.02)
+    assert found == pytest.approx(auc(noise[:, judged], member), abs=0.01)
+    assert auc(evidence.score[0][:, judged], member) < found - 0.1
+
+
+def test_a_linear_quantile_is_scikit_learns_and_has_its_share_of_records_above_it():
+    random = np.random.default_rng(4)
+    features = random.normal(size=(400, 2))
+    score = features @ [1.0, -2.0] + (1 + features[:, 0] ** 2) * random.normal(size=400)
+    for level in (0.5, 0.9):
+        found = linear_quantile(score, features, level)
+        other = QuantileRegressor(quantile=level, alpha=0, solver="highs").fit(features, score)
+        np.testing.assert_allclose(found, [other.intercept_, *other.coef_], atol=1e-6)
+        assert (score < found[0] + features @ found[1:]).mean() == pytest.approx(level, abs=3 / 400)
+
+
+def test_quantiles_take_no_coins_and_no_scores_of_judged_records_or_of_other_targets():
+    evidence, _ = with_records(2, 600, 200)
+    found = quantiles(evidence)
+    np.testing.assert_array_equal(quantiles(replace(evidence, member=~evidence.member)), found)
+    score = evidence.score.copy()
+    score[:, 0, 1:400] += 9
+    score[:, 1] *= -2
+    np.testing.assert_allclose(quantiles(replace(evidence, score=score))[0, 0], found[0, 0])
+
+
+def test_quantiles_take_ten_never_members_beyond_them_and_for_each_coefficient():
+    evidence, _ = with_records(1, 600, 99)
+    with pytest.raises(ValueError, match="takes 100 records that are never members, got 99"):
+        quantiles(evidence)
+    assert np.isfinite(quantiles(evidence, alpha=0.2)).all()
+    with pytest.raises(ValueError, match="takes 110 records"):
+        quantiles(evidence, alpha=0.2, components=10)
+    with pytest.raises(ValueError, match="got 0"):
+        quantiles(replace(evidence, never_member=None))
+
+
+# Who learns from whom
+
+
+@pytest.mark.parametrize("replicates", range(1, 13))
+def test_of_two_replicates_never_both_learn_from_each_other_and_further_ones_change_nothing(replicates):
+    uses = one_way(replicates)
+    assert not (uses & uses.T).any() and (uses | uses.T)[~np.eye(replicates, dtype=bool)].all()
+    if replicates >= 3:
+        assert uses.any(1).all()
+        np.testing.assert_array_equal(one_way(replicates + 1)[:replicates, :replicates], uses)
+        assert not one_way(replicates + 1)[:replicates, replicates].any()
+
+
+@pytest.mark.parametrize(("design", "share"), [((100, 0.5), 0.8), ((440, 70 / 440), 0.8), ((100, 0.5), 0.0)])
+def test_intervals_of_an_ensemble_cover_one_half_where_nothing_leaks(design, share):
+    """400 studies of 5 replicates: 95 % deviates by 1.1 %, so 91.5 % is three away; all others cover 82 to 86 %."""
+    random, kinds, inside = np.random.default_rng(7), 3, 0
+    for _ in range(400):
+        parts = [Population(share).draw(random, 1, 5, *design) for _ in range(kinds)]
+        member = parts[0][1][0]
+        uses = DERIVED.find("ensemble").uses(5)
+        found = ensemble(Evidence.among(uses, np.stack([part[0][0] for part in parts]), member))
+        low, high = mean_auc(aucs(found, member)).interval()
+        inside += low <= 0.5 <= high
+    assert 0.915 <= inside / 400 <= 0.985
+
+
+def test_an_ensemble_of_one_way_finds_nearly_what_one_of_all_others_does_where_it_leaks():
+    """One attack leaks, the other has the same difficulty, and so is subtracted; means of 40 studies."""
+    random, found = np.random.default_rng(8), []
+    for _ in range(40):
+        member = Population().coins(random, 1, 5, 140, 0.5)
+        own = random.normal(size=(5, 140)) * 0.2**0.5
+        difficulty = random.normal(size=140) * 0.8**0.5
+        first = difficulty + own + 0.25 * member[0]
+        second = difficulty + random.normal(size=(5, 140)) * 0.2**0.5
+        pair = np.stack([first, second])
+        both = [ensemble(Evidence.among(uses(5), pair, member[0])) for uses in (one_way, all_others)]
+        found.append([auc(one, member[0]) for one in (*both, first)])
+    one, every, base = np.mean(found, 0)
+    assert one > base + 0.03 and every - 0.02 < one < every + 0.005
 
 
 # Known answers
@@ -294,12 +384,14 @@ def test_targets_that_leak_nothing_are_at_one_half(name, population, design):
 
 @pytest.mark.parametrize("name", DERIVED.names())
 def test_every_derived_attack_gives_finite_scores_of_constant_ones_and_of_one_sided_records(name):
-    attack = DERIVED.choose(name).build()
+    settings = {"alpha": 0.4, "components": 1} if name == "quantile_regression" else {}
+    attack = DERIVED.choose({"name": name, **settings}).build()
     unit = np.arange(60) // 2
+    about = {"never_member": np.arange(60) >= 35, "records": np.random.default_rng(9).random((60, 4))}
     for scores in (np.zeros((1, 3, 60)), study(3)[0]):
         for member in (study(3)[1], np.arange(60)[None] % np.array([[2], [2], [2]]) == 0):
             for evidence in (Evidence.leave_one_out, Evidence.forward):
-                found = attack(evidence(scores, member, unit), 0.5)
+                found = attack(replace(evidence(scores, member, unit), **about), 0.5)
                 assert found.shape == (3, 60) and np.isfinite(found).all()
 
 
@@ -309,3 +401,5 @@ def test_evidence_of_other_shapes_is_refused():
         Evidence.leave_one_out(scores[0], member[:, 1:])
     with pytest.raises(ValueError, match="takes one attack"):
         calibrated(Evidence.leave_one_out(study(kinds=2)[0], member))
+    with pytest.raises(ValueError, match=r"60 queries, and \[59\] are described"):
+        replace(Evidence.leave_one_out(scores, member), never_member=np.zeros(59, dtype=bool))

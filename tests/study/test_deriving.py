@@ -1,16 +1,21 @@
 """The second stage of a sweep, on made scores: which rows there are, what they are computed from, when they change."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from analysis.checks import cautions
+from analysis.stats.records import records
+from analysis.stats.threats import threats
 from analysis.study_data import load
 from mia_core.data import load_pool
-from mia_core.derived import Evidence
+from mia_core.derived import Ensemble, Evidence
 from mia_core.derived.calibrated import calibrated
+from mia_core.derived.ensemble import ensemble
+from mia_core.derived.evidence import one_way
 from mia_core.derived.lira import lira
 from mia_core.errors import Refused
 from mia_core.hashing import content_id
@@ -43,6 +48,11 @@ def stacked(store, label, role="study"):
     scores = read(store.root, store.study, "scores").set_index(["trial_id", "attack_id"])
     parts = [scores.loc[key].sort_values("query") for key in zip(rows["trial_id"], rows["attack_id"], strict=True)]
     return np.stack([part["score"] for part in parts]), np.stack([part["member"] for part in parts])
+
+
+def cell_of(data):
+    """Levels of the one cell."""
+    return dict(zip(data.cell, data.last[list(data.cell)].iloc[0], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +202,98 @@ def test_every_derived_attack_is_sealed_for_every_base(tmp_path):
     assert set(rows.loc[rows["attack"] == "ensemble", "base"]) == {
         "+".join(item.attack_id for item in design.trials[0].attacks)
     }
-    (said,) = [word for word in cautions(load(store.folder)) if "too short" in word]
-    assert said.startswith("Intervals of ensemble are too short")
+    assert not any("earlier version" in word for word in cautions(load(store.folder)))
 
 
-def test_an_ensemble_that_was_fitted_on_shadows_has_no_caution(tmp_path):
-    design, store = design_of("derived=[calibrated,ensemble]", "shadows=3"), Store(tmp_path, "small")
+ENSEMBLE = "derived=[ensemble]"
+
+
+def test_an_ensemble_is_fitted_one_way_and_further_replicates_change_none_of_its_rows(tmp_path):
+    few, many = (design_of(ENSEMBLE, f"replicates={count}") for count in (3, 6))
+    store = Store(tmp_path, "small")
+    write_and_derive(store, few, LEAKS)
+    before = read(tmp_path, "small", "attacks").query("base.notna()").set_index("trial_id")
+    assert before["attack_id"].nunique() == 3
+    late = set(write_and_derive(store, many, LEAKS))
+    assert late == {trial.trial_id for trial in many.trials} - set(before.index)
+    rows = read(tmp_path, "small", "wide").query("base.notna()").sort_values("replicate")
+    assert list(rows["knowledge"]) == [f"models_like_it ({count})" for count in (1, 1, 1, 3, 4, 5)]
+    assert {json.loads(one)["version"] for one in rows["arguments"]} == {2}
+    after = rows.set_index("trial_id").loc[before.index]
+    assert (after[["attack_id", "auc"]] == before[["attack_id", "auc"]]).all().all()
+    base, member = stacked(store, "white_box")
+    evidence = Evidence.among(one_way(6), np.stack([base, stacked(store, "random")[0]]), member)
+    np.testing.assert_array_equal(stacked(store, "ensemble")[0], ensemble(evidence).astype(np.float32))
+
+
+def test_ids_of_an_ensemble_are_of_the_seals_of_its_own_references_alone(tmp_path):
+    design, store = design_of(ENSEMBLE), Store(tmp_path, "small")
     write_and_derive(store, design, LEAKS)
-    assert "ensemble" in set(read(tmp_path, "small", "attacks")["attack"])
-    assert not any("too short" in word for word in cautions(load(store.folder)))
+    before = Derivations(design, store.markers()).found[0]
+    fourth = design.trials[3]
+    assert [trial.replicate for trial in before.reference(design.trials[0])] == [2]
+    for name in store.passes([fourth.trial_id]):
+        (store.folder / "done" / f"{name}.json").unlink()
+    seal(store, design, fourth, hard_records(0.8, 0.6, seed=9))
+    after = Derivations(design, store.markers()).found[0]
+    changed = [before.ids[trial.trial_id] != after.ids[trial.trial_id] for trial in design.trials]
+    assert changed == [False, False, False, True, True]
+
+
+def test_rows_of_an_earlier_version_are_read_with_a_caution_and_derived_anew_by_the_same_sweep(tmp_path, monkeypatch):
+    design, store = design_of("derived=[calibrated,ensemble]"), Store(tmp_path, "small")
+    with monkeypatch.context() as patch:
+        patch.setattr(Ensemble, "version", 1)
+        patch.setattr(Ensemble, "learns_direction", False)
+        write_and_derive(store, design, LEAKS)
+    data = load(store.folder)
+    assert len(data.attack("ensemble")) == 5 and len(threats(data, cell_of(data)))
+    (said,) = [word for word in cautions(data) if "earlier version" in word]
+    assert said.startswith("Intervals of ensemble are too short")
+    assert records(data, "ensemble").attrs["reason"].startswith("an earlier version fitted ensemble")
+    assert len(write_and_derive(store, design, LEAKS)) == 5
+    again = load(store.folder)
+    assert len(again.attack("ensemble")) == 5
+    assert not any("earlier version" in word for word in cautions(again))
+
+
+QUANTILES = "split.extra_non_members=120", "derived=[{name: quantile_regression, base: white_box}]"
+
+
+def test_quantiles_are_fitted_on_queries_that_are_never_members_under_the_same_target(tmp_path):
+    design, store = design_of(*QUANTILES, "replicates=2"), Store(tmp_path, "small")
+    assert len(write_and_derive(store, design, LEAKS)) == 2
+    raw, member = stacked(store, "white_box")
+    queries = design.membership(design.trials[0]).queries
+    never = np.isin(queries, design.split.never_members)
+    assert never.sum() == 120 and not member[:, never].any()
+    pixels = design.pool.images[queries].reshape(len(queries), -1) / np.float32(127.5) - 1
+    evidence = Evidence.among(np.zeros((2, 2), dtype=bool), raw, member)
+    (entry,) = design.spec.derived
+    expected = entry.choice.build()(replace(evidence, never_member=never, records=pixels), 0.5)
+    found, _ = stacked(store, entry.label)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    rows = read(tmp_path, "small", "attacks").query("base.notna()")
+    assert set(rows["knowledge"]) == {"never_members (120)"} and set(rows["judged"]) == {100}
+    assert overview._derived(design) == ["derived from sealed scores: quantile_regression_white_box"]
+    content = run_content(store, design.trials[0].trial_id, False)
+    assert content.derived["attack/quantile_regression_white_box/auc"] > 0.5
+    data = load(store.folder)
+    attackers = threats(data, cell_of(data)).set_index("attacker")["attacks"]
+    assert attackers["whole model + reference records"] == 2 and attackers["whole model"] == 1
+
+
+def test_quantiles_are_not_derived_where_fewer_records_are_never_members(tmp_path):
+    design, store = design_of("split.extra_non_members=99", QUANTILES[1]), Store(tmp_path, "small")
+    assert write_and_derive(store, design, LEAKS) == []
+    (reason,) = overview._derived(design)
+    assert reason.endswith(
+        "100 queries that are never members, and the split has 99; set e.g. `split.extra_non_members: 200`"
+    )
+    ranged = "factors={train_size: [70], epochs: {low: 1, high: 3}, defense: [none]}"
+    goal = "search={objectives: [{minimize: quantile_regression_white_box.auc}], points: 2, batch: 1}"
+    with pytest.raises(Refused, match="needs 100 queries that are never members, and the split has 0"):
+        small_spec(*OVERRIDES, ranged, goal, QUANTILES[1])
 
 
 def test_a_damaged_derived_pass_is_derived_again(tmp_path):
