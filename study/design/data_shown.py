@@ -76,7 +76,8 @@ def _show(console: Console, named: Named, bits: int, count: int) -> None:
             console.tell(f"note: {note}")
     labels, sizes = np.unique(pool.labels, return_counts=True)
     if len(labels) > 1:
-        table = Table("class", "name", "images", title=_title("classes", len(labels), CLASSES), title_justify="left")
+        console.say("", _title("classes", len(labels), CLASSES))
+        table = Table("class", "name", "images")
         for label, size in list(zip(labels.tolist(), sizes.tolist(), strict=True))[:CLASSES]:
             name = named.classes[label] if label < len(named.classes) else ""
             table.add_row(str(label), name, f"{size:,}")

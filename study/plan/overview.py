@@ -31,6 +31,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
     if design.released is None:
+        console.tell(f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records")
         console.print(_factor_table(design))
     else:
         for line in _given(design, design.released):
@@ -118,9 +119,7 @@ def _derived(design: Design) -> list[str]:
 
 def _factor_table(design: Design) -> Table:
     spec = design.spec
-    table = Table(title=f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records", title_justify="left")
-    table.add_column("factor")
-    table.add_column("levels")
+    table = Table("factor", "levels")
     factors: dict[str, Any] = spec.resolved["factors"]
     words = {
         "defense": spec.factors.arm_words if spec.points else labels(spec.factors.arms),

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 
 from mia_core.data import load_pool
 from study.design.study_design import Design
@@ -27,6 +28,7 @@ def test_no_word_or_number_of_a_plan_is_broken_on_a_terminal_and_no_line_in_a_pi
     pipe = Console(file=io.StringIO(), width=80)
     for console in (terminal, pipe):
         overview.show(console, design, {})
-    shown, whole = (console.file.getvalue().partition("trials: ")[2] for console in (terminal, pipe))
+    shown, whole = (re.sub(r"\x1b\[\d*m", "", console.file.getvalue()) for console in (terminal, pipe))
+    assert {text.splitlines()[0] for text in (shown, whole)} == {f"study {spec.study}: digits, 1,797 records"}
     assert max(map(len, shown.splitlines())) <= 80 < max(map(len, whole.splitlines()))
     assert shown.split() == whole.split()
