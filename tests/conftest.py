@@ -107,6 +107,25 @@ def tables_once():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def digits_once():
+    """The default pool is the same in every study of one size; whoever changes it in place raises."""
+    from mia_core.data.digits import Digits
+
+    load = Digits.load
+
+    @functools.cache
+    def loaded(size):
+        pool = load(Digits(Digits.Config(size=size)))
+        for array in (pool.images, pool.labels, pool.groups):
+            array.flags.writeable = False
+        return pool
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Digits, "load", lambda source: loaded(source.config.size))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_power_fails():
     """Processes end here, and no machine: what is written need not reach a disk, which tests would wait for."""
     with pytest.MonkeyPatch.context() as patch:

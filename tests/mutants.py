@@ -675,7 +675,7 @@ MUTANTS = {
         "tests/study/test_diffusion_study.py",
     ),
     "any surrogate is planned": Mutant(
-        "mia_core/attacks/surrogate.py", "shaped(TARGETS.choose(self.config.surrogate), (channels, height, width))",
+        "mia_core/attacks/surrogate.py", "        shaped(surrogate, image_shape)\n",
         "pass", "tests/study/test_diffusion_study.py",
     ),
     "one reference record is enough": Mutant(

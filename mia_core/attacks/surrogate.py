@@ -1,6 +1,7 @@
 """An attacker's own network: the settings that attacks with a surrogate share, and its training in nested levels."""
 
 from dataclasses import field
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,9 +15,9 @@ from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
-from mia_core.settings import settings
+from mia_core.settings import Choice, settings
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, shaped
+from mia_core.targets import TARGETS, Target, shaped
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Contrast, Records
 
@@ -66,11 +67,17 @@ class SurrogateAttack(Attack):
         if reason := super().unfit(model):
             return reason
         channels, height, width = model.record_shape
-        try:
-            shaped(TARGETS.choose(self.config.surrogate), (channels, height, width))
-        except Refused as error:
-            return f"there is no such surrogate: {str(error).removeprefix('target: ')}"
-        return None
+        return _missing(TARGETS.choose(self.config.surrogate), (channels, height, width))
+
+
+@cache
+def _missing(surrogate: Choice[Target], image_shape: tuple[int, int, int]) -> str | None:
+    """Why there is no such surrogate, or None; networks are built to know it, and each attack of each trial asks."""
+    try:
+        shaped(surrogate, image_shape)
+    except Refused as error:
+        return f"there is no such surrogate: {str(error).removeprefix('target: ')}"
+    return None
 
 
 def scores_by_level(

@@ -252,11 +252,11 @@ def to_table(name: str, rows: Rows) -> pa.Table:
 def complete(table: pa.Table, name: str) -> pa.Table:
     """With all columns of the table's schema, nulls where an older version lacks one, and then its own."""
     known = SCHEMAS[name]
+    there = dict(zip(table.column_names, table.columns, strict=True))
     columns = {
-        column: table[column] if column in table.column_names else pa.nulls(len(table), kind)
-        for column, kind in known.items()
+        column: there[column] if column in there else pa.nulls(len(table), kind) for column, kind in known.items()
     }
-    return pa.table(columns | {column: table[column] for column in table.column_names if column not in known})
+    return pa.table(columns | there)
 
 
 def _columns(known: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
