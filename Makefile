@@ -1,5 +1,5 @@
 # A fresh machine needs Python 3.11, pip and make. `make sweep` runs the default study, `make test` the tests,
-# `make test-long` those that take 10 seconds and more, `make test-all` all of them, `make validate` the long checks with
+# `make test-long` those that take a second and more, `make test-all` all of them, `make validate` the long checks with
 # known answers (half an hour and more), `make docs` the documentation's site, `make test-faults` the soak of injected
 # faults, `make test-cluster` a cluster of hosts made on this machine (as root).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

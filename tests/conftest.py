@@ -108,20 +108,11 @@ def tables_once():
 
 @pytest.fixture(scope="session", autouse=True)
 def digits_once():
-    """The default pool is the same in every study of one size; whoever changes it in place raises."""
-    from mia_core.data.digits import Digits
-
-    load = Digits.load
-
-    @functools.cache
-    def loaded(size):
-        pool = load(Digits(Digits.Config(size=size)))
-        for array in (pool.images, pool.labels, pool.groups):
-            array.flags.writeable = False
-        return pool
+    """scikit-learn reads its digits from a table of text; here once."""
+    from sklearn import datasets
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Digits, "load", lambda source: loaded(source.config.size))
+        patch.setattr(datasets, "load_digits", functools.cache(datasets.load_digits))
         yield
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LONG_TOO = ("-m", "not soak and not cluster and not slow")
+"""`make test` leaves the long ones to `make test-long`; a mutant is killed by either."""
 
 
 @dataclass(frozen=True)
@@ -736,7 +738,7 @@ def killed(mutant: Mutant, folder: Path) -> bool:
     """Whether a test fails with the mutant in place, which is taken away again. RuntimeError where none ran."""
     before = (folder / mutant.file).read_bytes()
     mutant.apply(folder)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *LONG_TOO, *mutant.tests.split()]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -372,6 +372,7 @@ def test_distances_of_all_attacks_are_those_of_scikit_learn():
     distances.check(distances.points(distances.flat(8, counts), counts))
 
 
+@pytest.mark.long
 def test_settle_finds_what_the_variate_the_pairing_and_calibration_save():
     """200 replicates of records that are most of the scores' variance: known gains, within the noise of a variance."""
     random = np.random.default_rng(0)

@@ -14,6 +14,7 @@ def said(folder):
     return cautions(load(folder))
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_not_complete_and_unequal_replicates_are_said(tmp_path):
     folder = write_store(
         tmp_path, lambda trial: 0.0, done=lambda trial: (trial.replicate, trial.epochs) != (2, 2), overrides=FEW
@@ -26,6 +27,7 @@ def test_a_sweep_that_is_not_complete_and_unequal_replicates_are_said(tmp_path):
     assert any(word.startswith("TPR at 1 % FPR cannot be told") for word in words)
 
 
+@pytest.mark.long
 def test_trainings_that_diverged_are_named_and_are_not_missing(tmp_path, capsys):
     store = Store.at(write_store(tmp_path, lambda trial: 0.0, overrides=FEW))
     trials = read(store.root, "small", "trials")
@@ -46,6 +48,7 @@ def test_trainings_that_diverged_are_named_and_are_not_missing(tmp_path, capsys)
     assert "20 trainings diverged, and nothing was attacked" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_missing_cells_and_too_few_replicates_are_said(tmp_path):
     folder = write_store(
         tmp_path,
@@ -63,6 +66,7 @@ def test_trials_that_a_search_chose_are_refused_as_effects(tmp_path):
     assert any("20 trials were chosen by a search" in word for word in said(folder))
 
 
+@pytest.mark.long
 def test_a_failed_control_comes_first(tmp_path, monkeypatch):
     import pandas as pd
 

@@ -104,6 +104,7 @@ def test_records_are_told_by_scores_of_shadows_themselves(shadowed):
     np.testing.assert_array_equal(found.score, normal_scores(sealed.score).T)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("records", [30, 100])
 def test_ps_of_single_records_by_an_ensemble_hold_their_level_where_nothing_leaks(records):
     """Scores are held while a record's coins are drawn again, though its other coins are in the weights."""

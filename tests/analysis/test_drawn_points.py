@@ -24,6 +24,8 @@ from study.design.points import points
 from study.store import read
 from tests.commands import mia_study
 
+pytestmark = pytest.mark.long
+
 notebooks = mia_study("notebooks")
 report = mia_study("report")
 

@@ -75,6 +75,7 @@ def test_a_person_with_4_records_has_the_epsilon_of_four_times_the_shift(epsilon
     assert person_epsilon(((0.0, 1.0, 1),), 1e-5, 4) is None
 
 
+@pytest.mark.long
 def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(monkeypatch):
     def of(pool):
         monkeypatch.setattr(module, "pool_at_hand", lambda data: pool)
@@ -97,6 +98,7 @@ def per_person(data):
     return data
 
 
+@pytest.mark.long
 def test_an_epsilon_per_person_is_that_of_any_number_of_records_and_is_told_apart(monkeypatch):
     monkeypatch.setattr(module, "pool_at_hand", lambda data: SimpleNamespace(units=np.array([0, 1, 1, 1, 1, 2])))
     table = guarantees(per_person(made()))
@@ -121,6 +123,7 @@ def test_a_coin_about_one_record_of_a_person_changes_two_persons(split, units):
         assert whole["coin_auc"].tolist() == two["coin_auc"].tolist()
 
 
+@pytest.mark.long
 def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
     def of(persons, unit):
         data = made()
@@ -137,6 +140,7 @@ def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
         of({"persons": 5}, {"unit": "person"})
 
 
+@pytest.mark.long
 def test_every_private_point_of_the_picture_has_its_ceiling_beside_it():
     data = made(replicates=11)  # 1,100 non-members a cell
     figure = plots.against_epsilon(data, "white_box")

@@ -56,6 +56,7 @@ def test_on_pure_noise_no_sobol_index_looks_important():
     assert np.mean(low) <= 0.05 + 3 * (0.05 * 0.95 / 180) ** 0.5
 
 
+@pytest.mark.long
 def test_importances_order_factors_of_numbers_and_of_words():
     random = np.random.default_rng(2)
     x = pd.DataFrame({"a": random.random(80), "b": random.random(80), "word": random.choice(["u", "v"], 80)})

@@ -141,6 +141,7 @@ def test_tables_name_every_arm_and_only_noise_is_guaranteed(swept):
         study.attack("whitebox")
 
 
+@pytest.mark.long
 def test_a_notebook_sees_nothing_of_the_one_before_it_in_the_same_kernel(lean, tmp_path):
     def notebook(name, source):
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / name)

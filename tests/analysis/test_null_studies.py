@@ -4,6 +4,8 @@ import pytest
 
 from tests.null_studies import DESIGNS, summaries
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(("name", "overrides"), DESIGNS, ids=[name.split()[0] for name, _ in DESIGNS])
 @pytest.mark.parametrize("studies", [3, pytest.param(20, marks=pytest.mark.slow)])

@@ -88,6 +88,7 @@ def run(commands, store, tmp_path, capsys):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", KINDS)
 @pytest.mark.parametrize("kind", ODD)
 def test_nothing_waits_or_leaves_the_store_and_nothing_outside_changes(kind, pattern, least, tmp_path, capsys):
@@ -101,6 +102,7 @@ def test_nothing_waits_or_leaves_the_store_and_nothing_outside_changes(kind, pat
         assert path.name in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "pattern", ["study.json", "trials/*.parquet", "compacted/trials-*.parquet", "reports/report.html"]
 )
@@ -148,6 +150,7 @@ def test_pages_and_pictures_are_not_written_through_links(made, tmp_path, monkey
     assert sound.read_bytes() == b"precious"
 
 
+@pytest.mark.long
 def test_reports_that_are_a_link_out_are_refused(made, tmp_path, capsys):
     store = Store.at(shutil.copytree(made.folder, tmp_path / "in" / "small"))
     outside = tmp_path / "outside"

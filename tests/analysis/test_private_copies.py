@@ -44,7 +44,8 @@ TELLING = ("secretplace", "lovelace", "ward7")
 """Parts of the names of folders, files, columns, people and hosts of the study that is made here."""
 QUERIES, UNITS = 7310000, 8420000
 """Record and unit numbers of its scores begin here, so that no other number of a page looks like one."""
-pytestmark = pytest.mark.timeout(900)  # the notebooks are run by the first test that reads their pages
+# The notebooks are run by the first test that reads their pages.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 LEAN = ("factors.train_size=[60]", "factors.epochs=[1]", "split.panel=60", "split.filler=fixed", "replicates=3",
         "attacks=[white_box]", "quality.measures=[kid]", "controls={nulls: 0, copycat: false, permutations: 99}",
         "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]")  # fmt: skip
@@ -123,7 +124,7 @@ def public_pages(public, tmp_path_factory):
     return written(public[0].uri, tmp_path_factory.mktemp("of_copy"))
 
 
-@pytest.fixture(params=[pytest.param("notebook_pages", marks=pytest.mark.long), "other_pages", "public_pages"])
+@pytest.fixture(params=["notebook_pages", "other_pages", "public_pages"])
 def pages(request):
     return request.getfixturevalue(request.param)
 

@@ -15,6 +15,8 @@ from study.store import Store
 from tests.analysis.synthetic import write_store
 from tests.small import small_spec
 
+pytestmark = pytest.mark.long
+
 NORMS = (
     "target=~",
     "factors.target=[{name: dcgan, label: grouped, width: 4, latent: 8}, "

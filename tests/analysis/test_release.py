@@ -24,6 +24,8 @@ from study.store.seals import own_file
 from tests.analysis.test_report_sources import Traced
 from tests.commands import mia_study
 
+pytestmark = pytest.mark.long
+
 REPLAYED = 8
 """Of a trial's samples, the first of which show its first members."""
 

@@ -177,6 +177,7 @@ def test_an_incomplete_study_says_what_is_missing(swept, tmp_path):
     assert "Incomplete: 1 trials of the design are missing" in Read(report(folder, tmp_path)).text
 
 
+@pytest.mark.long
 def test_a_failed_control_comes_first_and_takes_the_verdict_back(swept):
     data = load(swept[0] / "results" / "small")
     good = verdicts(data).assign(ok=True)

@@ -145,6 +145,7 @@ def selected(wide, text):
     return wide.loc[sorted(kept)]
 
 
+@pytest.mark.long
 def test_every_source_selects_as_many_rows_of_the_parquet_files_as_it_says(traced, parquet):
     wide = parquet[0].dropna(subset=["auc"]).reset_index(drop=True)
     for entry in traced.sources.values():
@@ -311,6 +312,7 @@ def recompute(entry, rows, scores):
     return {}
 
 
+@pytest.mark.long
 def test_a_random_sample_of_numbers_is_what_plain_pandas_computes_from_the_parquet_files(traced, parquet):
     wide, scores = parquet[0].dropna(subset=["auc"]).reset_index(drop=True), parquet[1]
     by_function = {}

@@ -37,6 +37,8 @@ from tests.analysis.synthetic import write_store
 from tests.commands import mia_study
 from tests.small import small_spec
 
+pytestmark = pytest.mark.long
+
 notebooks = mia_study("notebooks")
 report = mia_study("report")
 

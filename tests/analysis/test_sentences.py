@@ -298,6 +298,7 @@ def test_every_sentence_has_a_study_where_it_is_true_and_one_where_it_would_be_f
     assert set(PAIRS) == set(SENTENCES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SENTENCES)
 def test_a_sentence_is_said_where_it_is_true_and_not_where_it_would_be_false(name):
     true, false = PAIRS[name]

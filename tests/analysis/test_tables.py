@@ -54,6 +54,7 @@ def test_the_last_level_of_each_attacks_steps_stands_for_it(made):
     assert last_levels(made.wide) == ["white_box", "local_gan_steps50", "random"]
 
 
+@pytest.mark.long
 def test_every_cell_of_a_table_is_the_mean_of_its_replicates_only(made):
     found = dict(tables.tables(made, "white_box"))
     table = found["Attacks after 20 epochs, arm none: AUC and TPR at 1 % FPR"].set_index("attack")

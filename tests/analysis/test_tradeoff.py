@@ -6,6 +6,8 @@ from analysis.stats.effects import means, t_interval
 from analysis.stats.tradeoff import best_quality, choice, confidence_of_loss, equal_quality, front, least_leakage
 from tests.analysis.synthetic import draw, panel_study, study, true_auc
 
+pytestmark = pytest.mark.long
+
 ARM = "arm"
 PATH = pd.MultiIndex.from_tuples(
     [("none", 100, 10), ("none", 100, 40), ("none", 100, 160), ("dropout", 100, 160)],

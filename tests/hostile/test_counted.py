@@ -11,6 +11,7 @@ FEW = {"damaged stores": 2, "JSON of stores": 8, "rows of stores": 6}
 """Cases of each group that the ordinary tests try."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_few_hostile_cases_of_each_group_end_in_no_fault(group, capsys):

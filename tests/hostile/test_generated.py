@@ -14,6 +14,7 @@ def faults(outcomes):
     return [(outcome.fault, outcome.kind, outcome.case, outcome.words[-300:]) for outcome in outcomes if outcome.fault]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SOME)
 def test_some_odd_values_are_taken_as_written_or_refused_in_a_line_that_helps(name, tmp_path):
     group, most = SOME[name]

@@ -30,6 +30,7 @@ from tests.hostile.pages import Parsed
 from tests.hostile.readers import ASKED, answer, report, track
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", AT_ONCE_AND_EACH)
 def test_a_page_shows_texts_and_takes_no_markup_or_code_from_them(forged, clean, undrawn, tmp_path, kind):
     text = text_of(kind)

@@ -279,6 +279,7 @@ def test_gaussian_epsilon_is_that_of_its_delta(mu, delta):
     assert Gaussian(0.0).epsilon(delta) == 0
 
 
+@pytest.mark.long
 def test_gaussian_bound_is_never_below_the_bound_for_every_mechanism():
     for correct, guesses in product(range(0, 101, 5), (100, 200, 1000)):
         found, other = (bound(correct, guesses, 1000, DELTA, 0.95) for bound in (gaussian_epsilon_low, one_run))

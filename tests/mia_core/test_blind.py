@@ -26,6 +26,7 @@ def points(images):
     return images.reshape(len(images), -1) / 255
 
 
+@pytest.mark.long
 def test_p_is_uniform_under_fair_coins():
     # 300 draws; a test that errs once in 1000 seeds, and the stated 5 % within four standard errors.
     p = np.array([classify(smooth(60, s), coins(60, s), np.arange(60), Streams(s), 99).p_value for s in range(300)])
@@ -33,6 +34,7 @@ def test_p_is_uniform_under_fair_coins():
     assert abs((p <= 0.05).mean() - 0.05) < 4 * (0.05 * 0.95 / 300) ** 0.5
 
 
+@pytest.mark.long
 def test_p_is_uniform_for_whole_groups_too_though_their_records_are_alike():
     def one(seed):
         units = np.repeat(np.arange(30), 3)

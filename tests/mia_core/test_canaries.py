@@ -15,6 +15,8 @@ from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
 from tests.mia_core import sabotage
 
+pytestmark = pytest.mark.long
+
 PRIVATE = {"name": "dp_sgd", "sigma": 1.0, "clip": 0.5, "delta": 1e-5}
 
 

@@ -62,6 +62,7 @@ def test_members_copied_rise_as_the_number_of_replays_says():
     assert found.members_copied == pytest.approx(1 - (1 - 1 / 80) ** 120, abs=4 * (0.25 / 80) ** 0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decimals", [None, 0])
 def test_one_more_unseen_record_is_called_a_copy_with_probability_at_most_alpha(decimals):
     # Each run draws members, U calibration records and one more; rounded records have many equal ratios.

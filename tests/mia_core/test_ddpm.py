@@ -142,6 +142,7 @@ def test_gradients_are_those_of_autograd_on_one_record(small, make_images):
     assert snapshot.gradient_names == tuple(f"denoiser.{name}" for name, _ in small.ema.named_parameters())
 
 
+@pytest.mark.long
 def test_samples_by_ddim_are_a_function_of_their_latents_and_those_by_ddpm_are_not(make_target, small):
     snapshot = Snapshot(small, Streams(1))
     torch.testing.assert_close(snapshot.generate(snapshot.latents(3)), snapshot.samples(3), atol=1e-5, rtol=0)
@@ -169,6 +170,7 @@ def test_a_variation_of_little_noise_is_near_the_image_and_of_much_noise_is_not(
         snapshot.variation(x, 60, Streams(3))
 
 
+@pytest.mark.long
 def test_it_learns_to_draw_the_only_image_it_knows(make_trainer):
     trainer = make_trainer(name="ddpm", count=1, batch_size=16, ema=0.9, width=8, **SMALL)
     image = trainer.images[:1] / 127.5 - 1

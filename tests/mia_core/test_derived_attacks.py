@@ -188,6 +188,7 @@ def quantiles(evidence, **settings):
     return DERIVED.choose({"name": "quantile_regression", **settings}).build()(evidence, 0.5)
 
 
+@pytest.mark.long
 def test_quantile_regression_ranks_as_if_center_and_spread_of_a_record_like_this_were_known():
     """AUC of the noise alone, Phi(1.2 / sqrt 2) = .802; over 6 x 2,000 judged records it deviates by .005."""
     evidence, noise = with_records(6)
@@ -244,6 +245,7 @@ def test_of_two_replicates_never_both_learn_from_each_other_and_further_ones_cha
         assert not one_way(replicates + 1)[:replicates, replicates].any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("design", "share"), [((100, 0.5), 0.8), ((440, 70 / 440), 0.8), ((100, 0.5), 0.0)])
 def test_intervals_of_an_ensemble_cover_one_half_where_nothing_leaks(design, share):
     """400 studies of 5 replicates: 95 % deviates by 1.1 %, so 91.5 % is three away; all others cover 82 to 86 %."""

@@ -149,6 +149,7 @@ def mean_auc():
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bandwidth", "name"), [(h, name) for h in EXPECTED for name in EXPECTED[h]])
 def test_a_kernel_denoiser_gives_each_attack_its_known_auc(mean_auc, bandwidth, name):
     # A difference of two means of six draws has the deviation .04 sqrt(2 / 6) = .023; the margin is four of those. An

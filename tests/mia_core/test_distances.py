@@ -161,6 +161,7 @@ def images_like(count, dimension, seed, name, noise=0.02):
     return points(count, 20, seed, name) @ directions + noise * points(count, dimension, seed, name + " noise")
 
 
+@pytest.mark.long
 @given(
     dimension=st.integers(1, 400),
     scale=st.sampled_from([1.0, 1e-5, 1e-20, 1e9]),

@@ -55,6 +55,7 @@ def test_features_tell_digits_apart_far_better_than_chance(extractor, digits):
     assert (guesses == digits.labels[500:]).mean() > 0.7
 
 
+@pytest.mark.long
 def test_no_feature_that_sleeps_on_the_reference_records_outweighs_the_others(digits):
     # 80 records leave one of 32 features all but silent; noise wakes it, to 42 times its own deviation.
     recipe = Recipe(ExtractorConfig(), digits.digest, "reference", digits.image_shape, 10, 1)

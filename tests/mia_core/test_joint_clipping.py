@@ -312,6 +312,7 @@ def test_under_clipping_the_same_record_twice_has_a_loss_and_penalty_of_its_own_
     assert all(len({round(value, 9) for value in found}) == 1 for found in run().values())
 
 
+@pytest.mark.long
 def test_a_wgan_gp_trains_privately_through_empty_batches(make_trainer):
     trainer = make_trainer({**CLIP_ONLY, "sigma": 1.0, "delta": 0.1}, count=3, batch_size=2, name="wgan_gp")
     trainer.run_to(200)

@@ -251,6 +251,7 @@ def test_top_n_accuracy_in_a_pool_of_another_share_is_that_of_records_repeated(t
     assert top_n_accuracy(inside, outside, share) == pytest.approx(judge(both, label).accuracy_top_n, abs=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [30, 300])
 def test_top_n_accuracy_at_the_papers_ratio_does_not_move_with_n_as_the_raw_one_does(n):
     score, member = normal_scores(10 * n, 10_000, 1.0)

@@ -46,6 +46,7 @@ def test_the_surrogates_architecture_is_the_attackers_own(make_dcgan, queries):
     assert not torch.equal(wide.values, other.values)
 
 
+@pytest.mark.long
 def test_what_the_target_generates_scores_higher_than_what_it_does_not(make_dcgan):
     # A target that makes dark images only, and a surrogate that has to learn so; bright queries are unlike them.
     target = make_dcgan()
@@ -184,6 +185,7 @@ def bright(side, count, seed):
     return x.clamp(-1, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sides", ["members", "both"])
 def test_known_members_show_what_a_target_that_dropped_a_mode_does_not(sides):
     # The target memorized its left-bright members and lost the right-bright ones: from its samples alone the latter

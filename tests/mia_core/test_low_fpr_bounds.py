@@ -102,6 +102,7 @@ def test_worst_persons_of_too_few_and_of_a_score_that_knows_nothing():
     assert found.low == 0.5 < found.high < 0.51
 
 
+@pytest.mark.long
 def test_a_bound_of_worst_persons_is_above_their_true_share_in_95_percent():
     random, missed = np.random.default_rng(4), 0
     for _ in range(200):

@@ -93,6 +93,7 @@ def test_a_batch_of_cifar_10_that_is_a_pipe_is_refused(tmp_path):
         load_pool(SOURCES.choose({"name": "cifar10", "root": str(tmp_path)}))
 
 
+@pytest.mark.long
 def test_a_file_that_unpacks_to_more_than_any_published_one_is_refused(tmp_path):
     with gzip.open(tmp_path / "a.gz", "wb", compresslevel=1) as file:
         file.write(b"\0\0\x08\x01" + (MOST_BYTES + 5).to_bytes(4, "big"))

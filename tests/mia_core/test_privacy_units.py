@@ -126,6 +126,7 @@ def test_padding_counts_for_nothing_whatever_is_in_it(case, clip, value):
     assert all(bool(value[~padding].isfinite().all()) for value in values.values())
 
 
+@pytest.mark.long
 @given(cases(), st.sampled_from([1e-3, 0.3, 1.0]))
 def test_removing_a_unit_moves_the_sums_by_at_most_clip(case, clip):
     networks, records, units = case

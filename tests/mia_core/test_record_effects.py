@@ -16,6 +16,8 @@ from mia_core.metrics.record_effects import (
 )
 from mia_core.metrics.split_half import split_half
 
+pytestmark = pytest.mark.long
+
 J = 140
 
 

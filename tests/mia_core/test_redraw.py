@@ -114,6 +114,7 @@ def test_nothing_to_test_is_refused():
         independent_coins(0.5, 5, 40, np.zeros(40))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variate", [False, True], ids=["plain", "with variate"])
 def test_attacks_at_chance_are_shown_in_5_percent_of_studies(variate):
     # 200 studies: the standard error of 5 % is 1.5 %.

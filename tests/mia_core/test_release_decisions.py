@@ -115,6 +115,7 @@ def test_a_tpr_above_its_limit_is_hardly_ever_said_not_to_be(persons):
     assert found[Decision.EXCEEDED] <= int(binom.isf(0.01, RELEASES, 0.05))
 
 
+@pytest.mark.long
 def test_copies_beyond_the_false_copy_rate_are_found_and_others_are_not():
     limits = (("copies", 0.02),)
     assert decisions((0.5,), limits=limits, copied=0.07)["copies"][Decision.EXCEEDED] >= 195

@@ -284,6 +284,7 @@ def test_a_setting_that_means_nothing_beside_another_is_refused(unread, read, me
     require_read(TARGETS.choose({key: value for key, value in unread.items() if key in ("name", "likelihood")}))
 
 
+@pytest.mark.long
 def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
     # The generator stays at its first step, so the discriminator wins: a higher score means more like the records.
     trainer = make_trainer(count=10, generator_every=1000)
@@ -299,6 +300,7 @@ def test_a_dcgan_learns_to_tell_its_records_from_noise(make_trainer):
 PRIVATE = {"sigma": {"arm": DP}, "target": {"arm": AIMED, "horizon": END}, "vae_gan": {"arm": DP, "name": "vae_gan"}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("setup", PRIVATE)
 def test_a_trainers_epsilon_is_of_the_steps_that_got_noise_and_is_what_the_arm_foretells(make_trainer, setup):
     trainer = make_trainer(**PRIVATE[setup])

@@ -119,6 +119,7 @@ def test_gradients_are_those_of_autograd_on_one_record(make_target, make_images)
     assert all(p.grad is None for p in parameters)
 
 
+@pytest.mark.long
 def test_it_learns_to_decode_its_records(make_trainer):
     trainer = make_trainer(name="vae", count=4, batch_size=4, deviation=0.2)
     images = trainer.images / 127.5 - 1

@@ -175,6 +175,7 @@ def fitted_mean_auc(of, seeds):
     )
 
 
+@pytest.mark.long
 def test_pfami_tells_the_records_of_a_fitted_mean_as_far_as_the_likelihoods_growth_does():
     # The exact growth on other records has the mean AUC that the attack has on these: each AUC deviates by about .09
     # with 20 and 20, the mean of 200 by .0064, that of 400 by .0045; the margin is four of the difference's.

@@ -255,6 +255,7 @@ def test_a_renewal_whose_answer_was_lost_is_no_loss(bucket, monkeypatch):
 # Whole studies
 
 
+@pytest.mark.long
 def test_a_study_in_a_bucket_has_the_bits_of_one_in_a_folder(finished, tmp_path, capsys):
     design, store = finished
     other = Store(tmp_path, "small")

@@ -59,6 +59,7 @@ def test_every_cell_that_claims_something_is_trained_once_more_with_each_kind(ma
     assert plain == {trial.trial_id for trial in make_design(*QUICK).trials}, "an audit changes no trial"
 
 
+@pytest.mark.long
 def test_honest_private_training_is_not_contradicted(make_design, store):
     design = make_design(*QUICK)
     table = run(design, store)
@@ -164,6 +165,7 @@ def test_coins_that_swap_a_record_for_filler_prove_half(make_design, store, tmp_
     assert swap == pytest.approx(single / 2, rel=0.02)
 
 
+@pytest.mark.long
 def test_a_split_without_coins_is_not_audited(make_design, store, capsys):
     logan = "split={name: logan, reference: 80, unseen: 40, known: 10}"
     table = run(make_design(*BRIEF, logan), store)

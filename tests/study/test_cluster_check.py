@@ -251,6 +251,7 @@ def test_a_key_or_token_that_others_can_read_is_refused(tmp_path, capsys, name, 
     assert way_out in line
 
 
+@pytest.mark.long
 def test_an_absent_token_is_refused_with_the_command_that_makes_one_for_its_owner_alone(tmp_path, capsys):
     token = tmp_path / ".ray/auth_token"
     token.unlink()

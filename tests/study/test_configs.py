@@ -68,6 +68,7 @@ pool_of = lru_cache(maxsize=4)(load_pool)
 """Records at hand; one pool for all studies of the same."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", LOGAN, ids=lambda path: path.stem)
 def test_the_papers_studies_plan_in_full_on_data_of_their_size(path):
     spec = read(path)
@@ -87,6 +88,7 @@ def test_the_papers_studies_plan_in_full_on_data_of_their_size(path):
     assert {"white_box", "euclidean", "random", "local_gan_steps15000", "discriminative_members30_steps1000"} <= attacks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", SECMI, ids=lambda path: path.stem)
 def test_secmis_study_trains_its_diffusion_model_on_a_random_half(path):
     spec = read(path)

@@ -98,6 +98,7 @@ def test_controls_are_run_once_and_never_again(make_design, store):
     assert [(trial.role, trial.replicate) for trial in left] == [("blind", 3)]
 
 
+@pytest.mark.long
 def test_a_target_trained_on_the_panel_in_place_of_a_null_is_caught(make_design, store, monkeypatch):
     monkeypatch.setattr(Panel, "null", Panel.membership)
     overfit = ("factors.epochs=[160]", "target.width=16", "attacks=[white_box]", "training.learning_rate=2e-3")
@@ -191,6 +192,7 @@ def test_an_attack_that_knows_which_half_is_which_is_caught(make_design, store, 
     assert "halves of the members apart" in table.loc[MEMBER_ONLY, "verdict"].iloc[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keep", ["all", "none"])
 def test_members_alone_are_judged_on_targets_that_were_trained_before(make_design, store, monkeypatch, keep):
     before = make_design(*FITTED, f"keep_targets={keep}", "controls.member_only=false")

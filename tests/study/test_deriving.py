@@ -240,6 +240,7 @@ def test_ids_of_an_ensemble_are_of_the_seals_of_its_own_references_alone(tmp_pat
     assert changed == [False, False, False, True, True]
 
 
+@pytest.mark.long
 def test_rows_of_an_earlier_version_are_read_with_a_caution_and_derived_anew_by_the_same_sweep(tmp_path, monkeypatch):
     design, store = design_of("derived=[calibrated,ensemble]"), Store(tmp_path, "small")
     with monkeypatch.context() as patch:
@@ -260,6 +261,7 @@ def test_rows_of_an_earlier_version_are_read_with_a_caution_and_derived_anew_by_
 QUANTILES = "split.extra_non_members=120", "derived=[{name: quantile_regression, base: white_box}]"
 
 
+@pytest.mark.long
 def test_quantiles_are_fitted_on_queries_that_are_never_members_under_the_same_target(tmp_path):
     design, store = design_of(*QUANTILES, "replicates=2"), Store(tmp_path, "small")
     assert len(write_and_derive(store, design, LEAKS)) == 2
@@ -431,6 +433,7 @@ def test_a_derived_attack_is_an_objective_of_a_search(tmp_path):
         small_spec(*OVERRIDES, *overrides[:2], "replicates=2")
 
 
+@pytest.mark.long
 def test_an_audit_by_a_derived_attack_takes_the_replicates_before_alone(tmp_path):
     design = design_of("audit.attack=lira_white_box", "derived=[{name: lira, base: white_box}]")
     store = Store(tmp_path, "small")

@@ -23,6 +23,8 @@ from tests.made_scores import publish
 from tests.small import small_spec
 from tests.study.running import run
 
+pytestmark = pytest.mark.long
+
 DDPM = "{name: ddpm, width: 4, multipliers: [1, 2], attention: 4, timesteps: 40, sampling_steps: 4}"
 ATTACKS = """attacks=[{name: pia, time: [10, 20]}, {name: secmi, time: 10, interval: 5}, {name: rediffuse, time: 10},
     {name: gradient_norms, group: [0, 1, 2], groups: 2}, {name: euclidean, generated: 20}]"""

@@ -186,6 +186,7 @@ def run(design, store):
     return {marker["trial_id"]: marker for marker in store.markers().values() if marker["work"]["train"]}
 
 
+@pytest.mark.long
 def test_an_attack_on_a_private_target_that_was_not_kept_does_the_trial_anew_and_on_another_target_adds_to_it(
     make_design, store
 ):

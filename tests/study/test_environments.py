@@ -146,6 +146,7 @@ OPEN_FILES = {
 """What is said, by soft and hard limit; these fall, as a process may not raise them."""
 
 
+@pytest.mark.long
 def test_trials_at_once_are_no_more_than_the_limit_of_open_files_allows():
     command = [sys.executable, "-c", LIMITED, json.dumps(list(OPEN_FILES))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -87,6 +87,7 @@ def test_the_lines_of_the_docs_count_every_row_once(store, flat, library, monkey
         assert told[label][0] == rows and told[label][1] == pytest.approx(auc, nan_ok=True)
 
 
+@pytest.mark.long
 def test_scores_are_written_only_where_they_are_wanted_and_the_files_are_for_their_owner(store, tmp_path, capsys):
     assert export([store.uri, str(tmp_path / "out")]) == COMPLETE
     told = capsys.readouterr().out
@@ -99,6 +100,7 @@ def test_scores_are_written_only_where_they_are_wanted_and_the_files_are_for_the
     assert "left out" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_nothing_of_an_earlier_export_stays_beside_a_later_one(store, tmp_path):
     out = tmp_path / "out"
     assert export([store.uri, str(out), "--include-records", "--csv"]) == COMPLETE
@@ -137,6 +139,7 @@ def test_no_cell_of_a_csv_file_is_a_formula_and_numbers_stay_numbers():
     assert {row[1] for row in rows} == {"-1.5"}
 
 
+@pytest.mark.long
 def test_a_csv_file_of_a_store_with_formulas_for_texts_has_none(store, tmp_path, monkeypatch):
     def forged(root, study, table):
         return read(root, study, table).assign(note="=HYPERLINK(1)")

@@ -45,6 +45,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.long
 def test_a_process_that_picked_its_device_computes_what_repeats_and_in_full_precision():
     done = subprocess.run([sys.executable, "-c", SETTINGS], capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout) == [False, True, 1, "cpu", ":4096:8", False, False, False]

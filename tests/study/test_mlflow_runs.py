@@ -67,6 +67,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.long
 def test_runs_of_others_in_the_same_experiment_are_neither_deleted_nor_changed_nor_taken_for_ours(place, store, track):
     assert track() == 0
     told = said(place)
@@ -88,6 +89,7 @@ def test_runs_of_others_in_the_same_experiment_are_neither_deleted_nor_changed_n
     assert parent.data.tags["spec"] == told[None]["tags"]["spec"]
 
 
+@pytest.mark.long
 def test_runs_of_an_earlier_version_are_taken_over_by_the_store_that_their_studys_run_names(
     place, store, track, capsys
 ):
@@ -115,6 +117,7 @@ def test_runs_of_an_earlier_version_are_taken_over_by_the_store_that_their_study
     assert "taken over" not in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_copy_of_a_store_makes_runs_of_its_own_and_a_store_that_was_moved_keeps_its_runs(place, store, track):
     assert track() == 0
     first = set(every(MlflowClient(database(place))))
@@ -144,6 +147,7 @@ def test_the_id_of_a_store_outlives_its_sweeps(design, tmp_path):
     assert other.id != first
 
 
+@pytest.mark.long
 def test_artifacts_that_cannot_be_kept_cost_the_artifacts_alone_and_come_later(
     place, store, track, monkeypatch, capsys
 ):
@@ -224,6 +228,7 @@ def test_the_studys_run_has_headline_metrics(place, store, track):
     assert metrics["headline/quality/kid_domain_unseen_highest"] == wide["kid_domain_unseen"].max()
 
 
+@pytest.mark.long
 def test_runs_appear_when_training_begins_and_say_nothing_that_their_result_denies(design, place):
     own = Store(place / "fresh", "small")
     publish(design, own)
@@ -256,6 +261,7 @@ def test_runs_appear_when_training_begins_and_say_nothing_that_their_result_deni
     assert runs(database(place))[third.trial_id].info.status == "FINISHED"
 
 
+@pytest.mark.long
 def test_an_experiment_has_the_name_that_is_set_and_track_remembers_it(design, place, store):
     spec = small_spec("experiment=Leakage of ours")
     pointer = {**CODE, SWEPT: swept(spec)}

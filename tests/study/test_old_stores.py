@@ -193,6 +193,7 @@ def without_nonces(store):
         (store.folder / "done" / f"{name}.json").write_bytes(seals.to_json({**marker, "files": moved}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", [path for path in STORES if path.name != "format_4"], indirect=True)
 def test_numbers_of_samples_that_earlier_rows_call_generated_are_the_released_ones(kept, old):
     written = pd.concat(pq.read_table(path).to_pandas() for path in (old.folder / "attacks").iterdir())

@@ -139,6 +139,7 @@ def test_a_target_that_is_raised_is_named_besides(store, monkeypatch, compacted)
     assert any(f"target {name} is of version 3 now, theirs of 1; the training loop" in line for line in lines)
 
 
+@pytest.mark.long
 def test_what_is_trained_anew_lies_beside_what_is_sealed_and_old_rows_are_still_read(store, trained):
     design = planned("factors.train_size=[20]", "factors.epochs=[1]", "replicates=1")
     works = [works for works in missing(design, store).values() if works[0].trial.role == STUDY]

@@ -124,6 +124,7 @@ def test_where_records_of_a_person_have_coins_apart_the_plan_says_that_persons_a
     assert "audit per person: by 100 gradient canaries: no coin decides about all records of one person" in told["fill"]
 
 
+@pytest.mark.long
 def test_rows_say_the_unit_and_attacks_are_audited_by_coins_about_one_person(make, store, pool):
     canaries = "audit={attack: white_box, canaries: [gradient], count: 100}"
     design = make(canaries, "split.groups=ignore", "factors.epochs=[1]")
@@ -157,6 +158,7 @@ def test_rows_say_the_unit_and_attacks_are_audited_by_coins_about_one_person(mak
     assert "dp_sgd 2 unit=person" in content.name
 
 
+@pytest.mark.long
 def test_a_training_of_persons_goes_on_from_an_unsealed_checkpoint_to_the_same_bits(make, store, tmp_path):
     design = make("compute.checkpoint_seconds=1.0e-9", "audit={canaries: [gradient], count: 40}")
     canary = next(trial for trial in design.controls if trial.role == CANARY and trial.cell.arm.unit == "person")

@@ -22,6 +22,7 @@ FEW = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", [DDPM, VAE], ids=["ddpm", "vae"])
 def test_rows_have_the_mean_losses_of_judged_members_and_of_unseen_records(make_design, store, target):
     arms = "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5}]"

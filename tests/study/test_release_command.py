@@ -172,6 +172,7 @@ def test_refusals_name_flags_and_leave_nothing_behind(tmp_path):
     assert [path.name for path in (tmp_path / "answer").iterdir()] == ["release.yaml"]
 
 
+@pytest.mark.long
 def test_a_network_that_fails_is_refused_in_one_line_and_nothing_else_is_printed(tmp_path):
     make_folders(tmp_path)
     nodes = [helper.make_node("Reshape", ["z", "s"], ["x"])]  # of 2 x 5 numbers no images of 8 x 8

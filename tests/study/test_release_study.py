@@ -175,6 +175,7 @@ def test_every_control_of_a_release_is_there_and_none_has_failed(made):
     assert set(table[table["control"] == "held_out"]["attack"]) == {"held_out_euclidean", "held_out_domias"}
 
 
+@pytest.mark.long
 def test_blind_on_files_finds_that_non_members_were_exported_otherwise(tmp_path):
     make_folders(tmp_path)
     for file in sorted((tmp_path / "others").iterdir()):
@@ -317,6 +318,7 @@ def test_what_compares_cells_refuses_a_release_and_names_its_page(made):
     assert "next:         mia-study report" in run_here("status", folder, "results/given").stdout
 
 
+@pytest.mark.long
 def test_an_attack_that_raises_leaves_the_others_and_is_run_again(tmp_path, monkeypatch):
     from mia_core.attacks.domias import Domias
 

@@ -111,6 +111,7 @@ def test_an_interrupted_target_epsilon_resumes_at_its_checkpoint_with_the_same_b
     assert_same_results(design, store, fresh)
 
 
+@pytest.mark.long
 def test_targets_that_were_not_kept_are_trained_again_to_the_same_bits_under_the_same_key(make_design, store, tmp_path):
     run(make_design("keep_targets=none", "attacks=[white_box]"), store)
     assert not (store.folder / "targets").exists()

@@ -10,6 +10,7 @@ from study.store import compact
 from tests.study.running import AIMED, run, table
 
 
+@pytest.mark.long
 def test_rows_say_what_ran(make_design, store):
     design = make_design()
     for trajectory in range(6):

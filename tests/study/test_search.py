@@ -163,6 +163,7 @@ def test_a_search_tries_as_many_points_as_it_says_each_in_every_replicate(undist
     np.testing.assert_allclose(means.to_numpy(), told)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", [1, 3, 5, 8])
 def test_a_search_that_is_killed_anywhere_goes_on_to_the_same_points_and_repeats_no_finished_trial(
     make_design, store, undisturbed, stop

@@ -10,6 +10,8 @@ from study.outcomes import COMPLETE, REFUSED
 from study.spec import study_file
 from tests.commands import mia_study
 
+pytestmark = pytest.mark.long
+
 init, sweep = mia_study("init"), mia_study("sweep")
 
 

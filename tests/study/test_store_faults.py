@@ -124,6 +124,7 @@ HARMS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "harm",
     [name if name in ("flipped_late", "removed") else pytest.param(name, marks=pytest.mark.slow) for name in HARMS],

@@ -185,6 +185,7 @@ def test_a_damaged_compaction_beside_a_sound_one_goes_with_the_next_compact(publ
     assert mia_study("store check")([str(published.folder)]) == 0
 
 
+@pytest.mark.long
 def test_a_study_whose_marker_was_damaged_goes_on_and_is_complete(tmp_path, capsys):
     spec = small_spec(*FEW)
     design, store = Design(spec, load_pool(spec.data)), Store(tmp_path / "results", "small")

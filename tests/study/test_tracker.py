@@ -222,6 +222,7 @@ def test_a_deleted_database_is_restored_as_it_was(place, sealed, track):
     assert said(other) == said(place)
 
 
+@pytest.mark.long
 @pytest.mark.pictures
 def test_runs_logged_by_a_sweep_are_those_that_track_would_make(design, place, sealed):
     store = Store(place / "fresh", "small")
@@ -242,6 +243,7 @@ def test_runs_logged_by_a_sweep_are_those_that_track_would_make(design, place, s
     assert tracked == swept
 
 
+@pytest.mark.long
 def test_what_a_killed_driver_left_half_done_is_completed(place, store, track):
     assert track() == 0
     told = said(place)
@@ -467,6 +469,7 @@ def test_a_server_killed_between_trials_and_started_again_has_every_metric_once(
     assert "hidden" not in seen
 
 
+@pytest.mark.long
 def test_a_run_that_lacks_derived_attacks_alone_gets_these_and_nothing_again(tmp_path, monkeypatch):
     spec = small_spec(*QUICK, "replicates=3", "factors.defense=[none]", "attacks=[white_box]")
     design, store = Design(spec, load_pool(spec.data)), Store(tmp_path / "results", "small")

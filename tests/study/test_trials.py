@@ -268,6 +268,7 @@ def test_levels_of_epochs_of_a_target_epsilon_are_trajectories_of_their_own(make
     assert by_name(design).items() <= by_name(longer).items()
 
 
+@pytest.mark.long
 def test_the_plan_tells_epsilon_and_noise_of_each_level_what_is_not_nested_and_what_guarantees_nothing(make_design):
     clip_only = "{name: dp_sgd, sigma: 0.0, clip: 1.0, delta: 1e-5}"
     design = make_design(f"factors.defense=[none, dropout, {AIMED}, {SIGMA}, {clip_only}]", "factors.train_size=[40]")
