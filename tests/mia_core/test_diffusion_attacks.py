@@ -158,11 +158,13 @@ def test_a_kernel_denoiser_gives_each_attack_its_known_auc(mean_auc, bandwidth, 
     assert mean_auc[bandwidth, name] == pytest.approx(expected, abs=0.02 if expected == 1 else 0.092)
 
 
+@pytest.mark.long
 def test_a_model_that_only_memorizes_gives_members_away_to_neighbors_too(mean_auc):
     assert mean_auc[0.05, "pfami"] > 0.99
     assert mean_auc[0.05, "pfami"] > mean_auc[0.6, "pfami"] > mean_auc[1.0, "pfami"]
 
 
+@pytest.mark.long
 def test_pian_turns_around_on_smooth_models_and_pia_does_not(mean_auc):
     assert mean_auc[0.05, "pian"] > 0.99
     assert mean_auc[0.6, "pian"] < 0.2 < 0.9 < mean_auc[0.6, "pia"]
