@@ -345,7 +345,7 @@ MUTANTS = {
         "key = entry.label, target.name, queries", "tests/study/test_diffusion_study.py",
     ),
     "any time is planned": Mutant(
-        "mia_core/attacks/attack.py", "timesteps is not None and (latest", "False and (latest",
+        "mia_core/attacks/attack.py", "model.timesteps is not None and (latest", "False and (latest",
         "tests/study/test_diffusion_study.py",
     ),
     "weights that nothing attacks are released": Mutant(
@@ -678,7 +678,7 @@ MUTANTS = {
     ),
     "any surrogate is planned": Mutant(
         "mia_core/attacks/surrogate.py", "        shaped(surrogate, image_shape)\n",
-        "pass", "tests/study/test_diffusion_study.py",
+        "        pass\n", "tests/study/test_diffusion_study.py",
     ),
     "one reference record is enough": Mutant(
         "study/design/wanted.py", "self._different(records) < attack.fewest", "False",
