@@ -3,6 +3,7 @@
 Shapes: Q queries, B of them at once, N draws, Z latent dimension.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -16,6 +17,20 @@ from mia_core.streams import Streams
 
 BATCH = 4096
 """Latents that are decoded at once."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z | x) of some records: mean and log_variance [B,Z], and the standard normal noise [N,Z] of draws from each."""
+
+    mean: torch.Tensor
+    log_variance: torch.Tensor
+    noise: torch.Tensor
+
+    @property
+    def draws(self) -> torch.Tensor:
+        """[B,N,Z]."""
+        return self.mean[:, None] + (self.log_variance[:, None] / 2).exp() * self.noise
 
 
 class Autoencoding(Attack):
@@ -43,23 +58,11 @@ class Autoencoding(Attack):
         noise_NZ = noise_NZ.to(x_QCHW.device)
         rows = max(1, BATCH // len(noise_NZ))
         parts = zip(x_QCHW.split(rows), mean_QZ.split(rows), log_variance_QZ.split(rows), strict=True)
-        return torch.cat([self.score(view, x, mean, log_variance, noise_NZ) for x, mean, log_variance in parts])
+        return torch.cat([self.score(view, x, Posterior(mean, spread, noise_NZ)) for x, mean, spread in parts])
 
-    def score(
-        self,
-        view: View,
-        x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
-        log_variance_BZ: torch.Tensor,
-        noise_NZ: torch.Tensor,
-    ) -> torch.Tensor:
-        """[B], of records with these posteriors. noise: standard normal."""
+    def score(self, view: View, x_BCHW: torch.Tensor, posterior: Posterior) -> torch.Tensor:
+        """[B], of records with these posteriors."""
         raise NotImplementedError
-
-    @staticmethod
-    def drawn(mean_BZ: torch.Tensor, log_variance_BZ: torch.Tensor, noise_NZ: torch.Tensor) -> torch.Tensor:
-        """Draws [B,N,Z] of the posteriors."""
-        return mean_BZ[:, None] + (log_variance_BZ[:, None] / 2).exp() * noise_NZ
 
     @staticmethod
     def distances(view: View, x_BCHW: torch.Tensor, z_BNZ: torch.Tensor) -> torch.Tensor:

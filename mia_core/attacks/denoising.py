@@ -48,8 +48,8 @@ class Denoising(Attack):
 
 
 def at_part(time: int, timesteps: int) -> int:
-    """The time that is the same part of `timesteps` as `time` is of 1,000."""
-    return round(time * timesteps / AUTHORS_TIMESTEPS)
+    """The time that is the same part of `timesteps` as `time` is of 1,000; below `timesteps`, as all times are."""
+    return min(round(time * timesteps / AUTHORS_TIMESTEPS), timesteps - 1)
 
 
 @settings

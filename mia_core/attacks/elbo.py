@@ -6,7 +6,7 @@ import torch
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS
-from mia_core.attacks.autoencoding import Likelihood
+from mia_core.attacks.autoencoding import Likelihood, Posterior
 from mia_core.settings import settings
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -26,19 +26,12 @@ class Elbo(Likelihood):
     class Config(Likelihood.Config):
         """draws: N. variance: of p(x | z), by pixel; None for that which the model was trained with."""
 
-    def score(
-        self,
-        view: View,
-        x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
-        log_variance_BZ: torch.Tensor,
-        noise_NZ: torch.Tensor,
-    ) -> torch.Tensor:
+    def score(self, view: View, x_BCHW: torch.Tensor, posterior: Posterior) -> torch.Tensor:
         """See the class."""
         variance, pixels = self.variance(view), x_BCHW[0].numel()
-        z_BNZ = self.drawn(mean_BZ, log_variance_BZ, noise_NZ)
+        z_BNZ = posterior.draws
         likelihood = -self.distances(view, x_BCHW, z_BNZ) / variance - pixels * (math.log(variance) + LOG_2_PI)
         prior = -(z_BNZ.square() + LOG_2_PI).sum(2)
-        posterior = -(noise_NZ.square() + LOG_2_PI).sum(1) - log_variance_BZ.sum(1, keepdim=True)
-        log_weight_BN = (likelihood + prior - posterior) / 2
-        return log_weight_BN.logsumexp(1) - math.log(len(noise_NZ))
+        drawn_by = -(posterior.noise.square() + LOG_2_PI).sum(1) - posterior.log_variance.sum(1, keepdim=True)
+        log_weight_BN = (likelihood + prior - drawn_by) / 2
+        return log_weight_BN.logsumexp(1) - math.log(len(posterior.noise))

@@ -7,7 +7,7 @@ from annotated_types import Gt
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Knowledge, Scores
-from mia_core.attacks.autoencoding import Likelihood
+from mia_core.attacks.autoencoding import Likelihood, Posterior
 from mia_core.attacks.pfami import CROPS, Crops, cropped
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -42,16 +42,9 @@ class VaePFAMI(Likelihood):
         growths = [(self.scores(view, cropped(queries, part), rng) - own) / own for part in self.config.crops]
         return Scores(self.levels, torch.stack(growths).mean(0, keepdim=True))
 
-    def score(
-        self,
-        view: View,
-        x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
-        log_variance_BZ: torch.Tensor,
-        noise_NZ: torch.Tensor,
-    ) -> torch.Tensor:
+    def score(self, view: View, x_BCHW: torch.Tensor, posterior: Posterior) -> torch.Tensor:
         """L(x)."""
-        z_BNZ = self.drawn(mean_BZ, log_variance_BZ, noise_NZ)
-        reconstruction = self.distances(view, x_BCHW, z_BNZ).mean(1) / (2 * self.variance(view))
+        reconstruction = self.distances(view, x_BCHW, posterior.draws).mean(1) / (2 * self.variance(view))
+        mean_BZ, log_variance_BZ = posterior.mean, posterior.log_variance
         prior = (mean_BZ.square() + log_variance_BZ.exp() - 1 - log_variance_BZ).sum(1) / 2
         return reconstruction + prior

@@ -4,7 +4,7 @@ import torch
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS
-from mia_core.attacks.autoencoding import Autoencoding
+from mia_core.attacks.autoencoding import Autoencoding, Posterior
 from mia_core.settings import settings
 
 
@@ -18,13 +18,6 @@ class VaeReconstruction(Autoencoding):
     class Config(Autoencoding.Config):
         """draws: N."""
 
-    def score(
-        self,
-        view: View,
-        x_BCHW: torch.Tensor,
-        mean_BZ: torch.Tensor,
-        log_variance_BZ: torch.Tensor,
-        noise_NZ: torch.Tensor,
-    ) -> torch.Tensor:
+    def score(self, view: View, x_BCHW: torch.Tensor, posterior: Posterior) -> torch.Tensor:
         """See the class."""
-        return -self.distances(view, x_BCHW, self.drawn(mean_BZ, log_variance_BZ, noise_NZ)).sqrt().mean(1)
+        return -self.distances(view, x_BCHW, posterior.draws).sqrt().mean(1)

@@ -52,11 +52,13 @@ def derived_arguments(choice: Choice[DerivedAttack], bases: Sequence[str]) -> di
 
 
 def derived_of(arguments: str) -> tuple[Choice[DerivedAttack], int]:
-    """The derived attack of a row's `arguments`, and the version that made the row."""
-    found = json.loads(arguments)
-    return DERIVED.choose({key: found[key] for key in found if key not in ("bases", "version")}), found.get(
-        "version", 1
-    )
+    """The derived attack of a row's `arguments`, and the version that made the row. Refused for none that is known."""
+    settings = json.loads(arguments)
+    settings.pop("bases", None)
+    version = settings.pop("version", 1)
+    if type(version) is not int:
+        raise Refused(f"derived attack: {shorten(repr(version))} is no version of one; the store's rows were changed")
+    return DERIVED.choose(settings), version
 
 
 def derived_entries(

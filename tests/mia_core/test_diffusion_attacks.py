@@ -210,3 +210,12 @@ def test_a_time_that_the_model_does_not_have_is_refused(name):
 def test_a_time_of_secmi_that_its_steps_do_not_meet_is_refused(time):
     with pytest.raises(Refused, match=f"time must be a multiple of interval 10, got {time}"):
         ATTACKS.choose({"name": "secmi", "time": time})
+
+
+@pytest.mark.parametrize("name", ["diffusion_loss", "secmi", "pia", "pian", "sima", "pfami", "rediffuse"])
+def test_times_brought_to_another_number_of_timesteps_are_times_of_such_a_model(name):
+    settings = {"time": 999} if name in ("diffusion_loss", "pia", "pian", "sima") else {}
+    attack = ATTACKS.choose({"name": name, **settings}).build()
+    for timesteps in (2, 7, 30, 100, 250, 999):
+        brought = ATTACKS.choose({"name": name, **attack.of_timesteps(timesteps)}).build()
+        assert 0 <= min(brought.times) <= max(brought.times) < timesteps

@@ -25,6 +25,7 @@ from study.plan import overview
 from study.run import search
 from study.run.deriving import derive
 from study.run.session import Session
+from study.spec.derived_entries import derived_of
 from study.store import Store, compact, read
 from study.store.collecting import garbage
 from study.store.flat import export_flat
@@ -467,3 +468,12 @@ def test_a_plan_says_what_is_derived_and_what_of_the_section_is_not():
     assert overview._derived(shadowed) == ["derived from sealed scores, by 3 shadows a cell: calibrated_white_box"]
     assert overview._derived(few) == ["not derived: lira_random needs 3 replicates, or shadows, and replicates is 2"]
     assert overview._derived(design_of("replicates=2")) == []
+
+
+@pytest.mark.parametrize("version", ['"2"', "null", "1.5", "true", "[1]"])
+def test_a_version_that_is_none_is_refused_in_words_and_is_no_bug(version):
+    choice, made_by = derived_of('{"name": "ensemble", "bases": ["white_box"], "version": 2}')
+    assert (choice.name, made_by) == ("ensemble", 2)
+    assert derived_of('{"name": "ensemble", "bases": ["white_box"]}')[1] == 1
+    with pytest.raises(Refused, match="no version"):
+        derived_of(f'{{"name": "ensemble", "version": {version}}}')
