@@ -12,10 +12,12 @@ from documentation.docstrings import constants, type_words
 from documentation.generated_pages import pages
 from documentation.hooks import LINK, PAGES
 from mia_core.attacks import ATTACKS, domias
+from mia_core.data import load_pool
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
 from mia_core.targets import TARGETS, dcgan
 from study.cli.main import build
+from study.design.study_design import Design
 from study.spec.study_file import read
 from study.store.schema import SCHEMAS
 from tests.doc_commands import ROOT
@@ -77,6 +79,8 @@ def test_the_smallest_study_of_the_readme_is_a_study(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     (tmp_path / "mine.yaml").write_text(text)
     assert read(tmp_path / "mine.yaml").resolved["study"] == "mine"
+    labelled = read(tmp_path / "mine.yaml", ["data={name: digits, size: 16}"])  # has quality, which takes records, too
+    assert Design(labelled, load_pool(labelled.data)).measures.wanted
 
 
 def test_the_reference_has_all_that_is_registered_and_every_command():
