@@ -8,7 +8,7 @@ and number of samples, and for Monte Carlo one of the reference records besides.
 threads.
 
 The command checks that both find the same distances and counts, and prints how much more CPU time scikit-learn takes
-than ours, and than ours with no points rounded to bfloat16, as on processors without matrix units for these.
+than ours, and than ours with no points rounded to bfloat16, as on processors without units for these.
 """
 
 import argparse

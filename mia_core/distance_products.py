@@ -3,7 +3,9 @@
 Shapes: B or Q queries, N points, G groups of `GROUP` consecutive points, D dimensions, p columns of a product.
 """
 
+import functools
 import math
+import time
 
 import torch
 
@@ -17,7 +19,11 @@ DEVICE_ELEMENTS = 2**24
 LEAST_DIMENSIONS = 96
 """With fewer, a product in float32 is as fast."""
 COLUMNS = 32
-"""AMX multiplies so many bfloat16 columns at a time."""
+"""AMX multiplies so many bfloat16 columns at a time, AVX-512 as many at once."""
+UNITS = ("amx_bf16", "avx512_bf16")
+"""Instructions that multiply bfloat16 numbers and sum in float32; others round sums otherwise, or convert first."""
+TIMES_AS_FAST = 2
+"""Below, looking into more groups would take what the product saves."""
 FILLED_ELEMENTS = 2**17
 """Coordinates rounded at once: 512 KiB."""
 
@@ -25,8 +31,8 @@ FILLED_ELEMENTS = 2**17
 class Products:
     """Points as a matrix whose product with queries is their squared distances, ‖x‖^2 - 2 x.y + ‖y‖^2.
 
-    Points and queries are centered. Where the processor multiplies bfloat16 numbers several times as fast (AMX), they
-    are rounded to these. Rounding moves a point y by |y - y'|, which is known, so that by the triangle inequality
+    Points and queries are centered. Where the processor multiplies bfloat16 numbers several times as fast, they are
+    rounded to these. Rounding moves a point y by |y - y'|, which is known, so that by the triangle inequality
     distances are off by |x - x'| + |y - y'| at most. Squared norms are sums of as many numbers of the format as keep
     float32's digits; sums are in float32.
     """
@@ -136,7 +142,21 @@ class Errors:
         return torch.where((inner < 0) | (squares < 0), -torch.inf, squares * (1 - self.written))
 
 
+@functools.cache
 def _bfloat16_is_faster() -> bool:
-    """Whether products of bfloat16 numbers are of a CPU's matrix units."""
-    mkldnn = torch.backends.mkldnn
-    return bool(torch.cpu.get_capabilities().get("amx_bf16")) and mkldnn.is_available() and bool(mkldnn.enabled)
+    """Whether this processor has units for bfloat16, and its product of small matrices takes half of float32's time."""
+    mkldnn, capabilities = torch.backends.mkldnn, torch.cpu.get_capabilities()
+    if not (any(capabilities.get(unit) for unit in UNITS) and mkldnn.is_available() and mkldnn.enabled):
+        return False
+    return _seconds(torch.float32) >= TIMES_AS_FAST * _seconds(torch.bfloat16)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """Of a product of 1,024 x 256 by 256 x 256 numbers, the least of five."""
+    left, right = (torch.ones(rows, 256, dtype=dtype) for rows in (1024, 256))
+    found = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        found.append(time.perf_counter() - start)
+    return min(found)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mia_core import distance_products
 from mia_core import distances as distances_module
 from mia_core.distance_products import Products
 from mia_core.distances import Search, nearest
@@ -287,9 +288,34 @@ def test_where_rounding_decides_little_a_finer_product_counts(monkeypatch):
     assert made
 
 
+@pytest.fixture
+def asked_again():
+    distance_products._bfloat16_is_faster.cache_clear()
+    yield
+    distance_products._bfloat16_is_faster.cache_clear()
+
+
 @pytest.mark.parametrize(
-    ("dimension", "units", "rounded"), [(96, True, True), (95, True, False), (96, False, False), (784, True, True)]
+    ("dimension", "units", "times", "rounded"),
+    [
+        (96, ["amx_bf16"], 4, True),
+        (95, ["amx_bf16"], 4, False),
+        (784, ["avx512_bf16"], 4, True),
+        (784, ["avx512_bf16"], 1.5, False),
+        (784, ["bf16"], 4, False),
+        (784, [], 4, False),
+    ],
 )
-def test_points_are_rounded_where_that_is_faster(monkeypatch, dimension, units, rounded):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+def test_points_are_rounded_where_that_is_faster(monkeypatch, asked_again, dimension, units, times, rounded):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(units, True))
+    monkeypatch.setattr(distance_products, "_seconds", lambda dtype: times if dtype == torch.float32 else 1)
     assert Products(points(40, dimension, 0, "y")).rounded == (rounded and torch.backends.mkldnn.is_available())
+
+
+def test_whether_rounding_is_faster_is_measured_once(monkeypatch, asked_again):
+    asked = []
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(distance_products, "_seconds", lambda dtype: asked.append(dtype) or 1)
+    for _ in range(2):
+        Products(points(40, 96, 0, "y"))
+    assert asked == [torch.float32, torch.bfloat16] * torch.backends.mkldnn.is_available()
