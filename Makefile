@@ -5,7 +5,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 3
+# Processes that run tests: one a core, 8 at most.
+WORKERS ?= auto
 STAMP := $(VENV)/.installed
 # Modules are compiled once, and not again by each of the processes that sweeps and tests start.
 export PYTHONDONTWRITEBYTECODE :=
@@ -24,13 +25,13 @@ sweep: $(STAMP)
 	$(BIN)/mia-study sweep $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-long: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'long and not slow and not soak' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal -m 'long and not slow and not soak' $(ARGS)
 
 test-all: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'not soak and not cluster' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal -m 'not soak and not cluster' $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'soak or cluster' $(ARGS)
 
 test-browser: $(STAMP)

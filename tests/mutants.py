@@ -390,7 +390,7 @@ MUTANTS = {
     "two networks in a column are read": Mutant(
         READING, 'if "quality" in tables and not all:', "if False:", MIXED
     ),
-    "another network measures": Mutant("study/run/measuring.py", "    if others:\n", "    if False:\n", MIXED),
+    "another network measures": Mutant("study/run/feature_spaces.py", "    if others:\n", "    if False:\n", MIXED),
     "check sees no network": Mutant(
         "study/store/verifying.py", "if self._quality and (what :=", "if False and (what :=", MIXED
     ),

@@ -16,7 +16,7 @@ from study.machine import code_versions, pick_device, scratch_folder
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.plan.capacity import Machines
 from study.plan.memory import Memory
-from study.run.measuring import feature_network, require_same_network
+from study.run.feature_spaces import feature_network, require_same_network
 from study.run.runner import Runner
 from study.run.search import begun
 from study.spec.study_file import read

@@ -62,7 +62,7 @@ class Runner:
         self.progress = progress
         self.key = key
         self.measuring = QualityMeasuring(design, store)
-        self.adversary = Adversary(design, device, lambda: self.measuring.network[0])
+        self.adversary = Adversary(design, device, lambda: self.measuring.spaces.network[0])
 
     def run(self, works: Sequence[Work]) -> Iterator[Sealed]:
         """Do the work on one trajectory, a pass at a time; an exception leaves sealed passes and checkpoints behind."""

@@ -23,8 +23,8 @@ from study.plan.outlook import Outlook
 from study.run import failures, heartbeat, search
 from study.run.deriving import derive
 from study.run.events import Events
+from study.run.feature_spaces import feature_network, require_same_network
 from study.run.in_process import run_in_process
-from study.run.measuring import feature_network, require_same_network
 from study.store import Compactor, Damaged, Done, Store, compact
 from study.store.collecting import drop_spent_checkpoints
 from study.store.seals import SWEPT

@@ -20,7 +20,7 @@ from study.design.study_design import Design
 from study.design.work import missing
 from study.machine import pick_device
 from study.run import heartbeat
-from study.run.measuring import feature_network
+from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.store import Damaged, Store, compact, read
 from tests.commands import mia_study

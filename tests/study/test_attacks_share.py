@@ -11,7 +11,7 @@ from mia_core.models import SampleFolder, Snapshot
 from mia_core.streams import Streams
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
-from study.run.measuring import feature_network
+from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.store import read
 

@@ -17,7 +17,7 @@ from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
 from study.outcomes import COMPLETE, INCOMPLETE, REFUSED
-from study.run.measuring import feature_network
+from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.store import Away, Damaged, Store, buckets, compact, leases, read
 from tests.commands import MIA_STUDY, mia_study, run_here

@@ -10,7 +10,7 @@ from mia_core.data import load_pool
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
-from study.run.measuring import feature_network, require_same_network
+from study.run.feature_spaces import feature_network, require_same_network
 from study.run.runner import Runner
 from study.store import Damaged, Store, compact, read, seals
 from tests.commands import mia_study
@@ -63,7 +63,7 @@ def test_another_feature_network_is_refused_before_it_measures_anything(copy, po
 
 def test_a_network_that_is_lost_and_trains_to_other_bits_is_refused_and_not_kept(copy, pool, monkeypatch):
     design, other = Design(small_spec(*FEW, "replicates=2"), pool), lose_network(copy, pool)
-    plain = "study.run.measuring.train_extractor"
+    plain = "study.run.feature_spaces.train_extractor"
     from mia_core.metrics.extractor import Extractor
 
     def train(recipe, images, labels):

@@ -16,7 +16,7 @@ from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
 from study.machine import PROJECT
-from study.run.measuring import feature_network
+from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.store import Pass, Store, compact, files, read
 from tests.commands import mia_study

@@ -17,7 +17,7 @@ from mia_core.data import load_pool
 from study.design.design_rows import design_rows
 from study.design.study_design import Design
 from study.design.work import missing
-from study.run.measuring import feature_network
+from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.spec import documents
 from study.spec.overrides import override
