@@ -15,7 +15,8 @@ WHERE, WHAT = "quality", "the network of quality.onnx"
 class OnnxExtractor:
     """One input, images float32 [B,C,H,W] in [-1, 1], and one output, features float32 [B,d] (or [B,d,1,1]).
 
-    digest: sha256 of the file. Refused for a file that is no such network, or has anything but standard operators.
+    digest: sha256 of the file. num_features: d. Refused for a file that is no such network, or has anything but
+    standard operators.
     """
 
     def __init__(self, path: str, image_shape: tuple[int, ...]) -> None:
@@ -30,7 +31,7 @@ class OnnxExtractor:
             raise Refused(f"{WHERE}: {WHAT} takes {given}, and the images are {wanted}; export it for [B, C, H, W]")
         if isinstance(given[0], int):
             raise Refused(f"{WHERE}: {WHAT} takes batches of {given[0]} alone; export it with any number of images")
-        self.features(torch.zeros(2, *image_shape))
+        self.num_features = self.features(torch.zeros(2, *image_shape)).shape[1]
 
     def features(self, images: torch.Tensor, chunk: int = 256) -> torch.Tensor:
         """Features [B,d] of images [B,C,H,W], uint8 or float in [-1, 1], in chunks, on the CPU."""

@@ -1,5 +1,6 @@
 """What a trial is wanted to hold: attacks at their levels, and quality measures, with their ids."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -239,8 +240,14 @@ class Measures:
         """Whether an unseen person has several records, so that copies are calibrated person by person."""
         self.versions = identity.measures(spec, self.by_person)
         quality = spec.quality
-        self.onnx = None if quality.onnx is None else OnnxExtractor(quality.onnx, split.pool.image_shape).digest
+        shape = split.pool.image_shape
+        given = None if quality.onnx is None else OnnxExtractor(quality.onnx, shape)
+        self.onnx = given.digest if given else None
         """sha256 of the network that the user gives."""
+        self.dimensions = {PIXELS: math.prod(shape), DOMAIN: quality.extractor.features}
+        """Of the space of each extractor."""
+        if given:
+            self.dimensions[ONNX] = given.num_features
         self._ids = {PIXELS: PIXELS, DOMAIN: recipe.id, ONNX: self.onnx}
         self.wanted: tuple[WantedMeasure, ...] = tuple(
             WantedMeasure(

@@ -19,7 +19,6 @@ from study.design.control_trials import COPIES
 from study.design.study_design import Design
 from study.plan.shapes import activations, parameters
 from study.spec.bounds import words
-from study.spec.objectives import PIXELS
 from study.spec.section_models import NEAR_MEMBERS
 
 FLOAT, DOUBLE = 4, 8
@@ -151,7 +150,7 @@ def _quality(design: Design) -> Iterator[Part]:
     if not design.measures.wanted:
         return
     squares = SQUARES * DOUBLE * min(count, design.measures.members if quality.against == ("members",) else count) ** 2
-    features = 2 * DOUBLE * quality.extractor.features * count
+    features = 2 * DOUBLE * design.measures.dimensions[quality.space] * count
     needed = COPIES_OF_SAMPLES * FLOAT * count * _pixels(design) + features + BLOCK_BYTES
     yield Part(
         needed + (squares if "kid" in quality.measures else 0), f"quality.samples {words(count)}", "lower it"
@@ -172,9 +171,8 @@ def _copied(design: Design) -> Iterator[Part]:
     for extractor in {item.extractor for item in design.measures.wanted if item.name in near}:
         members = max(spec.train_sizes)
         points = members + len(design.split.unseen) + spec.quality.samples
-        width = _pixels(design) if extractor == PIXELS else spec.quality.extractor.features
         what = f"copies in {extractor} among {words(members)} members"
-        needed = 2 * DOUBLE * points * width + 3 * DOUBLE * copies.BLOCK_ELEMENTS
+        needed = 2 * DOUBLE * points * design.measures.dimensions[extractor] + 3 * DOUBLE * copies.BLOCK_ELEMENTS
         yield Part(needed, what, f"leave {extractor} out of quality.copies.extractors")
 
 

@@ -14,6 +14,7 @@ from mia_core.metrics import kernel_distance
 from mia_core.metrics.onnx_extractor import OnnxExtractor
 from mia_core.models import SampleFolder
 from study.design.study_design import Design
+from study.plan.memory import Memory
 from study.run.measuring import QualityMeasuring
 from study.store.exporting import told
 from tests.small import small_spec
@@ -110,6 +111,18 @@ def test_samples_are_compared_in_its_features_and_its_hash_is_in_rows_and_ids(ma
     network(tmp_path / "features.onnx", weight=2 * WEIGHT)
     with pytest.raises(Refused, match=r"^quality\.onnx: .* is another file than the one that was planned with"):
         QualityMeasuring(design, store).measure(trial, trial.measures, SampleFolder(samples))
+
+
+def test_memory_is_planned_for_as_many_features_as_the_network_gives(make_design, tmp_path):
+    def planned(features):
+        file = network(tmp_path / f"{features}.onnx", weight=np.ones((64, features), np.float32))
+        design = make_design(f"quality.onnx={file}", "quality.copies.extractors=[onnx]", "quality.measures=[kid]")
+        assert design.measures.dimensions["onnx"] == features
+        return Memory.of(design).worker_bytes
+
+    few, many = 5, 200_000
+    records = small_spec().quality.samples
+    assert planned(many) - planned(few) > 8 * (many - few) * records - 2**26
 
 
 def test_a_pool_of_one_class_is_measured_by_a_given_network(make_design, path):
