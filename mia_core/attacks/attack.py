@@ -70,16 +70,21 @@ class Result:
     spent: tuple[Spent, ...]
 
 
-def _whole_numbers(value: Any) -> Any:
+def ascending(value: Any, least: int) -> Any:
+    """A setting that is one whole number from `least`, or several that ascend; Refused for anything else."""
     several = value if isinstance(value, (list, tuple)) else (value,)
-    if not several or any(isinstance(number, bool) or not isinstance(number, int) or number < 1 for number in several):
-        raise Refused("must be a whole number from 1, or several, ascending")
+    if not several or any(isinstance(one, bool) or not isinstance(one, int) or one < least for one in several):
+        raise Refused(f"must be a whole number from {least}, or several, ascending")
     if list(several) != sorted(set(several)):
         raise Refused("levels must ascend")
     return tuple(value) if isinstance(value, list) else value
 
 
-SampleLevels = Annotated[Annotated[int, Gt(0)] | tuple[Annotated[int, Gt(0)], ...], BeforeValidator(_whole_numbers)]
+def _from_one(value: Any) -> Any:
+    return ascending(value, 1)
+
+
+SampleLevels = Annotated[Annotated[int, Gt(0)] | tuple[Annotated[int, Gt(0)], ...], BeforeValidator(_from_one)]
 """How many samples an attack draws; several: it draws the most once, and scores by the first of them at each level."""
 
 

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt
 from pydantic import BeforeValidator, model_validator
 
 from mia_core.access import View
-from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores
+from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, Scores, ascending
 from mia_core.errors import Refused
 from mia_core.model_facts import ModelFacts
 from mia_core.settings import settings
@@ -17,14 +17,11 @@ SMALLEST = torch.finfo(torch.float32).tiny
 """Norms count as this at least, so that their logarithms are finite."""
 
 
-def _numbers(value: Any) -> Any:
-    several = value if isinstance(value, (list, tuple)) else (value,)
-    if not several or list(several) != sorted(set(several)):
-        raise Refused("must be a whole number from 0, or several, ascending")
-    return tuple(value) if isinstance(value, list) else value
+def _from_zero(value: Any) -> Any:
+    return ascending(value, 0)
 
 
-Groups = Annotated[Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_numbers)]
+Groups = Annotated[Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_from_zero)]
 
 
 @ATTACKS.register

@@ -7,6 +7,9 @@ from annotated_types import Gt
 from mia_core.attacks import ATTACKS
 from mia_core.data import SOURCES, SPLITS
 from mia_core.defenses import DEFENSES
+from mia_core.derived import DERIVED
+from mia_core.errors import Refused
+from mia_core.releases import RELEASES
 from mia_core.settings import Registry, nearest, settings, validate
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
@@ -35,6 +38,24 @@ def test_wrong_settings_are_refused_in_one_line_with_place_value_and_way_out(val
     with pytest.raises(ValueError, match=message) as error:
         validate(TrainingConfig, values, "training")
     assert "\n" not in str(error.value)
+
+
+ODD = (None, True, -1, 10**400, float("nan"), "", "x", [], {}, {"a": 1}, [None], [True, False], [2, 1], [[1]],
+       [1, "a"], [1, {"a": 1}])  # fmt: skip
+"""Values of a study file, each of which some setting cannot have."""
+
+
+@pytest.mark.parametrize(
+    "registry", [ATTACKS, DEFENSES, DERIVED, RELEASES, SOURCES, SPLITS, TARGETS], ids=lambda r: r.kind
+)
+def test_an_odd_value_of_any_setting_is_refused_in_one_line_or_taken(registry):
+    for name in registry.names():
+        for field in dataclasses.fields(registry.find(name).Config):
+            for value in ODD:
+                try:
+                    registry.choose({"name": name, field.name: value})
+                except Refused as error:
+                    assert "\n" not in str(error), (name, field.name, value)
 
 
 def test_all_wrong_settings_are_named_at_once():
