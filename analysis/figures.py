@@ -54,9 +54,9 @@ def drawn(data: StudyData, attack: str) -> dict[str, Figure]:
 
 def _of_points(data: StudyData, attack: str) -> dict[str, Figure]:
     figures = {"points": plots.against_factors(data, attack)}
-    told = [one for one in influences(data, attack) if not one.reason]
-    if told:
-        figures["indices"] = plots.influence(data, told, attack)
+    explained = [one for one in influences(data, attack) if not one.reason]
+    if explained:
+        figures["indices"] = plots.influence(data, explained, attack)
     if data.quality:
         figures["points_quality"] = plots.leakage_against_quality_of_points(data, attack)
     return figures
@@ -64,7 +64,7 @@ def _of_points(data: StudyData, attack: str) -> dict[str, Figure]:
 
 def _of_search(data: StudyData) -> dict[str, Figure]:
     found = search(data)
-    if found.told.empty:
+    if found.with_results.empty:
         raise Refused(f"{data.folder}: no point of the search has all of its results yet")
     figures = {"running_best": plots.running_best(data, found), "points": plots.goals_by_factor(data, found)}
     if len(found.goals) > 1:

@@ -103,7 +103,7 @@ def more_replicates(row: Mapping[Any, Any]) -> str:
     return f"{row['more']} more ({row['more_low']} to {high})"
 
 
-def told(row: Mapping[Any, Any], value: str, end: str = "") -> str:
+def point_text(row: Mapping[Any, Any], value: str, end: str = "") -> str:
     """A mean of `means`, its interval and its replicates, as a point of a picture says it. end: of its columns."""
     found = interval(row[f"mean{end}"], row[f"low{end}"], row[f"high{end}"], form_of(value))
     return f"{found}, {replicates(row[f'replicates{end}'])}"

@@ -85,8 +85,8 @@ def released(data: StudyData) -> pd.DataFrame:
 def released_at_most(data: StudyData) -> pd.DataFrame:
     """One row a cell, an access and a limit."""
     table = allowed(data)
-    said = [words_of_statement(row) for row in _records(table)]
-    return named(table[[*data.cell, "access", "attacks"]].assign(statement=said))
+    statements = [words_of_statement(row) for row in _records(table)]
+    return named(table[[*data.cell, "access", "attacks"]].assign(statement=statements))
 
 
 def copy_table(data: StudyData) -> pd.DataFrame:

@@ -221,8 +221,8 @@ def fresh(found: Search, table: pd.DataFrame) -> pd.DataFrame:
     """One row a confirmed point and goal, with its interval over the replicates that the search has not seen."""
     column = {goal.name: goal.column for goal in found.goals}
     texts = [estimate(row, column[row["goal"]]) for row in _records(table)]
-    told = [estimate({**row, "mean": row["searched"], "low": None}, column[row["goal"]]) for row in _records(table)]
-    return table[["point", "goal"]].assign(search=told, fresh=texts, replicates=table["replicates"])
+    searched = [estimate({**row, "mean": row["searched"], "low": None}, column[row["goal"]]) for row in _records(table)]
+    return table[["point", "goal"]].assign(search=searched, fresh=texts, replicates=table["replicates"])
 
 
 def _size(one: Influence) -> str:
@@ -249,8 +249,8 @@ def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
     texts: dict[str, Any] = {"AUC": [estimate(row, AUC) for row in _records(table)]}
     if data.quality:
         quality = {row["point"]: row for row in _records(by_point(data, attack, data.quality))}
-        told = [estimate(quality[point], data.quality) if point in quality else "-" for point in table["point"]]
-        texts[data.quality] = told
+        qualities = [estimate(quality[point], data.quality) if point in quality else "-" for point in table["point"]]
+        texts[data.quality] = qualities
     return table[["point", *varied(data)]].assign(**texts)
 
 

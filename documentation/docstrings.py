@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests" / "mia_core"
 
 
-def told(owner: Any) -> str:
+def docstring(owner: Any) -> str:
     """The docstring of a class, a function or a module, of its own; empty without one."""
     text = owner.__dict__.get("__doc__") if isinstance(owner, type) else owner.__doc__
     return shown(text or "")
@@ -41,7 +41,7 @@ def settings_table(config: type) -> str:
     found = fields(config)
     if not found:
         return "No settings."
-    lines = [told(config), "", "| setting | type | default |", "|---|---|---|"]
+    lines = [docstring(config), "", "| setting | type | default |", "|---|---|---|"]
     for one in found:
         default = one.default if one.default is not MISSING else None
         factory = one.default_factory

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterable
 from types import ModuleType
 
-from documentation.docstrings import code, constants, in_cell, settings_table, tests_of, told
+from documentation.docstrings import code, constants, docstring, in_cell, settings_table, tests_of
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
@@ -91,10 +91,10 @@ def measure_page() -> str:
     """What is measured of samples."""
     lines = ["# Measures of samples", "", f"`quality.measures` of a study lists some of: {_words(MEASURES)}.", ""]
     for module in (quality_module, copies_module):
-        lines += [f"## `{module.__name__}`", "", told(module), ""]
+        lines += [f"## `{module.__name__}`", "", docstring(module), ""]
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
-                lines += [f"### `{name}{inspect.signature(function)}`", "", told(function), ""]
+                lines += [f"### `{name}{inspect.signature(function)}`", "", docstring(function), ""]
     return "\n".join(lines)
 
 
@@ -105,8 +105,8 @@ def _page(title: str, about: str, cards: Iterable[str]) -> str:
 def _card(name: str, cls: type, facts: dict[str, str]) -> str:
     module = inspect.getmodule(cls)
     assert module
-    lines = [f"## `{name}`", "", told(module), ""]
-    lines += [told(cls), ""] if told(cls) else []
+    lines = [f"## `{name}`", "", docstring(module), ""]
+    lines += [docstring(cls), ""] if docstring(cls) else []
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
     lines += [f"| class | `{cls.__module__}.{cls.__qualname__}` |", ""]
     lines += ["**Settings.** " + settings_table(cls.Config), ""]  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 import json
 from dataclasses import is_dataclass
 
-from documentation.docstrings import settings_table, told
+from documentation.docstrings import docstring, settings_table
 from mia_core.data import SOURCES, SPLITS
 from mia_core.releases import RELEASES
 from mia_core.settings import Registry
@@ -21,7 +21,7 @@ def study_file_page() -> str:
         "",
         "## The whole file",
         "",
-        settings_table(Sections) if is_dataclass(Sections) else told(Sections),
+        settings_table(Sections) if is_dataclass(Sections) else docstring(Sections),
         "",
     ]
     for name, model in MODELS.items():
@@ -43,5 +43,5 @@ def _choices(registry: Registry) -> list[str]:
     for name in registry.names():
         cls = registry.find(name)
         assert cls
-        lines += [f"### `{registry.kind}: {name}`", "", told(cls), "", settings_table(cls.Config), ""]
+        lines += [f"### `{registry.kind}: {name}`", "", docstring(cls), "", settings_table(cls.Config), ""]
     return lines

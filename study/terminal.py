@@ -60,7 +60,7 @@ class Console(rich.console.Console):
         for line in lines or ("",):
             self.print(one_line(line), soft_wrap=True)
 
-    def tell(self, *lines: object) -> None:
+    def wrap(self, *lines: object) -> None:
         """Print prose, of which nothing is copied: as `say`, on a terminal broken at blanks to its width."""
         fill = textwrap.TextWrapper(
             self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, tabsize=1

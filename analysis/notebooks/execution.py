@@ -61,13 +61,13 @@ def executing(study: str | Path, include_records: bool = False) -> Iterator[Call
     sockets = tempfile.mkdtemp(prefix="kernel-")
     own = {"connection_file": f"{sockets}/kernel.json", "transport": "ipc", "ip": f"{sockets}/s"}
     manager = AsyncKernelManager(kernel_name="python3", **own)
-    told = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
+    variables = {"STUDY_FOLDER": Store.at(study).uri, "INCLUDE_RECORDS": "yes" if include_records else ""}
 
     def execute(notebook: Path) -> nbformat.NotebookNode:
         document = nbformat.read(notebook, as_version=4)
         document.cells.insert(0, nbformat.v4.new_code_cell(BEGIN))
         client = NotebookClient(document, km=manager, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
-        client.execute(env={**os.environ, **told})
+        client.execute(env={**os.environ, **variables})
         del document.cells[0]
         return document
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.format import effect, p_value, replicates
-from analysis.plots.drawing import AXIS, axis_words, caption, leftmost, panels_of_arms, tell
+from analysis.plots.drawing import AXIS, add_tooltips, axis_words, caption, leftmost, panels_of_arms
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -33,7 +33,7 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", value:
             fmt="o" if settled else "s", color=color, markerfacecolor=face, markersize=5, capsize=2, elinewidth=1,
             label="settled: p < 0.05 after Holm" if settled else "not settled",
         )  # fmt: skip
-        tell(
+        add_tooltips(
             drawn,
             [
                 f"{row[words]}: {effect(row, value)}, p = {p_value(row['p_holm'])} after Holm, "

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from analysis.format import told
+from analysis.format import point_text
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.metrics.two_way import MIN_REPLICATES
@@ -35,7 +35,7 @@ LONGEST = 90
 ACROSS = 4
 ARROW = "an arrow: the interval goes on to 0 or less"
 """What `to_floor` means, for a caption."""
-TOLD = "told:"
+TOOLTIPS = "tooltips:"
 """Start of the SVG id of points with tooltips. A JSON list follows, one text per point."""
 
 
@@ -138,7 +138,7 @@ def draw_points(
         capsize=2,
         label=label,
     )
-    tell(drawn, [f"{label}: {told(row, value)}" for row in line.to_dict("records")])
+    add_tooltips(drawn, [f"{label}: {point_text(row, value)}" for row in line.to_dict("records")])
 
 
 def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Series) -> float:
@@ -164,10 +164,10 @@ def to_floor(
     return [mean - low.where(~below, min(floor, mean.min())), high - mean], below
 
 
-def tell(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:
+def add_tooltips(drawn: ErrorbarContainer, texts: Sequence[str]) -> None:
     """Give each point a tooltip, which pictures in a page show."""
     assert drawn.lines[0] is not None
-    drawn.lines[0].set_gid(TOLD + json.dumps(list(texts)))
+    drawn.lines[0].set_gid(TOOLTIPS + json.dumps(list(texts)))
 
 
 def chance_line(axis: Axes) -> None:

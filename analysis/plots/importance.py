@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.format import replicates, share, told
-from analysis.plots.drawing import axis_words, caption_of_means, chance_line, legend, tell
+from analysis.format import point_text, replicates, share
+from analysis.plots.drawing import add_tooltips, axis_words, caption_of_means, chance_line, legend
 from analysis.stats.drawn_points import INDEX_WORDS, Influence, by_point, logarithmic, place, varied
 from analysis.stats.inference import AUC
 from analysis.study_data import StudyData
@@ -37,7 +37,7 @@ def influence(data: StudyData, found: Sequence[Influence], attack: str) -> Figur
                 color=COLORS[number], markerfacecolor="white" if index == "first" else COLORS[number], markersize=5,
                 capsize=2, elinewidth=1, label=INDEX_WORDS[index],
             )  # fmt: skip
-            tell(drawn, [f"{row['factor']}: {index} {share(row['estimate'], row['low'], row['high'])}, "
+            add_tooltips(drawn, [f"{row['factor']}: {index} {share(row['estimate'], row['low'], row['high'])}, "
                          f"{row['points']} points, {replicates(row['replicates'])}"
                          for row in rows.to_dict("records")])  # fmt: skip
         unpredicted = None if one.predicted is None else 1 - one.predicted
@@ -70,7 +70,7 @@ def against_factors(data: StudyData, attack: str) -> Figure:
             drawn = axis.errorbar(
                 table[name], table["mean"], fmt="o", color=COLORS[0], alpha=0.6, markersize=3.5, markeredgewidth=0
             )
-            tell(drawn, _texts(table, names, value))
+            add_tooltips(drawn, _texts(table, names, value))
             if name in logs:
                 axis.set_xscale("log")
             if value == values[-1]:
@@ -92,7 +92,7 @@ def leakage_against_quality_of_points(data: StudyData, attack: str) -> Figure:
     table = by_point(data, attack, AUC).join(quality.rename("quality"), on="point").dropna(subset=["quality"])
     figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     drawn = axis.errorbar(table["quality"], table["mean"], fmt="o", color=COLORS[0], alpha=0.6, markersize=4)
-    tell(drawn, _texts(table, names, AUC))
+    add_tooltips(drawn, _texts(table, names, AUC))
     chance_line(axis)
     axis.set_xlabel(data.quality)
     axis.set_ylabel(axis_words(AUC, attack))
@@ -101,4 +101,4 @@ def leakage_against_quality_of_points(data: StudyData, attack: str) -> Figure:
 
 
 def _texts(table: pd.DataFrame, names: list[str], value: str) -> list[str]:
-    return [f"{place(row, names)}: {told(row, value)}" for row in table.to_dict("records")]
+    return [f"{place(row, names)}: {point_text(row, value)}" for row in table.to_dict("records")]

@@ -31,12 +31,12 @@ def parallel_coordinates(data: StudyData, attack: str) -> Figure:
     arms = {arm: number for number, arm in enumerate(data.arms)}
     table = table.sort_values(ARM, key=lambda column: column.map(arms), kind="stable", ignore_index=True)
     places = {name: _places(table[name], data) for name in axes}
-    told = set()
+    named = set()
     for number, row in enumerate(table.to_dict("records")):
         look = look_of(arms[row[ARM]])
         y = [places[name][0].iloc[number] for name in axes]
-        label = None if row[ARM] in told else row[ARM]
-        told.add(row[ARM])
+        label = None if row[ARM] in named else row[ARM]
+        named.add(row[ARM])
         axis.plot(range(len(axes)), y, **look, markersize=4, linewidth=0.9, alpha=0.8, label=label)
     for x, name in enumerate(axes):
         axis.axvline(x, color="0.7", linewidth=0.8, zorder=0)

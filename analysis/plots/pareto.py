@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.format import estimate, number, replicates, told
+from analysis.format import estimate, number, point_text, replicates
 from analysis.plots.drawing import (
     ARROW,
+    add_tooltips,
     axis_words,
     caption,
     chance_line,
@@ -14,7 +15,6 @@ from analysis.plots.drawing import (
     look_of,
     name_axes,
     panels,
-    tell,
     to_floor,
 )
 from analysis.stats.effects import means
@@ -58,11 +58,11 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
                 linewidth=1.2,
                 label=arm,
             )
-            tell(
+            add_tooltips(
                 drawn,
                 [
-                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {told(row, value)}; "
-                    f"{quality} {told(row, quality, '_quality')}"
+                    f"{arm}, n = {size}, {row[data.budget]} {data.budget}: {value} {point_text(row, value)}; "
+                    f"{quality} {point_text(row, quality, '_quality')}"
                     for row in path.to_dict("records")
                 ],
             )
@@ -104,7 +104,7 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
                 )  # fmt: skip
                 sure = number(row["dominated"], ".0%")
                 better = f"; {row['dominated_by']} is better in both by its means, {sure} sure"
-                tell(
+                add_tooltips(
                     drawn,
                     [
                         f"{arm}, n = {size}, {row[data.budget]} {data.budget}: AUC {estimate(row, AUC, 'leakage')}, "

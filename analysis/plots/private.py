@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.drawing import (
     ARROW,
+    add_tooltips,
     axis_words,
     caption,
     chance_line,
@@ -18,7 +19,6 @@ from analysis.plots.drawing import (
     finish,
     legend,
     logarithmic,
-    tell,
 )
 from analysis.stats.effects import means
 from analysis.stats.guarantees import FPR, ceilings, per_unit
@@ -133,7 +133,7 @@ def _bare(variant: str, arm: str, private_variants: Collection[str]) -> str:
 def draw_ceilings(axis: Axes, epsilon: pd.Series, most: pd.Series) -> None:
     """A bar at each epsilon, which says how much it is."""
     drawn = axis.errorbar(epsilon, most, fmt="_", color="0.35", markersize=13, markeredgewidth=1.6, label=CEILING)
-    tell(drawn, [f"{CEILING}: {value:.3f}" for value in most])
+    add_tooltips(drawn, [f"{CEILING}: {value:.3f}" for value in most])
 
 
 def _ticks(least: float, edge: float) -> list[float]:

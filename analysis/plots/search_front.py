@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.format import form_of, number, replicates
-from analysis.plots.drawing import ACROSS, caption_of_means, chance_line, legend, tell
+from analysis.plots.drawing import ACROSS, add_tooltips, caption_of_means, chance_line, legend
 from analysis.stats.drawn_points import logarithmic, place
 from analysis.stats.inference import AUC
 from analysis.stats.search_results import Goal, Search
@@ -34,7 +34,7 @@ def front_of_search(data: StudyData, found: Search) -> Figure:
         raise Refused(f"study {data.name} searches for one thing, and has no front")
     figure, axes = _panels(len(pairs), 4.4)
     for (across, up), axis in zip(pairs, axes, strict=True):
-        _points(axis, found.told, across.name, up.name, found)
+        _points(axis, found.with_results, across.name, up.name, found)
         if len(found.goals) == 2:
             best = found.front.sort_values(across.name)
             style = "steps-post" if across.minimized else "steps-pre"
@@ -56,10 +56,15 @@ def running_best(data: StudyData, found: Search) -> Figure:
     """The goals of each point in the order of the search, and the best so far, a panel per goal."""
     figure, axes = _panels(len(found.goals), 4.4)
     for goal, axis in zip(found.goals, axes, strict=True):
-        _points(axis, found.told, "point", goal.name, found)
+        _points(axis, found.with_results, "point", goal.name, found)
         best = found.running(goal)
         axis.step(
-            found.told.loc[best.index, "point"], best, where="post", color=BEST, linewidth=1.2, label="best so far"
+            found.with_results.loc[best.index, "point"],
+            best,
+            where="post",
+            color=BEST,
+            linewidth=1.2,
+            label="best so far",
         )
         axis.set_xlabel("point, in the order asked")
         axis.set_ylabel(_words(goal, "\n"))
@@ -82,7 +87,7 @@ def goals_by_factor(data: StudyData, found: Search) -> Figure:
     )  # fmt: skip
     for goal, line in zip(found.goals, axes, strict=True):
         for name, axis in zip(found.factors, line, strict=True):
-            _points(axis, found.told[found.told[name].notna()], name, goal.name, found)
+            _points(axis, found.with_results[found.with_results[name].notna()], name, goal.name, found)
             if name in logs:
                 _logarithmic(axis.set_xscale, axis.xaxis, (1,))
             if goal == found.goals[-1]:
@@ -115,11 +120,11 @@ def _points(axis: Axes, table: pd.DataFrame, x: str, y: str, found: Search) -> N
         own = table[table["on_front"] == best]
         if len(own):
             drawn = axis.errorbar(own[x], own[y], fmt=marker, color=color, markersize=4.5, alpha=0.8, label=words[best])
-            tell(drawn, [_told(row, found) for row in own.to_dict("records")])
+            add_tooltips(drawn, [_tooltip(row, found) for row in own.to_dict("records")])
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _told(row: Mapping[Any, Any], found: Search) -> str:
+def _tooltip(row: Mapping[Any, Any], found: Search) -> str:
     levels = {name: row[name] for name in found.factors if pd.notna(row[name])}
     goals = "; ".join(f"{goal.name} {number(row[goal.name], form_of(goal.column))}" for goal in found.goals)
     return f"point {row['point']}, {place(levels, list(levels))}: {goals}, {replicates(len(row['trials']))}"
@@ -127,7 +132,7 @@ def _told(row: Mapping[Any, Any], found: Search) -> str:
 
 def _spans_powers(goal: Goal, found: Search) -> bool:
     """Whether a goal is a distance with values above 0 alone, which a logarithmic axis shows."""
-    return not goal.leakage and lower_is_better(goal.column) and bool((found.told[goal.name] > 0).all())
+    return not goal.leakage and lower_is_better(goal.column) and bool((found.with_results[goal.name] > 0).all())
 
 
 def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:

@@ -8,7 +8,7 @@ from analysis.release.gates import Reason, reasons
 from analysis.release.release_evidence import CopiesFound, Evidence, Scored
 from mia_core.metrics.attack_bounds import (
     auc_bounded,
-    exact_copies,
+    exact_copies_bounded,
     excess_copies,
     lower_tail,
     tpr_bounded,
@@ -172,7 +172,7 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
     if copies is None:
         none = Reason("Copies were not looked for: there are no samples.", "Samples of the release.")
         return Answer(COPIES, limit, (), Decision.CANNOT_BE_SHOWN, [none] if limit is not None else [])
-    equal = exact_copies(copies.equal, copies.samples, tail)
+    equal = exact_copies_bounded(copies.equal, copies.samples, tail)
     alike: list[Bounded] = []
     if copies.called is not None and copies.alpha is not None and copies.unseen is not None:
         alike = [excess_copies(copies.called, copies.samples, copies.alpha, copies.unseen, tail, copies.several)]

@@ -56,9 +56,9 @@ def curves(lines: Mapping[str, Sequence[Point]], words: str) -> Markup:
         for point in points:
             x = across(point.released) + shift
             parts.append(_line(x, up(point.low), x, up(point.high), color))
-            told = f"{name}, {point.released:,} samples: {point.auc:.3f} [{point.low:.3f}, {point.high:.3f}]"
+            tooltip = f"{name}, {point.released:,} samples: {point.auc:.3f} [{point.low:.3f}, {point.high:.3f}]"
             circle = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.4" fill="{}"><title>{}</title></circle>')
-            parts.append(circle.format(x, up(point.auc), color, told))
+            parts.append(circle.format(x, up(point.auc), color, tooltip))
         parts.append(_text(WIDTH - RIGHT + 8, ends[number] + 4, name, "start", color))
     return Markup("").join([*parts, Markup("</svg>")])
 

@@ -134,7 +134,7 @@ def policy_section(policy: Policy | None) -> Section:
         return Section("policy", "Details: policy", [Text((words,))])
     facts = {name: f"{value:g}" if isinstance(value, float) else str(value)
              for name, value in policy.limits.to_dict().items()}  # fmt: skip
-    told = {"set by": policy.name, "on": policy.date, **({"review": policy.review} if policy.review else {})}
+    signed = {"set by": policy.name, "on": policy.date, **({"review": policy.review} if policy.review else {})}
     return Section("policy", "Details: policy", [
-        Facts({**facts, **told}), Heading("Reasons"), *(Text((part,)) for part in policy.reasons.split("\n\n"))
+        Facts({**facts, **signed}), Heading("Reasons"), *(Text((part,)) for part in policy.reasons.split("\n\n"))
     ])  # fmt: skip

@@ -28,9 +28,9 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
     judged = verdicts(data)
     policy = limits_by_arm(data, judged, _missing(data))
     audited = audits(data) if data.private else pd.DataFrame()
-    told = cautions(data, judged, audited)
+    warnings = cautions(data, judged, audited)
     if data.searched:
-        return _of_search(data, judged, audited, told, policy)
+        return _of_search(data, judged, audited, warnings, policy)
     if data.drawn:
         moved = influences(data, data.primary)
         found = of_points.verdict(data, judged, audited, _missing(data), moved)
@@ -40,7 +40,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
             sections.leakage(data, found),
             privacy.privacy(data, found, audited),
             records_at_risk.risk(data, found, include_records),
-            sections.controls(data, judged, told),
+            sections.controls(data, judged, warnings),
             sections.how(data),
             of_points.points(data, found),
         ]
@@ -58,7 +58,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
         findings.tradeoff(data, found),
         privacy.privacy(data, found, audited),
         findings.samples(data, found) if include_records else None,
-        sections.controls(data, judged, told),
+        sections.controls(data, judged, warnings),
         sections.how(data),
         sections.cells(data, found),
     ]
@@ -66,7 +66,7 @@ def build(folder: str | Path, include_records: bool = False) -> Page:
 
 
 def _of_search(
-    data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, told: Sequence[str], policy: pd.DataFrame
+    data: StudyData, judged: pd.DataFrame, audited: pd.DataFrame, warnings: Sequence[str], policy: pd.DataFrame
 ) -> Page:
     came_out = search(data)
     fresh = confirmed(data, came_out)
@@ -76,7 +76,7 @@ def _of_search(
         of_search.confirmation(data, came_out, fresh),
         of_search.by_factor(data, came_out),
         privacy.privacy(data, found, audited),
-        sections.controls(data, judged, told),
+        sections.controls(data, judged, warnings),
         sections.how(data),
         of_search.points(data, came_out),
     ]

@@ -45,14 +45,14 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     blocks: list[Block] = []
     contrasts = declared(data)
     family = family_of(data, len(contrasts))
-    told = replicates_needed(contrasts, family).dropna(subset=["effect"])
-    if len(told):
+    needed = replicates_needed(contrasts, family).dropna(subset=["effect"])
+    if len(needed):
         blocks.append(
-            picture(plots.forest(data, told), "forest", "Declared contrasts with 95 % intervals",
+            picture(plots.forest(data, needed), "forest", "Declared contrasts with 95 % intervals",
                     "Differences inside replicates, where members, initialization and data order are the same. Left of "
-                    f"zero is less leakage. {_said(data)}")
+                    f"zero is less leakage. {_how_declared(data)}")
         )  # fmt: skip
-        blocks.append(_declared(data, told, call("replicates_needed", call("declared", DATA), family)))
+        blocks.append(_declared(data, needed, call("replicates_needed", call("declared", DATA), family)))
     budget = data.budget
     if drawable(data) and data.wide[budget].nunique() > 1 and data.wide["train_size"].nunique() > 1:
         blocks.append(
@@ -78,7 +78,7 @@ def changes(data: StudyData, verdict: Verdict) -> Section:
     return Section("changes", "What changes it", blocks)
 
 
-def _said(data: StudyData) -> str:
+def _how_declared(data: StudyData) -> str:
     """When the contrasts were declared, and how they are corrected."""
     declaration = data.declaration
     spec = f" in spec {declaration.hash}" if declaration else ""
@@ -175,10 +175,10 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
             )  # fmt: skip
     blocks += _choices(data, attack)
     equal = equal_quality(data, attack)
-    told = equal[equal["effect"].notna()].sort_values("p_holm", kind="stable")
-    if len(told):
+    compared = equal[equal["effect"].notna()].sort_values("p_holm", kind="stable")
+    if len(compared):
         rows = []
-        for row in told.head(CELLS).to_dict("records"):
+        for row in compared.head(CELLS).to_dict("records"):
             origin = _of_path(data, attack, row)
             rows.append(
                 Row([Cell(words_of(data, row)), plain(row["quality"], origin=origin),
@@ -187,8 +187,8 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
         columns = ["cell", str(data.quality), f"undefended, after {data.budget}", EFFECT, P_HOLM, "replicates"]
         caption = (
             "AUC less that of the undefended arm stopped where its quality is the same: below 0, the defense does "
-            f"more than stopping early would. All cells that have an equal are one family; {len(equal) - len(told)} "
-            "have none"
+            f"more than stopping early would. All cells that have an equal are one family; "
+            f"{len(equal) - len(compared)} have none"
         )
         blocks.append(Table("equal-quality", caption, columns, rows))
     if drawable(data):

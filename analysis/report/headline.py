@@ -109,8 +109,8 @@ def verdict(data: StudyData, controls: pd.DataFrame, audits: pd.DataFrame, missi
     if base != cell:
         protection = (*_compared_on(data, attack, base), *protection)
     sentences = (_how_much(data, start, cell), what_changes, protection, *_all_cells(data), _not_tried(data))
-    standing, reasons, said = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
-    return Verdict(standing, reasons, said, attack, cell, base, start, quality, changes)
+    standing, reasons, sentences = judged(sentences, failures(controls, audits), doubts(data, controls, missing))
+    return Verdict(standing, reasons, sentences, attack, cell, base, start, quality, changes)
 
 
 def judged(
@@ -353,12 +353,12 @@ def _what_protects(
     others: list[Any] = list(_against_stopping(data, cell, best))
     rest = [change for change in clear if change is not best]
     for change in rest[:2]:
-        told: dict[str, Any] = {"arm": _way(data, change), "auc": change.leakage}
-        told["guarantee"] = _guarantee(data, cell, change)
+        fields: dict[str, Any] = {"arm": _way(data, change), "auc": change.leakage}
+        fields["guarantee"] = _guarantee(data, cell, change)
         if change.quality:
-            others += filled("other with quality", measure=_measure(data), quality=change.quality, **told)
+            others += filled("other with quality", measure=_measure(data), quality=change.quality, **fields)
         else:
-            others += filled("other", **told)
+            others += filled("other", **fields)
     if len(rest) > 2:
         others += filled("more others", count=str(len(rest) - 2))
     name, arm = ("use", str(best.level)) if best.factor == ARM else ("stop early", f"{best.level} {data.budget}")
@@ -391,9 +391,9 @@ def _cost(data: StudyData, best: Change, quality: Number, small: bool, explained
         name = "small loss"
     else:
         name = "loss" if best.cost.low > 0 else "loss not settled"
-    told: dict[str, Any] = {"share": f"{100 * TOLERATED:.0f}"} if name == "small loss" else {}
+    fields: dict[str, Any] = {"share": f"{100 * TOLERATED:.0f}"} if name == "small loss" else {}
     measure = _named_measure(data, explained)
-    return filled(name, measure=measure, quality=best.quality, reference=quality, loss=best.cost, **told)
+    return filled(name, measure=measure, quality=best.quality, reference=quality, loss=best.cost, **fields)
 
 
 def _against_stopping(data: StudyData, cell: dict[str, Any], best: Change) -> Sentence:

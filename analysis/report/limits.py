@@ -24,8 +24,8 @@ ABOUT = (
 
 def first_line(table: pd.DataFrame) -> Sentence:
     """The answer per arm in one sentence, from `limits_by_arm`."""
-    told = [f"{arm}: {decision.words}" for arm, decision in decisions_of_arms(table).items()]
-    return (f"By the study's policy: {'; '.join(told)}.",)
+    answers = [f"{arm}: {decision.words}" for arm, decision in decisions_of_arms(table).items()]
+    return (f"By the study's policy: {'; '.join(answers)}.",)
 
 
 def with_first_line(found: Verdict, table: pd.DataFrame) -> Verdict:

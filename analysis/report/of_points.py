@@ -111,15 +111,19 @@ def tiles(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> list[T
 def influence(data: StudyData, found: Verdict, moved: Sequence[Influence]) -> Section:
     """Indices, in a picture and as a table, and how they are computed again."""
     blocks: list[Block] = [Text((LEFT_OUT,)), Facts({"design": design_words(data), **varied(data)})]
-    told = [one for one in moved if not one.reason]
+    explained = [one for one in moved if not one.reason]
     blocks += [Text((words,)) for one in moved if one.reason for words in one.doubts()]
-    if told:
-        origins = [index_source(data, found.attack, one) for one in told]
+    if explained:
+        origins = [index_source(data, found.attack, one) for one in explained]
         blocks.append(
-            picture(plots.influence(data, told, found.attack), "indices", "Indices of each factor with 95 % intervals",
-                    _how_to_read(told[0]))
-        )  # fmt: skip
-        blocks.append(influence_table("indices-table", "Shares of the points' variance", told, origins))
+            picture(
+                plots.influence(data, explained, found.attack),
+                "indices",
+                "Indices of each factor with 95 % intervals",
+                _how_to_read(explained[0]),
+            )
+        )
+        blocks.append(influence_table("indices-table", "Shares of the points' variance", explained, origins))
     blocks.append(
         picture(plots.against_factors(data, found.attack), "points", "AUC and quality of each point by each factor",
                 "Point at a marker for its levels, mean, interval and replicates. The gray line is chance.",

@@ -45,7 +45,7 @@ def verdict(
     sentences: tuple[Sentence, ...] = ((left_out(data),), _front(data, found), _confirmed(found, fresh))
     unsure = [OPTIMISTIC, *doubts(data, controls, missing)]
     standing, reasons, sentences = judged(sentences, failures(controls, audits), unsure)
-    best = _number(data, found.goals[0], _best(found)) if len(found.told) else None
+    best = _number(data, found.goals[0], _best(found)) if len(found.with_results) else None
     start = best or at(data, "auc", data.attacks[0], data.wide["trial_id"].head(1).tolist(), "the first trial")
     assert start is not None
     return Verdict(standing, reasons, sentences, start.attack, {}, {}, start, None, ())
@@ -60,7 +60,7 @@ def about(data: StudyData) -> str:
 def tiles(data: StudyData, found: Search) -> list[Tile]:
     """The best of each goal."""
     shown = []
-    for goal in found.goals if len(found.told) else ():
+    for goal in found.goals if len(found.with_results) else ():
         row = _best(found, goal)
         number = _number(data, goal, row)
         if number:
@@ -77,9 +77,9 @@ def tiles(data: StudyData, found: Search) -> list[Tile]:
 
 def front(data: StudyData, found: Search) -> Section:
     """What no other point beats, and how the search came to it."""
-    facts = {"search": search_words(data), **varied(data), "with results": f"{len(found.told)} points"}
+    facts = {"search": search_words(data), **varied(data), "with results": f"{len(found.with_results)} points"}
     blocks: list[Block] = [Facts(facts)]
-    if len(found.told):
+    if len(found.with_results):
         if len(found.goals) > 1:
             two = len(found.goals) == 2
             steps = "The dotted steps join the points that no other beats." if two else "Each panel shows two goals."
@@ -88,7 +88,9 @@ def front(data: StudyData, found: Search) -> Section:
                         f"{steps} Point at a marker for its levels.")
             )  # fmt: skip
         best = found.front.to_dict("records")
-        caption = f"{'The front' if len(found.goals) > 1 else 'The best'}: {len(best)} of {len(found.told)} points"
+        caption = (
+            f"{'The front' if len(found.goals) > 1 else 'The best'}: {len(best)} of {len(found.with_results)} points"
+        )
         blocks.append(_table(data, found, "front-table", caption, best))
         blocks.append(
             picture(plots.running_best(data, found), "running", "Each goal point by point, and the best so far",
@@ -119,7 +121,7 @@ def confirmation(data: StudyData, found: Search, fresh: pd.DataFrame) -> Section
 
 def by_factor(data: StudyData, found: Search) -> Section | None:
     """Where the search looked; None before any point has results."""
-    if found.told.empty:
+    if found.with_results.empty:
         return None
     blocks: list[Block] = [
         Text(("The search asks where results were good, so that what these pictures seem to show of a factor is mixed "
@@ -177,18 +179,19 @@ def _place(found: Search, row: dict[Any, Any]) -> str:
 
 
 def _front(data: StudyData, found: Search) -> Sentence:
-    if found.told.empty:
+    if found.with_results.empty:
         return ("No point has all of its results yet.",)
     if len(found.goals) == 1:
         goal, best = found.goals[0], _best(found)
         number = _number(data, goal, best)
-        where = f"The best of {len(found.told)} points in {goal.name} is point {best['point']} ({_place(found, best)})"
+        of, point = len(found.with_results), f"point {best['point']} ({_place(found, best)})"
+        where = f"The best of {of} points in {goal.name} is {point}"
         return (f"{where}, with ", number, ".") if number else (f"{where}.",)
     shown = found.goals[:NAMED]
     ends = {row["point"]: row for row in (_best(found, goal) for goal in shown)}
     are = "is" if len(found.front) == 1 else "are"
     parts: list[str | Number] = [
-        f"{len(found.front)} of {len(found.told)} points {are} beaten by no other in "
+        f"{len(found.front)} of {len(found.with_results)} points {are} beaten by no other in "
         f"{' and '.join(goal.name for goal in found.goals)}: "
     ]
     for rank, row in enumerate(ends.values()):
@@ -203,12 +206,12 @@ def _confirmed(found: Search, fresh: pd.DataFrame) -> Sentence:
         return ("No point was confirmed yet: a study of one, under another seed, shows what these values are worth.",)
     leaks = fresh[fresh["goal"].isin([goal.name for goal in found.goals if goal.leakage])]
     shown = leaks if len(leaks) else fresh
-    told = [
+    texts = [
         f"{row['goal']} of point {row['point']} is {_fresh(found, row)} there, "
         f"and was {_searched(found, row)} in the search"
         for row in shown.head(NAMED).to_dict("records")
     ]
-    return (f"Fresh replicates, which the search has not seen: {'; '.join(told)}.",)
+    return (f"Fresh replicates, which the search has not seen: {'; '.join(texts)}.",)
 
 
 def _fresh(found: Search, row: dict[Any, Any]) -> str:

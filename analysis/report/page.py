@@ -207,14 +207,14 @@ def environment(*folders: Path, vocabulary: Vocabulary | None = None) -> Environ
     """
     words = vocabulary or Vocabulary()
 
-    def said(value: object) -> object:
+    def printed(value: object) -> object:
         """Every text of a page; then it is escaped."""
         return words.say(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     made = Environment(
         loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
-        finalize=said,
+        finalize=printed,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )

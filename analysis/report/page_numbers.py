@@ -22,7 +22,7 @@ COLUMNS = ("section", "table", "row", "column", "text", "value", "what", "rows",
 def as_json(page: Page) -> bytes:
     """The page without its pictures: sentences, tables and sources; null where there is no number."""
     verdict = page.verdict
-    told = {
+    document = {
         "title": page.title,
         "about": page.about,
         "standing": verdict.standing if verdict else None,
@@ -36,12 +36,12 @@ def as_json(page: Page) -> bytes:
         ],
         "arms": dict(page.vocabulary.arms),
     }
-    told["sources"] = [
+    document["sources"] = [
         {"number": number, "what": one.what, "table": one.table, "rows": one.rows, "trials": one.trials,
          "select": str(one.selection), "again": str(one.code)}
         for one, number in page.ledger.sources.items()
     ]  # fmt: skip
-    return (json.dumps(told, indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
 
 
 def as_csv(page: Page) -> bytes:

@@ -59,7 +59,7 @@ class Number:
         return number(self.value, form_of(self.column, self.is_difference))
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         """What it is, and over how many replicates."""
         return f"{self.what}; {replicates(self.replicates)}"
 

@@ -102,25 +102,25 @@ def how_many(data: StudyData, verdict: Verdict) -> Section | None:
         origin = of_picture(data, "AUC over the number of samples", list(dict.fromkeys(table["label"])), last=True)
         title = "AUC over the number of samples released, a panel an arm and a line an attack"
         blocks.append(picture(figure, "budget-curve", title, "Every attack saw the first of the same samples.", origin))
-    said = in_cell(allowed(data), verdict.cell)
+    limits = in_cell(allowed(data), verdict.cell)
     own = in_cell(table, verdict.cell)
     rows: list[Row] = []
     words: list[str | Cited] = []
-    for access, statements in said.groupby("access", sort=False):
+    for access, statements in limits.groupby("access", sort=False):
         labels = list(own.loc[own["access"] == access, "label"])
         trials = in_cell(data.wide[data.wide["attack"].isin(labels)], verdict.cell)["trial_id"]
         every = Condition.of({"role": [STUDY], "attack": labels, "trial_id": sorted(set(trials))})
         what = f"upper bounds of attacks with {access}: {where}"
         origin = stored(data.wide, every, what, call("allowed", DATA), SCORES)
-        told = statements.to_dict("records")
-        first = next((row for row in told if pd.notna(row["released"]) and row["released"]), told[-1])
+        answers = statements.to_dict("records")
+        first = next((row for row in answers if pd.notna(row["released"]) and row["released"]), answers[-1])
         words += [f"{access}: ", Cited(words_of_statement(first), origin), ". "]
         rows += [
             Row([
                 Cell(str(access)), plain(row["attacks"], origin=origin), Cell(number(row["limit"], ".2f")),
                 _allowed(row, origin), plain(row["tried"], origin=origin),
             ])
-            for row in told
+            for row in answers
         ]  # fmt: skip
     blocks.append(Text(tuple(words)))
     columns = ["access", "attacks", "limit", "samples at most", "numbers tried"]

@@ -86,17 +86,17 @@ def leakage(data: StudyData, verdict: Verdict) -> Section:
 
 
 def _attacks(data: StudyData, verdict: Verdict) -> Table:
-    rows, told = [], set()
+    rows, measured = [], set()
     for attack in last_levels(data.wide):
         own = in_cell(data.attack(attack), verdict.cell)
         if own.empty:
             continue
         shown = {column: mean(data, column, attack, verdict.cell) for column in LEAKAGE}
-        told |= {column for column, found in shown.items() if found}
+        measured |= {column for column, found in shown.items() if found}
         rows.append((attack, str(own["access"].iloc[0]), shown))
-    columns = {column: words for column, words in LEAKAGE.items() if column in told}
+    columns = {column: words for column, words in LEAKAGE.items() if column in measured}
     caption = f"Attacks on {words_of(data, verdict.cell)}. {WORDS_OF_LEAKAGE}"
-    if TPR not in told:
+    if TPR not in measured:
         caption += f". TPR at 1 % FPR takes {LEAST_NON_MEMBERS:,} non-members, which this cell does not have"
     lines = [
         Row([Cell(attack), Cell(access), *(cell_of(shown[column]) for column in columns)])
@@ -179,9 +179,9 @@ def _of_controls(data: StudyData, verdicts: pd.DataFrame) -> list[Source | None]
     found: list[Source | None] = []
     for row in verdicts.to_dict("records"):
         levels = {"role": row["control"], "attack": row["attack"], "train_size": row["train_size"]}
-        told = {name: level for name, level in levels.items() if pd.notna(level)}
-        where = Condition.of({name: [level] for name, level in told.items()})
-        what = f"control {', '.join(map(str, told.values()))}"
+        known = {name: level for name, level in levels.items() if pd.notna(level)}
+        where = Condition.of({name: [level] for name, level in known.items()})
+        what = f"control {', '.join(map(str, known.values()))}"
         found.append(stored(wide, where, what, call("verdicts", DATA), SCORES) if pd.notna(row[AUC]) else None)
     return found
 

@@ -49,7 +49,7 @@ class Source:
         return self.where.python(Shown("wide"))
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         """In short, as a number says when it is pointed at."""
         return f"{self.what}; {self.extent}"
 
@@ -67,9 +67,9 @@ class Cited:
     source: Source
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         """What it is, and of how many trials."""
-        return self.source.told
+        return self.source.tooltip
 
 
 @dataclass

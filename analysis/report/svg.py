@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import TOLD
+from analysis.plots.drawing import TOOLTIPS
 from study.terminal import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -42,7 +42,7 @@ def inline(figure: Figure, name: str, words: str) -> Markup:
     for part in list(root):
         if part.tag == f"{SVG}metadata":
             root.remove(part)
-    _tell(root)
+    _add_tooltips(root)
     _shorten_ids(root, name)
     _shorten_numbers(root)
     styles = _share_styles(root, name)
@@ -62,19 +62,19 @@ def page_wide(figure: Figure) -> tuple[str, str]:
     title, _, extent = figure.get_suptitle().partition("\n")
     figure.set_figwidth(WIDTH)
     figure.suptitle("")
-    said = extent.rpartition(": ")[2]
-    return title, f"{said[:1].upper()}{said[1:]}"
+    rest = extent.rpartition(": ")[2]
+    return title, f"{rest[:1].upper()}{rest[1:]}"
 
 
-def _tell(root: ElementTree.Element) -> None:
+def _add_tooltips(root: ElementTree.Element) -> None:
     for group in root.iter(f"{SVG}g"):
         text = group.get("id", "")
-        if text.startswith(TOLD):
+        if text.startswith(TOOLTIPS):
             points = list(group.iter(f"{SVG}use"))
-            for point, words in zip(points, json.loads(text.removeprefix(TOLD)), strict=False):
+            for point, words in zip(points, json.loads(text.removeprefix(TOOLTIPS)), strict=False):
                 ElementTree.SubElement(point, f"{SVG}title").text = plain(words)
             del group.attrib["id"]
-            group.set("class", "told")
+            group.set("class", "tooltips")
 
 
 def _shorten_ids(root: ElementTree.Element, name: str) -> None:

@@ -30,11 +30,11 @@ def influence_table(name: str, caption: str, found: Sequence[Influence], origins
     for one, origin in zip(found, origins, strict=True):
         for row in one.table.to_dict("records"):
             pair = [str(part) for part in (row["factor"], row["other"]) if pd.notna(part)]
-            told = None if pd.isna(row["estimate"]) else share(row["estimate"], row["low"], row["high"])
+            text = None if pd.isna(row["estimate"]) else share(row["estimate"], row["low"], row["high"])
             rows.append(
                 Row([
                     Cell("AUC" if one.value == AUC else one.value), Cell(" × ".join(pair) or NO_FACTOR[row["index"]]),
-                    Cell(row["index"]), plain(told, origin=origin),
+                    Cell(row["index"]), plain(text, origin=origin),
                 ])
             )  # fmt: skip
     size = next((one.table.iloc[0] for one in found if len(one.table)), None)

@@ -51,12 +51,12 @@ def arm_in_words(label: str) -> str:
 def _one_defense(words: list[str]) -> str:
     name, *settings = words
     cls = DEFENSES.find(name)
-    told = [DEFENSE_WORDS.get(name, name.replace("_", " "))]
+    parts = [DEFENSE_WORDS.get(name, name.replace("_", " "))]
     for word in settings:
         key, _, value = word.rpartition("=")
         key = key.rpartition(".")[2] or (cls.strength if cls and cls.strength else "")
-        told.append(f"{SETTING_WORDS.get(key, key.replace('_', ' '))} {value}".strip())
-    return ", ".join(told)
+        parts.append(f"{SETTING_WORDS.get(key, key.replace('_', ' '))} {value}".strip())
+    return ", ".join(parts)
 
 
 def attack_terms(labels: Iterable[str]) -> dict[str, str]:
@@ -72,11 +72,13 @@ def attack_terms(labels: Iterable[str]) -> dict[str, str]:
 
 @dataclass
 class Vocabulary:
-    """arms: words of arms by their label. terms: what each term means. told: terms explained in the section so far."""
+    """arms: words of arms by their label. terms: what each term means. explained: the terms that the section has
+    explained so far.
+    """
 
     arms: Mapping[str, str] = field(default_factory=dict)
     terms: Mapping[str, str] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set, init=False)
+    explained: set[str] = field(default_factory=set, init=False)
     used: set[str] = field(default_factory=set, init=False)
     """Terms that the page has, for its list of words."""
 
@@ -100,7 +102,7 @@ class Vocabulary:
 
     def section(self) -> str:
         """Begin a section, in which terms are explained again; nothing to show."""
-        self.told.clear()
+        self.explained.clear()
         return ""
 
     def explain(self, text: str) -> Markup:
@@ -109,9 +111,9 @@ class Vocabulary:
         for found in self._terms.finditer(shown) if self._terms else ():
             term = found[0]
             self.used.add(term)
-            if term in self.told:
+            if term in self.explained:
                 continue
-            self.told.add(term)
+            self.explained.add(term)
             meaning = escape(self.terms[term])
             parts += [escape(shown[end : found.start()]), Markup(f'<abbr tabindex="0" title="{meaning}">{term}</abbr>')]
             end = found.end()

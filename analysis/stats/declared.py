@@ -43,9 +43,9 @@ def declared(data: StudyData, attack: str | None = None, value: str = AUC) -> pd
         named = {"contrast": words, "factor": factor, "level": level, "baseline": baseline, **cell}
         rows.append({**named, **found.effect(weights, status=status)})
     table = pd.DataFrame(rows, columns=["contrast", "factor", "level", "baseline", *data.cell, *EFFECT])
-    told = table["p"].notna()
+    tested = table["p"].notna()
     table["p_holm"] = np.nan
-    table.loc[told, "p_holm"] = over_looks(data, holm(table.loc[told, "p"].to_numpy(float)))
+    table.loc[tested, "p_holm"] = over_looks(data, holm(table.loc[tested, "p"].to_numpy(float)))
     table["settled"] = table["p_holm"] < ALPHA
     return table.astype({"train_size": "Int64", data.budget: "Int64"})
 
@@ -74,22 +74,22 @@ def _family(data: StudyData, table: pd.DataFrame) -> Iterator[tuple[dict[str, An
     """Both ends of each declared contrast, levels by factor: of the spec that was sealed first; of data without a store
     what a study declares that says nothing. Arms and targets have the words that the study has for them now.
     """
-    said = data.declaration
-    if said is None:
+    declaration = data.declaration
+    if declaration is None:
         levels = {name: sorted(set(table[name])) for name in ("train_size", data.budget)}
         yield from (contrast.ends for contrast in contrasts({"defense": data.arms, **levels}))
         return
     configs = data.wide[["config", ARM]].drop_duplicates("config")
     arms = {TrialConfig.parse(text).arm: word for text, word in configs.itertuples(index=False)}
-    yield from said.ends(arms, said.targets_now(targets_of(data.resolved)))
+    yield from declaration.ends(arms, declaration.targets_now(targets_of(data.resolved)))
 
 
 def _declared_variants(data: StudyData) -> list[str]:
     """Variants of targets that the first sealed spec has; one that was added after a look declared nothing."""
-    said = data.declaration
-    if said is None:
+    declaration = data.declaration
+    if declaration is None:
         return data.variants
-    known = set(said.targets_now(targets_of(data.resolved)).values())
+    known = set(declaration.targets_now(targets_of(data.resolved)).values())
     return [variant for variant in data.variants if data.target_of(variant) in known]
 
 

@@ -121,8 +121,8 @@ def forest_shares(x: pd.DataFrame, y: np.ndarray, trees: int, random: np.random.
             total[left] += tree.predict(values[left])
             count[left] += 1
         fitted.append(tree)
-    told = np.divide(total, count, out=np.full(len(y), y.mean()), where=count > 0)
-    predicted = float(1 - ((y - told) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    expected = np.divide(total, count, out=np.full(len(y), y.mean()), where=count > 0)
+    predicted = float(1 - ((y - expected) ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
     def predict(at: np.ndarray) -> np.ndarray:
         return np.mean([tree.predict(at) for tree in fitted], axis=0)

@@ -133,8 +133,8 @@ def _rows(data: StudyData) -> pd.DataFrame:
 def settings_of_copies(data: StudyData) -> dict[str, dict[str, Any]]:
     """alpha, neighbors, unseen, unseen_persons (rows counted records where each was one) and samples by extractor."""
     rows = _rows(data).drop_duplicates("extractor")
-    told = [json.loads(text) for text in rows["arguments"]]
-    return dict(zip(rows["extractor"], [{"unseen_persons": own["unseen"], **own} for own in told], strict=True))
+    settings = [json.loads(text) for text in rows["arguments"]]
+    return dict(zip(rows["extractor"], [{"unseen_persons": own["unseen"], **own} for own in settings], strict=True))
 
 
 def _wanted(data: StudyData) -> set[str]:

@@ -43,7 +43,7 @@ class Search:
     table: pd.DataFrame
 
     @property
-    def told(self) -> pd.DataFrame:
+    def with_results(self) -> pd.DataFrame:
         """The points that have results."""
         return self.table[self.table[self.goals[0].name].notna()]
 
@@ -55,7 +55,7 @@ class Search:
 
     def running(self, goal: Goal) -> pd.Series:
         """The best value so far, at each point that has one."""
-        values = self.told[goal.name]
+        values = self.with_results[goal.name]
         return values.cummin() if goal.minimized else values.cummax()
 
 
@@ -68,9 +68,11 @@ def search(data: StudyData) -> Search:
     goals = tuple(_goal(data, objective) for objective in spec.search.goals)
     table = used_levels(spec).rename_axis("point").reset_index()
     for position, goal in enumerate(goals):
-        told = pd.Series([values[position] if values else None for values in known], dtype=float)
-        table[goal.name] = told
-        table[[f"{goal.name}_low", f"{goal.name}_high"]] = _bounds(data, goal).reindex(told.index).where(told.notna())
+        values = pd.Series([values[position] if values else None for values in known], dtype=float)
+        table[goal.name] = values
+        table[[f"{goal.name}_low", f"{goal.name}_high"]] = (
+            _bounds(data, goal).reindex(values.index).where(values.notna())
+        )
     table["on_front"] = table["point"].isin(front(known, spec.search.goals))
     trials = design[design["kind"] == "point"].groupby("id")["trial_id"].agg(tuple)
     table["trials"] = [trials.get(str(number), ()) for number in table["point"]]
@@ -92,8 +94,8 @@ def confirmed(data: StudyData, found: Search) -> pd.DataFrame:
             own = other.wide[other.wide["attack"] == goal.attack] if goal.leakage else _trials(other)
             if goal.column in own and own[goal.column].notna().any():
                 measured = means(other, own.assign(one=0), goal.column, ["one"]).iloc[0].to_dict()
-                told = found.table.loc[number, goal.name]
-                rows.append({**measured, "point": number, "study": other.name, "goal": goal.name, "searched": told})
+                searched = found.table.loc[number, goal.name]
+                rows.append({**measured, "point": number, "study": other.name, "goal": goal.name, "searched": searched})
     columns = ["point", "study", "goal", "searched", "mean", "low", "high", "replicates", "descriptive"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -90,9 +90,9 @@ def threats(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
     for name in data.cell:
         rows = rows[rows[name] == cell[name]]
     about = rows.drop_duplicates("attack").set_index("attack")
-    told = {label: attacker_of(about.at[label, "access"], about.at[label, "knowledge"]) for label in attacks}
+    attackers = {label: attacker_of(about.at[label, "access"], about.at[label, "knowledge"]) for label in attacks}
     # who guesses is no attacker
-    who = {label: one for label, one in told.items() if one is not None and one != Attacker(Access.NONE)}
+    who = {label: one for label, one in attackers.items() if one is not None and one != Attacker(Access.NONE)}
     distinct = {one for one in who.values() if one.access > Access.NONE}
     if distinct:
         knows = {word for one in who.values() for word in one.knows}

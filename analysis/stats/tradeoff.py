@@ -97,9 +97,9 @@ def equal_quality(data: StudyData, attack: str, quality: str | None = None) -> p
         rows.append({**named, **_early_stopping(found, own, data.budget)})
     numbers = ["quality", f"at_{data.budget}", "effect", "low", "high", "p", "sd", "sd_records", "replicates"]
     table = pd.DataFrame(rows, columns=[*data.cell, *numbers, "descriptive", "reason"])
-    told = table["p"].notna()
+    compared = table["p"].notna()
     table["p_holm"] = np.nan
-    table.loc[told, "p_holm"] = holm(table.loc[told, "p"].to_numpy(float))
+    table.loc[compared, "p_holm"] = holm(table.loc[compared, "p"].to_numpy(float))
     return table
 
 

@@ -106,7 +106,7 @@ def scores_by_level(
 
 
 def with_share(images: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:
-    """`images` and `known`, with records of either repeated until `known` is `share` of all, to a record."""
+    """`images`, then `known`: records of one of them are repeated so that `known` is a `share` of all, rounded."""
     wanted = round(len(images) * share / (1 - share))
     if wanted < len(known):
         images = _repeated(images, round(len(known) * (1 - share) / share))

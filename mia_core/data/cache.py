@@ -76,9 +76,9 @@ def load(folder: Path, notes: Sequence[str] = (), left_out: Sequence[str] = ()) 
         if (odd or (seen and seen.windowed)) and manifest.get("reads", 1) < READS:
             return None
         out = (*left_out, *odd)
-        told = (*notes, *(f"{LEFT_OUT}{line}" for line in out))
+        all_notes = (*notes, *(f"{LEFT_OUT}{line}" for line in out))
         files = tuple(manifest["files"])
-        pool = Pool(manifest["name"], images, labels, groups, told, files, seen, len(out))
+        pool = Pool(manifest["name"], images, labels, groups, all_notes, files, seen, len(out))
         return (pool, odd) if pool.digest == manifest["digest"] else None
     except Exception:  # numpy raises various exceptions for damaged files
         return None

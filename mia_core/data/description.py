@@ -35,7 +35,7 @@ def sets_of(numbers: np.ndarray) -> list[np.ndarray]:
     return sorted((part for part in np.split(order, starts) if len(part) > 1), key=lambda part: (-len(part), part[0]))
 
 
-def near_copies(pool: Pool, bits: int) -> list[np.ndarray]:
+def sets_of_near_copies(pool: Pool, bits: int) -> list[np.ndarray]:
     """Sets of records that look the same, through chains, and are not all equal, the largest first."""
     together = near_duplicates.near_copies(pool.images, bits, ALIKE_LEVELS)
     return [part for part in sets_of(together) if len(np.unique(pool.copies[part])) > 1]
@@ -66,7 +66,7 @@ def _copies(pool: Pool) -> str:
 
 
 def _near_copies(pool: Pool, bits: int) -> str:
-    sets = near_copies(pool, bits)
+    sets = sets_of_near_copies(pool, bits)
     apart = f"by at most {bits} of 128 bits of a hash, and {ALIKE_LEVELS} of 255 gray levels"
     if not sets:
         return "none"
@@ -107,12 +107,12 @@ def _clipped(seen: FromFiles) -> str:
         ("below the window, and are black", seen.clipped_below, seen.pixels_below),
         ("above it, and are white", seen.clipped_above, seen.pixels_above),
     )
-    told = [
+    parts = [
         f"{100 * pixels / seen.windowed_pixels:.2g} % of the pixels lie {what}, in {_count(images, 'image')}"
         for what, images, pixels in ends
         if images
     ]
-    return "; ".join(told) or "none: the window holds all values"
+    return "; ".join(parts) or "none: the window holds all values"
 
 
 def _count(number: int, what: str) -> str:

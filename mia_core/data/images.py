@@ -228,10 +228,10 @@ def in_words(odd: Sequence[str]) -> str:
     for line in odd:
         kinds.setdefault(DETAILS.sub("", line.partition(": ")[2]), []).append(line)
     most = sorted(kinds.values(), key=len, reverse=True)
-    told = [f"{len(lines)} like {lines[0]}" if len(lines) > 1 else lines[0] for lines in most[:SHOWN]]
+    reasons = [f"{len(lines)} like {lines[0]}" if len(lines) > 1 else lines[0] for lines in most[:SHOWN]]
     rest = sum(map(len, most[SHOWN:]))
     more = f"; and {rest} more for other reasons" if rest else ""
-    return f": {'; '.join(told)}{more}" if odd else ""
+    return f": {'; '.join(reasons)}{more}" if odd else ""
 
 
 def below(folder: Path) -> list[str]:

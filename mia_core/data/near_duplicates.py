@@ -84,7 +84,7 @@ def near_pairs(images: np.ndarray, distance: int, levels: float) -> np.ndarray:
     """int64 [2, P], the lower index first: records whose hashes are at most `distance` bits apart, and whose 16 x 16
     gray thumbnails at most `levels` of 255 (root mean square).
 
-    Smooth images may have one hash and be others: the thumbnails tell them apart.
+    Different smooth images may have equal hashes; their thumbnails differ.
     """
     groups, hashes = near_groups(images, distance), difference_hash(images)
     order = np.argsort(groups, kind="stable")

@@ -27,7 +27,7 @@ NONE = "none"
 def labels(arms: Sequence["Arm"]) -> list[str]:
     """The label of each arm. Arms with equal labels get the settings in which they differ: `dp_sgd sigma=1 clip=2`.
 
-    A setting that was added later is no column of arms that have its default, and not told of them.
+    Labels do not name a setting that was added later where an arm has its default.
     """
     words = []
     for arm in arms:

@@ -83,7 +83,7 @@ class QuantileRegression(DerivedAttack):
 
     @property
     def fewest_never_members(self) -> int:
-        """So many that quantiles can be told."""
+        """So many that both quantiles can be fitted."""
         return max(int(np.ceil(BEYOND / self.config.alpha)), BEYOND * (1 + self.config.components))
 
     def __call__(self, evidence: Evidence, probability: float) -> np.ndarray:

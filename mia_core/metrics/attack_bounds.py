@@ -88,7 +88,7 @@ def false_copies(
     return rank / (unseen + 1), 0.0 if several else float(rate.ppf(low_tail)), float(rate.isf(high_tail))
 
 
-def exact_copies(equal: int, samples: int, tail: float) -> Bounded:
+def exact_copies_bounded(equal: int, samples: int, tail: float) -> Bounded:
     """The share of samples that equal a member; no record is equal to one by chance, so no rate is subtracted."""
     low, high = share_bounds(equal, samples, tail)[0], share_bounds(equal, samples, ALPHA)[1]
     return Bounded("exact copies", equal / samples, low, high)

@@ -52,13 +52,3 @@ def _meeting(start: np.ndarray, slope: np.ndarray) -> np.ndarray:
         meet = (start[None, :] - start[:, None]) / (slope[:, None] - slope[None, :])
     inside = meet[np.isfinite(meet) & (meet > 0) & (meet < 1)]
     return np.unique(np.concatenate([[0.0, 1.0], inside]))
-
-
-def gaussian_dominates(mu: float, profile: Profile) -> bool:
-    """Whether Gaussian(mu) has at least each pair's epsilon at its delta.
-
-    If not, Phi(mu / sqrt 2) must not be reported for a mechanism with these pairs. Only the pairs are checked;
-    `auc_ceiling(profile)` is a ceiling in any case.
-    """
-    pairs = zip(profile.epsilons.tolist(), profile.deltas.tolist(), strict=True)
-    return all(Gaussian(mu).epsilon(delta) >= epsilon for epsilon, delta in pairs)

@@ -44,11 +44,11 @@ def by_flags(words: str, kind: str) -> str:
     flags = {**{name: f"--set {name}" for name in _settable()}, **FLAGS, "release.root": f"--{kind}"}
     names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
     return re.sub(
-        rf"(?<![\w./-])(?<!--set )({names})(?![\w.])(=?)", lambda found: _said(flags[found[1]], found[2]), words
+        rf"(?<![\w./-])(?<!--set )({names})(?![\w.])(=?)", lambda found: _as_flag(flags[found[1]], found[2]), words
     )
 
 
-def _said(flag: str, sign: str) -> str:
+def _as_flag(flag: str, sign: str) -> str:
     return flag + (sign if flag.startswith("--set ") else " " * len(sign))
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mia_core.data import Named, Pool, Source, load_named
 from mia_core.data.contact_sheet import contact_sheet
-from mia_core.data.description import ALIKE_BITS, described, near_copies, sets_of
+from mia_core.data.description import ALIKE_BITS, described, sets_of, sets_of_near_copies
 from mia_core.data.images import in_words
 from mia_core.data.pool import LEFT_OUT
 from mia_core.errors import Refused
@@ -70,10 +70,10 @@ def recorded(spec: Spec, pool: Pool) -> dict[str, str]:
 def _show(console: Console, named: Named, bits: int, count: int) -> None:
     pool = named.pool
     for key, words in described(pool, bits).items():
-        console.tell(f"{key}: {words}")
+        console.wrap(f"{key}: {words}")
     for note in pool.notes:
         if not note.startswith(LEFT_OUT):
-            console.tell(f"note: {note}")
+            console.wrap(f"note: {note}")
     labels, sizes = np.unique(pool.labels, return_counts=True)
     if len(labels) > 1:
         console.say("", _title("classes", len(labels), CLASSES))
@@ -83,7 +83,7 @@ def _show(console: Console, named: Named, bits: int, count: int) -> None:
             table.add_row(str(label), name, f"{size:,}")
         console.print(table)
     _sets(console, "copies, a line a set", sets_of(pool.copies), named, count)
-    _sets(console, "near-copies, a line a set", near_copies(pool, bits), named, count)
+    _sets(console, "near-copies, a line a set", sets_of_near_copies(pool, bits), named, count)
     if named.left_out:
         console.say("", _title("left out", len(named.left_out), count))
         for line in named.left_out[:count]:

@@ -31,67 +31,67 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
     """Print the plan; with time, money, disk and power where there is an outlook."""
     spec = design.spec
     if design.released is None:
-        console.tell(f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records")
+        console.wrap(f"study {spec.study}: {spec.data.name}, {len(design.pool):,} records")
         console.print(_factor_table(design))
     else:
         for line in _given(design, design.released):
-            console.tell(line)
+            console.wrap(line)
     if spec.design.draws:
-        console.tell(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
+        console.wrap(f"design: {spec.design.describe(len(spec.points), len(design.cells))}")
     if spec.search:
-        console.tell(f"search: {spec.search.describe()}")
+        console.wrap(f"search: {spec.search.describe()}")
         most = f"{spec.search.points} points x {spec.replicates} replicates"
-        console.tell(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
-    for key, told in described(design.pool).items():
-        console.tell(f"data: {key}: {told}")
+        console.wrap(f"search: at most {most}, of which {len(spec.points)} points are chosen so far (counted below)")
+    for key, words in described(design.pool).items():
+        console.wrap(f"data: {key}: {words}")
     for line in design.pool.notes[:NOTES]:
-        console.tell(f"data: {line}")
+        console.wrap(f"data: {line}")
     if len(design.pool.notes) > NOTES:
-        console.tell(f"data: and {len(design.pool.notes) - NOTES} more")
+        console.wrap(f"data: and {len(design.pool.notes) - NOTES} more")
     works = [work for items in todo.values() for work in items]
     studied = [[work for work in items if work.trial.role in STUDIED] for items in todo.values()]
     training = sum(work.train for items in studied for work in items)
     if design.released is None:
-        console.tell(
+        console.wrap(
             f"trials: {len(design.trials)} ({len(design.trials) - training} trained, {training} to train in "
             f"{sum(any(work.train for work in items) for items in studied)} trajectories)"
         )
     roles = Counter(trial.role for trial in (*design.shadows, *design.controls))
     left = sum(work.trial.role not in STUDIED for work in works)
-    console.tell(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
+    console.wrap(f"controls: {', '.join(f'{n} {role}' for role, n in roles.items()) or 'none'} ({left} to run)")
     for name, reason in design.no_control.items():
-        console.tell(f"no control: {name} ({reason})")
-    console.tell(
+        console.wrap(f"no control: {name} ({reason})")
+    console.wrap(
         f"to run: {sum(len(work.attacks) for work in works)} attacks, "
         f"{sum(len(work.measures) for work in works)} quality measures"
     )
     for line in _derived(design):
-        console.tell(line)
+        console.wrap(line)
     if design.measures.skipped:
         near = (*spec.quality.of_copies, *spec.quality.of_members)
         names = [*spec.quality.of_samples] if spec.quality.onnx is None else []
         names += [*(f"{name} in features" for name in near), *spec.quality.of_labels]
-        console.tell(f"skipped: {', '.join(names)}: {design.measures.skipped}")
+        console.wrap(f"skipped: {', '.join(names)}: {design.measures.skipped}")
     if design.spec.quality.of_copies and design.measures.no_copies:
-        console.tell(f"no copies: {design.measures.no_copies}")
+        console.wrap(f"no copies: {design.measures.no_copies}")
     if set(spec.quality.of_members) & set(EXTRACTION) and design.measures.no_extraction:
-        console.tell(f"no extraction: {design.measures.no_extraction}")
+        console.wrap(f"no extraction: {design.measures.no_extraction}")
     for (arm, target), reason in design.refused.items():
-        console.tell(f"skipped: {arm} with {target}: {reason}")
+        console.wrap(f"skipped: {arm} with {target}: {reason}")
     for line in _skipped(design):
-        console.tell(line)
+        console.wrap(line)
     for line in (*_guarantees(design), *_audit(design)):
-        console.tell(line)
+        console.wrap(line)
     for line in outlook.lines() if outlook else ():
-        console.tell(line)
+        console.wrap(line)
     for line in _unpublished(spec.cells):
-        console.tell(line)
+        console.wrap(line)
     if design.released is not None:
         return
     if spec.replicates < 5:
-        console.tell(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
+        console.wrap(f"note: with replicates={spec.replicates} results are descriptive only; intervals need 5 or more")
     if all(cell.arm.choices for cell in design.cells):
-        console.tell("note: no arm `none`, so defenses have no control to be compared with")
+        console.wrap("note: no arm `none`, so defenses have no control to be compared with")
 
 
 def _skipped(design: Design) -> Iterator[str]:

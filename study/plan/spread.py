@@ -103,16 +103,16 @@ def family(design: Design, store: Store) -> int:
     """Declared contrasts of a study, over which the report corrects: each for every declared target and level of
     further factors that has both of its cells. Declared is what the spec has that the store sealed first.
     """
-    said = declared_by(design.spec.resolved, design.hash)
+    declaration = declared_by(design.spec.resolved, design.hash)
     if store.place.exists("study.json"):
         with contextlib.suppress(Damaged):  # which the report says
-            said = declared(store)
-    if not said.family:  # of levels that are drawn
+            declaration = declared(store)
+    if not declaration.family:  # of levels that are drawn
         return 0
     arms = design.spec.factors.arms
     words = dict(zip(arms, labels(arms), strict=True))
-    known = said.targets_now(design.spec.factors.trained_targets)
-    ends = list(said.ends(words, known))
+    known = declaration.targets_now(design.spec.factors.trained_targets)
+    ends = list(declaration.ends(words, known))
     budget = design.spec.budget
     present: dict[str, dict[str, list[dict[str, object]]]] = {}
     for cell in design.cells:

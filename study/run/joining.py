@@ -37,10 +37,10 @@ def found(address: str) -> str:
             f"the address that `ray start --head` printed; {WAYS}"
         ) from None
     if asked.returncode:
-        said = (asked.stderr.strip().splitlines() or ["it ended"])[-1]
+        reason = (asked.stderr.strip().splitlines() or ["it ended"])[-1]
         raise Refused(
-            f"--address {address}: {where} is no Ray cluster that this process may join: {shorten(said)}; its Ray and "
-            "its token (RAY_AUTH_MODE, ~/.ray/auth_token) must be those of this machine"
+            f"--address {address}: {where} is no Ray cluster that this process may join: {shorten(reason)}; its Ray "
+            "and its token (RAY_AUTH_MODE, ~/.ray/auth_token) must be those of this machine"
         )
     return where
 

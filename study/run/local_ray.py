@@ -64,10 +64,10 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
             # Ray says that it took too long by an Exception of no further kind.
             if not isinstance(error, NOT_STARTED) and type(error) is not Exception:
                 raise
-            said = shorten((str(error).strip().splitlines() or [type(error).__name__])[0])
+            reason = shorten((str(error).strip().splitlines() or [type(error).__name__])[0])
             if cluster is None:
-                raise Stopped(f"Ray did not start on this machine, which may be too busy: {said}") from None
-            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {said}") from None
+                raise Stopped(f"Ray did not start on this machine, which may be too busy: {reason}") from None
+            raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {reason}") from None
         terminate_in_order()
         try:
             yield

@@ -174,13 +174,13 @@ class _Callback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trajectory_id = trial.config["trajectory"]
-        told = _kept(trial)
-        self.progress.ended(trajectory_id, (told or ["failed"])[-1].strip())
+        lines = _kept(trial)
+        self.progress.ended(trajectory_id, (lines or ["failed"])[-1].strip())
         self.events.failed(trajectory_id)
         self._await_storage()
         if trajectory_id not in self.store.failed():  # its worker died, or could not write
             works = missing_of(self.design.trajectories[trajectory_id], self.store) or self.todo[trajectory_id]
-            kept = failure(self.design, self.store, works[0].trial, (told or ["unknown"])[0].strip(), "\n".join(told))
+            kept = failure(self.design, self.store, works[0].trial, (lines or ["unknown"])[0].strip(), "\n".join(lines))
             with contextlib.suppress(OSError):
                 self.store.save_failure(trajectory_id, kept)
 

@@ -173,7 +173,7 @@ def show(console: Console, store: Store) -> None:
     words = ", ".join(map(str, goals))
     console.say("", f"Pareto front ({words}): {len(best)} of {len(known)} points{more}")
     trials = design[design["kind"] == "point"].drop_duplicates("id").set_index("id")["trial_id"]
-    rows = _told(spec).loc[best].rename_axis("point").reset_index()
+    rows = _levels_in_words(spec).loc[best].rename_axis("point").reset_index()
     for position, goal in enumerate(goals):
         rows[goal.name] = [f"{values[position]:.4g}" for values in (known[number] or () for number in best)]
     rows["trial"] = [trials[str(number)] for number in best]
@@ -183,7 +183,7 @@ def show(console: Console, store: Store) -> None:
     console.say(f"confirm:  {command}, then mia-study sweep confirm.json")
 
 
-def _told(spec: Spec) -> pd.DataFrame:
+def _levels_in_words(spec: Spec) -> pd.DataFrame:
     """One row a point, one column a varied factor, in words; - where it means nothing to the point's arm."""
     words = levels_of(spec).map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
     return words.where(used_levels(spec).notna(), "-")

@@ -150,9 +150,9 @@ def _by_level(trials: Iterable[Mapping[str, Any]], done: set[str]) -> dict[str, 
 
 
 def _driver(store: Store) -> dict[str, Any] | None:
-    """What a driver told last, with its age; None for what is not of that form."""
-    told = heartbeat.last(store)
-    return None if told is None else {**told, "age": _age(datetime.fromisoformat(told["at"]))}
+    """The last heartbeat of a driver, with its age; None for what is not of that form."""
+    state = heartbeat.last(store)
+    return None if state is None else {**state, "age": _age(datetime.fromisoformat(state["at"]))}
 
 
 def _age(then: datetime) -> float:
@@ -232,11 +232,11 @@ def _facts(found: Status) -> list[tuple[str, list[str]]]:
     facts = []
     driver = found.driver
     if driver:
-        told = f"as told {duration(driver['age'])} ago"
-        told += "" if found.running else ", by a driver that did not end in order"
+        age = f"as of {duration(driver['age'])} ago"
+        age += "" if found.running else ", by a driver that did not end in order"
         running = [_running(item) for item in driver.get("running", [])]
         more = [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
-        facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({told})"]))
+        facts.append(("running", [*(running[:SHOWN] or ["nothing"]), *more, f"({age})"]))
         facts.append(("queued", [f"{driver.get('queued')} trajectories"]))
     if found.running and not found.complete:
         left = "unknown time" if found.seconds_left is None else f"about {duration(found.seconds_left)}"

@@ -118,10 +118,10 @@ class QualitySpec:
     def labels(self) -> list[str]:
         """Of all measures, as a design names them."""
         words = {PIXELS: f"{PIXELS}_", ONNX: f"{ONNX}_", EXTRACTOR: ""}
-        told = [f"{name}_{words[self.space]}{against}" for name in self.of_samples for against in self.against]
+        labels = [f"{name}_{words[self.space]}{against}" for name in self.of_samples for against in self.against]
         near = (*self.of_copies, *self.of_members)
-        told += [f"{name}_{words[of]}members" for of in self.copies.extractors for name in near]
-        return told + [f"{name}_unseen" for name in self.of_labels]
+        labels += [f"{name}_{words[of]}members" for of in self.copies.extractors for name in near]
+        return labels + [f"{name}_unseen" for name in self.of_labels]
 
     def to_dict(self) -> dict[str, Any]:
         """The form a resolved spec has; without copies what it had before there were any."""

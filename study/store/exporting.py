@@ -74,7 +74,7 @@ def export_public(store: Store, out: Path) -> int:
             _copy_pass(store, copy, name, marker)
         about = {key: pointer[key] for key in ABOUT if key in pointer}
         about |= {"study": pointer["study"], "public": True, "versions": some_versions(pointer.get("versions", {}))}
-        specs = {name: told(spec) for name, spec in store.sealed_specs().items()}
+        specs = {name: public_settings(spec) for name, spec in store.sealed_specs().items()}
         earlier = {f"specs/{name}.json": spec for name, spec in specs.items() if name != pointer["spec"]}
         about |= {seals.EARLIER: earlier} if earlier else {}
         copy.publish(pointer["spec"], specs[pointer["spec"]], design, about)
@@ -128,7 +128,7 @@ def _without_machines(trials: pa.Table) -> pa.Table:
     configs = [json.loads(text) for text in trials["config"].to_pylist()]
     versions = [json.loads(text) for text in trials["versions"].to_pylist()]
     columns = {
-        "config": [canonical_json(told(config)) for config in configs],
+        "config": [canonical_json(public_settings(config)) for config in configs],
         "versions": [canonical_json(some_versions(version)) for version in versions],
     }
     for name, values in columns.items():
@@ -136,7 +136,7 @@ def _without_machines(trials: pa.Table) -> pa.Table:
     return trials
 
 
-def told(settings: Mapping[str, Any]) -> dict[str, Any]:
+def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a study or of a trial, as everybody may read them."""
     data, release = settings.get("data"), settings.get("release")
     shown = {**settings, "data": without_words(data) if isinstance(data, Mapping) else None}

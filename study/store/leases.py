@@ -31,15 +31,15 @@ class Found:
     @property
     def owner(self) -> str:
         """Whose it is; empty when it was released."""
-        return str(self.told.get("owner", ""))
+        return str(self.content.get("owner", ""))
 
     @property
-    def told(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What its owner wrote; nothing for what is no lease."""
         with contextlib.suppress(ValueError, RecursionError):
-            told = json.loads(self.data)
-            if isinstance(told, dict):
-                return told
+            content = json.loads(self.data)
+            if isinstance(content, dict):
+                return content
         return {}
 
 
@@ -113,17 +113,17 @@ class Lease:
 
     def _put(self, instead_of: str | None, owner: str | None = None) -> str | None:
         self._count += 1
-        told = {
+        content = {
             "owner": self._owner if owner is None else owner,
             "host": platform.node(),
             "process": os.getpid(),
             "renewed": self._count,
         }
-        return self._place.put(NAME, json.dumps(told).encode(), instead_of)
+        return self._place.put(NAME, json.dumps(content).encode(), instead_of)
 
     def _refusal(self, found: Found | None) -> str:
-        told = found.told if found else {}
-        who = f"process {told.get('process')} on {told.get('host')}" if told else "just now"
+        content = found.content if found else {}
+        who = f"process {content.get('process')} on {content.get('host')}" if content else "just now"
         return (
             f"results: another sweep or mia-study track is working on {self._place.uri} ({who}); wait for it or stop "
             f"it, then the same command goes on"

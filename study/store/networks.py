@@ -17,8 +17,8 @@ def two_networks(quality: pa.Table) -> str | None:
     A measure's id names the recipe of its network, so that equal ids are comparable if the weights are equal too. Rows
     that do not say which weights it were are believed.
     """
-    told = quality.select(["measure_id", "extractor_sha256"]).drop_null()
-    networks = told.group_by(["measure_id", "extractor_sha256"]).aggregate([])
+    known = quality.select(["measure_id", "extractor_sha256"]).drop_null()
+    networks = known.group_by(["measure_id", "extractor_sha256"]).aggregate([])
     ids = networks["measure_id"].to_pylist()
     if len(ids) == len(set(ids)):
         return None

@@ -76,14 +76,14 @@ def judged_records(scores: pd.DataFrame, splits: Mapping[str, str], units: Mappi
     judged = scores["judged"].fillna(True).to_numpy(bool, copy=True)
     if not units:
         return judged
-    all_alike, split, unit = untold(scores, splits), scores["trial_id"].map(splits), _units(scores)
+    all_alike, split, unit = counts_extras(scores, splits), scores["trial_id"].map(splits), _units(scores)
     for text, drawn in units.items():
         rows = all_alike & (split == text).to_numpy()
         judged[rows] = np.isin(unit[rows], drawn)
     return judged
 
 
-def untold(scores: pd.DataFrame, splits: Mapping[str, str]) -> np.ndarray:
+def counts_extras(scores: pd.DataFrame, splits: Mapping[str, str]) -> np.ndarray:
     """bool [N]: rows of attacks whose scores count extra non-members as judged, as earlier versions wrote them."""
     of_extras = scores["trial_id"].isin(splits)
     judged = scores["judged"].fillna(True).astype(bool).groupby([scores[name] for name in KEY], sort=False)

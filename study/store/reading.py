@@ -85,7 +85,7 @@ def _judged(
         own = None if found_scores.empty else found_scores
     units: Mapping[str, np.ndarray] = {}
     if own is not None:
-        if splits and old_rows.untold(own, splits).any():
+        if splits and old_rows.counts_extras(own, splits).any():
             units = _drawn_units(str(store.root), store.study, tuple(store.markers()))
         own = own.assign(judged=old_rows.judged_records(own, splits, units))
         if "scores" in frames:
@@ -289,8 +289,8 @@ def targets_now(trials: pd.DataFrame, design: pd.DataFrame) -> pd.Series:
 
 def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
     """Scores of the wanted trials and attacks, by rank and query: what a merge gives, without comparing texts."""
-    trial, trials = _codes(scores["trial_id"])
-    attack, attacks = _codes(scores["attack_id"])
+    trial, trials = codes_of(scores["trial_id"])
+    attack, attacks = codes_of(scores["attack_id"])
     of_trial, of_attack = (
         trials.get_indexer(pd.Index(wanted["trial_id"])),
         attacks.get_indexer(pd.Index(wanted["attack_id"])),
@@ -305,8 +305,8 @@ def _ranked(scores: pa.Table, wanted: pd.DataFrame) -> pa.Table:
     return scores if np.array_equal(order, np.arange(len(scores))) else scores.take(pa.array(order))
 
 
-def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, pd.Index]:
-    """Numbers of texts in a dictionary, and the text of each number."""
+def codes_of(texts: pa.ChunkedArray) -> tuple[np.ndarray, pd.Index]:
+    """The codes [N] of a column of texts that is read as a dictionary, and the text of each code."""
     encoded = texts.combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)

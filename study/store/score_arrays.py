@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from study.store.files import Damaged
 from study.store.passes import Store
-from study.store.reading import encoded_scores
+from study.store.reading import codes_of, encoded_scores
 
 Pair = tuple[str, str]
 """Ids of a trial and an attack."""
@@ -42,8 +42,8 @@ def score_arrays(store: Store, wanted: Iterable[Pair]) -> Mapping[Pair, Scored]:
         if marker["trial_id"] in trials and not attacks.isdisjoint(marker["work"]["attacks"])
     ]
     table = encoded_scores(store, passes)
-    trial, trial_names = _codes(table["trial_id"])
-    attack, attack_names = _codes(table["attack_id"])
+    trial, trial_names = codes_of(table["trial_id"])
+    attack, attack_names = codes_of(table["attack_id"])
     of_trial = np.array([name in trials for name in trial_names], dtype=bool)
     of_attack = np.array([name in attacks for name in attack_names], dtype=bool)
     rows = np.flatnonzero(of_trial[trial] & of_attack[attack]) if len(table) else np.empty(0, dtype=int)
@@ -62,13 +62,6 @@ def score_arrays(store: Store, wanted: Iterable[Pair]) -> Mapping[Pair, Scored]:
     if lacking := len(pairs - found.keys()):
         raise Damaged(f"{store.uri}/scores: {lacking} attacks have none; `mia-study store check` says more")
     return found
-
-
-def _codes(texts: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """Numbers of the texts of a column that is a dictionary, and the texts."""
-    whole = texts.combine_chunks()
-    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    return whole.indices.to_numpy(zero_copy_only=False).astype(np.int64), whole.dictionary.to_pylist()
 
 
 def _values(table: pa.Table, name: str) -> np.ndarray:

@@ -169,11 +169,11 @@ class Tracker:
             self._client = None
             if not self._away:
                 self._warn(
-                    f"MLflow is not reachable and gets nothing for now ({self._said(error)}); the store has it all"
+                    f"MLflow is not reachable and gets nothing for now ({self._reason(error)}); the store has it all"
                 )
             self._away = True
 
-    def _said(self, error: Exception) -> str:
+    def _reason(self, error: Exception) -> str:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         return without_secrets(first, str(self._uri))
 
@@ -350,8 +350,8 @@ class Tracker:
         except Exception as error:
             client.get_run(run_id)  # a server that is away is another trouble, and raises here
             self._warn(
-                f"MLflow cannot keep artifacts ({self._said(error)}): runs get all but those; once their place can be "
-                f"written from here, {self._command('track')} puts them there"
+                f"MLflow cannot keep artifacts ({self._reason(error)}): runs get all but those; once their place can "
+                f"be written from here, {self._command('track')} puts them there"
             )
             self._lacks_files = True
         return not self._lacks_files

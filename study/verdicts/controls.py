@@ -72,13 +72,13 @@ def verdicts(root: str | Path, study: str) -> pd.DataFrame:
 def lines(table: pd.DataFrame) -> list[str]:
     """Verdicts for the end of a sweep: every failure, else one line a control."""
     failed = table["ok"].eq(False).fillna(False)
-    said = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
+    texts = [f"{row.control} {row.attack}: {row.verdict} (AUC {row.auc:.3f})" for row in table[failed].itertuples()]
     rest = table[~failed].assign(word=table["standing"].fillna(table["verdict"]))
     for (control, _), rows in rest.groupby(["control", "word"], sort=False):
         names = list(dict.fromkeys(rows["attack"].dropna())) if control in (NULL, MEMBER_ONLY, HELD_OUT) else []
         attacks = ", ".join(names) if len(names) <= NAMED else f"{len(names)} attacks"
-        said.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
-    return said
+        texts.append(f"{control}: {rows['verdict'].max()}{attacks and f' ({attacks})'}")
+    return texts
 
 
 def nothing(store: Store) -> str:

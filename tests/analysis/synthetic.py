@@ -25,8 +25,8 @@ GRID = pd.MultiIndex.from_product([ARMS, SIZES, EPOCHS], names=(ARM, "train_size
 EPSILON = {"dp_sgd 8": 8.0, "dp_sgd 2": 2.0}
 
 
-GAIN, PERSON = 0.8, 0.5
-"""Of members' scores, in standard deviations of the rest; and the share of a record in what its scores differ by."""
+PERSON = 0.5
+"""The share of a record in what its scores differ by."""
 
 
 def panel_scores(random, truth, replicates, records=2 * MEMBERS, share=PERSON, unequal=True, studies=None):

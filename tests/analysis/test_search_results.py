@@ -157,7 +157,7 @@ def test_a_point_that_lacks_a_replicate_has_no_result(tmp_path):
     found = search(load(folder))
     assert np.flatnonzero(found.table["white_box.auc"].isna()).tolist() == [0]
     assert found.table.loc[0, ["white_box.auc_low", "kid_domain_unseen_high"]].isna().all()
-    assert len(found.told) == 5 and 0 not in set(found.front["point"])
+    assert len(found.with_results) == 5 and 0 not in set(found.front["point"])
     text = shown(folder, tmp_path)
     assert "The sweep is not complete: 17 of 18 trials are there." in text
     assert "no result" in text and not re.search(r"\bnan\b", text.lower())
@@ -276,7 +276,7 @@ def test_every_point_is_computed_again_from_the_rows_that_its_source_selects(fol
     data = load(folder)
     wide = read(data.store.root, data.name, "wide").dropna(subset=["auc"])
     rows = data.attack("white_box").assign(cell=0)
-    of_points = [rows[rows["trial_id"].isin(trials)] for trials in search(data).told["trials"]]
+    of_points = [rows[rows["trial_id"].isin(trials)] for trials in search(data).with_results["trials"]]
     points_of = [one for one in built.ledger.sources if one.code.startswith("again(")]
     assert len(points_of) == 2 * 6
     for value in ("auc", "kid_domain_unseen"):

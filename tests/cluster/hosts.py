@@ -27,8 +27,6 @@ COMMANDS = {
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOME = Path(pwd.getpwuid(os.geteuid()).pw_dir)
 """Where sshd leads to, whatever $HOME is."""
-KEPT = Path("/mnt/kept")
-"""Where a host sees the folders it is given; each is also bound back to its own place where that is hidden."""
 BOOT = """
 set -eu
 hostname "$NAME"

@@ -39,8 +39,6 @@ WHOLE = {
     "training": {"batch_size": 16, "learning_rate": 2e-4, "generator_every": 1, "precision": "float32"},
 }  # fmt: skip
 """A study that says all that is not a matter of taste."""
-FORMED = ("factors", "attacks", "presets", "results", "tracking", "compute", "target", "contrasts")
-"""Sections that a resolved spec has in another form, or not at all."""
 READERS = {
     "config": lambda file: mia_study("config")([str(file)]),
     "plan": lambda file: mia_study("sweep")([str(file), "--plan"]),

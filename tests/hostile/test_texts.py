@@ -16,7 +16,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 from analysis.notebooks.execution import FOLDER, executing
-from analysis.plots.drawing import LONGEST, finish, tell
+from analysis.plots.drawing import LONGEST, add_tooltips, finish
 from analysis.report.conditions import Condition, rows
 from analysis.report.shown import call, literal
 from analysis.report.svg import inline
@@ -101,7 +101,7 @@ def test_mlflow_is_given_texts_as_values_only(forged, unpictured, kind):
 def test_pictures_show_texts_as_they_are(kind, tmp_path):
     text = KINDS[kind]
     figure, axis = plt.subplots()
-    tell(axis.errorbar([1, 10, 100], [1, 2, 3], fmt="o", label=text), [text] * 3)
+    add_tooltips(axis.errorbar([1, 10, 100], [1, 2, 3], fmt="o", label=text), [text] * 3)
     axis.set(title=text, xlabel=text, ylabel=text, xscale="log")
     axis.set_yticks([1, 2], [text, "b"])
     axis.text(2, 2, text)

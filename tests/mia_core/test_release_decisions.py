@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from mia_core.metrics.attack_bounds import (
     auc_bounded,
-    exact_copies,
+    exact_copies_bounded,
     excess_copies,
     lower_tail,
     tpr_bounded,
@@ -38,7 +38,7 @@ def answers(made, limits, random, copied=0.0):
     values = {
         "auc": lambda: [auc_bounded(*one) for one in of],
         "tpr_at_1pct_fpr": lambda: [tpr_bounded(*one) for one in of],
-        "copies": lambda: [excess_copies(called, SAMPLES, 0.01, UNSEEN, tail), exact_copies(0, SAMPLES, tail)],
+        "copies": lambda: [excess_copies(called, SAMPLES, 0.01, UNSEEN, tail), exact_copies_bounded(0, SAMPLES, tail)],
         "worst_person": lambda: [worst_bounded(one[0], worst_of(*one[1:])) for one in of],
     }
     return {name: decide(values[name](), limit) for name, limit in limits.items()}
@@ -136,7 +136,7 @@ def found_replays(probability, seed=8):
         counted["tpr"] += tpr_bounded(*of).low > 0.01
         counted["worst"] += worst_bounded("", worst_of(*of[1:])).low > 0.5
         counted["alike"] += excess_copies(called, SAMPLES, 0.01, UNSEEN, tail).low > 0
-        counted["equal"] += exact_copies(replays, SAMPLES, tail).low > 0
+        counted["equal"] += exact_copies_bounded(replays, SAMPLES, tail).low > 0
     return counted
 
 

@@ -16,7 +16,7 @@ from mia_core.models import SampleFolder
 from study.design.study_design import Design
 from study.plan.memory import Memory
 from study.run.measuring import QualityMeasuring
-from study.store.exporting import told
+from study.store.exporting import public_settings
 from tests.small import small_spec
 
 SHAPE = (1, 8, 8)
@@ -138,7 +138,7 @@ def test_a_pool_of_one_class_is_measured_by_a_given_network(make_design, path):
 
 def test_a_public_copy_does_not_name_its_path(make_design, path):
     resolved = make_design(f"quality.onnx={path}").spec.resolved
-    shown = told(resolved)
+    shown = public_settings(resolved)
     assert resolved["quality"]["onnx"] == path and str(path) not in str(shown)
     assert {**shown["quality"], "onnx": path} == resolved["quality"]
-    assert told(make_design().spec.resolved)["quality"] == make_design().spec.resolved["quality"]
+    assert public_settings(make_design().spec.resolved)["quality"] == make_design().spec.resolved["quality"]
