@@ -81,11 +81,11 @@ SENTENCES = {
         "named wrongly, an attacker may name {tpr} of the training records"
     ),
     "guarantee of a person": (
-        ", with a guarantee against any attack (epsilon {epsilon} for one person, with all records of theirs): with "
+        ", with a guarantee against any attack (epsilon {epsilon} for one person, with all of their records): with "
         "1 % of other persons named wrongly, none names more than {tpr} of the persons trained on"
     ),
     "empty guarantee of a person": (
-        ", with a guarantee (epsilon {epsilon} for one person, with all records of theirs) that limits hardly anybody: "
+        ", with a guarantee (epsilon {epsilon} for one person, with all of their records) that limits hardly anybody: "
         "with 1 % of other persons named wrongly, an attacker may name {tpr} of the persons trained on"
     ),
     "guessable noise": ", and that only against those who cannot guess the study's seed, which its noise is drawn from",
@@ -117,7 +117,7 @@ SENTENCES = {
     ),
     "attack not complete": "{attack} has results in {there} of {planned} trials only.",
     "not published": (
-        "{targets} is not the published network ({settings}), which may leak more: what is said here is of this one."
+        "{targets} is not the published network ({settings}), which may leak more: this report is about this one."
     ),
     "few replicates": "Descriptive only: {replicates}, and intervals can be trusted from {least} on.",
     "missing cells": "Cells are missing, and averages leave out what would pair with them: {names}.",
@@ -127,7 +127,7 @@ SENTENCES = {
     "flagged": "{count} of {trials} trials are flagged: {flags}.",
     "no quality": "No quality was measured: what a defense costs cannot be said.",
     "few non-members": (
-        "TPR at 1 % FPR cannot be told with {others} non-members over the replicates of a cell: it takes {least}."
+        "TPR at 1 % FPR cannot be estimated from {others} non-members over the replicates of a cell: it takes {least}."
     ),
     "perfect": "Some AUCs are exactly 1: differences between such cells are not seen.",
     "fitted on each other": (
@@ -136,7 +136,7 @@ SENTENCES = {
     ),
     # Sections.
     "epsilon per record": "Epsilon is for adding or removing one record.",
-    "epsilon per person": "Epsilon is for adding or removing one person, with all records of theirs.",
+    "epsilon per person": "Epsilon is for adding or removing one person, with all of their records.",
     "epsilon per record or person": (
         "Epsilon is for adding or removing one record, and of arms with unit=person for one person and all records of "
         "theirs."

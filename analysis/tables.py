@@ -107,8 +107,11 @@ def _of_search(data: StudyData) -> Iterator[tuple[str, pd.DataFrame]]:
     words = varied(data)
     found = search(data)
     yield f"The search: {search_words(data)}", pd.DataFrame({"factor": words.keys(), "searched in": words.values()})
-    yield "What no other point beats, by means that the search was told (optimistic)", of_points(found, found.front)
-    yield "What fresh replicates say of points, beside what the search was told", fresh(found, confirmed(data, found))
+    yield "What no other point beats, by the means that the search used (optimistic)", of_points(found, found.front)
+    yield (
+        "What fresh replicates say of points, beside the values that the search used",
+        fresh(found, confirmed(data, found)),
+    )
     yield "Every point, in the order asked", of_points(found, found.table)
 
 
@@ -201,7 +204,7 @@ def shares(one: Influence) -> pd.DataFrame:
 
 
 def of_points(found: Search, table: pd.DataFrame) -> pd.DataFrame:
-    """Points of a search: levels, - where a setting means nothing to the arm, and goals as the search was told them."""
+    """Points of a search: levels, - where a setting means nothing to the arm, and goals as the search saw them."""
     shown = table[["point", *found.factors]].copy()
     for name in found.factors:
         shown[name] = [

@@ -1,4 +1,4 @@
-"""Train a DCGAN on 100 digits, attack it, say how well members are told from others: `python examples/one_target.py`.
+"""Train a DCGAN on 100 digits, attack it, print its AUC: `python examples/one_target.py`.
 
 Needs mia_core alone: no Ray, no MLflow, no study file. Half a minute.
 """

@@ -26,8 +26,8 @@ WORST_WORDS = (
     "average: one of them may be named more surely, and one release cannot say of one person alone how surely."
 )
 COPY_WORDS = (
-    "A sample is a copy if it equals a member, or lies much nearer to one member than to the next ones, as by the "
-    "false-copy rate hardly any non-member does. Crops, flips and parts of records are not looked for."
+    "A sample is a copy if it equals a member, or lies much nearer to one member than to the next ones, as hardly "
+    "any non-member does (the false-copy rate). Crops, flips and parts of records are not looked for."
 )
 THREAT_WORDS = (
     "For each attacker the strongest of the attacks that it can run. With 1 % of the non-members named wrongly (FPR "
@@ -114,7 +114,7 @@ def persons_and_copies(evidence: Evidence, answers: Answers) -> Section:
         "samples that equal a member": f"{found.equal:,} ({bounds(COPIES, values['exact copies'])})",
     }
     if found.called is None or found.by_chance is None:
-        facts["samples that resemble a member"] = "not looked for: too few non-members tell what resembles"
+        facts["samples that resemble a member"] = "not looked for: too few non-members to know what resembles"
     else:
         facts["samples called copies"] = (
             f"{found.called:,} ({digits(COPIES, found.called / found.samples)}); by chance {percent(found.by_chance)}, "
@@ -219,7 +219,7 @@ def guarantee(evidence: Evidence) -> Section:
         most = tpr_ceiling(Profile(np.array([stated.epsilon]), np.array([stated.delta])), FPR)
         words = (
             f"For one {stated.unit}: epsilon {number(stated.epsilon)} at delta {number(stated.delta)}, as stated by "
-            "who trained the model; nothing here verifies it.",
+            "whoever trained the model; nothing here verifies it.",
             f"With 1 % of others named wrongly, no attack names more than {percent(most)} of the {stated.unit}s that "
             "were trained on, in expectation.",
         )
@@ -228,7 +228,7 @@ def guarantee(evidence: Evidence) -> Section:
                 *words,
                 "Per person: none is stated, and persons have several records."
                 if several
-                else "Every record counts as a person of its own here; a person with several records has less.",
+                else "Every record counts as a person of its own here; a person with several records has a weaker one.",
             )
     return Section("guarantee", "The guarantee per person", [Text((line,)) for line in words])
 

@@ -186,7 +186,7 @@ def _of_copies(limit: float | None, copies: CopiesFound | None, gates: Sequence[
         if not alike:
             decision = Decision.CANNOT_BE_SHOWN
             own.append(Reason(
-                "copies: too few non-members tell what a copy is: samples that resemble a member were not looked for.",
+                "copies: too few non-members to know what a copy is, so samples that resemble members were not sought.",
                 "At least 99 judged non-members, of different persons (at quality.copies.alpha of .01).",
             ))  # fmt: skip
         elif decision is Decision.CANNOT_BE_SHOWN:

@@ -39,8 +39,8 @@ def holdout(evidence: Evidence) -> Section:
     """How non-members were chosen, and what blind classifiers could have found."""
     drawn = evidence.given["holdout"] == "random"
     words = (
-        "Non-members were drawn at random, before training, from the same records as the members, as stated by who ran "
-        "this."
+        "Non-members were drawn at random, before training, from the same records as the members, as stated by "
+        "whoever ran this."
         if drawn
         else "That non-members were drawn at random before training is not stated: what tells them from members need "
         "not be the release."
@@ -52,7 +52,7 @@ def holdout(evidence: Evidence) -> Section:
     heads = ["classifier without the release", "AUC", "at most (95 %)", "p", "finds from", "verdict"]
     about = (
         "Members and non-members must differ in nothing but chance. Finds from: the AUC that it would have found with "
-        f"probability 0.8 at the 5 % level. An upper limit within {BLIND_MARGIN:g} of 0.5 is asked for."
+        f"probability 0.8 at the 5 % level. An upper limit within {BLIND_MARGIN:g} of 0.5 is required."
     )
     table = Table("blind-table", "Are members and non-members told apart without the release?", heads, rows,
                   sortable=False)  # fmt: skip

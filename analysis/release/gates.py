@@ -53,8 +53,8 @@ def upper(control: Control) -> float | None:
 def _holdout(evidence: Evidence) -> Iterator[Reason]:
     if evidence.given["holdout"] != "random":
         yield Reason(
-            "The non-members are not said to have been drawn at random, before training, from the same records as the "
-            "members: what tells them apart need not be the release.",
+            "The non-members are not stated to have been drawn at random, before training, from the same records as "
+            "the members: what tells them apart need not be the release.",
             "Non-members drawn at random before training, given with --holdout random.",
             both=True,
         )

@@ -100,7 +100,7 @@ def front(data: StudyData, found: Search) -> Section:
 
 
 def confirmation(data: StudyData, found: Search, fresh: pd.DataFrame) -> Section:
-    """What fresh replicates say of points, beside what the search was told; else how to have them."""
+    """What fresh replicates say of points, beside the values that the search used; else how to get them."""
     ask = f"{shlex.join(['mia-study', 'search', short(data.store), '--confirm', 'POINT'])} > confirm.json"
     code = Code(f"{ask}\nmia-study sweep confirm.json", "Commands that confirm a point")
     if fresh.empty:

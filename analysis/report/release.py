@@ -134,7 +134,7 @@ def how_many(data: StudyData, verdict: Verdict) -> Section | None:
 
 def _allowed(row: Mapping[Any, Any], origin: Source) -> Cell:
     if pd.isna(row["released"]):
-        return Cell(f"not said: {row['reason']}")
+        return Cell(f"not known: {row['reason']}")
     text = f"{row['released']}" if row["released"] else "none of those tried"
     return Cell(number=Cited(text, origin), value=float(row["released"]))
 

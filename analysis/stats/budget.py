@@ -125,7 +125,7 @@ def _reason(data: StudyData, own: pd.DataFrame) -> str | None:
 def words_of_statement(row: dict[Any, Any]) -> str:
     """A row of `allowed`: `at most 1000 samples keep the mean AUC under 0.60, of 100, 1000, 10000 tried`."""
     if pd.isna(row["released"]):
-        return f"not said: {row['reason']}"
+        return f"not known: {row['reason']}"
     if not row["released"]:
         return f"none of the numbers tried ({row['tried']}) is shown to keep the mean AUC under {row['limit']:.2f}"
     return f"at most {row['released']} samples keep the mean AUC under {row['limit']:.2f}, of {row['tried']} tried"

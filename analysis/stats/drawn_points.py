@@ -78,7 +78,9 @@ class Influence:
         if self.reason:
             return [f"What moves {self.words} is not known: {self.reason}."]
         if self.noise is None:
-            return [f"How much of the points' variance in {self.words} is noise cannot be told from one replicate."]
+            return [
+                f"How much of the points' variance in {self.words} is noise cannot be estimated from one replicate."
+            ]
         if self.noise > MOSTLY_NOISE:
             return [f"{self.noise:.0%} of the points' variance in {self.words} is noise of replicates: add replicates."]
         if self.predicted is not None and 1 - self.predicted > MOSTLY_NOISE:

@@ -34,8 +34,8 @@ class Goal:
 @dataclass(frozen=True)
 class Search:
     """goals: in order. table: one row a point in the order asked, with columns point, the varied factors (null where a
-    setting means nothing to the point's arm), a goal's value by its name (the mean over replicates that the search was
-    told; null where a trial of it lacks results) with its 95 % t interval (_low, _high), on_front, trials (their ids).
+    setting means nothing to the point's arm), a goal's value by its name (the mean over replicates that the search
+    used; null where a trial of it lacks results) with its 95 % t interval (_low, _high), on_front, trials (their ids).
     """
 
     goals: tuple[Goal, ...]
@@ -84,7 +84,7 @@ def confirmed(data: StudyData, found: Search) -> pd.DataFrame:
 
     A confirming study is what `mia-study search --confirm` prints, swept into the same results; its replicates are
     others than the search chose by, so that its interval holds. One row a point and goal: point, study, goal, searched
-    (what the search was told), mean, low, high, replicates, descriptive.
+    (the value that the search used), mean, low, high, replicates, descriptive.
     """
     rows = []
     for number in found.table["point"]:

@@ -40,8 +40,8 @@ COMMANDS = (
         summary="end a cluster and leave nothing running",
         add_arguments=_arguments,
         run=_down,
-        details="As `ray down` does, and on every host of `provider.type: local`, where `ray down` leaves the workers "
-        "running, Ray and MLflow's server; Ray's files go too, and the head's copy of the key.",
+        details="Does what `ray down` does. With `provider.type: local`, where `ray down` leaves workers running, it "
+        "also ends Ray and MLflow's server on every host, and removes Ray's files and the head's copy of the key.",
         examples=("cluster down configs/clusters/onprem.yaml",),
         codes="exit codes:\n  0  all has ended\n  1  it may run on where a line says so; the same command tries again"
         "\n  2  refused",

@@ -89,9 +89,9 @@ COMMANDS = (
         summary="whether private arms keep what their epsilon claims",
         add_arguments=add_folder,
         run=_audit,
-        details="Attacks guess the fair coins by which records were put into training sets; a study whose split has "
-        "none has nothing to audit, and that is said. A study whose claims hold is contradicted in at most 5 % of "
-        "cases.",
+        details="Attacks guess the fair coins by which records were put into training sets; where a study's split has "
+        "no fair coins, the command says that there is nothing to audit. A study whose claims hold is contradicted in "
+        "at most 5 % of cases.",
         examples=("audit results/privacy_digits",),
         codes="exit codes:\n  0  no claim is contradicted\n  1  one is\n  2  refused",
         prints=True,

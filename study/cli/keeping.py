@@ -149,7 +149,7 @@ COMMANDS = (
         add_arguments=_flat_arguments,
         run=_flat,
         details="For pandas, polars, DuckDB, R and spreadsheets: rows of the current design, each once, with one "
-        "schema a table; `wide` has a row per trial and attack. docs/store.md has lines for three of them.",
+        "schema per table; `wide` has a row per trial and attack. docs/store.md has lines for three of them.",
         examples=("export results/digits flat", "export results/digits flat --csv --include-records"),
     ),
     Command(

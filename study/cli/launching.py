@@ -69,7 +69,7 @@ def _config(options: argparse.Namespace) -> int:
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    text = "files of a kind to name (default: 10)"
+    text = "how many files of each kind to name (default: 10)"
     parser.add_argument("--names", type=number(" of names", 0), default=10, metavar="N", help=text)
     text = "where the contact sheet goes, a .png file (default: reports/contact_sheet.png in the study's folder)"
     parser.add_argument("--output", metavar="FILE", help=text)
@@ -148,7 +148,7 @@ COMMANDS = (
             "init images",
             "init ~/scans scans.yaml --skip-unreadable",
             "init ~/scans --set 'data.window=[0,4095]'  # 16 bits: black, white",
-            "init ~/scans --set data.group_folders=true  # a folder a person",
+            "init ~/scans --set data.group_folders=true  # a folder each",
         ),
     ),
     Command(

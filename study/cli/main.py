@@ -1,6 +1,7 @@
 """`mia-study`: one command, whose subcommands are all that this project does."""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ def main(given: Sequence[str], process: bool = False) -> int:
     if not given:
         parser.print_help(sys.stderr)
         return REFUSED
-    options = parser.parse_args(given)
+    options = parser.parse_args(with_values(given))
     command: Command = options.command
     if process:
         leave_working_folder()
@@ -48,6 +49,21 @@ def main(given: Sequence[str], process: bool = False) -> int:
         if command.prints:
             leave_with_the_reader()
     return outcome(partial(_run, command, options))
+
+
+OPTION, PAIR = re.compile(r"--[a-z-]+"), re.compile(r"-\d[\d.]*,\d[\d.]*")
+"""Words of a command line: an option without a value, and two numbers of which the first is negative."""
+
+
+def with_values(words: Sequence[str]) -> list[str]:
+    """`--range -1,1` as `--range=-1,1`: argparse takes a word with a minus that is no number for an option."""
+    joined: list[str] = []
+    for word in words:
+        if PAIR.fullmatch(word) and joined and OPTION.fullmatch(joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 PATHS = ("config", "file", "folder", "images", "out", "output", "results", "study")

@@ -38,19 +38,20 @@ def release_arguments(parser: argparse.ArgumentParser) -> None:
     text = "package.module:function, (count, seed) to images; your code is run"
     given.add_argument("--callable", metavar="NAME", help=text)
     given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
-    given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), help="of float images (default of --onnx: -1,1)")
+    text = "of float images: -1,1 or 0,1 or 0,255 (default of --onnx: -1,1)"
+    given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), metavar="LOW,HIGH", help=text)
     given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
     given.add_argument("--target", metavar="SETTINGS", help="of --weights, e.g. '{name: dcgan, width: 32}'")
     records = parser.add_argument_group("records, folders of images")
     records.add_argument("--members", metavar="FOLDER", help="what the generator was trained on")
-    records.add_argument("--non-members", metavar="FOLDER", help="such records that it was not trained on")
-    records.add_argument("--reference", metavar="FOLDER", help="further such records, as an attacker may have some")
+    records.add_argument("--non-members", metavar="FOLDER", help="records like them that it was not trained on")
+    records.add_argument("--reference", metavar="FOLDER", help="further records like them, which an attacker may have")
     records.add_argument("--groups", metavar="CSV", help="a table with the columns file and person")
     text = "random: the non-members were drawn at random, before training, from all records (default: other)"
     records.add_argument("--holdout", choices=("random", "other"), default="other", help=text)
     size = number(" of pixels", 8, 1024)
     records.add_argument("--size", type=size, metavar="PIXELS", help="of all images (default: the members', or onnx's)")
-    stated = parser.add_argument_group("what is stated, and asked for")
+    stated = parser.add_argument_group("statements and limits")
     stated.add_argument("--recipient", metavar="WORDS", help="to whom it is released")
     stated.add_argument("--epsilon", type=number("", 0), help="of a guarantee that you state; not checked")
     stated.add_argument("--delta", type=number("", 0, 1), help="of that guarantee")
@@ -122,7 +123,7 @@ def _known_before(options: argparse.Namespace) -> list[str]:
     """What keeps limits from being answered, whatever is found."""
     return [
         *(["no limits are given (--policy FILE; --write-policy FILE writes one to fill in)"] * (not options.policy)),
-        *(["--holdout random is not said"] * (options.holdout != "random")),
+        *(["--holdout random is not given"] * (options.holdout != "random")),
     ]
 
 

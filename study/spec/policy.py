@@ -153,7 +153,7 @@ limits:
   # The worst persons: the largest share of persons trained on among those who score at least as high as the 20 training
   # persons who stand out most, where half of all who are asked about were trained on. Guessing has 0.5.
   worst_person:
-  # The largest epsilon of a differential-privacy guarantee, for one record or one person with all records of theirs.
+  # The largest epsilon of a differential-privacy guarantee, for one record or one person with all of their records.
   # Leave both out where no guarantee is asked for.
   # epsilon:
   # epsilon_unit: person

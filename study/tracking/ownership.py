@@ -51,7 +51,7 @@ def tags_of(store: Store) -> dict[str, str]:
 def own_runs(client: Any, experiment: str, store: Store) -> Found:
     """Of several runs of a trial, made by a request that was sent again or on two machines, the most complete counts.
 
-    A run of an earlier version that was cut short has no parent yet: whose it is cannot be told, so it is left alone.
+    A run of an earlier version that was cut short has no parent yet: so its store is not known, and it is left alone.
     """
     own: dict[str, list[Run]] = {}
     bare: list[Any] = []

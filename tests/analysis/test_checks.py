@@ -24,7 +24,7 @@ def test_a_sweep_that_is_not_complete_and_unequal_replicates_are_said(tmp_path):
     unequal = next(word for word in words if "unequal replicates" in word)
     assert "dcgan, none, n = 40, 2 epochs (4 of 5)" in unequal
     assert any(word.startswith("The control null says nothing: not run yet") for word in words)
-    assert any(word.startswith("TPR at 1 % FPR cannot be told") for word in words)
+    assert any(word.startswith("TPR at 1 % FPR cannot be estimated") for word in words)
 
 
 @pytest.mark.long

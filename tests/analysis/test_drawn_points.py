@@ -210,7 +210,7 @@ def test_noise_and_one_replicate_are_doubts():
     rows = (("a", 0.7, 0.5, 0.9), ("b", 0.2, 0.1, 0.3))
     assert made(*rows).doubts() == []
     assert "60% of the points' variance in leakage is noise" in made(*rows, noise=0.6).doubts()[0]
-    assert "cannot be told from one replicate" in made(*rows, noise=None).doubts()[0]
+    assert "cannot be estimated from one replicate" in made(*rows, noise=None).doubts()[0]
     unpredicted = pd.DataFrame([{"index": "unpredicted", "estimate": 0.7}])
     forest = made(*rows)
     forest = Influence(forest.value, pd.concat([forest.table, unpredicted]))

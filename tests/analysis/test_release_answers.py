@@ -64,7 +64,7 @@ def test_without_limits_nothing_can_be_shown(sound, leaking):
 @pytest.mark.parametrize(
     ("change", "said", "both"),
     [
-        ({"given": {"holdout": "other"}}, "not said to have been drawn at random", True),
+        ({"given": {"holdout": "other"}}, "not stated to have been drawn at random", True),
         ({"controls": with_control("blind", standing="failed", auc=0.58, p=0.001)}, "records differ", True),
         ({"controls": with_control("blind_files", standing="failed", auc=0.58, p=0.001)}, "files differ", True),
         ({"controls": with_control("blind", auc=0.535)}, "AUC of at most 0.556", False),

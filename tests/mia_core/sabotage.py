@@ -67,7 +67,7 @@ SABOTAGE = {
     "honest": honest,
     "clips the batch mean": lambda: patch.object(dp_sgd, "clipped_sums", clip_the_mean),
     "noise sigma C / B on the sum": lambda: patch.object(dp_sgd, "PrivateGradients", NoiseOfTheMean),
-    "half of the sampling rate told": lambda: patch.object(DPSGD, "batches", twice_as_often),
+    "half of the sampling rate accounted": lambda: patch.object(DPSGD, "batches", twice_as_often),
 }
 
 

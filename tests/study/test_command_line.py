@@ -152,6 +152,13 @@ def test_words_that_no_command_knows_are_refused_before_anything_is_imported(wor
     assert line in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [["--range", "-1,1"], ["--range=-1,1"]], ids=["two words", "one word"])
+def test_a_value_that_begins_with_a_minus_is_no_option(given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["release", "--onnx", "G", *given, "--members", "IN", "--non-members", "OUT"]) == REFUSED
+    assert capsys.readouterr().err.startswith("refused: --")
+
+
 def test_without_a_command_the_help_is_shown_and_nothing_is_run(capsys):
     assert main([]) == REFUSED
     assert "Run a study:" in capsys.readouterr().err
