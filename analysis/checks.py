@@ -1,4 +1,4 @@
-"""What is wrong with a study, or missing from it, said before any of its effects."""
+"""What is wrong with a study or missing from it, for readers to see before any of its effects."""
 
 import shlex
 from collections.abc import Iterator

@@ -24,12 +24,12 @@ PROJECT = Path(__file__).parents[1]
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """With buffers of a fixed size, cuBLAS gives the same bits in every run."""
 NOT_REPEATABLE = "does not have a deterministic implementation"
-"""In torch's error."""
+"""Words of torch's error for an operation without a repeatable kernel."""
 
 OPEN_FILES, OPEN_FILES_OF_A_TRIAL = 100, 4
-"""Of Ray's processes, the one that opens most: 50 and 3 a trial were counted."""
+"""Open files that Ray needs, and more for each trial at once; 50, and 3 per trial, were counted."""
 SETTLED = 2
-"""So many trials of a process have imported, and made, all that lasts as long as it does."""
+"""After this many trials a process has made all objects that stay as long as it lives."""
 _begun = itertools.count(1)
 
 

@@ -22,8 +22,8 @@ LONGEST = 4000
 def plain(text: object) -> str:
     """Printable text: any other character is shown by its number, such as \\u001b. Newlines and tabs stay.
 
-    So are controls, marks that turn the direction of writing, line separators, and bytes of a name that are no text.
-    JSON stays the same JSON.
+    Shown by number are control characters, marks that change the direction of writing, line separators, and bytes of
+    a file name that are no text. JSON stays valid and keeps its values.
     """
     words = str(text)
     if words.isprintable():
@@ -61,7 +61,7 @@ class Console(rich.console.Console):
             self.print(one_line(line), soft_wrap=True)
 
     def wrap(self, *lines: object) -> None:
-        """Print prose, of which nothing is copied: as `say`, on a terminal broken at blanks to its width."""
+        """Print prose: as `say`, but wrapped to the width of a terminal. Not for commands, which users copy."""
         fill = textwrap.TextWrapper(
             self.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, tabsize=1
         )

@@ -55,8 +55,8 @@ def misfit(notebook: str, study: StudyData) -> str | None:
 def executing(study: str | Path, include_records: bool = False) -> Iterator[Callable[[Path], nbformat.NotebookNode]]:
     """What gives a notebook with its outputs; CellExecutionError when a cell raises.
 
-    One kernel runs them all, for most of a kernel's time is its imports; each notebook begins without names. What it is
-    told, and answers, goes through sockets in a folder of its owner's, and by no network.
+    One kernel runs them all, for most of a kernel's time is its imports; each notebook begins without names. It
+    communicates through sockets in a folder that only its owner may enter, and by no network.
     """
     sockets = tempfile.mkdtemp(prefix="kernel-")
     own = {"connection_file": f"{sockets}/kernel.json", "transport": "ipc", "ip": f"{sockets}/s"}

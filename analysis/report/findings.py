@@ -169,7 +169,7 @@ def tradeoff(data: StudyData, verdict: Verdict) -> Section | None:
             blocks.append(
                 picture(plots.front(data, table, attack), "front", "The front of leakage and quality",
                         "The dotted steps join cells that no other one beats in both by its means. Hollow: another "
-                        "cell is shown to be better in both, with all cells that it was compared with paid for; the "
+                        "cell is shown to be better in both, corrected for all cells that it was compared with; the "
                         "paler, the surer. Point at a cell for more.",
                         source(data, attack, data.attack(attack), "picture: front", call("front", DATA, attack)))
             )  # fmt: skip

@@ -2,8 +2,8 @@
 
 They are about the declared attack, and start at one cell that is fixed before anything is looked at: the first
 published network (else the first variant), without a defense, the smallest training set, the most training. Defenses
-are compared where they were trained: there, or on the first variant that has any. Whether leakage is shown is said of
-every cell after the last level of training, by the strongest of all attacks.
+are compared where they were trained: there, or on the first variant that has any. Whether leakage is shown is stated
+for every cell after the last level of training, by the strongest of all attacks.
 """
 
 from collections.abc import Sequence
@@ -332,7 +332,7 @@ def _what_protects(
 ) -> Sentence:
     """The least leaking arm, or stopping early, of those shown to cost hardly any quality; else what may cost least.
 
-    cell: that defenses are compared with. explained: whether the measure of quality was said already.
+    cell: that defenses are compared with. explained: whether the measure of quality was explained already.
     """
     arms = [change for change in changes if change.factor == ARM and change.level not in data.control_arms]
     if not arms:
@@ -345,7 +345,7 @@ def _what_protects(
         least = min(arms, key=_auc)
         guarantee = _guarantee(data, cell, least)
         return filled("no defense lowers", count=count, arm=str(least.level), auc=least.leakage, guarantee=guarantee)
-    # A loss of one that was chosen among several looks small by chance: its interval pays for that.
+    # A loss of one that was chosen among several looks small by chance: its interval is corrected for that.
     clear = [replace(change, cost=_paid(data, change, len(ways))) for change in clear]
     free = [change for change in clear if change.cost and quality and is_small(change.cost, quality)]
     best = min(free, key=_auc) if free else min(clear, key=_most_lost)

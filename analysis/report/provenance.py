@@ -86,7 +86,7 @@ def difference(
 ) -> Number | None:
     """A cell less another that differs in one factor, inside replicates; None without a replicate that has both.
 
-    level: of its interval. One that was chosen among K has 1 - 0.05 / K, which pays for the choice.
+    level: of its interval. One that was chosen among K has 1 - 0.05 / K, which corrects for the choice.
     """
     rows = data.attack(attack).dropna(subset=[column])
     ours, theirs = in_cell(rows, cell), in_cell(rows, baseline)

@@ -1,7 +1,7 @@
 """Where numbers of a page come from: a condition on their rows of the store, and Python that computes them again.
 
 A condition is tried on the study while the page is built: one that selects other rows than those computed from is not
-told.
+shown.
 """
 
 import re

@@ -1,12 +1,12 @@
 """The release budget: leakage against the number of samples that are released, and how many keep it under a limit.
 
 The numbers are levels of one attack, scored on the same samples, of which the attacker sees the first N. How many
-samples keep to a limit is said by one-sided upper bounds that hold at all N together: at 1 - alpha / L each (Bonferroni
-over L numbers, alpha what the study's look may spend). A statement is made of all attacks of an access that were tried
-at these numbers, each of which must be below the limit (an intersection-union test, which needs no correction for
-attacks). It can be wrong only where, at the smallest number that exceeds the limit, the bound of the attack that leaks
-most there fails. So all statements of a cell and an access, at whatever limits, are right together in 1 - alpha of
-studies.
+samples keep to a limit follows from one-sided upper bounds that hold at all N together: at 1 - alpha / L each
+(Bonferroni over L numbers, alpha what the study's look may spend). A statement is made of all attacks of an access that
+were tried at these numbers, each of which must be below the limit (an intersection-union test, which needs no
+correction for attacks). It can be wrong only where, at the smallest number that exceeds the limit, the bound of the
+attack that leaks most there fails. So all statements of a cell and an access, at whatever limits, are right together in
+1 - alpha of studies.
 """
 
 import re
@@ -76,7 +76,7 @@ def allowed(data: StudyData, limits: Sequence[float] = LIMITS) -> pd.DataFrame:
 
     Columns of `data.cell`, access, attacks (how many), tried (numbers that all of them were tried at), limit, released:
     the largest of them up to which every attack's `upper` is below the limit at every number, 0 where it is not at the
-    smallest; null with `reason` where that cannot be said: from under 5 replicates, and from a public copy, whose
+    smallest; null with `reason` where that is not known: from under 5 replicates, and from a public copy, whose
     intervals speak of its own records alone.
     """
     table = budget(data)

@@ -3,7 +3,7 @@
 The same rule as for one release (`mia_core.metrics.decisions`), with bounds that also hold for other replicates and
 other records: an arm does not exceed a limit if every attack's upper bound is below it in every cell of the arm, and
 exceeds it if a lower bound, corrected for the number of all of them, is above it. Membership is drawn by coins, so
-that no holdout needs to be trusted; a failed control keeps everything from being said.
+that no holdout needs to be trusted; a failed control rules out any answer.
 """
 
 from collections.abc import Iterator, Mapping

@@ -108,7 +108,7 @@ def share_at_risk(data: StudyData, attack: str, cell: Cell | None = None) -> pd.
 
 
 def risk_by_attack(data: StudyData, attack: str, cell: Cell | None = None) -> pd.DataFrame:
-    """How much an attack and each derived attack of the cell tell of single records and persons, without naming them.
+    """How much an attack and each derived attack of the cell reveal of single records and persons, without naming them.
 
     One row an attack whose scores tell a record's difference (see `scored_by`): attack, records (with replicates on
     both sides), share, low (as of `share_at_risk`), named (records whose q is at most 0.05), persons (units with
@@ -191,9 +191,9 @@ def _two_way(
     """Mean of values [R], its 95 % limits and p of 0.
 
     influences: of every record on the part of the values that its class, or the other ones, have, [R, J of that part];
-    persons: whose records these are. Each part adds its own variance between records. Few records tell it badly, so
-    that degrees of freedom are the fewest of replicates and parts, in place of Satterthwaite's, with which 8 % of small
-    classes that do not differ would.
+    persons: whose records these are. Each part adds its own variance between records. A few records estimate it badly,
+    so that degrees of freedom are the fewest of replicates and parts, in place of Satterthwaite's, with which 8 % of
+    small classes that do not differ would.
     """
     between_replicates = float(values.var(ddof=1)) / len(values) if len(values) > 1 else float("nan")
     between_records, freedom = 0.0, float(max(1, len(values) - 1))

@@ -1,7 +1,7 @@
 """Whether leakage is shown: an exact test by redrawing the coins, of the strongest of all attacks on a cell.
 
-See `mia_core.metrics.redraw`: whatever the scores are, a target that leaks nothing is said to leak in at most 5 % of
-studies, at any number of replicates, and having looked at several attacks is paid for.
+See `mia_core.metrics.redraw`: whatever the scores are, a target that leaks nothing is declared to leak in at most 5 %
+of studies, at any number of replicates, and corrected for the number of attacks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ def leakage_shown(data: StudyData) -> pd.DataFrame:
     """One row a variant, arm and train_size, after the last level of training.
 
     Columns of `data.cell`, attack (the strongest: the one of the smallest p), attacks (how many were tried), auc and
-    tpr_at_1pct_fpr of that attack (both with _low and _high, null where unknown), p (of the strongest, the attacks
-    paid for), replicates, p_holm (over all rows and looks), shown: whether p_holm is below 0.05. A public copy has no
-    rows.
+    tpr_at_1pct_fpr of that attack (both with _low and _high, null where unknown), p (of the strongest, corrected for
+    all attacks), replicates, p_holm (over all rows and looks), shown: whether p_holm is below 0.05. A public copy has
+    no rows.
     """
     rows = []
     last = data.last

@@ -1,8 +1,8 @@
 """Threats: who could attack, what the strongest attack of each attacker finds, and how often a named record is right.
 
 An attacker who has more can run every attack of one who has less. The strongest of an attacker's K attacks is chosen by
-redrawn coins, whose p pays for the choice (`mia_core.metrics.redraw`), and its limits are at 1 - 0.05 / K, so that they
-hold for all K attacks together, and also for the chosen one.
+redrawn coins, whose p is corrected for the choice (`mia_core.metrics.redraw`), and its limits are at 1 - 0.05 / K, so
+that they hold for all K attacks together, and also for the chosen one.
 """
 
 from collections.abc import Mapping
@@ -78,10 +78,10 @@ def right_of_named(tpr: float, prior: float, fpr: float = FPR) -> float:
 def threats(data: StudyData, cell: Mapping[str, Any]) -> pd.DataFrame:
     """One row an attacker whom some attack of the cell fits, and one who has and knows all that was tried.
 
-    Columns attacker, attack (its strongest), attacks (how many it can run), p (of the strongest, all of them paid for),
-    auc, tpr_at_1pct_fpr, and right_1pct, right_10pct, right_50pct: the share of members among those named at 1 % FPR
-    where so many of the records are members; each with _low and _high, at 1 - 0.05 / attacks. Null where there are too
-    few non-members for a TPR. cell: levels of `data.cell`. A public copy has no rows.
+    Columns attacker, attack (its strongest), attacks (how many it can run), p (of the strongest, corrected for all of
+    them), auc, tpr_at_1pct_fpr, and right_1pct, right_10pct, right_50pct: the share of members among those named at 1 %
+    FPR where so many of the records are members; each with _low and _high, at 1 - 0.05 / attacks. Null where there are
+    too few non-members for a TPR. cell: levels of `data.cell`. A public copy has no rows.
     """
     if data.public or not {"access", "knowledge"} <= set(data.wide):  # data made without a store may lack them
         return pd.DataFrame(columns=list(COLUMNS))

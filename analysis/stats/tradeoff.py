@@ -158,7 +158,7 @@ def front(
 
     That a given cell is better in both is shown with confidence 1 - max(p of leakage, p of quality), one-sided tests of
     paired differences (intersection-union). A cell has many rivals, of which some look better by chance:
-    `dominated` is the confidence that is left when all of them are paid for (Bonferroni), so that equal cells do not
+    `dominated` is the confidence that is left after correction for all of them (Bonferroni), so that equal cells do not
     look beaten, however many there are.
     Columns of `data.cell`, leakage, quality (both with _low and _high), on_front (by means), dominated, dominated_by
     (the likeliest rival; null where none is better by its means), excluded (dominated with 95 %), rivals, replicates,

@@ -26,7 +26,7 @@ CLASSES = 24
 MOST_COUNTED = 10_000
 """Images of which a sweep counts near-copies: a second, or some if all are alike."""
 OF_A_SET = 5
-"""Records of a set of copies that are named."""
+"""How many records of a set of copies are named."""
 
 
 def run(config: str, overrides: Sequence[str], preset: str | None, count: int, output: str | None) -> int:

@@ -15,7 +15,7 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Machine:
-    """What one has. memory: bytes, None where that is not known. name: as rows of trials have it, None if it varies."""
+    """One machine. memory: bytes, None if unknown. name: as rows of trials have it, None if it varies."""
 
     cpus: int
     gpus: int = 0

@@ -18,8 +18,9 @@ from study.store import Damaged, Store
 from study.store.reading import tables_by_trial
 
 SEEN = (Spread(0.023), Spread(0.033))
-"""Of paired differences of AUC between two cells, as studies of DCGANs had them: used until a study has its own. What
-differs between records was not told apart in these, and counts as nothing."""
+"""Of paired differences of AUC between two cells, as studies of DCGANs had them: used until a study has its own. The
+variance between records was not separated in these, and counts as 0.
+"""
 WORTHWHILE = 0.02
 FEWEST = 3
 """Replicates from which a study's own spread is taken."""

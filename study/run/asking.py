@@ -1,4 +1,4 @@
-"""The points that a search tries next: Optuna, told and asked."""
+"""The points that a search tries next, by Optuna's ask-and-tell interface."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def ask(
 ) -> list[dict[str, Any]]:
     """The next points, a function of the arguments alone; levels: of each varied factor.
 
-    A study is made anew, told what is known of the points that there are, in their order, and then asked.
+    A new Optuna study is told the results of all points so far, in their order, and then asked for more.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {name: _distribution(own) for name, own in levels.items()}

@@ -1,4 +1,4 @@
-"""Who is told what happens to trajectories and trials."""
+"""Callbacks for what happens to trajectories and trials."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Events:
-    """Who is told. began, failed: of a trajectory, by its id, in Tune's loop, and so must return at once.
+    """began, failed: called with the id of a trajectory, in Tune's loop, so they must return at once.
 
-    sealed: of a trial, by its id, on a thread of its own, in order; what is left in the end is not waited for.
+    sealed: called with the id of a trial, on a separate thread, in order; calls that are left at the end are not waited for.
     """
 
     began: Callable[[str], object] = lambda name: None

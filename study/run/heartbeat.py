@@ -1,4 +1,4 @@
-"""progress.json: what the driver of a running sweep tells whoever looks at its study from elsewhere.
+"""progress.json: what the driver of a running sweep is doing, for readers elsewhere.
 
 Advisory: unsealed, replaced every few seconds, removed when a sweep ends in order, and nothing is decided by it. It
 may be torn, or stale after a driver was killed, which its age tells.
@@ -20,7 +20,7 @@ from study.store.places import Folder
 FILE = "progress.json"
 EVERY_SECONDS = 5.0
 STALE_SECONDS = 60.0
-"""From this age on a driver has most likely ended."""
+"""Age from which on the driver has most likely ended."""
 
 
 def beat(store: Store, state: Mapping[str, Any]) -> None:

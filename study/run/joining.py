@@ -9,10 +9,10 @@ from ray._private.services import canonicalize_bootstrap_address
 from mia_core.errors import Refused, shorten
 
 TCP_SECONDS, SECONDS = 5.0, 20.0
-"""So long a host has to take a connection, and Ray there to answer, both together far below half a minute."""
+"""How long a host may take to accept a connection, and then Ray there to answer; both far below half a minute."""
 
 ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
-"""In a process of its own: in this one it could not be ended, and tries for minutes."""
+"""Run in another process, since it tries for minutes and could not be stopped in this one."""
 
 WAYS = (
     "`ray start --head` (or `ray up FILE`) starts one, docs/cluster.md says how; without --address this machine is used"

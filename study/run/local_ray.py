@@ -32,7 +32,7 @@ LONGEST = 107
 """Bytes of a socket's path."""
 NOT_STARTED = (ConnectionError, TimeoutError, RuntimeError, ray.exceptions.RayError)
 REMOVAL_SECONDS = 10.0
-"""So long Ray's last processes may still write after its end."""
+"""How long Ray's last processes may still write after its end."""
 
 
 class _OwnCode(JobConfig):  # type: ignore[misc]

@@ -21,7 +21,7 @@ from study.spec import documents
 from study.spec.section_models import ComputeSpec
 
 SECONDS = 120.0
-"""So long a node has for its answer; the first imports of a cold disk take a while."""
+"""How long a node may take to answer; first imports from a cold disk are slow."""
 
 MOST_NODES = 10_000
 """Of one type; a cluster file may say any number."""
@@ -71,7 +71,7 @@ def _types() -> Mapping[str, Any]:
 
 
 def software() -> dict[str, str]:
-    """What must be alike on all nodes. torch without its build: nodes with and without GPUs have different ones."""
+    """Versions that must be equal on all nodes; torch's without its build, which differs between CPU and GPU nodes."""
     digest = hashlib.sha256()
     for path in sorted(path for room in ("mia_core", "study") for path in (PROJECT / room).rglob("*.py")):
         digest.update(str(path.relative_to(PROJECT)).encode() + b"\0" + path.read_bytes() + b"\0")

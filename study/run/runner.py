@@ -42,8 +42,8 @@ class Sealed:
 class Runner:
     """Runs trajectories of one study in this process; what they share is loaded once.
 
-    code: `code_versions()` of the driver, which its workers may not know; kept with each trial. progress: of trainings.
-    key: of private draws, for tests of their bits; None gives each training a fresh one.
+    code: `code_versions()` of the driver, which workers may be unable to find out; kept with each trial. progress: of
+    trainings. key: of private draws, for tests of their bits; None gives each training a fresh one.
     """
 
     def __init__(

@@ -52,11 +52,11 @@ ENV_VARS_TO_PROPAGATE.clear()
 
 
 STORAGE_SECONDS = 120.0
-"""So long a sweep waits for results storage that is full, read-only or away; then it stops."""
+"""How long a sweep waits for results storage that is full, read-only or away before it stops."""
 
 
 WORKER_SECONDS = 300.0
-"""So long a worker has to start and to try the storage."""
+"""How long a worker may take to start and to try the storage."""
 
 OUT_OF_MEMORY = torch.OutOfMemoryError.__name__
 
@@ -67,7 +67,7 @@ class TrajectoryFailed(Exception):
 
 @lru_cache(maxsize=1)
 def _unpacked(design: ray.ObjectRef) -> Design:
-    """Once a process, not once a trajectory: one of 10,000 trials takes half a second."""
+    """The design, unpacked once per process and not per trajectory: one of 10,000 trials takes half a second."""
     return ray.get(design)
 
 
@@ -105,7 +105,7 @@ def run_trajectory(config: Mapping[str, Any], shared: Sequence[Any], results: st
 
 
 def _report(step: int, steps: int, means: Mapping[str, float]) -> None:
-    """How far a training is, to the driver."""
+    """Report how far a training is to the driver."""
     loss = next((value for name, value in sorted(means.items()) if name.startswith("loss")), None)
     tune.report({"step": step, "of": steps, "loss": loss})
 
@@ -115,7 +115,7 @@ def _last_line(sealed: Sealed) -> str:
 
 
 def _kept(trial: Any) -> list[str]:
-    """Lines that Tune kept of the last attempt: in the driver's own folder, for they reach its storage later."""
+    """Lines of error that Tune kept of the last attempt, from the driver's folder: its storage gets them later."""
     with contextlib.suppress(OSError, TypeError):  # no attempt failed, or Ray's folder is gone
         last = Path(trial.error_file).read_text().rpartition("Failure #")[2]
         return [line.rstrip() for line in last.splitlines()[1:] if line.strip()]

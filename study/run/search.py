@@ -1,8 +1,8 @@
 """A search: the points it asks for, what came out of them, and the front that no other point beats.
 
-A search asks Optuna for a few points at a time, trains and attacks them as any sweep does, and tells it what came out.
-It keeps nothing of its own: the points asked so far are in the resolved spec, which is published before they run, and
-what came out of them is sealed in the store. A killed search goes on from there.
+A search asks Optuna for a few points at a time, trains and attacks them as any sweep does, and reports their results
+back. It keeps nothing of its own: the points asked so far are in the resolved spec, which is published before they run,
+and what came out of them is sealed in the store. A killed search goes on from there.
 """
 
 import contextlib

@@ -42,8 +42,8 @@ class Status:
     """What a store says of its study. Times are UTC.
 
     counts: of trials, controls, attacks and measures; a trial is done when nothing of it is missing. levels: trials
-    done by factor and level. running: whether a driver has the lock, or told of itself within STALE_SECONDS. driver:
-    what it told last, with its age in seconds. sealed_at: when the last pass was sealed. seconds_left: the driver's
+    done by factor and level. running: whether a driver has the lock, or sent a heartbeat within STALE_SECONDS. driver:
+    its last heartbeat, with its age in seconds. sealed_at: when the last pass was sealed. seconds_left: the driver's
     estimate, else by the pace of the last RECENT seals while it runs. failed: what is kept of trajectories whose last
     attempt failed. diverged: names of trials whose training diverged, which are done.
     """

@@ -52,7 +52,7 @@ def export_public(store: Store, out: Path) -> int:
     out: scores (the one table with a row a record), hashes of the pool's records (data/), curves and losses of
     trainings that have an epsilon (null, for it does not cover them), targets, resume states, samples, feature
     networks, checkpoints, failures with their paths and tracebacks, reports, earlier designs (but not their specs,
-    which tell what was declared). Words among the data's settings (folders, files, columns) become null, in the specs
+    which say what was declared). Words among the data's settings (folders, files, columns) become null, in the specs
     and in each trial's config; the data set's name and numbers stay. So do the path of a network that quality is
     measured by, and a release's folders, files and recipient, and there is no policy, which names who signed it. Of
     versions VERSIONS stay: software, threads and processor type, no host. Device names, times, the sha256 of the data

@@ -16,7 +16,7 @@ from study.store.files import Away
 
 NAME = ".lock"
 LEASE_SECONDS = 30.0
-"""So long without a renewal, and the owner is taken for dead."""
+"""After this long without a renewal the owner counts as dead."""
 RENEW_SECONDS = 5.0
 
 
@@ -30,7 +30,7 @@ class Found:
 
     @property
     def owner(self) -> str:
-        """Whose it is; empty when it was released."""
+        """The owner's name; empty if the lease was released."""
         return str(self.content.get("owner", ""))
 
     @property
@@ -89,7 +89,7 @@ class Lease:
             raise Away(f"{self._place.uri}: this driver was away for too long, and another one goes on with the study")
 
     def release(self) -> None:
-        """Leave it to the next; Away when it was lost meanwhile."""
+        """Release the lease; Away if another driver took it over meanwhile."""
         self._ending.set()
         self._thread.join()
         self.require()
@@ -107,7 +107,7 @@ class Lease:
                 self._etag = etag
 
     def _own(self) -> str | None:
-        """The ETag where the lease is this driver's still: an answer was lost, and the request had been served."""
+        """The ETag if this driver still has the lease: its request was served, and only the answer was lost."""
         found = self._place.look(NAME)
         return found.etag if found and found.owner == self._owner else None
 

@@ -71,7 +71,7 @@ def drawn_units(scores: pd.DataFrame, splits: Mapping[str, str]) -> dict[str, np
 def judged_records(scores: pd.DataFrame, splits: Mapping[str, str], units: Mapping[str, np.ndarray]) -> np.ndarray:
     """bool [N]: whether each row of a table of scores is of a judged record; units: as of `drawn_units`.
 
-    Rows that tell judged records from others are believed: only later versions wrote such.
+    Rows that mark which records were judged are believed: only later versions wrote them.
     """
     judged = scores["judged"].fillna(True).to_numpy(bool, copy=True)
     if not units:

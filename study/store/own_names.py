@@ -1,4 +1,4 @@
-"""Names that this project gives to a study's files, so that other programs' copies beside them are told from them.
+"""Names that this project gives to a study's files, which distinguish them from copies that other programs make.
 
 Programs that keep folders alike put a copy beside a file that both sides changed: `x (1).json`, `x-conflict-1.json`,
 `x (laptop's conflicted copy).json`. No reader takes such a copy for a file of the study.

@@ -67,7 +67,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def write(self, relative: str, data: bytes, sync: bool = True) -> None:
-        """Create or replace. sync: False where `sync` follows, which a file's name needs to outlast a power failure."""
+        """Create or replace. sync: also make the name outlast a power failure; False if a call of `sync` follows."""
 
     @abc.abstractmethod
     def create(self, relative: str, data: bytes, sync: bool = True) -> bool:
@@ -75,7 +75,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def sync(self, folders: Iterable[str]) -> None:
-        """Let the names of all files in these folders outlast a power failure, where storage does not by itself."""
+        """Make the names of all files in these folders outlast a power failure; nothing if storage does so itself."""
 
     @abc.abstractmethod
     def remove(self, relative: str) -> None:

@@ -25,7 +25,7 @@ KEYS = {
     "design": ["trial_id", "trajectory_id", "role", "kind", "id", "label"],
     "markers": ["pass"],
 }
-"""What names a row; work repeated by a racing attempt gave the same row twice, and counts once."""
+"""Columns that identify a row. Two racing attempts may write a row twice; it then counts once."""
 
 TEXT, WHOLE, REAL, YES = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")

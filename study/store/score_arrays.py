@@ -19,7 +19,7 @@ COLUMNS = ("query", "unit", "member", "judged", "coin", "score")
 class Scored:
     """An attack's scores on one target, by query, [Q] each. unit: whose each is, the query itself in old stores.
 
-    judged, coin: True and False where an old store does not tell.
+    judged, coin: True and False where an old store does not have them.
     """
 
     query: np.ndarray

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens as what it is: text from a store or from data stays text, and is no formula there."""
+"""CSV that spreadsheets open safely: text from a store or from data stays text and becomes no formula."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""MLflow beside a sweep, on a thread of its own: neither the first trial nor the exit waits for it longer than said."""
+"""MLflow beside a sweep, on a separate thread: the first trial does not wait for it, and the exit not for long."""
 
 import threading
 import time
@@ -12,15 +12,15 @@ from study.tracking.run_content import Begun
 from study.tracking.tracker import Tracker
 
 END_SECONDS = 60.0
-"""So long a sweep waits in the end for what MLflow still lacks; `mia-study track` fills in the rest."""
+"""How long a sweep waits at its end for what MLflow still lacks; `mia-study track` fills in the rest."""
 CALL_SECONDS = 15.0
-"""One call of MLflow that is under way then may take so long: three times three seconds, and what lies between."""
+"""How long one call of MLflow that is under way then may take: three attempts of three seconds, and pauses."""
 
 
 class TrackerAside:
-    """Passes on to a tracker, in order, what a sweep tells it; every method but `finish` returns at once.
+    """Passes calls on to a tracker, in order; every method but `finish` returns at once.
 
-    It connects when the sweep tells it the first thing: by then trials run, and nothing is imported beside Ray.
+    It connects at the first call: by then trials run, and nothing is imported beside Ray.
     A block that ends by an error waits for the call that is under way and drops all others: a thread that is still
     inside of a library when the interpreter ends may abort it.
     """

@@ -1,4 +1,4 @@
-"""Which runs of an experiment are a store's: those with its tags, and nobody else's, whatever their names are.
+"""Which runs of an experiment belong to a store: those with its tags and no others, whatever their names are.
 
 A run is a store's by the tag `store`, an id that its study.json has, and by `results`, where the store is: a copy of a
 store has the id too, and makes runs of its own. Two kinds of runs are taken over, where the store has none of that

@@ -3,7 +3,7 @@
 Failed: the control's p-value, of one family over the study (Holm 1979), is below 5 %; so a sound study raises a false
 alarm in at most 5 % of cases. Only an AUC above 1/2 is an alarm of what must be at 1/2: one below it leaks nothing.
 Shown: the upper limit of the AUC (one-sided, 95 %) is within MARGIN of 1/2; of a copycat, the lower limit is above 1/2.
-Inconclusive: neither; how far the AUC could be from 1/2 is said.
+Inconclusive: neither; the verdict states how far the AUC could be from 1/2.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
