@@ -37,7 +37,7 @@ START_SECONDS = 10.0
 TRAJECTORY_SECONDS = 0.6
 
 PRIVATE = 1.5
-"""Time of a private step over that of an ordinary one of the same target, if neither was timed; 1.3 to 2.1 were seen."""
+"""Time of a private step over an ordinary one of the same target, if neither was timed; measured: 1.3 to 2.1."""
 
 TRAINING = "training"
 """What is not known where no trajectory was timed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Events:
     """began, failed: called with the id of a trajectory, in Tune's loop, so they must return at once.
 
-    sealed: called with the id of a trial, on a separate thread, in order; calls that are left at the end are not waited for.
+    sealed: called with the id of a trial, on a separate thread, in order; nobody waits for calls left at the end.
     """
 
     began: Callable[[str], object] = lambda name: None
