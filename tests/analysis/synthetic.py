@@ -251,3 +251,8 @@ def _write(store, design, trial, leak, record, random):
     repeated = {name: np.full(len(queries), x, object) for name, x in [*names.items(), ("attack_id", wanted.attack_id)]}
     current.add("scores", {**repeated, **columns, "coin": np.isin(queries, design.split.coins), "score": score})
     assert current.seal(trial.trial_id, True, [wanted.attack_id], [measure.measure_id])
+
+
+def cell_of(data):
+    """Levels of the one cell of a study."""
+    return dict(zip(data.cell, data.last[list(data.cell)].iloc[0], strict=True))

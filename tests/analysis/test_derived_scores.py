@@ -23,6 +23,7 @@ from mia_core.metrics.record_effects import coin_p_values, differences, shrunk
 from mia_core.metrics.two_way import mean_auc
 from study.design.study_design import Design
 from study.store import Store
+from tests.analysis.synthetic import cell_of
 from tests.made_scores import OVERRIDES, design_of, hard_records, write_and_derive
 from tests.mia_core.leaking_scores import Population
 from tests.small import small_spec
@@ -46,10 +47,6 @@ def leaking(tmp_path_factory):
 def shadowed(tmp_path_factory):
     overrides = "shadows=4", "derived=[{name: calibrated, base: white_box}]"
     return study(tmp_path_factory.mktemp("shadowed"), 0.8, 0.5, *overrides)
-
-
-def cell_of(data):
-    return dict(zip(data.cell, data.last[list(data.cell)].iloc[0], strict=True))
 
 
 def test_redraws_compute_derived_scores_anew_and_begin_with_what_is_sealed(leaking):

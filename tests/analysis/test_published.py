@@ -13,6 +13,7 @@ from study.design.study_design import Design
 from study.plan.spread import family
 from study.store import Store
 from tests.analysis.synthetic import write_store
+from tests.analysis.visible import words_of
 from tests.small import small_spec
 
 pytestmark = pytest.mark.long
@@ -40,10 +41,6 @@ def found(data):
     return verdict(data, SOUND, pd.DataFrame())
 
 
-def words(sentence):
-    return "".join(part if isinstance(part, str) else part.text for part in sentence)
-
-
 def test_rows_and_variants_have_labels(data):
     assert set(data.wide["target"]) == set(data.variants) == {"dcgan", "grouped"}
     assert data.published == ["dcgan"]
@@ -55,11 +52,11 @@ def test_the_verdict_starts_at_the_published_network_wherever_it_stands(data, fo
     assert (found.cell[VARIANT], found.cell[ARM]) == ("dcgan", "none")
     assert (found.base[VARIANT], found.base[ARM]) == ("grouped", "none")
     assert found.start.value > 0.9
-    assert "dcgan was trained with n = 40 for 2 epochs without a defense" in words(found.sentences[0])
+    assert "dcgan was trained with n = 40 for 2 epochs without a defense" in words_of(found.sentences[0])
 
 
 def test_what_the_norm_changes_is_said_in_words_and_no_defense_is_compared_with_another_network(found):
-    said = [words(sentence) for sentence in found.sentences]
+    said = [words_of(sentence) for sentence in found.sentences]
     assert "norm group instead of batch (grouped) lowers it to" in said[1].lower()
     assert said[2].startswith("Defenses were compared on grouped, n = 40, where without one that probability is")
     change = next(change for change in found.changes if change.factor == ARM)
@@ -128,10 +125,10 @@ def test_a_network_that_is_added_after_a_look_declares_nothing(tmp_path):
 
 
 def test_no_control_arm_is_recommended(found, data, monkeypatch):
-    text = words(found.sentences[2])
+    text = words_of(found.sentences[2])
     assert "use dropout" in text
     with monkeypatch.context() as patch:
         patch.setattr(type(data), "control_arms", frozenset(data.arms[1:]))
         alone = verdict(data, SOUND, pd.DataFrame())
-        assert words(alone.sentences[2]) == "No defense was compared."
+        assert words_of(alone.sentences[2]) == "No defense was compared."
         assert alone.base == alone.cell

@@ -16,6 +16,7 @@ from mia_core.data.description import ALIKE_BITS, described
 from study.store import Store, read
 from study.store.exporting import export_public
 from tests.analysis.synthetic import GRID, draw, study
+from tests.analysis.visible import words_of
 from tests.browser import CHROMIUM, browser
 from tests.commands import mia_study
 
@@ -224,11 +225,7 @@ def test_a_loss_of_quality_that_is_only_noisy_is_not_called_small(monkeypatch):
 
 def protects(leakage, quality):
     found = verdict(study(leakage, quality), pd.DataFrame(), pd.DataFrame())
-    return said_by(found.sentences[2])
-
-
-def said_by(sentence):
-    return "".join(part if isinstance(part, str) else part.text for part in sentence)
+    return words_of(found.sentences[2])
 
 
 @pytest.mark.slow
@@ -239,7 +236,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     quality = 2.0 - 0.1 * np.log2(table["epochs"].to_numpy()) + np.arange(5)[:, None] * 0.002
     made = study(draw(np.random.default_rng(1), 5, truth), quality + 0.001 * np.random.default_rng(2).random((5, 24)))
     made.wide["access"] = "WHITE_BOX"
-    sentences = list(map(said_by, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences))
+    sentences = list(map(words_of, verdict(made, pd.DataFrame(), pd.DataFrame()).sentences))
     how_much, changes, protection, every_cell, not_tried = sentences
     assert how_much.startswith("An attacker who has the whole trained model (white_box), shown one training record")
     assert re.search(
@@ -260,7 +257,7 @@ def test_the_verdict_says_who_attacks_what_early_stopping_costs_and_which_arm_gu
     )
     made.wide["access"] = "SAMPLES"
     made.kept.clear()  # views of the table as it was
-    assert "sees generated samples only" in said_by(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[0])
+    assert "sees generated samples only" in words_of(verdict(made, pd.DataFrame(), pd.DataFrame()).sentences[0])
 
 
 def test_the_verdict_has_the_p_values_of_the_declared_contrasts(monkeypatch):

@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-from html import unescape
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +33,7 @@ from study.spec.study_file import parse
 from study.store import Store, read
 from study.store.exporting import export_public
 from tests.analysis.synthetic import write_store
+from tests.analysis.visible import text_of
 from tests.commands import mia_study
 from tests.small import small_spec
 
@@ -103,11 +103,6 @@ def confirm(store, number, **changed):
     publish(design, other)
     run(design, other)
     return other
-
-
-def text_of(path):
-    page = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", re.sub(r"</?abbr[^>]*>", "", path.read_text()), flags=re.S)
-    return unescape(" ".join(page.split()))
 
 
 def shown(folder, tmp_path):

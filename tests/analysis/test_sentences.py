@@ -20,6 +20,7 @@ from analysis.stats import guarantees, redrawn
 from analysis.study_data import VARIANT
 from study.store import Store
 from tests.analysis.synthetic import config_of, panel_study
+from tests.analysis.visible import words_of
 from tests.undrawn import draw_nothing
 
 SOUND = pd.DataFrame({"control": ["null"], "attack": ["white_box"], "auc": [0.5], "verdict": ["not above 0.5"],
@@ -278,14 +279,12 @@ def said(name):
         found = verdict(data, controls, audits, missing=2 if beside == "missing" else 0)
         cautions = checks.cautions(data, controls, audits)
         sections = [findings.changes(data, found), records_at_risk.risk(data, found, False)]
-    texts = [words(sentence) for sentence in found.sentences]
-    texts += [words(block.words) for section in sections if section for block in section.blocks if block.kind == "text"]
+    texts = [words_of(sentence) for sentence in found.sentences]
+    texts += [
+        words_of(block.words) for section in sections if section for block in section.blocks if block.kind == "text"
+    ]
     texts += [privacy.about_epsilon(data)] if data.private else []
     return [*texts, *found.reasons, *cautions]
-
-
-def words(sentence):
-    return "".join(part if isinstance(part, str) else part.text for part in sentence)
 
 
 def pattern(name):

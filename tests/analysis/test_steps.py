@@ -1,8 +1,6 @@
 """Studies whose levels count steps: the same answers as over epochs, under their own names."""
 
-import re
 import shutil
-from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -25,6 +23,7 @@ from study.run.status import status
 from study.store import Store
 from study.tracking.run_content import run_content
 from tests.analysis.synthetic import GRID, draw, study, write_store
+from tests.analysis.visible import text_of
 from tests.commands import mia_study
 
 notebooks = mia_study("notebooks")
@@ -54,11 +53,6 @@ def folder(tmp_path_factory):
         lambda trial: 40 * trial.steps / 10 / trial.cell.train_size,
         overrides=(FACTORS, "replicates=5"),
     )
-
-
-def text_of(path):
-    page = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", re.sub(r"</?abbr[^>]*>", "", path.read_text()), flags=re.S)
-    return unescape(" ".join(page.split()))
 
 
 TABLES = {

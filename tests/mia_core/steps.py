@@ -3,6 +3,7 @@
 import torch
 
 from mia_core.batches import Rows
+from mia_core.data.pool import to_float
 from mia_core.learner import OneTraining
 from mia_core.step_draws import Draws
 from mia_core.streams import Streams
@@ -31,3 +32,23 @@ def learner_of(target, optimizers=None, rule=mean_gradients):
 def take_step(target, x, number=0, generator_learns=True, *, optimizers=None, rule=mean_gradients, **batch):
     """The scalars of its history. batch: further arguments of `batch_of`."""
     return learner_of(target, optimizers, rule).step(batch_of(target, x, number, generator_learns, **batch))
+
+
+def floats(images):
+    """uint8 images as a target sees them."""
+    return to_float(torch.from_numpy(images))
+
+
+def sgd(target):
+    """Plain gradient descent for each of a target's networks."""
+    return {name: torch.optim.SGD(target.get_submodule(name).parameters(), 0.1) for name in target.networks}
+
+
+def grads(target, name):
+    """Gradients of a network's parameters as they are now; None where there is none."""
+    return [None if p.grad is None else p.grad.clone() for p in target.get_submodule(name).parameters()]
+
+
+def same_grads(a, b):
+    """Whether `grads` are equal to the bit."""
+    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))

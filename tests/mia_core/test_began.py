@@ -3,22 +3,13 @@ import copy
 import pytest
 import torch
 
-from mia_core.data.pool import to_float
 from mia_core.models import Snapshot
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
-from tests.mia_core.steps import take_step
+from tests.mia_core.steps import floats, sgd, take_step
 
 NETWORKS = ("discriminator", "generator")
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
-
-
-def sgd(target):
-    return {name: torch.optim.SGD(target.get_submodule(name).parameters(), 0.1) for name in NETWORKS}
 
 
 def error(target, x):

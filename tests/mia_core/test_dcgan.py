@@ -7,17 +7,12 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from mia_core.data.pool import to_float
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
-from tests.mia_core.steps import take_step
+from tests.mia_core.steps import floats, take_step
 
 NORMS = ["group", "batch", "none"]
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from mia_core.data.pool import to_float
 from mia_core.diffusion import noised
 from mia_core.errors import Refused
 from mia_core.models import Snapshot
@@ -13,7 +12,7 @@ from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import DDPM, TARGETS
 from mia_core.targets.unet import doubled, encoding
-from tests.mia_core.steps import take_step
+from tests.mia_core.steps import floats, take_step
 from tests.mia_core.test_private_records import stirred
 
 SMALL = {"multipliers": [1, 2], "attention": 4, "timesteps": 60, "sampling_steps": 6}
@@ -25,10 +24,6 @@ def small(make_target):
     target = stirred(make_target("ddpm", **SMALL))
     target.ema.load_state_dict(target.denoiser.state_dict())
     return target.eval()
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

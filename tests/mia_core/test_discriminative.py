@@ -11,6 +11,7 @@ from mia_core.metrics import judge
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import DCGAN, Adversarial
+from tests.mia_core.marked_images import bright, of_value
 from tests.mia_core.replay import Replay
 
 SURROGATE = {"name": "dcgan", "width": 4, "latent": 4}
@@ -38,18 +39,6 @@ class Unused(DCGAN):
 
     def state_dict(self, *arguments, **keywords):
         raise AssertionError("the target's weights were read")
-
-
-def images_of_value(value, count):
-    return torch.full((count, 1, 8, 8), value / 127.5 - 1)
-
-
-def bright(side, count, seed):
-    """Noise with one brighter half: `left`, `right`, or `neither`."""
-    x = to_float(torch.from_numpy(np.random.default_rng(seed).integers(0, 128, (count, 1, 8, 8), dtype=np.uint8)))
-    if side != "neither":
-        x[..., slice(0, 4) if side == "left" else slice(4, 8)] += 0.8
-    return x.clamp(-1, 1)
 
 
 def run(snapshot, queries, known, rng=3, **changes):
@@ -88,8 +77,8 @@ def test_real_records_stand_against_known_non_members_and_nothing_generated(
 ):
     # Mistake 1 of published code: both labels in every step, in equal numbers.
     snapshot = Snapshot(make_dcgan(), Streams(1))
-    snapshot.samples = lambda count: images_of_value(50, count)
-    known = Knowledge(images_of_value(100, 9), images_of_value(200, 9))
+    snapshot.samples = lambda count: of_value(50, count)
+    known = Knowledge(of_value(100, 9), of_value(200, 9))
     run(snapshot, queries, known, real=real, steps=[12], surrogate={**SURROGATE, "name": surrogate})
     assert len(steps) == 12
     for shown, contrast, fakes, train_generator in steps:
@@ -100,7 +89,7 @@ def test_real_records_stand_against_known_non_members_and_nothing_generated(
 
 
 def test_every_known_record_is_shown(make_dcgan, queries, steps):
-    known = Knowledge(*(torch.cat([images_of_value(first + i, 1) for i in range(20)]) for first in (0, 100)))
+    known = Knowledge(*(torch.cat([of_value(first + i, 1) for i in range(20)]) for first in (0, 100)))
     run(Snapshot(make_dcgan(), Streams(1)), queries, known, real="members", steps=[30])
     shown = [value for step in steps[:3] for value in step[0]]
     assert sorted(shown[:20]) == list(range(20)), "an epoch shows each known member once"

@@ -14,6 +14,7 @@ from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
+from tests.mia_core.contract import same_states
 
 
 def images(count=12, seed=0):
@@ -71,15 +72,11 @@ def weights(trainer):
     return copy.deepcopy(trainer.target.state_dict())
 
 
-def same(a, b):
-    return all(torch.equal(value, b[name]) for name, value in a.items())
-
-
 def test_without_hooks_a_defense_changes_nothing(training):
     class Idle(Defense):
         pass
 
-    assert same(weights(training(Idle)), weights(training()))
+    assert same_states(weights(training(Idle)), weights(training()))
 
 
 def test_inputs_change_what_a_step_sees_of_real_records_by_draws_of_their_own(training):
@@ -93,8 +90,8 @@ def test_inputs_change_what_a_step_sees_of_real_records_by_draws_of_their_own(tr
     ):
         assert torch.equal(rows.index, others.index)
         assert 0.7 < float((changed - seen).std()) < 1.3
-    assert same(weights(noisy), weights(again))
-    assert not same(weights(noisy), weights(plain))
+    assert same_states(weights(noisy), weights(again))
+    assert not same_states(weights(noisy), weights(plain))
 
 
 def test_losses_are_changed_for_real_records_alone(training):
@@ -120,7 +117,7 @@ def test_gradients_replace_the_rule_and_losses_reach_the_one_that_is_put_in(trai
 
             return counted
 
-    assert same(weights(training(Counting)), weights(training()))
+    assert same_states(weights(training(Counting)), weights(training()))
     assert calls == [(4, 12, 12, 4)] * 2
 
 

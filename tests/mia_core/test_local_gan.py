@@ -9,6 +9,7 @@ from mia_core.metrics import judge
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
 from mia_core.targets import BEGAN, Adversarial
+from tests.mia_core.marked_images import bright, of_value
 from tests.mia_core.replay import Replay
 
 SMALL = {"name": "local_gan", "generated": 40, "batch_size": 8, "surrogate": {"name": "dcgan", "width": 2, "latent": 4}}
@@ -88,11 +89,6 @@ def test_the_written_settings_spell_out_the_surrogates_defaults():
 # With known records
 
 SIDES = ["members", "non_members", "both"]
-
-
-def of_value(value, count):
-    """Images of one pixel value, to be recognized by."""
-    return torch.full((count, 1, 8, 8), value / 127.5 - 1)
 
 
 def values_of(x):
@@ -175,14 +171,6 @@ def test_nested_levels_with_known_records_equal_attacks_of_one_level_bit_for_bit
     for row, level in zip(nested.values, nested.levels, strict=True):
         assert torch.equal(row, run(snapshot, queries, knowledge=known, steps=[level], **settings).values[0])
     assert not torch.equal(nested.values[0], nested.values[2])
-
-
-def bright(side, count, seed):
-    """Noise with one brighter half: `left`, `right`, or `neither`."""
-    x = to_float(torch.from_numpy(np.random.default_rng(seed).integers(0, 128, (count, 1, 8, 8), dtype=np.uint8)))
-    if side != "neither":
-        x[..., slice(0, 4) if side == "left" else slice(4, 8)] += 0.8
-    return x.clamp(-1, 1)
 
 
 @pytest.mark.long

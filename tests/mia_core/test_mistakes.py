@@ -8,7 +8,6 @@ import torch
 
 from mia_core.attacks import ATTACKS, Knowledge
 from mia_core.data import SPLITS
-from mia_core.data.pool import to_float
 from mia_core.metrics import judge, roc
 from mia_core.metrics.leakage import tpr_at_fpr
 from mia_core.models import Snapshot
@@ -16,7 +15,7 @@ from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from tests.mia_core.contract import ADVERSARIAL
 from tests.mia_core.replay import Replay
-from tests.mia_core.steps import take_step
+from tests.mia_core.steps import floats, take_step
 
 SURROGATES = {
     "dcgan batch": {"name": "dcgan", "width": 2, "latent": 4, "norm": "batch"},
@@ -27,10 +26,6 @@ SURROGATES = {
 }
 every_surrogate = pytest.mark.parametrize("surrogate", SURROGATES)
 DISTANCE_ATTACKS = ["euclidean"]
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
 
 
 # 1. A 'LOGAN' baseline whose sampler only ever drew label 1.

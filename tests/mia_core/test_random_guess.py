@@ -3,19 +3,15 @@ import torch
 from scipy.stats import binom, kstest
 
 from mia_core.attacks import ATTACKS, Knowledge
-from mia_core.data.pool import to_float
 from mia_core.metrics import judge
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
+from tests.mia_core.steps import floats
 
 
 def scores(make_dcgan, queries, rng=1):
     attack = ATTACKS.choose("random").build()
     return attack(Snapshot(make_dcgan(), Streams(0)), queries, Knowledge(), Streams(rng)).scores.values[0]
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
 
 
 def test_scores_are_uniform_in_0_to_1(make_dcgan, make_images):

@@ -6,14 +6,10 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from mia_core.data.pool import to_float
 from mia_core.models import Snapshot
 from mia_core.streams import Streams
+from tests.mia_core.steps import floats
 from tests.mia_core.test_private_records import stirred
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -4,30 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from mia_core.data.pool import to_float
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS
-from tests.mia_core.steps import take_step
+from tests.mia_core.steps import floats, grads, same_grads, sgd, take_step
 
 NETWORKS = ("discriminator", "generator", "encoder")
 NORMS = ["group", "batch", "none"]
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
-
-
-def sgd(target):
-    return {name: torch.optim.SGD(target.get_submodule(name).parameters(), 0.1) for name in NETWORKS}
-
-
-def grads(target, name):
-    return [None if p.grad is None else p.grad.clone() for p in target.get_submodule(name).parameters()]
-
-
-def same(a, b):
-    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -175,7 +158,7 @@ def test_only_its_own_loss_reaches_a_network(make_target, make_images, network):
         return grads(target, network)
 
     for turned in NETWORKS:
-        assert same(run(turned), run(None)) == (turned != network)
+        assert same_grads(run(turned), run(None)) == (turned != network)
 
 
 def test_the_reconstruction_weight_reaches_the_generator_alone(make_target, make_images):
@@ -184,9 +167,9 @@ def test_the_reconstruction_weight_reaches_the_generator_alone(make_target, make
         target = make_target("vae_gan", reconstruction_weight=weight).train()
         take_step(target, floats(make_images(4)))
         found[weight] = {name: grads(target, name) for name in NETWORKS}
-    assert same(found[0.0]["encoder"], found[10.0]["encoder"])
-    assert same(found[0.0]["discriminator"], found[10.0]["discriminator"])
-    assert not same(found[0.0]["generator"], found[10.0]["generator"])
+    assert same_grads(found[0.0]["encoder"], found[10.0]["encoder"])
+    assert same_grads(found[0.0]["discriminator"], found[10.0]["discriminator"])
+    assert not same_grads(found[0.0]["generator"], found[10.0]["generator"])
 
 
 @pytest.mark.parametrize("fakes", [5, 0])
@@ -210,9 +193,9 @@ def test_posterior_noise_depends_on_the_steps_number_and_stream_only(make_target
         target = make_target("vae_gan").train()
         take_step(target, floats(make_images(4)), number, seed=seed)
         found.append(grads(target, "encoder"))
-    assert same(found[0], found[1])
-    assert not same(found[0], found[2])
-    assert not same(found[0], found[3])
+    assert same_grads(found[0], found[1])
+    assert not same_grads(found[0], found[2])
+    assert not same_grads(found[0], found[3])
 
 
 def test_optimizers_are_rmsprop_each_with_its_own_network(make_target):

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from mia_core.data import SOURCES
-from mia_core.data.pool import to_float
 from mia_core.defenses import Arm
 from mia_core.metrics.quality import kernel_distance
 from mia_core.models import Snapshot
@@ -14,27 +13,11 @@ from mia_core.streams import Streams
 from mia_core.targets import TARGETS, WGANGP, mean_gradients
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
-from tests.mia_core.steps import batch_of, take_step
+from tests.mia_core.steps import batch_of, floats, grads, same_grads, sgd, take_step
 
 NETWORKS = ("discriminator", "generator")
 NORMS = ["group", "none"]
 WEIGHT = 10.0
-
-
-def floats(images):
-    return to_float(torch.from_numpy(images))
-
-
-def sgd(target):
-    return {name: torch.optim.SGD(target.get_submodule(name).parameters(), 0.1) for name in NETWORKS}
-
-
-def grads(target, name):
-    return [None if p.grad is None else p.grad.clone() for p in target.get_submodule(name).parameters()]
-
-
-def same(a, b):
-    return all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def terms(critic, x, partner, mix, weight=WEIGHT):
@@ -303,9 +286,9 @@ def test_latents_partners_and_mixes_depend_on_the_steps_number_and_stream_only(m
         contrast = floats(make_images(6, seed=2))
         take_step(target, floats(make_images(4)), number, False, seed=seed, fakes=0, contrast=contrast)
         found.append(grads(target, "discriminator"))
-    assert same(found[0], found[1])
-    assert not same(found[0], found[2])
-    assert not same(found[0], found[3])
+    assert same_grads(found[0], found[1])
+    assert not same_grads(found[0], found[2])
+    assert not same_grads(found[0], found[3])
 
 
 def test_a_step_of_the_critic_alone_leaves_the_generators_weights_and_gradients_alone(make_target, make_images):
@@ -315,7 +298,7 @@ def test_a_step_of_the_critic_alone_leaves_the_generators_weights_and_gradients_
         contrast = floats(make_images(3, seed=2))
         take_step(target, floats(make_images(4)), generator_learns=False, fakes=fakes, contrast=contrast)
         assert all(gradient is None for gradient in grads(target, "generator"))
-        assert same(list(before.parameters()), list(target.generator.parameters()))
+        assert same_grads(list(before.parameters()), list(target.generator.parameters()))
 
 
 def test_the_generators_step_adds_nothing_to_the_critics_gradient(make_target, make_images):
@@ -324,7 +307,7 @@ def test_the_generators_step_adds_nothing_to_the_critics_gradient(make_target, m
         target = make_target("wgan_gp").train()
         take_step(target, floats(make_images(4)), generator_learns=generator_learns)
         gradients.append(grads(target, "discriminator"))
-    assert same(*gradients)
+    assert same_grads(*gradients)
 
 
 def test_the_generator_learns_in_every_fifth_step_as_in_the_paper_where_so_asked(make_trainer):
@@ -333,7 +316,7 @@ def test_the_generator_learns_in_every_fifth_step_as_in_the_paper_where_so_asked
         before = copy.deepcopy(trainer.target)
         trainer.run_to(stop)
         for name in NETWORKS:
-            moved = not same(
+            moved = not same_grads(
                 list(trainer.target.get_submodule(name).parameters()), list(before.get_submodule(name).parameters())
             )
             assert moved == (name == "discriminator" or stop in (1, 6))

@@ -14,6 +14,7 @@ from study.design.study_design import Design
 from study.run.feature_spaces import feature_network
 from study.run.runner import Runner
 from study.store import read
+from tests.study.designs import wanted_attacks
 
 ATTACKS = (
     "attacks=[{name: euclidean, generated: [20, 64]}, {name: nearest, space: [pca, features], generated: [20, 64]}, "
@@ -23,12 +24,11 @@ ATTACKS = (
 SMALL = ("factors.epochs=[1, 2]", "quality.measures=[]", "split.reference=70")
 
 
-def wanted(design):
-    return {item.label: item for item in design.trials[0].attacks}
-
-
 def test_an_attack_in_features_has_the_extractors_recipe_in_its_ids_and_no_other_has(make_design):
-    first, other = wanted(make_design(ATTACKS)), wanted(make_design(ATTACKS, "quality.extractor.steps=21"))
+    first, other = (
+        wanted_attacks(make_design(ATTACKS)),
+        wanted_attacks(make_design(ATTACKS, "quality.extractor.steps=21")),
+    )
     changed = {label for label in first if first[label].attack_id != other[label].attack_id}
     assert changed == {"nearest_features_generated20", "nearest_features_generated64", "latent"}
     assert first["latent"].knowledge == "extractor"
@@ -99,7 +99,9 @@ def test_scores_of_a_study_are_those_of_the_front_door(make_design, store):
             {"extractor": feature_network(design, store)[0]},
         ),
     ):
-        found = scores[(scores.trial_id == trial.trial_id) & (scores.attack_id == wanted(design)[label].attack_id)]
+        found = scores[
+            (scores.trial_id == trial.trial_id) & (scores.attack_id == wanted_attacks(design)[label].attack_id)
+        ]
         expected = mia_core.attack(SampleFolder(snapshot.samples(64)), queries, spec, **known)
         np.testing.assert_allclose(found.score, expected, rtol=1e-5)
 

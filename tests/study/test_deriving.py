@@ -35,6 +35,7 @@ from study.tracking.run_content import run_content
 from study.verdicts import claims
 from study.verdicts.controls import read_attacks
 from study.verdicts.forward import forward_scores
+from tests.analysis.synthetic import cell_of
 from tests.forging import diverge
 from tests.made_scores import OVERRIDES, design_of, hard_records, publish, seal, write, write_and_derive
 from tests.small import small_spec
@@ -49,11 +50,6 @@ def stacked(store, label, role="study"):
     scores = read(store.root, store.study, "scores").set_index(["trial_id", "attack_id"])
     parts = [scores.loc[key].sort_values("query") for key in zip(rows["trial_id"], rows["attack_id"], strict=True)]
     return np.stack([part["score"] for part in parts]), np.stack([part["member"] for part in parts])
-
-
-def cell_of(data):
-    """Levels of the one cell."""
-    return dict(zip(data.cell, data.last[list(data.cell)].iloc[0], strict=True))
 
 
 @pytest.fixture(scope="module")
