@@ -14,10 +14,10 @@ from analysis.format import (
     more_replicates,
     number,
     p_value,
+    point_text,
     replicates,
     share,
     texts_of_effect,
-    told,
 )
 
 EFFECT_ROW = {"effect": -0.05, "low": -0.08, "high": -0.021, "p": 0.00123, "p_holm": 0.0123, "replicates": 5}
@@ -49,7 +49,7 @@ def test_an_effect_is_in_the_values_own_units_with_the_p_that_was_asked_for():
 
 
 def test_means_say_their_replicates_and_arms_without_epsilon_none():
-    assert told(MEASURED, "auc") == "0.612 [0.580, 0.641], 1 replicate"
+    assert point_text(MEASURED, "auc") == "0.612 [0.580, 0.641], 1 replicate"
     assert estimate({"quality": 0.0123, "quality_low": 0.01, "quality_high": 0.02}, "kid_domain_unseen", "quality") == (
         "0.0123 [0.01, 0.02]"
     )
