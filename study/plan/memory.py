@@ -128,7 +128,9 @@ def _network(design: Design, choice: Choice[Target], arm: Arm, batch: int, what:
 
 
 def _attacks(design: Design) -> Iterator[Part]:
-    for entry in design.spec.attacks:
+    """Of attacks that run; one that is skipped may have no surrogate whose size could be known."""
+    fitting = {attack.label for trial in design.trials for attack in trial.attacks if attack.skipped is None}
+    for entry in (entry for entry in design.spec.attacks if not fitting.isdisjoint(entry.labels)):
         config, attack = entry.choice.config, entry.choice.build()
         yield _samples(design, attack.generated, f"attacks.{entry.label}.generated")
         if isinstance(config, SurrogateConfig):

@@ -18,6 +18,7 @@ from mia_core.streams import Streams
 from mia_core.targets import TARGETS
 from study.design.study_design import Design
 from study.design.work import missing
+from study.plan.memory import Memory
 from study.run import flow
 from study.spec import release_study
 from study.spec.study_file import parse
@@ -102,6 +103,7 @@ def test_a_surrogate_that_there_is_not_for_a_releases_images_is_said(tmp_path, a
     design = design_of(tmp_path, data={"cache": str(tmp_path / "cache"), "size": 9}, attacks=None)
     (found,) = [item for item in design.trials[0].attacks if item.label.startswith(attack)]
     assert "there is no such surrogate: dcgan cannot halve 9 pixels" in found.skipped
+    assert Memory.of(design).worker_bytes > 0  # what is skipped takes none, and is built by no plan
 
 
 def test_there_is_one_trial_of_the_release_with_what_is_known_of_it_and_no_path(made, tables):
