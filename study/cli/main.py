@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mia_core.paths import expanded_text
 from study.cli import completion, deploying, judging, keeping, launching, watching
@@ -135,6 +135,11 @@ class _Formatter(argparse.HelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **words: Any) -> None:
         super().__init__(formatter_class=_Formatter, allow_abbrev=False, **words)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse does; where a value begins with `-`, with how it is given."""
+        alone = re.fullmatch(r"argument (--[a-z-]+): expected one argument", message)
+        super().error(f"{message}; one that begins with - is given as {alone[1]}=..." if alone else message)
 
 
 def _epilog(commands: Sequence[Command]) -> str:

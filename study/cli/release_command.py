@@ -38,7 +38,7 @@ def release_arguments(parser: argparse.ArgumentParser) -> None:
     text = "package.module:function, (count, seed) to images; your code is run"
     given.add_argument("--callable", metavar="NAME", help=text)
     given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
-    text = "of float images: -1,1 or 0,1 or 0,255 (default of --onnx: -1,1)"
+    text = "of float images: -1,1 or 0,1 or 0,255"
     given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), metavar="LOW,HIGH", help=text)
     given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
     given.add_argument("--target", metavar="SETTINGS", help="of --weights, e.g. '{name: dcgan, width: 32}'")

@@ -143,6 +143,8 @@ def test_a_place_that_cannot_be_written_is_refused_with_its_reason(tmp_path):
         (["sweep", "--max-hours", "nan"], "'nan' is no number from 0"),
         (["status", "x", "--watch", "0"], "'0' is no number of seconds from 0.1 to 86400"),
         (["store", "gc", "x", "--older-than", "-1"], "'-1' is no number of hours from 0"),
+        (["release", "--range", "-2,1"], "invalid choice: '-2,1' (choose from '-1,1', '0,1', '0,255')"),
+        (["release", "--members", "-folder"], "expected one argument; one that begins with - is given as --members="),
     ],
 )  # fmt: skip
 def test_words_that_no_command_knows_are_refused_before_anything_is_imported(words, line, capsys):
