@@ -13,10 +13,11 @@ from mia_core.data import near_duplicates
 from mia_core.data.compression import QUALITY, reencoded
 from mia_core.data.decoding import SUFFIXES, Pages, Transparency
 from mia_core.data.description import ALIKE_BITS, ALIKE_LEVELS
+from mia_core.data.disguises import unread
 from mia_core.data.file_facts import FACTS, file_facts, is_lossy
 from mia_core.data.given_persons import read_persons, require_apart, shared_persons
 from mia_core.data.given_records import MEMBER, NON_MEMBER, PARTS, GivenRecords, LeftOut
-from mia_core.data.images import ImageSettings, ImageSource, Listing, Window, below
+from mia_core.data.images import ImageSettings, ImageSource, Listing, Window, below, in_words
 from mia_core.data.pool import LEFT_OUT, SOURCES, FromFiles, Named, Pool, Size, Source
 from mia_core.errors import Refused
 from mia_core.paths import expanded
@@ -35,7 +36,7 @@ GRAY = ("1", "L", "I;16")
 
 
 class PlainFolder(ImageSource):
-    """All images of a folder and its sub-folders, without labels or persons."""
+    """All images of a folder and its sub-folders, without labels or persons. Images that are not read are odd files."""
 
     name = "plain_folder"
 
@@ -46,11 +47,13 @@ class PlainFolder(ImageSource):
             raise Refused(f"{root}: is no folder")
         every = below(root)
         files = [file for file in every if Path(file).suffix.lower() in SUFFIXES]
+        others = [file for file in every if Path(file).suffix.lower() not in SUFFIXES]
+        odd = [f"{file}: {reason}" for file in others if (reason := unread(root / file))]
         if not files:
-            raise Refused(f"{root}: has no images")
-        others = len(every) - len(files)
-        notes = (f"{others} files that are no images by their names were passed over",) if others else ()
-        return Listing(root, files, np.zeros(len(files), np.int64), np.arange(len(files)), notes=notes)
+            raise Refused(f"{root}: has no images{' that are read' if odd else ''}{in_words(odd)}")
+        rest = len(others) - len(odd)
+        notes = (f"passed over, no images by their names: {rest}",) if rest else ()
+        return Listing(root, files, np.zeros(len(files), np.int64), np.arange(len(files)), odd=odd, notes=notes)
 
 
 @SOURCES.register
@@ -169,9 +172,8 @@ class GivenFolders(Source):
         gray = members[:, [FACTS.index(f"mode_{mode}") for mode in GRAY]].any(1)
         channels: Literal[1, 3] = config.channels or (1 if gray.all() else 3)
         why = "as data.size says" if config.size else f"most members have a shorter side of {usual}"
-        note = (
-            f"central square of every image, resized to {size} x {size} (bilinear), 8 bits, {channels} channels: {why}"
-        )
+        color = "gray" if channels == 1 else "color"
+        note = f"central square of every image, resized to {size} x {size} (bilinear), 8 bits, {color}: {why}"
         return size, channels, [note]
 
     def _quality(self, facts: np.ndarray, part: np.ndarray) -> int | None:

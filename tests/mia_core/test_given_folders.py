@@ -126,6 +126,28 @@ def test_records_that_are_all_left_out_are_said_with_the_reason(folders):
         pool_of(folders)
 
 
+@pytest.mark.parametrize("part", ["in", "out", "ref"])
+def test_images_that_are_not_read_are_refused_and_never_passed_over_in_silence(folders, part):
+    """As in image_folder: members that nobody reads would be judged by nobody."""
+    (folders / part / "scan.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    shutil.copy(folders / part / f"{part}00.png", folders / part / "scan")
+    (folders / part / "notes.txt").write_text("x")
+    with pytest.raises(Refused, match=r"2 records of .*scan: is a PNG image without its suffix.*scan.dcm: is DICOM"):
+        pool_of(folders)
+    pool = pool_of(folders, on_unreadable="skip")
+    assert pool.left_out == 2 and sum(pool.given.counts().values()) == 30
+    assert any(note.endswith("passed over, no images by their names: 1") for note in pool.notes)
+    assert "scan" not in " ".join(pool.notes)
+
+
+def test_a_folder_of_nothing_but_images_that_are_not_read_says_what_they_are(folders):
+    shutil.rmtree(folders / "in")
+    (folders / "in").mkdir()
+    np.save(folders / "in" / "a.npy", np.zeros(3))
+    with pytest.raises(Refused, match=r"has no images that are read: a.npy: is a NumPy array"):
+        pool_of(folders)
+
+
 def test_a_table_of_persons_may_name_images_that_are_skipped(folders):
     (folders / "in" / "broken.png").write_bytes(b"no image")
     (folders / "who.csv").write_text("\ufefffile;person\nbroken.png;p\nin00.png;p\n", encoding="utf-8")
