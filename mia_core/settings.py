@@ -78,6 +78,8 @@ def _line(item: Any, model: type, where: str) -> str:
         return f"{place}: unknown key{nearest(key, _fields(model))}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{place}: required, and missing"
+    if message.startswith((f"{key}:", f"{key}.", f"{place}:", f"{place}.")):  # of a check that says its place itself
+        return f"{place}{message.removeprefix(place if message.startswith(place) else key)}"
     return f"{place}: {message} (got {shorten(repr(item['input']))})"
 
 

@@ -171,3 +171,16 @@ def test_a_name_registered_twice_is_an_error():
     with pytest.raises(AssertionError, match="registered twice"):
         registry.register(Thing)
     assert registry.names() == ["thing"]
+
+
+def test_a_check_that_says_its_place_itself_says_it_once():
+    """Of a network that is named within an attack, and of the target of a release."""
+    attack, release = ATTACKS.find("local_gan").Config, RELEASES.find("weights").Config
+    for model, values, line in (
+        (attack, {"surrogate": "dcgn"}, "in.surrogate: unknown target 'dcgn'; did you mean 'dcgan'"),
+        (attack, {"surrogate": {"name": "dcgan", "widht": 3}}, "in.surrogate.widht: unknown key; did you mean 'width'"),
+        (release, {"root": "x", "target": "dcgn"}, "in.target: unknown target 'dcgn'; did you mean 'dcgan'"),
+    ):
+        with pytest.raises(Refused) as found:
+            validate(model, values, "in")
+        assert str(found.value).startswith(line) and "(got" not in str(found.value)
