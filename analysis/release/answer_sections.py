@@ -39,11 +39,11 @@ THREAT_WORDS = (
 def released(evidence: Evidence) -> Section:
     """What is released, to whom, by which access."""
     about = evidence.released
-    count = about.get("count")
+    count, access, offers = about.get("count"), HAS[access_of(evidence.offers)], ", ".join(evidence.offers)
     facts = {
         "what": str(about["words"]),
         "samples": f"{count:,}" if count is not None else "as many as one draws",
-        "access": f"{HAS[access_of(evidence.offers)]} ({', '.join(evidence.offers)})",
+        "access": access if access == offers else f"{access} ({offers})",
     }
     blocks: list[Block] = [Facts(facts)]
     if about.get("recipient"):
