@@ -76,7 +76,7 @@ def _require_harmless(data: bytes, where: str) -> None:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # of protobuf
-        raise Refused(f"{where}: no ONNX model: {_line(error)}") from None
+        raise Refused(f"{where}: no ONNX model, as torch.onnx.export writes one: {_line(error)}") from None
     if not model.graph.node:
         raise Refused(f"{where}: no ONNX model, or one without operators")
     if model.functions:
@@ -97,7 +97,10 @@ def _require_harmless(data: bytes, where: str) -> None:
 
 def _require_inside(tensor: Any, where: str) -> None:
     if tensor.external_data or tensor.data_location == 1:
-        raise Refused(f"{where}: the ONNX model keeps weights in other files, which are not read; save it as one file")
+        raise Refused(
+            f"{where}: the ONNX model keeps weights in other files, which are not read; save it as one file "
+            "(torch.onnx.export with external_data=False, or onnx.save of what onnx.load reads)"
+        )
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

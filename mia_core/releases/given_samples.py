@@ -15,7 +15,7 @@ from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.models import SampleFolder
 from mia_core.paths import expanded
-from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import DOCS, RELEASES, Form, Release, ReleaseSettings
 from mia_core.releases.sample_arrays import ARRAYS, PARQUET, Range, as_pixels, formed, read_array, read_parquet
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -74,5 +74,5 @@ class GivenSamples(Release):
             raise Refused(f"release.root: {self.config.root} is not there")
         raise Refused(
             f"release.root: {path.name} is no folder, and no {', '.join((*ARRAYS, *PARQUET))} file; samples are one "
-            "of these"
+            f"of these, and a network is given as an ONNX file or by a function ({DOCS})"
         )

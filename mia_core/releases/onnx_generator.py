@@ -1,21 +1,38 @@
 """A release of a generator as an ONNX file, run by onnxruntime on the CPU: latents in, images out."""
 
 import hashlib
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import MinLen
-from pydantic import StringConstraints
+from pydantic import field_validator
 
 from mia_core.errors import Refused
 from mia_core.models import CHUNK, Stream
 from mia_core.onnx_files import computed, read_onnx, session, the_one
-from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_shape
+from mia_core.releases.release_contract import (
+    DOCS,
+    RELEASES,
+    Form,
+    Release,
+    ReleaseSettings,
+    require_shape,
+    require_square,
+)
 from mia_core.releases.sample_arrays import BOUNDS
 from mia_core.settings import settings
 from mia_core.streams import Streams
+
+LATENT = re.compile(r"(normal|uniform):[1-9][0-9]{0,6}", re.ASCII)
+PROBED = 63
+"""Images by which a generator's range is checked; batch sizes other than two are tried with them, too."""
+PALE = -0.1
+"""No generator of images in [0, 1] goes below, and one of images in [-1, 1] hardly ever stays above."""
+NEARLY_BLACK = 2 * 1.5 / 255 - 1
+"""In [-1, 1]: halfway between the gray levels 1 and 2 of 0 to 255."""
 
 
 @RELEASES.register
@@ -31,11 +48,20 @@ class OnnxGenerator(Release):
 
     @settings
     class Config(ReleaseSettings):
-        """root: the file. latent: `normal:Z` or `uniform:Z`, how Z latents are drawn. range: of the images."""
+        """root: the file. latent: `normal:Z` or `uniform:Z`, how Z latents are drawn. range: of the images; null for
+        -1,1, and refused where images look as if they were in [0, 1], which would be read as pale ones.
+        """
 
         root: Annotated[str, MinLen(1)]
-        latent: Annotated[str, StringConstraints(pattern=r"^(normal|uniform):[1-9][0-9]{0,6}$")]
-        range: Literal["-1,1", "0,1", "0,255"] = "-1,1"
+        latent: str
+        range: Literal["-1,1", "0,1", "0,255"] | None = None
+
+        @field_validator("latent")
+        @classmethod
+        def _law(cls, latent: str) -> str:
+            if not LATENT.fullmatch(latent):
+                raise Refused("normal:Z or uniform:Z is needed, where Z is the number of latents")
+            return latent
 
     config: Config
 
@@ -43,16 +69,16 @@ class OnnxGenerator(Release):
         super().__init__(config, form)
         self.network = Network(config)
         self.digest = hashlib.sha256(self.network.data).hexdigest()
-        self.depends = {"latent": config.latent, "range": config.range}
+        self.depends = {"latent": config.latent, "range": self.network.range}
         size = len(self.network.data)
-        self.words = f"an ONNX generator ({size:,} bytes, latents {config.latent}, images in {config.range})"
+        self.words = f"an ONNX generator ({size:,} bytes, latents {config.latent}, images in {self.network.range})"
         require_shape(self.network.probe().shape[1:], form, "the generator")
-        self.notes = (f"samples: floats in [{config.range}], not rounded",)
+        self.notes = (f"samples: floats in [{self.network.range}], not rounded",)
 
     @classmethod
     def natural_shape(cls, config: Config) -> tuple[int, ...]:
         """Of its output."""
-        return tuple(Network(config).probe().shape[1:])
+        return require_square(Network(config).probe().shape[1:], "the generator")
 
     def model(self, device: torch.device | str = "cpu") -> "OnnxModel":
         """The generator; images are moved to the device."""
@@ -65,6 +91,7 @@ class Network:
     def __init__(self, config: OnnxGenerator.Config) -> None:
         self.config = config
         self.data = read_onnx(config.root, "root", "release")
+        self.range = config.range or "-1,1"
         self.law, _, size = config.latent.partition(":")
         self.latent_dimension = int(size)
 
@@ -75,7 +102,7 @@ class Network:
         given = z_BZ.reshape(*z_BZ.shape, *[1] * (self._rank - 2))
         latents = {self._input: np.ascontiguousarray(given)}
         images = computed(self._session, self._output, latents, "release", "the generator")
-        low, high = BOUNDS[self.config.range]
+        low, high = BOUNDS[self.range]
         if images.ndim != 4 or len(images) != len(z_BZ) or not images.size:
             raise Refused(
                 f"release: the generator gives {list(images.shape)} for {len(z_BZ)} latents; [B, C, H, W] is needed"
@@ -83,15 +110,27 @@ class Network:
         if images.min() < low - 0.01 * (high - low) or images.max() > high + 0.01 * (high - low):
             raise Refused(
                 f"release: the generator's images have values from {images.min():g} to {images.max():g}, and "
-                f"release.range is {self.config.range}"
+                f"release.range is {self.range}; it is one of -1,1 and 0,1 and 0,255"
             )
         return (images.astype(np.float32).clip(low, high) - low) * np.float32(2 / (high - low)) - 1
 
     def probe(self) -> np.ndarray:
-        """Images of two latents. Refused unless they are the same again, and as many of another number of latents."""
-        z = torch.randn(3, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
+        """Images of two latents. Refused unless they are the same again, and as many of another number of latents; and
+        where values of many do not look like those of the range.
+        """
+        z = torch.randn(PROBED, self.latent_dimension, generator=Streams("release").torch("probe")).numpy()
         first, again = self.generate(z[:2]), self.generate(z[:2])
-        self.generate(z)
+        highest, lowest = (reach(self.generate(z)) for reach in (np.max, np.min))
+        if self.config.range is None and lowest > PALE:
+            raise Refused(
+                f"release: no value of {PROBED} images of the generator is below {PALE}, so that they may be in [0, 1] "
+                "or in [-1, 1]; say which by release.range, one of -1,1 and 0,1 and 0,255"
+            )
+        if self.range == "0,255" and highest < NEARLY_BLACK:
+            raise Refused(
+                f"release: no value of {PROBED} images of the generator is above 1, which in 0,255 is black; "
+                "release.range is one of -1,1 and 0,1 and 0,255"
+            )
         if not np.array_equal(first, again):
             raise Refused("release: the generator gives other images for the same latents; take its random parts out")
         return first
@@ -114,7 +153,11 @@ class Network:
         shape = list(self._session.get_inputs()[0].shape)
         whole = [size for size in shape[1:2] if isinstance(size, int)]
         if len(shape) not in (2, 4) or isinstance(shape[0], int) or shape[2:] not in ([], [1, 1]):
-            raise Refused(f"release: the generator's input is {shape}; [B, Z] or [B, Z, 1, 1], with any B, is needed")
+            raise Refused(
+                f"release: the generator's input is {shape}; [B, Z] or [B, Z, 1, 1], with any B, is needed: export it "
+                "so (torch.onnx.export has dynamic_axes and dynamic_shapes for B), or give a function that runs it "
+                f"({DOCS})"
+            )
         if whole and whole[0] != self.latent_dimension:
             raise Refused(
                 f"release: the generator takes {whole[0]} latents, and release.latent is {self.config.latent}"

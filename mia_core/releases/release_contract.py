@@ -18,6 +18,9 @@ from mia_core.model_facts import ModelFacts
 from mia_core.models import Model
 from mia_core.settings import Registry, settings
 
+DOCS = "docs/release.md says how"
+"""Of a network that is none of ours and no ONNX file."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -53,8 +56,9 @@ class ReleaseSettings:
     def _whole(self) -> Self:
         given = [name for name in ("epsilon", "delta", "epsilon_unit") if getattr(self, name) is not None]
         if len(given) not in (0, 3):
+            said = " and ".join(f"release.{name}" for name in given)
             raise Refused(
-                f"{' and '.join(given)} is no guarantee: give epsilon, delta and epsilon_unit, or none of them"
+                f"{said} is no guarantee: give release.epsilon, release.delta and release.epsilon_unit, or none of them"
             )
         return self
 
@@ -120,17 +124,22 @@ class Release(ABC):
 RELEASES: Registry[Release] = Registry("release")
 
 
+def require_square(found: Sequence[int], what: str) -> tuple[int, ...]:
+    """The shape (C, H, W) of images, as it is. Refused unless they are square, and gray or in color."""
+    channels, height, width = found
+    if height != width or channels not in (1, 3):
+        raise Refused(
+            f"release: {what} makes images [C, H, W] of {channels} x {height} x {width}; square ones of 1 or 3 "
+            "channels, channels first, are needed"
+        )
+    return channels, height, width
+
+
 def require_shape(found: Sequence[int], form: Form, what: str) -> None:
     """Refused unless images of this shape (C, H, W) are of the form."""
+    channels, height, width = require_square(found, what)
     if tuple(found) != form.image_shape:
-        channels, height, width = found
-        square = height == width and channels in (1, 3)
-        way = (
-            f"set data.size={height} and data.channels={channels}"
-            if square
-            else "square images of 1 or 3 channels are read"
-        )
         raise Refused(
             f"release: {what} makes images of {channels} x {height} x {width}, and the records are read as "
-            f"{' x '.join(map(str, form.image_shape))}; {way}"
+            f"{' x '.join(map(str, form.image_shape))}; set data.size={height} and data.channels={channels}"
         )

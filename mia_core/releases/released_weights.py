@@ -14,7 +14,7 @@ from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
 from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.paths import expanded
-from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import DOCS, RELEASES, Form, Release, ReleaseSettings
 from mia_core.settings import Choice, settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Target, placed
@@ -42,7 +42,7 @@ class ReleasedWeights(Release):
         @field_validator("target")
         @classmethod
         def _known(cls, target: dict[str, Any] | str) -> dict[str, Any]:
-            return TARGETS.choose(target, "release.target").to_dict()
+            return TARGETS.choose(target, "target").to_dict()
 
     config: Config
 
@@ -86,7 +86,8 @@ class ReleasedWeights(Release):
             reason = shorten(" ".join(str(error).split()), 200)
             raise Refused(
                 f"release.root: no weights of {self._choice.name} with these settings for images of "
-                f"{' x '.join(map(str, self.form.image_shape))}: {reason}"
+                f"{' x '.join(map(str, self.form.image_shape))}: {reason}; a network that is none of ours is given as "
+                f"an ONNX file or by a function ({DOCS})"
             ) from None
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
             raise Refused("release.root: has weights that are no finite numbers")

@@ -84,15 +84,26 @@ def as_pixels(images: np.ndarray, declared: Range, where: str) -> tuple[np.ndarr
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] not in CHANNELS or not min(images.shape):
         raise Refused(
-            f"release: {where} has the shape {list(images.shape)}; images are [N,H,W], [N,H,W,C] or [N,C,H,W]"
+            f"release: {where} has the shape {list(images.shape)}; images are [N,H,W], [N,H,W,C] or [N,C,H,W], and C "
+            "is 1 or 3"
+        )
+    lowest, highest = float(images.min()), float(images.max())
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise Refused(f"release: {where} has values that are no numbers")
+    if images.dtype.kind != "f" and highest > 255:
+        raise Refused(
+            f"release: {where} has {images.dtype} with values to {highest:g}; bring them to 8 bits as the records are "
+            "(data.window, if they have more), or to floats in [0, 1]"
+        )
+    if (images.dtype == np.uint8 or declared == "0,255") and lowest >= 0 and highest <= 1:
+        raise Refused(
+            f"release: {where} has values from {lowest:g} to {highest:g}, which of 0 to 255 are black; make 0 black "
+            "and 255 white, or give floats in [0, 1] and no other release.range"
         )
     if images.dtype == np.uint8:
         return np.ascontiguousarray(images), "8-bit values as they are"
     if images.dtype.kind != "f" and declared != "0,255":
         raise Refused(f"release: {where} has {images.dtype}; images are uint8 or float, or declare release.range=0,255")
-    lowest, highest = float(images.min()), float(images.max())
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise Refused(f"release: {where} has values that are no numbers")
     word = ("-1,1" if lowest < 0 else "0,1") if declared == "auto" else declared
     low, high = BOUNDS[word]
     slack = TOLERANCE * (high - low)

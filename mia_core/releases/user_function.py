@@ -77,7 +77,8 @@ def _pixels(config: UserFunction.Config, chunk: int) -> tuple[np.ndarray, str]:
     seed = Streams("release", config.function).seed("chunk", chunk) % 2**31
     where, function = f"{config.function}({CHUNK}, {seed})", imported(config.function)
     try:
-        images = np.asarray(function(CHUNK, seed))
+        found = function(CHUNK, seed)
+        images = np.asarray(found.detach().cpu() if isinstance(found, torch.Tensor) else found)
     except Exception as error:  # the user's code raises what it likes
         raise Refused(f"release.function: {where} raised {type(error).__name__}: {shorten(str(error))}") from error
     if images.ndim < 1 or len(images) != CHUNK:

@@ -39,7 +39,7 @@ class Released:
             notes += (f"attacks at times of {AUTHORS_TIMESTEPS:,} timesteps look at the same parts of {timesteps:,}",)
         if release.count is not None:
             if release.count < FEWEST:
-                raise Refused(f"release: {release.count} samples are given, and attacks need {FEWEST} or more")
+                raise Refused(f"release: attacks need {FEWEST} samples or more, and {release.count} is given")
             attacks, beyond = within(attacks, release.count, release.offers)
             if beyond:
                 asked = ", ".join(f"{number:,}" for number in beyond)

@@ -99,6 +99,11 @@ def test_floats_become_gray_levels_by_their_range(values, declared, expected):
         (np.full((2, 1, 4, 4), 3.0), "auto", r"values from 3 to 3, outside of \[0, 1\]"),
         (np.full((2, 1, 4, 4), np.nan), "auto", "no numbers"),
         (np.zeros((2, 5, 4, 6), np.uint8), "auto", "has the shape"),
+        (np.zeros((2, 4, 4, 4), np.uint8), "auto", "and C is 1 or 3"),
+        (np.full((2, 1, 4, 4), 65535, np.uint16), "auto", "uint16 with values to 65535; bring them to 8 bits"),
+        (np.full((2, 1, 4, 4), 256, np.int64), "0,255", "int64 with values to 256"),
+        (np.eye(4, dtype=np.uint8)[None], "auto", "values from 0 to 1, which of 0 to 255 are black"),
+        (np.eye(4)[None], "0,255", "values from 0 to 1, which of 0 to 255 are black"),
         (np.zeros((2, 4), np.uint8), "auto", "has the shape"),
         (np.zeros((2, 1, 4, 4), np.int64), "auto", "has int64"),
     ],
@@ -256,8 +261,56 @@ def test_onnx_models_of_other_shapes_are_refused_with_the_way_out(form, tmp_path
     with pytest.raises(Refused, match=r"3 x 16 x 16, and the records are read as 3 x 8 x 8; set data.size=16"):
         release(form, name="onnx", root=root, latent=f"normal:{LATENT}")
     root, _ = graph(tmp_path, batch=2)
-    with pytest.raises(Refused, match="with any B"):
+    with pytest.raises(Refused, match="with any B, is needed: export it so"):
         release(form, name="onnx", root=root, latent=f"normal:{LATENT}")
+    with pytest.raises(Refused, match=r"release.latent: normal:Z or uniform:Z is needed"):
+        release(form, name="onnx", root=root, latent="normal")
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_natural_shape_of_a_generator_is_square_with_channels_first(tmp_path, channels_last):
+    shape = [-1, SIZE, SIZE, 3] if channels_last else [-1, 3, SIZE, SIZE]
+
+    def shaped(model):
+        model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array(shape), "s"))
+        for place, size in enumerate(shape[1:], 1):
+            model.graph.output[0].type.tensor_type.shape.dim[place].dim_value = size
+
+    root, _ = graph(tmp_path, shaped)
+    choice = RELEASES.choose({"name": "onnx", "root": root, "latent": f"normal:{LATENT}"})
+    if channels_last:
+        with pytest.raises(Refused, match=r"images \[C, H, W\] of 8 x 8 x 3; square ones of 1 or 3 channels, channels"):
+            choice.cls.natural_shape(choice.config)
+    else:
+        assert choice.cls.natural_shape(choice.config) == (3, SIZE, SIZE)
+
+
+def test_a_generator_whose_range_is_not_said_is_not_guessed_to_be_pale_or_black(form, tmp_path):
+    """Images in [0, 1] read as [-1, 1] would be half as far apart as they are, and attacks find less."""
+    given = {"name": "onnx", "latent": f"normal:{LATENT}"}
+    dark, _ = graph(tmp_path, lambda model: setattr(model.graph.node[1], "op_type", "Sigmoid"), name="sigmoid.onnx")
+    with pytest.raises(Refused, match=r"is below -0.1, .*say which by release.range, one of -1,1 and 0,1 and 0,255"):
+        release(form, **given, root=dark)
+    with pytest.raises(Refused, match="is above 1, which in 0,255 is black"):
+        release(form, **given, root=dark, range="0,255")
+    found = {word: release(form, **given, root=dark, range=word).model().samples(9) for word in ("0,1", "-1,1")}
+    assert torch.allclose(found["0,1"], 2 * found["-1,1"] - 1, atol=1e-6)
+    root, _ = graph(tmp_path)
+    said, not_said = release(form, **given, root=root, range="-1,1"), release(form, **given, root=root)
+    assert said.depends == not_said.depends == {"latent": "normal:4", "range": "-1,1"}
+    with pytest.raises(Refused, match=r"release.range is 0,1; it is one of -1,1 and 0,1 and 0,255"):
+        release(form, **given, root=root, range="0,1")
+
+
+def test_files_of_pytorch_are_refused_with_how_a_network_is_given(form, tmp_path):
+    file = str(tmp_path / "generator.pt")
+    torch.save({"weight": torch.zeros(3)}, file)
+    with pytest.raises(Refused, match=r"is given as an ONNX file or by a function \(docs/release.md says how\)"):
+        release(form, name="samples", root=file)
+    with pytest.raises(Refused, match=r"is given as an ONNX file or by a function \(docs/release.md says how\)"):
+        release(form, name="weights", root=file, target="dcgan")
+    with pytest.raises(Refused, match=r"no ONNX model, as torch.onnx.export writes one"):
+        release(form, name="onnx", root=file, latent=f"normal:{LATENT}")
 
 
 def _batches_of_two(model):
@@ -296,7 +349,7 @@ def _of_integers(model):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_batches_of_two, r"does not take inputs of \[3, 4\]: "),
+        (_batches_of_two, r"does not take inputs of \[63, 4\]: "),
         (_another_size, r"does not take inputs of \[2, 4\]: "),
         (_flat, r"gives \[2, 192\] for 2 latents; \[B, C, H, W\] is needed"),
         (_unknown, "onnxruntime does not take the generator: .*Tanhh"),
@@ -372,11 +425,15 @@ def test_a_function_is_asked_in_chunks_and_must_repeat_itself(form, tmp_path, mo
         "def draw(count, seed):\n    return np.random.default_rng(seed).random((count, 8, 8, 3))\n"
         "def changing(count, seed):\n    return np.full((count, 8, 8), next(calls) % 7 / 7)\n"
         "def few(count, seed):\n    return np.zeros((3, 8, 8))\n"
+        "def tensor(count, seed):\n    import torch\n"
+        "    return torch.from_numpy(draw(count, seed)).requires_grad_()\n"
     )
     found = release(form, name="callable", function="their_sampler:draw")
     model = pickle.loads(pickle.dumps(found)).model()
     assert found.runs_code and torch.equal(model.samples(300)[:10], model.samples(10))
     assert len(torch.unique(model.samples(300).flatten(1), dim=0)) == 300
+    of_network = release(form, name="callable", function="their_sampler:tensor").model().samples(9)
+    assert of_network.shape == (9, *form.image_shape) and not of_network.requires_grad
     for word, words in {"changing": "other images", "few": "gave 3 images", "nothing": "has no function"}.items():
         with pytest.raises(Refused, match=words):
             release(form, name="callable", function=f"their_sampler:{word}")

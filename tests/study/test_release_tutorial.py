@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mia_core.data.images import ImageSettings
+from mia_core.releases import RELEASES, Form
 from tests.commands import run_here
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +22,17 @@ def blocks(section):
     text = (ROOT / "docs" / "release.md").read_text()
     (found,) = re.findall(rf"^## {section}\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
     return re.findall(r"^```(\w*)\n(.*?)^```", found, re.DOTALL | re.MULTILINE)
+
+
+def test_the_function_for_a_network_of_ones_own_draws_from_torchscript(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.Tanh(), torch.nn.Unflatten(1, (1, 8, 8)))
+    torch.jit.script(network).save("generator.ts")
+    (code,) = [text for kind, text in blocks("What can be given") if kind == "python"]
+    (tmp_path / "sampler.py").write_text(code)
+    given = RELEASES.choose({"name": "callable", "function": "sampler:draw"}, "release")
+    made = given.build(Form(ImageSettings(size=8, channels=1, cache=str(tmp_path))))
+    assert made.model().samples(300).shape == (300, 1, 8, 8) and made.offers == {"samples"}
 
 
 @pytest.mark.slow
