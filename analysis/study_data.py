@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mia_core.defenses import labels
+from mia_core.defenses import labels_of
 from mia_core.errors import Refused
 from mia_core.persons import RECORD
 from study.design.looks import Declared, declared
@@ -256,8 +256,7 @@ def load(folder: str | Path) -> StudyData:
     if wide[budget_of(resolved["factors"])].isna().any():
         raise Refused(f"{store.uri}: trials lack their {budget_of(resolved['factors'])}, which the study varies")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
-    distinct = list(dict.fromkeys(arms.values()))
-    words = dict(zip(distinct, labels(distinct), strict=True))
+    words = labels_of(arms.values())
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = variants_of(wide, resolved["factors"])
     return StudyData(store.study, store.uri, wide, resolved, diverged=diverged)
