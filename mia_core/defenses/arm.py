@@ -35,10 +35,16 @@ def labels(arms: Sequence["Arm"]) -> list[str]:
         alike.setdefault(arm.label, []).append(own)
     differing = {label: {key for own in found for key in own if _differs(key, found)} for label, found in alike.items()}
     return [
-        " ".join([
-            arm.label,
-            *(f"{key}={value:g}" for key, value in own.items() if value is not None and key in differing[arm.label]),
-        ])
+        " ".join(
+            [
+                arm.label,
+                *(
+                    f"{key}={value:g}"
+                    for key, value in own.items()
+                    if value is not None and key in differing[arm.label]
+                ),
+            ]
+        )
         for arm, own in zip(arms, columns, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from mia_core.defenses import Arm, labels_of
 from mia_core.errors import Refused
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
-from mia_core.settings import Choice
+from mia_core.settings import Choice, require_read
 from mia_core.targets import Target, shaped
 from study.design.wanted import Attacks, Measures
 from study.spec.objectives import EXTRACTOR
@@ -81,6 +81,8 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target],
     fitting: set[Pair] = set()
     for cell in spec.cells:
         if cell.target not in targets:
+            if not spec.points:  # of points that are drawn, some have settings in vain
+                require_read(cell.target, "target", pool.image_shape)
             targets[cell.target] = shaped(cell.target, pool.image_shape)
         target = targets[cell.target]
         pair = cell.arm, cell.label

@@ -29,9 +29,9 @@ class Design:
 
     trials: those of the study, the only ones that effects are estimated from (unless a search chose them). shadows:
     trainings of the same cells, which derived attacks take as their reference. controls: the others. no_control: why a
-    control is left out, by its name. refused: why arms do not fit targets, by the arm and the target's label. released: what was
-    given, in a study of a release, whose spec here has the number of members as its one training-set size, and attacks
-    by no more samples than there are.
+    control is left out, by its name. refused: why arms do not fit targets, by the arm and the target's label. released:
+    what was given, in a study of a release, whose spec here has the number of members as its one training-set size, and
+    attacks by no more samples than there are.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:

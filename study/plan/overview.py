@@ -85,7 +85,7 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.wrap(line)
     for line in outlook.lines() if outlook else ():
         console.wrap(line)
-    for line in _unpublished(spec.cells):
+    for line in (*_unused(spec.cells, design.pool.image_shape), *_unpublished(spec.cells)):
         console.wrap(line)
     if design.released is not None:
         return
@@ -182,6 +182,16 @@ def _targets(cells: Sequence[Cell]) -> list[str]:
     return [
         label if len(own) == len(words) else f"{label} ({', '.join(words[arm] for arm in own)})"
         for label, own in arms.items()
+    ]
+
+
+def _unused(cells: Sequence[Cell], image_shape: tuple[int, ...]) -> list[str]:
+    """Of settings, at their defaults, that mean nothing to a target for images of this shape."""
+    return [
+        f"note: target.{name} {getattr(target.config, name)} changes nothing: {target.name} {reason}"
+        for target in dict.fromkeys(cell.target for cell in cells)
+        for name, reason in target.cls.unread(target.config, image_shape).items()
+        if name not in target.cls.unread(target.config)
     ]
 
 

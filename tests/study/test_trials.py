@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import pickle
 from collections import Counter
 
@@ -373,6 +374,26 @@ def test_an_arm_that_does_not_fit_a_target_leaves_the_other_of_its_label_there(m
     overview.show(Console(file=sink, width=300), design, {})
     assert f"skipped: {averaged} with dcgan: dp_sgd.noise_draws" in sink.getvalue()
     assert f"skipped: {plain} with" not in sink.getvalue()
+
+
+def test_attention_that_no_feature_map_of_a_ddpm_has_is_refused_and_said_of_the_default(make_design):
+    def ddpm(**given):
+        settings = {"name": "ddpm", "width": 4, "multipliers": [1, 2], "timesteps": 40, **given}
+        return make_design(f"target={json.dumps(settings)}", "attacks=[euclidean]", "factors.defense=[none]")
+
+    def told(design):
+        sink = io.StringIO()
+        overview.show(Console(file=sink, width=300), design, {})
+        return sink.getvalue()
+
+    with pytest.raises(ValueError, match=r"target\.attention: ddpm has feature maps of sides 8, 4 and none of 5;"):
+        ddpm(attention=5)
+    assert "attention" not in told(ddpm(attention=4)) + told(ddpm())
+    none = told(ddpm(multipliers=[1, 1], attention=8)) + told(make_design())
+    assert "attention" not in none
+    larger = make_design("data.size=16", "target={name: ddpm, width: 4, multipliers: [1]}", "attacks=[euclidean]",
+                         "factors.defense=[none]")  # fmt: skip
+    assert "note: target.attention 8 changes nothing: ddpm has feature maps of sides 16 and none of 8" in told(larger)
 
 
 def test_trial_ids_depend_on_a_targets_own_training(make_design):
