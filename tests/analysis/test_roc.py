@@ -58,3 +58,18 @@ def test_the_picture_has_bands_inside_0_and_1(data):
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert band.min() >= 0 and band.max() <= 1 and len(axis.lines) == 2
     plt.close(figure)
+
+
+def test_the_words_of_axes_of_less_than_a_power_of_ten_do_not_overlap(data):
+    few = replace(data, wide=data.wide[data.wide["replicate"] < 4])
+    figure = plots.roc_of_arms(few, "white_box")
+    assert figure.axes[0].get_xlim()[0] > 0.1
+    figure.draw_without_rendering()
+    for line in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        low, high = sorted(line.get_view_interval())
+        places = (*line.get_majorticklocs(), *line.get_minorticklocs())
+        labels = zip(line.get_ticklabels(which="both"), places, strict=True)
+        boxes = [text.get_window_extent() for text, at in labels if text.get_text() and low <= at <= high]
+        assert len(boxes) >= 2
+        assert not any(one.overlaps(other) for number, one in enumerate(boxes) for other in boxes[:number])
+    plt.close(figure)
