@@ -60,16 +60,11 @@ def test_the_picture_has_bands_inside_0_and_1(data):
     plt.close(figure)
 
 
-def test_the_words_of_axes_of_less_than_a_power_of_ten_do_not_overlap(data):
+def test_axes_of_less_than_a_power_of_ten_are_labeled_at_few_plain_numbers(data):
     few = replace(data, wide=data.wide[data.wide["replicate"] < 4])
     figure = plots.roc_of_arms(few, "white_box")
     assert figure.axes[0].get_xlim()[0] > 0.1
     figure.draw_without_rendering()
-    for line in (figure.axes[0].xaxis, figure.axes[0].yaxis):
-        low, high = sorted(line.get_view_interval())
-        places = (*line.get_majorticklocs(), *line.get_minorticklocs())
-        labels = zip(line.get_ticklabels(which="both"), places, strict=True)
-        boxes = [text.get_window_extent() for text, at in labels if text.get_text() and low <= at <= high]
-        assert len(boxes) >= 2
-        assert not any(one.overlaps(other) for number, one in enumerate(boxes) for other in boxes[:number])
+    words = {text.get_text() for text in figure.axes[0].xaxis.get_ticklabels(which="both")} - {""}
+    assert {"0.2", "0.5", "1"} <= words <= {"0.05", "0.1", "0.2", "0.5", "1", "2", "5"}
     plt.close(figure)
