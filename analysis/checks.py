@@ -14,7 +14,6 @@ from analysis.stats.inference import AUC, judged_scores
 from analysis.study_data import VARIANT, StudyData, short
 from mia_core.metrics.two_way import MIN_REPLICATES
 from study.design.trial_config import TrialConfig
-from study.store import read
 from study.store.roles import ADAPTIVE, BLIND, STUDIED
 
 NAMED = 5
@@ -64,7 +63,7 @@ def _audits(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _searched(data: StudyData) -> Iterator[str]:
-    design = read(data.store.root, data.name, "design")
+    design = data.table("design")
     count = design.loc[design["role"] == ADAPTIVE, "trial_id"].nunique()
     if count:
         command = shlex.join(["mia-study", "search", short(data.store), "--confirm", "POINT"])
@@ -72,7 +71,7 @@ def _searched(data: StudyData) -> Iterator[str]:
 
 
 def _incomplete(data: StudyData) -> Iterator[str]:
-    design = read(data.store.root, data.name, "design")
+    design = data.table("design")
     own = design[design["role"].isin(STUDIED)]
     trials = own[own["kind"] == "trial"]
     diverged = trials[trials["trial_id"].isin(data.diverged)]
@@ -85,7 +84,7 @@ def _incomplete(data: StudyData) -> Iterator[str]:
         yield line("sweep not complete", there=len(there), planned=len(planned))
     wanted = own.loc[own["kind"] == "attack"]
     done = data.wide.groupby("attack")["trial_id"].nunique()
-    rows_of = read(data.store.root, data.name, "attacks")
+    rows_of = data.table("attacks")
     left_out = rows_of[rows_of["skipped"].notna() & rows_of["trial_id"].isin(there)]
     skipped = left_out.groupby("attack")["trial_id"].nunique()
     for label, rows in wanted[wanted["trial_id"].isin(there)].groupby("label", sort=False):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mia_core.defenses import labels
+from mia_core.defenses import labels_of
 from mia_core.errors import Refused
 from mia_core.persons import RECORD
 from study.design.looks import Declared, declared
@@ -58,6 +58,10 @@ class StudyData:
     def store(self) -> Store:
         """Where it was read from."""
         return Store.at(self.folder)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A whole table of the store's current design, of trials of every role, as `study.store.read` has it."""
+        return self.once(("table", name), lambda: read(self.store.root, self.name, name))
 
     @property
     def declaration(self) -> Declared | None:
@@ -247,7 +251,7 @@ def load(folder: str | Path) -> StudyData:
             f"{store.uri} is a release, of one model that was given: nothing is varied, and no effect estimated; "
             f"{shlex.join(['mia-study', 'report', store.uri])} writes its page"
         )
-    wide = read(store.root, store.study, "wide")
+    every = wide = read(store.root, store.study, "wide")
     diverged = frozenset(wide.loc[wide["role"].isin(STUDIED) & (wide["flags"] == DIVERGED), "trial_id"])
     wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
@@ -256,11 +260,22 @@ def load(folder: str | Path) -> StudyData:
     if wide[budget_of(resolved["factors"])].isna().any():
         raise Refused(f"{store.uri}: trials lack their {budget_of(resolved['factors'])}, which the study varies")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}
-    distinct = list(dict.fromkeys(arms.values()))
-    words = dict(zip(distinct, labels(distinct), strict=True))
+    words = labels_of(arms.values())
     wide[ARM] = wide["config"].map({text: words[arm] for text, arm in arms.items()})
     wide[VARIANT] = variants_of(wide, resolved["factors"])
-    return StudyData(store.study, store.uri, wide, resolved, diverged=diverged)
+    data = StudyData(store.study, store.uri, quick_to_select(wide), resolved, diverged=diverged)
+    data.once(("table", "wide"), lambda: every)
+    return data
+
+
+def quick_to_select(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, with texts as plain objects: all of its columns then lie in a few arrays.
+
+    Rows of it are selected a thousand times for a report, and each selection costs by the number of arrays, not of
+    rows. Null stays null.
+    """
+    texts = {name: object for name, kind in table.dtypes.items() if isinstance(kind, pd.StringDtype)}
+    return table.astype(texts).copy()
 
 
 def short(store: Store) -> str:

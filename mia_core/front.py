@@ -27,9 +27,9 @@ from mia_core.models import Images, Model, Snapshot, checked
 from mia_core.models import SampleFolder as SampleFolder
 from mia_core.models import Sampler as Sampler
 from mia_core.persons import PERSON, Persons
-from mia_core.settings import validate
+from mia_core.settings import require_read, validate
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, require_read
+from mia_core.targets import TARGETS
 from mia_core.tf32 import tf32
 from mia_core.training import Trainer, TrainingConfig
 from mia_core.training_records import Records
@@ -76,7 +76,7 @@ def train(
     if persons is not None and arm.unit != PERSON:
         raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
     choice = TARGETS.choose(target)
-    require_read(choice)
+    require_read(choice, "target", records.shape[1:])
     trainer = Trainer(
         target=choice.build(tuple(records.shape[1:])),
         records=Records(records, len(records), _persons(persons, len(records)) if arm.unit == PERSON else None),
@@ -113,7 +113,9 @@ def attack(
         raise Refused(
             f"attack: model must be what train returns, a SampleFolder or a Sampler, got {type(model).__name__}"
         )
-    chosen = ATTACKS.choose(attack).build()
+    choice = ATTACKS.choose(attack)
+    require_read(choice, "attack")
+    chosen = choice.build()
     known = {"known_members": known_members, "known_non_members": known_non_members, "reference": reference}
     for word, given in (known | {"extractor": extractor}).items():
         if given is not None and word not in chosen.needs:

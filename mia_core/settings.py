@@ -108,6 +108,33 @@ class Choice(Generic[T]):
         return {"name": self.name, **self.arguments()}
 
 
+def in_vain(choice: Choice[Any], *facts: Any) -> dict[str, str]:
+    """Settings that were given and mean nothing beside the others, each with the reason: by `unread` of the class.
+
+    Given is what is not at its default; a setting without a default has to be given. facts: what `unread` takes beside
+    the settings.
+    """
+    unread: dict[str, str] = choice.cls.unread(choice.config, *facts)
+    return {
+        field.name: unread[field.name]
+        for field in dataclasses.fields(choice.config)
+        if field.name in unread and getattr(choice.config, field.name) != _default(choice.config, field)
+    }
+
+
+def _default(config: Any, field: dataclasses.Field[Any]) -> Any:
+    """The setting's own value where it has no default."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return getattr(config, field.name) if field.default is dataclasses.MISSING else field.default
+
+
+def require_read(choice: Choice[Any], where: str, *facts: Any) -> None:
+    """Refused where a setting was given that means nothing beside the others, see `in_vain`. where: of messages."""
+    for name, reason in in_vain(choice, *facts).items():
+        raise Refused(f"{where}.{name}: {choice.name} {reason}; leave it out")
+
+
 class Registry(Generic[T]):
     """Classes of one kind by name; each has a `name` and a settings class `Config`."""
 

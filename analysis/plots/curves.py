@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import finish, look_of, name_axes, panels
+from analysis.plots.drawing import finish, label_powers, look_of, name_axes, panels
 from analysis.stats.roc import roc_of_cell
 from analysis.study_data import ARM, VARIANT, StudyData
 from study.store.reading import last_levels
 from study.tracking.pictures import COLORS
 
 LEAST_TPR = 1e-3
+FEW_POWERS = 0.005
+"""False-positive rates that begin above it span so few powers of ten that ticks between them are labeled too."""
 
 
 def roc_of_arms(data: StudyData, attack: str) -> Figure:
@@ -48,6 +50,8 @@ def _roc(data: StudyData, rows: pd.DataFrame, by: str, lines: Sequence[str], tit
     for axis in grid.values():
         axis.plot([lowest, 1], [lowest, 1], color="0.6", linewidth=0.8, zorder=0)
         axis.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(max(lowest / 2, LEAST_TPR), 1.1))
+        for line in (axis.xaxis, axis.yaxis):
+            label_powers(line, (1, 2, 5) if lowest > FEW_POWERS else (1,))
         axis.spines[["top", "right"]].set_visible(False)
     name_axes(figure, grid, "false-positive rate", "true-positive rate", "n = ")
     where = f"{title}, after {rows[data.budget].max()} {data.budget}"

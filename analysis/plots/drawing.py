@@ -13,11 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import XAxis, YAxis
+from matplotlib.axis import Axis, XAxis, YAxis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from analysis.format import point_text
 from analysis.stats.inference import AUC
@@ -154,6 +154,13 @@ def logarithmic(axis: XAxis | YAxis, quality: str, values: pd.Series, low: pd.Se
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
     return 0.7 * float(min(values.min(), low[low > 0].min() if (low > 0).any() else np.inf))
+
+
+def label_powers(axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
+    """Label a logarithmic axis at these multiples of powers of ten, and nowhere else: others would overlap."""
+    axis.set_major_locator(LogLocator(subs=marks))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def to_floor(

@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.format import form_of, number, replicates
-from analysis.plots.drawing import ACROSS, add_tooltips, caption_of_means, chance_line, legend
+from analysis.plots.drawing import ACROSS, add_tooltips, caption_of_means, chance_line, label_powers, legend
 from analysis.stats.drawn_points import logarithmic, place
 from analysis.stats.inference import AUC
 from analysis.stats.search_results import Goal, Search
@@ -138,9 +137,7 @@ def _spans_powers(goal: Goal, found: Search) -> bool:
 def _logarithmic(set_scale: Callable[[str], None], axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
     """Make an axis logarithmic, with ticks at these multiples of powers of ten."""
     set_scale("log")
-    axis.set_major_locator(LogLocator(subs=marks))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
+    label_powers(axis, marks)
 
 
 def _words(goal: Goal, between: str = " ") -> str:

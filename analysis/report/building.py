@@ -17,7 +17,6 @@ from analysis.stats.limits_by_arm import limits_by_arm
 from analysis.stats.search_results import confirmed, search
 from analysis.stats.summary import about_intervals
 from analysis.study_data import ARM, StudyData, load, short, words_of_measure
-from study.store import read
 
 BADGES = {SOUND: "no control failed", CAREFUL: "with caution", FAILED: "not to be used"}
 
@@ -119,9 +118,9 @@ def checks(judged: pd.DataFrame) -> list[Check]:
 
 def _missing(data: StudyData) -> int:
     """Trials of the current design that are not sealed."""
-    design = read(data.store.root, data.name, "design")
+    design = data.table("design")
     wanted = set(design.loc[design["kind"] == "trial", "trial_id"])
-    return len(wanted - set(read(data.store.root, data.name, "trials")["trial_id"]))
+    return len(wanted - set(data.table("trials")["trial_id"]))
 
 
 def _about(data: StudyData) -> str:

@@ -29,7 +29,7 @@ from analysis.stats.tradeoff import equal_quality
 from analysis.study_data import ARM, VARIANT, StudyData, words_of_measure
 from mia_core.metrics.two_way import MIN_REPLICATES
 from mia_core.persons import PERSON
-from study.store.noise import noise_from_seed
+from study.store.noise import is_guessable
 from study.verdicts.controls import ALPHA, holm
 
 SOUND, CAREFUL, FAILED = "sound", "careful", "failed"
@@ -442,7 +442,7 @@ def _guarantee(data: StudyData, cell: dict[str, Any], change: Change) -> Sentenc
 
 
 def _noise_is_guessable(data: StudyData) -> bool:
-    return data.declaration is not None and noise_from_seed(data.store)
+    return data.declaration is not None and bool(is_guessable(data.table("trials")).any())
 
 
 def _named_measure(data: StudyData, explained: bool) -> str:

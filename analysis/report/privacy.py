@@ -13,7 +13,6 @@ from analysis.sentences import line
 from analysis.stats.guarantees import guarantees, per_unit
 from analysis.stats.summary import about_noise
 from analysis.study_data import ARM, StudyData, variants_of
-from study.store import read
 
 
 def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section | None:
@@ -39,7 +38,7 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     blocks.append(_guarantees(data))
     claimed = audited[audited["epsilon"].notna()] if "epsilon" in audited else audited.iloc[:0]
     if len(claimed):
-        wide = read(data.store.root, data.name, "wide")
+        wide = data.table("wide")
         trials = [audited.attrs["trials"][number] for number in claimed.index]
         if len(data.variants) > 1:
             named = dict(zip(wide["trial_id"], variants_of(wide, data.resolved["factors"]), strict=True))

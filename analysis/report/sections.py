@@ -23,7 +23,6 @@ from analysis.stats.inference import AUC, TPR
 from analysis.stats.redrawn import leakage_shown
 from analysis.stats.summary import about_intervals, equal_steps
 from analysis.study_data import ARM, VARIANT, StudyData, short
-from study.store import read
 from study.store.exporting import some_versions, without_words
 from study.store.reading import last_levels
 from study.store.roles import STUDY
@@ -175,7 +174,7 @@ def controls(data: StudyData, verdicts: pd.DataFrame, cautions: Sequence[str]) -
 
 def _of_controls(data: StudyData, verdicts: pd.DataFrame) -> list[Source | None]:
     """None for a control that was not run."""
-    wide = read(data.store.root, data.name, "wide")
+    wide = data.table("wide")
     found: list[Source | None] = []
     for row in verdicts.to_dict("records"):
         levels = {"role": row["control"], "attack": row["attack"], "train_size": row["train_size"]}

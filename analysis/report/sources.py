@@ -90,7 +90,8 @@ def source(data: StudyData, attack: str, rows: pd.DataFrame, what: str, code: Sh
 
 def condition(data: StudyData, attack: str, rows: pd.DataFrame) -> Condition:
     """What selects exactly these of an attack's rows, by levels of factors where that can be said; else by trials."""
-    every, rows = (part[[name for name in part if name in _selecting(data)]] for part in (data.attack(attack), rows))
+    every = data.once(("selecting", attack), lambda: _selected(data, data.attack(attack)))
+    rows = _selected(data, rows)
     head: Levels = {**({"role": sorted(set(every["role"]))} if "role" in every else {}), "attack": [attack]}
     wanted = set(rows["trial_id"])
     for levels, either in _tails(data, every, rows):
@@ -98,6 +99,10 @@ def condition(data: StudyData, attack: str, rows: pd.DataFrame) -> Condition:
         if set(every["trial_id"][found.mask(every)]) == wanted:
             return found
     return Condition.of({**head, "trial_id": sorted(wanted)})
+
+
+def _selected(data: StudyData, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[[name for name in rows if name in _selecting(data)]]
 
 
 def _selecting(data: StudyData) -> frozenset[str]:

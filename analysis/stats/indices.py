@@ -13,7 +13,6 @@ import pandas as pd
 from SALib.analyze import sobol
 from scipy.stats import f as f_distribution
 from scipy.stats import t
-from sklearn.tree import DecisionTreeRegressor
 
 from analysis.stats.cells import cells
 from analysis.stats.effects import t_interval
@@ -111,6 +110,8 @@ def forest_shares(x: pd.DataFrame, y: np.ndarray, trees: int, random: np.random.
     prediction at a level of the factor, over that of all predictions. Words are categories. R2 is at most 1, and below
     0 where the mean predicts better; a point that every tree was fitted to counts as predicted by the mean.
     """
+    from sklearn.tree import DecisionTreeRegressor  # slow to import, and only designs that draw points need it
+
     values = pd.concat([pd.get_dummies(x[[name]], dtype=float) for name in x.columns], axis=1).to_numpy()
     fitted, total, count = [], np.zeros(len(y)), np.zeros(len(y))
     for _ in range(trees):

@@ -20,7 +20,6 @@ from mia_core.metrics.copies import COPIES, rank_of
 from mia_core.metrics.extraction import EXTRACTION
 from mia_core.metrics.low_fpr_bounds import share_bounds
 from study.spec.objectives import EXTRACTOR, ONNX, PIXELS
-from study.store import read
 from study.store.pairs import pairs_of
 
 NEAR = (*EXTRACTION, *AUTHENTICITY)
@@ -124,7 +123,7 @@ def _rows(data: StudyData) -> pd.DataFrame:
     def found() -> pd.DataFrame:
         if not data.store.place.exists("study.json"):
             return pd.DataFrame(columns=["measure", "measure_id", "extractor", "arguments"])
-        quality = read(data.store.root, data.name, "quality")
+        quality = data.table("quality")
         return quality[quality["measure"].isin(COPIES)]
 
     return data.once("rows of copies", found)

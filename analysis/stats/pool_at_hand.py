@@ -6,6 +6,10 @@ from mia_core.data import SOURCES, Pool, load_pool
 
 def pool_at_hand(data: StudyData) -> Pool | str:
     """The pool that the study was made of, or why it is not at hand; nothing is downloaded."""
+    return data.once("pool", lambda: _pool_at_hand(data))
+
+
+def _pool_at_hand(data: StudyData) -> Pool | str:
     described = dict(data.resolved.get("data", {}))
     if "download" in described:
         described["download"] = False

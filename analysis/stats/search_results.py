@@ -63,7 +63,7 @@ def search(data: StudyData) -> Search:
     """What came out; ValueError for a study that is no search."""
     spec = _search_of(data)
     assert spec.search is not None
-    design = read(data.store.root, data.name, "design")
+    design = data.table("design")
     known = outcomes(data.store, spec, design)
     goals = tuple(_goal(data, objective) for objective in spec.search.goals)
     table = used_levels(spec).rename_axis("point").reset_index()

@@ -7,7 +7,7 @@ from analysis.stats.effects import contrasts, means
 from analysis.stats.inference import AUC, SCOPE
 from analysis.study_data import ARM, VARIANT, StudyData
 from mia_core.metrics.control_variate import applies
-from study.store.noise import GUESSABLE, noise_from_seed
+from study.store.noise import GUESSABLE, is_guessable
 
 
 def overview(data: StudyData) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def about_intervals(data: StudyData) -> str:
 
 def about_noise(data: StudyData) -> list[str]:
     """What is to be known beside any epsilon of the study; nothing where nobody can draw its noise again."""
-    return [GUESSABLE] if noise_from_seed(data.store) else []
+    return [GUESSABLE] if is_guessable(data.table("trials")).any() else []
 
 
 def against_epsilon(data: StudyData, attack: str) -> pd.DataFrame:

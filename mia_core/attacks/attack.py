@@ -160,6 +160,11 @@ class Attack(ABC):
         """What tells this attack from others of its name in a study's labels."""
         return getattr(self.config, "variant", "")
 
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """Settings of its own that mean nothing beside the others of `config`, each with the reason."""
+        return {}
+
     def prepare(self, knowledge: Knowledge) -> Any:
         """What depends on settings other than `nested` and on knowledge only; `run` finds it in `knowledge.prepared`.
 

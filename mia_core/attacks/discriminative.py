@@ -47,6 +47,11 @@ class Discriminative(SurrogateAttack):
 
     config: Config
 
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The number of samples that known members replace."""
+        return {"generated": "with real members takes no samples"} if config.real == "members" else {}
+
     @property
     def uses(self) -> frozenset[str]:
         """Samples, unless known members replace them."""

@@ -21,6 +21,10 @@ def _from_zero(value: Any) -> Any:
     return ascending(value, 0)
 
 
+def _listed(group: int | tuple[int, ...]) -> tuple[int, ...]:
+    return group if isinstance(group, tuple) else (group,)
+
+
 Groups = Annotated[Annotated[int, Ge(0)] | tuple[Annotated[int, Ge(0)], ...], BeforeValidator(_from_zero)]
 
 
@@ -47,17 +51,24 @@ class GradientNorms(Attack):
 
         @model_validator(mode="after")
         def _there(self) -> Self:
-            largest = max(self.group) if isinstance(self.group, tuple) else self.group
+            largest = max(_listed(self.group))
             if largest > self.groups:
                 raise Refused(f"group {largest} is beyond the {self.groups} groups; raise `groups`, or lower it")
             return self
 
     config: Config
 
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The number of groups where none is asked for."""
+        return {} if any(_listed(config.group)) else {"groups": "with group 0 takes all parameters together"}
+
     def unfit(self, model: ModelFacts) -> str | None:
         """Also for a model with fewer parameter tensors than groups, of which some would be empty."""
         if reason := super().unfit(model):
             return reason
+        if self.unread(self.config):
+            return None
         if model.tensors is not None and model.tensors < self.config.groups:
             there = f"{model.name} has {model.tensors} parameter tensors"
             return f"{there}, and {self.config.groups} groups are too many; set `groups` lower"

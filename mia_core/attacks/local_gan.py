@@ -4,7 +4,7 @@ Without knowledge, the local GAN is trained on the target's samples in place of 
 (generative setting), known members are added to the real side, and known non-members to the fake side.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt, Lt
@@ -52,6 +52,11 @@ class LocalGAN(SurrogateAttack):
             return super().variant + (f"_{word}{self.known}" if self.known else "")
 
     config: Config
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The share of records of which none are known."""
+        return {} if config.known else {"share": "with known 0 has no known records"}
 
     @property
     def needs(self) -> frozenset[str]:

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt, Lt
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, SampleLevels, Scores
+from mia_core.attacks.population import unread_components
 from mia_core.distances import Search
 from mia_core.settings import settings
 from mia_core.spaces import ColorHistogram, Hog, Pca, Space, embedded
@@ -56,6 +57,12 @@ class MonteCarlo(Attack):
             return f"_{self.space}" + ("" if self.radius == "median" else f"_{self.radius}")
 
     config: Config
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The percentile of another radius, and the components of another space."""
+        radius = {"percentile": "with radius median takes no percentile"} if config.radius == "median" else {}
+        return radius | unread_components(config)
 
     @property
     def fewest(self) -> int:

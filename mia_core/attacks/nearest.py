@@ -1,12 +1,13 @@
 """GAN-Leaks with samples alone (full black-box; Chen, Yu, Zhang, Fritz 2020, section 4.2), in a space of features."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt
 
 from mia_core.access import View
 from mia_core.attacks.attack import ATTACKS, Attack, Knowledge, SampleLevels, Scores
+from mia_core.attacks.population import unread_components
 from mia_core.settings import settings
 from mia_core.spaces import Features, Pca, Space
 from mia_core.streams import Streams
@@ -43,6 +44,11 @@ class Nearest(Attack):
     def needs(self) -> frozenset[str]:
         """Reference records, or what was fitted on them."""
         return frozenset({"reference" if self.config.space == "pca" else "extractor"})
+
+    @classmethod
+    def unread(cls, config: Any) -> dict[str, str]:
+        """The components of another space."""
+        return unread_components(config)
 
     @property
     def fewest(self) -> int:

@@ -1,7 +1,7 @@
 """Attacks that compare the density of a model's samples with that of the population, known by reference records."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,6 +28,11 @@ class Population:
         points = embedded(space, reference)
         ridge = RIDGE * float(points.double().var(0).mean())
         return cls(space, Kde(points, ridge), ridge)
+
+
+def unread_components(config: Any) -> dict[str, str]:
+    """The setting `components` of an attack whose `space` is no PCA."""
+    return {} if config.space == "pca" else {"components": f"with space {config.space} has no PCA"}
 
 
 class PopulationAttack(Attack):

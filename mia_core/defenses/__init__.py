@@ -1,6 +1,6 @@
 """Defenses, one per file, and arms: combinations of defenses that a study compares."""
 
-from mia_core.defenses.arm import Arm, labels
+from mia_core.defenses.arm import Arm, labels, labels_of
 from mia_core.defenses.augmentation import Augmentation
 from mia_core.defenses.defense import DEFENSES, Defense, RandomLayer, TrainingFacts
 from mia_core.defenses.dp_sgd import DPSGD
@@ -24,4 +24,5 @@ __all__ = [
     "TrainingFacts",
     "WeightNorm",
     "labels",
+    "labels_of",
 ]

@@ -29,13 +29,34 @@ def labels(arms: Sequence["Arm"]) -> list[str]:
 
     Labels do not name a setting that was added later where an arm has its default.
     """
-    words = []
-    for arm in arms:
-        alike = [other.columns() for other in arms if other.label == arm.label]
-        own = arm.columns().items()
-        telling = (f"{key}={x:g}" for key, x in own if x is not None and any(y.get(key) != x for y in alike))
-        words.append(" ".join([arm.label, *telling]))
-    return words
+    columns = [arm.columns() for arm in arms]
+    alike: dict[str, list[dict[str, float | None]]] = {}
+    for arm, own in zip(arms, columns, strict=True):
+        alike.setdefault(arm.label, []).append(own)
+    differing = {label: {key for own in found for key in own if _differs(key, found)} for label, found in alike.items()}
+    return [
+        " ".join(
+            [
+                arm.label,
+                *(
+                    f"{key}={value:g}"
+                    for key, value in own.items()
+                    if value is not None and key in differing[arm.label]
+                ),
+            ]
+        )
+        for arm, own in zip(arms, columns, strict=True)
+    ]
+
+
+def _differs(key: str, found: Sequence[Mapping[str, float | None]]) -> bool:
+    return len({own.get(key) for own in found}) > 1
+
+
+def labels_of(arms: Iterable["Arm"]) -> dict["Arm", str]:
+    """Arms without repetitions, in their order, each with the label that tells it from the others."""
+    distinct = list(dict.fromkeys(arms))
+    return dict(zip(distinct, labels(distinct), strict=True))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,14 @@ class DerivedAttack(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @classmethod
+    def unread(cls, config: Any, probability: float | None) -> dict[str, str]:
+        """Settings that mean nothing beside the others of `config`, each with the reason.
+
+        probability: of a record to be a member; None where it is not fixed.
+        """
+        return {}
+
     @property
     def fewest_never_members(self) -> int:
         """How many queries it takes that no training of the study has among its members."""

@@ -5,7 +5,7 @@ target) / p(z)] is at least gamma. On one fixed target this share is a monotone 
 ROC is that of the ratio itself. The ratio's logarithm is computed: nothing underflows, and there are no ties.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -51,6 +51,12 @@ class Rmia(DerivedAttack):
 
         form: Literal["auto", "online", "offline"] = "auto"
         a: Annotated[float, Ge(0), Le(1)] = OFFLINE_A
+
+    @classmethod
+    def unread(cls, config: Any, probability: float | None) -> dict[str, str]:
+        """What only the offline form takes."""
+        online = config.form == "online" or (probability is not None and not is_offline(config.form, probability))
+        return {"a": "is online here, and only the offline form takes it"} if online else {}
 
     def __call__(self, evidence: Evidence, probability: float) -> np.ndarray:
         """Scores [...,R,Q]."""

@@ -107,14 +107,26 @@ def permuted_coins(member: np.ndarray, persons: np.ndarray | None = None) -> Law
 
 def mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
     """Mean AUC over replicates, [D], of scores [R, J] or [D, R, J] under coins [D, R, J]; by rank sums, ties half."""
-    rank = rankdata(scores, axis=-1)
     inside = members.sum(-1)
     if scores.ndim == members.ndim:
-        sums = np.where(members, rank, 0).sum(-1)
+        sums = _rank_sums(scores, members)
     else:
-        each = zip(members.swapaxes(0, 1).astype(float), rank, strict=True)
+        each = zip(members.swapaxes(0, 1).astype(float), rankdata(scores, axis=-1), strict=True)
         sums = np.stack([coins @ ranks for coins, ranks in each], 1)
     return ((sums - inside * (inside + 1) / 2) / (inside * (scores.shape[-1] - inside))).mean(-1)
+
+
+def _rank_sums(scores: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Sums [D, R] of the members' ranks, from 1, in scores [D, R, J]; equal scores share their mean rank.
+
+    Exact, as `rankdata` is, which is asked for rows with ties alone: it takes twice as long.
+    """
+    order = scores.argsort(-1)
+    sums = np.take_along_axis(members, order, -1) @ np.arange(1.0, scores.shape[-1] + 1)
+    ascending = np.take_along_axis(scores, order, -1)
+    ties = (ascending[..., 1:] == ascending[..., :-1]).any(-1)
+    sums[ties] = np.where(members[ties], rankdata(scores[ties], axis=-1), 0).sum(-1)
+    return sums
 
 
 def adjusted_mean_aucs(scores: np.ndarray, members: np.ndarray) -> np.ndarray:

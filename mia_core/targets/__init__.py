@@ -15,7 +15,7 @@ from mia_core.targets.gradients import (
     mean_gradients,
 )
 from mia_core.targets.per_record import PerRecord
-from mia_core.targets.target import TARGETS, Batch, Learner, Target, placed, require_read, shaped
+from mia_core.targets.target import TARGETS, Batch, Learner, Target, placed, shaped
 from mia_core.targets.vae import VAE
 from mia_core.targets.vae_gan import VAEGAN
 from mia_core.targets.wgan_gp import WGANGP
@@ -42,6 +42,5 @@ __all__ = [
     "add_gradient",
     "mean_gradients",
     "placed",
-    "require_read",
     "shaped",
 ]

@@ -109,9 +109,14 @@ class DDPM(PerRecord):
         self.register_buffer("updates", torch.zeros(()))
 
     @classmethod
-    def unread(cls, config: Any) -> dict[str, str]:
-        """The steps of another sampler."""
-        return {"sampling_steps": "with sampler ddpm takes all timesteps"} if config.sampler == "ddpm" else {}
+    def unread(cls, config: Any, image_shape: tuple[int, ...] | None = None) -> dict[str, str]:
+        """The steps of another sampler, and attention on feature maps of a side that none has."""
+        steps = {"sampling_steps": "with sampler ddpm takes all timesteps"} if config.sampler == "ddpm" else {}
+        if image_shape is None:
+            return steps
+        sides = [image_shape[1] >> level for level in range(len(config.multipliers))]
+        reason = f"has feature maps of sides {', '.join(map(str, sides))} and none of {config.attention}"
+        return steps if config.attention in sides else steps | {"attention": reason}
 
     def initialize(self, streams: Streams) -> None:
         """See `UNet.initialize`; the average begins at the same weights."""

@@ -193,8 +193,11 @@ class Target(nn.Module, ABC):
         return {} if cls.beta1 is not None else {"beta1": "does not train with Adam and has no beta1"}
 
     @classmethod
-    def unread(cls, config: Any) -> dict[str, str]:
-        """Settings of its own that mean nothing beside the others of `config`, each with the reason."""
+    def unread(cls, config: Any, image_shape: tuple[int, ...] | None = None) -> dict[str, str]:
+        """Settings of its own that mean nothing beside the others of `config`, each with the reason.
+
+        image_shape: (C, H, W) where it is known, for what means nothing for such images.
+        """
         return {}
 
     @property
@@ -204,14 +207,6 @@ class Target(nn.Module, ABC):
 
 
 TARGETS: Registry[Target] = Registry("target")
-
-
-def require_read(target: Choice[Target], where: str = "target") -> None:
-    """Refused where a setting that is not at its default means nothing beside the others. where: of messages."""
-    default = target.cls.Config()
-    for name, reason in target.cls.unread(target.config).items():
-        if getattr(target.config, name) != getattr(default, name):
-            raise Refused(f"{where}.{name}: {target.name} {reason}; leave it out")
 
 
 def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:

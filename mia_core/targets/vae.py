@@ -63,7 +63,7 @@ class VAE(PerRecord):
         self.encoder = nn.Sequential(*stacks.down(config.norm), stacks.last(2 * config.latent), nn.Flatten())
 
     @classmethod
-    def unread(cls, config: Any) -> dict[str, str]:
+    def unread(cls, config: Any, image_shape: tuple[int, ...] | None = None) -> dict[str, str]:
         """The deviation of another likelihood."""
         reason = "with likelihood bernoulli has no deviation of pixels"
         return {"deviation": reason} if config.likelihood == "bernoulli" else {}

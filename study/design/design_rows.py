@@ -1,9 +1,8 @@
 """The design table: what a study wants, a row per trial and per what each trial is wanted to hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from mia_core.defenses import Arm, labels
 from mia_core.hashing import canonical_json
 from study.design.derivations import Derivation
 from study.design.study_design import Design
@@ -20,11 +19,10 @@ def design_rows(design: Design, derivations: Iterable[Derivation] = ()) -> list[
         for trial_id, attack_id in one.ids.items():
             derived.setdefault(trial_id, []).append({"kind": "attack", "id": attack_id, "label": one.entry.label})
     rows: list[dict[str, Any]] = []
-    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
-    named = dict(zip(arms, labels(arms), strict=True))
+    arms = {cell.arm for cell in design.cells}
     for trial in design.every:
         base = {"trial_id": trial.trial_id, "trajectory_id": trial.trajectory_id, "role": trial.role}
-        levels = {"levels": canonical_json(_levels(trial, named))} if trial.cell.arm in named else {}
+        levels = {"levels": canonical_json(_levels(trial))} if trial.cell.arm in arms else {}
         rows.append(base | {"kind": "trial", "id": trial.trial_id, "label": trial.name} | levels)
         rows += [
             base | {"kind": "attack", "id": wanted.attack_id, "label": wanted.label, "skipped": wanted.skipped}
@@ -44,13 +42,13 @@ def design_rows(design: Design, derivations: Iterable[Derivation] = ()) -> list[
     return rows
 
 
-def _levels(trial: Trial, arms: Mapping[Arm, str]) -> dict[str, Any]:
+def _levels(trial: Trial) -> dict[str, Any]:
     """Levels of factors, by name."""
     cell = trial.cell
     return {
         "train_size": cell.train_size,
         trial.budget: trial.level,
-        "defense": arms[cell.arm],
+        "defense": trial.arm,
         "target": cell.label,
         **cell.factors,
         "replicate": trial.replicate,

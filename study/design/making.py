@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mia_core.data import Pool, Split
-from mia_core.defenses import Arm
+from mia_core.defenses import Arm, labels_of
 from mia_core.hashing import array_digest
 from mia_core.settings import Choice, Nothing
 from mia_core.targets import Target
@@ -37,6 +37,7 @@ class TrialMaker:
         self.targets = targets
         self.attacks = attacks
         self.measures = measures
+        self._arms = labels_of(cell.arm for cell in spec.cells)
 
     def trained(
         self, cell: Cell, replicate: int, level: int, role: str = STUDY, canary: WantedAttack | None = None
@@ -61,6 +62,7 @@ class TrialMaker:
             measures=self.measures.wanted if role in STUDIED else (),
             role=role,
             budget=self.spec.budget,
+            arm=self._arms[cell.arm],
         )
 
     def _attacks(self, cell: Cell, level: int, target: Target, queries: str, role: str) -> tuple[WantedAttack, ...]:

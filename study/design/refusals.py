@@ -6,10 +6,11 @@ from typing import Any
 from mia_core import precision
 from mia_core.data import Pool, Split
 from mia_core.data.split import FAIR
+from mia_core.defenses import Arm, labels_of
 from mia_core.errors import Refused
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
-from mia_core.settings import Choice
+from mia_core.settings import Choice, require_read
 from mia_core.targets import Target, shaped
 from study.design.wanted import Attacks, Measures
 from study.spec.objectives import EXTRACTOR
@@ -17,6 +18,9 @@ from study.spec.study_file import Spec
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
 FEWEST_NEIGHBORS = 6
+
+Pair = tuple[Arm, str]
+"""An arm, and the label of a target."""
 
 
 def no_coins(split: Mapping[str, Any], unit: Unit = RECORD) -> str:
@@ -67,19 +71,21 @@ def require_quality(spec: Spec, split: Split, recipe: Recipe, measures: Measures
         raise Refused(f"split.reference: the extractor {reason}; or lower quality.extractor.features")
 
 
-def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target], dict[tuple[str, str], str]]:
-    """Targets by name and settings, and why arms do not fit them, by the labels of both.
+def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target], dict[Pair, str]]:
+    """Targets by name and settings, and why arms do not fit them, by the arm and the target's label.
 
     Targets have shapes and no values. Refused for an arm that fits no target of the study, or guarantees nothing.
     """
     targets: dict[Choice[Target], Target] = {}
-    reasons: dict[tuple[str, str], str] = {}
-    fitting: set[tuple[str, str]] = set()
+    reasons: dict[Pair, str] = {}
+    fitting: set[Pair] = set()
     for cell in spec.cells:
         if cell.target not in targets:
+            if not spec.points:  # of points that are drawn, some have settings in vain
+                require_read(cell.target, "target", pool.image_shape)
             targets[cell.target] = shaped(cell.target, pool.image_shape)
         target = targets[cell.target]
-        pair = cell.arm.label, cell.label
+        pair = cell.arm, cell.label
         size, batch = cell.train_size, cell.training.batch_size
         persons = nominal_persons(pool.units, size) if cell.arm.unit == PERSON else None
         if reason := cell.arm.training_refusal(size, batch, persons):
@@ -97,15 +103,15 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target],
     return targets, reasons
 
 
-def _require_fitting(spec: Spec, reasons: Mapping[tuple[str, str], str], fitting: set[tuple[str, str]]) -> None:
-    arms = {arm for arm, _ in fitting}
-    for (label, name), reason in reasons.items():
+def _require_fitting(spec: Spec, reasons: Mapping[Pair, str], fitting: set[Pair]) -> None:
+    arms, labels = {arm for arm, _ in fitting}, labels_of(cell.arm for cell in spec.cells)
+    for (arm, name), reason in reasons.items():
         # A drawn arm may have met one target only; a study without any fitting cell is refused all the same.
-        lost = not fitting if spec.points else label not in arms
-        if lost or (label, name) in fitting:
-            raise Refused(f"factors.defense: {label} with {name}: {reason}")
+        lost = not fitting if spec.points else arm not in arms
+        if lost or (arm, name) in fitting:
+            raise Refused(f"factors.defense: {labels[arm]} with {name}: {reason}")
         if spec.design.name == "sobol":
-            raise Refused(f"design: sobol needs every point, and {label} does not fit {name}: {reason}")
+            raise Refused(f"design: sobol needs every point, and {labels[arm]} does not fit {name}: {reason}")
 
 
 def require_attacks(spec: Spec, targets: Iterable[Target], attacks: Attacks) -> None:

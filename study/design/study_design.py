@@ -29,9 +29,9 @@ class Design:
 
     trials: those of the study, the only ones that effects are estimated from (unless a search chose them). shadows:
     trainings of the same cells, which derived attacks take as their reference. controls: the others. no_control: why a
-    control is left out, by its name. refused: why arms do not fit targets, by the labels of both. released: what was
-    given, in a study of a release, whose spec here has the number of members as its one training-set size, and attacks
-    by no more samples than there are.
+    control is left out, by its name. refused: why arms do not fit targets, by the arm and the target's label. released:
+    what was given, in a study of a release, whose spec here has the number of members as its one training-set size, and
+    attacks by no more samples than there are.
     """
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
@@ -56,7 +56,7 @@ class Design:
         targets, self.refused = refused_pairs(spec, pool)
         require_attacks(spec, targets.values(), self.attacks)
         maker = TrialMaker(spec, pool, self.split, targets, self.attacks, self.measures)
-        self.cells = tuple(cell for cell in spec.cells if (cell.arm.label, cell.label) not in self.refused)
+        self.cells = tuple(cell for cell in spec.cells if (cell.arm, cell.label) not in self.refused)
         controls: Controls | ReleaseControls
         if self.released is not None:
             self.trials: tuple[Trial, ...] = (maker.released(self.released),)

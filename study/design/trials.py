@@ -12,7 +12,8 @@ class Trial:
     """A cell in a replicate, at one level of its budget.
 
     steps: discriminator updates; blind and copycat controls train nothing and have 0. budget: what the level counts.
-    of: the trial whose target this one attacks again, at its level, for a control that trains nothing of its own.
+    of: the trial whose target this one attacks again, at its level, for a control that trains nothing of its own. arm:
+    the label that tells the cell's arm from the study's others.
     """
 
     trial_id: str
@@ -25,6 +26,7 @@ class Trial:
     role: str = STUDY
     budget: Budget = "epochs"
     of: "Trial | None" = None
+    arm: str = "none"
 
     @property
     def epochs(self) -> int | None:
@@ -48,6 +50,6 @@ class Trial:
         factors = "".join(f"{name}={level} " for name, level in self.cell.factors.items())
         cell = self.cell
         return (
-            f"{role}{cell.label} n={cell.train_size} {self.budget}={self.level} {factors}{cell.arm.label} "
+            f"{role}{cell.label} n={cell.train_size} {self.budget}={self.level} {factors}{self.arm} "
             f"replicate={self.replicate}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from mia_core.data.description import described
-from mia_core.defenses import labels
+from mia_core.defenses import labels, labels_of
 from mia_core.metrics.audit import FEWEST_COINS, Guesses
 from mia_core.metrics.extraction import EXTRACTION
 from mia_core.persons import Unit
@@ -76,15 +76,16 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.wrap(f"no copies: {design.measures.no_copies}")
     if set(spec.quality.of_members) & set(EXTRACTION) and design.measures.no_extraction:
         console.wrap(f"no extraction: {design.measures.no_extraction}")
+    words = labels_of(cell.arm for cell in spec.cells)
     for (arm, target), reason in design.refused.items():
-        console.wrap(f"skipped: {arm} with {target}: {reason}")
+        console.wrap(f"skipped: {words[arm]} with {target}: {reason}")
     for line in _skipped(design):
         console.wrap(line)
     for line in (*_guarantees(design), *_audit(design)):
         console.wrap(line)
     for line in outlook.lines() if outlook else ():
         console.wrap(line)
-    for line in _unpublished(spec.cells):
+    for line in (*_unused(spec.cells, design.pool.image_shape), *_unpublished(spec.cells)):
         console.wrap(line)
     if design.released is not None:
         return
@@ -158,9 +159,8 @@ def _guarantees(design: Design) -> list[str]:
                 more.add(key)
                 continue
             lines.setdefault(key, {})[f"{design.epsilon(trial):.3g}{noise} after {trial.level} {trial.budget}"] = None
-    arms = list(dict.fromkeys(cell.arm for cell in design.cells))
-    words = [arm.defense for arm in arms] if design.spec.points else labels(arms)
-    named = list(zip(arms, words, strict=True))
+    told = labels_of(cell.arm for cell in design.cells)
+    named = [(arm, arm.defense if design.spec.points else word) for arm, word in told.items()]
     bare = _once(f"{word} (clips only)" if arm.poisson else word for arm, word in named if arm.delta is None)
     alone = _once(word for arm, word in named if arm.needs_horizon)
     return [
@@ -178,10 +178,20 @@ def _guarantees(design: Design) -> list[str]:
 def _targets(cells: Sequence[Cell]) -> list[str]:
     """Labels, with the arms of those that are not trained under all."""
     arms = {label: {cell.arm: None for cell in cells if cell.label == label} for label in (c.label for c in cells)}
-    every = len({cell.arm for cell in cells})
+    words = labels_of(cell.arm for cell in cells)
     return [
-        label if len(own) == every else f"{label} ({', '.join(arm.label for arm in own)})"
+        label if len(own) == len(words) else f"{label} ({', '.join(words[arm] for arm in own)})"
         for label, own in arms.items()
+    ]
+
+
+def _unused(cells: Sequence[Cell], image_shape: tuple[int, ...]) -> list[str]:
+    """Of settings, at their defaults, that mean nothing to a target for images of this shape."""
+    return [
+        f"note: target.{name} {getattr(target.config, name)} changes nothing: {target.name} {reason}"
+        for target in dict.fromkeys(cell.target for cell in cells)
+        for name, reason in target.cls.unread(target.config, image_shape).items()
+        if name not in target.cls.unread(target.config)
     ]
 
 

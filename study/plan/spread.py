@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from mia_core.defenses import labels
+from mia_core.defenses import labels_of
 from mia_core.metrics.influence import Aucs, aucs
 from mia_core.metrics.power import Spread
 from mia_core.metrics.two_way import two_way_variance
@@ -110,8 +110,7 @@ def family(design: Design, store: Store) -> int:
             declaration = declared(store)
     if not declaration.family:  # of levels that are drawn
         return 0
-    arms = design.spec.factors.arms
-    words = dict(zip(arms, labels(arms), strict=True))
+    words = labels_of(design.spec.factors.arms)
     known = declaration.targets_now(design.spec.factors.trained_targets)
     ends = list(declaration.ends(words, known))
     budget = design.spec.budget

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mia_core.attacks import ATTACKS, Attack
 from mia_core.errors import Refused, shorten
-from mia_core.settings import Choice
+from mia_core.settings import Choice, in_vain
 from study.spec import bounds
 from study.spec.bounds import MOST_ATTACK_LEVELS, MOST_ROWS, require_at_most
 from study.spec.factors import Budget, Factors
@@ -64,15 +64,7 @@ def _entries(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
         raise Refused(f"{where}: expected a name or a mapping with a name, got {shorten(repr(item))}")
     if not is_word(label):
         raise Refused(f"{where}.label: {quoted(label)} must be made of letters (a to z), digits, - and _")
-    cls = ATTACKS.find(values.get("name"))
-    whole = "steps" if cls and cls.nested == "steps" else None
-    for key, value in values.items():
-        count = len(value) if isinstance(value, list) else 1
-        require_at_most(count, MOST_ATTACK_LEVELS, f"{where}.{key}", "values", "give fewer")
-    lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
-    count = bounds.product(map(len, lists))
-    require_at_most(count, MOST_ATTACK_LEVELS, where, "attacks", "give fewer values of its settings")
-    choices = [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
+    choices = _choices(values, where)
     named = "label" in item and len(choices) == 1
     labels = [label if named else label + choice.build().variant for choice in choices]
     alike = {
@@ -82,6 +74,40 @@ def _entries(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
         AttackEntry(word + _telling(choice.arguments(), alike[word]), choice, at, factors.budget)
         for choice, word in zip(choices, labels, strict=True)
     ]
+
+
+def _choices(values: Mapping[str, Any], where: str) -> list[Choice[Attack]]:
+    """One for each combination of settings."""
+    cls = ATTACKS.find(values.get("name"))
+    whole = "steps" if cls and cls.nested == "steps" else None
+    for key, value in values.items():
+        count = len(value) if isinstance(value, list) else 1
+        require_at_most(count, MOST_ATTACK_LEVELS, f"{where}.{key}", "values", "give fewer")
+    lists = [[value] if key == whole else listed(value, f"{where}.{key}") for key, value in values.items()]
+    count = bounds.product(map(len, lists))
+    require_at_most(count, MOST_ATTACK_LEVELS, where, "attacks", "give fewer values of its settings")
+    return [ATTACKS.choose(dict(zip(values, one, strict=True)), where) for one in product(*lists)]
+
+
+def require_read_attacks(items: Sequence[Any]) -> None:
+    """Refused for settings that mean nothing beside the others of their item of `attacks:`, which were given.
+
+    Of an item that stands for several attacks, a setting may be for some of them alone; one that has several values
+    would make the others several times. Specs of earlier versions are read all the same.
+    """
+    for number, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            continue
+        where = f"attacks[{number}]"
+        values = {key: value for key, value in item.items() if key not in ("label", "at")}
+        choices = _choices(values, where)
+        vain = [in_vain(choice) for choice in choices]
+        for choice, found in zip(choices, vain, strict=True):
+            for name, reason in found.items():
+                if all(name in other for other in vain):
+                    raise Refused(f"{where}.{name}: {choice.name} {reason}; leave it out")
+                if isinstance(values[name], list) and name != choice.cls.nested:
+                    raise Refused(f"{where}.{name}: {choice.name} {reason}; give what takes it an item of its own")
 
 
 def _telling(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:

@@ -9,11 +9,10 @@ from typing import Any
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused, shorten
 from mia_core.releases import Release
-from mia_core.settings import Choice, nearest, plain, validate
-from mia_core.targets import require_read
+from mia_core.settings import Choice, nearest, plain, require_read, validate
 from mia_core.training import TrainingConfig
 from study.spec import bounds, documents
-from study.spec.attack_entries import AttackEntry, attack_entries
+from study.spec.attack_entries import AttackEntry, attack_entries, require_read_attacks
 from study.spec.bounds import (
     MOST_POINTS,
     MOST_STEPS,
@@ -93,7 +92,10 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
     spec = parse(document, allow_code)
     require_read_training(spec.factors.targets, spec.factors.training, spec.factors.levels)
     for cell in () if spec.points else spec.cells:  # of points that are drawn, some have settings in vain
-        require_read(cell.target)
+        require_read(cell.target, "target")
+    require_read_attacks(document.get("attacks") or [])
+    for entry in spec.derived:
+        require_read(entry.choice, f"derived.{entry.label}", getattr(spec.split.config, "probability", None))
     return spec
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mia_core.data.split import FAIR
-from mia_core.defenses import labels
+from mia_core.defenses import labels_of
 from mia_core.defenses.accounting import profile
 from mia_core.metrics.audit import DELTA, DELTAS, FEWEST_COINS, LARGEST_EPSILON, Guesses, Profile
 from mia_core.persons import PERSON, RECORD
@@ -109,8 +109,7 @@ def _rows(
     rows: pd.DataFrame, cells: Mapping[str, TrialConfig], scores: Scores, changes: int, budget: Budget
 ) -> Iterator[dict[str, Any]]:
     """cells: a config of each, by its text. changes: units, records or persons, that a coin of the panel changes."""
-    distinct = list(dict.fromkeys(cells[cell].arm for cell in rows["cell"].unique()))
-    words = dict(zip(distinct, labels(distinct), strict=True))
+    words = labels_of(cells[cell].arm for cell in rows["cell"].unique())
     for (cell, attack, role), group in rows.groupby(["cell", "attack", "role"], sort=False):
         config, first = cells[str(cell)], group.iloc[0]
         found = _guesses(group, scores)

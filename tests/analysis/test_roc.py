@@ -58,3 +58,13 @@ def test_the_picture_has_bands_inside_0_and_1(data):
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert band.min() >= 0 and band.max() <= 1 and len(axis.lines) == 2
     plt.close(figure)
+
+
+def test_axes_of_less_than_a_power_of_ten_are_labeled_at_few_plain_numbers(data):
+    few = replace(data, wide=data.wide[data.wide["replicate"] < 4])
+    figure = plots.roc_of_arms(few, "white_box")
+    assert figure.axes[0].get_xlim()[0] > 0.1
+    figure.draw_without_rendering()
+    words = {text.get_text() for text in figure.axes[0].xaxis.get_ticklabels(which="both")} - {""}
+    assert {"0.2", "0.5", "1"} <= words <= {"0.05", "0.1", "0.2", "0.5", "1", "2", "5"}
+    plt.close(figure)

@@ -52,11 +52,13 @@ def test_a_gradient_of_zero_is_a_finite_score():
         def gradients(self, x_BCHW, rng):
             return torch.zeros(len(x_BCHW), 4)
 
-    attack = ATTACKS.choose({"name": "gradient_norms"}).build()
+    attack = ATTACKS.choose({"name": "gradient_norms", "group": 1}).build()
     with pytest.raises(
         Refused, match="made norms has 4 parameter tensors, and 8 groups are too many; set `groups` lower"
     ):
         attack(Zero(), records(3, 1, False), Knowledge(), Streams(0))
+    of_all = ATTACKS.choose({"name": "gradient_norms"}).build()  # no group is asked for
+    assert torch.isfinite(of_all(Zero(), records(3, 1, False), Knowledge(), Streams(0)).scores.values).all()
     found = ATTACKS.choose({"name": "gradient_norms", "groups": 2}).build()
     assert found(Zero(), records(3, 1, False), Knowledge(), Streams(0)).scores.values.isfinite().all()
 

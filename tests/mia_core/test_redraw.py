@@ -25,6 +25,26 @@ def test_mean_aucs_are_those_of_each_draw_alone():
     )
 
 
+@pytest.mark.parametrize("ties", ["none", "some rows", "all rows"])
+def test_scores_of_each_draw_are_ranked_as_alone_with_ties_as_halves(ties):
+    random = np.random.default_rng(3)
+    scores = random.normal(size=(6, 4, 31))
+    rows = {"none": [], "some rows": [1, 3], "all rows": [0, 1, 2, 3]}[ties]
+    scores[:, rows] = scores[:, rows].round()
+    members = random.random(scores.shape) < 0.4
+    plain = [
+        np.mean(
+            [
+                np.mean((inside[:, None] > outside) + (inside[:, None] == outside) / 2)
+                for score, member in zip(draw, coins, strict=True)
+                for inside, outside in [(score[member], score[~member])]
+            ]
+        )
+        for draw, coins in zip(scores, members, strict=True)
+    ]
+    np.testing.assert_allclose(mean_aucs(scores, members), plain, rtol=1e-12)
+
+
 def test_p_is_the_share_of_all_coins_with_an_auc_as_high():
     # One replicate of five records, two of them members: by hand over all ten pairs. Scores 4 and 2 of 0..4 give AUC
     # 5/6, which three pairs reach: (4,3) 1, (4,2) 5/6 and no other; so p = 2/10 as draws grow.

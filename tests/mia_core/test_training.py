@@ -13,9 +13,10 @@ from mia_core.defenses import Arm
 from mia_core.defenses.accounting import epsilon
 from mia_core.defenses.dropout import DropoutLayer
 from mia_core.models import Snapshot
+from mia_core.settings import require_read
 from mia_core.step_draws import Draws, normal
 from mia_core.streams import Streams
-from mia_core.targets import TARGETS, placed, require_read
+from mia_core.targets import TARGETS, placed
 from mia_core.training import Epoch, Trainer, TrainingConfig
 from mia_core.training_records import Records
 from tests.mia_core.ledger import AIMED, DP, END, ledger
@@ -279,9 +280,9 @@ def test_discriminator_steps_of_a_target_without_discriminator_are_refused(name,
 )  # fmt: skip
 def test_a_setting_that_means_nothing_beside_another_is_refused(unread, read, message):
     with pytest.raises(ValueError, match=message):
-        require_read(TARGETS.choose(unread))
-    require_read(TARGETS.choose(read))
-    require_read(TARGETS.choose({key: value for key, value in unread.items() if key in ("name", "likelihood")}))
+        require_read(TARGETS.choose(unread), "target")
+    require_read(TARGETS.choose(read), "target")
+    require_read(TARGETS.choose({key: unread[key] for key in ("name", "likelihood") if key in unread}), "target")
 
 
 @pytest.mark.long

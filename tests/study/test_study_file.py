@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -337,6 +338,42 @@ def test_a_dotted_setting_varies_every_target_that_is_a_level():
 def test_a_target_is_a_level_once(levels):
     with pytest.raises(ValueError, match=r"factors.target: .* is there twice; .*factors.target\.\*"):
         small_spec("target=~", f"factors.target={levels}")
+
+
+@pytest.mark.parametrize(
+    ("vain", "read_", "message"),
+    [
+        ("attacks=[{name: monte_carlo, percentile: 1.0}]", "attacks=[{name: monte_carlo, percentile: 0.1}]",
+         "attacks[0].percentile: monte_carlo with radius median takes no percentile; leave it out"),
+        ("attacks=[{name: monte_carlo, radius: [median, percentile], percentile: [0.5, 1.0]}]",
+         "attacks=[{name: monte_carlo, radius: [median, percentile], percentile: 1.0}]",
+         "percentile: monte_carlo with radius median takes no percentile; give what takes it an item of its own"),
+        ("attacks=[{name: monte_carlo, space: hog, components: 3}]",
+         "attacks=[{name: monte_carlo, space: [pca, hog], components: 3}]", "components: monte_carlo with space hog"),
+        ("attacks=[{name: nearest, space: features, components: 3}]", "attacks=[{name: nearest, components: 3}]",
+         "components: nearest with space features has no PCA"),
+        ("attacks=[{name: local_gan, share: 0.2}]", "attacks=[{name: local_gan, known: 10, share: 0.2}]",
+         "share: local_gan with known 0"),
+        ("attacks=[{name: discriminative, real: members, generated: 300}]",
+         "attacks=[{name: discriminative, real: [samples, members], generated: 300}]", "generated: discriminative"),
+        ("attacks=[{name: gradient_norms, groups: 4}]", "attacks=[{name: gradient_norms, group: [0, 1], groups: 4}]",
+         "groups: gradient_norms with group 0"),
+        ("derived=[{name: rmia, base: euclidean, a: 0.5}]",
+         "derived=[{name: rmia, base: euclidean, a: 0.5, form: offline}]", "derived.rmia_euclidean.a: rmia is online"),
+        ("derived=[{name: rmia, base: euclidean, a: 0.5, form: online}]",
+         "derived=[{name: rmia, base: euclidean, form: online}]", "derived.rmia_euclidean.a: rmia is online"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_an_attack_that_means_nothing_beside_another_is_refused(file, vain, read_, message):
+    with pytest.raises(Refused, match=re.escape(message)):
+        read(file, ["derived=[]", vain])
+    read(file, ["derived=[]", read_])
+
+
+def test_a_resolved_study_with_a_setting_that_nothing_reads_is_read_all_the_same():
+    items = "attacks=[{name: monte_carlo, percentile: 1.0}]"
+    spec = small_spec("derived=[]", items)
+    assert parse(json.loads(json.dumps(spec.resolved))).resolved == spec.resolved
 
 
 def test_a_level_without_a_name_is_refused():

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import pickle
 from collections import Counter
 
@@ -307,7 +308,9 @@ def test_a_worker_repeats_nothing_of_what_the_plan_has_computed(make_design, mon
 def test_an_arm_is_skipped_for_the_target_that_refuses_it_and_the_plan_says_so(make_design):
     design = make_design(*THREE)
     reason = "dp_sgd does not cover the balance k of began, which no gradient carries"
-    assert design.refused == {("dp_sgd sigma=1", "began"): reason}
+    assert {(arm.label, target): why for (arm, target), why in design.refused.items()} == {
+        ("dp_sgd sigma=1", "began"): reason
+    }
     pairs = {(trial.cell.arm.label, trial.cell.target.name) for trial in design.trials}
     assert pairs == {
         (arm, target)
@@ -342,6 +345,55 @@ def test_a_further_target_leaves_existing_ids_alone_and_has_ids_of_its_own(make_
     found = {name: {t.trial_id for t in three.trials if t.cell.target.name == name} for name in ("dcgan", "vae_gan")}
     assert found["dcgan"] == set(ids(small))
     assert not found["dcgan"] & found["vae_gan"]
+
+
+ALIKE = "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1.0e-5, noise_draws: [1, 2]}]"
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "{name: dp_sgd, sigma: 1.0, clip: [0.5, 1.0], delta: 1.0e-5}",
+        "{name: augmentation, flip: [true, false], crop: 1}",
+    ],
+)
+def test_trials_of_arms_that_differ_in_one_setting_have_names_that_tell_them_apart(make_design, arms):
+    design = make_design(f"factors.defense=[none, {arms}]")
+    assert len({trial.arm for trial in design.trials}) == 3
+    assert len({trial.name for trial in design.every}) == len(design.every)
+
+
+def test_an_arm_that_does_not_fit_a_target_leaves_the_other_of_its_label_there(make_design):
+    targets = "factors.target=[{name: dcgan, width: 4, latent: 8}, {name: vae, width: 4, latent: 8}]"
+    design = make_design("target=~", targets, "attacks=[euclidean]", ALIKE)
+    plain, averaged = "dp_sgd sigma=1", "dp_sgd sigma=1 noise_draws=2"
+    assert {(trial.cell.label, trial.arm) for trial in design.trials} == {
+        ("dcgan", "none"), ("dcgan", plain), ("vae", "none"), ("vae", plain), ("vae", averaged)
+    }  # fmt: skip
+    sink = io.StringIO()
+    overview.show(Console(file=sink, width=300), design, {})
+    assert f"skipped: {averaged} with dcgan: dp_sgd.noise_draws" in sink.getvalue()
+    assert f"skipped: {plain} with" not in sink.getvalue()
+
+
+def test_attention_that_no_feature_map_of_a_ddpm_has_is_refused_and_said_of_the_default(make_design):
+    def ddpm(**given):
+        settings = {"name": "ddpm", "width": 4, "multipliers": [1, 2], "timesteps": 40, **given}
+        return make_design(f"target={json.dumps(settings)}", "attacks=[euclidean]", "factors.defense=[none]")
+
+    def told(design):
+        sink = io.StringIO()
+        overview.show(Console(file=sink, width=300), design, {})
+        return sink.getvalue()
+
+    with pytest.raises(ValueError, match=r"target\.attention: ddpm has feature maps of sides 8, 4 and none of 5;"):
+        ddpm(attention=5)
+    assert "attention" not in told(ddpm(attention=4)) + told(ddpm())
+    none = told(ddpm(multipliers=[1, 1], attention=8)) + told(make_design())
+    assert "attention" not in none
+    larger = make_design("data.size=16", "target={name: ddpm, width: 4, multipliers: [1]}", "attacks=[euclidean]",
+                         "factors.defense=[none]")  # fmt: skip
+    assert "note: target.attention 8 changes nothing: ddpm has feature maps of sides 16 and none of 8" in told(larger)
 
 
 def test_trial_ids_depend_on_a_targets_own_training(make_design):
