@@ -255,8 +255,8 @@ def load(folder: str | Path) -> StudyData:
     diverged = frozenset(wide.loc[wide["role"].isin(STUDIED) & (wide["flags"] == DIVERGED), "trial_id"])
     wide = wide[wide["role"].isin(STUDIED) & wide["auc"].notna()].reset_index(drop=True)
     if wide.empty:
-        every = f"{len(diverged)} trainings diverged, and nothing was attacked; lower training.learning_rate"
-        raise Refused(f"{store.uri}: {every if diverged else 'no sealed trial with an attack yet'}")
+        none = f"{len(diverged)} trainings diverged, and nothing was attacked; lower training.learning_rate"
+        raise Refused(f"{store.uri}: {none if diverged else 'no sealed trial with an attack yet'}")
     if wide[budget_of(resolved["factors"])].isna().any():
         raise Refused(f"{store.uri}: trials lack their {budget_of(resolved['factors'])}, which the study varies")
     arms = {text: config.arm for text, config in parsed(wide["config"]).items()}

@@ -76,9 +76,9 @@ def show(console: Console, design: Design, todo: Mapping[str, Sequence[Work]], o
         console.wrap(f"no copies: {design.measures.no_copies}")
     if set(spec.quality.of_members) & set(EXTRACTION) and design.measures.no_extraction:
         console.wrap(f"no extraction: {design.measures.no_extraction}")
-    words = labels_of(cell.arm for cell in spec.cells)
+    arms = labels_of(cell.arm for cell in spec.cells)
     for (arm, target), reason in design.refused.items():
-        console.wrap(f"skipped: {words[arm]} with {target}: {reason}")
+        console.wrap(f"skipped: {arms[arm]} with {target}: {reason}")
     for line in _skipped(design):
         console.wrap(line)
     for line in (*_guarantees(design), *_audit(design)):
