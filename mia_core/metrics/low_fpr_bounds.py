@@ -26,7 +26,9 @@ def tpr_bounds(
     score [Q], higher = more likely a member; member bool [Q]; persons [Q]: of each record. A tie counts as the bound at
     hand needs it, so that both hold for the ROC with ties broken at random, and the upper one for thresholds as well.
     With persons, counts are scaled to (sum n_i)^2 / sum n_i^2 records, n_i the records of person i (Kish 1965): as if
-    all records of a person had one score, which is the least favorable case. ValueError without members or others.
+    all records of a person had one score, which is the least favorable case for persons of equally many records. For
+    others the bounds are approximate: simulated, they missed less often than `tail`, also where the persons with most
+    records are called most. ValueError without members or others.
     """
     if score.shape != member.shape or not member.any() or member.all() or np.isnan(score).any():
         raise ValueError(
