@@ -5,22 +5,28 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
 from analysis.report.vocabulary import TERMS
+from analysis.stats.guarantees import person_epsilon
 from documentation.docstrings import constants, type_words
 from documentation.generated_pages import pages
 from documentation.hooks import LINK, PAGES
 from mia_core.attacks import ATTACKS, domias
 from mia_core.data import load_pool
 from mia_core.defenses import DEFENSES
+from mia_core.defenses.accounting import epsilon
 from mia_core.derived import DERIVED
+from mia_core.metrics.audit import Gaussian
 from mia_core.targets import TARGETS, dcgan
 from study.cli.main import build
 from study.design.study_design import Design
 from study.spec.study_file import read
 from study.store.schema import SCHEMAS
 from tests.doc_commands import ROOT
+from tests.mia_core.gaussian_sum import mu_at
 
 WRITTEN = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in PAGES)])
 QUESTIONS = {  # what newcomers ask: the page, the heading, and a word that its answer cannot do without
@@ -143,3 +149,30 @@ def test_the_site_builds_strictly_and_its_pages_load_nothing_from_elsewhere(tmp_
 
 def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+
+
+def told(text, row):
+    """The numbers of each row of a table that matches, as text."""
+    found = re.findall(row, text, flags=re.M)
+    assert found, row
+    return found
+
+
+def as_told(value, text):
+    """Whether a number was rounded to the digits of the text, as one rounds."""
+    digits = len(text.replace(".", "").strip("0")) or 1
+    return float(f"{value:.{digits}g}") == float(text)
+
+
+def test_the_tables_of_what_epsilon_leaves_are_those_of_the_closed_form_and_of_the_accountant():
+    page = (ROOT / "docs/privacy.md").read_text()
+    for given, tpr, auc, person in told(page, r"^\| (\d) \| ([\d.]+) % \| ([\d.]+) \| ([\d.]+) \|$"):
+        mu = mu_at(float(given), 1e-5)
+        assert as_told(100 * norm.cdf(norm.ppf(0.01) + mu), tpr), tpr
+        assert as_told(norm.cdf(mu / np.sqrt(2)), auc), auc
+        assert as_told(Gaussian(4 * mu).epsilon(1e-5), person), person
+    for sigma, record, four, person in told(page, r"^ +\| (\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"):
+        noise = float(sigma)
+        assert as_told(epsilon(((noise, 32 / 1000, 625),), 1e-5), record), record
+        assert as_told(person_epsilon(((noise, 32 / 1000, 625),), 1e-5, 4), four), four
+        assert as_told(epsilon(((noise, 32 / 250, 625),), 1e-5), person), person

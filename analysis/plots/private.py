@@ -40,9 +40,10 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
     """AUC, TPR at 1 % FPR and quality against the accounted epsilon.
 
     A column per variant with private arms and training-set size, a line per level of training. The gray bar at each
-    private point is the most that its guarantee lets any attack have in expectation. Arms without an epsilon guarantee
-    nothing, and are drawn to the right of the dashed line, those of other variants too. TPR is left out where no cell
-    has non-members enough for it. ValueError without private arms under the attack.
+    private point is the most that its guarantee lets any attack have in expectation, about all that a coin of the study
+    changes; none where that is not known. Arms without an epsilon guarantee nothing, and are drawn to the right of the
+    dashed line, those of other variants too. TPR is left out where no cell has non-members enough for it. ValueError
+    without private arms under the attack.
     """
     rows = data.attack(attack)
     if not data.private_under(attack):
@@ -96,7 +97,7 @@ def against_epsilon(data: StudyData, attack: str, value: str = AUC) -> Figure:
                 axis.axhline(FPR, color="0.6", linewidth=0.8, zorder=0)
             arrows = arrows or bool(np.isfinite(floor) and (cells["low"] <= 0).any())
             if column in most:
-                own = bounds[(bounds[VARIANT] == variant) & (bounds["train_size"] == size)]
+                own = bounds[(bounds[VARIANT] == variant) & (bounds["train_size"] == size)].dropna(subset=most[column])
                 draw_ceilings(axis, own["epsilon"].clip(lower=LEAST_EPSILON), own[most[column]])
             for number, (level, line) in enumerate(panel.groupby(data.budget)):
                 private = line["epsilon"].notna()

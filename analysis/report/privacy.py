@@ -30,8 +30,9 @@ def privacy(data: StudyData, verdict: Verdict, audited: pd.DataFrame) -> Section
     if drawable(data) and data.private_under(verdict.attack):
         figure = plots.against_epsilon(data, verdict.attack)
         caption = (
-            "Gray bars: the most that the guarantee lets any attack have, in expectation; a mean over few replicates "
-            "may lie above by chance. Right of the dashed line stand arms that guarantee nothing."
+            "Gray bars: the most that the guarantee lets any attack have, in expectation, about all records that a "
+            "coin of the study changes; a mean over few replicates may lie above by chance. Right of the dashed line "
+            "stand arms that guarantee nothing."
         )
         origin = of_picture(data, "AUC and quality against epsilon", [verdict.attack])
         blocks.append(picture(figure, "epsilon", "Leakage and quality against epsilon", caption, origin))

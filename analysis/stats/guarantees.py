@@ -30,8 +30,8 @@ def ceilings(data: StudyData) -> pd.DataFrame:
 
     epsilon_unit: RECORD or PERSON, what epsilon is about. largest_auc, largest_tpr: what any attack can have in
     expectation against one such unit, TPR at 1 % FPR. coin_auc, coin_tpr: the same of the study's own judgement, whose
-    coins may change several (see `_exchanged`): a measured AUC is to be compared with these. curve: WHOLE or PAIR.
-    history: of the accountant, null without.
+    coins may change several (see `_of_coin`): a measured AUC is to be compared with these; null where it is not known
+    how many. curve: WHOLE or PAIR. history: of the accountant, null without.
     """
     return data.once("ceilings", lambda: _ceilings(data))
 
@@ -44,7 +44,7 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
         history = _history(row)
         curve = _curve(row["epsilon"], row["delta"], history)
         unit = PERSON if row.get("epsilon_unit") == PERSON else RECORD
-        coin = curve.of_group(_exchanged(data, unit))
+        coin = _of_coin(data, unit, curve, history)
         rows.append(
             {
                 **{name: row[name] for name in (*data.cell, "epsilon")},
@@ -52,8 +52,8 @@ def _ceilings(data: StudyData) -> pd.DataFrame:
                 "delta": row["delta"],
                 "largest_auc": auc_ceiling(curve),
                 "largest_tpr": tpr_ceiling(curve, FPR),
-                "coin_auc": auc_ceiling(coin),
-                "coin_tpr": tpr_ceiling(coin, FPR),
+                "coin_auc": np.nan if coin is None else auc_ceiling(coin),
+                "coin_tpr": np.nan if coin is None else tpr_ceiling(coin, FPR),
                 "curve": PAIR if history is None else WHOLE,
                 "history": history,
             }
@@ -101,7 +101,12 @@ def person_epsilon(history: History, delta: float, records: int) -> float | None
     In a step that samples any of k records their clipped gradients move the sum by at most k C, so that it leaks no
     more than a step of noise multiplier sigma / k and sampling rate 1 - (1 - q)^k (Ganesh 2024, arXiv 2401.10294).
     """
-    return epsilon_of(tuple((sigma / records, 1 - (1 - q) ** records, steps) for sigma, q, steps in history), delta)
+    return epsilon_of(_of_records(history, records), delta)
+
+
+def _of_records(history: History, records: int) -> History:
+    """See `person_epsilon`."""
+    return tuple((sigma / records, 1 - (1 - q) ** records, steps) for sigma, q, steps in history)
 
 
 def _per_person(row: Mapping[Any, Any], records: int | None) -> str | None:
@@ -124,21 +129,40 @@ def _history(row: Mapping[Any, Any]) -> History | None:
 
 def _curve(epsilon: float, delta: float, history: History | None) -> Profile:
     """The trade-off curve of one unit; the stored pair is one of its pairs."""
-    pairs = [(epsilon, delta)]
+    return _profile([(epsilon, delta)], history)
+
+
+def _profile(pairs: list[tuple[float, float]], history: History | None) -> Profile:
+    """Of these pairs, and of what the accountant has for a history."""
     if history is not None:
-        pairs += [
-            (one, at) for one, at in zip(profile(history, CURVE_DELTAS), CURVE_DELTAS, strict=True) if one is not None
-        ]
+        found = zip(profile(history, CURVE_DELTAS), CURVE_DELTAS, strict=True)
+        pairs = pairs + [(one, at) for one, at in found if one is not None]
     kept = [(one, at) for one, at in pairs if one <= LARGEST_EPSILON] or [(LARGEST_EPSILON, 1.0)]
     return Profile(*np.array(kept, dtype=float).T)
 
 
-def _exchanged(data: StudyData, unit: Unit) -> int:
-    """How many units a coin of the study changes: two where one comes in as another goes out, else one.
+def _of_coin(data: StudyData, unit: Unit, curve: Profile, history: History | None) -> Profile | None:
+    """The trade-off curve of what a coin of the study changes, from that of one unit; None where that is not known.
 
-    Where groups are ignored, a coin about a record changes what a person has, as taking the person out and putting them
-    in again with other records would: two units in place of one.
+    Of an epsilon per record these are all judged records with one coin, and as many that go out where one comes in as
+    another goes out. Of an epsilon per person these are one person, and one that goes out; and where groups are
+    ignored, a coin about a record changes what a person has, as taking the person out and putting them in again with
+    other records would: two persons in place of one.
     """
     split = data.resolved.get("split", {})
     swaps = 2 if split.get("name") == "logan" or split.get("filler") == "fill" else 1
-    return 2 * swaps if unit == PERSON and split.get("groups") == "ignore" else swaps
+    if unit == PERSON:
+        return curve.of_group(2 * swaps if split.get("groups") == "ignore" else swaps)
+    records = _records_per_coin(data)
+    if records is None:
+        return None
+    if records > 1:
+        curve = curve.of_group(records) if history is None else _profile([], _of_records(history, records))
+    return curve.of_group(swaps)
+
+
+def _records_per_coin(data: StudyData) -> int | None:
+    """The most judged records with one coin; of a public copy the most of the pool's units, None without the pool."""
+    if data.public:
+        return records_per_person(data)
+    return int(np.unique(judged_scores(data, data.primary).unit, return_counts=True)[1].max())

@@ -33,17 +33,18 @@ def rmia(evidence: Evidence, offline: bool = False, a: float = OFFLINE_A) -> np.
     inside, outside = evidence.member.astype(float), (~evidence.member).astype(float)
     in_count, out_count = uses @ inside, uses @ outside
     p_in, p_out = divided(uses @ (inside * likelihood), in_count), divided(uses @ (outside * likelihood), out_count)
-    guessed = (in_count == 0) | offline
-    p_in = np.where(guessed, a * p_out + 1 - a, p_in)
-    p_out = np.where(out_count > 0, p_out, np.where(in_count > 0, p_in, 1))
+    p_out = np.where(out_count > 0, p_out, 1)
+    p_in = np.where((in_count == 0) | offline, a * p_out + 1 - a, p_in)
+    p_out = np.where(out_count > 0, p_out, p_in)
     return evidence.where_referenced(score - np.log((p_in + p_out) / 2), score)
 
 
 @DERIVED.register
 class Rmia(DerivedAttack):
-    """See `rmia`."""
+    """See `rmia`. In version 1, offline, a record without OUT trainings had p_out(x) = 0 in p_in(x)."""
 
     name = "rmia"
+    version = 2
 
     @settings
     class Config:

@@ -121,3 +121,12 @@ def sum_by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
     order = np.argsort(unit, kind="stable")
     starts = np.flatnonzero(np.diff(unit[order], prepend=-1))
     return np.add.reduceat(values[..., order], starts, axis=-1, dtype=np.result_type(values.dtype, np.int64))
+
+
+def effective(records: np.ndarray) -> np.ndarray:
+    """(sum n_i)^2 / sum n_i^2 over units of n_i records each, [...] of [..., m] (Kish 1965).
+
+    It is the number of units if all have the same size, and smaller else; units without records do not count.
+    """
+    found: np.ndarray = records.sum(-1) ** 2 / (records**2).sum(-1)
+    return found

@@ -123,6 +123,32 @@ def test_a_coin_about_one_record_of_a_person_changes_two_persons(split, units):
         assert whole["coin_auc"].tolist() == two["coin_auc"].tolist()
 
 
+@pytest.mark.parametrize(("split", "swaps"), [(FIXED["split"], 1), ({"name": "panel", "filler": "fill"}, 2)])
+def test_a_coin_about_a_person_has_the_ceiling_of_all_of_the_persons_records(monkeypatch, split, swaps):
+    def of(records, **more):
+        judged = SimpleNamespace(unit=np.arange(200) // records)
+        monkeypatch.setattr(module, "judged_scores", lambda *_: judged)
+        return ceilings(made({"split": split}, **more))
+
+    one, four = of(1), of(4)
+    assert four["largest_auc"].tolist() == one["largest_auc"].tolist(), "against one record"
+    for row in four.to_dict("records"):
+        shift = 4 * mu(row["epsilon"])  # every record in every step: the sum moves four times as far, once or twice
+        assert row["coin_auc"] >= ndtr(swaps * shift / 2**0.5) - 1e-3
+        if swaps == 1:
+            assert row["coin_auc"] == pytest.approx(ndtr(shift / 2**0.5), abs=0.005)
+            assert row["coin_tpr"] == pytest.approx(ndtr(ndtri(0.01) + shift), rel=0.05)
+    assert (of(2, stored=False)["coin_tpr"] > of(1, stored=False)["coin_tpr"]).all()
+
+
+def test_a_public_copy_has_no_bar_where_nobody_knows_what_a_coin_changes(monkeypatch):
+    monkeypatch.setattr("analysis.study_data.StudyData.public", True)
+    monkeypatch.setattr(module, "pool_at_hand", lambda data: "not at hand")
+    assert ceilings(made())[["coin_auc", "coin_tpr"]].isna().all(axis=None)
+    monkeypatch.setattr(module, "pool_at_hand", lambda data: SimpleNamespace(units=np.array([0, 1, 1, 2])))
+    assert (ceilings(made())["coin_tpr"] > ceilings(made())["largest_tpr"]).all()
+
+
 @pytest.mark.long
 def test_the_curve_of_a_person_is_that_of_batch_size_over_persons():
     def of(persons, unit):

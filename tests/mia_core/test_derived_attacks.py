@@ -86,6 +86,15 @@ def test_rmia_is_the_log_of_the_ratio_to_the_mean_of_both_sides():
         assert found[r, i] == pytest.approx(np.log(np.exp(z[r, i]) / p))
 
 
+def test_offline_a_record_without_out_trainings_has_the_median_in_place_of_a_probability():
+    scores, member = study()
+    member[1:, 3], member[1:, 4] = True, False
+    z = normal_scores(scores[0])
+    found = derive(partial(rmia, offline=True), scores, member)
+    assert found[0, 3] == pytest.approx(z[0, 3])  # log p(x) = 0, neither log(1 - a) nor what IN trainings say
+    assert found[0, 4] == pytest.approx(z[0, 4] - np.log((1.3 * np.exp(z[1:, 4]).mean() + 0.7) / 2))
+
+
 def test_rmia_against_a_population_has_the_roc_of_the_ratio_on_one_target():
     # The paper's score: the share of a population z with ratio(x) / ratio(z) >= gamma. Monotone in ratio(x).
     random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mia_core.metrics.influence import ROWS_AT_ONCE, aucs
+from mia_core.metrics.influence import ROWS_AT_ONCE, aucs, effective
 
 
 @st.composite
@@ -99,3 +99,8 @@ def test_more_rows_than_are_sorted_at_once_and_leading_axes_change_nothing():
 def test_what_cannot_be_judged_is_refused(score, member, persons, message):
     with pytest.raises(ValueError, match=message):
         aucs(np.array(score), np.array(member), None if persons is None else np.array(persons))
+
+
+def test_units_of_different_sizes_count_as_fewer_of_the_same_size():
+    assert effective(np.array([1, 2, 3])) == pytest.approx(36 / 14)
+    assert effective(np.array([[4, 4, 4], [0, 0, 7]])).tolist() == [3, 1]
