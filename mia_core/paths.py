@@ -33,6 +33,8 @@ def expanded(path: str | Path, variables: Variables = "harmless") -> Path:
 
 def expanded_text(text: str, variables: Variables = "harmless") -> str:
     """The same for a text that is a path or a URI."""
+    if "\0" in text:
+        raise Refused(f"{shorten(repr(text))}: no path has a character 0; write it without")
     found = text if variables == "none" else _with_values(text, variables)
     if not found.startswith("~"):
         return found

@@ -186,12 +186,14 @@ def _prv(history: History, deltas: Sequence[float]) -> list[float]:
     from opacus.accountants import PRVAccountant
 
     unknown = [math.inf] * len(deltas)
+    if min(deltas) < SMALLEST_DELTA:
+        return unknown
     delta_error = min(deltas) / 1000
     (loss,) = _renyi(history, [delta_error / 4])
     steps = sum(steps for _, _, steps in history)
     points = 2 * (max(loss, 0) + 3) / EPSILON_ERROR * math.sqrt(steps * math.log(12 / delta_error) / 2)
     error = EPSILON_ERROR * max(1.0, points / POINTS)
-    if error > LARGEST_ERROR or loss > LARGEST_LOSS or min(deltas) < SMALLEST_DELTA:
+    if error > LARGEST_ERROR or loss > LARGEST_LOSS:
         return unknown
     accountant = PRVAccountant()
     accountant.history = list(history)

@@ -28,8 +28,9 @@ from mia_core.secret_draws import SecretDraws
 from mia_core.settings import added_later, settings
 from mia_core.targets import RecordGradients, RecordLosses, Target, add_gradient
 
-MOST_NOISE = 1e6
-"""Of sigma: a larger one leaves an epsilon that rounds to that of none, and its square is beyond floating point."""
+LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
+"""Of sigma above 0: with less noise epsilon is beyond 10^11, and its square is no floating-point number; with more,
+epsilon rounds to that of no step."""
 
 
 @DEFENSES.register
@@ -63,6 +64,8 @@ class DPSGD(PrivateDefense):
         def _either(self) -> Self:
             if (self.sigma is None) == (self.target_epsilon is None):
                 raise Refused("give sigma or target_epsilon, one of them")
+            if self.sigma and self.sigma < LEAST_NOISE:
+                raise Refused(f"sigma: {self.sigma:g} is so little noise that nothing is guaranteed; give 0, or more")
             return self
 
     config: Config

@@ -14,6 +14,7 @@ import PIL
 
 from mia_core.data import Pool
 from mia_core.hashing import array_digest
+from mia_core.plain_json import parse_json
 from study.store import Damaged, Store
 
 FOLDER = "data"
@@ -40,9 +41,9 @@ def described(pool: Pool) -> dict[str, Any]:
 def change(store: Store, digest: str, pool: Pool) -> str:
     """In words, what makes the pool of today another one than that of a digest."""
     try:
-        before = json.loads(store.place.read(_file(digest)))
+        before = parse_json(store.place.read(_file(digest)))
         return _difference(before, np.frombuffer(base64.b64decode(before["fingerprints"]), "<u8"), pool)
-    except (Damaged, OSError, ValueError, KeyError, TypeError, RecursionError):  # of an earlier version, or damaged
+    except (Damaged, OSError, ValueError, KeyError, TypeError):  # of an earlier version, or damaged
         return UNKNOWN
 
 

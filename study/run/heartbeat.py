@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from mia_core.opening import open_regular
+from mia_core.plain_json import parse_json
 from study.store import Damaged, Store
 from study.store.places import Folder
 
@@ -31,8 +32,8 @@ def beat(store: Store, state: Mapping[str, Any]) -> None:
 
 def last(store: Store) -> dict[str, Any] | None:
     """What it says; None when it is absent, torn, or not of the form that `beat` is given."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, Damaged):
-        state = json.loads(store.place.read(FILE))
+    with contextlib.suppress(OSError, ValueError, Damaged):
+        state = parse_json(store.place.read(FILE))
         return state if isinstance(state, dict) and _is_state(state) else None
     return None
 

@@ -4,7 +4,6 @@ A tag could make a value what it does not look like, and aliases make a few line
 and size, depth and number of values are limited, so that no file takes long to refuse.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import yaml
 
 from mia_core.errors import Refused, shorten
 from mia_core.opening import read_regular
+from mia_core.plain_json import LARGEST, parse_json
 from study.store.files import Damaged
 from study.store.places import JSON_BYTES
 from study.store.roots import read_bytes
@@ -22,7 +22,6 @@ from study.store.roots import read_bytes
 YAML_BYTES = 128 * 2**10
 VALUES = 5000
 DEPTH = 50
-LARGEST = 2**63
 
 
 class _Loader(yaml.SafeLoader):
@@ -130,9 +129,7 @@ def load(path: str | Path, for_ray: bool = False) -> dict[str, Any]:
 
 def _of_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
-    except RecursionError:
-        raise Refused(f"{where}: not valid JSON: more levels than can be read") from None
+        return parse_json(text, _unique)
     except ValueError as error:
         raise Refused(f"{where}: not valid JSON: {error}") from None
 
@@ -144,7 +141,3 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise Refused(f"duplicate key {shorten(repr(key))}")
         found[key] = value
     return found
-
-
-def _constant(word: str) -> Any:
-    raise Refused(f"{word} is not allowed")

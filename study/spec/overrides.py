@@ -29,8 +29,8 @@ def override(document: dict[str, Any], setting: str) -> None:
     """Set one dotted key; items of a list are found by label, name or number, e.g. `attacks.local_gan.steps=[100]`."""
     key, sign, text = setting.partition("=")
     if not sign or not key:
-        raise Refused(f"--set {setting}: expected key=value")
-    _set(document, key, documents.parse(text, f"--set {key}"), f"--set {setting}")
+        raise Refused(f"--set {shorten(setting)}: expected key=value")
+    _set(document, key, documents.parse(text, f"--set {shorten(key)}"), f"--set {shorten(setting)}")
 
 
 def _set(document: dict[str, Any], key: str, value: Any, where: str) -> None:
@@ -53,7 +53,7 @@ def _names_a_target(document: Mapping[str, Any], factor: str) -> bool:
     word = factor.removeprefix("target.").partition(".")[0]
     if not factor.startswith("target.") or not isinstance(targets, list):
         return False
-    if word in _item_names(targets) or (word.isdigit() and int(word) < len(targets)):
+    if word in _item_names(targets) or word in _numbers(targets):
         return True
     if factor.count(".") > 1:
         raise Refused(f"factors.target: no target {shorten(repr(word))}{nearest(word, map(str, _item_names(targets)))}")
@@ -69,7 +69,7 @@ def _enter(place: Any, part: str, where: str) -> Any:
     if isinstance(place[position], str):
         place[position] = {"name": place[position]}
     if not isinstance(place[position], (dict, list)):
-        raise Refused(f"{where}: {part} is not a section")
+        raise Refused(f"{where}: {shorten(part)} is not a section")
     return place[position]
 
 
@@ -77,9 +77,14 @@ def _position(items: list[Any], part: str, where: str) -> int:
     names = _item_names(items)
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part in _numbers(items):
         return int(part)
     raise Refused(f"{where}: no item {shorten(repr(part))}{nearest(part, map(str, names))}")
+
+
+def _numbers(items: list[Any]) -> list[str]:
+    """Of items, as `--set` writes them; no digits of another script, and none that are too many to be read."""
+    return [str(number) for number in range(len(items))]
 
 
 def _item_names(items: list[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mia_core.errors import Refused
+from mia_core.plain_json import parse_json
 from study.store.files import Away
 
 NAME = ".lock"
@@ -36,8 +37,8 @@ class Found:
     @property
     def content(self) -> dict[str, Any]:
         """What its owner wrote; nothing for what is no lease."""
-        with contextlib.suppress(ValueError, RecursionError):
-            content = json.loads(self.data)
+        with contextlib.suppress(ValueError):
+            content = parse_json(self.data)
             if isinstance(content, dict):
                 return content
         return {}

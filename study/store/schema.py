@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mia_core.persons import PERSON, RECORD
+from mia_core.plain_json import parse_json
 from study.store.names import is_column, is_defense, is_word, quoted
 
 PASS_TABLES = ("trials", "quality", "attacks", "scores", "history")
@@ -460,8 +461,8 @@ def _require_scores(table: pa.Table) -> None:
 def _require_mapping(column: str, text: str) -> None:
     """Factors and their levels, too, have names that are no more than names."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise pa.ArrowInvalid(f"has the {column} {quoted(text)}, which is no JSON of a mapping")

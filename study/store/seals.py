@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mia_core.hashing import FORMAT, canonical_json, content_id
+from mia_core.plain_json import parse_json
 from study.store import files
 from study.store.names import LONGEST, is_column, is_word, quoted
 from study.store.own_names import TRAINING
@@ -65,8 +66,8 @@ def to_json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
 def parse(data: bytes) -> dict[str, Any]:
     """A mapping; ValueError says what is wrong with it."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = parse_json(data)
+    except ValueError:
         raise ValueError("is not JSON") from None
     _require(isinstance(value, dict), "is no mapping")
     return value

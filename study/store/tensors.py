@@ -1,6 +1,5 @@
 """Tensors with a state, as safetensors: nothing of them is executed when they are read."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import safetensors.torch
 import torch
 
 from mia_core.hashing import canonical_json
+from mia_core.plain_json import parse_json
 
 Tensors = Mapping[str, torch.Tensor]
 Loaded = tuple[dict[str, torch.Tensor], dict[str, Any]]
@@ -24,7 +24,7 @@ def parse_tensors(data: bytes) -> Loaded:
     """Tensors and state; nothing is executed. ValueError for what is no safetensors file."""
     length = int.from_bytes(data[:8], "little")
     try:
-        header = json.loads(data[8 : 8 + length])
-        return safetensors.torch.load(data), json.loads(header.get("__metadata__", {}).get("state", "{}"))
-    except (ValueError, RecursionError, AttributeError, safetensors.SafetensorError):
+        header = parse_json(data[8 : 8 + length])
+        return safetensors.torch.load(data), parse_json(header.get("__metadata__", {}).get("state", "{}"))
+    except (ValueError, AttributeError, safetensors.SafetensorError):
         raise ValueError("is no safetensors file") from None

@@ -22,7 +22,9 @@ ABSENT = "absent"
 ODD: dict[str, Any] = {
     "null": None, "a word": "x", "no word": "", "control characters": "a\x1b[2J\nb", "a tilde": "~",
     "a variable": "$NO_ONE", "a number": -1, "zero": 0, "a fraction": 0.5, "a huge number": 10**18,
-    "a number beyond": 1e308, "a truth value": True, "a list": [], "a list of lists": [[]], "a mapping": {},
+    "a number of 400 digits": 10**400, "the least number": 5e-324, "a number beyond": 1e308, "a superscript": "\u00b2",
+    "a null character": "a\0b", "a lone surrogate": "\ud800", "a truth value": True, "a list": [],
+    "a list of lists": [[]], "a mapping": {},
     "a mapping of odd values": {"name": []}, "a long list": [1] * 5000, "a long word": "x" * 5000, ABSENT: None,
 }  # fmt: skip
 WHOLE = {

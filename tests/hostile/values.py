@@ -28,6 +28,7 @@ from tests.undrawn import draw_nothing
 ODD: dict[str, Any] = {
     "null": None, "a word": "x", "no word": "", "a number": -1, "a huge number": 10**18, "a fraction": 0.5,
     "a truth value": True, "a list": [], "a list of lists": [[]], "a mapping": {}, "a mapping of lists": {"name": []},
+    "a number of 400 digits": 10**400, "infinity": float("inf"), "a lone surrogate": "\ud800",
 }  # fmt: skip
 ABSENT = "absent"
 

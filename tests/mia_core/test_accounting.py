@@ -9,6 +9,7 @@ from scipy.special import log_ndtr, ndtr
 from mia_core import vision  # noqa: F401  before opacus, which reaches torchvision
 from mia_core.defenses import accounting
 from mia_core.defenses.accounting import SIGMAS, Accountant, epsilon, guarantee, noise_multiplier, profile
+from mia_core.defenses.dp_sgd import LEAST_NOISE, MOST_NOISE
 
 ERROR = accounting.EPSILON_ERROR
 MANY = ((0.5, 10), (1.0, 100), (5.0, 1000), (100.0, 20_000))
@@ -210,3 +211,9 @@ def test_a_guarantee_in_words_names_delta_and_neighbors():
     assert guarantee(57.25, 1e-5) == "epsilon 57.2 per record at delta 1e-05, add-or-remove-one"
     assert guarantee(57.25, 1e-5, "person") == "epsilon 57.2 per person at delta 1e-05, add-or-remove-one"
     assert guarantee(None, None) == guarantee(math.nan, math.nan) == "none"
+
+
+def test_the_least_and_the_most_noise_and_the_least_delta_give_a_finite_epsilon():
+    for sigma in (LEAST_NOISE, MOST_NOISE):
+        assert math.isfinite(of(sigma, 1.0, 10**9, 5e-324))
+    assert of(1.0, 0.1, 100, 5e-324) > of(1.0, 0.1, 100, 1e-13) > of(1.0, 0.1, 100, 1e-5)

@@ -258,7 +258,7 @@ def test_a_target_whose_buffers_take_up_records_is_refused(make_target):
     assert Arm.parse(CLIP_ONLY).refusal(target) is None
 
 
-@pytest.mark.parametrize("sigma", [1e7, 1e308])
+@pytest.mark.parametrize("sigma", [1e7, 1e308, 9e-7, 1e-200, 5e-324])
 def test_noise_whose_square_is_beyond_floating_point_is_refused(sigma):
     with pytest.raises(Refused, match="sigma"):
         Arm.parse({"name": "dp_sgd", "sigma": sigma, "clip": 1.0, "delta": 1e-5})

@@ -78,6 +78,11 @@ def test_a_name_with_a_dollar_that_is_there_is_taken_as_it_is(tmp_path):
     assert expanded(tmp_path / "$NOBODY_SET_THIS") == tmp_path / "$NOBODY_SET_THIS"
 
 
+def test_a_character_0_is_refused_before_the_system_raises_for_it():
+    with pytest.raises(Refused, match=r"'a\\x00b': no path has a character 0"):
+        expanded("a\0b")
+
+
 def test_a_user_that_is_none_is_refused():
     with pytest.raises(Refused, match="there is no user nobody-of-this-name; write the path out"):
         expanded("~nobody-of-this-name/x")

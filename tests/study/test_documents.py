@@ -1,5 +1,6 @@
 import pytest
 
+from mia_core.errors import Refused
 from study.spec.documents import load, parse
 
 
@@ -33,6 +34,24 @@ def test_what_a_study_file_may_not_have_is_refused_in_one_line(text, message):
         parse(text, "x.yaml")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", [f"{2**63}", "-" + "9" * 400, "1" * 5000, "1e999", "-1e400", "Infinity", "NaN"])
+def test_json_has_no_number_that_yaml_may_not_have(tmp_path, number):
+    path = tmp_path / "some.json"
+    path.write_text(f'{{"a": [{2**63 - 1}, {number}]}}')
+    with pytest.raises(Refused, match=r"some\.json: not valid JSON: a.1: .* is no number below 2\^63"):
+        load(path)
+
+
+def test_json_has_no_character_that_cannot_be_written(tmp_path):
+    path = tmp_path / "some.json"
+    for text in (r'{"\ud800": 1}', r'{"a": ["\udfff"]}'):
+        path.write_text(text)
+        with pytest.raises(Refused, match="characters that are none"):
+            load(path)
+    path.write_text(r'{"a": "\ud83c\udf89 \u00e9"}')
+    assert load(path) == {"a": "\U0001f389 \u00e9"}
 
 
 def test_missing_binary_and_non_mapping_files_are_refused(tmp_path):

@@ -113,9 +113,16 @@ def test_what_a_driver_told_is_shown_with_its_age_and_is_stale_once_it_is_old(de
     assert status(begun).driver is None
 
 
+ODD_TIME = b'{"at": "2026-01-01T00:00:00+00:00", "seconds_left": %b}'
+
+
 @pytest.mark.parametrize(
-    "torn", [b"", b'{"at": ', b"[]", b"{}", b'{"at": 3}', b'{"at": "yesterday"}', b'{"at": "2026-01-01T00:00:00"}']
-)
+    "torn",
+    [
+        b"", b'{"at": ', b"[]", b"{}", b'{"at": 3}', b'{"at": "yesterday"}', b'{"at": "2026-01-01T00:00:00"}',
+        ODD_TIME % (b"9" * 400), ODD_TIME % b"1e999",
+    ],
+)  # fmt: skip
 def test_a_torn_progress_file_is_passed_over(begun, torn):
     begun.place.write(heartbeat.FILE, torn)
     assert status(begun).driver is None

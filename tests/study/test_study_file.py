@@ -157,6 +157,13 @@ def test_presets_are_no_part_of_the_study(with_presets):
     assert read(with_presets, preset="quick").resolved == by_hand.resolved
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "\uff11", "-1", "1_0", " 1", "01"])
+def test_what_is_no_number_of_an_item_is_refused_in_a_line(number):
+    with pytest.raises(ValueError, match=r"^--set attacks.*: no item '") as error:
+        small_spec(f"attacks.{number}.steps=[1]")
+    assert len(str(error.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
@@ -177,6 +184,7 @@ def test_a_preset_that_is_unknown_or_wrong_is_refused(with_presets, preset, mess
         ("presets: {quick: [1]}\n", "presets: expected names"),
         ("presets: {quick: {train_size: [3]}}\n", "presets.quick.train_size: unknown key; did you mean 'factors.train"),
         ("presets: {quick: {attacks.whitebox.x: 3}}\n", "presets.quick.attacks.whitebox.x: no item 'whitebox'"),
+        ("presets: {quick: {attacks.\u00b2.x: 3}}\n", "presets.quick.attacks.\u00b2.x: no item '\u00b2'"),
         ("presets: {quick: {seed.x: 3}}\n", "presets.quick.seed.x: seed is not a section"),
     ],
 )
