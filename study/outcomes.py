@@ -1,12 +1,13 @@
 """Exit codes of every command, and the one place that turns what went wrong into a line and a code."""
 
 import contextlib
+import errno
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from study.store.files import Damaged
 from study.terminal import say
 
@@ -23,6 +24,10 @@ CODES = f"""exit codes:
   {INCOMPLETE}  not done, or not all of it: {AGAIN}
   {REFUSED}  refused: nothing was run, and the line says what to change"""
 """For the help of a command that has no codes of its own."""
+
+
+NO_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
+"""What is wrong with a name that a user gave, and not with the storage."""
 
 
 class Stopped(Exception):
@@ -48,6 +53,8 @@ def outcome(command: Callable[[], int]) -> int:
     except Stopped as error:
         return _say(f"stopped: {error}; {AGAIN}", INCOMPLETE)
     except OSError as error:
+        if error.errno in NO_NAMES:
+            return _say(f"refused: {_of_file(error)}; name another place", REFUSED)
         return _say(f"stopped: {_of_file(error)}; {AGAIN}", INCOMPLETE)
     except MemoryError:
         return _say(f"stopped: this machine's memory is used up; with more of it, {AGAIN}", INCOMPLETE)
@@ -79,4 +86,4 @@ def _of_file(error: OSError) -> str:
     """The file, where the error names one, and what is wrong with it."""
     if error.filename is None or error.strerror is None:
         return str(error) or type(error).__name__
-    return f"{error.filename2 or error.filename}: {error.strerror}"
+    return f"{shorten(str(error.filename2 or error.filename))}: {error.strerror}"

@@ -141,6 +141,14 @@ class _Parser(argparse.ArgumentParser):
         alone = re.fullmatch(r"argument (--[a-z-]+): expected one argument", message)
         super().error(f"{message}; one that begins with - is given as {alone[1]}=..." if alone else message)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Of an option's one value that is `--`, too, which argparse of Python 3.11 makes an empty list of."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)  # type: ignore[misc]
+
 
 def _epilog(commands: Sequence[Command]) -> str:
     parts = []

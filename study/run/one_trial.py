@@ -61,8 +61,10 @@ def _choose(design: Design, name: str | None) -> Trial:
 
 
 def _run(design: Design, store: Store, trial: Trial) -> dict[str, str]:
-    """Tracebacks of what raised, by attack, or by trial when it was not an attack."""
+    """Tracebacks of what raised, by attack, or by trial when it was not an attack. Nothing is run that is sealed."""
     works = missing_of([trial], store)
+    if not works:
+        return {}
     if any(work.takes_extractor for work in works):
         require_same_network(design, store, feature_network(design, store)[1])
     runner = Runner(design, store, pick_device(), code_versions())

@@ -1,7 +1,6 @@
 """Where results and MLflow are, as a study file says it. Neither is a part of the resolved spec."""
 
 from importlib.metadata import entry_points
-from urllib.parse import urlsplit
 
 from mia_core.errors import Refused, shorten
 from mia_core.paths import expanded_text
@@ -31,7 +30,7 @@ def tracking_uri(given: str | None) -> str | None:
             return SQLITE + expanded_text(given.removeprefix(SQLITE))
         except Refused as error:
             raise Refused(f"tracking: {error}") from None
-    scheme = urlsplit(given).scheme if "://" in given else ""
+    scheme = given.partition("://")[0].lower() if "://" in given else ""
     if scheme in ("", "file") and given.partition(":")[0] not in SERVERS:
         raise Refused(
             f"tracking: {shorten(given)}: MLflow keeps runs in a database or on a server, and not in a folder; "

@@ -1,7 +1,7 @@
 """Which place a results root names: a folder of this machine, or a bucket."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mia_core.errors import Refused
 from study.store.buckets import Bucket, parse, without_account
@@ -16,11 +16,12 @@ def absolute(root: str | Path) -> str:
     text = str(root)
     if "://" not in text:
         return str(Path(root).absolute())
-    found = urlsplit(text)
-    if found.scheme == "s3":
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() == "s3":
         return f"s3://{'/'.join(parse(text))}".rstrip("/")
-    if found.scheme == "file" and found.netloc in ("", "localhost") and found.path:
-        return str(Path(unquote(found.path)).absolute())
+    host, slash, path = rest.partition("/")
+    if scheme.lower() == "file" and host in ("", "localhost") and slash:
+        return str(Path(unquote(f"/{path}")).absolute())
     raise Refused(
         f"results: {without_account(text)}: not supported; a folder, file:///folder and s3://bucket/prefix are"
     )

@@ -177,6 +177,8 @@ def test_a_store_may_be_named_as_a_folder_a_file_uri_or_in_a_bucket(tmp_path, bu
         "s3://bucket/x?y",
         "s3:///x",
         "http://x/y",
+        "http://[::1",
+        "file://[::1/x",
     ):
         with pytest.raises(ValueError) as refused:
             Store(odd, "small")

@@ -100,6 +100,11 @@ def test_the_completion_is_a_script_that_bash_reads_and_that_knows_commands_and_
             "stopped: results/x: No space left on device; the same command goes on",
         ),
         (
+            OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "x" * 300),
+            REFUSED,
+            f"refused: {'x' * 100} ... {'x' * 100} (300 characters): File name too long; name another place",
+        ),
+        (
             MemoryError(),
             INCOMPLETE,
             "stopped: this machine's memory is used up; with more of it, the same command goes on",
@@ -142,6 +147,10 @@ def test_a_place_that_cannot_be_written_is_refused_with_its_reason(tmp_path):
         (["sweep", "--pla"], "unrecognized arguments: --pla"),
         (["sweep", "--max-hours", "nan"], "'nan' is no number from 0"),
         (["status", "x", "--watch", "0"], "'0' is no number of seconds from 0.1 to 86400"),
+        (["store", "gc", "x", "--older-than=--"], "'--' is no number of hours from 0"),
+        (["data", "--names=--"], "'--' is no number of names from 0"),
+        (["near-duplicates", "--by=--"], "invalid choice: '--'"),
+        (["near-duplicates", "--pairs=--"], "invalid int value: '--'"),
         (["store", "gc", "x", "--older-than", "-1"], "'-1' is no number of hours from 0"),
         (["release", "--range", "-2,1"], "invalid choice: '-2,1' (choose from '-1,1', '0,1', '0,255')"),
         (["release", "--members", "-folder"], "expected one argument; one that begins with - is given as --members="),
@@ -159,6 +168,15 @@ def test_a_value_that_begins_with_a_minus_is_no_option(given, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(["release", "--onnx", "G", *given, "--members", "IN", "--non-members", "OUT"]) == REFUSED
     assert capsys.readouterr().err.startswith("refused: --")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["--set=--"], "--set --: expected key=value"), (["--preset=--"], "--preset --: unknown preset")],
+)
+def test_an_option_that_is_two_dashes_is_a_word_like_any_other(words, line, capsys):
+    assert main(["config", *words]) == REFUSED
+    assert line in capsys.readouterr().err
 
 
 def test_without_a_command_the_help_is_shown_and_nothing_is_run(capsys):

@@ -83,6 +83,11 @@ def test_a_folder_for_tracking_as_a_shell_makes_of_a_tilde_is_refused(tracking):
         parse(document)
 
 
+@pytest.mark.parametrize("uri", ["http://[::1", "https://a]b", "HTTP://host"])
+def test_an_address_for_tracking_is_mlflows_to_judge(uri):
+    assert parse({**documents.parse(SMALL, "small"), "tracking": uri}).tracking == uri
+
+
 def test_paths_on_the_command_line_that_no_shell_expanded_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

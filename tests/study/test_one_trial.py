@@ -31,6 +31,9 @@ def test_a_trial_can_be_named_and_kept(tmp_path, monkeypatch, capsys, make_desig
     assert trial.name in printed
     assert "guarantee: none" in printed
     assert set(Store("kept", "small").done()) == {trial.trial_id}
+    assert main(["small.yaml", "--id", trial.trial_id, "--results", "kept"]) == COMPLETE
+    assert capsys.readouterr().out == printed
+    assert len(Store("kept", "small").passes()) == 1
 
 
 def test_an_unknown_trial_is_refused(tmp_path, monkeypatch, capsys):
