@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from study.cli.arguments import add_folder, add_include_records
+from study.cli.arguments import add_folder, add_include_records, file_path
 from study.cli.command import JUDGE, READ, Command
 from study.cli.release_command import RELEASE_CODES, release_arguments
 from study.outcomes import COMPLETE
@@ -16,7 +16,7 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     text = "the file to write (default: reports/report.html in the study's folder)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--out", type=file_path, metavar="FILE", help=text)
     add_include_records(parser, "with samples and record numbers")
 
 

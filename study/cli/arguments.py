@@ -47,6 +47,14 @@ def add_include_records(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--include-records", action="store_true", help=f"{what}: as sensitive as the data")
 
 
+def file_path(text: str) -> Path:
+    """The type of an argument: the path of a file, which has a name."""
+    path = Path(text)
+    if path.name in ("", ".."):
+        raise argparse.ArgumentTypeError(f"{text!r} names no file")
+    return path
+
+
 def number(what: str, least: float, most: float = math.inf) -> Callable[[str], float]:
     """The type of an argument: a finite number within bounds."""
 

@@ -105,18 +105,11 @@ def _export(options: argparse.Namespace) -> int:
         raise Refused(
             "export: only --public copies are made; a whole one, with scores and targets, is for cp -a, then check"
         )
-    passes = export_public(store, _folder_here(options.out))
+    passes = export_public(store, Path(options.out))
     say(f"{passes} passes, without scores, targets and samples: {options.out}; see its {NOTICE}")
     if noise_from_seed(Store.at(options.out)):
         say(GUESSABLE)
     return COMPLETE
-
-
-def _folder_here(out: str) -> Path:
-    """The folder that an export is written to; Refused for a bucket."""
-    if "://" in out:
-        raise Refused(f"{out}: export writes a folder of this machine; copy that folder to where it is to be")
-    return Path(out)
 
 
 def _flat_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +124,7 @@ def _flat(options: argparse.Namespace) -> int:
     from study.store.flat import SCORES, export_flat
     from study.store.passes import Store
 
-    store, out = Store.at(options.folder), _folder_here(options.out)
+    store, out = Store.at(options.folder), Path(options.out)
     with writing(out):
         written = export_flat(store, out, options.include_records, options.csv)
     for table, rows in written.items():

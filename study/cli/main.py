@@ -10,6 +10,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mia_core.errors import Refused
 from mia_core.paths import expanded_text
 from study.cli import completion, deploying, judging, keeping, launching, watching
 from study.cli.arguments import own_study
@@ -66,8 +67,14 @@ def with_values(words: Sequence[str]) -> list[str]:
     return joined
 
 
-PATHS = ("config", "file", "folder", "images", "out", "output", "results", "study")
+GIVEN = ("samples", "onnx", "weights", "members", "non_members", "reference", "groups", "policy", "write_policy")
+"""Arguments of a release that are paths."""
+LOCAL = ("images", "out", "output", *GIVEN)
+"""Arguments that are paths of this machine."""
+PATHS = ("config", "file", "folder", "results", "study", *LOCAL)
 """Arguments that are paths, or URIs."""
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How an address begins, of which a `Path` keeps one slash."""
 STUDIES = ("config", "study")
 """Those that may name a study file."""
 
@@ -78,6 +85,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
         given = getattr(options, name, None)
         if isinstance(given, str | Path):
             path = type(given)(expanded_text(str(given), "all"))
+            if name in LOCAL and ADDRESS.match(str(path)) and not Path(path).exists():
+                raise Refused(f"{given}: is no file or folder of this machine; name one, and copy it from or to there")
             setattr(options, name, type(given)(own_study(str(path))) if name in STUDIES else path)
     return command.run(options)
 

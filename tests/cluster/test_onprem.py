@@ -74,7 +74,7 @@ def test_ray_up_starts_every_worker_and_a_sweep_uses_them_all(cluster, alone, re
 
 
 def test_a_node_with_other_sources_is_refused_by_name_and_nothing_runs(whole):
-    path = "~/mia-study/study/work.py"
+    path = "~/mia-study/study/design/work.py"
     two = whole.hosts["two"]
     two.run(f"cp {path} /tmp/kept && echo '# another' >> {path}")
     sweep = whole.sweep("other")

@@ -285,7 +285,7 @@ def test_every_command_takes_a_study_in_a_bucket(finished, tmp_path, capsys, mon
     assert main(["export", "--public", store.uri, "public"]) == 0
     pd.testing.assert_frame_equal(rows(Store(tmp_path, "public"), "attacks"), rows(store, "attacks"))
     assert main(["export", "--public", store.uri, f"{store.root}/public"]) == 2
-    assert "a folder of this machine" in capsys.readouterr().err
+    assert "is no file or folder of this machine" in capsys.readouterr().err
     assert mia_study("tables")([store.uri]) == 0
     assert mia_study("figures")([store.uri, "pictures"]) == 0
     for command in ("controls", "audit"):

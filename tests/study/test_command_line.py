@@ -148,6 +148,8 @@ def test_a_place_that_cannot_be_written_is_refused_with_its_reason(tmp_path):
         (["sweep", "--max-hours", "nan"], "'nan' is no number from 0"),
         (["status", "x", "--watch", "0"], "'0' is no number of seconds from 0.1 to 86400"),
         (["store", "gc", "x", "--older-than=--"], "'--' is no number of hours from 0"),
+        (["report", "x", "--out="], "'' names no file"),
+        (["report", "x", "--out=a/.."], "'a/..' names no file"),
         (["data", "--names=--"], "'--' is no number of names from 0"),
         (["near-duplicates", "--by=--"], "invalid choice: '--'"),
         (["near-duplicates", "--pairs=--"], "invalid int value: '--'"),

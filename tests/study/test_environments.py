@@ -97,7 +97,30 @@ def test_paths_on_the_command_line_that_no_shell_expanded_are(tmp_path, monkeypa
     assert f"{tmp_path}/results/small" in capsys.readouterr().err
     assert mia_study("store check")(["$NONE_OF_THIS/x"]) == REFUSED
     assert "there is no variable NONE_OF_THIS" in capsys.readouterr().err
+    assert mia_study("release")(["--write-policy=~/limits.yaml"]) == 0
+    assert (tmp_path / "limits.yaml").is_file()
+    given = ("samples", "members", "non-members", "reference", "groups")
+    assert mia_study("release")([*(f"--{word}=~/{word}" for word in given), "--policy=~/limits.yaml"]) == REFUSED
+    assert f"{tmp_path}/limits.yaml" in capsys.readouterr().err
+    assert mia_study("release")([*(f"--{word}=~/{word}" for word in given)]) == REFUSED
+    assert f" {tmp_path}/" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name[0] in "~$"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["export STORE {}", "store export --public STORE {}", "figures STORE {}", "report STORE --out {}", "init {} x.yaml"],
+)
+@pytest.mark.parametrize("address", ["s3://bucket/x", "http://[::1", "file:///tmp/x"])
+def test_an_address_in_place_of_a_path_of_this_machine_is_refused_and_no_folder_is_named_so(
+    words, address, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    given = [word.format(address) for word in words.split()]
+    command = {"store": 2}.get(given[0], 1)
+    assert mia_study(" ".join(given[:command]))(given[command:]) == REFUSED
+    assert "is no file or folder of this machine" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_user_without_a_home_is_refused_with_the_way_out(study, monkeypatch, capsys):
