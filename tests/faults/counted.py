@@ -16,14 +16,19 @@ from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
 from study.cli.main import main
 from study.plan import packing
-from study.run import runner, scheduling
+from study.run import runner, scheduling, trial_row
 
 plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
-lines = os.environ["STEPS"]
+lines = os.environ.get("STEPS", "")
 text = os.environ.get("RAISES")
 pause = float(os.environ.get("STEP_SECONDS", 0))
-scheduling.STORAGE_SECONDS = float(os.environ.get("STORAGE_SECONDS", scheduling.STORAGE_SECONDS))
+
+
+def replace(owner, name, value):
+    """Put something in place of what is there; what was renamed is no fault that is injected."""
+    assert hasattr(owner, name), f"{owner} has no {name} to be replaced"
+    setattr(owner, name, value)
 
 
 def tell(path, *words):
@@ -39,7 +44,7 @@ def measure():
 
 def run_trajectory(config, shared, results, code):
     """In a worker: the same, watched."""
-    taken = Trainer._batch
+    taken = Trainer.batch
 
     def counted(self):
         tell(lines, config["trajectory"], self.step)
@@ -52,23 +57,27 @@ def run_trajectory(config, shared, results, code):
     def short(self):
         raise torch.OutOfMemoryError("out of memory")
 
-    Trainer._batch = counted
+    replace(Trainer, "batch", counted)
     if total:
-        runner.device_name, runner.peak_bytes = lambda device: "made up", lambda device: peak
-        Trainer._batch = counted if config["memory"] * total >= peak else short
+        replace(trial_row, "device_name", lambda device: "made up")
+        for module in (runner, trial_row):
+            replace(module, "peak_bytes", lambda device: peak)
+        if config["memory"] * total < peak:
+            replace(Trainer, "batch", short)
     if text:
-        Euclidean.run = broken
+        replace(Euclidean, "run", broken)
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     tell(f"{lines}.devices", config["trajectory"], "start", device, config["gpus"])
     try:
         plain(config, shared, results, code)
     finally:
         tell(f"{lines}.devices", config["trajectory"], "end", device, config["gpus"])
-        Trainer._batch = taken
+        replace(Trainer, "batch", taken)
 
 
 if __name__ == "__main__":
-    scheduling.run_trajectory = run_trajectory
+    replace(scheduling, "STORAGE_SECONDS", float(os.environ.get("STORAGE_SECONDS", scheduling.STORAGE_SECONDS)))
+    replace(scheduling, "run_trajectory", run_trajectory)
     if total:
-        packing.measure = measure
+        replace(packing, "measure", measure)
     sys.exit(main(["sweep", *sys.argv[1:]], process=True))

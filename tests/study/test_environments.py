@@ -109,7 +109,13 @@ def test_paths_on_the_command_line_that_no_shell_expanded_are(tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     "words",
-    ["export STORE {}", "store export --public STORE {}", "figures STORE {}", "report STORE --out {}", "init {} x.yaml"],
+    [
+        "export STORE {}",
+        "store export --public STORE {}",
+        "figures STORE {}",
+        "report STORE --out {}",
+        "init {} x.yaml",
+    ],
 )
 @pytest.mark.parametrize("address", ["s3://bucket/x", "http://[::1", "file:///tmp/x"])
 def test_an_address_in_place_of_a_path_of_this_machine_is_refused_and_no_folder_is_named_so(
