@@ -5,6 +5,7 @@ store has the id too, and makes runs of its own. Two kinds of runs are taken ove
 trial: with its id, of a place where it is no more, for it was moved; and those that an earlier version made for it.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,12 @@ class Found:
 
 def tags_of(store: Store) -> dict[str, str]:
     """The tags by which a run is this store's."""
-    return {STORE: store.id, RESULTS: store.uri}
+    return {STORE: store.id, RESULTS: place_of(store)}
+
+
+def place_of(store: Store) -> str:
+    """Where the store is, as MLflow can keep it: bytes of a path that are no UTF-8 are written out."""
+    return os.fsencode(store.uri).decode(errors="backslashreplace")
 
 
 def own_runs(client: Any, experiment: str, store: Store) -> Found:
@@ -63,7 +69,7 @@ def own_runs(client: Any, experiment: str, store: Store) -> Found:
             continue
         if STORE not in tags:
             bare.append(run)
-        elif tags[STORE] == store.id and tags.get(RESULTS) == store.uri:
+        elif tags[STORE] == store.id and tags.get(RESULTS) == place_of(store):
             own.setdefault(tags.get(TRIAL_ID, OF_STUDY), []).append(_run(run))
         elif tags[STORE] == store.id and _is_gone(tags.get(RESULTS, ""), store, gone):
             moved.append(run)
@@ -106,7 +112,7 @@ def _is_gone(results: str, store: Store, known: dict[str, bool]) -> bool:
 
 def _earlier(bare: list[Any], store: Store) -> list[Any]:
     """Of runs without the tag: those of a study that name these results, and of trials sealed here under them."""
-    parents = [run for run in bare if run.data.tags[KIND] == STUDY_RUN and run.data.tags.get(RESULTS) == store.uri]
+    parents = [run for run in bare if run.data.tags[KIND] == STUDY_RUN and run.data.tags.get(RESULTS) == place_of(store)]
     sealed = {marker[TRIAL_ID] for marker in store.markers().values()} if parents else set()
     above = {run.info.run_id for run in parents}
     trials = [run for run in bare if run.data.tags.get(TRIAL_ID) in sealed and run.data.tags.get(PARENT) in above]

@@ -2,6 +2,7 @@
 # ruff: noqa: F811  fixtures of another module
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -134,6 +135,18 @@ def test_a_copy_of_a_store_makes_runs_of_its_own_and_a_store_that_was_moved_keep
     shutil.rmtree(copied)  # its runs stay: they might be of a copy that is on another machine
     assert main([str(moved), "--tracking", database(place)]) == 0
     assert set(every(MlflowClient(database(place)))) == set(both)
+
+
+@pytest.mark.long
+def test_a_store_below_a_folder_whose_name_is_no_utf_8_keeps_its_runs(place, store, track, capsys):
+    odd = place / os.fsdecode(b"odd-\xff")
+    odd.mkdir()
+    moved = store.folder.rename(odd / "small")
+    for _ in range(2):
+        assert main([str(moved), "--tracking", database(place)]) == 0
+        runs = every(MlflowClient(database(place)))
+        assert len(runs) == TRIALS + 1
+        assert {one.data.tags["results"] for one in runs.values()} == {rf"{place}/odd-\xff/small"}
 
 
 def test_the_id_of_a_store_outlives_its_sweeps(design, tmp_path):
