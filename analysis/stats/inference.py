@@ -74,15 +74,21 @@ def judged_scores(data: StudyData, attack: str) -> JudgedScores:
 
 
 def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
-    rows = data.wide.loc[data.wide["attack"] == attack, ["trial_id", "attack_id"]]
+    rows = data.wide.loc[data.wide["attack"] == attack, ["trial_id", "attack_id", "judged"]]
     parts = _parts(data)
-    keys = list(rows.itertuples(index=False, name=None))
+    keys = list(rows[["trial_id", "attack_id"]].itertuples(index=False, name=None))
     if lacking := sum(key not in parts for key in keys):
         raise Refused(
             f"study {data.name}: {lacking} trials of {attack} have no scores; `mia-study store check` says more"
         )
     found = [parts[key] for key in keys]
     first = found[0]
+    for part, judged in zip(found, rows["judged"], strict=True):
+        if pd.notna(judged) and len(part["query"]) != judged:
+            raise Refused(
+                f"study {data.name}: a trial of {attack} has {len(part['query'])} scores of judged records, and its "
+                f"row {judged:.0f}; `mia-study store check` says more"
+            )
     if any(not np.array_equal(part["query"], first["query"]) for part in found):
         raise Refused(f"study {data.name}: trials of {attack} judge different records, and cannot be compared")
     score, member = (np.stack([part[name] for part in found]) for name in ("score", "member"))
@@ -114,7 +120,7 @@ def _read_parts(data: StudyData) -> dict[tuple[str, str], dict[str, np.ndarray]]
     pair = trial * len(attacks) + attack
     order = np.lexsort((values["query"], pair))
     starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
-    ends = [*starts[1:], len(order)]
+    ends = [*starts[1:], len(order)][: len(starts)]  # none, where there is no score at all
     return {
         (trials[pair[order[start]] // len(attacks)], attacks[pair[order[start]] % len(attacks)]): {
             name: column[order[start:end]] for name, column in values.items()

@@ -156,7 +156,7 @@ class _Parser(argparse.ArgumentParser):
             value = self._get_value(action, "--")
             self._check_value(action, value)
             return value
-        return super()._get_values(action, arg_strings)  # type: ignore[misc]
+        return super()._get_values(action, arg_strings)
 
 
 def _epilog(commands: Sequence[Command]) -> str:

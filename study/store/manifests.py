@@ -62,6 +62,22 @@ def require_own(name: str, table: pa.Table, marker: Mapping[str, Any]) -> None:
             raise Refused(f"has rows of {ids} that the pass does not name")
 
 
+def require_scored(attacks: pa.Table, scores: pa.Table | None) -> None:
+    """ValueError unless a pass has as many scores of each attack as the attack's row has queries, and none of one that
+    was skipped.
+    """
+    rows = complete(attacks, "attacks").select(["attack_id", "skipped", "queries"]).to_pylist()
+    counted = scores.group_by("attack_id").aggregate([("query", "count")]).to_pylist() if scores is not None else []
+    found = {row["attack_id"]: row["query_count"] for row in counted}
+    for row in rows:
+        wanted = 0 if row["skipped"] is not None else row["queries"]
+        if wanted is not None and found.get(row["attack_id"], 0) != wanted:
+            name = quoted(row["attack_id"])
+            raise Refused(
+                f"has {found.get(row['attack_id'], 0)} scores of the attack {name}, and its row {wanted} queries"
+            )
+
+
 def manifests(place: Place) -> list[dict[str, Any]]:
     """Sound manifests, the one of the most passes first."""
     found = []

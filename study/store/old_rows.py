@@ -22,6 +22,7 @@ from mia_core.hashing import canonical_json
 from mia_core.metrics.audit import CONFIDENCE, DELTA, Bound, heuristic
 from mia_core.metrics.leakage import Leakage, judge
 from mia_core.persons import RECORD
+from study.store.files import Damaged
 from study.store.roles import CANARY
 
 JUDGED, WITH_EXTRAS = "judged records", "judged with extras"
@@ -135,6 +136,11 @@ def judged_anew(
         trial, place = str(key[0]), places.get(key, -1)
         if place < 0 or not old[place] or (trial in splits and splits[trial] not in units):
             continue
+        if len(rows) != (asked := found["queries"].iloc[place]):
+            raise Damaged(
+                f"trial {trial} has {len(rows)} scores of an attack whose row has {asked} queries; `mia-study store "
+                "check` says more"
+            )
         leakage = judge(score[rows], member[rows], judged[rows], None if unit is None else unit[rows])
         row = {**vars(leakage), "judging": JUDGED}
         if method[place] == "heuristic":

@@ -13,7 +13,7 @@ from mia_core.errors import Refused
 from study.store import own_names, seals
 from study.store.collecting import Garbage, garbage
 from study.store.files import Damaged
-from study.store.manifests import pass_table, sealed_table, valid
+from study.store.manifests import pass_table, require_scored, sealed_table, valid
 from study.store.marked import trial_of
 from study.store.networks import MEASURE_AGAIN, two_networks
 from study.store.passes import Store
@@ -144,10 +144,20 @@ class _Check:
             )
             with self._noting(relative, meanwhile):
                 marker = seals.parse_marker(name, self._read(relative))
+                tables: dict[str, pa.Table] = {}
                 for file, seal in marker["files"].items():
                     until = MEANWHILE.get(file.split("/")[0], "until then only a compaction may have its rows")
                     with self._noting(file, f"remove {relative}: {again}; {until}"):
-                        self._sealed(file, seal, marker)
+                        if (table := self._sealed(file, seal, marker)) is not None:
+                            tables[file.partition("/")[0]] = table
+                self._scored(relative, marker, tables, again)
+
+    def _scored(self, relative: str, marker: Mapping[str, Any], tables: Mapping[str, pa.Table], again: str) -> None:
+        """Whether a pass has the scores that its attacks gave, where both could be read."""
+        file = next((file for file in marker["files"] if file.startswith("scores/")), None)
+        if "attacks" in tables and (file is None or "scores" in tables) and not self._pointer.get("public"):
+            with self._noting(file or relative, f"remove {relative}: {again}"):
+                require_scored(tables["attacks"], tables.get("scores"))
 
     def compactions(self) -> None:
         """Manifests with their tables, and the passes that the largest sound one covers."""
@@ -203,7 +213,10 @@ class _Check:
         self.bytes += len(data)
         return data
 
-    def _sealed(self, relative: str, seal: Mapping[str, Any], marker: Mapping[str, Any] | None = None) -> None:
+    def _sealed(
+        self, relative: str, seal: Mapping[str, Any], marker: Mapping[str, Any] | None = None
+    ) -> pa.Table | None:
+        """Verify one; the table that it is, if it is one."""
         entry = self.store.place.stat(relative)
         if entry is None:
             self.store.place.read(relative)  # says whether it is missing, or something odd
@@ -212,7 +225,7 @@ class _Check:
             raise Refused(f"has {entry.bytes} bytes and was sealed with {seal['bytes']}")
         if relative.startswith(("specs/", "design/")):
             self.store.sealed_bytes(relative, seal)  # counted where they are parsed
-            return
+            return None
         self.files += 1
         self.bytes += seal["bytes"]
         if relative.endswith(".parquet"):
@@ -222,10 +235,11 @@ class _Check:
                 rows = complete(table, "quality").select(["measure_id", "extractor_sha256"])
                 self._networks |= set(rows["extractor_sha256"].to_pylist()) - {None}
                 self._quality.append(rows)
-            return
+            return table
         data = self.store.sealed_bytes(relative, seal)
         if relative.endswith(".safetensors"):
             safetensors.deserialize(data)
+        return None
 
     @contextlib.contextmanager
     def _noting(self, relative: str, way_out: str) -> Iterator[None]:

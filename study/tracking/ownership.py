@@ -112,7 +112,9 @@ def _is_gone(results: str, store: Store, known: dict[str, bool]) -> bool:
 
 def _earlier(bare: list[Any], store: Store) -> list[Any]:
     """Of runs without the tag: those of a study that name these results, and of trials sealed here under them."""
-    parents = [run for run in bare if run.data.tags[KIND] == STUDY_RUN and run.data.tags.get(RESULTS) == place_of(store)]
+    parents = [
+        run for run in bare if run.data.tags[KIND] == STUDY_RUN and run.data.tags.get(RESULTS) == place_of(store)
+    ]
     sealed = {marker[TRIAL_ID] for marker in store.markers().values()} if parents else set()
     above = {run.info.run_id for run in parents}
     trials = [run for run in bare if run.data.tags.get(TRIAL_ID) in sealed and run.data.tags.get(PARENT) in above]

@@ -6,6 +6,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mia_core.errors import Refused
 from mia_core.metrics.leakage import MIN_FALSE_POSITIVES, roc
 from study.store.reading import last_levels
 
@@ -35,6 +36,8 @@ def roc_picture(attacks: pd.DataFrame, scores: pd.DataFrame, title: str) -> byte
         row = judged[judged["attack"] == label].iloc[0]
         own = scores[(scores["attack_id"] == row["attack_id"]) & scores["judged"]]
         member = own["member"].to_numpy(bool)
+        if member.all() or not member.any():  # of none, too
+            raise Refused(f"{title}: {label} has no scores of both members and non-members; its store was changed")
         fpr, tpr = roc(own["score"].to_numpy(), member)
         fewest = min(fewest, 1 / (~member).sum())
         axis.step(fpr, tpr, where="post", color=color, linewidth=1.2, label=f"{label} (AUC {row['auc']:.3f})")
