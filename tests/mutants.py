@@ -247,7 +247,7 @@ MUTANTS = {
         "study/cli/main.py", 'type(given)(expanded_text(str(given), "all"))', "given", ENVIRONMENTS
     ),
     "a run is anybody's whose trial it is": Mutant(
-        "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == store.uri:", "True:",
+        "study/tracking/ownership.py", "tags[STORE] == store.id and tags.get(RESULTS) == place_of(store):", "True:",
         MLFLOW_RUNS,
     ),
     "a trial without an id is the study's own run": Mutant(
@@ -459,6 +459,14 @@ MUTANTS = {
     ),
     "a carriage return ends a row": Mutant(
         "study/store/spreadsheets.py", 'lineterminator="\\r\\n"', 'lineterminator="\\n"', "tests/study/test_flat.py"
+    ),
+    "numbers of JSON have no bound": Mutant(
+        "mia_core/plain_json.py", "return value if math.isfinite(value) else none(digits)", "return value",
+        "tests/study/test_documents.py",
+    ),
+    "a trial has any number of scores": Mutant(
+        "study/store/manifests.py", "if wanted is not None and found.get(row[\"attack_id\"], 0) != wanted:", "if False:",
+        "tests/hostile/test_scores.py",
     ),
     "noise has no bound": Mutant(
         "mia_core/defenses/dp_sgd.py", "Annotated[float, Ge(0), Le(MOST_NOISE)]", "Annotated[float, Ge(0)]",
