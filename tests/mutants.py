@@ -465,7 +465,7 @@ MUTANTS = {
         "tests/study/test_documents.py",
     ),
     "a trial has any number of scores": Mutant(
-        "study/store/manifests.py", "if wanted is not None and found.get(row[\"attack_id\"], 0) != wanted:", "if False:",
+        "study/store/manifests.py", "0 if row[\"skipped\"] is not None else row[\"queries\"]", "None",
         "tests/hostile/test_scores.py",
     ),
     "noise has no bound": Mutant(
