@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mia_core.batches import steps_of
 from study.outcomes import REFUSED
 from study.store import read
 from tests.cluster.onprem import EPOCHS, FILE, SECRET_KEY, STORAGE, STORAGE_PORT, WORKERS, lines, shown
@@ -19,7 +20,7 @@ from tests.faults.faulty import PROJECT, STEPS_PER_EPOCH, assert_as_undisturbed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 TRAJECTORIES = 4
-STEPS = TRAJECTORIES * EPOCHS * STEPS_PER_EPOCH
+STEPS = TRAJECTORIES * steps_of(EPOCHS, 40, 16)
 EARLY = STEPS // 4
 DOCUMENT = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8")
 (SERVER,) = re.findall(r"'(cd ~/mia-study && MLFLOW_.*mlflow server .*)'", DOCUMENT)
