@@ -88,7 +88,7 @@ class DDPM(PerRecord):
                 f"target: {self.name} needs square images of a multiple of {parts} pixels for "
                 f"{len(config.multipliers)} multipliers, got {height}x{width}; give fewer"
             )
-        if config.sampling_steps > config.timesteps:
+        if config.sampler == "ddim" and config.sampling_steps > config.timesteps:
             raise Refused(
                 f"target.sampling_steps: {self.name} has {config.timesteps} timesteps, fewer than "
                 f"{config.sampling_steps}; lower it"

@@ -106,6 +106,7 @@ def test_records_at_risk_are_read_from_a_store_and_classes_from_the_data(tmp_pat
         raise ValueError("no data here")
 
     monkeypatch.setattr("analysis.stats.pool_at_hand.load_pool", absent)
+    data = load(data.folder)
     assert by_class(data, "white_box").attrs["reason"] == "no data here"
     assert records(data, "white_box")["label"].isna().all()
 

@@ -43,7 +43,6 @@ TARGET_TABLE: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "timesteps": 30,
         "sampler": "ddpm",
-        "sampling_steps": 1,
         "size": 16,
     },
 }

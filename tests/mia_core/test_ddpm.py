@@ -8,6 +8,7 @@ import torch
 from mia_core.diffusion import noised
 from mia_core.errors import Refused
 from mia_core.models import Snapshot
+from mia_core.settings import require_read
 from mia_core.step_draws import Draws
 from mia_core.streams import Streams
 from mia_core.targets import DDPM, TARGETS
@@ -50,6 +51,14 @@ def test_shapes_and_ranges(make_target, make_images, size, channels, multipliers
 def test_what_no_such_network_can_be_is_refused(settings, size, reason):
     with pytest.raises(Refused, match=reason):
         TARGETS.choose({"name": "ddpm", **settings}).build((1, size, size))
+
+
+def test_all_timesteps_may_be_fewer_than_the_default_steps_of_the_other_sampler():
+    few = TARGETS.choose({"name": "ddpm", "sampler": "ddpm", "timesteps": 21})
+    assert few.config.sampling_steps > 21
+    require_read(few, "target", (1, 16, 16))
+    target = few.build((1, 16, 16))
+    assert len(target.sample(torch.zeros(2, target.latent_dimension), Streams(0))) == 2
 
 
 def test_the_loss_is_the_papers_for_a_denoiser_whose_answer_is_known(make_target, make_images):
