@@ -86,7 +86,9 @@ def test_persons_have_their_own_epsilon_or_none_and_single_records_need_no_word(
     assert several.str.fullmatch(r"epsilon [\d.]+ for 4 records").all()
     for persons, public, expected in ((np.arange(2), False, True), (None, False, False), (None, True, True)):
         # Whoever has two judged records may have more; of a public copy nobody knows.
-        monkeypatch.setattr(module, "judged_scores", lambda *_, own=persons: SimpleNamespace(persons=own))
+        monkeypatch.setattr(
+            module, "judged_scores", lambda *_, own=persons: SimpleNamespace(persons=own, unit=np.arange(2))
+        )
         monkeypatch.setattr("analysis.study_data.StudyData.public", public)
         assert (of("not at hand") == NO_PERSON).all() == expected
         assert of("not at hand").isna().all() != expected
