@@ -31,7 +31,7 @@ from study.spec.policy import policy_of
 from study.spec.release_study import release_fields
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
-from study.spec.target_levels import require_read_training
+from study.spec.target_levels import require_read_targets, require_read_training
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
 def _with_read_settings(spec: Spec, document: Mapping[str, Any]) -> Spec:
     """The study; Refused for settings that it gives in vain."""
     require_read_training(spec.factors.targets, spec.factors.training, spec.factors.levels)
-    for cell in () if spec.points else spec.cells:  # of points that are drawn, some have settings in vain
-        require_read(cell.target, "target")
+    if not spec.points:  # of points that are drawn, some have settings in vain
+        require_read_targets((cell.label, cell.target) for cell in spec.cells)
     require_read_attacks(document.get("attacks") or [])
     for entry in spec.derived:
         require_read(entry.choice, f"derived.{entry.label}", getattr(spec.split.config, "probability", None))
