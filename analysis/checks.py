@@ -124,7 +124,9 @@ def _published(data: StudyData) -> Iterator[str]:
     there = {target.name for _, target in targets if target.cls.is_published(target.config)}
     for label, choice in dict(targets).items():
         if choice.name not in there:
-            settings = ", ".join(f"{key}: {value}" for key, value in choice.cls.published.items())
+            settings = ", ".join(
+                f"{key}: {value}" for key, value in choice.cls.published_settings(choice.config).items()
+            )
             yield line("not published", targets=label, settings=settings)
 
 

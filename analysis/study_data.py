@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -222,8 +222,8 @@ class StudyData:
         ours, theirs = (TrialConfig.parse(configs[name]).target for name in (variant, other))
         if ours.name != theirs.name:
             return ""
-        after, before = asdict(ours.config), asdict(theirs.config)
-        differing = [(key, x, before[key]) for key, x in after.items() if before[key] != x]
+        after, before = ours.settings(), theirs.settings()
+        differing = [(key, x, before.get(key)) for key, x in after.items() if before.get(key) != x]
         return ", ".join(f"{key} {x} instead of {y}" for key, x, y in differing)
 
     def words(self, name: str, level: Any) -> str:

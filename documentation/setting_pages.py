@@ -5,8 +5,8 @@ from dataclasses import is_dataclass
 
 from documentation.docstrings import docstring, settings_table
 from mia_core.data import SOURCES, SPLITS
+from mia_core.registry import Registry
 from mia_core.releases import RELEASES
-from mia_core.settings import Registry
 from study.spec.json_schema import schema
 from study.spec.section_models import MODELS, Sections
 

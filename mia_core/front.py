@@ -26,6 +26,7 @@ from mia_core.metrics import Leakage
 from mia_core.models import Images, Model, Snapshot, checked
 from mia_core.models import SampleFolder as SampleFolder
 from mia_core.models import Sampler as Sampler
+from mia_core.offers import loading
 from mia_core.persons import PERSON, Persons
 from mia_core.settings import require_read, validate
 from mia_core.streams import Streams
@@ -72,10 +73,11 @@ def train(
     if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
         raise Refused(f"train: epochs or steps must be a whole number from 1, got {given!r}")
     length = int(given) if epochs is None else steps_of(int(given), len(records), config.batch_size)
-    arm, streams = Arm.parse(defense), Streams("front", seed)
+    with loading():
+        arm, choice = Arm.parse(defense), TARGETS.choose(target)
+    streams = Streams("front", seed)
     if persons is not None and arm.unit != PERSON:
         raise Refused("train: persons are for dp_sgd with unit: person, and this trains per record; leave them out")
-    choice = TARGETS.choose(target)
     require_read(choice, "target", records.shape[1:])
     trainer = Trainer(
         target=choice.build(tuple(records.shape[1:])),
@@ -113,7 +115,8 @@ def attack(
         raise Refused(
             f"attack: model must be what train returns, a SampleFolder or a Sampler, got {type(model).__name__}"
         )
-    choice = ATTACKS.choose(attack)
+    with loading():
+        choice = ATTACKS.choose(attack)
     require_read(choice, "attack")
     chosen = choice.build()
     known = {"known_members": known_members, "known_non_members": known_non_members, "reference": reference}

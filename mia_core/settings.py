@@ -1,4 +1,4 @@
-"""Settings: frozen, validated, keyword-only dataclasses, and registries that build objects from them by name."""
+"""Settings: frozen, validated, keyword-only dataclasses, and choices of a class with its settings."""
 
 import dataclasses
 import difflib
@@ -10,6 +10,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from mia_core.errors import Refused, shorten
+from mia_core.offers import Package
 
 T = TypeVar("T")
 SHOWN = 5
@@ -89,11 +90,15 @@ def _fields(model: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """A registered class with its settings: what a spec names, and everything needed to build the object."""
+    """A class with its settings: what a spec names, and everything needed to build the object.
+
+    package: the installed one that offers the class; None of a class of this project.
+    """
 
     name: str
     cls: type[T]
     config: Any
+    package: Package | None = dataclasses.field(default=None, compare=False)
 
     def build(self, *args: Any, **kwargs: Any) -> T:
         """Build the object: `cls(config, ...)`."""
@@ -102,6 +107,10 @@ class Choice(Generic[T]):
     def arguments(self) -> dict[str, Any]:
         """The settings as plain values, see `plain`."""
         return plain(self.config)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return dataclasses.asdict(self.config)
 
     def to_dict(self) -> dict[str, Any]:
         """`{"name": ..., **arguments}`, as a spec has it."""
@@ -133,38 +142,3 @@ def require_read(choice: Choice[Any], where: str, *facts: Any) -> None:
     """Refused where a setting was given that means nothing beside the others, see `in_vain`. where: of messages."""
     for name, reason in in_vain(choice, *facts).items():
         raise Refused(f"{where}.{name}: {choice.name} {reason}; leave it out")
-
-
-class Registry(Generic[T]):
-    """Classes of one kind by name; each has a `name` and a settings class `Config`."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._classes: dict[str, type[T]] = {}
-
-    def register(self, cls: type[T]) -> type[T]:
-        """Decorator that adds a class; the name must not be registered yet."""
-        name: str = cls.name  # type: ignore[attr-defined]
-        assert name not in self._classes, f"{self.kind} {name!r} is registered twice"
-        self._classes[name] = cls
-        return cls
-
-    def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted(self._classes)
-
-    def find(self, name: object) -> type[T] | None:
-        """The class with this name, or None."""
-        return self._classes.get(name) if isinstance(name, str) else None
-
-    def choose(self, spec: str | Mapping[str, Any], where: str = "") -> Choice[T]:
-        """Resolve `"name"` or `{"name": ..., settings}`; Refused with place and nearest name if the name is unknown."""
-        where = where or self.kind
-        values = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
-        name = values.pop("name", None)
-        if not isinstance(name, str):
-            raise Refused(f"{where}: expected a name or a mapping with a name, got {shorten(repr(spec))}")
-        if name not in self._classes:
-            raise Refused(f"{where}: unknown {self.kind} {shorten(repr(name))}{nearest(name, self._classes)}")
-        cls = self._classes[name]
-        return Choice(name, cls, validate(cls.Config, values, where))  # type: ignore[attr-defined]

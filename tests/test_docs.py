@@ -38,7 +38,7 @@ QUESTIONS = {  # what newcomers ask: the page, the heading, and a word that its 
     "May I release?": ("docs/start/faq.md", "may-i-release", "limit"),
     "How do I use my own images?": ("docs/tutorials/own_images.md", "write-a-study", "mia-study init"),
     "What does TPR at 1 % FPR mean?": ("docs/reading.md", "what-the-numbers-mean", "TPR at 1 %"),
-    "How do I add an attack?": ("docs/tutorials/write_an_attack.md", "the-class", "ATTACKS.register"),
+    "How do I add an attack?": ("docs/tutorials/write_an_attack.md", "the-class", "class BlurredDistance(Attack)"),
     "What happens when a run is killed?": ("docs/start/faq.md", "my-run-stopped-is-it-lost", "same command"),
     "Which file has the results?": ("docs/store.md", "columns", "trial_id"),
     "Does it do tables or text?": ("docs/start/faq.md", "does-it-work-on-tables-text-or-audio", "images"),

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.format import effect, p_value, replicates
-from analysis.plots.drawing import AXIS, add_tooltips, axis_words, caption, leftmost, panels_of_arms
+from analysis.plots.drawing import AXIS, add_tooltips, axis_words, caption, leftmost, panels_of_arms, possible
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -29,7 +29,11 @@ def forest(data: StudyData, table: pd.DataFrame, words: str = "contrast", value:
         own = (shown["settled"] == settled).to_numpy()
         rows = shown[own]
         drawn = axis.errorbar(
-            rows["effect"], places[own], xerr=[rows["effect"] - rows["low"], rows["high"] - rows["effect"]],
+            rows["effect"], places[own],
+            xerr=[
+                rows["effect"] - possible(rows["low"], value, is_difference=True),
+                possible(rows["high"], value, is_difference=True) - rows["effect"],
+            ],
             fmt="o" if settled else "s", color=color, markerfacecolor=face, markersize=5, capsize=2, elinewidth=1,
             label="settled: p < 0.05 after Holm" if settled else "not settled",
         )  # fmt: skip

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from analysis.format import point_text
-from analysis.stats.inference import AUC
+from analysis.stats.inference import AUC, TPR
 from analysis.study_data import ARM, VARIANT, StudyData, lower_is_better
 from mia_core.metrics.two_way import MIN_REPLICATES
 from study.terminal import plain
@@ -30,6 +30,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 AXIS = {AUC: "AUC", "advantage": "advantage (TPR - FPR)"}
 """Measures of leakage, in words."""
+POSSIBLE = {AUC: (0.0, 1.0), TPR: (0.0, 1.0), "advantage": (-1.0, 1.0)}
+"""The values that a measure of leakage can have. Intervals over two replicates reach far beyond."""
 LONGEST = 90
 """Characters of a line of text in a picture; what is longer is cut."""
 ACROSS = 4
@@ -114,6 +116,13 @@ def look_of(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % count], "marker": marker, "linestyle": DASHES[number % len(DASHES)]}
 
 
+def possible(bound: Any, value: str, is_difference: bool = False) -> Any:
+    """A bound of an interval as it is drawn: cut where the measure, or a difference of two of them, cannot be."""
+    lowest, highest = POSSIBLE.get(value, (-np.inf, np.inf))
+    width = highest - lowest
+    return np.clip(bound, *((-width, width) if is_difference else (lowest, highest)))
+
+
 def draw_points(
     axis: Axes,
     x: pd.Series,
@@ -125,7 +134,7 @@ def draw_points(
     **look: Any,
 ) -> None:
     """A line of `means` of a value with its intervals. floor: of `logarithmic`."""
-    errors, open_ended = to_floor(line["mean"], line["low"], line["high"], floor)
+    errors, open_ended = to_floor(line["mean"], possible(line["low"], value), possible(line["high"], value), floor)
     drawn = axis.errorbar(
         x,
         line["mean"],

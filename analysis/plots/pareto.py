@@ -15,6 +15,7 @@ from analysis.plots.drawing import (
     look_of,
     name_axes,
     panels,
+    possible,
     to_floor,
 )
 from analysis.stats.effects import means
@@ -51,7 +52,7 @@ def leakage_against_quality(data: StudyData, attack: str, quality: str | None = 
                 path["mean"],
                 xerr=errors,
                 xuplims=below,
-                yerr=[path["mean"] - path["low"], path["high"] - path["mean"]],
+                yerr=[path["mean"] - possible(path["low"], value), possible(path["high"], value) - path["mean"]],
                 **look,
                 markersize=4,
                 elinewidth=0.7,
@@ -97,7 +98,10 @@ def front(data: StudyData, table: pd.DataFrame, attack: str) -> Figure:
                 drawn = axis.errorbar(
                     row["quality"], row["leakage"],
                     xerr=[[part.iloc[nth]] for part in errors], xuplims=below[nth],
-                    yerr=[[row["leakage"] - row["leakage_low"]], [row["leakage_high"] - row["leakage"]]],
+                    yerr=[
+                        [row["leakage"] - possible(row["leakage_low"], AUC)],
+                        [possible(row["leakage_high"], AUC) - row["leakage"]],
+                    ],
                     color=look["color"], marker=look["marker"], markersize=7, elinewidth=0.6, linestyle="none",
                     markerfacecolor="white" if row["excluded"] else look["color"],
                     alpha=float(1 - 0.75 * np.nan_to_num(row["dominated"])),

@@ -3,7 +3,16 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.drawing import axis_words, caption, chance_line, draw_points, look_of, name_axes, panels_of_arms
+from analysis.plots.drawing import (
+    axis_words,
+    caption,
+    chance_line,
+    draw_points,
+    look_of,
+    name_axes,
+    panels_of_arms,
+    possible,
+)
 from analysis.stats.effects import means
 from analysis.stats.inference import AUC
 from analysis.study_data import ARM, VARIANT, StudyData
@@ -24,7 +33,8 @@ def leakage_against_size(data: StudyData, attack: str, curve: pd.DataFrame, valu
             look = look_of(number)
             line = fitted[fitted[data.budget] == level]
             axis.plot(line["train_size"], line["mean"], color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
-            axis.fill_between(line["train_size"], line["low"], line["high"], color=look["color"], alpha=0.12, lw=0)
+            low, high = (possible(line[name], value) for name in ("low", "high"))
+            axis.fill_between(line["train_size"], low, high, color=look["color"], alpha=0.12, lw=0)
             draw_points(axis, points["train_size"], points, number, f"{level} {data.budget}", value, linestyle="none")
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(size) for size in sizes])

@@ -10,6 +10,8 @@ import pandas as pd
 from analysis.release.release_evidence import Control, CopiesFound, Evidence, Guarantee, Scored
 from mia_core.attacks import ATTACKS
 from mia_core.errors import Refused
+from mia_core.offers import reading
+from study.spec.of_packages import PACKAGED
 from study.store import Store, read
 from study.store.exporting import some_versions, without_words
 from study.store.files import Damaged
@@ -58,7 +60,8 @@ def _uses(resolved: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     found = {}
     for item in resolved["attacks"]:
         settings = {name: value for name, value in item.items() if name not in ("label", "at")}
-        found[LEVELS.sub("", item["label"])] = ATTACKS.choose(settings).build().uses
+        with reading(resolved.get(PACKAGED)):
+            found[LEVELS.sub("", item["label"])] = ATTACKS.choose(settings).build().uses
     return found
 
 

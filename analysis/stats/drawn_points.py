@@ -12,7 +12,7 @@ from analysis.stats.inference import AUC
 from analysis.study_data import StudyData, chosen_by_search, short, words_of_measure
 from study.design.points import points
 from study.spec.factors import Range
-from study.spec.study_file import parse
+from study.spec.study_file import parse_stored
 
 LEFT_OUT = (
     "The design draws its points and crosses no levels: effects of levels and pictures of a grid of cells are left "
@@ -99,7 +99,7 @@ def influences(data: StudyData, attack: str) -> list[Influence]:
 
 def varied(data: StudyData) -> dict[str, str]:
     """The factors that a design or a search varies, and what each may be, in words."""
-    spec = parse(data.resolved)
+    spec = parse_stored(data.resolved)
     factors, words = spec.factors, {}
     for name in spec.drawn:
         levels = factors.arm_words if name == "defense" else factors.levels[name]
@@ -112,7 +112,7 @@ def varied(data: StudyData) -> dict[str, str]:
 
 def logarithmic(data: StudyData) -> set[str]:
     """The factors that were drawn evenly in their logarithm."""
-    return {name for name, one in parse(data.resolved).factors.ranges.items() if one.scale == "log"}
+    return {name for name, one in parse_stored(data.resolved).factors.ranges.items() if one.scale == "log"}
 
 
 def design_words(data: StudyData) -> str:
@@ -127,7 +127,7 @@ def design_words(data: StudyData) -> str:
 
 def search_words(data: StudyData) -> str:
     """E.g. `8 of 10 points asked: minimize white_box.auc, minimize kid_domain_unseen; tpe, 2 points at once`."""
-    spec = parse(data.resolved)
+    spec = parse_stored(data.resolved)
     assert spec.search is not None
     return f"{len(spec.points)} of {spec.search.points} points asked: {spec.search.describe()}"
 

@@ -74,7 +74,7 @@ def judged_scores(data: StudyData, attack: str) -> JudgedScores:
 
 
 def _judged_scores(data: StudyData, attack: str) -> JudgedScores:
-    rows = data.wide.loc[data.wide["attack"] == attack, ["trial_id", "attack_id", "judged"]]
+    rows = data.wide[data.wide["attack"] == attack].reindex(columns=["trial_id", "attack_id", "judged"])
     parts = _parts(data)
     keys = list(rows[["trial_id", "attack_id"]].itertuples(index=False, name=None))
     if lacking := sum(key not in parts for key in keys):

@@ -2,6 +2,8 @@
 
 from analysis.study_data import StudyData
 from mia_core.data import SOURCES, Pool, load_pool
+from mia_core.offers import reading
+from study.spec.of_packages import PACKAGED
 
 
 def pool_at_hand(data: StudyData) -> Pool | str:
@@ -14,7 +16,9 @@ def _pool_at_hand(data: StudyData) -> Pool | str:
     if "download" in described:
         described["download"] = False
     try:
-        pool = load_pool(SOURCES.choose(described, "data"))
+        with reading(data.resolved.get(PACKAGED)):
+            choice = SOURCES.choose(described, "data")
+        pool = load_pool(choice)
     except ValueError as error:
         return str(error)
     wanted = set(data.wide["config"].str.extract(r'"data_digest":\s*"(\w+)"', expand=False))

@@ -11,7 +11,7 @@ from analysis.study_data import StudyData, load
 from mia_core.errors import Refused
 from study.run.search import confirming, confirming_study, front, outcomes, used_levels
 from study.spec.objectives import CHANCE, Objective
-from study.spec.study_file import Spec, parse
+from study.spec.study_file import Spec, parse_stored
 from study.store import Store, read
 
 SAME = ("data", "split", "target", "training", "factors")
@@ -105,7 +105,7 @@ def _confirming(data: StudyData, number: int) -> StudyData | None:
     store = Store(data.store.root, confirming(data.name, number))
     if not store.place.exists("study.json"):
         return None
-    resolved, wanted = store.resolved(), parse(confirming_study(data.store, number)).resolved
+    resolved, wanted = store.resolved(), parse_stored(confirming_study(data.store, number)).resolved
     same = all(resolved.get(key) == json.loads(json.dumps(wanted.get(key))) for key in SAME)
     if not same or resolved["seed"] == data.resolved["seed"] or not len(read(store.root, store.study, "attacks")):
         return None
@@ -136,4 +136,4 @@ def _trials(data: StudyData) -> pd.DataFrame:
 def _search_of(data: StudyData) -> Spec:
     if not data.searched:
         raise Refused(f"study {data.name} is no search")
-    return parse(data.resolved)
+    return parse_stored(data.resolved)

@@ -3,9 +3,10 @@
 Shapes: Q queries, L levels. Images are float in [-1, 1].
 """
 
+import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,7 +20,8 @@ from mia_core.errors import Refused
 from mia_core.meter import Meter, Spent
 from mia_core.model_facts import ModelFacts
 from mia_core.models import Model
-from mia_core.settings import Nothing, Registry
+from mia_core.registry import Registry, StoredSettings
+from mia_core.settings import Choice, Nothing
 from mia_core.streams import Streams
 
 
@@ -238,4 +240,48 @@ class Attack(ABC):
         return value if isinstance(value, tuple) else (value,)
 
 
-ATTACKS: Registry[Attack] = Registry("attack")
+NESTED = ("steps", "generated", "group")
+"""Settings that may list the levels of one run."""
+
+
+class StoredAttack(Attack):
+    """Stands for an attack of a package where a store is read; it cannot be run."""
+
+    config: StoredSettings
+
+    def __init__(self, config: StoredSettings) -> None:
+        nested = config.fact("nested")
+        self.nested = nested if nested in NESTED else None  # type: ignore[misc]
+        super().__init__(config)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """As the store says."""
+        found = self.config.fact("uses")
+        return frozenset(found if isinstance(found, list) else ()) & CAPABILITIES.keys()
+
+    def run(self, view: View, queries: torch.Tensor, knowledge: Knowledge, rng: Streams) -> Scores:
+        """Refused."""
+        raise Refused("an attack of a package is not run to read a store")
+
+    @staticmethod
+    def kept(choice: Choice[Attack], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Its `nested`, and all that it uses with any of its settings."""
+        uses = choice.build().uses | set(before.get("uses", ()))
+        return {"nested": choice.cls.nested, "uses": sorted(uses)}
+
+    @staticmethod
+    def unfit_class(cls: type[Attack]) -> str | None:
+        """Why a package cannot offer this attack, or None."""
+        if cls.nested is not None and cls.nested not in {item.name for item in fields(cls.Config)} & set(NESTED):
+            return f"has the nested {cls.nested!r}, which is none of its settings, or of {', '.join(NESTED)}"
+        for name, known in (("uses", CAPABILITIES.keys()), ("needs", KNOWLEDGE)):
+            given = inspect.getattr_static(cls, name)
+            if not isinstance(given, property | set | frozenset):
+                return f"has `{name}` that are no set"
+            if not isinstance(given, property) and (odd := sorted(given - known)):
+                return f"{name} {odd[0]!r}, and there is {', '.join(sorted(known))}"
+        return None
+
+
+ATTACKS: Registry[Attack] = Registry("attack", "attacks", StoredAttack)

@@ -15,6 +15,7 @@ from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
+from mia_core.offers import reading
 from mia_core.settings import Choice, settings
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS, Target, shaped
@@ -45,7 +46,8 @@ class SurrogateConfig:
     @field_validator("surrogate")
     @classmethod
     def _known(cls, surrogate: dict[str, Any] | str) -> dict[str, Any]:
-        choice = TARGETS.choose(surrogate, "surrogate")
+        with reading({}):  # a worker builds it again by its name
+            choice = TARGETS.choose(surrogate, "surrogate")
         if "discriminate" not in choice.cls.offers:
             raise Refused(f"a surrogate needs a discriminator, and {choice.name} has none")
         return choice.to_dict()

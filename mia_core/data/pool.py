@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -18,7 +18,8 @@ from mia_core import hardware
 from mia_core.data.given_records import GivenRecords
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
-from mia_core.settings import Choice, Registry
+from mia_core.registry import Registry
+from mia_core.settings import Choice
 from mia_core.streams import Streams
 
 Size = Annotated[int, Ge(8), Le(1024)]
@@ -173,7 +174,21 @@ class Source(ABC):
         return Named(self.load())
 
 
-SOURCES: Registry[Source] = Registry("data set")
+class StoredSource(Source):
+    """Stands for a data set of a package where a store is read; it cannot be loaded."""
+
+    @staticmethod
+    def kept(choice: Choice[Source], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing but its package."""
+        return {}
+
+    @staticmethod
+    def unfit_class(cls: type[Source]) -> str | None:
+        """Packages may offer any data set."""
+        return None
+
+
+SOURCES: Registry[Source] = Registry("data set", "data_sets", StoredSource)
 
 
 def load_pool(choice: Choice[Source]) -> Pool:

@@ -15,7 +15,8 @@ from mia_core.data.pool import Pool, join
 from mia_core.errors import Refused
 from mia_core.hashing import array_digest
 from mia_core.persons import PERSON, Unit
-from mia_core.settings import Registry, settings
+from mia_core.registry import Registry
+from mia_core.settings import settings
 from mia_core.streams import Streams
 
 Count = Annotated[int, Ge(0)]

@@ -14,7 +14,7 @@ from mia_core.batches import Batches, Rows
 from mia_core.defenses.accounting import Accountant, History, epsilon
 from mia_core.defenses.defense import DEFENSES, Defense, TrainingFacts
 from mia_core.defenses.private_defense import CountedGradients, PrivateDefense
-from mia_core.errors import Refused
+from mia_core.errors import Refused, shorten
 from mia_core.persons import Unit
 from mia_core.settings import Choice
 from mia_core.step_draws import Draw
@@ -59,6 +59,13 @@ def labels_of(arms: Iterable["Arm"]) -> dict["Arm", str]:
     return dict(zip(distinct, labels(distinct), strict=True))
 
 
+def _require_numbers(choice: Choice[Defense], where: str) -> None:
+    """Refused for a package's defense with a setting that is no number: settings of arms are columns of numbers."""
+    for name, value in choice.arguments().items() if choice.package else ():
+        if not isinstance(value, int | float | None):
+            raise Refused(f"{where}.{name}: settings of a package's defense are numbers, got {shorten(repr(value))}")
+
+
 @dataclass(frozen=True)
 class Arm:
     """Defenses in the order in which they are applied. Empty for arm `none`, the control of all others."""
@@ -74,6 +81,8 @@ class Arm:
         if not parts or NONE in parts:
             raise Refused(f"{where}: a combination needs at least one defense, and `none` stands alone")
         choices = tuple(DEFENSES.choose(part, where) for part in parts)
+        for choice in choices if any(choice.package for choice in choices) else ():
+            _require_numbers(choice, where)
         names = [choice.name for choice in choices]
         if len(set(names)) < len(names):
             raise Refused(f"{where}: {'+'.join(names)} has a defense twice")

@@ -1,8 +1,9 @@
 """Base class of defenses: one optional hook for each part of training."""
 
+import inspect
 from abc import ABC
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 from mia_core.batches import Batches
+from mia_core.errors import Refused, shorten
 from mia_core.persons import Persons
+from mia_core.registry import Registry, StoredSettings
 from mia_core.secret_draws import SecretDraws
-from mia_core.settings import Nothing, Registry
+from mia_core.settings import Choice, Nothing
 from mia_core.step_draws import STEP, Draw, Draws
 from mia_core.streams import Streams
 from mia_core.targets import Adversarial, RecordGradients, RecordLosses, Target
@@ -40,7 +43,8 @@ class Defense(ABC):
     """A defense with its settings; subclasses set `name`, and `Config` and `strength` where there are settings.
 
     strength: the setting that orders this defense from weak to strong (units differ between defenses); None for a
-    defense that is either on or off. version: part of ids; raise it if a change alters trained targets.
+    defense that is either on or off. version: part of ids; raise it if a change alters trained targets. only_here: why
+    packages cannot offer such a defense, if they cannot.
 
     Hooks, in the order in which training calls them: `modify` (networks), `parts` (of the records), `batches`,
     `inputs`, `losses`, `gradients`, `weights`.
@@ -49,6 +53,7 @@ class Defense(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     strength: ClassVar[str | None] = None
+    only_here: ClassVar[str | None] = None
     Config: ClassVar[type] = Nothing
 
     def __init__(self, config: Any) -> None:
@@ -175,4 +180,38 @@ class RandomLayer(nn.Module):
         return self.draws(f"{type(self).__name__.lower()}_layer {self.index} pass {number}", self.step, draw)
 
 
-DEFENSES: Registry[Defense] = Registry("defense")
+class StoredDefense(Defense):
+    """Stands for a defense of a package where a store is read."""
+
+    config: StoredSettings
+
+    @classmethod
+    def shown(cls, config: StoredSettings) -> tuple[str, float] | None:
+        """Name and value of the setting that the store calls the strength."""
+        strength = config.fact("strength")
+        if strength is None:
+            return None
+        value = getattr(config, strength, None) if isinstance(strength, str) else None
+        if not isinstance(value, int | float):
+            raise Refused(f"the strength of a defense of a package, {shorten(repr(strength))}, is no number of it")
+        return strength, float(value)
+
+    @staticmethod
+    def kept(choice: Choice[Defense], before: Mapping[str, Any]) -> dict[str, Any]:
+        """The name of its strength."""
+        return {"strength": choice.cls.strength}
+
+    @staticmethod
+    def unfit_class(cls: type[Defense]) -> str | None:
+        """Why a package cannot offer this defense, or None."""
+        if cls.only_here:
+            return cls.only_here
+        for name in ("shown", "qualifier", "control"):
+            if inspect.getattr_static(cls, name) is not inspect.getattr_static(Defense, name):
+                return f"has its own `{name}`, which a store could not be read without; leave it out"
+        if cls.strength is not None and cls.strength not in {item.name for item in fields(cls.Config)}:
+            return f"has the strength {cls.strength!r}, which is none of its settings"
+        return None
+
+
+DEFENSES: Registry[Defense] = Registry("defense", "defenses", StoredDefense)

@@ -20,6 +20,8 @@ class CountedGradients(RecordGradients, Protocol):
 class PrivateDefense(Defense):
     """Samples units by coins, clips their gradients and adds noise; with noise there is a guarantee."""
 
+    only_here = "claims a guarantee, which audits and reports compute themselves; packages offer defenses without one"
+
     def conflict(self, others: Sequence[Defense]) -> str | None:
         """Refuses other defenses that choose records or take gradients, which no proof of the guarantee covers."""
         for other in others:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mia_core.derived.evidence import Evidence, all_others, one_way
-from mia_core.settings import Nothing, Registry
+from mia_core.registry import Registry
+from mia_core.settings import Nothing
 
 
 class DerivedAttack(ABC):

@@ -16,7 +16,8 @@ from mia_core.data.images import ImageSettings
 from mia_core.errors import Refused
 from mia_core.model_facts import ModelFacts
 from mia_core.models import Model
-from mia_core.settings import Registry, settings
+from mia_core.registry import Registry
+from mia_core.settings import settings
 
 DOCS = "docs/release.md says how"
 """Of a network that is none of ours and no ONNX file."""

@@ -12,6 +12,7 @@ from pydantic import field_validator
 from mia_core.errors import Refused, shorten
 from mia_core.model_facts import ModelFacts
 from mia_core.models import Snapshot
+from mia_core.offers import reading
 from mia_core.opening import MEBIBYTE, read_regular
 from mia_core.paths import expanded
 from mia_core.releases.release_contract import DOCS, RELEASES, Form, Release, ReleaseSettings
@@ -42,7 +43,8 @@ class ReleasedWeights(Release):
         @field_validator("target")
         @classmethod
         def _known(cls, target: dict[str, Any] | str) -> dict[str, Any]:
-            return TARGETS.choose(target, "target").to_dict()
+            with reading({}):  # a worker builds it again by its name
+                return TARGETS.choose(target, "target").to_dict()
 
     config: Config
 

@@ -5,6 +5,7 @@ which order. A `Learner` holds the weights, takes the gradients and runs the opt
 once. Shapes: B batch, C H W image, Z latent dimension. Images are float in [-1, 1].
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ from torch import nn
 
 from mia_core.batches import Rows
 from mia_core.errors import Refused, shorten
+from mia_core.hashing import canonical_json
 from mia_core.model_facts import ModelFacts
-from mia_core.settings import Choice, Nothing, Registry
+from mia_core.registry import Registry, StoredSettings
+from mia_core.settings import Choice, Nothing
 from mia_core.step_draws import Draw
 from mia_core.streams import Streams
 from mia_core.targets.convolutions import initialize
@@ -183,9 +186,14 @@ class Target(nn.Module, ABC):
         }
 
     @classmethod
+    def published_settings(cls, config: Any) -> Mapping[str, Any]:
+        """Settings that affect leakage, with the values of the published network."""
+        return cls.published
+
+    @classmethod
     def is_published(cls, config: Any) -> bool:
         """Whether these settings give the published network, as far as leakage is concerned."""
-        return all(getattr(config, name) == value for name, value in cls.published.items())
+        return all(getattr(config, name, None) == value for name, value in cls.published_settings(config).items())
 
     @classmethod
     def unread_training(cls) -> dict[str, str]:
@@ -206,7 +214,34 @@ class Target(nn.Module, ABC):
         return next(self.parameters()).device
 
 
-TARGETS: Registry[Target] = Registry("target")
+class StoredTarget(Target):
+    """Stands for a target of a package where a store is read; it cannot be built."""
+
+    @classmethod
+    def published_settings(cls, config: StoredSettings) -> Mapping[str, Any]:
+        """As the store says."""
+        found = config.fact("published")
+        return found if isinstance(found, dict) else {}
+
+    @staticmethod
+    def kept(choice: Choice[Target], before: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the published network."""
+        return {"published": dict(choice.cls.published)}
+
+    @staticmethod
+    def unfit_class(cls: type[Target]) -> str | None:
+        """Why a package cannot offer this target, or None."""
+        if inspect.getattr_static(cls, "is_published") is not inspect.getattr_static(Target, "is_published"):
+            return "has its own `is_published`, which a store could not be read without; set `published`"
+        try:
+            canonical_json(cls.published)
+        except (TypeError, ValueError):
+            return "has `published` settings that are no plain values"
+        missing = [name for name in ("networks", "offers", "private") if not hasattr(cls, name)]
+        return f"lacks {', '.join(missing)}" if missing else None
+
+
+TARGETS: Registry[Target] = Registry("target", "targets", StoredTarget)
 
 
 def shaped(target: Choice[Target], image_shape: tuple[int, int, int]) -> Target:

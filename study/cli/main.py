@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mia_core.errors import Refused
 from mia_core.paths import expanded_text
-from study.cli import completion, deploying, judging, keeping, launching, watching
+from study.cli import completion, deploying, installed, judging, keeping, launching, watching
 from study.cli.arguments import own_study
 from study.cli.command import GROUPS, Command
 from study.outcomes import CODES, REFUSED, outcome
@@ -120,7 +120,7 @@ def build() -> argparse.ArgumentParser:
 
 
 def _commands() -> Iterator[Command]:
-    for module in (launching, watching, judging, keeping, deploying, completion):
+    for module in (launching, installed, watching, judging, keeping, deploying, completion):
         yield from module.COMMANDS
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         yield from point.load()

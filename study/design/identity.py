@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mia_core import training
+from mia_core.attacks import Attack
 from mia_core.data import Pool
 from mia_core.derived import DerivedAttack
 from mia_core.hashing import content_id
@@ -61,9 +62,22 @@ def origin(spec: Spec, pool: Pool, replicate: int) -> dict[str, Any]:
     return {"data": pool.digest, "split": spec.split.to_dict(), "seed": spec.seed, "replicate": replicate}
 
 
+def packages(cell: Cell) -> dict[str, str]:
+    """Names of the packages of what determines a trained target, where it is none of this project's."""
+    choices: dict[str, Sequence[Choice[Any]]] = {"target": [cell.target], "defense": cell.arm.choices}
+    return {
+        f"{kind} {choice.name}": choice.package.name
+        for kind, several in choices.items()
+        for choice in several
+        if choice.package
+    }
+
+
 def training_id(spec: Spec, pool: Pool, replicate: int, cell: Cell, **besides: Any) -> str:
     """A training run: all that determines a target but when it stops. besides: role, canary, horizon, where any is."""
     depends_on = {**origin(spec, pool, replicate), **cell.to_dict(), "versions": versions(spec, cell)}
+    if found := packages(cell):
+        depends_on["packages"] = found
     return content_id({**depends_on, **besides})
 
 
@@ -83,9 +97,10 @@ def again_id(role: str, trial_id: str) -> str:
     return content_id([role, trial_id])
 
 
-def attack_run(recipe: Mapping[str, Any], seed: int, version: int) -> dict[str, Any]:
+def attack_run(recipe: Mapping[str, Any], seed: int, choice: Choice[Attack]) -> dict[str, Any]:
     """What a run of an attack depends on besides its target. recipe: attack, arguments, knowledge, queries, samples."""
-    return {"seed": seed, **recipe, **_raised({"version": version})}
+    package = {"package": choice.package.name} if choice.package else {}
+    return {"seed": seed, **recipe, **package, **_raised({"version": choice.cls.version})}
 
 
 def run_id(run: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mia_core.errors import Refused
 from study.spec.sampling import combinations
-from study.spec.study_file import Spec, parse
+from study.spec.study_file import Spec, parse_stored
 from study.store import Store, read
 
 
@@ -27,7 +27,7 @@ def points(root: str | Path, study: str) -> pd.DataFrame:
             "trial_id": drawn["trial_id"],
         }
     )
-    levels = levels_of(parse(Store(root, study).resolved()))
+    levels = levels_of(parse_stored(Store(root, study).resolved()))
     return own.merge(levels, left_on="point", right_index=True).reset_index(drop=True)
 
 

@@ -10,11 +10,12 @@ from mia_core.defenses import Arm, labels_of
 from mia_core.errors import Refused
 from mia_core.metrics.extractor import Recipe
 from mia_core.persons import PERSON, RECORD, Unit, nominal_persons
-from mia_core.settings import Choice, require_read
+from mia_core.settings import Choice
 from mia_core.targets import Target, shaped
 from study.design.wanted import Attacks, Measures
 from study.spec.objectives import EXTRACTOR
 from study.spec.study_file import Spec
+from study.spec.target_levels import require_read_targets
 
 OF_NEIGHBORS = frozenset({"precision", "recall", "density", "coverage"})
 FEWEST_NEIGHBORS = 6
@@ -76,13 +77,13 @@ def refused_pairs(spec: Spec, pool: Pool) -> tuple[dict[Choice[Target], Target],
 
     Targets have shapes and no values. Refused for an arm that fits no target of the study, or guarantees nothing.
     """
+    if not spec.points:  # of points that are drawn, some have settings in vain
+        require_read_targets(((cell.label, cell.target) for cell in spec.cells), pool.image_shape)
     targets: dict[Choice[Target], Target] = {}
     reasons: dict[Pair, str] = {}
     fitting: set[Pair] = set()
     for cell in spec.cells:
         if cell.target not in targets:
-            if not spec.points:  # of points that are drawn, some have settings in vain
-                require_read(cell.target, "target", pool.image_shape)
             targets[cell.target] = shaped(cell.target, pool.image_shape)
         target = targets[cell.target]
         pair = cell.arm, cell.label

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from mia_core.defenses import Arm
 from mia_core.errors import Refused
 from mia_core.hashing import canonical_json
+from mia_core.offers import reading
 from mia_core.persons import PERSON
 from mia_core.settings import Choice, validate
 from mia_core.targets import TARGETS, Target
@@ -19,6 +21,7 @@ from study.design.release_fitted import about_records
 from study.design.study_design import Design
 from study.design.trials import Trial
 from study.spec.factors import Budget, budget_of
+from study.spec.of_packages import PACKAGED, facts_of
 from study.store.names import quoted
 from study.store.roles import RELEASE
 
@@ -33,6 +36,7 @@ class TrialConfig:
     def of(cls, design: Design, trial: Trial) -> "TrialConfig":
         """What a trial is to be trained with."""
         spec, persons = design.spec, design.persons(trial.cell)
+        facts = facts_of([trial.cell.target], [trial.cell.arm])
         return cls(
             {
                 "data": spec.data.to_dict(),
@@ -45,6 +49,7 @@ class TrialConfig:
                 trial.budget: trial.level,
                 "replicate": trial.replicate,
                 "seed": spec.seed,
+                **({PACKAGED: facts} if facts else {}),
             }
         )
 
@@ -63,12 +68,18 @@ class TrialConfig:
     @cached_property
     def arm(self) -> Arm:
         """Level of the factor `defense`."""
-        return Arm.parse(self.value("defense", (list, type(None))) or "none")
+        with self._reading():
+            return Arm.parse(self.value("defense", (list, type(None))) or "none")
 
     @cached_property
     def target(self) -> Choice[Target]:
         """Level of the factor `target`, with its settings."""
-        return TARGETS.choose(self.value("target", dict))
+        with self._reading():
+            return TARGETS.choose(self.value("target", dict))
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Classes of packages are stand-ins, by what the trial says of them."""
+        return reading(self.values.get(PACKAGED))
 
     @cached_property
     def training(self) -> TrainingConfig:

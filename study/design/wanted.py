@@ -151,7 +151,7 @@ class Attacks:
             recipe["known"] = array_digest(*known.values())
         if EXTRACTOR in attack.needs:
             recipe["extractor"] = self.recipe.id
-        made = partial(identity.attack_run, seed=self.spec.seed, version=entry.choice.cls.version)
+        made = partial(identity.attack_run, seed=self.spec.seed, choice=entry.choice)
         run = made(recipe if alone else {**recipe, "generated": attack.generated})
         wanted = []
         for level, label in zip(attack.levels, entry.labels, strict=True):

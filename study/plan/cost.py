@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mia_core.defenses import Arm
 from mia_core.hashing import canonical_json
 from mia_core.settings import Choice
-from mia_core.targets import Adversarial, PerRecord, Target
+from mia_core.targets import TARGETS, Adversarial, PerRecord, Target
 from mia_core.training import TrainingConfig
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig, parsed
@@ -371,8 +371,10 @@ def _timed_steps(trials: pd.DataFrame, configs: Mapping[str, TrialConfig], shape
         spent[key] = (config, seconds + row["seconds_train"], steps + row["steps"])
     for (name, train_size), (config, seconds, steps) in spent.items():
         try:
-            target, training, arm = config.target, config.training, config.arm
-        except ValueError:  # of another version, whose settings are not ours
+            training = config.training
+            target = TARGETS.choose(config.value("target", dict))
+            arm = Arm.parse(config.value("defense", (list, type(None))) or "none")
+        except ValueError:  # of another version, whose settings are not ours, or of a package that this plan has not
             continue
         relative = step_cost(target, training, arm, shape)
         yield TimedStep(name, train_size, target.name, arm.poisson, relative, seconds / steps)

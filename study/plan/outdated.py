@@ -10,6 +10,7 @@ from study.design.identity import LOOP
 from study.design.study_design import Design
 from study.design.trial_config import TrialConfig
 from study.plan.data_changes import change
+from study.spec.of_packages import PACKAGED
 from study.store import Damaged, Store
 from study.store.reading import sealed
 
@@ -42,8 +43,12 @@ def outdated(design: Design, store: Store) -> list[str]:
     return [f"sealed, and count no more: {count} trials ({'; '.join(why)})" for why, count in sorted(counts.items())]
 
 
+OWN = ("versions", "data_digest", "persons", PACKAGED)
+"""What a trial's config says besides its settings."""
+
+
 def _settings(values: Mapping[str, Any]) -> str:
-    kept = {name: value for name, value in values.items() if name not in ("versions", "data_digest", "persons")}
+    kept = {name: value for name, value in values.items() if name not in OWN}
     data = kept.get("data")
     if isinstance(data, Mapping):  # the same data may lie elsewhere
         kept["data"] = {name: value for name, value in data.items() if name not in ("root", "cache", "download")}

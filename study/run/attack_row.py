@@ -101,6 +101,7 @@ def _row(trial: Trial, wanted: WantedAttack, metrics: dict[str, Any]) -> AttackR
         attack=wanted.label,
         attack_id=wanted.attack_id,
         arguments=canonical_json(wanted.arguments),
+        package=str(wanted.choice.package) if wanted.choice and wanted.choice.package else None,
         access=wanted.access.name,
         knowledge=wanted.knowledge,
         steps=wanted.steps,

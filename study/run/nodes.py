@@ -2,8 +2,10 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -70,8 +72,11 @@ def _types() -> Mapping[str, Any]:
     return (documents.load(path).get("available_node_types") if path.is_file() else None) or {}
 
 
-def software() -> dict[str, str]:
-    """Versions that must be equal on all nodes; torch's without its build, which differs between CPU and GPU nodes."""
+def software(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Versions that must be equal on all nodes; torch's without its build, which differs between CPU and GPU nodes.
+
+    packages: further ones, whose classes a study takes.
+    """
     digest = hashlib.sha256()
     for path in sorted(path for room in ("mia_core", "study") for path in (PROJECT / room).rglob("*.py")):
         digest.update(str(path.relative_to(PROJECT)).encode() + b"\0" + path.read_bytes() + b"\0")
@@ -83,12 +88,24 @@ def software() -> dict[str, str]:
         "pyarrow": pa.__version__,
         "format": str(FORMAT),
         "source": digest.hexdigest()[:16],
+        **{f"{PACKAGE}{name}": _version(name) for name in packages},
     }
+
+
+PACKAGE = "the package "
+"""Begins the keys of packages whose classes a study takes."""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def require_alike(own: Mapping[str, str]) -> None:
     """ValueError, in one line that names the node, unless all nodes of the running cluster have this software."""
-    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    ask = ray.remote(num_cpus=0, max_retries=0)(partial(software, _packages(own)))
     asked = {
         _name(node): ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -109,10 +126,14 @@ def checked(run: Callable[..., None], own: Mapping[str, str]) -> Callable[..., N
     """The same Tune function, refusing first on a node that has other software: one may come after the start."""
 
     def run_alike(config: Mapping[str, Any], **arguments: Any) -> None:
-        _require(own, software(), platform.node())
+        _require(own, software(_packages(own)), platform.node())
         run(config, **arguments)
 
     return run_alike
+
+
+def _packages(own: Mapping[str, str]) -> list[str]:
+    return [name.removeprefix(PACKAGE) for name in own if name.startswith(PACKAGE)]
 
 
 def _require(own: Mapping[str, str], theirs: Mapping[str, str], name: str) -> None:

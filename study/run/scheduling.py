@@ -35,6 +35,7 @@ from study.run.nodes import checked, may_start_gpus, require_alike, software
 from study.run.progress import Progress
 from study.run.runner import Runner, Sealed
 from study.signals import keep_to_owner
+from study.spec.of_packages import packages_used
 from study.store import Damaged, Store
 
 for _name, _value in {
@@ -221,7 +222,7 @@ def schedule(
     with local_ray(address, design.pool.images.nbytes), _aside(events.sealed) as aside:
         run = run_trajectory
         if address:
-            own = software()
+            own = software(packages_used(design.spec.resolved))
             require_alike(own)
             run = checked(run_trajectory, own)
         require_workers_storage(store)

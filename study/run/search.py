@@ -22,7 +22,7 @@ from study.design.study_design import Design
 from study.design.work import Work, missing
 from study.spec.objectives import Objective, Values
 from study.spec.sampling import Drawn, combinations
-from study.spec.study_file import Spec, parse
+from study.spec.study_file import Spec, parse, parse_stored
 from study.store import Damaged, Store, read
 from study.store.reading import trial_tables
 from study.store.seals import SWEPT
@@ -235,7 +235,7 @@ def confirming_study(store: Store, number: int) -> dict[str, Any]:
 
 
 def _searched(store: Store) -> Spec:
-    spec = parse(store.resolved())
+    spec = parse_stored(store.resolved())
     if spec.search is None:
         raise Refused(f"{store.uri}: is no search")
     return spec

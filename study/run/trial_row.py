@@ -12,6 +12,7 @@ from study.design.study_design import Design
 from study.design.trial_config import TrialConfig
 from study.design.trials import Trial
 from study.machine import device_name, peak_bytes, versions
+from study.spec.of_packages import packages_of
 from study.store.noise import SECRET
 from study.store.rows import HistoryRow, TrialRow
 
@@ -33,6 +34,11 @@ def trial_row(
     after so many seconds of training; None for a control that trains nothing. losses: columns of `record_losses`.
     """
     spec, cell = design.spec, trial.cell
+    packages = {
+        **packages_of([spec.data], "data set"),
+        **packages_of([cell.target], "target"),
+        **packages_of(cell.arm.choices, "defense"),
+    }
     values = {
         **cell.arm.columns(trained.accountant.sigma if trained and trained.accountant else None),
         **{name: level for name, level in cell.factors.items() if not isinstance(level, (dict, list))},
@@ -63,7 +69,13 @@ def trial_row(
         "flags": flags,
         "config": TrialConfig.of(design, trial).to_json(),
         "versions": canonical_json(
-            {**versions(), "tf32": cell.training.precision == "tf32", "node": platform.node(), **code}
+            {
+                **versions(),
+                "tf32": cell.training.precision == "tf32",
+                "node": platform.node(),
+                **code,
+                **({"packages": packages} if packages else {}),
+            }
         ),
         "finished_at": datetime.now(UTC),
     }

@@ -78,8 +78,7 @@ def _entries(item: Any, where: str, factors: Factors, ranged: bool) -> list[Atta
 
 def _choices(values: Mapping[str, Any], where: str) -> list[Choice[Attack]]:
     """One for each combination of settings."""
-    cls = ATTACKS.find(values.get("name"))
-    whole = "steps" if cls and cls.nested == "steps" else None
+    whole = "steps" if ATTACKS.fact(values.get("name"), "nested") == "steps" else None
     for key, value in values.items():
         count = len(value) if isinstance(value, list) else 1
         require_at_most(count, MOST_ATTACK_LEVELS, f"{where}.{key}", "values", "give fewer")

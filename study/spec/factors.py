@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from mia_core import offers
 from mia_core.batches import epochs_of, steps_of
 from mia_core.defenses import DEFENSES, Arm, labels
 from mia_core.errors import Refused, shorten
@@ -121,12 +122,14 @@ class Factors:
 
     budget: which factor says how long is trained. levels: of each factor, by name: plain values, or a range; an arm's
     settings that a dotted factor gives are not in the arm; a target may have a `label`, and `arms` that it is limited
-    to, in words. training: the study's, which a target's own goes before.
+    to, in words. training: the study's, which a target's own goes before. at_hand: of factors that a store has, what it
+    says of classes of packages.
     """
 
     budget: Budget
     levels: dict[str, list[Any] | Range]
     training: Mapping[str, Any]
+    at_hand: Mapping[str, Any] | None = None
 
     @property
     def dotted(self) -> list[str]:
@@ -160,6 +163,11 @@ class Factors:
         return self._listed("target")
 
     @property
+    def target_choices(self) -> list[Choice[Target]]:
+        """The targets, with settings that dotted factors give at the first levels of these."""
+        return [self._settings_of(given, self._own_firsts)[0] for given in self.targets]
+
+    @property
     def target_labels(self) -> list[str]:
         """The label of each target."""
         return [label_of(target) for target in self.targets]
@@ -169,7 +177,7 @@ class Factors:
         """By label, one text per all settings of a target and its training but those that dotted factors give."""
         found = {}
         for given in self.targets:
-            choice, training = settings_of(given, self.training, self._own_firsts)
+            choice, training = self._settings_of(given, self._own_firsts)
             settings = {
                 **{f"target.{key}": value for key, value in choice.to_dict().items()},
                 **{f"training.{key}": value for key, value in training.to_dict().items()},
@@ -189,7 +197,7 @@ class Factors:
         return {label: other for label, other in named.items() if label != other}
 
     def _is_published(self, target: Mapping[str, Any]) -> bool:
-        choice, _ = settings_of(target, self.training, self._own_firsts)
+        choice, _ = self._settings_of(target, self._own_firsts)
         return choice.cls.is_published(choice.config)
 
     def takes(self, target: Mapping[str, Any], number: int) -> bool:
@@ -237,7 +245,7 @@ class Factors:
         """The cell of one level of each factor but the budget; ValueError when settings refuse a level."""
         given = {name: combination[name] for name in self.dotted}
         own = {name: level for name, level in given.items() if not name.startswith("defense.")}
-        target, training = settings_of(combination["target"], self.training, own)
+        target, training = self._settings_of(combination["target"], own)
         arm, label = self._arm(combination["defense"], given), label_of(combination["target"])
         return Cell(combination["train_size"], arm, target, training, own, levels, label)
 
@@ -269,7 +277,13 @@ class Factors:
 
     def _arm(self, given: Any, dotted: Mapping[str, Any]) -> Arm:
         own = {name.partition(".")[2]: level for name, level in dotted.items() if name.startswith("defense.")}
-        return Arm.parse(_with(given, own), "factors.defense")
+        with offers.within(self.at_hand):
+            return Arm.parse(_with(given, own), "factors.defense")
+
+    def _settings_of(self, target: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Choice[Target], TrainingConfig]:
+        """Target and training. own: levels of dotted factors."""
+        with offers.within(self.at_hand):
+            return settings_of(target, self.training, own)
 
     def _resolved_arm(self, arm: Arm) -> Any:
         """All settings of an arm but those that dotted factors give."""
@@ -280,7 +294,7 @@ class Factors:
         return parts or "none"
 
     def _resolved_target(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        choice, training = settings_of(given, self.training, {})
+        choice, training = self._settings_of(given, {})
         own = {key: given[key] for key in ("label", "arms") if key in given}
         return {**choice.to_dict(), **({"training": training.to_dict()} if "training" in given else {}), **own}
 
@@ -317,7 +331,7 @@ def read_factors(given: Mapping[str, Any], target: Any, training: Mapping[str, A
         "target": list(read_targets(target, given)),
         **dotted,
     }
-    factors = Factors(budget, levels, training)
+    factors = Factors(budget, levels, training, offers.facts_at_hand())
     unique([str(arm.to_list()) for arm in factors.arms], "factors.defense", "name each arm once")
     _check_limits(factors, ranged)
     return factors
@@ -421,7 +435,7 @@ def _with(given: Any, own: Mapping[str, Any]) -> Any:
 def _require_defense(name: str, arms: Sequence[Any]) -> None:
     """ValueError for a dotted factor of a defense that no arm has."""
     _, defense, *rest = name.split(".")
-    if DEFENSES.find(defense) is None or not rest:
+    if not DEFENSES.knows(defense) or not rest:
         known = [f"defense.{word}.*" for word in DEFENSES.names()]
         raise Refused(f"factors.{name}: unknown factor{nearest(name, known)}")
     parts = [part for arm in arms for part in (arm if isinstance(arm, list) else [arm])]

@@ -14,8 +14,10 @@ from typing import Any
 
 from mia_core.defenses import Arm, labels
 from mia_core.errors import Refused, shorten
+from mia_core.offers import reading
 from mia_core.settings import nearest, settings, validate
 from study.spec.factors import NO_FACTORS, Factors, read_factors
+from study.spec.of_packages import PACKAGED
 from study.spec.values import listed
 
 
@@ -111,7 +113,8 @@ def _factors(resolved: Mapping[str, Any]) -> Factors:
     if "release" in resolved:
         return NO_FACTORS
     ranged = "design" in resolved or "search" in resolved
-    return read_factors(resolved["factors"], None, resolved["training"], ranged)
+    with reading(resolved.get(PACKAGED)):
+        return read_factors(resolved["factors"], None, resolved["training"], ranged)
 
 
 def _levels(factors: Factors) -> Levels:

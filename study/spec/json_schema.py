@@ -11,8 +11,8 @@ from mia_core.data.given_split import Given
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
 from mia_core.metrics import ExtractorConfig
+from mia_core.registry import Registry
 from mia_core.releases import RELEASES
-from mia_core.settings import Registry
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
 from study.spec.factors import Range
@@ -92,7 +92,8 @@ def _factors() -> Schema:
 def _of(model: Any) -> Schema:
     """Of a settings class; without what only resolved specs have."""
     found = TypeAdapter(model).json_schema()
-    found.get("properties", {}).pop("drawn", None)
+    for name in ("drawn", "packaged"):
+        found.get("properties", {}).pop(name, None)
     return _inlined(found, found.pop("$defs", {}))
 
 
@@ -115,7 +116,9 @@ def _choice(registry: Registry[Any], listed: bool = False, **more: Schema) -> Sc
         found["properties"] = {"name": {"const": name}, **own, **more}
         found["required"] = ["name"]  # a dotted factor may give what else is required
         mappings.append(found)
-    return {"anyOf": [{"enum": registry.names()}, *mappings]}
+    offered = registry.offered()  # by packages, of which nothing is imported: any settings
+    mappings += [{"type": "object", "properties": {"name": {"const": name}, **more}} for name in offered]
+    return {"anyOf": [{"enum": [*registry.names(), *offered]}, *mappings]}
 
 
 def _target(limited: bool = False) -> Schema:

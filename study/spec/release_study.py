@@ -18,6 +18,7 @@ from study.spec.attack_entries import AttackEntry, attack_entries
 from study.spec.factors import NO_FACTORS
 from study.spec.locations import TRACKING, results_location, tracking_uri
 from study.spec.objectives import PIXELS
+from study.spec.of_packages import packaged
 from study.spec.policy import policy_of
 from study.spec.sampling import DesignSpec
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Word
@@ -139,6 +140,7 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
         "audit": asdict(audit),
         "keep_targets": "all",
         **({} if sections.policy is None else {"policy": policy_of(sections.policy).to_dict()}),
+        **packaged(data, attacks),
     }
     return {
         "study": sections.study,

@@ -212,6 +212,7 @@ class Sections:
     tracking: str | None = TRACKING
     experiment: Word | None = None
     compute: dict[str, Any] = field(default_factory=dict)
+    packaged: dict[str, Any] = field(default_factory=dict)
 
 
 MODELS = {

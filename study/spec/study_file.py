@@ -8,6 +8,7 @@ from typing import Any
 
 from mia_core.data import SOURCES, SPLITS, Source, Split
 from mia_core.errors import Refused, shorten
+from mia_core.offers import loading, reading
 from mia_core.releases import Release
 from mia_core.settings import Choice, nearest, plain, require_read, validate
 from mia_core.training import TrainingConfig
@@ -24,12 +25,13 @@ from study.spec.factors import Budget, Cell, Factors, Range, read_factors
 from study.spec.family import check_contrasts
 from study.spec.locations import results_location, tracking_uri
 from study.spec.objectives import SearchSpec, check_objectives
+from study.spec.of_packages import PACKAGED, packaged
 from study.spec.overrides import apply_preset, override
 from study.spec.policy import policy_of
 from study.spec.release_study import release_fields
 from study.spec.sampling import DesignSpec, Drawn, cells_of, check_drawn, draw
 from study.spec.section_models import AuditSpec, ComputeSpec, ControlsSpec, QualitySpec, Sections
-from study.spec.target_levels import require_read_training
+from study.spec.target_levels import require_read_targets, require_read_training
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,26 @@ def read(path: str | Path, overrides: Sequence[str] = (), preset: str | None = N
     apply_preset(document, preset)
     for setting in overrides:
         override(document, setting)
-    spec = parse(document, allow_code)
+    with loading():
+        spec = parse(document, allow_code)
+    return _with_read_settings(spec, document)
+
+
+def _with_read_settings(spec: Spec, document: Mapping[str, Any]) -> Spec:
+    """The study; Refused for settings that it gives in vain."""
     require_read_training(spec.factors.targets, spec.factors.training, spec.factors.levels)
-    for cell in () if spec.points else spec.cells:  # of points that are drawn, some have settings in vain
-        require_read(cell.target, "target")
+    if not spec.points:  # of points that are drawn, some have settings in vain
+        require_read_targets((cell.label, cell.target) for cell in spec.cells)
     require_read_attacks(document.get("attacks") or [])
     for entry in spec.derived:
         require_read(entry.choice, f"derived.{entry.label}", getattr(spec.split.config, "probability", None))
     return spec
+
+
+def parse_stored(resolved: Mapping[str, Any]) -> Spec:
+    """A study as a store has it, resolved; of classes of packages, which are not imported, it has stand-ins."""
+    with reading(resolved.get(PACKAGED)):
+        return parse(resolved)
 
 
 def parse(document: Mapping[str, Any], allow_code: bool = False) -> Spec:
@@ -149,6 +163,7 @@ def parse(document: Mapping[str, Any], allow_code: bool = False) -> Spec:
         **({"contrasts": declared} if declared is not None else {}),
         **({"policy": policy_of(sections.policy).to_dict()} if sections.policy is not None else {}),
         "keep_targets": sections.keep_targets,
+        **packaged(data, attacks, factors.target_choices, factors.arms),
     }
     return Spec(
         study=sections.study,

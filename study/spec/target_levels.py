@@ -1,11 +1,11 @@
 """Levels of the factor `target`: what a study calls them, which settings and training each has."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from mia_core.errors import Refused
-from mia_core.settings import Choice, plain, validate
+from mia_core.settings import Choice, in_vain, plain, validate
 from mia_core.targets import TARGETS, Target
 from mia_core.training import TrainingConfig
 from study.spec.values import unique, values_of
@@ -83,6 +83,23 @@ def require_read_training(
                 raise Refused(f"target.training.{setting}: {name} {unread[name][setting]}; leave it out")
         if len(without) == len(unread) and _given(training, setting):
             raise Refused(f"training.{setting}: {reason}; leave it out")
+
+
+def require_read_targets(targets: Iterable[tuple[str, Choice[Target]]], *facts: Any) -> None:
+    """Refused for settings of targets that mean nothing beside the others, which were given.
+
+    targets: of the cells, each with its label. facts: as of `in_vain`. Where other levels of a dotted factor read such
+    a setting, no level of the factor can leave it out, and the way out is a target of its own for each combination.
+    """
+    distinct = list(dict.fromkeys(targets))
+    for label, choice in distinct:
+        for name, reason in in_vain(choice, *facts).items():
+            if all(name in in_vain(other, *facts) for of, other in distinct if of == label):
+                raise Refused(f"target.{name}: {choice.name} {reason}; leave it out")
+            raise Refused(
+                f"target.{name}: {choice.name} {reason}, and other levels of factors.target.* read it; in place "
+                "of these factors, list targets in factors.target, each with a `label` and the settings that it reads"
+            )
 
 
 DEFAULT = plain(TrainingConfig())

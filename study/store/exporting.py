@@ -23,7 +23,7 @@ COVERED = ("trajectory_id", "epoch", "step", "epsilon", "seconds")
 """Columns of a private training's `history` that are no functions of its records; the others are its curves."""
 LOSSES = ("loss_members", "loss_unseen")
 """Columns of `trials` that its epsilon does not cover either."""
-VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine")
+VERSIONS = ("python", "torch", "numpy", "threads", "instruction_set", "machine", "packages")
 ABOUT = ("git_commit", "lock", "format")
 NOTICE = "NOTICE.txt"
 """Of a public copy: what its readers and its maker have to know."""

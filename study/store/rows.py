@@ -118,7 +118,8 @@ class QualityRow(Row):
 class AttackRow(Row):
     """One attack on a trial, after one of its step levels. skipped: why it does not fit; metrics are None then.
 
-    base: of a derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
+    package: the installed one that offers the attack, with its version; None of attacks of this project. base: of a
+    derived attack, ids of the attacks whose scores it took, with + between; shadows: how many shadows of the
     cell were its reference, None where that was the other replicates, or nothing.
     Metrics are over the `judged` of its queries; auc_all over all. judging: see `study.store.old_rows`. released: how
     many samples the attacker saw. model_queries, model_gradients: what was asked of the model per query besides, see
@@ -130,6 +131,7 @@ class AttackRow(Row):
     attack: str
     attack_id: str
     arguments: str
+    package: str | None = None
     access: str
     knowledge: str
     base: str | None = None

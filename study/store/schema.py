@@ -81,6 +81,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "attack": TEXT,
         "attack_id": TEXT,
         "arguments": TEXT,
+        "package": TEXT,
         "access": TEXT,
         "knowledge": TEXT,
         "base": TEXT,

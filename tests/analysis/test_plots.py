@@ -2,9 +2,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PolyCollection
 
 from analysis import plots
-from analysis.plots.drawing import logarithmic, panels, to_floor
+from analysis.plots.drawing import logarithmic, panels, possible, to_floor
+from analysis.stats.inference import AUC
+from analysis.stats.scaling import size_curve
 from analysis.stats.tradeoff import front
 from analysis.study_data import ARM
 from tests.analysis.synthetic import GRID, draw, study
@@ -104,3 +107,37 @@ def test_an_audit_says_its_delta_and_marks_what_is_clipped(made):
     assert axis.get_xlabel() == "epsilon per record at delta 1e-05"
     assert "≤ 0.01" in {text.get_text() for text in axis.get_xticklabels()}
     assert axis.get_yticklabels()[0].get_text() == "dp_sgd 2, n = 100, 160 epochs\ncanary gradient, 5 trainings"
+
+
+@pytest.fixture
+def of_two():
+    """Two replicates, so far apart that intervals reach beyond what an AUC can be."""
+    small = GRID.get_level_values("train_size") == min(GRID.get_level_values("train_size"))
+    leakage = np.where([small, ~small], 0.98, 0.02)
+    return study(leakage, np.full((2, len(GRID)), 0.5))
+
+
+def drawn_heights(figure):
+    """Of ends of intervals and edges of bands."""
+    every = [collection for axis in figure.axes for collection in axis.collections]
+    parts = [collection for collection in every if isinstance(collection, LineCollection | PolyCollection)]
+    return np.concatenate([path.vertices[:, 1] for part in parts for path in part.get_paths()])
+
+
+def test_intervals_and_bands_are_drawn_where_a_measure_can_be(of_two):
+    (attack,) = of_two.attacks[:1]
+    curve = size_curve(of_two, attack)
+    assert curve["high"].max() > 1 and curve["low"].min() < 0
+    for figure in (
+        plots.leakage_against_size(of_two, attack, curve),
+        plots.leakage_against_quality(of_two, attack),
+        plots.leakage_over_training(of_two, attack),
+    ):
+        heights = drawn_heights(figure)
+        assert len(heights) and heights.min() >= 0 and heights.max() <= 1, figure.axes[0].get_title()
+
+
+def test_differences_reach_to_plus_and_minus_1_at_most():
+    assert possible(np.array([-3.0, 0.2, 4.0]), AUC, is_difference=True).tolist() == [-1, 0.2, 1]
+    assert possible(np.array([-3.0, 0.2, 4.0]), "advantage").tolist() == [-1, 0.2, 1]
+    assert possible(np.array([-3.0, 7.0]), "fid_domain_unseen").tolist() == [-3, 7]

@@ -8,7 +8,8 @@ import torch
 
 from mia_core.batches import Ordered, Rows
 from mia_core.defenses import DEFENSES, Arm, Defense
-from mia_core.settings import Registry, settings
+from mia_core.registry import Registry
+from mia_core.settings import settings
 from mia_core.step_draws import normal
 from mia_core.streams import Streams
 from mia_core.targets import TARGETS

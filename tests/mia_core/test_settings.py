@@ -9,8 +9,9 @@ from mia_core.data import SOURCES, SPLITS
 from mia_core.defenses import DEFENSES
 from mia_core.derived import DERIVED
 from mia_core.errors import Refused
+from mia_core.registry import Registry
 from mia_core.releases import RELEASES
-from mia_core.settings import Registry, nearest, settings, validate
+from mia_core.settings import nearest, settings, validate
 from mia_core.targets import TARGETS
 from mia_core.training import TrainingConfig
 

@@ -19,7 +19,7 @@ from tests.commands import MIA_STUDY, mia_study
 NAMES = (
     "init", "export", "sweep", "trial", "config", "data", "near-duplicates", "status", "track", "controls", "audit",
     "search", "report", "release", "tables", "figures", "notebooks", "store check", "store gc", "store compact",
-    "store export", "cluster check", "cluster down", "completion",
+    "store export", "cluster check", "cluster down", "completion", "packages",
 )  # fmt: skip
 MODULES = """
 import sys

@@ -298,13 +298,24 @@ def test_a_target_has_its_own_beta1_unless_the_study_gives_one_and_vae_gan_has_n
         ),
         (
             ("target=vae", "factors.target.likelihood=[gaussian, bernoulli]", "factors.target.deviation=[0.2, 0.3]"),
-            "target.deviation: vae with likelihood bernoulli",
+            "target.deviation: vae with likelihood bernoulli has .*, and other levels of factors.target.* read it; in "
+            "place of these factors, list targets in factors.target, each with a `label`",
+        ),
+        (
+            ("target={name: vae, deviation: 0.2}", "factors.target.likelihood=[gaussian, bernoulli]"),
+            "target.deviation: .*; in place of these factors, list targets in factors.target",
         ),
     ],
 )
 def test_a_setting_that_a_target_does_not_read_is_refused_with_a_way_out(file, overrides, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         read(file, overrides)
+
+
+def test_the_way_out_for_settings_that_some_levels_read_works(file):
+    listed = "[{name: vae, label: narrow, deviation: 0.2}, {name: vae, label: coin, likelihood: bernoulli}]"
+    spec = read(file, ["target=~", f"factors.target={listed}"])
+    assert {cell.label for cell in spec.cells} == {"narrow", "coin"}
 
 
 def test_a_spec_of_an_earlier_version_that_gave_vae_gan_a_beta1_is_read(file):
