@@ -50,7 +50,7 @@ class Sampler:
         return self._down(noised(x_BCHW, eps, self.alpha_bar[time]), times, rng, 1)
 
     def _down(self, x_BCHW: torch.Tensor, times: Sequence[int], rng: Streams | None, rows: int) -> torch.Tensor:
-        """From the noise of the last of these times through all of them to an image. rows: of a step's noise, B or 1."""
+        """From the noise of the last of these times through all of them to an image. rows: of noise, B or 1."""
         levels = [(time, self.alpha_bar[time]) for time in reversed(times)] + [(-1, torch.ones_like(self.alpha_bar[0]))]
         for (time, here), (_, below) in pairwise(levels):
             eps = self.denoise(x_BCHW, torch.full((len(x_BCHW),), time, device=x_BCHW.device))

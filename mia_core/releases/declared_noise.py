@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from annotated_types import Gt, Le, Lt
+from annotated_types import Gt, Le
 from pydantic import BeforeValidator, model_validator
 
 from mia_core.diffusion import cosine, linear, of_betas
@@ -15,7 +15,7 @@ from mia_core.settings import settings
 NAMES = ("linear", "scaled_linear", "cosine")
 WORKED = 1000
 """T of which a linear schedule without `betas` is that of Ho et al. 2020; at others code bases differ."""
-WAY_OUT = "the alphas_cumprod of a scheduler are such a list"
+WAY_OUT = "the alphas_cumprod of a scheduler are such a list; --schedule takes an .npy file of it"
 
 
 def _schedule(given: Any) -> Any:
@@ -30,7 +30,6 @@ def _pair(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
 
 
-Beta = Annotated[float, Gt(0), Lt(1)]
 Schedule = Annotated[Literal["linear", "scaled_linear", "cosine"] | tuple[float, ...], BeforeValidator(_schedule)]
 
 
@@ -43,7 +42,7 @@ class NoiseSettings:
 
     timesteps: Annotated[int, Gt(1), Le(100_000)]
     schedule: Schedule
-    betas: Annotated[tuple[Beta, Beta], BeforeValidator(_pair)] | None = None
+    betas: Annotated[tuple[float, float], BeforeValidator(_pair)] | None = None
 
     @model_validator(mode="after")
     def _declared(self) -> Self:
@@ -61,8 +60,11 @@ class NoiseSettings:
                     "timesteps (beta_start and beta_end of a scheduler; 1e-4 and 0.02 are DDPM's of 1,000, and some "
                     "code scales them by 1,000 / timesteps)"
                 )
-            if self.betas is not None and self.betas[0] > self.betas[1]:
-                raise Refused(f"betas: must not fall, got {self.betas[0]:g} and {self.betas[1]:g}")
+            if self.betas is not None and not 0 < self.betas[0] <= self.betas[1] < 1:
+                raise Refused(
+                    f"betas: are between 0 and 1, and the first is not above the last; got {self.betas[0]:g} and "
+                    f"{self.betas[1]:g}"
+                )
         elif self.betas is not None:
             raise Refused("betas: are those of a linear schedule; leave them out")
         return self
@@ -91,7 +93,7 @@ def _require_alpha_bar(values: tuple[float, ...]) -> None:
         if not 0 < value < previous:
             after = f"after {previous:g}" if time else "at first"
             raise Refused(
-                f"schedule: {value:g} is no alpha_bar {after}, at time {time}: they fall from below 1, and stay above 0 "
+                f"schedule: {value:g} is no alpha_bar {after}, at time {time}: they fall from below 1 and stay above 0 "
                 f"({WAY_OUT}; of betas they are the products of 1 - beta up to each time)"
             )
         previous = value

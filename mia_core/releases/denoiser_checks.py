@@ -49,8 +49,8 @@ class Checks:
         lowest = float(drawn[self.prediction].min())
         if self.declared_range is None and lowest > PALE:
             raise Refused(
-                f"release: no value of {PROBED} images that are drawn is below {PALE}, so that the denoiser's images may "
-                "be in [0, 1] or in [-1, 1]; say which by release.range, one of -1,1 and 0,1"
+                f"release: no value of {PROBED} images that are drawn is below {PALE}, so that the denoiser's images "
+                "may be in [0, 1] or in [-1, 1]; say which by release.range, one of -1,1 and 0,1"
             )
 
     def _require_noise(self, image_shape: tuple[int, ...]) -> None:
@@ -65,7 +65,7 @@ class Checks:
             other = "v or x0" if self.prediction == "epsilon" else "epsilon"
             raise Refused(
                 f"release.prediction: is {self.prediction}, and of noise alone at the last time, {last}, the denoiser "
-                f"gives back {part:.2f} of it, as one does that predicts {other}, or that has other timesteps or another "
+                f"gives back {part:.2f} of it, as one does that predicts {other}, or has other timesteps or another "
                 "schedule; declare what it was trained with"
             )
 
@@ -75,8 +75,8 @@ class Checks:
         if own > BETTER * least:
             raise Refused(
                 f"release.prediction: with {self.prediction} and release.range={self.range} the noise in x_t is found "
-                f"with a mean squared error of {own:.2g}, and with {prediction} and range {word} of {least:.2g}; declare "
-                "what the denoiser was trained with"
+                f"with a mean squared error of {own:.2g}, and with {prediction} and range {word} of {least:.2g}; "
+                "declare what the denoiser was trained with"
             )
 
     def _noise_in(self, prediction: Prediction, word: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -37,9 +37,7 @@ class DenoiserNetwork(OnnxNetwork):
         sizes = self._ends[0].shape[1:]
         return (sizes[0], sizes[1], sizes[2]) if all(isinstance(size, int) for size in sizes) else None
 
-    def denoise(
-        self, x_BCHW: torch.Tensor, t_B: torch.Tensor, prediction: Prediction, scale: Scale
-    ) -> torch.Tensor:
+    def denoise(self, x_BCHW: torch.Tensor, t_B: torch.Tensor, prediction: Prediction, scale: Scale) -> torch.Tensor:
         """The noise in x_t of images in [-1, 1], on the device of x_t."""
         parts = zip(x_BCHW.detach().cpu().split(AT_ONCE), t_B.cpu().split(AT_ONCE), strict=True)
         found = [self._noise(x, t, prediction, scale) for x, t in parts]
@@ -64,8 +62,8 @@ class DenoiserNetwork(OnnxNetwork):
         channels, *sides = x_BCHW.shape[1:]
         if found.shape not in [(len(x_BCHW), many * channels, *sides) for many in (1, 2)]:
             raise Refused(
-                f"release: the denoiser gives {list(found.shape)} for images of {list(x_BCHW.shape)}; the same shape is "
-                "needed, or twice the channels, where it learned variances"
+                f"release: the denoiser gives {list(found.shape)} for images of {list(x_BCHW.shape)}; the same shape "
+                "is needed, or twice the channels, where it learned variances"
             )
         return torch.from_numpy(found[:, :channels])
 
@@ -108,7 +106,9 @@ class DenoiserNetwork(OnnxNetwork):
                 "(classes, texts) fixed inside"
             )
         if isinstance(images[0].shape[0], int):
-            raise Refused(f"release: the denoiser takes {images[0].shape[0]} images at once, and any B is needed: {EXPORT}")
+            raise Refused(
+                f"release: the denoiser takes {images[0].shape[0]} images at once, and any B is needed: {EXPORT}"
+            )
         if times[0].shape and isinstance(times[0].shape[0], int) and times[0].shape[0] != 1:
             raise Refused(f"release: the denoiser takes {times[0].shape[0]} times, and any B is needed: {EXPORT}")
         return images[0], times[0]

@@ -44,8 +44,8 @@ class OnnxDenoiser(Release):
     scalar; one output float32: what is predicted, [B,C,H,W], or [B,2C,H,W], of which the first half is read.
 
     Only standard operators, no functions, and all weights in the file. Refused where it looks as if it had been trained
-    otherwise than is declared, for then attacks find less than there is. It offers no gradients: what an ONNX file gives
-    is values.
+    otherwise than is declared, for then attacks find less than there is. It offers no gradients: an ONNX file gives
+    values alone.
     """
 
     name = "denoiser"
@@ -79,7 +79,8 @@ class OnnxDenoiser(Release):
         def _steps(self) -> Self:
             if self.sampler == "ddim" and self.sampling_steps > self.timesteps:
                 raise Refused(
-                    f"sampling_steps: there are {self.timesteps} timesteps, fewer than {self.sampling_steps} steps; lower it"
+                    f"sampling_steps: there are {self.timesteps} timesteps, fewer than {self.sampling_steps} steps; "
+                    "lower it"
                 )
             return self
 

@@ -183,7 +183,9 @@ def _kind(options: argparse.Namespace) -> str:
 def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
     kind = _kind(options)
     given = getattr(options, kind)
-    settings = {word: getattr(options, word) for word in dict.fromkeys(word for words in TAKES.values() for word in words)}
+    settings = {
+        word: getattr(options, word) for word in dict.fromkeys(word for words in TAKES.values() for word in words)
+    }
     for word, value in settings.items():
         if value is not None and word not in TAKES[kind]:
             raise Refused(f"--{word}: says nothing of --{kind}; leave it out")
@@ -208,7 +210,9 @@ def _of_denoiser(options: argparse.Namespace) -> dict[str, Any]:
     """Its settings, where a flag is another value than the study file has: numbers, and the samples beside it."""
     if options.key is not None and options.samples is None:
         raise Refused("--key: says nothing of --denoiser without --samples; leave it out")
-    beside = {"root": str(Path(options.samples).absolute()), "key": options.key} if options.samples is not None else None
+    beside = (
+        {"root": str(Path(options.samples).absolute()), "key": options.key} if options.samples is not None else None
+    )
     return {
         "timesteps": int(options.timesteps),
         "schedule": _schedule(options.schedule),
@@ -226,7 +230,9 @@ def _schedule(given: str) -> str | list[float]:
         return given
     found = read_array(Path(given), None)
     if found.ndim != 1:
-        raise Refused(f"--schedule: {given} has the shape {list(found.shape)}; [T] is needed, alpha_bar of each timestep")
+        raise Refused(
+            f"--schedule: {given} has the shape {list(found.shape)}; [T] is needed, alpha_bar of each timestep"
+        )
     return [float(value) for value in found]
 
 
