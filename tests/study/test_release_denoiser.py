@@ -9,9 +9,16 @@ import yaml
 from torch import nn
 from torch.nn.functional import silu
 
+from mia_core.attacks import ATTACKS, Knowledge, attacks_on
 from mia_core.data import load_pool
+from mia_core.data.images import ImageSettings
 from mia_core.diffusion import linear
 from mia_core.errors import Refused
+from mia_core.models import Snapshot
+from mia_core.releases import RELEASES, Form
+from mia_core.releases.denoiser_network import DenoiserNetwork
+from mia_core.streams import Streams
+from mia_core.targets import TARGETS
 from study.design.study_design import Design
 from study.plan.overview import _given
 from study.spec.study_file import parse
@@ -22,10 +29,12 @@ from tests.study.test_release_command import FOLDERS, POLICY, asked, refused
 
 RECORDS, SIZE, TIMESTEPS = 60, 8, 100
 DECLARED = ("--prediction", "epsilon", "--schedule", "linear", "--betas", "0.001,0.2", "--timesteps", str(TIMESTEPS))
-ATTACKS = "[{name: diffusion_loss, time: 10}, {name: sima, time: 10}]"
+TRIED = "[{name: diffusion_loss, time: 10}, {name: sima, time: 10}]"
 
 
-EXPORTING = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+EXPORTING = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore:Constant folding"
+)
 
 
 class UNet(nn.Module):
@@ -94,7 +103,7 @@ def made(folder, seed=5):
 
 def answered(folder, file, *words):
     given = ("--denoiser", file, *DECLARED, "--members", "members", "--non-members", "others", "--holdout", "random")
-    sets = (f"attacks={ATTACKS}", "controls.permutations=99", f"data.cache={folder / 'cache'}")
+    sets = (f"attacks={TRIED}", "controls.permutations=99", f"data.cache={folder / 'cache'}")
     settings = [word for one in sets for word in ("--set", one)]
     out = f"answer_{file}"
     found = run_here("release", folder, *given, "--policy", "limits.yaml", "--out", out, *settings, *words)
@@ -122,14 +131,11 @@ def test_a_network_that_memorized_its_records_exceeds_a_limit_and_one_of_others_
 
 @EXPORTING
 def test_an_exported_network_gives_what_it_gave_in_torch(tmp_path):
-    from mia_core.data.images import ImageSettings
-    from mia_core.releases.denoiser_network import DenoiserNetwork
-
     network = UNet(8).eval()
     export(network, tmp_path / "d.onnx")
     loaded = DenoiserNetwork(str(tmp_path / "d.onnx"), linear(TIMESTEPS))
     shape = (3, SIZE, SIZE)
-    assert ImageSettings(size=SIZE, channels=3).channels == loaded.natural_shape[0]
+    assert loaded.natural_shape == shape
     loaded.require_sound(shape)
     x, t = torch.randn(70, *shape), torch.arange(70)
     with torch.no_grad():
@@ -238,3 +244,36 @@ def test_the_trials_of_a_release_share_the_samples_that_it_drew_and_the_plan_say
     model = design.given_model(trial)
     assert design.given_model(trial) is model and model.timesteps == 1000
     assert any("700 samples are drawn by a diffusion model" in line for line in _given(design, design.released))
+
+
+@pytest.mark.long
+@EXPORTING
+def test_attacks_score_an_exported_unet_of_ours_as_they_score_it_in_torch(tmp_path):
+    """All attacks on denoisers, of a `ddpm` whose average is exported, at the same parts of its 100 timesteps."""
+    images = smooth(np.random.default_rng(0), 20)
+    spec = {"name": "ddpm", "width": 8, "multipliers": [1, 2], "timesteps": TIMESTEPS, "ema": 0.0}
+    target = TARGETS.choose(spec).build((3, SIZE, SIZE))
+    target.initialize(Streams("x"))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    optimizer = torch.optim.Adam(target.denoiser.parameters(), lr=3e-3)
+    for step in range(60):
+        draws = Streams("draws").torch("step", step)
+        times, eps = torch.randint(TIMESTEPS, (20,), generator=draws), torch.randn(x.shape, generator=draws)
+        loss = target.record_losses({"denoiser": target.denoiser}, x, times, eps)["denoiser"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    target.ema.load_state_dict(target.denoiser.state_dict())
+    export(target.ema.eval(), tmp_path / "d.onnx")
+    given = {"name": "denoiser", "root": str(tmp_path / "d.onnx"), "prediction": "epsilon", "timesteps": TIMESTEPS}
+    form = Form(ImageSettings(size=SIZE, channels=3))
+    found = RELEASES.choose({**given, "schedule": "linear", "betas": [0.001, 0.2]}).build(form).model()
+    truth = Snapshot(target, Streams("release", found._release.digest))
+    torch.testing.assert_close(found.samples(9), truth.samples(9), atol=1e-3, rtol=0)
+    for name in sorted({*attacks_on("denoise"), *attacks_on("variation")}):
+        settings = ATTACKS.choose(name).build().of_timesteps(TIMESTEPS)
+        attack = ATTACKS.choose({"name": name, **settings}).build()
+        by_onnx, by_torch = (
+            attack(model, x, Knowledge(), Streams("attack")).scores.values[0] for model in (found, truth)
+        )
+        torch.testing.assert_close(by_onnx, by_torch, rtol=5e-3, atol=float(by_torch.abs().mean()) * 5e-3, msg=name)
