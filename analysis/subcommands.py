@@ -99,7 +99,6 @@ COMMANDS = (
         examples=(
             "release --samples SAMPLES --members IN --non-members OUT",
             "release --onnx G --latent normal:128 --members IN --non-members OUT",
-            "release --denoiser D --prediction v --schedule cosine --timesteps 1000 --members IN --non-members OUT",
             "release --write-policy limits.yaml",
         ),
         codes=RELEASE_CODES,
