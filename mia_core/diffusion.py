@@ -16,6 +16,17 @@ LARGEST_BETA = 0.999
 """Of one step of the cosine schedule, as in the paper: at its end everything would be noise."""
 
 
+Prediction = Literal["epsilon", "v", "x0"]
+"""What a denoiser's network says of x_t: the noise; sqrt(abar) eps - sqrt(1 - abar) x (Salimans & Ho 2022, arXiv
+2202.00512); the image."""
+
+
+def of_betas(first: float, last: float, timesteps: int, power: int = 1) -> torch.Tensor:
+    """alpha_bar [T], float64, of betas from `first` to `last` whose root of this power grows evenly."""
+    ends = first ** (1 / power), last ** (1 / power)
+    return (1 - torch.linspace(*ends, timesteps, dtype=torch.float64) ** power).cumprod(0)
+
+
 def linear(timesteps: int) -> torch.Tensor:
     """alpha_bar [T], float64, of betas that grow evenly from 1e-4 to 0.02 at T = 1000, and in proportion at other T.
 
@@ -24,7 +35,7 @@ def linear(timesteps: int) -> torch.Tensor:
     if timesteps <= 20:
         raise ValueError(f"a linear schedule needs more than 20 timesteps, got {timesteps}")
     scale = 1000 / timesteps
-    return (1 - torch.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=torch.float64)).cumprod(0)
+    return of_betas(1e-4 * scale, 0.02 * scale, timesteps)
 
 
 def cosine(timesteps: int) -> torch.Tensor:
@@ -45,6 +56,16 @@ def noised(x_BCHW: torch.Tensor, eps_BCHW: torch.Tensor, alpha_bar: torch.Tensor
 def denoised(x_BCHW: torch.Tensor, eps_BCHW: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
     """The image in x_t, given the noise in it; the inverse of `noised`."""
     return (x_BCHW - (1 - alpha_bar).sqrt() * eps_BCHW) / alpha_bar.sqrt()
+
+
+def noise_of(
+    predicted_BCHW: torch.Tensor, x_BCHW: torch.Tensor, alpha_bar: torch.Tensor, prediction: Prediction
+) -> torch.Tensor:
+    """The noise in x_t, by what a network predicts of it. alpha_bar: a number, or [B,1,1,1]."""
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    if prediction == "v":
+        return signal * predicted_BCHW + noise * x_BCHW
+    return predicted_BCHW if prediction == "epsilon" else (x_BCHW - signal * predicted_BCHW) / noise
 
 
 def ddim_step(

@@ -73,16 +73,37 @@ class Stream(Model):
         return torch.cat(self._chunks)[:count] if count else torch.empty(0, *self.record_shape, device=self.device)
 
 
-class Snapshot(Stream):
+class FromLatents(Stream):
+    """A model that makes its samples of standard normal latents. streams: random numbers of its samples."""
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__()
+        self._streams = streams
+
+    @property
+    @abstractmethod
+    def latent_dimension(self) -> int:
+        """Z; latents are standard normal."""
+
+    def latents(self, count: int) -> torch.Tensor:
+        """What the first `count` samples are made of: [count,Z]."""
+        chunks = [self._latents(number) for number in range(-(-count // CHUNK))]
+        return torch.cat([torch.empty(0, self.latent_dimension, device=self.device), *chunks])[:count]
+
+    def _latents(self, number: int) -> torch.Tensor:
+        z = torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
+        return z.to(self.device)
+
+
+class Snapshot(FromLatents):
     """A target at its current state of training, in evaluation mode. streams: random numbers of its samples."""
 
     def __init__(self, target: Target, streams: Streams) -> None:
-        super().__init__()
+        super().__init__(streams)
         self.target = target
         self.name = target.name
         self.offers = target.offers
         self.timesteps, self.deviation = target.timesteps, target.deviation
-        self._streams = streams
 
     @property
     def record_shape(self) -> tuple[int, ...]:
@@ -103,15 +124,6 @@ class Snapshot(Stream):
     def generator(self) -> nn.Module:
         """The network that maps latents [B,Z] to images, differentiable."""
         return _Generator(self.target)
-
-    def latents(self, count: int) -> torch.Tensor:
-        """What the first `count` samples are made of: [count,Z]."""
-        chunks = [self._latents(number) for number in range(-(-count // CHUNK))]
-        return torch.cat([torch.empty(0, self.latent_dimension, device=self.device), *chunks])[:count]
-
-    def _latents(self, number: int) -> torch.Tensor:
-        z = torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
-        return z.to(self.device)
 
     @torch.no_grad()
     def _draw(self, number: int) -> torch.Tensor:

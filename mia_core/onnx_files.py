@@ -1,6 +1,7 @@
 """ONNX files of users: read whole, checked to do nothing but compute, and run by onnxruntime on the CPU."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,27 @@ def the_one(found: Sequence[Any], words: str, needed: str, where: str, what: str
         named = ", ".join(f"{item.name} {item.type}" for item in found)
         raise Refused(f"{where}: {what} has the {words} {named}; one of float32 {needed} is needed")
     return str(found[0].name)
+
+
+class OnnxNetwork:
+    """A file's content and its session on the CPU, which a pickle leaves out. where, what: of messages."""
+
+    def __init__(self, data: bytes, where: str, what: str) -> None:
+        self.data = data
+        self.where = where
+        self.what = what
+
+    @cached_property
+    def session(self) -> Any:
+        """See `session`."""
+        return session(self.data, self.where, self.what)
+
+    def computed(self, output: str, given: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `computed`."""
+        return computed(self.session, output, given, self.where, self.what)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "session"}
 
 
 def _require_harmless(data: bytes, where: str) -> None:

@@ -71,8 +71,9 @@ def validate(model: type[T], values: Mapping[str, Any], where: str) -> T:
 def _line(item: Any, model: type, where: str) -> str:
     message = item["msg"].removeprefix("Value error, ")
     message = f"{message[0].lower()}{message[1:]}"
-    if not item["loc"]:  # settings that contradict each other have no place
-        return f"{where}: {message}"
+    if not item["loc"]:  # settings that contradict each other have no place, unless the check says one
+        placed = where and any(message.startswith((f"{name}:", f"{name}.")) for name in _fields(model))
+        return f"{where}.{message}" if placed else f"{where}: {message}"
     *parents, key = [str(part) for part in item["loc"]]
     place = shorten(".".join([where, *parents, key] if where else [*parents, key]))
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

@@ -656,6 +656,48 @@ MUTANTS = {
         "    if False:",
         "tests/mia_core/test_releases.py",
     ),
+    "a network of images in another range sees its noise in proportion": Mutant(
+        "mia_core/releases/declared_noise.py",
+        "return abar / (abar + (1 - abar) / self.half**2)",
+        "return abar",
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "a wrong prediction of a denoiser is refused": Mutant(
+        "mia_core/releases/denoiser_checks.py",
+        "if own > BETTER * least:",
+        "if False:",
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "a denoiser gives noise alone back": Mutant(
+        "mia_core/releases/denoiser_checks.py",
+        'if (part > 0.5) != (self.prediction == "epsilon"):',
+        'if False:',
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "a denoiser in training mode is refused": Mutant(
+        "mia_core/releases/denoiser_network.py",
+        "if float((alone - found[:1]).abs().max()) > ONE_ANOTHER * float(found.abs().max()):",
+        "if False:",
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "ids depend on the declared schedule": Mutant(
+        "mia_core/releases/onnx_denoiser.py",
+        '"alpha_bar": array_digest(config.alpha_bar.numpy()),',
+        '"alpha_bar": 0,',
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "learned variances are no noise": Mutant(
+        "mia_core/releases/denoiser_network.py",
+        "return torch.from_numpy(found[:, :channels])",
+        "return torch.from_numpy(found[:, -channels:])",
+        "tests/mia_core/test_denoiser_release.py",
+    ),
+    "a list of alpha_bar falls": Mutant(
+        "mia_core/releases/declared_noise.py",
+        "if not 0 < value < previous:",
+        "if not 0 < value < 1:",
+        "tests/mia_core/test_denoiser_release.py",
+    ),
     "a study file's function is run by --allow-code alone": Mutant(
         "study/spec/release_study.py",
         "    if release.cls.runs_code and not runs_code:",

@@ -53,6 +53,11 @@ class GivenSamples(Release):
         self.words = f"{len(images):,} samples ({kind})"
         self.notes = (f"samples: {note}",) if note else ()
 
+    @classmethod
+    def folder(cls, config: Config) -> tuple[str, str]:
+        """See `Release`."""
+        return "root", config.root
+
     def model(self, device: torch.device | str = "cpu") -> SampleFolder:
         """The samples, and no more."""
         return SampleFolder(torch.from_numpy(self._images), device)

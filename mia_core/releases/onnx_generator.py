@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from annotated_types import MinLen
 from pydantic import field_validator
 
 from mia_core.errors import Refused
-from mia_core.models import CHUNK, Stream
-from mia_core.onnx_files import computed, read_onnx, session, the_one
+from mia_core.models import CHUNK, FromLatents
+from mia_core.onnx_files import OnnxNetwork, read_onnx, the_one
 from mia_core.releases.release_contract import (
     DOCS,
     RELEASES,
@@ -85,12 +84,12 @@ class OnnxGenerator(Release):
         return OnnxModel(self, device)
 
 
-class Network:
-    """A generator's file, checked, and its session, which a pickle leaves out."""
+class Network(OnnxNetwork):
+    """A generator's file, checked, and its session."""
 
     def __init__(self, config: OnnxGenerator.Config) -> None:
+        super().__init__(read_onnx(config.root, "root", "release"), "release", "the generator")
         self.config = config
-        self.data = read_onnx(config.root, "root", "release")
         self.range = config.range or "-1,1"
         self.law, _, size = config.latent.partition(":")
         self.latent_dimension = int(size)
@@ -101,7 +100,7 @@ class Network:
             z_BZ = (2 * torch.special.ndtr(torch.from_numpy(z_BZ).double()) - 1).float().numpy()
         given = z_BZ.reshape(*z_BZ.shape, *[1] * (self._rank - 2))
         latents = {self._input: np.ascontiguousarray(given)}
-        images = computed(self._session, self._output, latents, "release", "the generator")
+        images = self.computed(self._output, latents)
         low, high = BOUNDS[self.range]
         if images.ndim != 4 or len(images) != len(z_BZ) or not images.size:
             raise Refused(
@@ -135,22 +134,18 @@ class Network:
             raise Refused("release: the generator gives other images for the same latents; take its random parts out")
         return first
 
-    @cached_property
-    def _session(self) -> Any:
-        return session(self.data, "release", "the generator")
-
     @property
     def _input(self) -> str:
-        return the_one(self._session.get_inputs(), "inputs", "latents", "release", "the generator")
+        return the_one(self.session.get_inputs(), "inputs", "latents", "release", "the generator")
 
     @property
     def _output(self) -> str:
-        return the_one(self._session.get_outputs(), "outputs", "images", "release", "the generator")
+        return the_one(self.session.get_outputs(), "outputs", "images", "release", "the generator")
 
     @property
     def _rank(self) -> int:
         """Of the input; Refused unless it takes [B,Z], or [B,Z,1,1], for any B."""
-        shape = list(self._session.get_inputs()[0].shape)
+        shape = list(self.session.get_inputs()[0].shape)
         whole = [size for size in shape[1:2] if isinstance(size, int)]
         if len(shape) not in (2, 4) or isinstance(shape[0], int) or shape[2:] not in ([], [1, 1]):
             raise Refused(
@@ -164,21 +159,17 @@ class Network:
             )
         return len(shape)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_session"}
 
-
-class OnnxModel(Stream):
+class OnnxModel(FromLatents):
     """An ONNX generator with chosen latents."""
 
     name = "an ONNX generator"
     offers = OnnxGenerator.offers
 
     def __init__(self, release: OnnxGenerator, device: torch.device | str = "cpu") -> None:
-        super().__init__()
+        super().__init__(Streams("release", release.digest, release.config.latent))
         self._release = release
         self._device = torch.device(device)
-        self._streams = Streams("release", release.digest, release.config.latent)
 
     @property
     def record_shape(self) -> tuple[int, ...]:
@@ -195,18 +186,10 @@ class OnnxModel(Stream):
         """Z; latents are standard normal."""
         return self._release.network.latent_dimension
 
-    def latents(self, count: int) -> torch.Tensor:
-        """What the first `count` samples are made of: [count,Z]."""
-        chunks = [self._latents(number) for number in range(-(-count // CHUNK))]
-        return torch.cat([torch.empty(0, self.latent_dimension), *chunks])[:count].to(self._device)
-
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
         """Images [B,C,H,W] from latents [B,Z]."""
         parts = [torch.from_numpy(self._release.network.generate(z.float().cpu().numpy())) for z in z_BZ.split(CHUNK)]
         return torch.cat(parts).to(self._device)
-
-    def _latents(self, number: int) -> torch.Tensor:
-        return torch.randn(CHUNK, self.latent_dimension, generator=self._streams.torch("samples", number))
 
     def _draw(self, number: int) -> torch.Tensor:
         return self.generate(self._latents(number))

@@ -96,6 +96,11 @@ class Release(ABC):
         """(C, H, W) that images have before they are brought to any form; None where they can be of any."""
         return None
 
+    @classmethod
+    def folder(cls, config: Any) -> tuple[str, str] | None:
+        """The setting that says where samples lie, and that place; None where they are no files."""
+        return None
+
     @abstractmethod
     def model(self, device: torch.device | str = "cpu") -> Model:
         """What attacks run on: images of the form's shape, in one fixed sequence."""

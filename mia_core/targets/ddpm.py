@@ -11,24 +11,17 @@ x_T is the latent, or by DDPM's T random steps. As in the authors' code, both ke
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import replace
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import Strict
 from torch import nn
 
-from mia_core.diffusion import (
-    SCHEDULES,
-    Schedule,
-    ancestral_step,
-    ddim_step,
-    ddim_times,
-    noise_within_range,
-    noised,
-)
+from mia_core.diffusion import SCHEDULES, Schedule, noised
+from mia_core.diffusion_sampler import Sampler, SamplerName
 from mia_core.errors import Refused
 from mia_core.settings import settings
 from mia_core.step_draws import Draw, index, normal
@@ -72,7 +65,7 @@ class DDPM(PerRecord):
         timesteps: Annotated[int, Gt(20)] = 1000
         schedule: Schedule = "linear"
         ema: Annotated[float, Ge(0), Lt(1)] = 0.999
-        sampler: Literal["ddim", "ddpm"] = "ddim"
+        sampler: SamplerName = "ddim"
         sampling_steps: Positive = 25
 
     config: Config
@@ -159,42 +152,18 @@ class DDPM(PerRecord):
         found: torch.Tensor = self.ema(x_BCHW, t_B)
         return found
 
+    @property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.denoise, self.alpha_bar, self.config.sampler, self.config.sampling_steps)
+
     def generate(self, z_BZ: torch.Tensor) -> torch.Tensor:
         """Images [B,C,H,W] from x_T, by DDIM."""
-        times = ddim_times(self.config.timesteps, self.config.sampling_steps)
-        return self._down(z_BZ.view(-1, *self.image_shape), times, None)
+        return replace(self._sampler, name="ddim").sample(z_BZ.view(-1, *self.image_shape))
 
     def sample(self, z_BZ: torch.Tensor, rng: Streams) -> torch.Tensor:
         """Images from x_T, by the sampler of the settings. rng: of DDPM's steps."""
-        if self.config.sampler == "ddim":
-            return self.generate(z_BZ)
-        return self._down(z_BZ.view(-1, *self.image_shape), range(self.config.timesteps), rng, len(z_BZ))
+        return self._sampler.sample(z_BZ.view(-1, *self.image_shape), rng)
 
     def variation(self, x_BCHW: torch.Tensor, time: int, rng: Streams) -> torch.Tensor:
-        """Images with noise of a time t in 0 .. T-1, which the sampler then removes. ValueError for another time.
-
-        All images get the same noise, so that what becomes of one does not depend on the others.
-        """
-        if not 0 <= time < self.config.timesteps:
-            raise ValueError(f"time {time} is not one of the {self.config.timesteps} timesteps")
-        eps = torch.randn(1, *self.image_shape, generator=rng.torch("noise")).to(x_BCHW.device)
-        ddim = self.config.sampler == "ddim"
-        steps = self.config.sampling_steps if ddim else self.config.timesteps
-        times = [t for t in ddim_times(self.config.timesteps, steps) if t < time] + [time]
-        return self._down(noised(x_BCHW, eps, self.alpha_bar[time]), times, None if ddim else rng)
-
-    def _down(self, x_BCHW: torch.Tensor, times: list[int] | range, rng: Streams | None, rows: int = 1) -> torch.Tensor:
-        """From the noise of the last of these times through all of them to an image.
-
-        rng: of DDPM's steps; None for DDIM. rows: of the noise of a step, B or 1.
-        """
-        levels = [(time, self.alpha_bar[time]) for time in reversed(times)] + [(-1, torch.ones_like(self.alpha_bar[0]))]
-        for (time, here), (_, below) in pairwise(levels):
-            eps = self.denoise(x_BCHW, torch.full((len(x_BCHW),), time, device=x_BCHW.device))
-            eps = noise_within_range(x_BCHW, eps, here)
-            if rng is None:
-                x_BCHW = ddim_step(x_BCHW, eps, here, below)
-            else:
-                fresh = torch.randn(rows, *self.image_shape, generator=rng.torch("step", time)).to(x_BCHW.device)
-                x_BCHW = ancestral_step(x_BCHW, eps, here, below, fresh)
-        return x_BCHW.clamp(-1, 1)  # beyond it by rounding alone
+        """See `Sampler.variation`."""
+        return self._sampler.variation(x_BCHW, time, rng)

@@ -102,8 +102,8 @@ class _Attention(nn.Module):
         """As many pixels as x."""
         # Plain products: torch's fused attention adds up its gradients on a GPU in an order that changes.
         query, key, value = self.all(self.norm(x_BCHW)).flatten(2).chunk(3, dim=1)
-        weights = (query.mT @ key / math.sqrt(key.shape[1])).softmax(-1)
-        return x_BCHW + self.last((value @ weights.mT).view_as(x_BCHW))
+        weights = (query.transpose(-2, -1) @ key / math.sqrt(key.shape[1])).softmax(-1)
+        return x_BCHW + self.last((value @ weights.transpose(-2, -1)).view_as(x_BCHW))
 
 
 class _Level(nn.Module):

@@ -67,8 +67,9 @@ def with_values(words: Sequence[str]) -> list[str]:
     return joined
 
 
-GIVEN = ("samples", "onnx", "weights", "members", "non_members", "reference", "groups", "policy", "write_policy")
-"""Arguments of a release that are paths."""
+RECORDS = ("members", "non_members", "reference", "groups")
+GIVEN = ("samples", "onnx", "denoiser", "schedule", "weights", *RECORDS, "policy", "write_policy")
+"""Arguments of a release that are paths; its schedule may be a name."""
 LOCAL = ("images", "out", "output", *GIVEN)
 """Arguments that are paths of this machine."""
 PATHS = ("config", "file", "folder", "results", "study", *LOCAL)

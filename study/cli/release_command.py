@@ -17,7 +17,16 @@ from study.store.outputs import write_output
 STUDY = "release"
 """The name of the study, and so of the store's folder in the output folder."""
 CANNOT_BE_SHOWN = 3
-KINDS = ("samples", "onnx", "weights", "callable")
+KINDS = ("samples", "onnx", "denoiser", "weights", "callable")
+TAKES = {
+    "samples": ("key", "range"),
+    "onnx": ("latent", "range"),
+    "denoiser": ("prediction", "schedule", "betas", "timesteps", "range", "key"),
+    "weights": ("target",),
+    "callable": ("range",),
+}
+"""Flags of each kind; `key` beside a denoiser is of its samples."""
+NEEDS = {"onnx": ("latent",), "denoiser": ("prediction", "schedule", "timesteps"), "weights": ("target",)}
 RELEASE_CODES = """exit codes:
   0  no limit is exceeded by the attacks that were tried
   1  a limit is exceeded
@@ -34,10 +43,18 @@ def release_arguments(parser: argparse.ArgumentParser) -> None:
     given = parser.add_argument_group("what is released, one of")
     given.add_argument("--samples", metavar="PATH", help="a folder of images, or an .npy, .npz or .parquet file")
     given.add_argument("--onnx", metavar="FILE", help="a generator; with --latent, --range")
+    text = "a diffusion model; with --prediction, --schedule, --timesteps; --samples beside it, or it draws them"
+    given.add_argument("--denoiser", metavar="FILE", help=text)
     given.add_argument("--weights", metavar="FILE", help="safetensors of one of our targets; with --target, --size")
     text = "package.module:function, (count, seed) to images; your code is run"
     given.add_argument("--callable", metavar="NAME", help=text)
     given.add_argument("--latent", metavar="normal:Z|uniform:Z", help="how the Z latents of --onnx are drawn")
+    predicts = ("epsilon", "v", "x0")
+    given.add_argument("--prediction", choices=predicts, help="what --denoiser predicts: noise, velocity or image")
+    text = "of its noise: linear, scaled_linear, cosine, or an .npy file of alpha_bar (alphas_cumprod)"
+    given.add_argument("--schedule", metavar="NAME|FILE", help=text)
+    given.add_argument("--betas", metavar="FIRST,LAST", help="of a linear schedule, e.g. 0.0001,0.02")
+    given.add_argument("--timesteps", type=number("", 2, 100_000), metavar="T", help="of its training")
     text = "of float images: -1,1 or 0,1 or 0,255"
     given.add_argument("--range", choices=("-1,1", "0,1", "0,255"), metavar="LOW,HIGH", help=text)
     given.add_argument("--key", metavar="NAME", help="array of an .npz file, or column of a Parquet file")
@@ -153,26 +170,32 @@ def release_study(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _kind(options: argparse.Namespace) -> str:
-    """samples, onnx, weights or callable. Refused unless exactly one is named."""
+    """Of KINDS. Refused unless exactly one is named, or samples beside a denoiser."""
     named = [kind for kind in KINDS if getattr(options, kind) is not None]
+    if named == ["samples", "denoiser"]:
+        return "denoiser"
     if len(named) != 1:
-        raise Refused("--samples, --onnx, --weights or --callable: name what is released, by one of them")
+        flags = [f"--{kind}" for kind in KINDS]
+        raise Refused(f"{', '.join(flags[:-1])} or {flags[-1]}: name what is released, by one of them")
     return named[0]
 
 
 def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
     kind = _kind(options)
     given = getattr(options, kind)
-    takes = {"samples": ("key", "range"), "onnx": ("latent", "range"), "weights": ("target",), "callable": ("range",)}
-    settings = {"latent": options.latent, "range": options.range, "key": options.key, "target": options.target}
+    settings = {
+        word: getattr(options, word) for word in dict.fromkeys(word for words in TAKES.values() for word in words)
+    }
     for word, value in settings.items():
-        if value is not None and word not in takes[kind]:
+        if value is not None and word not in TAKES[kind]:
             raise Refused(f"--{word}: says nothing of --{kind}; leave it out")
-    for kind_of, word in (("onnx", "latent"), ("weights", "target")):
-        if kind == kind_of and settings[word] is None:
+    for word in NEEDS.get(kind, ()):
+        if settings[word] is None:
             raise Refused(f"--{word}: --{kind} needs it")
     if settings["target"] is not None:
         settings["target"] = parse(settings["target"], "--target")
+    if kind == "denoiser":
+        settings |= _of_denoiser(options)
     stated = {
         "recipient": options.recipient,
         "epsilon": options.epsilon,
@@ -181,3 +204,41 @@ def _release(options: argparse.Namespace, parse: Any) -> dict[str, Any]:
     }
     where = {"function": given} if kind == "callable" else {"root": str(Path(given).absolute())}
     return {"name": kind, **where, **{key: value for key, value in {**settings, **stated}.items() if value is not None}}
+
+
+def _of_denoiser(options: argparse.Namespace) -> dict[str, Any]:
+    """Its settings, where a flag is another value than the study file has: numbers, and the samples beside it."""
+    if options.key is not None and options.samples is None:
+        raise Refused("--key: says nothing of --denoiser without --samples; leave it out")
+    beside = (
+        {"root": str(Path(options.samples).absolute()), "key": options.key} if options.samples is not None else None
+    )
+    return {
+        "timesteps": int(options.timesteps),
+        "schedule": _schedule(options.schedule),
+        "betas": None if options.betas is None else _betas(options.betas),
+        "samples": beside and {key: value for key, value in beside.items() if value is not None},
+        "key": None,
+    }
+
+
+def _schedule(given: str) -> str | list[float]:
+    """A name, or the numbers of a file."""
+    from mia_core.releases.sample_arrays import read_array
+
+    if Path(given).suffix != ".npy":
+        return given
+    found = read_array(Path(given), None)
+    if found.ndim != 1:
+        raise Refused(
+            f"--schedule: {given} has the shape {list(found.shape)}; [T] is needed, alpha_bar of each timestep"
+        )
+    return [float(value) for value in found]
+
+
+def _betas(given: str) -> list[float]:
+    try:
+        first, last = map(float, given.split(","))
+    except ValueError:
+        raise Refused(f"--betas: {given} is not two numbers, such as 0.0001,0.02") from None
+    return [first, last]

@@ -36,6 +36,7 @@ class Design:
 
     def __init__(self, spec: Spec, pool: Pool) -> None:
         self.released = None if spec.release is None else Released.of(spec, pool)
+        self._released_models: dict[str, Model] = {}
         if self.released is not None:
             spec = self.released.spec
         self.spec = spec
@@ -96,12 +97,17 @@ class Design:
         return of(trial.replicate, trial.cell.train_size)
 
     def given_model(self, trial: Trial, device: str = "cpu") -> Model:
-        """What a trial of a release attacks: the release itself, or non-members in place of its samples."""
+        """What a trial of a release attacks: the release itself, or non-members in place of its samples.
+
+        The release is one model for all trials, so that they share the samples that it drew.
+        """
         assert self.released is not None
         if trial.role == HELD_OUT:
             stand_in, _ = self._given.held_out(trial.replicate)
             return SampleFolder(self.pool.images[stand_in], device)
-        return self.released.release.model(device)
+        if device not in self._released_models:
+            self._released_models[device] = self.released.release.model(device)
+        return self._released_models[device]
 
     @property
     def _given(self) -> Given:

@@ -137,6 +137,13 @@ def _given(design: Design, released: Released) -> Iterator[str]:
     release, about = released.release, about_records(design.pool, design.split)
     yield f"release {design.spec.study}: {release.words}; it offers {', '.join(sorted(release.offers))}"
     yield from (f"release: {note}" for note in released.notes)
+    if release.count is None and release.facts.timesteps is not None:
+        asked = [wanted.generated for wanted in design.trials[0].attacks if not wanted.skipped]
+        drawn = max([*asked, design.spec.quality.samples])
+        yield (
+            f"release: {drawn:,} samples are drawn by a diffusion model, which may "
+            "take most of the time; attacks with fewer (`generated`) and a lower quality.samples take less"
+        )
     yield (
         f"split: {about['members']:,} members and {about['non_members']:,} non-members, of which "
         f"{about['judged_members']:,} and {about['judged_non_members']:,} are judged (attacks may know "

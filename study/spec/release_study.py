@@ -176,9 +176,11 @@ def release_fields(document: Mapping[str, Any], runs_code: bool) -> dict[str, An
 
 def _require_other_folders(release: Choice[Release], data: Choice[Source]) -> None:
     """Refused where samples are the records themselves: the same folder, or one in the other."""
-    if release.name != "samples":
+    place = release.cls.folder(release.config)
+    if place is None:
         return
-    samples = expanded(release.config.root).resolve()
+    setting, given = place
+    samples = expanded(given).resolve()
     for name in FOLDERS:
         root = getattr(data.config, name, None)
         if root is None or name == "groups":
@@ -187,7 +189,7 @@ def _require_other_folders(release: Choice[Release], data: Choice[Source]) -> No
         if samples == records or samples in records.parents or records in samples.parents:
             how = "is" if samples == records else "is in" if records in samples.parents else "has in it"
             raise Refused(
-                f"release.root: {release.config.root} {how} the folder of split.{name}, {root}; samples are what the "
+                f"release.{setting}: {given} {how} the folder of split.{name}, {root}; samples are what the "
                 "generator made, in a folder of their own"
             )
 

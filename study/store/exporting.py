@@ -41,7 +41,7 @@ records.
 The settings have the study's seed and the digest of the data. Which records each model was trained on, by their numbers
 in the pool, follows from them.
 """
-OF_RELEASE = ("root", "function", "key", "recipient")
+OF_RELEASE = ("root", "samples", "function", "key", "recipient")
 """Settings of a release that are folders, files or people."""
 
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -104,6 +105,10 @@ def test_paths_on_the_command_line_that_no_shell_expanded_are(tmp_path, monkeypa
     assert f"{tmp_path}/limits.yaml" in capsys.readouterr().err
     assert mia_study("release")([*(f"--{word}=~/{word}" for word in given)]) == REFUSED
     assert f" {tmp_path}/" in capsys.readouterr().err
+    np.save(tmp_path / "abar.npy", np.ones((2, 2)))
+    declared = ("--prediction=v", "--timesteps=9", "--schedule=~/abar.npy")
+    assert mia_study("release")(["--denoiser=~/d", *declared, "--members=~/a", "--non-members=~/b"]) == REFUSED
+    assert f"--schedule: {tmp_path}/abar.npy has the shape" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name[0] in "~$"]
 
 

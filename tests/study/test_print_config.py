@@ -65,6 +65,22 @@ def test_a_release_is_valid_by_the_schema_as_it_is_given_and_as_it_is_resolved(v
     validator.validate(json.loads(json.dumps(parse(RELEASE).resolved)))
 
 
+DENOISER = {"name": "denoiser", "root": "d.onnx", "prediction": "v", "timesteps": 2}
+
+
+@pytest.mark.parametrize("given", [{"schedule": "linear", "betas": [0.1, 0.2]}, {"schedule": [0.9, 0.5]}], ids=str)
+def test_a_denoiser_is_valid_by_the_schema_as_it_is_given_and_as_it_is_resolved(validator, given):
+    release = {**DENOISER, **given, "sampling_steps": 2, "samples": {"root": "s.npz", "key": "x"}}
+    document = {**RELEASE, "release": release}
+    validator.validate(document)
+    resolved = json.loads(json.dumps(parse(document).resolved))
+    validator.validate(resolved)
+    assert parse(resolved).resolved == parse(document).resolved
+    for wrong in ({"prediction": "score"}, {"schedule": "sigmoid"}, {"samples": {"rot": "s"}}, {"betas": [0.1]}):
+        with pytest.raises(jsonschema.ValidationError):
+            validator.validate({**RELEASE, "release": {**release, **wrong}})
+
+
 @pytest.mark.parametrize(
     "setting",
     [
