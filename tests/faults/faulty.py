@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -57,8 +58,11 @@ class Sweep:
         command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
         own["RAY_worker_niceness"] = "15"  # Ray's default: who kills a worker while it writes has to be quicker
+        # Files, since nobody reads before the end: Tune prints an error per killed worker, and a pipe that is full
+        # stops the driver in the midst of a line.
+        self.printed = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            command, cwd=folder, stdout=self.printed[0], stderr=self.printed[1], start_new_session=True,
             env={**os.environ, **own, **environment}, preexec_fn=hear_interruptions,
         )  # fmt: skip
 
@@ -67,12 +71,15 @@ class Sweep:
 
     def __exit__(self, *error):
         self.kill()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for file in self.printed:
+            file.close()
 
     def end(self, *codes):
         """Wait for its end, with one of these codes; what it printed."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
+        self.process.wait(PATIENCE)
+        for file in self.printed:
+            file.seek(0)
+        output, errors = (file.read() for file in self.printed)
         assert self.process.returncode in codes, f"{self.process.returncode}: {output}{errors}"
         return output, errors
 

@@ -1,4 +1,6 @@
-"""What the soak puts in place of parts of the study is in the place of something, without the minutes of the soak."""
+"""What the soak puts in place of parts of the study is in the place of something, without the minutes of the soak; and
+what its sweeps print holds none of them up.
+"""
 
 import pytest
 
@@ -6,6 +8,7 @@ from mia_core.attacks import Euclidean
 from mia_core.training import Trainer
 from study.run import runner, trial_row
 from tests.faults import counted
+from tests.faults.faulty import Sweep
 
 
 @pytest.fixture
@@ -42,3 +45,11 @@ def test_a_watched_trajectory_replaces_what_trains_attacks_and_measures_memory(m
 def test_what_is_not_there_is_not_replaced():
     with pytest.raises(AssertionError, match="has no _batch to be replaced"):
         counted.replace(Trainer, "_batch", None)
+
+
+def test_a_sweep_that_prints_more_than_a_pipe_holds_goes_on_though_nobody_reads_yet(tmp_path):
+    line, lines = "an error of a worker that was killed", 20_000
+    printing = f"yes '{line}' | head -n {lines} | tee /dev/stderr"
+    with Sweep(tmp_path, within=("sh", "-c", printing)) as sweep:
+        sweep.process.wait(60)
+        assert sweep.end(0) == (f"{line}\n" * lines,) * 2
