@@ -57,10 +57,9 @@ class Sweep:
         self.folder = folder
         command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
-        own["RAY_worker_niceness"] = "15"  # Ray's default: who kills a worker while it writes has to be quicker
         # Files, since nobody reads before the end: Tune prints an error per killed worker, and a pipe that is full
         # stops the driver in the midst of a line.
-        self.printed = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.printed = [tempfile.TemporaryFile("w+") for _ in ("output", "errors")]  # noqa: SIM115  closed at exit
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=self.printed[0], stderr=self.printed[1], start_new_session=True,
             env={**os.environ, **own, **environment}, preexec_fn=hear_interruptions,
