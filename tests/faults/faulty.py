@@ -146,10 +146,10 @@ def redone(folder):
 
 
 def rows(store, table):
-    """Sealed rows without times and the node they are of, in one order of rows and columns."""
+    """Sealed rows without times, node and commit, in one order of rows and columns: who soaks may commit meanwhile."""
     frame = sealed(store, table, store.passes()).to_pandas().drop(columns=TIMES, errors="ignore")
     if "versions" in frame:
-        frame["versions"] = [{**json.loads(text), "node": None} for text in frame["versions"]]
+        frame["versions"] = [{**json.loads(text), "node": None, "git_commit": None} for text in frame["versions"]]
     return frame.sort_values(KEYS[table], ignore_index=True)[sorted(frame)]
 
 
