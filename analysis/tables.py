@@ -258,14 +258,14 @@ def extremes(data: StudyData, attack: str, count: int = 3) -> pd.DataFrame:
 
 
 def attacks(data: StudyData, rows: pd.DataFrame, *values: str) -> pd.DataFrame:
-    """One row an attack, one column a variant, n and value (which is named where there are several)."""
+    """One row an attack, one column a variant, n and value (named where there are several); none of no rows."""
     parts = []
     for value in values:
         table = means(data, rows, value, ["attack", VARIANT, "train_size"])
         if len(table):
             more = f": {TPR_WORDS}" if value == TPR else ""
             parts.append(_spread(table, value, "attack", list(dict.fromkeys(rows["attack"])), more).set_index("attack"))
-    return pd.concat(parts, axis=1).fillna("-").reset_index()
+    return pd.concat(parts, axis=1).fillna("-").reset_index() if parts else pd.DataFrame()
 
 
 def arms(data: StudyData, rows: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -321,7 +321,9 @@ def effect(data: StudyData, factor: str, attack: str, value: str = AUC) -> pd.Da
 
 
 def compared(data: StudyData, rows: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """Every attack (after its last level of steps) against one."""
+    """Every attack (after its last level of steps) against one; none where that one is not among the rows."""
+    if attack not in set(rows["attack"]):
+        return pd.DataFrame()
     rows = rows[rows["attack"].isin([*last_levels(rows), attack])]
     return _effects(data, contrasts(data, rows, AUC, "attack", attack, [VARIANT, "train_size"]), AUC)
 

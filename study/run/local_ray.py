@@ -23,6 +23,7 @@ from mia_core.paths import expanded
 from study.machine import scratch_base, slots
 from study.outcomes import Stopped
 from study.run import joining
+from study.run.raylet import raylet, told_when_it_dies
 from study.search_path import folders_of_packages
 from study.signals import terminate_in_order
 
@@ -70,7 +71,8 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
             raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {reason}") from None
         terminate_in_order()
         try:
-            yield
+            with told_when_it_dies(raylet()):
+                yield
         finally:
             ray.shutdown()
             signal.signal(signal.SIGTERM, previous)

@@ -9,8 +9,8 @@ from analysis import plots, tables
 from analysis.stats.summary import effects_of
 from analysis.study_data import ARM, VARIANT, StudyData, load
 from study.store.reading import last_levels
-from tests.analysis.synthetic import table_of_scores
-from tests.commands import mia_study
+from tests.analysis.synthetic import table_of_scores, write_store
+from tests.commands import mia_study, run_here
 
 
 @pytest.fixture
@@ -52,6 +52,22 @@ def made(tmp_path):
 
 def test_the_last_level_of_each_attacks_steps_stands_for_it(made):
     assert last_levels(made.wide) == ["white_box", "local_gan_steps50", "random"]
+
+
+@pytest.mark.parametrize("missing", ["none", pytest.param("dp_sgd", marks=pytest.mark.long)])
+def test_a_study_that_has_nothing_of_an_arm_at_the_last_level_yet_has_its_other_tables(tmp_path, missing):
+    """As beside a sweep that began with the private arm, which takes longest."""
+    arms = "factors.defense=[none, {name: dp_sgd, sigma: 1.0, clip: 1.0, delta: 1e-5}]"
+    write_store(
+        tmp_path,
+        lambda trial: 1.0,
+        done=lambda trial: trial.epochs == 1 or trial.cell.arm.defense != missing,
+        overrides=("replicates=2", "factors.train_size=[40]", arms),
+    )
+    done = run_here("tables", tmp_path, "small")
+    assert done.returncode == 0, done.stderr
+    assert "### Where leakage is shown after 2 epochs" in done.stdout
+    assert ("### Attacks after 2 epochs, arm none" in done.stdout) == (missing != "none")
 
 
 @pytest.mark.long

@@ -2,8 +2,9 @@
 and in `$STEPS.devices` the GPUs each trajectory sees from start to end.
 
 With $RAISES set, its Euclidean attack raises that text; $STORAGE_SECONDS is how long it waits for storage,
-$STEP_SECONDS how long each training step is made to wait. With $GPU_BYTES set, each GPU is taken to have so many, and
-trials to take $PEAK_BYTES; those that get less of it run out of memory.
+$STEP_SECONDS how long each training step is made to wait, and $SYNC_SECONDS each fsync, as on a slow disk. With
+$GPU_BYTES set, each GPU is taken to have so many, and trials to take $PEAK_BYTES; those that get less of it run out of
+memory.
 """
 
 import os
@@ -22,7 +23,7 @@ plain = scheduling.run_trajectory
 total, peak = int(os.environ.get("GPU_BYTES", 0)), int(os.environ.get("PEAK_BYTES", 0))
 lines = os.environ.get("STEPS", "")
 text = os.environ.get("RAISES")
-pause = float(os.environ.get("STEP_SECONDS", 0))
+pause, sync_pause = (float(os.environ.get(name, 0)) for name in ("STEP_SECONDS", "SYNC_SECONDS"))
 
 
 def replace(owner, name, value):
@@ -44,12 +45,16 @@ def measure():
 
 def run_trajectory(config, shared, results, code):
     """In a worker: the same, watched."""
-    taken = Trainer.batch
+    taken, synced = Trainer.batch, os.fsync
 
     def counted(self):
         tell(lines, config["trajectory"], self.step)
         time.sleep(pause)
         return taken(self)
+
+    def slow(descriptor):
+        time.sleep(sync_pause)
+        synced(descriptor)
 
     def broken(*arguments):
         raise RuntimeError(text)
@@ -58,6 +63,8 @@ def run_trajectory(config, shared, results, code):
         raise torch.OutOfMemoryError("out of memory")
 
     replace(Trainer, "batch", counted)
+    if sync_pause:
+        replace(os, "fsync", slow)
     if total:
         replace(trial_row, "device_name", lambda device: "made up")
         for module in (runner, trial_row):
@@ -73,6 +80,7 @@ def run_trajectory(config, shared, results, code):
     finally:
         tell(f"{lines}.devices", config["trajectory"], "end", device, config["gpus"])
         replace(Trainer, "batch", taken)
+        replace(os, "fsync", synced)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -56,9 +57,11 @@ class Sweep:
         self.folder = folder
         command = [*within, sys.executable, "-m", "tests.faults.counted", "faulty.yaml", *arguments]
         own = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "STEPS": str(folder / "steps")}
-        own["RAY_worker_niceness"] = "15"  # Ray's default: who kills a worker while it writes has to be quicker
+        # Files, since nobody reads before the end: Tune prints an error per killed worker, and a pipe that is full
+        # stops the driver in the midst of a line.
+        self.printed = [tempfile.TemporaryFile("w+") for _ in ("output", "errors")]  # noqa: SIM115  closed at exit
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            command, cwd=folder, stdout=self.printed[0], stderr=self.printed[1], start_new_session=True,
             env={**os.environ, **own, **environment}, preexec_fn=hear_interruptions,
         )  # fmt: skip
 
@@ -67,12 +70,15 @@ class Sweep:
 
     def __exit__(self, *error):
         self.kill()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for file in self.printed:
+            file.close()
 
     def end(self, *codes):
         """Wait for its end, with one of these codes; what it printed."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
+        self.process.wait(PATIENCE)
+        for file in self.printed:
+            file.seek(0)
+        output, errors = (file.read() for file in self.printed)
         assert self.process.returncode in codes, f"{self.process.returncode}: {output}{errors}"
         return output, errors
 
@@ -140,10 +146,10 @@ def redone(folder):
 
 
 def rows(store, table):
-    """Sealed rows without times and the node they are of, in one order of rows and columns."""
+    """Sealed rows without times, node and commit, in one order of rows and columns: who soaks may commit meanwhile."""
     frame = sealed(store, table, store.passes()).to_pandas().drop(columns=TIMES, errors="ignore")
     if "versions" in frame:
-        frame["versions"] = [{**json.loads(text), "node": None} for text in frame["versions"]]
+        frame["versions"] = [{**json.loads(text), "node": None, "git_commit": None} for text in frame["versions"]]
     return frame.sort_values(KEYS[table], ignore_index=True)[sorted(frame)]
 
 

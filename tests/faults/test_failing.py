@@ -8,12 +8,12 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 
 import pytest
 
 from study.outcomes import COMPLETE, INCOMPLETE
 from study.store import Store, read
+from tests.commands import MIA_STUDY
 from tests.faults.faulty import PROJECT, TRIALS, Sweep, assert_as_undisturbed, redone, wait_for
 
 TEXT = "no samples today"
@@ -24,10 +24,10 @@ DIVERGING = ("--set", "factors.training.learning_rate=[0.0002, 1e30]", "--set", 
 def alone(folder, failure):
     """Run the command that a failure names; its end."""
     words = shlex.split(failure["command"])
-    assert words[0] == "python"
+    assert words[0] == "mia-study"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, env=environment, check=False
+        [*MIA_STUDY, *words[1:]], cwd=folder, capture_output=True, text=True, env=environment, check=False
     )
 
 

@@ -31,6 +31,10 @@ PER_KILL = TRAJECTORIES * STEPS_PER_EPOCH
 """A checkpoint period, which is an epoch here, of each running trajectory."""
 
 
+SLOW_DISK = {"SYNC_SECONDS": "0.02"}
+"""So that a worker is met while it writes, whatever else the machine does."""
+
+
 def is_named(process, name):
     """Whether it still runs under that name."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -80,7 +84,7 @@ def kill_after_steps(folder, sweep, count):
 
 @pytest.mark.slow
 def test_workers_killed_while_they_write_a_checkpoint_lose_one_period_at_most(undisturbed, tmp_path, record):
-    with Sweep(tmp_path) as sweep:
+    with Sweep(tmp_path, **SLOW_DISK) as sweep:
         assert kill_while_writing(tmp_path, sweep)
         sweep.end(COMPLETE)
     assert 0 < redone(tmp_path) <= PER_KILL
@@ -118,7 +122,7 @@ KILLS = 20
 @pytest.mark.timeout(1800)
 def test_soak_of_workers_killed_at_random_steps_and_in_checkpoint_writes(undisturbed, tmp_path, record):
     draw, kills, torn = random.Random(1), 0, 0
-    with Sweep(tmp_path, "--set", "compute.retries=1000") as sweep:
+    with Sweep(tmp_path, "--set", "compute.retries=1000", **SLOW_DISK) as sweep:
         while sweep.process.poll() is None and kills < KILLS:
             if draw.random() < 0.5:
                 caught = kill_while_writing(tmp_path, sweep)
