@@ -19,9 +19,12 @@ class _Odd(str):
     """A number as it was written, which is none that this project takes."""
 
 
-def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def parse_json(
+    text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None, any_text: bool = False
+) -> Any:
     """The value. ValueError for what is no JSON, has too many levels, a number from `LARGEST` on, an infinity, NaN, or
-    a character that is none. pairs: makes a mapping of its keys and values, in their order.
+    a character that is none. pairs: makes a mapping of its keys and values, in their order. any_text: take such
+    characters, which names of files may have; for who shows texts by `study.terminal` alone.
     """
     odd: list[_Odd] = []
 
@@ -38,7 +41,7 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
 
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_int=whole, parse_float=real, parse_constant=none)
-        if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
+        if not any_text and (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("more levels than can be read") from None

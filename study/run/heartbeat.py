@@ -33,7 +33,7 @@ def beat(store: Store, state: Mapping[str, Any]) -> None:
 def last(store: Store) -> dict[str, Any] | None:
     """What it says; None when it is absent, torn, or not of the form that `beat` is given."""
     with contextlib.suppress(OSError, ValueError, Damaged):
-        state = parse_json(store.place.read(FILE))
+        state = parse_json(store.place.read(FILE), any_text=True)
         return state if isinstance(state, dict) and _is_state(state) else None
     return None
 

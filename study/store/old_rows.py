@@ -136,7 +136,7 @@ def judged_anew(
         trial, place = str(key[0]), places.get(key, -1)
         if place < 0 or not old[place] or (trial in splits and splits[trial] not in units):
             continue
-        if len(rows) != (asked := found["queries"].iloc[place]):
+        if pd.notna(asked := found["queries"].iloc[place]) and len(rows) != asked:
             raise Damaged(
                 f"trial {trial} has {len(rows)} scores of an attack whose row has {asked} queries; `mia-study store "
                 "check` says more"

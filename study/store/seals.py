@@ -63,10 +63,10 @@ def to_json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
     return (canonical_json(whole) if indent is None else json.dumps(whole, indent=indent)).encode()
 
 
-def parse(data: bytes) -> dict[str, Any]:
-    """A mapping; ValueError says what is wrong with it."""
+def parse(data: bytes, any_text: bool = False) -> dict[str, Any]:
+    """A mapping; ValueError says what is wrong with it. any_text: see `parse_json`."""
     try:
-        value = parse_json(data)
+        value = parse_json(data, any_text=any_text)
     except ValueError:
         raise ValueError("is not JSON") from None
     _require(isinstance(value, dict), "is no mapping")

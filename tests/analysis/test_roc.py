@@ -38,7 +38,8 @@ def test_it_is_the_pooled_tpr_of_judged_records_and_stays_between_0_and_1(data):
     # A record that is not judged changes nothing, whatever its score.
     some = scores.assign(judged=scores["query"] != judged["query"].iloc[0])
     wild = some.assign(score=np.where(some["judged"], some["score"], 99.0))
-    kept, changed = (roc_of_cell(replace(data, scores=part), rows) for part in (some, wild))
+    wide = data.wide.drop(columns="judged")  # of as many records as there are
+    kept, changed = (roc_of_cell(replace(data, scores=part, wide=wide), rows) for part in (some, wild))
     assert (kept.tpr == changed.tpr).all() and kept.tpr[5] != curve.tpr[5]
 
 
@@ -47,7 +48,8 @@ def test_a_cell_with_too_few_non_members_has_no_curve(data):
     sums = scores[scores["judged"]].groupby("query")["member"].sum()
     few = scores[scores["query"].isin([sums.idxmin(), sums.idxmax()])]
     usable = few.groupby("trial_id")["member"].transform("nunique") == 2
-    kept = replace(data, scores=few[usable], wide=data.wide[data.wide["trial_id"].isin(few.loc[usable, "trial_id"])])
+    wide = data.wide[data.wide["trial_id"].isin(few.loc[usable, "trial_id"])].drop(columns="judged")
+    kept = replace(data, scores=few[usable], wide=wide)
     rows = kept.attack("white_box")
     assert 0 < len(rows) < 10 and roc_of_cell(kept, rows) is None
 
