@@ -34,7 +34,8 @@ def clusters(root: Path, sample: Sample = EVERY) -> Iterator[Outcome]:
             document = copy.deepcopy(documents[name])
             _put(document, path, ODD[kind], kind == ABSENT)
             file = root / "cluster.yaml"
-            file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, width=10**6))
+            fast = not isinstance(ODD.get(kind), str) or ODD[kind].isprintable()  # it writes no lone surrogate
+            file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper if fast else yaml.SafeDumper, width=10**6))
             for reader in READERS:
                 yield _outcome(f"cluster: {kind}", f"{name}: {'.'.join(map(str, path))}", path, reader, file)
 
