@@ -20,7 +20,7 @@ from mia_core.releases.declared_noise import NoiseSettings, Scale
 from mia_core.releases.denoiser_checks import Checks
 from mia_core.releases.denoiser_network import DenoiserNetwork
 from mia_core.releases.given_samples import GivenSamples
-from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings, require_square
+from mia_core.releases.release_contract import RELEASES, Form, OfForm, Release, ReleaseSettings, require_square
 from mia_core.releases.sample_arrays import Range
 from mia_core.settings import settings, validate
 from mia_core.streams import Streams
@@ -139,16 +139,15 @@ class OnnxDenoiser(Release):
         return DenoiserModel(self, device)
 
 
-class DenoiserModel(FromLatents):
+class DenoiserModel(OfForm, FromLatents):
     """A diffusion model by its ONNX denoiser. Its alpha_bar is that of images in [-1, 1]."""
 
     name = "an ONNX denoiser"
 
     def __init__(self, release: OnnxDenoiser, device: torch.device | str = "cpu") -> None:
-        super().__init__(Streams("release", release.digest))
+        super().__init__(release.form, device, Streams("release", release.digest))
         config = release.config
         self._release = release
-        self._device = torch.device(device)
         self._scale = Scale.of(release.range)
         self._given = None if release.samples is None else release.samples.model(device)
         self.timesteps = config.timesteps
@@ -156,16 +155,6 @@ class DenoiserModel(FromLatents):
         self._sampler = Sampler(self.denoise, self.alpha_bar, config.sampler, config.sampling_steps)
         latent = {"latent"} if self._given is None and config.sampler == "ddim" else set()
         self.offers = frozenset({"samples", "denoise", "variation"} | latent)
-
-    @property
-    def record_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-        return self._release.form.image_shape
-
-    @property
-    def device(self) -> torch.device:
-        """The device that images are moved to."""
-        return self._device
 
     @property
     def latent_dimension(self) -> int:

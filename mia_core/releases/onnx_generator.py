@@ -16,6 +16,7 @@ from mia_core.releases.release_contract import (
     DOCS,
     RELEASES,
     Form,
+    OfForm,
     Release,
     ReleaseSettings,
     require_shape,
@@ -160,26 +161,15 @@ class Network(OnnxNetwork):
         return len(shape)
 
 
-class OnnxModel(FromLatents):
+class OnnxModel(OfForm, FromLatents):
     """An ONNX generator with chosen latents."""
 
     name = "an ONNX generator"
     offers = OnnxGenerator.offers
 
     def __init__(self, release: OnnxGenerator, device: torch.device | str = "cpu") -> None:
-        super().__init__(Streams("release", release.digest, release.config.latent))
+        super().__init__(release.form, device, Streams("release", release.digest, release.config.latent))
         self._release = release
-        self._device = torch.device(device)
-
-    @property
-    def record_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-        return self._release.form.image_shape
-
-    @property
-    def device(self) -> torch.device:
-        """The device that images are moved to."""
-        return self._device
 
     @property
     def latent_dimension(self) -> int:

@@ -42,6 +42,26 @@ class Form:
         return images if self.quality is None else reencoded(images, self.quality)
 
 
+class OfForm:
+    """The part of a release's model that follows from its form, and the device that its images are moved to."""
+
+    def __init__(self, form: Form, device: torch.device | str, *args: Any) -> None:
+        """args: of the model's other base."""
+        super().__init__(*args)
+        self._form = form
+        self._device = torch.device(device)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return self._form.image_shape
+
+    @property
+    def device(self) -> torch.device:
+        """The device that images are moved to."""
+        return self._device
+
+
 @settings
 class ReleaseSettings:
     """What the user states, and nobody here checks: recipient, to whom it is released; epsilon and delta of a guarantee

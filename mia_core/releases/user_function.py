@@ -17,7 +17,7 @@ from mia_core.data.decoding import Reading
 from mia_core.errors import Refused, shorten
 from mia_core.hashing import array_digest
 from mia_core.models import CHUNK, Stream, floats
-from mia_core.releases.release_contract import RELEASES, Form, Release, ReleaseSettings
+from mia_core.releases.release_contract import RELEASES, Form, OfForm, Release, ReleaseSettings
 from mia_core.releases.sample_arrays import Range, as_pixels, formed
 from mia_core.settings import settings
 from mia_core.streams import Streams
@@ -86,26 +86,15 @@ def _pixels(config: UserFunction.Config, chunk: int) -> tuple[np.ndarray, str]:
     return as_pixels(images, config.range, where)
 
 
-class DrawnByFunction(Stream):
+class DrawnByFunction(OfForm, Stream):
     """The chunks of a user's function, drawn on first request."""
 
     name = "a function"
     offers = frozenset({"samples"})
 
     def __init__(self, release: UserFunction, device: torch.device | str = "cpu") -> None:
-        super().__init__()
+        super().__init__(release.form, device)
         self._release = release
-        self._device = torch.device(device)
-
-    @property
-    def record_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-        return self._release.form.image_shape
-
-    @property
-    def device(self) -> torch.device:
-        """The device that samples are moved to."""
-        return self._device
 
     def _draw(self, number: int) -> torch.Tensor:
         return floats(torch.from_numpy(self._release._drawn(number)).to(self._device))
