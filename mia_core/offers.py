@@ -111,15 +111,15 @@ def load(kind: str, group: str, name: str, where: str) -> tuple[Any, Package] | 
         raise Refused(f"{where}: {kind} {shorten(repr(name))} is offered twice, by {names}; uninstall one of them")
     (point,) = found
     package = package_of(point)
-    told = f"{where}: {kind} {shorten(repr(name))} of the package {package}"
+    what = f"{where}: {kind} {shorten(repr(name))} of the package {package}"
     if not NAME.fullmatch(name):
-        raise Refused(f"{told}: a name is made of a to z, digits and _, begins with a letter, and has at most 60")
+        raise Refused(f"{what}: a name is made of a to z, digits and _, begins with a letter, and has at most 60")
     try:
         return point.load(), package
     except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
         why = " ".join(str(error).split())
         raise Refused(
-            f"{told} cannot be imported: {type(error).__name__}: {shorten(why)}; mend or update it"
+            f"{what} cannot be imported: {type(error).__name__}: {shorten(why)}; mend or update it"
         ) from error
 
 

@@ -23,7 +23,7 @@ from mia_core.paths import expanded
 from study.machine import scratch_base, slots
 from study.outcomes import Stopped
 from study.run import joining
-from study.run.raylet import raylet, told_when_it_dies
+from study.run.raylet import raylet, warned_when_it_dies
 from study.search_path import folders_of_packages
 from study.signals import terminate_in_order
 
@@ -71,7 +71,7 @@ def local_ray(address: str | None, data_bytes: int) -> Iterator[None]:
             raise Refused(f"--address {address}: the cluster at {cluster} cannot be joined: {reason}") from None
         terminate_in_order()
         try:
-            with told_when_it_dies(raylet()):
+            with warned_when_it_dies(raylet()):
                 yield
         finally:
             ray.shutdown()

@@ -26,7 +26,7 @@ def raylet() -> int | None:
 
 
 @contextlib.contextmanager
-def told_when_it_dies(process: int | None) -> Iterator[None]:
+def warned_when_it_dies(process: int | None) -> Iterator[None]:
     """Say DIED on stderr if a child process ends in here: at that moment, for afterwards this process may be no more.
 
     Nothing where there is none, or no descriptor of a process (systems other than Linux).

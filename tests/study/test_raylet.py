@@ -5,7 +5,7 @@ import time
 
 import ray
 
-from study.run.raylet import DIED, raylet, told_when_it_dies
+from study.run.raylet import DIED, raylet, warned_when_it_dies
 from tests.small import start_ray
 
 
@@ -19,7 +19,7 @@ def wait_for(true):
 def test_the_end_of_the_process_is_said_at_once_and_once(capsys):
     with subprocess.Popen(["sleep", "600"]) as process:
         said = []
-        with told_when_it_dies(process.pid):
+        with warned_when_it_dies(process.pid):
             process.kill()
             assert wait_for(lambda: said.append(capsys.readouterr().err) or "".join(said))
         said.append(capsys.readouterr().err)
@@ -29,10 +29,10 @@ def test_the_end_of_the_process_is_said_at_once_and_once(capsys):
 
 def test_nothing_is_said_of_a_process_that_lives_nor_where_there_is_none(capsys):
     with subprocess.Popen(["sleep", "600"]) as process:
-        with told_when_it_dies(process.pid), told_when_it_dies(None):
+        with warned_when_it_dies(process.pid), warned_when_it_dies(None):
             pass
         process.kill()
-    with told_when_it_dies(process.pid):  # is no more
+    with warned_when_it_dies(process.pid):  # is no more
         pass
     assert capsys.readouterr().err == ""
 
